@@ -1,0 +1,156 @@
+"""A fleet as the engine sees it: hosts, their services, and the rules of a rollout.
+
+Frozen values only: no I/O, no parsing. The defaults stand here, once; `inventory.py` reads files into these types and
+has already refused whatever could not be right. Times are in seconds, modes are numbers (0o600).
+"""
+
+from dataclasses import KW_ONLY, dataclass, field
+from enum import Enum
+
+
+class Role(Enum):
+    """What a host is: the one that all others report to, or one of the many that do the work."""
+
+    QUEEN = "queen"
+    HIVE = "hive"
+
+
+class Become(Enum):
+    """How the agent gets to be root: `sudo -n`, or not at all because the login is root already."""
+
+    SUDO = "sudo"
+    NONE = "none"
+
+
+class Order(Enum):
+    """Which side turns first. With single-token services neither order avoids a moment of disagreement."""
+
+    QUEEN_FIRST = "queen-first"
+    HIVES_FIRST = "hives-first"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """So many hosts, or so many in a hundred of them, rounded down, but never fewer than `least`."""
+
+    value: int
+    percent: bool = False
+    least: int = 0
+
+    def of(self, total: int) -> int:
+        """How many hosts that is in a fleet of `total`."""
+        return max(self.least, total * self.value // 100 if self.percent else self.value)
+
+    def __str__(self) -> str:
+        return f"{self.value}%" if self.percent else str(self.value)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What runs on a host and where it finds its token.
+
+    `health` and `protected` are candidate paths: they are tried in order on the host, and the first that does not
+    answer 404 is the one (the guide and the real services name different ones). No protected path at all means that
+    the service can be found healthy but never proven.
+    """
+
+    unit: str
+    port: int
+    health: tuple[str, ...]
+    protected: tuple[str, ...]
+    token: str = "/etc/llama-orch/secrets/api-token"  # noqa: S105  the path of the active slot, not a token
+    owner: str = "llama-orch"
+    group: str = "llama-orch"
+    mode: int = 0o600
+    directory_mode: int = 0o700
+
+
+# Each list begins with the path that llama-orch v0.1.0 answers and ends with the one its secret guide names.
+QUEEN_SERVICE = Service(
+    unit="queen-rbee.service",
+    port=8080,
+    health=("/health",),
+    protected=("/v2/workers/list", "/api/v1/nodes"),
+)
+HIVE_SERVICE = Service(
+    unit="rbee-hive.service",
+    port=8081,
+    health=("/v1/health", "/health"),
+    protected=("/v1/workers/list", "/api/v1/workers"),
+)
+SERVICES = {Role.QUEEN: QUEEN_SERVICE, Role.HIVE: HIVE_SERVICE}
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host; `port`, `user`, `key` and `jump` are None where OpenSSH's own configuration (`ssh -G`) decides."""
+
+    name: str
+    role: Role
+    address: str
+    _: KW_ONLY
+    service: Service
+    port: int | None = None
+    user: str | None = None
+    key: str | None = None
+    jump: str | None = None
+    become: Become = Become.SUDO
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a rollout walks through the fleet.
+
+    `canary` hives turn alone before the others (0: none), then `batch` at a time. `max_failures` counts over the whole
+    run, not per wave. `width` bounds the hosts in flight. A service has `health_deadline` to come up and must then stay
+    up for `stable_seconds`.
+    """
+
+    order: Order = Order.QUEEN_FIRST
+    canary: int = 1
+    batch: Amount = Amount(25, percent=True, least=1)
+    width: int = 32
+    max_failures: Amount = Amount(0)
+    health_deadline: float = 60.0
+    stable_seconds: float = 3.0
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long each part of a connection may take; `request` bounds one request to an agent that is already there."""
+
+    connect: float = 10.0
+    banner: float = 10.0
+    auth: float = 15.0
+    channel: float = 10.0
+    request: float = 120.0
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """OpenSSH files to use instead of the user's own; None leaves the choice to OpenSSH."""
+
+    known_hosts: tuple[str, ...] | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All hosts of one environment: the queen first, then the hives in the order of the file."""
+
+    name: str
+    hosts: tuple[Host, ...]
+    policy: Policy = field(default_factory=Policy)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    ssh: Ssh = field(default_factory=Ssh)
+    source: str = ""
+
+    @property
+    def queen(self) -> Host:
+        """The one queen; a fleet that `inventory.load` returned has exactly one."""
+        return next(host for host in self.hosts if host.role is Role.QUEEN)
+
+    @property
+    def hives(self) -> tuple[Host, ...]:
+        """Every host that is not the queen."""
+        return tuple(host for host in self.hosts if host.role is Role.HIVE)
