@@ -1,0 +1,137 @@
+"""From "logged in" to "the agent is ready": the remote command, what travels on stdin, and how a failure is
+told apart.
+
+The command is one constant for each way to become root and holds nothing of a host or a fleet. Any login
+shell passes it on unharmed (sh, bash, zsh, ksh, fish, csh): one line, single quotes only, no `!`, no
+backslash. Each station prints a marker once it is reached, and what went wrong follows from the last marker
+and the exit status, never from the words of sudo or a shell, which differ by language and implementation:
+
+    last marker          the command then ended               it said nothing more in time
+    ------------------   ----------------------------------   ----------------------------
+    none                 RUBBISH: the login shell ran         SILENT
+                         something else, or would not
+    hivekeys:shell       SUDO_REFUSED                         SILENT
+    hivekeys:root        PYTHON_MISSING                       SILENT
+    hivekeys:python      PYTHON_MISSING if the status is      SILENT
+                         83 (too old), else AGENT_CRASHED
+    hivekeys:missing     MODULE_MISSING                       MODULE_MISSING
+    hivekeys:ready       (the line stands)
+
+Text before, between and behind the markers comes from start-up files and banners. It is skipped, up to
+OTHER_LIMIT bytes; more is RUBBISH. Pure: this module reads nothing and sends nothing.
+"""
+
+from dataclasses import dataclass
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Become
+
+SHELL, ROOT, PYTHON, MISSING, READY = (
+    "hivekeys:shell",
+    "hivekeys:root",
+    "hivekeys:python",
+    "hivekeys:missing",
+    "hivekeys:ready",
+)
+NO_PYTHON = 83  # exit status: no python3, or one that is too old
+NO_MODULE = 84  # exit status: the program's imports failed
+OTHER_LIMIT = 64 * 1024  # bytes of other text before the agent is ready
+
+# `echo` first: a start-up file may have printed half a line, and a marker counts only at the start of one.
+_AS_LOGIN = f'echo; echo {SHELL}; exec {{become}}/bin/sh -c "$1" sh "$2"'
+_AS_ROOT = (
+    f"echo; echo {ROOT}; "
+    "py=$(command -v python3 || command -v /usr/libexec/platform-python) || "
+    f'exit {NO_PYTHON}; exec "$py" -I -c "$1"'
+)
+_IN_PYTHON = "import sys; i = sys.stdin.buffer; exec(i.read(int(i.readline())))"
+
+
+def _command(become: str) -> str:
+    return f"exec /bin/sh -c '{_AS_LOGIN.format(become=become)}' sh '{_AS_ROOT}' '{_IN_PYTHON}'"
+
+
+# LC_ALL: the last line of sudo's refusal is shown to the operator, so let it be in English where sudo can.
+COMMANDS = {Become.NONE: _command(""), Become.SUDO: _command("env LC_ALL=C sudo -n -- ")}
+
+# Runs on the host before the agent does, under any Python 3: it must say "too old" where the agent would not
+# compile.
+_BOOT = f"""\
+import sys
+print("{PYTHON} %d.%d" % sys.version_info[:2])
+sys.stdout.flush()
+if sys.version_info < (3, 6):
+    sys.exit({NO_PYTHON})
+try:
+    exec(compile(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())), "hivekeys-agent", "exec"),
+    globals())
+except ImportError as error:
+    print("{MISSING} %s" % (error.name or error))
+    sys.stdout.flush()
+    sys.exit({NO_MODULE})
+"""
+
+
+def opening(program: bytes) -> bytes:
+    """What goes to the command's stdin before the first request: the boot text and `program`, each after its
+    length.
+    """
+    return b"".join(b"%d\n%s" % (len(part), part) for part in (_BOOT.encode(), program))
+
+
+@dataclass
+class Startup:
+    """What a host has said since the command was sent. `hear` every line, then ask why it `ended` or went
+    `silent`.
+    """
+
+    marker: str = ""
+    said: str = ""  # what stood behind the marker
+    other: str = ""  # the last line that was no marker
+    other_bytes: int = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.marker == READY
+
+    def hear(self, line: bytes) -> None:
+        """Take in one line of stdout, without its end."""
+        text = line.decode(errors="replace").strip()
+        marker, _, said = text.partition(" ")
+        if marker in (SHELL, ROOT, PYTHON, MISSING, READY):
+            self.marker, self.said = marker, said
+        else:
+            self.other_bytes += len(line) + 1
+            self.other = text or self.other
+
+    def ended(self, status: int, complaint: str) -> Cause:
+        """Why there is no agent: the command ended with `status` (-1: unknown); `complaint` is stderr's last
+        line.
+        """
+        if self.marker == MISSING:
+            return self._missing()
+        if self.marker == SHELL:
+            return Cause(Trouble.SUDO_REFUSED, complaint or f"sudo ended with status {status}")
+        if self.marker == ROOT:
+            found = "there is no python3" if status == NO_PYTHON else f"python3 ended with status {status}"
+            return Cause(Trouble.PYTHON_MISSING, f"{found}: {complaint}" if complaint else found)
+        if self.marker == PYTHON and status == NO_PYTHON:
+            return Cause(Trouble.PYTHON_MISSING, f"python {self.said} is too old")
+        if self.marker == PYTHON:
+            return Cause(Trouble.AGENT_CRASHED, complaint or f"status {status}, and nothing on stderr")
+        return self.rubbish(f"the login shell ended with status {status}", complaint)
+
+    def silent(self, seconds: float) -> Cause:
+        """Why there is no agent: the time is over and the command still runs."""
+        if self.marker == MISSING:
+            return self._missing()
+        station = {SHELL: "sudo", ROOT: "python3", PYTHON: "the agent"}.get(self.marker, "the login shell")
+        return Cause(Trouble.SILENT, f"{station} did not get ready within {seconds:g} s")
+
+    def rubbish(self, why: str, complaint: str = "") -> Cause:
+        """The login shell is not one that runs commands quietly."""
+        words = self.other or complaint
+        return Cause(Trouble.RUBBISH, f"{why}; it said: {words}" if words else why)
+
+    def _missing(self) -> Cause:
+        return Cause(Trouble.MODULE_MISSING, f"python3 has no module {self.said}")

@@ -1,0 +1,175 @@
+"""Which host keys are known, and the verdict over the one that a host presents. Strict: unknown is refused.
+
+The files are read once a run. Plain lines (names, type, key) are indexed here; as soon as a file has anything
+harder (hashed names, wildcards, negation, `@cert-authority`, `@revoked`), OpenSSH is asked about it, host by
+host (`ssh-keygen -F`), so that no rule of its matching is copied.
+"""
+
+import base64
+import binascii
+import hashlib
+import subprocess
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hivekeys.causes import Cause, Trouble
+
+_HARD = frozenset("|*?!")  # in a name: hashed, a pattern, or a negation
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A public key as known_hosts and the wire spell it."""
+
+    kind: str  # "ssh-ed25519", "ssh-rsa", …
+    blob: bytes = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """As `ssh-keygen -l` prints it."""
+        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.fingerprint}"
+
+
+@dataclass(frozen=True)
+class KnownKeys:
+    """What the files say of one host."""
+
+    name: str
+    files: tuple[str, ...]
+    keys: tuple[HostKey, ...] = ()
+    revoked: tuple[HostKey, ...] = ()
+    by_authority: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The types of the known keys, in the order of the files."""
+        return tuple(dict.fromkeys(key.kind for key in self.keys))
+
+    def verdict(self, presented: HostKey) -> Cause | None:
+        """None if the presented key is known and not revoked, else why it is refused."""
+        if presented in self.revoked:
+            return Cause(Trouble.HOST_KEY_REVOKED, f"{self.name} presents {presented}")
+        if presented in self.keys:
+            return None
+        if self.keys:
+            same = [key for key in self.keys if key.kind == presented.kind]
+            listed = ", ".join(map(str, same or self.keys))
+            return Cause(
+                Trouble.HOST_KEY_CHANGED, f"{self.name} presents {presented}, known_hosts has {listed}"
+            )
+        if self.by_authority:
+            why = "known_hosts has only a @cert-authority for it, and host certificates are not supported yet"
+            return Cause(Trouble.HOST_KEY_UNKNOWN, f"{self.name} presents {presented}; {why}")
+        return Cause(
+            Trouble.HOST_KEY_UNKNOWN, f"{self.name} presents {presented}; not in {', '.join(self.files)}"
+        )
+
+
+class KnownHosts:
+    """The known_hosts files of a run. Safe for many threads."""
+
+    def __init__(self, timeout: float) -> None:
+        """`timeout` in seconds bounds one question to ssh-keygen."""
+        self._timeout = timeout
+        self._indexes: dict[str, dict[str, list[_Entry]] | None] = {}
+        self._found: dict[tuple[str, tuple[str, ...]], KnownKeys | Cause] = {}
+        self._lock = threading.Lock()
+
+    def keys(self, name: str, files: tuple[str, ...]) -> KnownKeys | Cause:
+        """What `files` say of `name` (`host` or `[host]:port`, lower case); a file that is missing says
+        nothing.
+        """
+        with self._lock:
+            found = self._found.get((name, files))
+            for path in files:
+                if path not in self._indexes:
+                    self._indexes[path] = _index(Path(path))
+        if found is None:
+            found = self._search(name, files)
+            with self._lock:
+                self._found[name, files] = found
+        return found
+
+    def _search(self, name: str, files: tuple[str, ...]) -> KnownKeys | Cause:
+        entries: list[_Entry] = []
+        for path in files:
+            index = self._indexes[path]
+            found = index.get(name, []) if index is not None else _ask(name, path, self._timeout)
+            if isinstance(found, Cause):
+                return found
+            entries += found
+        return KnownKeys(
+            name=name,
+            files=files,
+            keys=tuple(dict.fromkeys(entry.key for entry in entries if not entry.marker)),
+            revoked=tuple(entry.key for entry in entries if entry.marker == "@revoked"),
+            by_authority=any(entry.marker == "@cert-authority" for entry in entries),
+        )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    marker: str
+    names: tuple[str, ...]
+    key: HostKey
+
+    @property
+    def hard(self) -> bool:
+        return bool(self.marker) or any(_HARD & set(name) for name in self.names)
+
+
+def _index(path: Path) -> dict[str, list[_Entry]] | None:
+    """The entries of a file by name, or None if OpenSSH has to be asked."""
+    index: dict[str, list[_Entry]] = defaultdict(list)
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return {}
+    for entry in filter(None, map(_parse, lines)):
+        if entry.hard:
+            return None
+        for name in entry.names:
+            index[name].append(entry)
+    return dict(index)
+
+
+def _parse(line: str) -> _Entry | None:
+    """One line of known_hosts; None for a comment, an empty line or one that OpenSSH would skip as well."""
+    words = line.split()
+    if not words or words[0].startswith("#"):
+        return None
+    marker = words.pop(0) if words[0].startswith("@") else ""
+    if len(words) < 3:
+        return None
+    try:
+        blob = base64.b64decode(words[2], validate=True)
+    except binascii.Error:
+        return None
+    return _Entry(marker, tuple(words[0].lower().split(",")), HostKey(words[1], blob))
+
+
+def _ask(name: str, path: str, timeout: float) -> list[_Entry] | Cause:
+    """The entries of a file for `name`, found by OpenSSH."""
+    command = ["ssh-keygen", "-F", name, "-f", path]
+    try:
+        answer = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError:
+        return Cause(
+            Trouble.SSH_CONFIG, "there is no `ssh-keygen` on this machine: install the OpenSSH client"
+        )
+    except subprocess.TimeoutExpired:
+        return Cause(Trouble.SSH_CONFIG, f"`ssh-keygen -F {name} -f {path}` did not end within {timeout:g} s")
+    return list(filter(None, map(_parse, answer.stdout.splitlines())))

@@ -1,0 +1,38 @@
+"""The line to a host's agent, as the engine sees it: one question out, one answer back, and who opens such
+lines.
+
+Protocols only. `hivekeys.remote` keeps them over SSH; the tests keep them with a fleet that lives in this
+process.
+"""
+
+from typing import Protocol
+
+from hivekeys.causes import Cause
+from hivekeys.fleet import Host
+
+
+class Line(Protocol):
+    """An open line to one agent. One thread at a time."""
+
+    def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
+        """Send one request and wait at most `deadline` seconds for its reply.
+
+        A Cause (SILENT: no reply in time; LINE_BROKEN: the line ended; RUBBISH: not a reply) means that
+        nobody knows what the host did with the request. The line is then closed, and every later `ask` is a
+        Cause at once.
+        """
+
+    def close(self) -> None:
+        """Let the agent see the end of its input. Never raises, may be repeated."""
+
+
+class Dialer(Protocol):
+    """Opens lines. Many threads at a time."""
+
+    def dial(self, host: Host) -> Line | Cause:
+        """A line whose agent is ready, or why there is none. The host's failure is a value, never an
+        exception.
+        """
+
+    def close(self) -> None:
+        """Give up what the lines shared; lines that are still open may break."""

@@ -1,0 +1,66 @@
+"""Lines to agents over SSH. This package alone names fabric and paramiko, and maps what they raise to a
+Cause, once.
+
+    reach.py    the socket to the first hop: TCP, or a ProxyCommand
+    login.py    host key, keys and algorithms: from a socket to a logged-in connection
+    keyring.py  private keys from files and from the agent on this machine
+    jumps.py    jump hosts, shared by all the hosts behind them
+    channel.py  the session on a host: start the agent, ask, answer
+
+`ssh -G` and known_hosts are OpenSSH's to read: `hivekeys.openssh`, `hivekeys.known_hosts`.
+"""
+
+from hivekeys.bootstrap import COMMANDS, opening
+from hivekeys.causes import Cause
+from hivekeys.fleet import Fleet, Host
+from hivekeys.known_hosts import KnownHosts, KnownKeys
+from hivekeys.line import Line
+from hivekeys.openssh import OpenSsh, Settings, Target
+from hivekeys.remote.channel import open_line
+from hivekeys.remote.jumps import Jumps
+from hivekeys.remote.keyring import Keyring
+from hivekeys.remote.login import Login, log_in
+from hivekeys.remote.reach import Wire, reach
+
+
+class SshDialer:
+    """Opens lines to a fleet's hosts. One for each run; `dial` is safe for many threads at once."""
+
+    def __init__(self, fleet: Fleet, program: bytes) -> None:
+        """`program` is the text of the agent."""
+        self._timeouts = fleet.timeouts
+        self._opening = opening(program)
+        self._openssh = OpenSsh(fleet.ssh.config, fleet.ssh.known_hosts, fleet.timeouts.connect)
+        self._known_hosts = KnownHosts(fleet.timeouts.connect)
+        self._keyring = Keyring()
+        self._jumps = Jumps(self._log_in)
+
+    def dial(self, host: Host) -> Line | Cause:
+        """Connect, verify, log in and start the agent. Bounded by the fleet's time-outs, hop by hop."""
+        route = self._openssh.route(Target(host.address, host.port, host.user, host.key, host.jump))
+        if isinstance(route, Cause):
+            return route
+        login = self._log_in(route, host.name)
+        if isinstance(login, Cause):
+            return login
+        return open_line(login, COMMANDS[host.become], self._opening, self._timeouts)
+
+    def close(self) -> None:
+        """Close the connections to jump hosts; lines behind them break."""
+        self._jumps.close()
+
+    def _log_in(self, route: tuple[Settings, ...], who: str) -> Login | Cause:
+        """A connection to the last hop of `route`, for the host named `who`."""
+        *before, settings = route
+        known = self._known_hosts.keys(settings.known_as, settings.known_hosts)
+        if isinstance(known, Cause):
+            return known
+        if not before:
+            return self._over(reach(settings, self._timeouts.connect), settings, known)
+        with self._jumps.wire(tuple(before), who, settings, self._timeouts.channel) as wire:
+            return self._over(wire, settings, known)
+
+    def _over(self, wire: Wire | Cause, settings: Settings, known: KnownKeys) -> Login | Cause:
+        return (
+            wire if isinstance(wire, Cause) else log_in(wire, settings, known, self._keyring, self._timeouts)
+        )

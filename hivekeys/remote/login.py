@@ -1,0 +1,188 @@
+"""From a wire to a logged-in connection: algorithms, host key, keys. What fabric and paramiko raise becomes a
+Cause here.
+
+Fabric's Connection gives the connection its shape. What Fabric would do by itself is switched off before it
+opens: it reads no configuration (that is `ssh -G`'s), it adds no host key (AutoAddPolicy is replaced by the
+verdict over known_hosts), it forwards no agent.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import fabric
+import paramiko  # type: ignore[import-untyped]  # ships no types
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Timeouts
+from hivekeys.known_hosts import HostKey, KnownKeys
+from hivekeys.openssh import Settings
+from hivekeys.remote.keyring import Keyring
+from hivekeys.remote.reach import Wire
+
+_WEAK = ("cbc", "3des", "md5", "sha1", "dss", "arcfour")  # in the name of an algorithm
+_IDLE_TICK = (
+    5.0  # seconds between two looks of an idle transport at itself; paramiko's own 0.1 costs CPU for nothing
+)
+
+# Paramiko logs tracebacks of what becomes a Cause here; without any handler Python would print them.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+_CONFIG = fabric.Config(lazy=True, overrides={"load_ssh_configs": False, "forward_agent": False})
+
+
+class RefusedError(Exception):
+    """Carries a Cause out of paramiko's callbacks. Never leaves this module."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@dataclass
+class Login:
+    """A connection that is logged in; `transport` is paramiko's."""
+
+    wire: Wire
+    transport: Any
+    settings: Settings
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.transport.is_active())
+
+    def close(self) -> None:
+        """Break the connection at once. Never raises; may be repeated, and from any thread."""
+        with contextlib.suppress(Exception):  # whatever is left to go wrong, the connection is gone
+            self.transport.close()
+        self.wire.close()
+
+
+def log_in(
+    wire: Wire, settings: Settings, known: KnownKeys, keyring: Keyring, timeouts: Timeouts
+) -> Login | Cause:
+    """Log in over `wire`, which is closed if that fails."""
+    connection = fabric.Connection(
+        settings.hostname,
+        user=settings.user,
+        port=settings.port,
+        config=_CONFIG,
+        forward_agent=False,
+        connect_kwargs={
+            "sock": wire.socket,
+            "timeout": timeouts.banner + timeouts.connect,  # of the key exchange, banner included
+            "banner_timeout": timeouts.banner,
+            "auth_timeout": timeouts.auth,
+            "channel_timeout": timeouts.channel,
+            "transport_factory": _transport_for(known, timeouts),
+            "auth_strategy": _KeyLogin(settings, keyring, timeouts.auth),
+        },
+    )
+    connection.client.set_missing_host_key_policy(_HostKeyCheck(known))
+    try:
+        connection.open()
+    except Exception as error:  # a host that talks nonsense makes paramiko raise anything at all
+        cause = _cause(error, connection.client.get_transport(), settings, wire)
+        connection.client.close()
+        wire.close()
+        return cause
+    connection.transport.sock.settimeout(_IDLE_TICK)
+    return Login(wire, connection.transport, settings)
+
+
+class _HostKeyCheck:
+    """Stands in for a MissingHostKeyPolicy: paramiko knows no host key by itself, so it asks about every one."""
+
+    def __init__(self, known: KnownKeys) -> None:
+        self._known = known
+
+    def missing_host_key(self, _client: object, _name: str, key: Any) -> None:
+        cause = self._known.verdict(HostKey(key.get_name(), key.asbytes()))
+        if cause is not None:
+            raise RefusedError(cause)
+
+
+class _KeyLogin:
+    """Stands in for an AuthStrategy: one key after the other, within one deadline for all."""
+
+    def __init__(self, settings: Settings, keyring: Keyring, timeout: float) -> None:
+        self._settings = settings
+        self._keyring = keyring
+        self._timeout = timeout
+
+    def authenticate(self, transport: Any) -> None:
+        until = time.monotonic() + self._timeout
+        refused = []
+        with self._keyring.keys(self._settings) as (candidates, problems):
+            for name, key in candidates:
+                transport.auth_timeout = max(0.1, until - time.monotonic())
+                problem = _try(transport, self._settings.user, key)
+                if problem is None:
+                    return
+                if time.monotonic() >= until:
+                    words = f"{self._settings}: no answer to the login within {self._timeout:g} s"
+                    raise RefusedError(Cause(Trouble.SILENT, words))
+                refused.append(f"{name} {problem}")
+                if not transport.is_active():
+                    break
+            reasons = refused + problems or ["no key to try: neither a key file nor an agent"]
+            raise RefusedError(Cause(Trouble.LOGIN_REFUSED, f"{self._settings}: {'; '.join(reasons)}"))
+
+
+def _try(transport: Any, user: str, key: Any) -> str | None:
+    """None if the host takes the key, else what it said to it."""
+    try:
+        wants_more = transport.auth_publickey(user, key)
+    except paramiko.BadAuthenticationType as error:
+        return f"refused: the host takes {', '.join(error.allowed_types)} only"
+    except paramiko.AuthenticationException as error:
+        words = str(error)
+        return "refused" if words == "Authentication failed." else f"refused: {words}"
+    return f"is not enough: the host also wants {' or '.join(wants_more)}" if wants_more else None
+
+
+def _transport_for(known: KnownKeys, timeouts: Timeouts) -> Callable[..., Any]:
+    """Makes transports without weak algorithms, which ask for a type of host key that is known.
+
+    The other types follow, as OpenSSH has it: a host that has none of the known ones then shows the key it
+    has, and the verdict can name it. Nothing but a known key is ever accepted.
+    """
+
+    def make(sock: Any, **options: Any) -> Any:
+        transport = paramiko.Transport(sock, **options)
+        transport.handshake_timeout = timeouts.banner
+        security = transport.get_security_options()
+        for name in ("ciphers", "digests", "kex", "key_types"):
+            setattr(
+                security, name, [algorithm for algorithm in getattr(security, name) if not _weak(algorithm)]
+            )
+        security.key_types = sorted(security.key_types, key=lambda name: _kind(name) not in known.kinds)
+        return transport
+
+    return make
+
+
+def _weak(algorithm: str) -> bool:
+    return any(word in algorithm for word in _WEAK)
+
+
+def _kind(algorithm: str) -> str:
+    """The type of key behind a signature algorithm: an ssh-rsa key signs as rsa-sha2-256 or -512."""
+    return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
+
+
+def _cause(error: Exception, transport: Any, settings: Settings, wire: Wire) -> Cause:
+    """What a failed login means, by how far it came."""
+    if isinstance(error, RefusedError):
+        return error.cause
+    words = wire.complaint() or str(error) or type(error).__name__
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+        return Cause(Trouble.NO_COMMON_ALGORITHM, f"{settings}: {words}")
+    if transport is None or not transport.remote_version:
+        return Cause(Trouble.NO_BANNER, f"{settings}: {words}")
+    if not transport.initial_kex_done:
+        return Cause(Trouble.NO_BANNER, f"{settings}: the key exchange did not finish: {words}")
+    return Cause(Trouble.LOGIN_REFUSED, f"{settings}: {words}")
