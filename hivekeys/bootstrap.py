@@ -17,8 +17,9 @@ and the exit status, never from the words of sudo or a shell, which differ by la
     hivekeys:missing     MODULE_MISSING                       MODULE_MISSING
     hivekeys:ready       (the line stands)
 
-Text before, between and behind the markers comes from start-up files and banners. It is skipped, up to
-OTHER_LIMIT bytes; more is RUBBISH. Pure: this module reads nothing and sends nothing.
+LINE_BROKEN if it was the connection that ended. Text before, between and behind the markers comes from
+start-up files and banners. It is skipped, up to OTHER_LIMIT bytes; more is RUBBISH. Pure: this module reads
+nothing and sends nothing.
 """
 
 from dataclasses import dataclass
@@ -51,6 +52,13 @@ def _command(become: str) -> str:
     return f"exec /bin/sh -c '{_AS_LOGIN.format(become=become)}' sh '{_AS_ROOT}' '{_IN_PYTHON}'"
 
 
+# Whose end it was, by the last marker.
+_ENDED = {
+    SHELL: (Trouble.SUDO_REFUSED, "sudo"),
+    ROOT: (Trouble.PYTHON_MISSING, "python3"),
+    PYTHON: (Trouble.AGENT_CRASHED, "the agent"),
+}
+
 # LC_ALL: the last line of sudo's refusal is shown to the operator, so let it be in English where sudo can.
 COMMANDS = {Become.NONE: _command(""), Become.SUDO: _command("env LC_ALL=C sudo -n -- ")}
 
@@ -63,8 +71,8 @@ sys.stdout.flush()
 if sys.version_info < (3, 6):
     sys.exit({NO_PYTHON})
 try:
-    exec(compile(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())), "hivekeys-agent", "exec"),
-    globals())
+    source = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+    exec(compile(source, "hivekeys-agent", "exec"), globals())
 except ImportError as error:
     print("{MISSING} %s" % (error.name or error))
     sys.stdout.flush()
@@ -73,17 +81,13 @@ except ImportError as error:
 
 
 def opening(program: bytes) -> bytes:
-    """What goes to the command's stdin before the first request: the boot text and `program`, each after its
-    length.
-    """
+    """What the command reads before the first request: boot text and `program`, each after its length."""
     return b"".join(b"%d\n%s" % (len(part), part) for part in (_BOOT.encode(), program))
 
 
 @dataclass
 class Startup:
-    """What a host has said since the command was sent. `hear` every line, then ask why it `ended` or went
-    `silent`.
-    """
+    """What a host has said since the command was sent: `hear` its lines, then ask why there is no agent."""
 
     marker: str = ""
     said: str = ""  # what stood behind the marker
@@ -105,24 +109,21 @@ class Startup:
             self.other = text or self.other
 
     def ended(self, status: int, complaint: str) -> Cause:
-        """Why there is no agent: the command ended with `status` (-1: unknown); `complaint` is stderr's last
-        line.
-        """
+        """The command ended with `status`, or the connection did (-1); `complaint` is stderr's last line."""
         if self.marker == MISSING:
             return self._missing()
-        if self.marker == SHELL:
-            return Cause(Trouble.SUDO_REFUSED, complaint or f"sudo ended with status {status}")
-        if self.marker == ROOT:
-            found = "there is no python3" if status == NO_PYTHON else f"python3 ended with status {status}"
-            return Cause(Trouble.PYTHON_MISSING, f"{found}: {complaint}" if complaint else found)
+        if status < 0:
+            return Cause(Trouble.LINE_BROKEN, "the connection broke before the agent was ready")
         if self.marker == PYTHON and status == NO_PYTHON:
-            return Cause(Trouble.PYTHON_MISSING, f"python {self.said} is too old")
-        if self.marker == PYTHON:
-            return Cause(Trouble.AGENT_CRASHED, complaint or f"status {status}, and nothing on stderr")
-        return self.rubbish(f"the login shell ended with status {status}", complaint)
+            return Cause(Trouble.PYTHON_MISSING, f"python {self.said} is too old: 3.6 is needed")
+        if self.marker not in _ENDED:
+            return self.rubbish(f"the login shell ended with status {status}", complaint)
+        trouble, who = _ENDED[self.marker]
+        words = "there is no python3" if status == NO_PYTHON else f"{who} ended with status {status}"
+        return Cause(trouble, f"{words}: {complaint}" if complaint else words)
 
     def silent(self, seconds: float) -> Cause:
-        """Why there is no agent: the time is over and the command still runs."""
+        """The time is over and the command still runs."""
         if self.marker == MISSING:
             return self._missing()
         station = {SHELL: "sudo", ROOT: "python3", PYTHON: "the agent"}.get(self.marker, "the login shell")

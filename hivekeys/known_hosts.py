@@ -81,9 +81,7 @@ class KnownHosts:
         self._lock = threading.Lock()
 
     def keys(self, name: str, files: tuple[str, ...]) -> KnownKeys | Cause:
-        """What `files` say of `name` (`host` or `[host]:port`, lower case); a file that is missing says
-        nothing.
-        """
+        """What `files` say of `name` (`host` or `[host]:port`, lower case); a missing file says nothing."""
         with self._lock:
             found = self._found.get((name, files))
             for path in files:

@@ -30,9 +30,7 @@ class Dialer(Protocol):
     """Opens lines. Many threads at a time."""
 
     def dial(self, host: Host) -> Line | Cause:
-        """A line whose agent is ready, or why there is none. The host's failure is a value, never an
-        exception.
-        """
+        """A line whose agent is ready, or why there is none: a host's failure is never an exception."""
 
     def close(self) -> None:
         """Give up what the lines shared; lines that are still open may break."""

@@ -68,7 +68,7 @@ class OpenSsh:
     """Asks `ssh -G`, once per target. Safe for many threads."""
 
     def __init__(self, config: str | None, known_hosts: tuple[str, ...] | None, timeout: float) -> None:
-        """`config` and `known_hosts` replace the user's own files; `timeout` in seconds bounds one question."""
+        """`config` and `known_hosts` replace the user's own files; `timeout` (seconds) bounds a question."""
         self._config = config
         self._known_hosts = known_hosts
         self._timeout = timeout
@@ -131,7 +131,7 @@ class OpenSsh:
 
 
 def _overrides(target: Target, config: str | None) -> list[str]:
-    """The inventory's values as options of ssh. `-o IdentityFile`, since `-i` drops a file that is not there."""
+    """The inventory's values as options; `-o IdentityFile`, since `-i` drops a file that is not there."""
     options = ["-F", config] if config else []
     if target.port is not None:
         options += ["-p", str(target.port)]

@@ -43,7 +43,7 @@ def open_line(login: Login, command: str, opening: bytes, timeouts: Timeouts) ->
     """
     until = time.monotonic() + timeouts.channel
     with _watchdog(until, login.close):
-        channel = _session(login, command, timeouts.channel)
+        channel = _session(login, command, until)
     if not isinstance(channel, Cause):
         stream = Stream(login, channel)
         cause = _start(stream, opening, timeouts.auth)
@@ -54,14 +54,16 @@ def open_line(login: Login, command: str, opening: bytes, timeouts: Timeouts) ->
     return channel
 
 
-def _session(login: Login, command: str, timeout: float) -> Any:
+def _session(login: Login, command: str, until: float) -> Any:
     """A session channel that runs `command`, or a Cause."""
     try:
-        channel = login.transport.open_session(timeout=timeout)
+        channel = login.transport.open_session()
         channel.exec_command(command)
     except Exception as error:  # a host that talks nonsense makes paramiko raise anything at all
-        words = str(error) or type(error).__name__
-        return Cause(Trouble.LINE_BROKEN, f"{login.settings}: logged in, but no session: {words}")
+        if time.monotonic() >= until:
+            return Cause(Trouble.SILENT, f"{login.settings}: logged in, but no session in time")
+        trouble = Trouble.LOGIN_REFUSED if login.alive else Trouble.LINE_BROKEN
+        return Cause(trouble, f"{login.settings}: logged in, but no session: {error or type(error).__name__}")
     return channel
 
 
@@ -204,7 +206,7 @@ class Stream:
             return Stop.ENDED if time.monotonic() < until else Stop.SILENT
 
     def _drain_errors(self) -> None:
-        """Keep the end of stderr. At most a window's worth at a time, so that a flood cannot hold the reader."""
+        """Keep the end of stderr; a window's worth at a time, so that a flood cannot hold the reader."""
         for _ in range(2 * 1024 * 1024 // _CHUNK):
             if not self._channel.recv_stderr_ready():
                 return

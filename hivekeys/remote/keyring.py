@@ -75,7 +75,7 @@ class Keyring:
     def _in_agent(
         self, path: str | None, problems: list[str], stack: contextlib.ExitStack
     ) -> tuple[Key, ...]:
-        """The keys of the agent behind a socket. One that once did not answer is not asked again in this run."""
+        """The keys of the agent behind a socket; one that once did not answer is left alone from then on."""
         if path is None or path in self._stale:
             return ()
         plug = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))

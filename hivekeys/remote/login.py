@@ -56,9 +56,9 @@ class Login:
 
     def close(self) -> None:
         """Break the connection at once. Never raises; may be repeated, and from any thread."""
+        self.wire.close()  # first: it wakes paramiko's thread, which would otherwise sleep out its tick
         with contextlib.suppress(Exception):  # whatever is left to go wrong, the connection is gone
             self.transport.close()
-        self.wire.close()
 
 
 def log_in(
@@ -86,15 +86,15 @@ def log_in(
         connection.open()
     except Exception as error:  # a host that talks nonsense makes paramiko raise anything at all
         cause = _cause(error, connection.client.get_transport(), settings, wire)
-        connection.client.close()
         wire.close()
+        connection.client.close()
         return cause
     connection.transport.sock.settimeout(_IDLE_TICK)
     return Login(wire, connection.transport, settings)
 
 
 class _HostKeyCheck:
-    """Stands in for a MissingHostKeyPolicy: paramiko knows no host key by itself, so it asks about every one."""
+    """Stands in for a MissingHostKeyPolicy: paramiko knows no host key itself, so it asks about each."""
 
     def __init__(self, known: KnownKeys) -> None:
         self._known = known

@@ -49,9 +49,7 @@ def reach(settings: Settings, timeout: float) -> Wire | Cause:
 
 
 def _resolve(settings: Settings, timeout: float) -> list[_Address] | Cause:
-    """The addresses of a host. The resolver has no deadline of its own, so it works in a thread that may be
-    left.
-    """
+    """The addresses of a host. The resolver knows no deadline, so it gets a thread that may be left."""
     answers: queue.SimpleQueue[list[_Address] | Cause] = queue.SimpleQueue()
 
     def ask(flags: int = 0) -> None:
@@ -97,9 +95,7 @@ def _connect(settings: Settings, addresses: list[_Address], timeout: float) -> W
 
 
 def _tune(plug: socket.socket) -> None:
-    """Small packets at once (Nagle costs 40 ms a request), and let the kernel notice a dead peer, at no cost
-    here.
-    """
+    """Send small packets at once (Nagle costs 40 ms a request); let the kernel notice a dead peer."""
     plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {
@@ -115,7 +111,7 @@ def _tune(plug: socket.socket) -> None:
 
 
 def _run(command: str) -> Wire | Cause:
-    """A ProxyCommand at the other end of a socket pair. `exec`, as OpenSSH does: no shell stays in between."""
+    """A ProxyCommand at the other end of a socket pair; `exec` as OpenSSH has it, so no shell stays."""
     ours, theirs = socket.socketpair()
     words = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the command runs
     try:
@@ -124,7 +120,7 @@ def _run(command: str) -> Wire | Cause:
             stdin=theirs.fileno(),
             stdout=theirs.fileno(),
             stderr=words.fileno(),
-            start_new_session=True,  # so that the operator's Ctrl-C does not reach it, and all of it can be ended
+            start_new_session=True,  # Ctrl-C is not for it, and all of it can be ended
         )
     except OSError as error:
         ours.close()

@@ -75,7 +75,7 @@ class Bastion:
         return self.folder / "ssh_config"
 
     def sshd(self, *options: str, kinds: tuple[str, ...] = ("ed25519",), known: bool = True) -> Sshd:
-        """An sshd on a free port. `options` go into its configuration; `known`: its keys are in known_hosts."""
+        """An sshd on a free port, with `options` in its configuration, its keys `known` to the bastion."""
         port = free_port()
         folder = self.folder / f"sshd{port}"
         folder.mkdir()
