@@ -1,7 +1,7 @@
 """A fleet as the engine sees it: hosts, their services, and the rules of a rollout.
 
-Frozen values only: no I/O, no parsing. The defaults stand here, once; `inventory.py` reads files into these types and
-has already refused whatever could not be right. Times are in seconds, modes are numbers (0o600).
+Frozen values only: no I/O, no parsing. The defaults stand here, once; `inventory.py` reads files into these
+types and has already refused whatever could not be right. Times are in seconds, modes are numbers (0o600).
 """
 
 from dataclasses import KW_ONLY, dataclass, field
@@ -49,9 +49,9 @@ class Amount:
 class Service:
     """What runs on a host and where it finds its token.
 
-    `health` and `protected` are candidate paths: they are tried in order on the host, and the first that does not
-    answer 404 is the one (the guide and the real services name different ones). No protected path at all means that
-    the service can be found healthy but never proven.
+    `health` and `protected` are candidate paths: they are tried in order on the host, and the first that does
+    not answer 404 is the one (the guide and the real services name different ones). No protected path at all
+    means that the service can be found healthy but never proven.
     """
 
     unit: str
@@ -83,7 +83,10 @@ SERVICES = {Role.QUEEN: QUEEN_SERVICE, Role.HIVE: HIVE_SERVICE}
 
 @dataclass(frozen=True)
 class Host:
-    """One host; `port`, `user`, `key` and `jump` are None where OpenSSH's own configuration (`ssh -G`) decides."""
+    """One host; where `port`, `user`, `key` or `jump` is None, OpenSSH's configuration (`ssh -G`) decides.
+
+    `jump` is written as for `ssh -J`; "none" means straight there, whatever that configuration says.
+    """
 
     name: str
     role: Role
@@ -101,9 +104,9 @@ class Host:
 class Policy:
     """How a rollout walks through the fleet.
 
-    `canary` hives turn alone before the others (0: none), then `batch` at a time. `max_failures` counts over the whole
-    run, not per wave. `width` bounds the hosts in flight. A service has `health_deadline` to come up and must then stay
-    up for `stable_seconds`.
+    `canary` hives turn alone before the others (0: none), then `batch` at a time. `max_failures` counts over
+    the whole run, not per wave. `width` bounds the hosts in flight. A service has `health_deadline` to come
+    up and must then stay up for `stable_seconds`.
     """
 
     order: Order = Order.QUEEN_FIRST
@@ -117,7 +120,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long each part of a connection may take; `request` bounds one request to an agent that is already there."""
+    """How long each part of a connection may take; `request` bounds one request to a running agent."""
 
     connect: float = 10.0
     banner: float = 10.0

@@ -1,0 +1,69 @@
+"""Which file a fleet is, and what is in it: the only part of the inventory that looks at the disk."""
+
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hivekeys.errors import UserError
+from hivekeys.inventory.mistakes import printable
+
+LARGEST_FILE = 4 * 1024 * 1024
+EXAMPLE = "example"
+VARIABLE = "HIVEKEYS_FLEET"
+
+
+def find(name: str | None, folder: Path, environ: Mapping[str, str]) -> Path:
+    """The file of the fleet that --fleet names, else HIVEKEYS_FLEET, else of the only one there is.
+
+    The example is never meant by default. `name` is a file's name without `.toml`, not a path.
+    """
+    fleets = sorted(file.stem for file in folder.glob("*.toml") if not file.name.startswith("."))
+    there = f"fleets in {printable(str(folder))}: {', '.join(map(printable, fleets)) or 'none'}"
+    wanted = name or environ.get(VARIABLE)
+    if wanted:
+        if wanted not in fleets:
+            asked = f"--fleet {wanted}" if name else f"{VARIABLE}={wanted}"
+            raise UserError(f"{printable(asked)}: there is no such fleet", hint=there)
+        return folder / f"{wanted}.toml"
+    own = [fleet for fleet in fleets if fleet != EXAMPLE]
+    if len(own) == 1:
+        return folder / f"{own[0]}.toml"
+    if own:
+        raise UserError("which fleet?", hint=f"name it with --fleet or {VARIABLE}; {there}")
+    raise UserError("there is no fleet yet", hint=f"copy {EXAMPLE}.toml and name it with --fleet; {there}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, or a UserError that says why it has none."""
+    try:
+        text = _bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refusal(path, f"found a byte that is not UTF-8 at {error.start}, expected UTF-8") from error
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise refusal(path, "found lists nested too deeply, expected TOML as in example.toml") from error
+    except ValueError as error:  # TOMLDecodeError says line and column; int() refuses thousands of digits
+        raise refusal(path, f"this is not TOML: {printable(str(error))}") from error
+
+
+def refusal(path: Path, *mistakes: object) -> UserError:
+    """Every mistake of a file, a line each, the file's name in front as compilers do."""
+    lines = [f"{printable(str(path))}: {mistake}" for mistake in mistakes]
+    return UserError("\n".join(lines), hint=f"{EXAMPLE}.toml in the folder inventory explains every key")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a folder can't be read, a pipe might never end
+            raise refusal(path, "found something else, expected a file")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise refusal(path, f"can't be read: {reason}") from error
+    if len(content) > LARGEST_FILE:
+        raise refusal(path, f"found more than {LARGEST_FILE >> 20} MiB, expected less")
+    return content

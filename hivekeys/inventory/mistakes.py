@@ -1,0 +1,62 @@
+"""A mistake in an inventory, in words: under which key, what was found there, what is expected.
+
+Pure. What comes from the file is shown with its control characters escaped, so that no file can play tricks
+on the operator's terminal.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LONGEST_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One line of a refusal; `key` is the path of the key in the file, table by table."""
+
+    key: tuple[str, ...]
+    says: str
+
+    def __str__(self) -> str:
+        return f"{key_path(self.key)}: {self.says}"
+
+
+def wrong(key: tuple[str, ...], found: str, expected: str) -> Mistake:
+    """A key whose value can't be right."""
+    return Mistake(key, f"found {found}, expected {expected}")
+
+
+def key_path(key: Sequence[str]) -> str:
+    """A key as TOML writes it: `hosts."hive[01:40]".port`."""
+    return ".".join(part if re.fullmatch("[A-Za-z0-9_-]+", part) else _quoted(part) for part in key)
+
+
+def shown(value: object) -> str:
+    """A value of the file, on one line and not too long; of a table or a mixed list only what it is."""
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return f"[{some([_quoted(each) for each in value])}]"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a table"
+    return str(value).lower() if isinstance(value, bool) else _clipped(printable(str(value)))
+
+
+def some(words: Sequence[str], most: int = 4) -> str:
+    """The words, or the first few of many."""
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def printable(text: str) -> str:
+    """The text with whatever a terminal might act upon escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _quoted(text: str) -> str:
+    return _clipped(printable(json.dumps(text, ensure_ascii=False)))
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"

@@ -1,0 +1,96 @@
+"""What must hold between the entries of a fleet: one queen, every host once, an address for every name.
+
+Pure. The rules look at the file as it was read, before its values are known to be right, so that these
+mistakes are told together with all others; whatever they can't understand is `schema.py`'s to refuse.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hivekeys.fleet import Role
+from hivekeys.inventory.mistakes import Mistake, key_path, shown, some, wrong
+from hivekeys.inventory.ranges import expand
+
+Table = Mapping[str, Any]
+
+
+def mistakes_between(document: Table) -> list[Mistake]:
+    """Every rule that the entries break together."""
+    hosts = {
+        pattern: table for pattern, table in _table(document, "hosts").items() if isinstance(table, dict)
+    }
+    if not isinstance(document.get("hosts"), dict):
+        return []
+    return [*_lengths(hosts), *_names(hosts), *_addresses(hosts, _table(document, "ssh")), *_queens(hosts)]
+
+
+def members(pattern: str, table: Table) -> list[tuple[str, str]]:
+    """Name and address of every host of an entry; a host without an address is reached by its name."""
+    names = expand(pattern)
+    return list(zip(names, expand(table["address"]) if "address" in table else names, strict=False))
+
+
+def _lengths(hosts: Table) -> Iterator[Mistake]:
+    for pattern, table in hosts.items():
+        names, addresses = _expanded(pattern), _expanded(table.get("address", pattern))
+        if names and addresses and len(names) != len(addresses):
+            found = f"{shown(table['address'])}, {_count(addresses)}"
+            yield wrong(("hosts", pattern, "address"), found, f"{len(names)}: one for each host")
+
+
+def _names(hosts: Table) -> Iterator[Mistake]:
+    owner: dict[str, str] = {}
+    for pattern in hosts:
+        taken = [name for name in _expanded(pattern) if owner.setdefault(name, pattern) != pattern]
+        if taken:
+            others = some(
+                [key_path(("hosts", other)) for other in dict.fromkeys(owner[name] for name in taken)]
+            )
+            found = f"{some([shown(name) for name in taken])}, which {others} names already"
+            yield wrong(("hosts", pattern), found, "every host once")
+
+
+def _addresses(hosts: Table, ssh: Table) -> Iterator[Mistake]:
+    """Two names for one machine would turn it twice, or the queen together with a hive."""
+    owner: dict[tuple[str, str, str], str] = {}
+    for pattern, table in hosts.items():
+        port, jump = (
+            str(table.get(key, ssh.get(key, default))) for key, default in (("port", 22), ("jump", ""))
+        )
+        addresses = _expanded(table.get("address", pattern))
+        for address in addresses:
+            other = owner.setdefault((address.lower(), port, jump), pattern)
+            if other != pattern and not set(_expanded(other)) & set(_expanded(pattern)):
+                found = f"{shown(address)} port {port}, which {key_path(('hosts', other))} has already"
+                yield wrong(("hosts", pattern, "address"), found, "an address and port of its own")
+                break
+
+
+def _queens(hosts: Table) -> Iterator[Mistake]:
+    if any(table.get("role") not in [role.value for role in Role] for table in hosts.values()):
+        return  # that role is refused as it is; who is the queen can't be told until it is right
+    queens = [
+        name
+        for pattern, table in hosts.items()
+        if table["role"] == Role.QUEEN.value
+        for name in _expanded(pattern)
+    ]
+    if len(queens) != 1:
+        found = f"{len(queens)} queens ({some(queens)})" if queens else "no queen"
+        yield wrong(("hosts",), found, 'exactly one host with role = "queen"')
+
+
+def _table(document: Table, key: str) -> Table:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _expanded(text: object) -> tuple[str, ...]:
+    try:
+        return expand(text) if isinstance(text, str) else ()
+    except ValueError:
+        return ()
+
+
+def _count(addresses: tuple[str, ...]) -> str:
+    return f"{len(addresses)} address{'es' if len(addresses) > 1 else ''}"

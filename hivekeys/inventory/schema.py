@@ -1,0 +1,161 @@
+"""Which keys an inventory has, and every mistake in one, each with its key path.
+
+The only module that names pydantic, which is slow to import: tasks import `inventory`, and with it this, when
+they run. pydantic walks the tables and gathers the mistakes; what a value may be is said in `values.py`. What
+a file holds under a key that is not known is never shown: it might be a password.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Required
+
+from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, with_config
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
+
+from hivekeys.fleet import Amount, Become, Order, Role
+from hivekeys.inventory import values
+from hivekeys.inventory.mistakes import Mistake, shown, wrong
+
+Port = Annotated[int, PlainValidator(values.whole(1, 65_535))]
+Seconds = Annotated[float, PlainValidator(values.seconds(least=0.1))]
+FilePath = Annotated[str, PlainValidator(values.file_path)]
+Account = Annotated[str, PlainValidator(values.account)]
+
+
+class ServiceKeys(TypedDict, total=False):
+    """`[services.queen]`, `[services.hive]` and the `service` of a host."""
+
+    unit: Annotated[str, PlainValidator(values.unit)]
+    token: Annotated[str, PlainValidator(values.token_path)]
+    owner: Account
+    group: Account
+    mode: Annotated[int, PlainValidator(values.mode(values.FILE_MODES))]
+    directory_mode: Annotated[int, PlainValidator(values.mode(values.DIRECTORY_MODES))]
+    port: Port
+    health: Annotated[tuple[str, ...], PlainValidator(values.http_paths)]
+    protected: Annotated[tuple[str, ...], PlainValidator(values.http_paths_or_none)]
+
+
+class ServicesKeys(TypedDict, total=False):
+    """`[services]`."""
+
+    queen: ServiceKeys
+    hive: ServiceKeys
+
+
+class LoginKeys(TypedDict, total=False):
+    """How to reach a host: in `[ssh]` for all of them, in `[hosts.NAME]` for one entry."""
+
+    user: Annotated[str, PlainValidator(values.user)]
+    port: Port
+    key: FilePath
+    jump: Annotated[str, PlainValidator(values.jump)]
+    become: Annotated[Become, PlainValidator(values.choice(Become))]
+
+
+class SshKeys(LoginKeys, total=False):
+    """`[ssh]`."""
+
+    known_hosts: Annotated[tuple[str, ...], PlainValidator(values.file_paths)]
+    config: FilePath
+
+
+class HostKeys(LoginKeys, total=False):
+    """`[hosts.NAME]`."""
+
+    role: Required[Annotated[Role, PlainValidator(values.choice(Role))]]
+    address: Annotated[str, PlainValidator(values.address)]
+    service: ServiceKeys
+
+
+class TimeoutKeys(TypedDict, total=False):
+    """`[timeouts]`."""
+
+    connect: Seconds
+    banner: Seconds
+    auth: Seconds
+    channel: Seconds
+    request: Seconds
+
+
+class RolloutKeys(TypedDict, total=False):
+    """`[rollout]`."""
+
+    order: Annotated[Order, PlainValidator(values.choice(Order))]
+    canary: Annotated[int, PlainValidator(values.whole(0, 10_000))]
+    batch: Annotated[Amount, PlainValidator(values.amount(least=1))]
+    width: Annotated[int, PlainValidator(values.whole(1, 1_000))]
+    max_failures: Annotated[Amount, PlainValidator(values.amount(least=0))]
+    health_deadline: Seconds
+    stable_seconds: Annotated[float, PlainValidator(values.seconds(least=0))]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Document(TypedDict, total=False):
+    """A whole file."""
+
+    fleet: Required[Annotated[str, PlainValidator(values.fleet_name)]]
+    ssh: SshKeys
+    timeouts: TimeoutKeys
+    rollout: RolloutKeys
+    services: ServicesKeys
+    hosts: Required[dict[Annotated[str, PlainValidator(values.host_name)], HostKeys]]
+
+
+_DOCUMENT = TypeAdapter(Document)
+_REQUIRED = {
+    "fleet": 'the name of the fleet, such as fleet = "production"',
+    "hosts": "a table for each host, such as [hosts.queen]",
+    "role": '"queen" or "hive"',
+}
+
+
+def checked(document: Mapping[str, Any]) -> tuple[Document | None, list[Mistake]]:
+    """The document with every value as the engine uses it, or every mistake that is in its values."""
+    try:
+        return _DOCUMENT.validate_python(document), []
+    except ValidationError as error:
+        return None, [_mistake(each) for each in error.errors(include_url=False)]
+
+
+def _mistake(error: ErrorDetails) -> Mistake:
+    key = tuple(str(part) for part in error["loc"] if part != "[key]")
+    value = error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(key[-1], _keys_beside(key), n=1)
+            return Mistake(key, "unknown key" + (f", did you mean {near[0]}?" if near else ""))
+        case "missing":
+            return Mistake(key, f"missing, expected {_REQUIRED[key[-1]]}")
+        case "value_error":
+            return wrong(key, _found(key[-1], value), str(error["ctx"]["error"]))
+        case _:  # dict_type, the only other thing that pydantic itself looks for
+            return wrong(key, "a list" if isinstance(value, list) else "a single value", "a table")
+
+
+def _found(key: str, value: object) -> str:
+    """The value; but what should be a path may be the token or the key itself, and then is not shown."""
+    if key in ("token", "key") and isinstance(value, str) and not value.startswith(("/", "~")):
+        return f"a text of {len(value)} characters"
+    return shown(value)
+
+
+def _keys_beside(key: tuple[str, ...]) -> Iterable[str]:
+    """The keys that the table of an unknown key may have."""
+    match key[:-1]:
+        case ():
+            table: type = Document
+        case ("ssh",):
+            table = SshKeys
+        case ("timeouts",):
+            table = TimeoutKeys
+        case ("rollout",):
+            table = RolloutKeys
+        case ("services",):
+            table = ServicesKeys
+        case ("hosts", _):
+            table = HostKeys
+        case _:
+            table = ServiceKeys
+    return table.__annotations__

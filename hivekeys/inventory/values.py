@@ -1,0 +1,161 @@
+"""What each kind of value in an inventory may be: one check each, from what is written to what we use.
+
+Pure. Whatever is refused is a ValueError whose text completes "expected …". The rules keep out what could
+turn into something else further down: a name that ssh would take for an option, a path that leads elsewhere,
+a mode under which the services refuse their token.
+"""
+
+import posixpath
+import re
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeVar
+
+from hivekeys.fleet import Amount
+from hivekeys.inventory.ranges import expand
+
+Word = TypeVar("Word", bound=Enum)
+
+LONGEST_WAIT = 86_400  # a day: every command returns within a known time
+FILE_MODES = (0o600, 0o400)
+DIRECTORY_MODES = (0o700, 0o500)
+
+# `directory_mode` closes the token's folder to everybody else, which would break a folder that others share.
+_SHARED_FOLDER = r"/(boot|dev|etc|home|media|mnt|opt|proc|root|run|srv|sys|tmp|usr(/local)?|var(/lib|/tmp)?)?"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
+_ADDRESS = r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,252}"  # a name, an IPv4 or an IPv6 address, the last with a zone
+_USER = r"[A-Za-z0-9_][A-Za-z0-9._@+-]*"
+_HOP = rf"({_USER}@)?({_NAME}|\[{_ADDRESS}\])(:[0-9]{{1,5}})?"
+
+
+def _text(pattern: str, expected: str) -> Callable[[object], str]:
+    """A check for text that the whole of a regular expression matches."""
+
+    def check(value: object) -> str:
+        if isinstance(value, str) and re.fullmatch(pattern, value):
+            return value
+        raise ValueError(expected)
+
+    return check
+
+
+def _range(pattern: str, expected: str) -> Callable[[object], str]:
+    """The same for every member of a range such as `hive[01:40]`."""
+    member = _text(pattern, expected)
+
+    def check(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError(expected)
+        for each in expand(value):
+            member(each)
+        return value
+
+    return check
+
+
+fleet_name = _text(r"[a-z0-9][a-z0-9._-]{0,62}", "a short name of small letters, digits, '.', '_' and '-'")
+host_name = _range(_NAME, "a name of letters, digits, '.', '_' and '-' that does not begin with '-'")
+address = _range(_ADDRESS, "a host name or an IP address (IPv6 without brackets)")
+user = _text(_USER, "the name of an account to log in with")
+account = _text(r"[A-Za-z_][A-Za-z0-9._-]{0,31}", "the name of an account on the host, such as llama-orch")
+unit = _text(
+    r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]{0,246}(?<!@)\.service", "a service unit such as rbee-hive.service"
+)
+jump = _text(
+    rf"{_HOP}(,{_HOP})*", "jump hosts as for ssh -J: [USER@]HOST[:PORT], several with commas, or none"
+)
+file_path = _text(
+    r"(?!~[^/])[^\x00-\x1f\x7f]+", "the path of a file; ~ is your home folder, ~NAME is not known"
+)
+_absolute = _text(r"/[^\x00-\x1f\x7f]*", "an absolute path without //, /. and /..")
+_http_path = _text(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of the service such as /health")
+
+
+def token_path(value: object) -> str:
+    """Where the token lies on the host: in the service's own folder, whose mode and owner are set, too."""
+    path = _absolute(value)
+    if posixpath.normpath(path) != path or path.startswith("//"):  # normpath keeps two slashes in front
+        raise ValueError("an absolute path without //, /. and /..")
+    if re.fullmatch(_SHARED_FOLDER, path) or re.fullmatch(_SHARED_FOLDER, posixpath.dirname(path)):
+        raise ValueError("a file in a folder of its own, such as /etc/llama-orch/secrets/api-token")
+    return path
+
+
+def mode(allowed: tuple[int, ...]) -> Callable[[object], int]:
+    """A mode in octal digits, quoted, because a bare 0600 is no TOML and a bare 600 is another number."""
+
+    def check(value: object) -> int:
+        if isinstance(value, str) and re.fullmatch("0?[0-7]{3}", value) and int(value, 8) in allowed:
+            return int(value, 8)
+        raise ValueError(" or ".join(f'"{each:04o}"' for each in allowed) + ": nothing for group and others")
+
+    return check
+
+
+def choice(kind: type[Word]) -> Callable[[object], Word]:
+    """One of the words of an enum."""
+
+    def check(value: object) -> Word:
+        for member in kind:
+            if member.value == value:
+                return member
+        raise ValueError(" or ".join(f'"{member.value}"' for member in kind))
+
+    return check
+
+
+def whole(least: int, most: int) -> Callable[[object], int]:
+    """A whole number within bounds, both of them allowed."""
+
+    def check(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        raise ValueError(f"a whole number from {least} to {most}")
+
+    return check
+
+
+def seconds(least: float) -> Callable[[object], float]:
+    """A time that is not too short, and not for ever."""
+
+    def check(value: object) -> float:
+        match value:
+            case bool():
+                pass
+            case int() | float() if least <= value <= LONGEST_WAIT:  # false for nan
+                return float(value)
+        raise ValueError(f"seconds: a number from {least:g} to {LONGEST_WAIT}")
+
+    return check
+
+
+def amount(least: int) -> Callable[[object], Amount]:
+    """A number of hosts, or a percentage of them as text."""
+
+    def check(value: object) -> Amount:
+        text = value if isinstance(value, str) else ""
+        percent = re.fullmatch("([0-9]{1,3})%", text)
+        if percent and least <= int(percent[1]) <= 100:
+            return Amount(int(percent[1]), percent=True, least=least)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+            return Amount(value, least=least)
+        raise ValueError(f'a number of hosts, {least} or more, or a percentage from "{least}%" to "100%"')
+
+    return check
+
+
+def several(one: Callable[[object], str], least: int) -> Callable[[object], tuple[str, ...]]:
+    """One text or a list of at least so many."""
+
+    def check(value: object) -> tuple[str, ...]:
+        values = value if isinstance(value, list) else [value]
+        if len(values) < least:
+            raise ValueError("a text or a list of at least one")
+        return tuple(one(each) for each in values)
+
+    return check
+
+
+http_paths = several(_http_path, least=1)
+http_paths_or_none = several(_http_path, least=0)
+file_paths = several(file_path, least=1)
