@@ -1,0 +1,124 @@
+"""Why a host did not do what was asked: one closed list, each with the next step for the operator.
+
+The runbook has one heading per trouble. Details are single lines without control characters: what a
+host says is shown, never interpreted.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from enum import Enum
+
+DETAIL_LIMIT = 300  # characters of remote text that are worth a line on a screen
+
+
+class Trouble(Enum):
+    """A kind of failure. The value is what JSON, the journal and the runbook call it."""
+
+    # getting there
+    NAME_UNKNOWN = "name-unknown"
+    NO_CONNECTION = "no-connection"
+    NO_BANNER = "no-banner"
+    HOST_KEY_UNKNOWN = "host-key-unknown"
+    HOST_KEY_CHANGED = "host-key-changed"
+    HOST_KEY_REVOKED = "host-key-revoked"
+    NO_COMMON_ALGORITHM = "no-common-algorithm"
+    LOGIN_REFUSED = "login-refused"
+    JUMP_FAILED = "jump-failed"
+    SSH_CONFIG = "ssh-config"
+    # starting the agent
+    SUDO_REFUSED = "sudo-refused"
+    PYTHON_MISSING = "python-missing"
+    MODULE_MISSING = "module-missing"
+    RUBBISH = "rubbish"
+    # talking to it
+    LINE_BROKEN = "line-broken"
+    SILENT = "silent"
+    AGENT_CRASHED = "agent-crashed"
+    HOST_BUSY = "host-busy"
+    # what the host showed
+    WRONG_FLEET = "wrong-fleet"
+    ACCOUNT_MISSING = "account-missing"
+    UNIT_MISSING = "unit-missing"
+    TOKEN_MISSING = "token-missing"
+    TOKEN_UNSAFE = "token-unsafe"
+    TOKEN_IN_ENVIRONMENT = "token-in-environment"
+    UNIT_READS_ANOTHER_FILE = "unit-reads-another-file"
+    WRITE_FAILED = "write-failed"
+    SLOT_CHANGED = "slot-changed"
+    SYSTEMCTL_FAILED = "systemctl-failed"
+    # what the service showed
+    START_FAILED = "start-failed"
+    UNHEALTHY = "unhealthy"
+    UNSTABLE = "unstable"
+    NEW_REFUSED = "new-refused"
+    OLD_ACCEPTED = "old-accepted"
+    FAIL_OPEN = "fail-open"
+    STALE_PROCESS = "stale-process"
+    DEADLINE = "deadline"
+
+
+HINTS: dict[Trouble, str] = {
+    Trouble.NAME_UNKNOWN: "check `address` in the inventory, or the name in DNS",
+    Trouble.NO_CONNECTION: "check that the host is up and that its SSH port is open from here",
+    Trouble.NO_BANNER: "the port answers but sshd does not: log in on the console, look at sshd and the load",
+    Trouble.HOST_KEY_UNKNOWN: "compare the key on the host's console, then add it to known_hosts",
+    Trouble.HOST_KEY_CHANGED: "do NOT accept it blindly: find out whether the host was re-installed, "
+    "then `ssh-keygen -R` and add the new key",
+    Trouble.HOST_KEY_REVOKED: "known_hosts marks this key @revoked: give the host a new key",
+    Trouble.NO_COMMON_ALGORITHM: "the host offers only algorithms or key types that are refused here: update its sshd",
+    Trouble.LOGIN_REFUSED: "check user and key: `ssh -v HOST`; the key's public half must be in authorized_keys",
+    Trouble.JUMP_FAILED: "log in to the jump host by hand, and from there to the host",
+    Trouble.SSH_CONFIG: "try `ssh -G HOST`: it must succeed before hivekeys can use the same settings",
+    Trouble.SUDO_REFUSED: "the login needs `NOPASSWD` sudo without a terminal: try `ssh HOST sudo -n true`",
+    Trouble.PYTHON_MISSING: "install python3 on the host (3.6 or newer)",
+    Trouble.MODULE_MISSING: "install the whole python3 package, not python3-minimal",
+    Trouble.RUBBISH: "the login shell prints to stdout or exits: look at its start-up files and forced commands",
+    Trouble.LINE_BROKEN: "run the same command again: it looks at the host first and goes on from there",
+    Trouble.SILENT: "the host took the connection and went quiet: look at its load, disk and network",
+    Trouble.AGENT_CRASHED: "this is a bug in hivekeys: please report it with the detail above",
+    Trouble.HOST_BUSY: "another run works on this host: wait for it, or find it with `fab plan` on its bastion",
+    Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
+    Trouble.ACCOUNT_MISSING: "create the service's account on the host, or mend `owner` and `group` in the inventory",
+    Trouble.UNIT_MISSING: "install the service on the host, or mend `unit` in the inventory",
+    Trouble.TOKEN_MISSING: "the host has no token yet: put the fleet's token there first, as the guide says",
+    Trouble.TOKEN_UNSAFE: "mend the file or directory by hand as named, then run again: nothing was written",
+    Trouble.TOKEN_IN_ENVIRONMENT: "the service would ignore a new file: use LLORCH_API_TOKEN_FILE or LoadCredential",
+    Trouble.UNIT_READS_ANOTHER_FILE: "mend `token` in the inventory, or the path in the unit",
+    Trouble.WRITE_FAILED: "free the disk or make it writable; the old token file is as it was",
+    Trouble.SLOT_CHANGED: "somebody else changed the token files during the run: look at them, then run again",
+    Trouble.SYSTEMCTL_FAILED: "look at `systemctl status UNIT` on the host",
+    Trouble.START_FAILED: "look at `journalctl -u UNIT -n 50` on the host",
+    Trouble.UNHEALTHY: "look at `journalctl -u UNIT -n 50` on the host; raise `health_deadline` if it is only slow",
+    Trouble.UNSTABLE: "the service starts and dies: look at `journalctl -u UNIT -n 50` on the host",
+    Trouble.NEW_REFUSED: "the service did not load the new file: look at what the unit reads (LoadCredential, "
+    "LLORCH_API_TOKEN_FILE)",
+    Trouble.OLD_ACCEPTED: "the service still accepts the other token: look for a cache or a second token source",
+    Trouble.FAIL_OPEN: "the service lets anybody in: look for dev mode (no token loaded) and a wrong `protected` path",
+    Trouble.STALE_PROCESS: "the process is older than its token file: look for a wrapper that survives the restart",
+    Trouble.DEADLINE: "the host did not finish in time: look at its load, then run again",
+}
+
+
+def one_line(text: str) -> str:
+    """`text` without control characters or line breaks, cut to DETAIL_LIMIT characters."""
+    clean = "".join(" " if unicodedata.category(char)[0] == "C" else char for char in text[: 4 * DETAIL_LIMIT])
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= DETAIL_LIMIT else clean[: DETAIL_LIMIT - 1] + "…"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a host failed: the kind, and one line of detail."""
+
+    trouble: Trouble
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", one_line(self.detail))
+
+    @property
+    def hint(self) -> str:
+        return HINTS[self.trouble]
+
+    def __str__(self) -> str:
+        return f"{self.trouble.value}: {self.detail}" if self.detail else self.trouble.value

@@ -1,0 +1,81 @@
+"""The state machine: where a host should be × what it shows → the next steps; and events → the run. Pure.
+
+Every step is safe to repeat, so the same table serves a first run, a run that goes on after it was cut off,
+and the way back: a rollback is a goal with the older token.
+"""
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Service
+from hivekeys.model import Goal, Seen, Slot, Stance, Step, Verb
+from hivekeys.token import Fingerprint
+
+
+def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
+    """What brings a host from what it shows to the goal; () when it is there and needs no proof.
+
+    | goal    | active = want    | staged = want       | previous = want       | nowhere      |
+    |---------|------------------|---------------------|-----------------------|--------------|
+    | STAGED  | nothing          | nothing             | stage                 | stage        |
+    | SERVING | (restart) prove  | swap restart prove  | revert restart prove  | stage, swap… |
+    | ALONE   | as SERVING, but no proof if nothing moved; then retire and discard what is left over     |
+    """
+    if goal.stance is Stance.STAGED:
+        there = goal.want in (seen.token, _held(seen.staged))
+        return () if there else (Step(Verb.STAGE, goal.want),)
+    moves = _moves(goal, seen)
+    prove = Step(Verb.PROVE, goal.want, goal.refuse)
+    if goal.stance is Stance.SERVING:
+        return (*moves, prove)
+    left_over = []
+    if _stays(seen.previous, moves, Verb.REVERT) or Verb.SWAP in _verbs(moves):
+        left_over.append(Step(Verb.RETIRE, goal.want))
+    if _stays(seen.staged, moves, Verb.SWAP):
+        left_over.append(Step(Verb.DISCARD))
+    return (*moves, *((prove,) if moves else ()), *left_over)
+
+
+def _moves(goal: Goal, seen: Seen) -> tuple[Step, ...]:
+    """The steps that put `want` into the active slot and into the running process."""
+    restart = Step(Verb.RESTART)
+    if seen.token == goal.want:
+        runs_it = seen.loaded.fingerprint == goal.want and seen.unit.state == "active"
+        return () if runs_it else (restart,)
+    if _held(seen.staged) == goal.want:
+        return (Step(Verb.SWAP, goal.want), restart)
+    if _held(seen.previous) == goal.want:
+        return (Step(Verb.REVERT, goal.want), restart)
+    return (Step(Verb.STAGE, goal.want), Step(Verb.SWAP, goal.want), restart)
+
+
+def _held(slot: Slot | None) -> Fingerprint | None:
+    return slot.fingerprint if slot else None
+
+
+def _verbs(steps: tuple[Step, ...]) -> tuple[Verb, ...]:
+    return tuple(step.verb for step in steps)
+
+
+def _stays(slot: Slot | None, moves: tuple[Step, ...], taken_by: Verb) -> bool:
+    """A slot that is occupied and that none of the moves empties."""
+    return slot is not None and taken_by not in _verbs(moves)
+
+
+def obstacle(seen: Seen, service: Service) -> Cause | None:
+    """Why a host cannot be rotated as it is, seen before anything is changed."""
+    unit = seen.unit
+    if seen.directory.fault:
+        missing = "does not exist" in seen.directory.fault
+        return Cause(Trouble.TOKEN_MISSING if missing else Trouble.TOKEN_UNSAFE, seen.directory.fault)
+    if seen.active is None:
+        return Cause(Trouble.TOKEN_MISSING, f"{service.token} does not exist")
+    if seen.active.fault:
+        return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} {seen.active.fault}")
+    if unit.load != "loaded":
+        return Cause(Trouble.UNIT_MISSING, f"{service.unit} is {unit.load or 'unknown'}")
+    if unit.env_token and not unit.reads:
+        return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets LLORCH_API_TOKEN")
+    if unit.reads and unit.reads != service.token:
+        return Cause(
+            Trouble.UNIT_READS_ANOTHER_FILE, f"{service.unit} reads {unit.reads}, the inventory says {service.token}"
+        )
+    return None

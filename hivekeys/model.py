@@ -1,0 +1,278 @@
+"""What the engine's parts say to each other: frozen values, no behaviour beyond reading themselves.
+
+Three families: what a host *shows* (Seen), what it is told and *answers* (Step, Reply), and what *happened*
+(events, in the order of a run). Times of events are seconds: `at` since the epoch, `clock` monotonic.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hivekeys.causes import Cause
+from hivekeys.errors import ExitCode
+from hivekeys.token import Fingerprint
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A token file as the host shows it. `fault` says why it holds no usable token."""
+
+    fingerprint: Fingerprint | None = None
+    fault: str = ""
+    mode: int = 0
+    owner: str = ""
+    group: str = ""
+    size: int = 0
+    modified: float = 0.0  # the host's clock, seconds since the epoch
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The token directory."""
+
+    fault: str = ""
+    mode: int = 0
+    owner: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What systemd and /proc say of the service."""
+
+    load: str
+    state: str
+    sub: str
+    pid: int
+    restarts: int
+    started: float | None  # the running process, the host's clock
+    reads: str  # the token file that the service is told to read, "" when it cannot be told
+    credential: str  # name of the systemd credential it is read through, or ""
+    env_token: bool  # LLORCH_API_TOKEN is set: the service would ignore the file
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The token that the running process read, and how that is known: credential, younger, older, none."""
+
+    fingerprint: Fingerprint | None
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at a host: everything that decisions are made from."""
+
+    directory: Directory
+    active: Slot | None
+    staged: Slot | None
+    previous: Slot | None
+    unit: Unit
+    loaded: Loaded
+    clock: float
+
+    @property
+    def token(self) -> Fingerprint | None:
+        """The fingerprint of the active slot."""
+        return self.active.fingerprint if self.active else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A path and the HTTP status it gave."""
+
+    path: str
+    status: int
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the service answered: `calls` maps new, old, none, garbage to HTTP statuses."""
+
+    calls: dict[str, int]
+    proven: bool
+    path: str = ""
+    health: Answer | None = None
+    healthy_after: float | None = None  # seconds from the beginning of the proof
+    logged: tuple[str, ...] | None = None  # fp6 in the service's log since its start
+
+
+class Verb(Enum):
+    """What an agent can do; the same names as in agent.py."""
+
+    HELLO = "hello"
+    OBSERVE = "observe"
+    PROBE_WRITE = "probe_write"
+    STAGE = "stage"
+    SWAP = "swap"
+    RESTART = "restart"
+    PROVE = "prove"
+    REVERT = "revert"
+    RETIRE = "retire"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One verb for one host. `want` must work afterwards, `refuse` must not. Never holds a token."""
+
+    verb: Verb
+    want: Fingerprint | None = None
+    refuse: Fingerprint | None = None
+    stable: bool = True  # a proof also watches for the stability window
+    log: bool = False  # a proof also reads the service's log
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one step went, and how many seconds it took on the host."""
+
+    verb: Verb
+    changed: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A host's answer to a list of steps: what was done, why it stopped, what it shows now."""
+
+    results: tuple[Result, ...]
+    cause: Cause | None = None
+    seen: Seen | None = None
+    proof: Proof | None = None
+
+
+class Stance(Enum):
+    """How far a host is to come: hold the token staged, serve it, or serve it with the other slots empty."""
+
+    STAGED = "staged"
+    SERVING = "serving"
+    ALONE = "alone"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where a host should be: `want` in that stance, `refuse` no longer accepted."""
+
+    stance: Stance
+    want: Fingerprint
+    refuse: Fingerprint | None = None
+
+
+class Phase(Enum):
+    """The named parts of a run."""
+
+    LOOK = "look"
+    CLAIM = "claim"
+    STAGE = "stage"
+    QUEEN = "queen"
+    CANARY = "canary"
+    WAVE = "wave"
+    SETTLE = "settle"
+    RETIRE = "retire"
+    ROLLBACK = "rollback"
+
+
+class Status(Enum):
+    """How one host did in one phase."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"  # not reached, and nothing was sent in this phase
+    UNKNOWN = "unknown"  # the line broke after something was sent, and nobody could look again
+
+
+class State(Enum):
+    """Where a host ended. Every host of a run has exactly one; the runbook has a heading for each."""
+
+    PROVEN = "proven"
+    HEALTHY = "healthy"  # serves the new token as far as can be told: no protected path is configured
+    UNCHANGED = "unchanged"
+    ROLLED_BACK = "rolled back"
+    OWES = "owes"  # the fleet went on without it: it serves the old token
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run begins; the order of `waves` is the order of change."""
+
+    run: str
+    fleet: str
+    who: str
+    reason: str
+    hosts: tuple[str, ...]
+    waves: tuple[tuple[Phase, tuple[str, ...]], ...]
+    left_out: tuple[str, ...]
+    at: float
+    clock: float
+
+
+@dataclass(frozen=True)
+class PhaseStarted:
+    """A phase begins on these hosts."""
+
+    phase: Phase
+    hosts: tuple[str, ...]
+    at: float
+    clock: float
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class TokenChosen:
+    """The token that this run brings: made once, before the first host holds it."""
+
+    fingerprint: Fingerprint
+    at: float
+    clock: float
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Written before a host is told anything that changes it."""
+
+    host: str
+    phase: Phase
+    verbs: tuple[Verb, ...]
+    at: float
+    clock: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a host did in a phase. The loop decides from these; every report is made of them."""
+
+    host: str
+    phase: Phase
+    status: Status
+    state: State  # where this leaves the host
+    at: float
+    clock: float
+    cause: Cause | None = None
+    seen: Seen | None = None
+    proof: Proof | None = None
+    results: tuple[Result, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The run does not go on: why, in one sentence."""
+
+    phase: Phase
+    why: str
+    at: float
+    clock: float
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The run is over."""
+
+    code: ExitCode
+    at: float
+    clock: float
+
+
+Event = RunStarted | PhaseStarted | TokenChosen | Intent | Outcome | Stopped | RunEnded

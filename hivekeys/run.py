@@ -1,0 +1,165 @@
+"""A run as its events tell it: `fold` is the only way from events to what is shown. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import reduce
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.model import (
+    Event,
+    Intent,
+    Outcome,
+    Phase,
+    PhaseStarted,
+    Proof,
+    RunEnded,
+    RunStarted,
+    Seen,
+    State,
+    Status,
+    Stopped,
+    TokenChosen,
+    Verb,
+)
+from hivekeys.token import Fingerprint
+
+CHANGING = frozenset({Verb.STAGE, Verb.SWAP, Verb.RESTART, Verb.REVERT, Verb.RETIRE, Verb.DISCARD})
+
+
+@dataclass(frozen=True)
+class HostRun:
+    """One host's part in a run. `left` and `back`: the bastion's monotonic clock around its last restart."""
+
+    name: str
+    was: Fingerprint | None = None
+    now: Fingerprint | None = None
+    seen: Seen | None = None
+    proof: Proof | None = None
+    cause: Cause | None = None
+    status: Status = Status.OK
+    touched: bool = False  # something was sent that could change it
+    state: State = State.UNCHANGED
+    left: float | None = None
+    back: float | None = None
+    seconds: float = 0.0  # of work on the host, all phases
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run: who, when, what, and one state for every host."""
+
+    id: str = ""
+    fleet: str = ""
+    who: str = ""
+    reason: str = ""
+    started: float = 0.0
+    clock: float = 0.0
+    seconds: float = 0.0
+    want: Fingerprint | None = None
+    waves: tuple[tuple[Phase, tuple[str, ...]], ...] = ()
+    left_out: tuple[str, ...] = ()
+    phase: Phase | None = None
+    rolled_back: bool = False
+    stopped: str = ""
+    code: ExitCode | None = None
+    hosts: dict[str, HostRun] = field(default_factory=dict)
+
+    @property
+    def queen(self) -> HostRun | None:
+        """The queen's part, None when the run has no queen."""
+        return next((self.hosts[names[0]] for phase, names in self.waves if phase is Phase.QUEEN), None)
+
+    def gap(self, host: HostRun) -> float | None:
+        """Seconds in which this host and the queen could not talk: from the first restart to the second recovery."""
+        queen = self.queen
+        if host.left is None or host.back is None:
+            return None
+        if queen is None or queen.left is None or queen.back is None:
+            return host.back - host.left
+        return max(host.back, queen.back) - min(host.left, queen.left)
+
+
+def fold(events: Iterable[Event]) -> Run:
+    """The run that these events tell, finished or not."""
+    return reduce(advance, events, Run())
+
+
+def advance(run: Run, event: Event) -> Run:
+    """The run after one more event."""
+    match event:
+        case RunStarted():
+            run = Run(event.run, event.fleet, event.who, event.reason, event.at, event.clock)
+            names = (*event.hosts, *event.left_out)
+            hosts = {name: HostRun(name) for name in names}
+            run = replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
+        case TokenChosen():
+            run = replace(run, want=event.fingerprint)
+        case PhaseStarted():
+            run = replace(run, phase=event.phase, rolled_back=run.rolled_back or event.phase is Phase.ROLLBACK)
+        case Intent():
+            host = run.hosts[event.host]
+            run = _with(run, replace(host, touched=host.touched or not CHANGING.isdisjoint(event.verbs)))
+        case Outcome():
+            run = _with(run, _after(run.hosts[event.host], event))
+        case Stopped():
+            run = replace(run, stopped=event.why)
+        case RunEnded():
+            run = replace(run, code=event.code, hosts=_final(run))
+    return replace(run, seconds=event.clock - run.clock)
+
+
+def _with(run: Run, host: HostRun) -> Run:
+    return replace(run, hosts={**run.hosts, host.name: host})
+
+
+def _after(host: HostRun, outcome: Outcome) -> HostRun:
+    """The host after one more outcome: what it showed, how it stands."""
+    host = replace(
+        host,
+        seen=outcome.seen or host.seen,
+        was=host.was or (outcome.seen.token if outcome.seen else None),
+        now=outcome.seen.token if outcome.seen else host.now,
+        status=outcome.status,
+        state=outcome.state,
+        proof=outcome.proof or host.proof,
+        cause=outcome.cause or host.cause,
+        seconds=host.seconds + sum(result.seconds for result in outcome.results),
+    )
+    left, back = _out_of_service(outcome)
+    return host if left is None or back is None else replace(host, left=left, back=back)
+
+
+def _out_of_service(outcome: Outcome) -> tuple[float | None, float | None]:
+    """When the service went down and came back: the seconds that the host counted, back from the answer."""
+    rest, left, back = 0.0, None, None
+    for result in reversed(outcome.results):
+        if result.verb is Verb.PROVE and outcome.proof and outcome.proof.healthy_after is not None:
+            back = outcome.clock - rest - result.seconds + outcome.proof.healthy_after
+        rest += result.seconds
+        if result.verb is Verb.RESTART:
+            left = outcome.clock - rest
+    return left, back
+
+
+def _final(run: Run) -> dict[str, HostRun]:
+    """The hosts as a run leaves them: where the fleet went on, whoever stayed behind owes the new token."""
+    went_on = any(host.state in (State.PROVEN, State.HEALTHY) for host in run.hosts.values())
+    behind = (State.UNCHANGED, State.ROLLED_BACK)
+    return {
+        name: replace(host, state=State.OWES) if went_on and host.state in behind else host
+        for name, host in run.hosts.items()
+    }
+
+
+def exit_code(run: Run, interrupted: bool = False) -> ExitCode:
+    """What a run that is over means to the shell (DESIGN.md, "Exit code")."""
+    states = {host.state for host in run.hosts.values()}
+    if states == {State.PROVEN}:
+        return ExitCode.DONE
+    as_before = (State.UNCHANGED, State.ROLLED_BACK)
+    if all(host.state in as_before or not host.touched for host in run.hosts.values()):
+        if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):
+            return ExitCode.LOCKED
+        return ExitCode.INTERRUPTED if interrupted else ExitCode.ROLLED_BACK
+    return ExitCode.INCOMPLETE

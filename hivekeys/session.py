@@ -1,0 +1,62 @@
+"""One host's line for a run: dialed when first needed, greeted once, dialed again after it broke."""
+
+from collections.abc import Sequence
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Host, Policy
+from hivekeys.line import Dialer, Line
+from hivekeys.model import Reply, Step
+from hivekeys.token import Token
+from hivekeys.wire import Greeting, decode, encode, seconds_for
+
+GRACE = 10.0  # seconds that an answer may take on top of the agent's own deadline
+
+
+class Session:
+    """Used by one thread at a time. What an agent knows is on its host, so a line can be lost and opened again."""
+
+    def __init__(self, host: Host, dialer: Dialer, policy: Policy, greeting: Greeting) -> None:
+        self.host = host
+        self._dialer = dialer
+        self._policy = policy
+        self._greeting = greeting
+        self._token: Token | None = None
+        self._line: Line | None = None
+        self._greeted = False
+
+    def introduce(self, greeting: Greeting, token: Token) -> None:
+        """Greets the host anew with the next request: now as a run that writes, and that brings `token`."""
+        self._greeting, self._token, self._greeted = greeting, token, False
+
+    def open(self) -> Cause | None:
+        """Makes sure that there is a line; the cause when there can be none."""
+        if self._line is None:
+            answer = self._dialer.dial(self.host)
+            if isinstance(answer, Cause):
+                return answer
+            self._line, self._greeted = answer, False
+        return None
+
+    def ask(self, steps: Sequence[Step]) -> Reply | Cause:
+        """The host's answer to these steps, or why there is none: then the line is gone and the host unknown."""
+        if self._line is None:
+            return Cause(Trouble.LINE_BROKEN, "there is no line")
+        words = [encode(step, self._policy, self._token) for step in steps]
+        if not self._greeted:
+            words.insert(0, self._greeting.step(self.host.service, self._token))
+        limit = seconds_for(steps, self._policy)
+        raw = self._line.ask({"deadline": limit, "steps": words}, limit + GRACE)
+        answer = raw if isinstance(raw, Cause) else decode(raw)
+        if not isinstance(answer, Cause) and answer.cause is None and len(answer.results) != len(words):
+            answer = Cause(Trouble.LINE_BROKEN, "the agent left before it was done")
+        if isinstance(answer, Cause):
+            self.close()
+        elif answer.results:
+            self._greeted = True
+        return answer
+
+    def close(self) -> None:
+        """Ends the agent; safe to repeat."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None

@@ -1,0 +1,118 @@
+"""The token as a type: made, checked and fingerprinted here, printed nowhere.
+
+A Token refuses to be shown, pickled or compared by accident; the one way to its text is `reveal()`,
+whose callers can be counted. Decisions use the keyed fingerprint; people see `fp6`.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from hivekeys.errors import UserError
+
+MIN_LENGTH = 64  # characters; guide.md, "Verify token length"
+MAX_LENGTH = 4096  # characters; far above any real token, far below a header limit's surprise
+MIN_SYMBOLS = 8  # distinct characters; 64 random hex digits have fewer than once in 10^19
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What stands for a token.
+
+    `keyed` is HMAC-SHA256 under the fleet's key, as 64 hex digits: the only thing that decides.
+    `fp6` is the first 6 hex digits of SHA-256, as the services log it: for people only.
+    """
+
+    keyed: str
+    fp6: str = field(compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuses anything but hex digits: fingerprints come from hosts, and hosts can lie."""
+        if not re.fullmatch("[0-9a-f]{64}", self.keyed) or not re.fullmatch("[0-9a-f]{6}", self.fp6):
+            raise ValueError("not a fingerprint")
+
+    def __str__(self) -> str:
+        return self.fp6
+
+
+class Token:
+    """A secret. `str`, `repr`, f-strings and tracebacks show `Token(…)`; pickling is refused."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself. Only for the line to a host."""
+        return self._text
+
+    def fingerprint(self, key: bytes) -> Fingerprint:
+        """The fingerprint under the fleet's key; the agent computes the same on the host."""
+        text = self._text.encode()
+        return Fingerprint(
+            keyed=hmac.new(key, text, hashlib.sha256).hexdigest(), fp6=hashlib.sha256(text).hexdigest()[:6]
+        )
+
+    def __repr__(self) -> str:
+        return "Token(…)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Token is never serialised")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Token):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+def generate() -> Token:
+    """A new token: 64 hex digits, 256 bits from the system's generator (guide.md, "Generate API Token")."""
+    return Token(secrets.token_hex(32))
+
+
+def parse(data: bytes, source: str) -> Token:
+    """The token in `data`: one line, with or without a final newline. Raises UserError; never shows it."""
+    hint = "make one with `openssl rand -hex 32`, or leave --token-file out and let hivekeys make it"
+
+    def refuse(why: str) -> NoReturn:
+        raise UserError(f"{source}: {why}", hint=hint)
+
+    if len(data) > MAX_LENGTH + 2:
+        refuse(f"is {len(data)} bytes long; a token is one line of {MIN_LENGTH} to {MAX_LENGTH} characters")
+    if not (data.isascii()):
+        refuse("has characters outside printable ASCII")
+    text = data.decode("ascii").removesuffix("\n").removesuffix("\r")
+    if not text:
+        refuse("is empty")
+    if "\n" in text or "\r" in text:
+        refuse("has more than one line")
+    if not all("!" <= char <= "~" for char in text):
+        refuse("has blanks or control characters")
+    if not MIN_LENGTH <= len(text) <= MAX_LENGTH:
+        refuse(f"is {len(text)} characters long; a token has {MIN_LENGTH} to {MAX_LENGTH}")
+    weakness = weak(text)
+    if weakness:
+        refuse(f"is too easy to guess: {weakness}")
+    return Token(text)
+
+
+def weak(text: str) -> str:
+    """Why `text` is obviously weak (repeated, sequential, few symbols), or "". Says nothing of its content."""
+    if len(set(text)) < MIN_SYMBOLS:
+        return f"fewer than {MIN_SYMBOLS} different characters"
+    if any(text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1)):
+        return "it repeats itself"
+    steps = [ord(right) - ord(left) for left, right in zip(text, text[1:], strict=False)]
+    in_sequence = sum(step in (-1, 0, 1) for step in steps)
+    if in_sequence * 2 > len(steps):
+        return "most characters follow their neighbours in sequence"
+    return ""

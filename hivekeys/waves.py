@@ -1,0 +1,53 @@
+"""Which hosts change together, and whether the run goes on after each group. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hivekeys.fleet import Host, Order, Policy, Role
+from hivekeys.model import Phase
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Hosts that may be out of service at the same time."""
+
+    phase: Phase
+    title: str
+    hosts: tuple[Host, ...]
+
+
+def plan(hosts: Sequence[Host], policy: Policy, *, canary: bool = True) -> tuple[Wave, ...]:
+    """The order of change: never the queen together with hives, canaries before the rest."""
+    queen = tuple(host for host in hosts if host.role is Role.QUEEN)
+    hives = tuple(host for host in hosts if host.role is Role.HIVE)
+    first = hives[: policy.canary] if canary else ()
+    queen_wave = [Wave(Phase.QUEEN, "queen", queen)] if queen else []
+    hive_waves = [Wave(Phase.CANARY, "canary", first)] if first else []
+    batches = list(_batches(hives[len(first) :], max(1, policy.batch.of(len(hives)))))
+    hive_waves += [
+        Wave(Phase.WAVE, f"wave {number} of {len(batches)}", batch) for number, batch in enumerate(batches, 1)
+    ]
+    in_order = queen_wave + hive_waves if policy.order is Order.QUEEN_FIRST else hive_waves + queen_wave
+    return tuple(in_order)
+
+
+def _batches(hosts: tuple[Host, ...], size: int) -> Iterator[tuple[Host, ...]]:
+    for start in range(0, len(hosts), size):
+        yield hosts[start : start + size]
+
+
+def stop_reason(phase: Phase, failed_now: Sequence[str], failed_in_all: int, total: int, policy: Policy) -> str:
+    """Why the run must not go on after a phase, or "".
+
+    `failed_now` names the hosts that did not make it in this phase, `failed_in_all` counts hosts over the whole
+    run, so that one failure a wave adds up (gitlab-com/gl-infra/delivery#951). Queen and canary may not fail.
+    """
+    if not failed_now:
+        return ""
+    names = ", ".join(failed_now[:5]) + (" …" if len(failed_now) > 5 else "")  # noqa: PLR2004  a line's worth
+    if phase in (Phase.QUEEN, Phase.CANARY):
+        return f"{phase.value} failed ({names})"
+    budget = policy.max_failures.of(total)
+    if failed_in_all > budget:
+        return f"{failed_in_all} of {total} hosts failed ({names}); max_failures is {policy.max_failures}"
+    return ""

@@ -1,0 +1,117 @@
+"""Steps to the agent's JSON, and its JSON back to typed values. The only place where a token meets a request.
+
+A host can send anything: every field is checked against its type here, and what does not fit is `rubbish`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Policy, Service
+from hivekeys.model import Proof, Reply, Result, Seen, Step, Verb
+from hivekeys.token import Token
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """Who speaks: sent once per line, before anything else. `write` takes the host's lock."""
+
+    fleet: str
+    key: bytes
+    run: str
+    who: str
+    write: bool
+
+    def step(self, service: Service, token: Token | None) -> dict[str, Any]:
+        """The hello step for a host; `token` is made known to it for proofs, not written."""
+        return {
+            "verb": Verb.HELLO.value,
+            "fleet": self.fleet,
+            "key": self.key.hex(),
+            "run": self.run,
+            "who": self.who,
+            "write": self.write,
+            "service": {
+                "unit": service.unit,
+                "token": service.token,
+                "owner": service.owner,
+                "group": service.group,
+                "mode": service.mode,
+                "directory_mode": service.directory_mode,
+                "port": service.port,
+                "health": list(service.health),
+                "protected": list(service.protected),
+            },
+            "tokens": [token.reveal()] if token else [],
+        }
+
+
+def encode(step: Step, policy: Policy, token: Token | None) -> dict[str, Any]:
+    """One step as the agent reads it."""
+    fields: dict[str, Any] = {"verb": step.verb.value}
+    match step.verb:
+        case Verb.STAGE:
+            if token is None:
+                raise ValueError("stage needs the token")
+            fields["token"] = token.reveal()
+        case Verb.SWAP | Verb.REVERT | Verb.RETIRE:
+            fields["want"] = step.want.keyed if step.want else None
+        case Verb.PROVE:
+            fields.update(
+                want=step.want.keyed if step.want else None,
+                refuse=step.refuse.keyed if step.refuse else None,
+                health_seconds=policy.health_deadline,
+                stable_seconds=policy.stable_seconds,
+                log=step.log,
+            )
+    return fields
+
+
+def seconds_for(steps: Sequence[Step], policy: Policy) -> float:
+    """The most that an agent may take for these steps: its own deadline, in seconds."""
+    verbs = {step.verb for step in steps}
+    limit = 30.0
+    if Verb.RESTART in verbs:
+        limit += policy.health_deadline
+    if Verb.PROVE in verbs:
+        limit += policy.health_deadline + policy.stable_seconds
+    return limit
+
+
+@dataclass(frozen=True)
+class _Answer:
+    verb: Verb
+    ok: bool
+    changed: bool
+    seconds: float
+    facts: dict[str, Any]
+    trouble: str
+    detail: str
+
+
+_ANSWERS = TypeAdapter(list[_Answer])
+_SEEN = TypeAdapter(Seen)
+_PROOF = TypeAdapter(Proof)
+
+
+def decode(raw: object) -> Reply | Cause:
+    """A reply as typed values. A cause of its own is the first failed step's."""
+    try:
+        answers = _ANSWERS.validate_python(raw.get("results") if isinstance(raw, dict) else None)
+        cause, seen, proof = None, None, None
+        for answer in answers:
+            if not answer.ok and cause is None:
+                cause = Cause(Trouble(answer.trouble), answer.detail)
+            if answer.verb is Verb.OBSERVE and answer.ok:
+                seen = _SEEN.validate_python(answer.facts)
+            if answer.verb is Verb.PROVE and answer.facts:
+                proof = _PROOF.validate_python(answer.facts)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        return Cause(Trouble.RUBBISH, f"the agent's answer is malformed at {'.'.join(map(str, first['loc']))}")
+    except ValueError as error:
+        return Cause(Trouble.RUBBISH, f"the agent's answer is malformed: {error}")
+    return Reply(tuple(Result(a.verb, a.changed, a.seconds) for a in answers if a.ok), cause, seen, proof)
