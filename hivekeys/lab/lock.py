@@ -1,0 +1,27 @@
+"""One piece of work at a time on a lab, an image, or the choice of a subnet, between processes.
+
+The lock is a name in the kernel's abstract socket space: it leaves no file, and dies with its holder however that dies.
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hivekeys.errors import ExitCode, UserError
+
+
+@contextmanager
+def lock(what: str, *, patience: float = 120) -> Iterator[None]:
+    """Hold `what` for a while; wait for another holder up to `patience` seconds, then refuse."""
+    deadline = time.monotonic() + patience
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as held:
+        while True:
+            try:
+                held.bind(f"\0hivekeys-lab/{what}")
+                break
+            except OSError:  # the name is taken
+                if time.monotonic() > deadline:
+                    raise UserError(f"{what}: somebody else is at work on it", code=ExitCode.LOCKED) from None
+                time.sleep(0.05)
+        yield

@@ -1,0 +1,57 @@
+"""What a lab may be asked to be, and the one file that remembers what it was asked."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from hivekeys.errors import UserError
+from hivekeys.lab import network
+from hivekeys.lab.model import LABS, RELEASES, Lab, Shape
+
+
+def check_name(name: str) -> str:
+    """A lab's name, which is also its fleet's: it can never be that of a production inventory."""
+    if len(name) > 32 or not re.fullmatch(r"lab(-[a-z0-9]+)*", name):
+        raise UserError(
+            f"{name!r} is no name for a lab",
+            hint="`lab`, or `lab-` and more: small letters, digits and single hyphens, 32 characters at most",
+        )
+    return name
+
+
+def check_shape(shape: Shape) -> Shape:
+    """Refuse what no lab can be."""
+    if not 1 <= shape.hives < network.MOST_HOSTS:
+        raise UserError(f"a lab has 1 to {network.MOST_HOSTS - 1} hives, not {shape.hives}")
+    unknown = [release for release in shape.releases if release not in RELEASES]
+    if unknown or not shape.releases:
+        raise UserError(f"no release {', '.join(unknown) or 'at all'}", hint=f"there are: {', '.join(RELEASES)}")
+    for binary in filter(None, (shape.queen_binary, shape.hive_binary)):
+        if not Path(binary).is_file():
+            raise UserError(f"no such program: {binary}", hint="give the path of an executable file")
+    return shape
+
+
+def save(lab: Lab) -> None:
+    """Remember the lab. Written before anything is built, and again when it is complete."""
+    memory = {"shape": asdict(lab.shape), "subnet": lab.subnet, "inventory": str(lab.inventory)}
+    lab.folder.mkdir(parents=True, exist_ok=True)
+    draft = lab.folder / "lab.json.new"
+    draft.write_text(json.dumps({**memory, "complete": lab.complete}))
+    draft.replace(lab.folder / "lab.json")
+
+
+def load(name: str = "lab") -> Lab | None:
+    """The lab of that name as it was left, or None where there is nothing that could be read."""
+    try:
+        memory = json.loads((LABS / check_name(name) / "lab.json").read_text())
+        shape = Shape(**{**memory["shape"], "releases": tuple(memory["shape"]["releases"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Lab(name, shape, memory["subnet"], Path(memory["inventory"]), memory["complete"])
+
+
+def names() -> list[str]:
+    """Every lab that has a folder on this machine, built or not."""
+    return sorted(p.name for p in LABS.iterdir() if p.is_dir()) if LABS.is_dir() else []
