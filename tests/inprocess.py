@@ -1,0 +1,591 @@
+"""A fleet that lives in this process: rollouts without SSH, systemd or root.
+
+Only the lowest seam is faked. Each host is a temporary directory with the real `agent.Agent` at work in it,
+with real files and real locks; `Machine` stands for systemd, service and clock; a line is a function call
+with JSON both ways. Faults have the names of the lab's. No test sleeps: a host's clock moves when its agent
+sleeps.
+
+    fleet = InProcessFleet(tmp_path, hives=3)
+    fleet.hosts["hive2"].fault = "start-fails"
+    fleet.cut("hive3", "swap", when="after")
+    …                                             a rollout of fleet.inventory over fleet.dialer()
+    assert fleet.hosts["hive1"].accepts(token)
+"""
+
+import errno
+import grp
+import itertools
+import json
+import os
+import pwd
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hivekeys import agent
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import SERVICES, Fleet, Host, Policy, Role
+from hivekeys.token import Token, generate
+
+FAULTS = {
+    "start-fails": "the service does not start",
+    "start-slow": "the service is healthy only `slow_seconds` after its start",
+    "keeps-old-token": "a restarted service goes on with the token it had",
+    "accepts-any-token": "the service lets anybody in",
+    "crash-loops": "the service dies 2 s after each start from now on",
+    "disk-full": "nothing can be written in the token directory",
+    "read-only": "nothing can be changed in the token directory",
+    "link-down": "the host cannot be reached; open lines are silent",
+    "link-slow": "every request takes 0.2 s longer",
+    "sshd-frozen": "sshd takes connections and says nothing; open lines are silent",
+    "sudo-refused": "new lines end at sudo",
+    "host-key-changed": "new lines are refused: the host shows another key",
+}
+ON_DIAL = {
+    "link-down": Cause(Trouble.NO_CONNECTION, "connect: timed out"),
+    "sshd-frozen": Cause(Trouble.NO_BANNER, "no SSH banner"),
+    "sudo-refused": Cause(Trouble.SUDO_REFUSED, "sudo: a password is required"),
+    "host-key-changed": Cause(Trouble.HOST_KEY_CHANGED, "known_hosts has another key"),
+}
+SILENCING = ("link-down", "sshd-frozen")
+IDLE_SECONDS = 120.0  # an agent that nobody asks anything leaves; agent.serve
+CRASH_SECONDS = 2.0
+_numbers = itertools.count(1000)  # pids and process starts: unique among all hosts of a test run
+
+When = Literal["before", "after"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One verb that a host's agent began: fleet.log holds them in the order in which they began."""
+
+    host: str
+    verb: str
+    time: float  # the host's clock
+
+
+@dataclass
+class Process:
+    """A running service, with its own copy of the token; None is dev mode: anybody is let in."""
+
+    token: str | None
+    version: tuple[int, int]  # inode and change time of the token file that it read
+    ready_at: float
+    dies_at: float
+    pid: int = field(default_factory=lambda: next(_numbers))
+
+
+class CutError(BaseException):
+    """The line breaks here. No Exception: nothing in the agent may catch it."""
+
+
+class SimulatedHost:
+    """A host: its directory, its service, its clock. `fault` is one of FAULTS, or None."""
+
+    def __init__(self, fleet: "InProcessFleet", host: Host, root: Path) -> None:
+        self.fleet = fleet
+        self.host = host
+        self.name = host.name
+        self.root = root
+        self.clock = 1000.0
+        self.slow_seconds = 5.0
+        self.credentials = fleet.credentials
+        self.port_held_by: int | None = None  # uid of a stranger that took the service's port
+        self.heard: list[str] = []  # tokens that the stranger was told
+        self.process: Process | None = None
+        self.unit_state = "inactive"
+        self.restarts = 0
+        self.log: list[str] = []  # the service's log lines since its last start
+        self.lines: list[InProcessLine] = []
+        self.left_behind: dict[int, tuple[agent.Agent, float]] = {}
+        self._fault: str | None = None
+        (root / "var/lib").mkdir(parents=True)
+        self.secrets.mkdir(parents=True, mode=0o700)
+
+    @property
+    def fault(self) -> str | None:
+        return self._fault
+
+    @fault.setter
+    def fault(self, name: str | None) -> None:
+        if name is not None and name not in FAULTS:
+            raise ValueError(f"no fault is called {name}")
+        self._fault = name
+
+    # -- files
+
+    @property
+    def active(self) -> Path:
+        """The path of the active slot."""
+        return self.root / self.host.service.token.lstrip("/")
+
+    @property
+    def secrets(self) -> Path:
+        """The token directory."""
+        return self.active.parent
+
+    def slots(self) -> dict[str, str | None]:
+        """What is in the slots: active, staged, previous."""
+        suffixes = {"active": "", "staged": ".new", "previous": ".backup"}
+        paths = {slot: self.active.with_name(self.active.name + suffix) for slot, suffix in suffixes.items()}
+        return {slot: path.read_text().strip() if path.exists() else None for slot, path in paths.items()}
+
+    def active_token(self) -> str | None:
+        return self.slots()["active"]
+
+    def write(self, token: Token, slot: str = "") -> None:
+        """Put a token into a slot by hand: "" (active), ".new" or ".backup"."""
+        path = self.active.with_name(self.active.name + slot)
+        path.touch(mode=0o600)
+        path.write_text(token.reveal() + "\n")
+
+    def reimage(self) -> None:
+        """The host as the installer leaves it: no tokens, no state of hivekeys', dev mode."""
+        for line in list(self.lines):
+            line.drop()
+        self.left_behind.clear()
+        shutil.rmtree(self.root / agent.STATE, ignore_errors=True)
+        for path in self.secrets.iterdir():
+            path.unlink()
+        self.start()
+
+    # -- the service
+
+    def accepts(self, token: Token | str) -> bool:
+        """True when the running service lets this token in."""
+        text = token.reveal() if isinstance(token, Token) else token
+        return self.status(self.protected, text) == 200
+
+    @property
+    def protected(self) -> str:
+        return SERVICES[self.host.role].protected[0]
+
+    def start(self) -> bool:
+        """A fresh process of the service, as systemd starts it; False when it does not come up."""
+        before = self.process
+        self.process, self.unit_state, self.log = None, "failed", []
+        if self.fault == "start-fails":
+            self.log = ["error: cannot start"]
+            return False
+        token = self._load()
+        if self.fault == "keeps-old-token" and before:
+            token = before.token
+        if token == "":
+            self.log = ["error: the token file is refused"]
+            return False
+        fp6 = Token(token).fingerprint(b"").fp6 if token else None
+        self.log = [f"API token loaded (authentication enabled) token:{fp6}" if fp6 else "dev mode (no auth)"]
+        info = self.active.stat() if self.active.exists() else None
+        self.process = Process(
+            token=token,
+            version=(info.st_ino, info.st_ctime_ns) if info else (0, 0),
+            ready_at=self.clock + (self.slow_seconds if self.fault == "start-slow" else 0.0),
+            dies_at=self.clock + CRASH_SECONDS if self.fault == "crash-loops" else float("inf"),
+        )
+        self.unit_state = "active"
+        return True
+
+    def _load(self) -> str | None:
+        """The token as the real services read it (llama-orch.md): None: there is none, "": it is refused."""
+        if not self.active.exists():
+            return None
+        if self.active.stat().st_mode & 0o077:
+            return ""
+        if self.credentials:
+            folder = self.root / agent.CREDENTIALS / self.host.service.unit
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "api-token").write_bytes(self.active.read_bytes())
+        return self.active.read_text().strip()
+
+    def stop(self) -> None:
+        self.process, self.unit_state = None, "inactive"
+
+    def tick(self) -> None:
+        """What has happened by now: a process that was to die died, and systemd has started another."""
+        while self.process and self.clock >= self.process.dies_at:
+            self.restarts += 1
+            again = replace(self.process, dies_at=self.process.dies_at + CRASH_SECONDS, pid=next(_numbers))
+            self.process = again
+
+    def status(self, path: str, token: str | None) -> int:
+        """The service's answer to a GET, 0 when nobody answers."""
+        self.tick()
+        if self.process is None or self.clock < self.process.ready_at:
+            return 0
+        if path == SERVICES[self.host.role].health[0]:
+            return 200
+        if path != self.protected:
+            return 404
+        open_door = self.fault == "accepts-any-token" or self.process.token is None
+        return 200 if open_door or token == self.process.token else 401
+
+
+class Machine(agent.System):
+    """systemd, the service and the clock of a simulated host, for one agent."""
+
+    def __init__(self, host: SimulatedHost) -> None:
+        self.host = host
+        self.own_pid = next(_numbers)
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return self.host.clock
+
+    def sleep(self, seconds: float) -> None:
+        self.host.clock += seconds
+
+    def pid(self) -> int:
+        return self.own_pid
+
+    def born(self, pid: int) -> int | None:
+        self.host.tick()
+        alive = [self.own_pid, *self.host.left_behind, *(line.agent.system.pid() for line in self.host.lines)]
+        if self.host.process:
+            alive.append(self.host.process.pid)
+        return pid if pid in alive else None
+
+    def terminate(self, pid: int) -> None:
+        if pid in self.host.left_behind:
+            self.host.left_behind.pop(pid)[0].state.release()
+        for line in [line for line in self.host.lines if line.agent.system.pid() == pid]:
+            line.drop()
+
+    def process(self, pid: int) -> dict[str, Any] | None:
+        self.host.tick()
+        process = self.host.process
+        if process is None or process.pid != pid:
+            return None
+        info = self.host.active.stat() if self.host.active.exists() else None
+        changed = info.st_ctime if info else time.time()
+        # Files have the kernel's clock, not ours: "younger" must not depend on how fast a test runs.
+        is_read = info is None or (info.st_ino, info.st_ctime_ns) == process.version
+        return {
+            "born": pid,
+            "started": changed if is_read else changed - 1.0,
+            "uid": os.geteuid(),
+            "reads": "" if self.host.credentials else self.host.host.service.token,
+            "env_token": False,
+        }
+
+    def run(self, argv: list[str], timeout: float) -> tuple[int, str]:
+        self.host.tick()
+        words = [word for word in argv if not word.startswith("-")]
+        if words[0] == "systemctl":
+            return self.systemctl(words[1], words[2])
+        if words[0] == "journalctl":
+            return 0, "\n".join(self.host.log)
+        if words[0] == "busctl":
+            return 0, f'a(ss) 1 "api-token" "{self.host.host.service.token}"'
+        return 127, f"{words[0]}: No such file or directory"
+
+    def systemctl(self, verb: str, unit: str) -> tuple[int, str]:
+        host = self.host
+        if verb == "show":
+            return 0, self.show(unit)
+        if unit != host.host.service.unit:
+            return 5, f"Failed to {verb} {unit}: Unit {unit} not found."
+        if verb == "reset-failed":
+            host.restarts = 0
+            host.unit_state = "inactive" if host.unit_state == "failed" else host.unit_state
+        if verb == "stop":
+            host.stop()
+        if verb in ("start", "restart") and not host.start():
+            return 1, f"Job for {unit} failed because the control process exited with error code."
+        return 0, ""
+
+    def show(self, unit: str) -> str:
+        host = self.host
+        if unit != host.host.service.unit:
+            return "LoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0\n"
+        path = host.host.service.token
+        if host.credentials:
+            path = f"/{agent.CREDENTIALS}/{unit}/api-token"
+        shown = {
+            "LoadState": "loaded",
+            "ActiveState": host.unit_state,
+            "SubState": "running" if host.process else "failed" if host.unit_state == "failed" else "dead",
+            "Result": "exit-code" if host.unit_state == "failed" else "success",
+            "MainPID": host.process.pid if host.process else 0,
+            "NRestarts": host.restarts,
+            "InvocationID": "0" * 32 if host.process else "",
+            "Environment": f"LLORCH_API_TOKEN_FILE={path}",
+            "LoadCredential": "[unprintable]" if host.credentials else "",
+        }
+        return "".join(f"{name}={value}\n" for name, value in shown.items())
+
+    def get(
+        self, port: int, path: str, token: str | None, timeout: float, trusted: frozenset[int] | None = None
+    ) -> tuple[int, str]:
+        if trusted is not None:
+            agent.refuse_strangers(port, self.listeners(port), trusted)
+        if self.host.port_held_by is not None:
+            self.host.heard.extend([token] if token else [])
+            return (200 if token is None and path != self.host.protected else 401), ""
+        status = self.host.status(path, token) if port == self.host.host.service.port else 0
+        return status, "" if status else "Connection refused"
+
+    def listeners(self, port: int) -> set[int]:
+        if self.host.port_held_by is not None:
+            return {self.host.port_held_by}
+        return {os.geteuid()} if self.host.process else set()
+
+
+class HostSecrets(agent.Secrets):
+    """The real token directory, on a disk that can be full or read-only."""
+
+    host: SimulatedHost
+
+    def refuse(self, *faults: str) -> None:
+        if self.host.fault in faults:
+            code = errno.ENOSPC if self.host.fault == "disk-full" else errno.EROFS
+            raise OSError(code, os.strerror(code))
+
+    def create(self, folder: int, name: str, data: bytes) -> None:
+        self.refuse("disk-full", "read-only")
+        super().create(folder, name, data)
+
+    def remove(self, folder: int, name: str) -> bool:
+        if name in os.listdir(folder):
+            self.refuse("read-only")
+        return super().remove(folder, name)
+
+    def rename(self, folder: int, name: str, target: str) -> None:
+        self.refuse("read-only")
+        super().rename(folder, name, target)
+
+    def link(self, folder: int, name: str, target: str) -> None:
+        self.refuse("read-only")
+        super().link(folder, name, target)
+
+
+class HostAgent(agent.Agent):
+    """The real agent; the fleet sees each verb before and after it is carried out."""
+
+    def __init__(self, host: SimulatedHost, line: "InProcessLine") -> None:
+        super().__init__(str(host.root), Machine(host), self.secrets_of)
+        self.host = host
+        self.line = line
+
+    def secrets_of(self, root: str, service: dict[str, Any], key: bytes) -> agent.Secrets:
+        secrets = HostSecrets(root, service, key)
+        secrets.host = self.host
+        return secrets
+
+    def carry_out(self, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
+        fleet = self.host.fleet
+        fleet.begins(self.host, verb, self.line)
+        result = super().carry_out(verb, fields)
+        fleet.ended(self.host, verb, self.line, ok=result["ok"])
+        return result
+
+
+class InProcessLine:
+    """hivekeys.line.Line: requests and replies go through JSON as on the wire."""
+
+    def __init__(self, host: SimulatedHost) -> None:
+        self.host = host
+        self.agent = HostAgent(host, self)
+        self.silenced = False  # the reply to the request in hand will not arrive
+        self.dead: Cause | None = None
+
+    def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
+        if self.dead:
+            return self.dead
+        began = self.host.clock
+        try:
+            self.host.fleet.asks(self.host, request, self)
+            if self.host.fault in SILENCING:
+                return self.leave(deadline)
+            self.host.clock += 0.2 if self.host.fault == "link-slow" else 0.0
+            reply: dict[str, object] = agent.answer(self.agent, json.loads(json.dumps(request)))
+            self.host.fleet.answers(self)
+        except CutError:
+            return self.drop()
+        if self.silenced or self.host.fault in SILENCING or self.host.clock - began > deadline:
+            return self.leave(deadline)
+        answer: dict[str, object] = json.loads(json.dumps(reply))
+        return answer
+
+    def close(self) -> None:
+        if self.dead is None:
+            if self.host.fault in SILENCING:
+                self.leave(0.0)
+            else:
+                self.drop()
+
+    def drop(self) -> Cause:
+        """The line ends and the agent sees it: it leaves, and its lock with it."""
+        self.agent.gone.set()
+        self.agent.state.release()
+        return self._end(Cause(Trouble.LINE_BROKEN, "the connection ended"))
+
+    def leave(self, seconds: float) -> Cause:
+        """The line ends and the agent does not see it: it waits for requests, and keeps its lock."""
+        self.host.left_behind[self.agent.system.pid()] = (self.agent, self.host.clock)
+        return self._end(Cause(Trouble.SILENT, f"no answer within {seconds:g} s"))
+
+    def _end(self, cause: Cause) -> Cause:
+        self.dead = cause
+        if self in self.host.lines:
+            self.host.lines.remove(self)
+        return cause
+
+
+class InProcessDialer:
+    """hivekeys.line.Dialer: the lines of one process on the bastion."""
+
+    def __init__(self, fleet: "InProcessFleet") -> None:
+        self.fleet = fleet
+
+    def dial(self, host: Host) -> InProcessLine | Cause:
+        simulated = self.fleet.hosts[host.name]
+        self.fleet.dialled.append(host.name)
+        if simulated.fault in ON_DIAL:
+            return ON_DIAL[simulated.fault]
+        for pid, (left, since) in list(simulated.left_behind.items()):
+            if simulated.clock - since >= IDLE_SECONDS:
+                left.state.release()
+                del simulated.left_behind[pid]
+        line = InProcessLine(simulated)
+        simulated.lines.append(line)
+        return line
+
+    def close(self) -> None:
+        """Nothing is shared between the lines."""
+
+
+@dataclass
+class Trap:
+    """Something that happens at the n-th time that a verb comes up on a host; "*" is any verb, any host."""
+
+    host: str
+    verb: str
+    when: When
+    action: Callable[[SimulatedHost, InProcessLine], None]
+    nth: int = 1
+
+
+class InProcessFleet:
+    """One queen, so many hives, all with the same token and their services up.
+
+    `inventory` is the fleet as the engine knows it, `token` what it starts with, `log` every verb that
+    any agent began, `out_together` each set of hosts that were out of service at the same time (from the
+    beginning of `restart` to a proof that holds). `on_request(host, request)` is called before a request
+    is delivered.
+    """
+
+    def __init__(
+        self, folder: Path, hives: int = 3, *, policy: Policy | None = None, credentials: bool = False
+    ) -> None:
+        me, mine = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+        roles = {"queen": Role.QUEEN} | {f"hive{number}": Role.HIVE for number in range(1, hives + 1)}
+        self.inventory = Fleet(
+            name="inprocess",
+            hosts=tuple(
+                Host(name, role, f"{name}.test", service=replace(SERVICES[role], owner=me, group=mine))
+                for name, role in roles.items()
+            ),
+            policy=policy or Policy(),
+        )
+        self.credentials = credentials
+        self.token = generate()
+        self.log: list[Entry] = []
+        self.dialled: list[str] = []
+        self.out_together: list[frozenset[str]] = []
+        self.on_request: Callable[[SimulatedHost, dict[str, Any]], None] | None = None
+        self._out: set[str] = set()
+        self._traps: list[Trap] = []
+        self._lock = threading.RLock()
+        self.hosts = {host.name: SimulatedHost(self, host, folder / host.name) for host in self.inventory.hosts}
+        for host in self.hosts.values():
+            host.write(self.token)
+            host.start()
+
+    def dialer(self) -> InProcessDialer:
+        """What one run on the bastion opens its lines with."""
+        return InProcessDialer(self)
+
+    def bastion_dies(self) -> None:
+        """Every line ends as when the process that held it was killed."""
+        for host in self.hosts.values():
+            for line in list(host.lines):
+                line.close()
+
+    def advance(self, seconds: float) -> None:
+        """Time passes on every host."""
+        for host in self.hosts.values():
+            host.clock += seconds
+
+    def verbs(self, host: str) -> list[str]:
+        """What this host's agents began, in order."""
+        return [entry.verb for entry in self.log if entry.host == host]
+
+    # -- things that happen in the middle of a run
+
+    def at(
+        self,
+        host: str,
+        verb: str,
+        action: Callable[[SimulatedHost], None],
+        *,
+        when: When = "before",
+        nth: int = 1,
+    ) -> None:
+        """Call `action(host)` before or after the n-th time the host's agent carries out the verb ("*": any)."""
+        self._traps.append(Trap(host, verb, when, lambda found, _: action(found), nth))
+
+    def cut(self, host: str, verb: str = "*", *, when: When = "before", nth: int = 1, silent: bool = False) -> None:
+        """Break the line there. The agent begins nothing more; if `silent`, it finishes, unheard.
+
+        `verb` may be "request": before it is delivered, or after all of it was done and before the reply.
+        """
+        self._traps.append(Trap(host, verb, when, lambda _, line: self._break(line, silent), nth))
+
+    def _break(self, line: InProcessLine, silent: bool) -> None:
+        if not silent:
+            raise CutError
+        line.silenced = True
+
+    # -- what lines and agents report
+
+    def asks(self, host: SimulatedHost, request: dict[str, object], line: InProcessLine) -> None:
+        if self.on_request:
+            self.on_request(host, request)
+        self._spring(host, "request", "before", line)
+
+    def answers(self, line: InProcessLine) -> None:
+        self._spring(line.host, "request", "after", line)
+
+    def begins(self, host: SimulatedHost, verb: str, line: InProcessLine) -> None:
+        self._spring(host, verb, "before", line)
+        with self._lock:
+            self.log.append(Entry(host.name, verb, host.clock))
+            if verb == "restart":
+                self._out.add(host.name)
+                self.out_together.append(frozenset(self._out))
+
+    def ended(self, host: SimulatedHost, verb: str, line: InProcessLine, *, ok: bool) -> None:
+        with self._lock:
+            if verb == "prove" and ok:
+                self._out.discard(host.name)
+        self._spring(host, verb, "after", line)
+
+    def _spring(self, host: SimulatedHost, verb: str, when: When, line: InProcessLine) -> None:
+        """Count down the traps that this meets, and let off those whose time has come."""
+        due = []
+        with self._lock:
+            for trap in list(self._traps):
+                fits = trap.verb == verb or (trap.verb == "*" and verb != "request")
+                if fits and trap.when == when and trap.host in (host.name, "*"):
+                    trap.nth -= 1
+                    if trap.nth == 0:
+                        self._traps.remove(trap)
+                        due.append(trap)
+        for trap in due:
+            trap.action(host, line)
