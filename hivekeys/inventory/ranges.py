@@ -63,9 +63,7 @@ def _matching(option: str, patterns: str, names: Sequence[str], troubles: list[s
     found: set[str] = set()
     for pattern in (piece.strip() for piece in patterns.split(",")):
         try:
-            pieces = (
-                expand(pattern) if ":" in pattern else (pattern,)
-            )  # hive[12] is a glob, hive[1:2] a range
+            pieces = expand(pattern) if ":" in pattern else (pattern,)  # hive[12] is a glob, hive[1:2] a range
         except ValueError as error:
             troubles.append(f"{option}: {pattern!a}: expected {error}")
             continue

@@ -16,9 +16,7 @@ Table = Mapping[str, Any]
 
 def mistakes_between(document: Table) -> list[Mistake]:
     """Every rule that the entries break together."""
-    hosts = {
-        pattern: table for pattern, table in _table(document, "hosts").items() if isinstance(table, dict)
-    }
+    hosts = {pattern: table for pattern, table in _table(document, "hosts").items() if isinstance(table, dict)}
     if not isinstance(document.get("hosts"), dict):
         return []
     return [*_lengths(hosts), *_names(hosts), *_addresses(hosts, _table(document, "ssh")), *_queens(hosts)]
@@ -43,9 +41,7 @@ def _names(hosts: Table) -> Iterator[Mistake]:
     for pattern in hosts:
         taken = [name for name in _expanded(pattern) if owner.setdefault(name, pattern) != pattern]
         if taken:
-            others = some(
-                [key_path(("hosts", other)) for other in dict.fromkeys(owner[name] for name in taken)]
-            )
+            others = some([key_path(("hosts", other)) for other in dict.fromkeys(owner[name] for name in taken)])
             found = f"{some([shown(name) for name in taken])}, which {others} names already"
             yield wrong(("hosts", pattern), found, "every host once")
 
@@ -54,9 +50,7 @@ def _addresses(hosts: Table, ssh: Table) -> Iterator[Mistake]:
     """Two names for one machine would turn it twice, or the queen together with a hive."""
     owner: dict[tuple[str, str, str], str] = {}
     for pattern, table in hosts.items():
-        port, jump = (
-            str(table.get(key, ssh.get(key, default))) for key, default in (("port", 22), ("jump", ""))
-        )
+        port, jump = (str(table.get(key, ssh.get(key, default))) for key, default in (("port", 22), ("jump", "")))
         addresses = _expanded(table.get("address", pattern))
         for address in addresses:
             other = owner.setdefault((address.lower(), port, jump), pattern)
@@ -70,10 +64,7 @@ def _queens(hosts: Table) -> Iterator[Mistake]:
     if any(table.get("role") not in [role.value for role in Role] for table in hosts.values()):
         return  # that role is refused as it is; who is the queen can't be told until it is right
     queens = [
-        name
-        for pattern, table in hosts.items()
-        if table["role"] == Role.QUEEN.value
-        for name in _expanded(pattern)
+        name for pattern, table in hosts.items() if table["role"] == Role.QUEEN.value for name in _expanded(pattern)
     ]
     if len(queens) != 1:
         found = f"{len(queens)} queens ({some(queens)})" if queens else "no queen"

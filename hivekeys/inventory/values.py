@@ -58,15 +58,9 @@ host_name = _range(_NAME, "a name of letters, digits, '.', '_' and '-' that does
 address = _range(_ADDRESS, "a host name or an IP address (IPv6 without brackets)")
 user = _text(_USER, "the name of an account to log in with")
 account = _text(r"[A-Za-z_][A-Za-z0-9._-]{0,31}", "the name of an account on the host, such as llama-orch")
-unit = _text(
-    r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]{0,246}(?<!@)\.service", "a service unit such as rbee-hive.service"
-)
-jump = _text(
-    rf"{_HOP}(,{_HOP})*", "jump hosts as for ssh -J: [USER@]HOST[:PORT], several with commas, or none"
-)
-file_path = _text(
-    r"(?!~[^/])[^\x00-\x1f\x7f]+", "the path of a file; ~ is your home folder, ~NAME is not known"
-)
+unit = _text(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]{0,246}(?<!@)\.service", "a service unit such as rbee-hive.service")
+jump = _text(rf"{_HOP}(,{_HOP})*", "jump hosts as for ssh -J: [USER@]HOST[:PORT], several with commas, or none")
+file_path = _text(r"(?!~[^/])[^\x00-\x1f\x7f]+", "the path of a file; ~ is your home folder, ~NAME is not known")
 _absolute = _text(r"/[^\x00-\x1f\x7f]*", "an absolute path without //, /. and /..")
 _http_path = _text(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of the service such as /health")
 

@@ -1,0 +1,123 @@
+"""A fleet's file becomes the fleet that was meant: defaults, overrides, paths."""
+
+from pathlib import Path
+
+import pytest
+
+from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Amount, Become, Fleet, Order, Policy, Role, Ssh, Timeouts
+from hivekeys.inventory import load, schema
+from hivekeys.inventory.files import read
+
+EXAMPLE = Path(__file__).parents[2] / "inventory" / "example.toml"
+SMALLEST = """
+fleet = "small"
+[hosts.hive1]
+role = "hive"
+[hosts.queen]
+role = "queen"
+"""
+
+
+def fleet_of(text: str, folder: Path) -> Fleet:
+    file = folder / "small.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(file)
+
+
+def keys_of(table: type, *path: str) -> set[tuple[str, ...]]:
+    return {(*path, key) for key in table.__annotations__}
+
+
+def test_the_example_is_a_fleet() -> None:
+    fleet = load(EXAMPLE)
+    assert fleet.queen.address == "10.0.0.10"
+    assert [host.name for host in fleet.hives[:2]] == ["hive01", "hive02"]
+    assert fleet.hives[39].address == "10.0.1.50"
+    assert fleet.hives[40].service.port == 9081
+
+
+def test_the_example_shows_every_key() -> None:
+    document = read(EXAMPLE)
+    shown: set[tuple[str, ...]] = {
+        (section, key) for section in ("ssh", "timeouts", "rollout") for key in document[section]
+    }
+    shown |= {("hosts", key) for host in document["hosts"].values() for key in host}
+    shown |= {(role, key) for role in ("queen", "hive") for key in document["services"][role]}
+    shown |= {(key,) for key in document}
+    assert shown == (
+        keys_of(schema.Document)
+        | keys_of(schema.SshKeys, "ssh")
+        | keys_of(schema.TimeoutKeys, "timeouts")
+        | keys_of(schema.RolloutKeys, "rollout")
+        | keys_of(schema.HostKeys, "hosts")
+        | keys_of(schema.ServiceKeys, "queen")
+        | keys_of(schema.ServiceKeys, "hive")
+    )
+
+
+def test_what_the_example_calls_defaults_are_the_defaults() -> None:
+    fleet = load(EXAMPLE)
+    assert (fleet.policy, fleet.timeouts) == (Policy(), Timeouts())
+    assert (fleet.queen.service, fleet.hives[0].service) == (QUEEN_SERVICE, HIVE_SERVICE)
+
+
+def test_the_smallest_file_has_the_guides_services_and_leaves_ssh_to_openssh(tmp_path: Path) -> None:
+    fleet = fleet_of(SMALLEST, tmp_path)
+    queen, hive = fleet.hosts
+    assert (queen.role, hive.role) == (Role.QUEEN, Role.HIVE)
+    assert (queen.service.unit, queen.service.port) == ("queen-rbee.service", 8080)
+    assert (hive.service.unit, hive.service.port) == ("rbee-hive.service", 8081)
+    assert hive.service.token == "/etc/llama-orch/secrets/api-token"
+    assert (hive.service.mode, hive.service.directory_mode) == (0o600, 0o700)
+    assert (hive.address, hive.port, hive.user, hive.key, hive.jump) == ("hive1", None, None, None, None)
+    assert hive.become is Become.SUDO
+    assert fleet.ssh == Ssh(known_hosts=None, config=None)
+
+
+def test_the_queen_comes_first_and_hives_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    fleet = fleet_of('hosts."z[1:2]".role = "hive"\nhosts.a.role = "hive"\n' + SMALLEST.lstrip(), tmp_path)
+    assert [host.name for host in fleet.hosts] == ["queen", "z1", "z2", "a", "hive1"]
+
+
+def test_a_hosts_own_words_go_before_those_for_all(tmp_path: Path) -> None:
+    extra = """user = "root"\nbecome = "none"\nservice = { port = 9090 }
+[ssh]\nuser = "deploy"\nport = 2222
+[services.queen]\nport = 80\nunit = "queen.service"
+"""
+    queen, hive = fleet_of(SMALLEST + extra, tmp_path).hosts
+    assert (queen.user, queen.become, queen.port) == ("root", Become.NONE, 2222)
+    assert (hive.user, hive.become, hive.port) == ("deploy", Become.SUDO, 2222)
+    assert (queen.service.port, queen.service.unit) == (9090, "queen.service")
+    assert hive.service == HIVE_SERVICE
+
+
+def test_a_relative_path_begins_at_the_files_folder_and_a_tilde_at_home(tmp_path: Path) -> None:
+    paths = 'ssh = { key = "keys/deploy", known_hosts = "~/known", config = "/etc/ssh/ssh_config" }\n'
+    fleet = fleet_of(paths + SMALLEST, tmp_path)
+    assert fleet.queen.key == str(tmp_path / "keys/deploy")
+    assert fleet.ssh == Ssh((str(Path.home() / "known"),), "/etc/ssh/ssh_config")
+
+
+def test_the_rollout_is_read(tmp_path: Path) -> None:
+    rollout = 'rollout = { order = "hives-first", canary = 0, batch = 5, max_failures = "10%", stable_seconds = 0 }\n'
+    assert fleet_of(rollout + SMALLEST, tmp_path).policy == Policy(
+        order=Order.HIVES_FIRST,
+        canary=0,
+        batch=Amount(5, least=1),
+        max_failures=Amount(10, percent=True),
+        stable_seconds=0,
+    )
+
+
+@pytest.mark.parametrize(("percent", "hives", "in_a_wave"), [(25, 40, 10), (25, 7, 1), (25, 3, 1), (100, 3, 3)])
+def test_a_batch_in_percent_is_rounded_down_but_never_empty(percent: int, hives: int, in_a_wave: int) -> None:
+    assert Amount(percent, percent=True, least=1).of(hives) == in_a_wave
+
+
+def test_a_budget_in_percent_is_rounded_down_to_none() -> None:
+    assert Amount(10, percent=True).of(9) == 0
+
+
+def test_a_service_without_a_protected_path_is_allowed(tmp_path: Path) -> None:
+    fleet = fleet_of("services.hive.protected = []\n" + SMALLEST, tmp_path)
+    assert fleet.hives[0].service.protected == ()

@@ -1,0 +1,127 @@
+"""Which file a fleet is, and files that are none: no guess about the fleet, no traceback whatever they hold."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.inventory import find, load
+from hivekeys.inventory.files import LARGEST_FILE
+
+
+@pytest.fixture
+def fleets(tmp_path: Path) -> Path:
+    for name in ("example", "lab", "production"):
+        (tmp_path / f"{name}.toml").touch()
+    return tmp_path
+
+
+def not_found(*arguments: Any) -> UserError:
+    with pytest.raises(UserError) as caught:
+        find(*arguments)
+    assert caught.value.code is ExitCode.USAGE
+    return caught.value
+
+
+def test_the_named_fleet_goes_before_the_one_of_the_environment(fleets: Path) -> None:
+    assert find("lab", fleets, {"HIVEKEYS_FLEET": "production"}) == fleets / "lab.toml"
+    assert find(None, fleets, {"HIVEKEYS_FLEET": "production"}) == fleets / "production.toml"
+
+
+def test_the_only_fleet_besides_the_example_is_meant_when_none_is_named(fleets: Path) -> None:
+    (fleets / "lab.toml").unlink()
+    assert find(None, fleets, {}) == fleets / "production.toml"
+
+
+def test_of_several_fleets_none_is_guessed(fleets: Path) -> None:
+    assert "example, lab, production" in not_found(None, fleets, {}).hint
+
+
+def test_the_example_is_never_meant_by_default(fleets: Path) -> None:
+    for name in ("lab", "production"):
+        (fleets / f"{name}.toml").unlink()
+    assert not_found(None, fleets, {}).message == "there is no fleet yet"
+
+
+def test_a_folder_that_is_not_there_has_no_fleets(tmp_path: Path) -> None:
+    assert "none" in not_found("lab", tmp_path / "nowhere", {}).hint
+
+
+@pytest.mark.parametrize("name", ["../production", "prodution", "production.toml", "/etc/passwd", ".", "a\x00b"])
+def test_a_name_that_is_no_fleet_is_refused_with_those_there_are(fleets: Path, name: str) -> None:
+    error = not_found(name, fleets, {})
+    assert "there is no such fleet" in error.message and "lab, production" in error.hint
+
+
+def test_a_wrong_name_in_the_environment_is_blamed_on_the_environment(fleets: Path) -> None:
+    assert not_found(None, fleets, {"HIVEKEYS_FLEET": "prod"}).message.startswith("HIVEKEYS_FLEET=prod")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "f.toml"
+
+
+def refused(file: Path, content: bytes | None = None) -> str:
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load(file)
+    assert caught.value.code is ExitCode.USAGE
+    return caught.value.message.removeprefix(f"{file}: ")
+
+
+def test_a_syntax_error_is_told_with_line_and_column(file: Path) -> None:
+    mistake = refused(file, b'fleet = "f"\nhosts = {{\n')
+    assert "line 2, column" in mistake
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"x = " + b"[" * 100_000, b"x = " + b"9" * 5_000, b"\x00"])
+def test_a_file_that_is_not_toml_is_refused_in_one_line(file: Path, content: bytes) -> None:
+    assert len(refused(file, content).splitlines()) == 1
+
+
+def test_a_file_that_is_too_large_is_refused(file: Path) -> None:
+    assert refused(file, b"#" * (LARGEST_FILE + 1)) == "found more than 4 MiB, expected less"
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path) == "found something else, expected a file"
+
+
+def test_a_file_that_is_not_there_is_refused(file: Path) -> None:
+    assert refused(file) == "can't be read: No such file or directory"
+
+
+KEYS = ["fleet", "ssh", "hosts", "services", "queen", "hive", "role", "port", "address", "token", "h[1:2]", "x"]
+SCALARS = st.sampled_from(['"queen"', '"hive"', "22", "nan", "true", '"-a"', '"[1:2]"', "[]", "[1]", "1979-05-27"])
+INLINE = st.recursive(
+    SCALARS,
+    lambda values: st.dictionaries(st.sampled_from(KEYS), values, max_size=4).map(
+        lambda table: "{ " + ", ".join(f'"{key}" = {value}' for key, value in table.items()) + " }"
+    ),
+    max_leaves=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example writes the same file anew
+@given(st.dictionaries(st.sampled_from(KEYS), INLINE, max_size=5))
+@example({"fleet": '"f"', "hosts": '{ "queen" = { "role" = "queen", "address" = [] } }'})
+@example({"hosts": '{ "queen" = { "role" = [1], "port" = [], "address" = "[1:2]" } }'})
+def test_whatever_a_file_says_it_is_a_fleet_or_refused(file: Path, tables: dict[str, Any]) -> None:
+    file.write_text("\n".join(f'"{key}" = {value}' for key, value in tables.items()))
+    try:
+        fleet = load(file)
+    except UserError as error:
+        assert error.message
+    else:
+        assert fleet.queen in fleet.hosts
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example writes the same file anew
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_fleet_or_refused(file: Path, content: bytes) -> None:
+    assert refused(file, content)

@@ -1,0 +1,198 @@
+"""A mistake in a fleet's file is refused before any host is contacted, by file and key, all of them at once."""
+
+from pathlib import Path
+
+import pytest
+
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.inventory import load
+
+FLEET = 'fleet = "f"\n'
+HOSTS = 'hosts = { queen = { role = "queen" }, hive1 = { role = "hive" } }\n'
+
+
+def refused(file: Path, content: str | bytes | None = None) -> list[str]:
+    """The lines of the refusal, without the file's name that each begins with."""
+    if content is not None:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(UserError) as caught:
+        load(file)
+    assert caught.value.code is ExitCode.USAGE
+    lines = caught.value.message.splitlines()
+    assert all(line.startswith(f"{file}: ") for line in lines)
+    return [line.removeprefix(f"{file}: ") for line in lines]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "f.toml"
+
+
+def test_all_mistakes_are_told_at_once(file: Path) -> None:
+    assert refused(
+        file,
+        """
+        ssh = { prot = 22 }
+        rollout = { batch = 0 }
+        services.hive = { unti = "x.service" }
+        [hosts.queen]
+        role = "queen"
+        port = 70000
+        [hosts.queen2]
+        role = "queen"
+        """,
+    ) == [
+        'fleet: missing, expected the name of the fleet, such as fleet = "production"',
+        "ssh.prot: unknown key, did you mean port?",
+        'rollout.batch: found 0, expected a number of hosts, 1 or more, or a percentage from "1%" to "100%"',
+        "services.hive.unti: unknown key, did you mean unit?",
+        "hosts.queen.port: found 70000, expected a whole number from 1 to 65535",
+        'hosts: found 2 queens (queen, queen2), expected exactly one host with role = "queen"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ('ssh.user = "-oProxyCommand=sh"', "ssh.user"),
+        ('ssh.jump = "-oProxyCommand=sh"', "ssh.jump"),
+        ('ssh.jump = "a, b"', "ssh.jump"),
+        ("ssh.port = 0", "ssh.port"),
+        ("ssh.port = true", "ssh.port"),
+        ('ssh.port = "22"', "ssh.port"),
+        ('ssh.become = "su"', "ssh.become"),
+        ("ssh.known_hosts = []", "ssh.known_hosts"),
+        ('ssh.config = "~root/config"', "ssh.config"),
+        ('ssh.key = ""', "ssh.key"),
+        ("timeouts.connect = -1", "timeouts.connect"),
+        ("timeouts.connect = 0", "timeouts.connect"),
+        ("timeouts.connect = nan", "timeouts.connect"),
+        ("timeouts.request = inf", "timeouts.request"),
+        ("timeouts.banner = 1e9", "timeouts.banner"),
+        ("timeouts.auth = true", "timeouts.auth"),
+        ("rollout.stable_seconds = -0.1", "rollout.stable_seconds"),
+        ('rollout.order = "hives"', "rollout.order"),
+        ("rollout.canary = -1", "rollout.canary"),
+        ("rollout.canary = 1.5", "rollout.canary"),
+        ("rollout.width = 0", "rollout.width"),
+        ('rollout.batch = "0%"', "rollout.batch"),
+        ('rollout.batch = "101%"', "rollout.batch"),
+        ("rollout.max_failures = -1", "rollout.max_failures"),
+        ('services.hive.unit = "rbee-hive"', "services.hive.unit"),
+        ('services.hive.unit = "a b.service"', "services.hive.unit"),
+        ('services.hive.unit = "*.service"', "services.hive.unit"),
+        ('services.hive.unit = "--all.service"', "services.hive.unit"),
+        ('services.hive.unit = "hive@.service"', "services.hive.unit"),
+        ('services.hive.token = "secrets/api-token"', "services.hive.token"),
+        ('services.hive.token = "/etc/../api/token"', "services.hive.token"),
+        ('services.hive.token = "/a//b"', "services.hive.token"),
+        ('services.hive.token = "//a/b"', "services.hive.token"),
+        ('services.hive.token = "/a/b/"', "services.hive.token"),
+        ('services.hive.token = "/a/\\u0000b"', "services.hive.token"),
+        ('services.hive.token = "/etc/api-token"', "services.hive.token"),
+        ('services.hive.owner = "a:b"', "services.hive.owner"),
+        ('services.hive.group = "-R"', "services.hive.group"),
+        ('services.hive.mode = "0640"', "services.hive.mode"),
+        ("services.hive.mode = 0o600", "services.hive.mode"),
+        ("services.hive.mode = 600", "services.hive.mode"),
+        ('services.hive.directory_mode = "0750"', "services.hive.directory_mode"),
+        ('services.hive.directory_mode = "0600"', "services.hive.directory_mode"),
+        ("services.hive.health = []", "services.hive.health"),
+        ('services.hive.health = "health"', "services.hive.health"),
+        ('services.hive.protected = ["/a b"]', "services.hive.protected"),
+        ('services.hive.protected = "/a\\r\\nHost: b"', "services.hive.protected"),
+        ("services.queen = 3", "services.queen"),
+        ("services.worker = {}", "services.worker"),
+        ("timeouts = []", "timeouts"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_refused_under_its_key(file: Path, line: str, key: str) -> None:
+    (mistake,) = refused(file, f"{FLEET}{line}\n{HOSTS}")
+    assert mistake.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("name", ["-oProxyCommand=sh", "a b", "a;b", "$(a)", "a/b", "a\\nb", "", "h[2:1]", "h[1", "*"])
+def test_a_name_that_ssh_or_a_shell_could_misread_is_refused(file: Path, name: str) -> None:
+    hosts = f'[hosts.queen]\nrole = "queen"\n[hosts."{name}"]\nrole = "hive"\n'
+    assert any(mistake.startswith('hosts."') for mistake in refused(file, FLEET + hosts))
+
+
+@pytest.mark.parametrize("address", ["-oProxyCommand=sh", "a b", "a\\u0007b", "a`b`", "[::1]", "", "a@b"])
+def test_an_address_that_ssh_or_a_shell_could_misread_is_refused(file: Path, address: str) -> None:
+    hosts = f'[hosts.queen]\nrole = "queen"\naddress = "{address}"\n'
+    (mistake,) = refused(file, FLEET + hosts)
+    assert mistake.startswith("hosts.queen.address: ")
+
+
+def between(*entries: str) -> str:
+    return FLEET + 'hosts.queen = { role = "queen", address = "10.0.0.1" }\n' + "\n".join(entries)
+
+
+@pytest.mark.parametrize(
+    ("content", "mistake"),
+    [
+        (
+            FLEET + 'hosts.a.role = "hive"',
+            'hosts: found no queen, expected exactly one host with role = "queen"',
+        ),
+        (
+            FLEET + "hosts = {}",
+            'hosts: found no queen, expected exactly one host with role = "queen"',
+        ),
+        (
+            between('hosts.a = { role = "hive", address = "10.0.0.1" }'),
+            'hosts.a.address: found "10.0.0.1" port 22, which hosts.queen has already, '
+            "expected an address and port of its own",
+        ),
+        (
+            between('hosts."h[1:3]".role = "hive"', 'hosts.h2 = { role = "hive", address = "other" }'),
+            'hosts.h2: found "h2", which hosts."h[1:3]" names already, expected every host once',
+        ),
+        (
+            between('hosts."h[1:3]" = { role = "hive", address = "10.0.1.[1:4]" }'),
+            'hosts."h[1:3]".address: found "10.0.1.[1:4]", 4 addresses, expected 3: one for each host',
+        ),
+        (
+            between('hosts."h[1:3]" = { role = "hive", address = "10.0.1.1" }'),
+            'hosts."h[1:3]".address: found "10.0.1.1", 1 address, expected 3: one for each host',
+        ),
+        (
+            between('hosts.a.role = "worker"'),
+            'hosts.a.role: found "worker", expected "queen" or "hive"',
+        ),
+        (
+            between("hosts.a = {}"),
+            'hosts.a.role: missing, expected "queen" or "hive"',
+        ),
+    ],
+)
+def test_entries_that_contradict_each_other_are_refused(file: Path, content: str, mistake: str) -> None:
+    assert refused(file, content) == [mistake]
+
+
+def test_one_address_with_two_ports_or_behind_two_jump_hosts_is_two_hosts(file: Path) -> None:
+    hive = 'role = "hive", address = "10.0.0.1"'
+    file.write_text(between(f"hosts.a = {{ {hive}, port = 2222 }}", f'hosts.b = {{ {hive}, jump = "bastion" }}'))
+    assert len(load(file).hosts) == 3
+
+
+def test_a_secret_under_an_unknown_key_is_not_shown(file: Path) -> None:
+    lines = refused(file, f'{FLEET}ssh.password = "hunter2"\nservices.hive.token_value = "hunter2"\n{HOSTS}')
+    assert [line.split(":")[0] for line in lines] == ["ssh.password", "services.hive.token_value"]
+    assert "hunter2" not in "".join(lines)
+
+
+def test_a_token_or_key_pasted_where_its_path_belongs_is_not_shown(file: Path) -> None:
+    lines = refused(file, f'{FLEET}services.hive.token = "{"5ec2e7" * 10}"\nssh.key = "-----BEGIN\\n5ec2e7"\n{HOSTS}')
+    assert len(lines) == 2
+    assert "5ec2e7" not in "".join(lines)
+
+
+def test_a_secret_in_the_place_of_a_table_is_not_shown(file: Path) -> None:
+    assert refused(file, f'{FLEET}ssh = "hunter2"\n{HOSTS}') == ["ssh: found a single value, expected a table"]
+
+
+def test_what_the_file_says_cannot_drive_the_terminal(file: Path) -> None:
+    lines = refused(file, f'{FLEET}ssh.user = "\\u001b[2J\\u202e"\n"\\u001b]0;x" = 1\n{HOSTS}')
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) == 2
