@@ -12,14 +12,16 @@ from hivekeys.inventory.mistakes import Mistake, key_path, shown, some, wrong
 from hivekeys.inventory.ranges import expand
 
 Table = Mapping[str, Any]
+_ROLES = [role.value for role in Role]
 
 
 def mistakes_between(document: Table) -> list[Mistake]:
     """Every rule that the entries break together."""
     hosts = {pattern: table for pattern, table in _table(document, "hosts").items() if isinstance(table, dict)}
-    if not isinstance(document.get("hosts"), dict):
-        return []
-    return [*_lengths(hosts), *_names(hosts), *_addresses(hosts, _table(document, "ssh")), *_queens(hosts)]
+    mistakes = [*_lengths(hosts), *_names(hosts), *_addresses(hosts, _table(document, "ssh"))]
+    if document.get("hosts") == hosts and all(table.get("role") in _ROLES for table in hosts.values()):
+        mistakes += _queens(hosts)  # who is the queen can't be told before every role is right
+    return mistakes
 
 
 def members(pattern: str, table: Table) -> list[tuple[str, str]]:
@@ -48,21 +50,18 @@ def _names(hosts: Table) -> Iterator[Mistake]:
 
 def _addresses(hosts: Table, ssh: Table) -> Iterator[Mistake]:
     """Two names for one machine would turn it twice, or the queen together with a hive."""
-    owner: dict[tuple[str, str, str], str] = {}
+    owner: dict[tuple[str, str, str], tuple[str, str]] = {}
     for pattern, table in hosts.items():
         port, jump = (str(table.get(key, ssh.get(key, default))) for key, default in (("port", 22), ("jump", "")))
-        addresses = _expanded(table.get("address", pattern))
-        for address in addresses:
-            other = owner.setdefault((address.lower(), port, jump), pattern)
-            if other != pattern and not set(_expanded(other)) & set(_expanded(pattern)):
+        for name, address in zip(_expanded(pattern), _expanded(table.get("address", pattern)), strict=False):
+            other, its_name = owner.setdefault((address.lower(), port, jump), (pattern, name))
+            if its_name != name:  # one name twice is told by _names
                 found = f"{shown(address)} port {port}, which {key_path(('hosts', other))} has already"
                 yield wrong(("hosts", pattern, "address"), found, "an address and port of its own")
                 break
 
 
 def _queens(hosts: Table) -> Iterator[Mistake]:
-    if any(table.get("role") not in [role.value for role in Role] for table in hosts.values()):
-        return  # that role is refused as it is; who is the queen can't be told until it is right
     queens = [
         name for pattern, table in hosts.items() if table["role"] == Role.QUEEN.value for name in _expanded(pattern)
     ]

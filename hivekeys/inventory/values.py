@@ -53,7 +53,7 @@ def _range(pattern: str, expected: str) -> Callable[[object], str]:
     return check
 
 
-fleet_name = _text(r"[a-z0-9][a-z0-9._-]{0,62}", "a short name of small letters, digits, '.', '_' and '-'")
+fleet_name = _text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a short name of letters, digits, '.', '_' and '-'")
 host_name = _range(_NAME, "a name of letters, digits, '.', '_' and '-' that does not begin with '-'")
 address = _range(_ADDRESS, "a host name or an IP address (IPv6 without brackets)")
 user = _text(_USER, "the name of an account to log in with")

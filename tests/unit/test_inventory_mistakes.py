@@ -161,6 +161,10 @@ def between(*entries: str) -> str:
             'hosts.a.role: found "worker", expected "queen" or "hive"',
         ),
         (
+            FLEET + "hosts.queen = 3",
+            "hosts.queen: found a single value, expected a table",
+        ),
+        (
             between("hosts.a = {}"),
             'hosts.a.role: missing, expected "queen" or "hive"',
         ),
