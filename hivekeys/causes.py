@@ -101,7 +101,9 @@ HINTS: dict[Trouble, str] = {
 
 def one_line(text: str) -> str:
     """`text` without control characters or line breaks, cut to DETAIL_LIMIT characters."""
-    clean = "".join(" " if unicodedata.category(char)[0] == "C" else char for char in text[: 4 * DETAIL_LIMIT])
+    clean = "".join(
+        " " if unicodedata.category(char)[0] == "C" else char for char in text[: 4 * DETAIL_LIMIT]
+    )
     clean = " ".join(clean.split())
     return clean if len(clean) <= DETAIL_LIMIT else clean[: DETAIL_LIMIT - 1] + "…"
 

@@ -76,6 +76,7 @@ def obstacle(seen: Seen, service: Service) -> Cause | None:
         return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets LLORCH_API_TOKEN")
     if unit.reads and unit.reads != service.token:
         return Cause(
-            Trouble.UNIT_READS_ANOTHER_FILE, f"{service.unit} reads {unit.reads}, the inventory says {service.token}"
+            Trouble.UNIT_READS_ANOTHER_FILE,
+            f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
         )
     return None

@@ -1,7 +1,7 @@
 """What the engine's parts say to each other: frozen values, no behaviour beyond reading themselves.
 
 Three families: what a host *shows* (Seen), what it is told and *answers* (Step, Reply), and what *happened*
-(events, in the order of a run). Times of events are seconds: `at` since the epoch, `clock` monotonic.
+(events, in the order of a run). All times are seconds.
 """
 
 from dataclasses import dataclass
@@ -195,6 +195,14 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
+class Moment:
+    """When something happened: `at` on the wall clock (epoch), `clock` on the bastion's monotonic one."""
+
+    at: float
+    clock: float
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A run begins; the order of `waves` is the order of change."""
 
@@ -205,8 +213,7 @@ class RunStarted:
     hosts: tuple[str, ...]
     waves: tuple[tuple[Phase, tuple[str, ...]], ...]
     left_out: tuple[str, ...]
-    at: float
-    clock: float
+    when: Moment
 
 
 @dataclass(frozen=True)
@@ -215,8 +222,7 @@ class PhaseStarted:
 
     phase: Phase
     hosts: tuple[str, ...]
-    at: float
-    clock: float
+    when: Moment
     title: str = ""
 
 
@@ -225,8 +231,7 @@ class TokenChosen:
     """The token that this run brings: made once, before the first host holds it."""
 
     fingerprint: Fingerprint
-    at: float
-    clock: float
+    when: Moment
 
 
 @dataclass(frozen=True)
@@ -236,8 +241,7 @@ class Intent:
     host: str
     phase: Phase
     verbs: tuple[Verb, ...]
-    at: float
-    clock: float
+    when: Moment
 
 
 @dataclass(frozen=True)
@@ -248,8 +252,7 @@ class Outcome:
     phase: Phase
     status: Status
     state: State  # where this leaves the host
-    at: float
-    clock: float
+    when: Moment
     cause: Cause | None = None
     seen: Seen | None = None
     proof: Proof | None = None
@@ -262,8 +265,7 @@ class Stopped:
 
     phase: Phase
     why: str
-    at: float
-    clock: float
+    when: Moment
 
 
 @dataclass(frozen=True)
@@ -271,8 +273,7 @@ class RunEnded:
     """The run is over."""
 
     code: ExitCode
-    at: float
-    clock: float
+    when: Moment
 
 
 Event = RunStarted | PhaseStarted | TokenChosen | Intent | Outcome | Stopped | RunEnded

@@ -21,6 +21,7 @@ from hivekeys.model import (
     Event,
     Goal,
     Intent,
+    Moment,
     Outcome,
     Phase,
     PhaseStarted,
@@ -90,7 +91,7 @@ class Rollout:
                 hosts=tuple(host.name for host in hosts),
                 waves=tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self._waves),
                 left_out=tuple(host.name for host in fleet.hosts if host.name not in chosen),
-                **self._now(),
+                when=self._now(),
             )
         )
 
@@ -102,8 +103,8 @@ class Rollout:
 
     def rotate(self, token: Token) -> ExitCode:
         """Turns the fleet to `token`, in order; back to where it was when that cannot be done."""
-        want = token.fingerprint(self._greeting.key)
-        self._tell(TokenChosen(want, **self._now()))
+        want = self.fingerprint(token)
+        self._tell(TokenChosen(want, self._now()))
         for session in self._sessions.values():
             session.introduce(replace(self._greeting, write=True), token)
         went_through = (
@@ -118,18 +119,23 @@ class Rollout:
             self._everywhere(Phase.RETIRE, self._hosts, lambda host: self._retire(host, want))
         return self.end()
 
+    def fingerprint(self, token: Token) -> Fingerprint:
+        """The token's fingerprint under this fleet's key."""
+        return token.fingerprint(self._greeting.key)
+
     def interrupt(self) -> None:
         """No new wave begins; hosts in flight finish. May be called from a signal handler."""
         self._interrupted.set()
 
-    def end(self) -> ExitCode:
-        """Closes every line and gives every host its one state."""
+    def end(self, code: ExitCode | None = None) -> ExitCode:
+        """Closes every line and gives every host its one state; the code follows from them unless it is given."""
         list(self._pool.map(Session.close, self._sessions.values()))
         self._pool.shutdown()
         self._dialer.close()
-        final = advance(self.run, RunEnded(ExitCode.DONE, **self._now()))
-        code = exit_code(final, self._interrupted.is_set())
-        self._tell(RunEnded(code, **self._now()))
+        if code is None:
+            final = advance(self.run, RunEnded(ExitCode.DONE, self._now()))
+            code = exit_code(final, self._interrupted.is_set())
+        self._tell(RunEnded(code, self._now()))
         return code
 
     # -- the phases
@@ -155,7 +161,7 @@ class Rollout:
     ) -> bool:
         """Does `work` on all hosts at once and waits for every one. False when the run must not go on."""
         names = tuple(host.name for host in hosts)
-        self._tell(PhaseStarted(phase, names, title=title or phase.value, **self._now()))
+        self._tell(PhaseStarted(phase, names, self._now(), title or phase.value))
         outcomes = list(self._pool.map(work, hosts))
         if phase in (Phase.ROLLBACK, Phase.RETIRE):
             return True
@@ -165,7 +171,7 @@ class Rollout:
         if not why and self._interrupted.is_set():
             why = "interrupted"
         if why:
-            self._tell(Stopped(phase, why, **self._now()))
+            self._tell(Stopped(phase, why, self._now()))
         return not why
 
     @staticmethod
@@ -194,7 +200,7 @@ class Rollout:
     def _claim_host(self, host: Host) -> Outcome:
         """The host's lock, and proof that a file can be written where the token will be."""
         session = self._sessions[host.name]
-        self._tell(Intent(host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), **self._now()))
+        self._tell(Intent(host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._now()))
         cause = session.open()
         reply: Reply | Cause = cause or session.ask((Step(Verb.PROBE_WRITE), LOOK))
         if isinstance(reply, Cause):
@@ -226,9 +232,7 @@ class Rollout:
         if was is None:
             return self._outcome(host, phase, Status.OK, State.UNCHANGED)
         turned = self.run.hosts[host.name].state is not State.UNCHANGED
-        return self._reach(
-            host, phase, Goal(Stance.ALONE, was, want), State.ROLLED_BACK if turned else State.UNCHANGED
-        )
+        return self._reach(host, phase, Goal(Stance.ALONE, was, want), State.ROLLED_BACK if turned else State.UNCHANGED)
 
     def _was(self, host: Host) -> Fingerprint | None:
         return self.run.hosts[host.name].was
@@ -250,7 +254,7 @@ class Rollout:
             steps = self._steps(goal, seen, phase)
             if not steps:
                 return self._outcome(host, phase, Status.OK, there)
-            self._tell(Intent(host.name, phase, tuple(step.verb for step in steps), **self._now()))
+            self._tell(Intent(host.name, phase, tuple(step.verb for step in steps), self._now()))
             reply = session.ask((*steps, LOOK))
             if isinstance(reply, Cause):
                 lost = reply
@@ -305,7 +309,7 @@ class Rollout:
         cause: Cause | None = None,
         reply: Reply | None = None,
     ) -> Outcome:
-        told = Outcome(host.name, phase, status, state, cause=cause, **self._now())
+        told = Outcome(host.name, phase, status, state, self._now(), cause)
         if reply:
             told = replace(told, seen=reply.seen, proof=reply.proof, results=reply.results)
         self._tell(told)
@@ -317,5 +321,5 @@ class Rollout:
             self._record(event)
             self.run = advance(self.run, event)
 
-    def _now(self) -> dict[str, float]:
-        return {"at": self._clock.time(), "clock": self._clock.monotonic()}
+    def _now(self) -> Moment:
+        return Moment(self._clock.time(), self._clock.monotonic())

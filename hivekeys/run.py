@@ -89,14 +89,16 @@ def advance(run: Run, event: Event) -> Run:
     """The run after one more event."""
     match event:
         case RunStarted():
-            run = Run(event.run, event.fleet, event.who, event.reason, event.at, event.clock)
+            run = Run(event.run, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
             names = (*event.hosts, *event.left_out)
             hosts = {name: HostRun(name) for name in names}
             run = replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
         case TokenChosen():
             run = replace(run, want=event.fingerprint)
         case PhaseStarted():
-            run = replace(run, phase=event.phase, rolled_back=run.rolled_back or event.phase is Phase.ROLLBACK)
+            run = replace(
+                run, phase=event.phase, rolled_back=run.rolled_back or event.phase is Phase.ROLLBACK
+            )
         case Intent():
             host = run.hosts[event.host]
             run = _with(run, replace(host, touched=host.touched or not CHANGING.isdisjoint(event.verbs)))
@@ -106,7 +108,7 @@ def advance(run: Run, event: Event) -> Run:
             run = replace(run, stopped=event.why)
         case RunEnded():
             run = replace(run, code=event.code, hosts=_final(run))
-    return replace(run, seconds=event.clock - run.clock)
+    return replace(run, seconds=event.when.clock - run.clock)
 
 
 def _with(run: Run, host: HostRun) -> Run:
@@ -135,10 +137,10 @@ def _out_of_service(outcome: Outcome) -> tuple[float | None, float | None]:
     rest, left, back = 0.0, None, None
     for result in reversed(outcome.results):
         if result.verb is Verb.PROVE and outcome.proof and outcome.proof.healthy_after is not None:
-            back = outcome.clock - rest - result.seconds + outcome.proof.healthy_after
+            back = outcome.when.clock - rest - result.seconds + outcome.proof.healthy_after
         rest += result.seconds
         if result.verb is Verb.RESTART:
-            left = outcome.clock - rest
+            left = outcome.when.clock - rest
     return left, back
 
 

@@ -9,6 +9,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NoReturn
 
 from hivekeys.errors import UserError
@@ -111,7 +112,7 @@ def weak(text: str) -> str:
         return f"fewer than {MIN_SYMBOLS} different characters"
     if any(text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1)):
         return "it repeats itself"
-    steps = [ord(right) - ord(left) for left, right in zip(text, text[1:], strict=False)]
+    steps = [ord(right) - ord(left) for left, right in pairwise(text)]
     in_sequence = sum(step in (-1, 0, 1) for step in steps)
     if in_sequence * 2 > len(steps):
         return "most characters follow their neighbours in sequence"

@@ -36,7 +36,9 @@ def _batches(hosts: tuple[Host, ...], size: int) -> Iterator[tuple[Host, ...]]:
         yield hosts[start : start + size]
 
 
-def stop_reason(phase: Phase, failed_now: Sequence[str], failed_in_all: int, total: int, policy: Policy) -> str:
+def stop_reason(
+    phase: Phase, failed_now: Sequence[str], failed_in_all: int, total: int, policy: Policy
+) -> str:
     """Why the run must not go on after a phase, or "".
 
     `failed_now` names the hosts that did not make it in this phase, `failed_in_all` counts hosts over the whole
@@ -44,7 +46,7 @@ def stop_reason(phase: Phase, failed_now: Sequence[str], failed_in_all: int, tot
     """
     if not failed_now:
         return ""
-    names = ", ".join(failed_now[:5]) + (" …" if len(failed_now) > 5 else "")  # noqa: PLR2004  a line's worth
+    names = ", ".join(failed_now[:5]) + (" …" if len(failed_now) > 5 else "")
     if phase in (Phase.QUEEN, Phase.CANARY):
         return f"{phase.value} failed ({names})"
     budget = policy.max_failures.of(total)

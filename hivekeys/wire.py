@@ -111,7 +111,9 @@ def decode(raw: object) -> Reply | Cause:
                 proof = _PROOF.validate_python(answer.facts)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        return Cause(Trouble.RUBBISH, f"the agent's answer is malformed at {'.'.join(map(str, first['loc']))}")
+        return Cause(
+            Trouble.RUBBISH, f"the agent's answer is malformed at {'.'.join(map(str, first['loc']))}"
+        )
     except ValueError as error:
         return Cause(Trouble.RUBBISH, f"the agent's answer is malformed: {error}")
     return Reply(tuple(Result(a.verb, a.changed, a.seconds) for a in answers if a.ok), cause, seen, proof)

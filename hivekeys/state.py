@@ -1,0 +1,100 @@
+"""What the bastion keeps between runs: a key for fingerprints and a lock, one of each per fleet. No token, ever.
+
+Everything lies in the user's state directory (`HIVEKEYS_STATE_DIR` overrides), 0700 and 0600. The lock is the
+kernel's: it dies with its holder, so nobody ever has to break one by force (hashicorp/terraform#25776).
+"""
+
+import fcntl
+import getpass
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from hivekeys.errors import ExitCode, UserError
+
+KEY_BYTES = 32
+
+
+def operator() -> str:
+    """Who runs this: the account that logged in, and the bastion's name."""
+    name = os.environ.get("SUDO_USER") or getpass.getuser()
+    return f"{name}@{socket.gethostname()}"
+
+
+def folder_for(fleet: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """The fleet's own folder, made if need be. Raises UserError when others could read or write there."""
+    base = Path(environ["HIVEKEYS_STATE_DIR"]) if environ.get("HIVEKEYS_STATE_DIR") else user_state_path("hivekeys")
+    folder = base / fleet
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = folder.stat()
+    except OSError as error:
+        raise UserError(
+            f"{folder}: {error.strerror}", hint="set HIVEKEYS_STATE_DIR to a folder that you can write"
+        ) from error
+    if info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise UserError(f"{folder}: must be yours alone (0700)", hint=f"chown and chmod 700 {folder}")
+    return folder
+
+
+def fingerprint_key(folder: Path) -> bytes:
+    """The fleet's key for keyed fingerprints: 32 random bytes, made once."""
+    path = folder / "fingerprint.key"
+    try:
+        with _private(path, os.O_RDWR | os.O_CREAT) as fd:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            key = os.read(fd, KEY_BYTES + 1)
+            if not key:
+                key = secrets.token_bytes(KEY_BYTES)
+                os.write(fd, key)
+                os.fsync(fd)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}", hint="nothing was touched") from error
+    if len(key) != KEY_BYTES:
+        raise UserError(f"{path}: has {len(key)} bytes, not {KEY_BYTES}", hint="restore it, or delete it to begin anew")
+    return key
+
+
+@contextmanager
+def hold_lock(folder: Path, fleet: str, run: str, reason: str) -> Iterator[None]:
+    """One run at a time from this bastion. Raises UserError (exit code 5) that says who holds the lock."""
+    path = folder / "lock"
+    with _private(path, os.O_RDWR | os.O_CREAT) as fd:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another run works on fleet {fleet}: {_holder(fd)}",
+                hint="wait until it ends; if it hangs, stop that process and the lock is free",
+                code=ExitCode.LOCKED,
+            ) from error
+        os.ftruncate(fd, 0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        mine = {"run": run, "who": operator(), "pid": os.getpid(), "since": since, "reason": reason}
+        os.pwrite(fd, json.dumps(mine).encode(), 0)
+        yield
+
+
+def _holder(fd: int) -> str:
+    try:
+        found = json.loads(os.pread(fd, 65536, 0))
+        text = f"run {found['run']} of {found['who']}, pid {found['pid']}, since {found['since']}"
+        return f"{text}, {found['reason']}" if found["reason"] else text
+    except (ValueError, KeyError, TypeError):
+        return "it has just begun"
+
+
+@contextmanager
+def _private(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,81 @@
+"""What every verb has in common: errors become a message, a hint and an exit code; options that several verbs share."""
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+
+from hivekeys.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet, Host
+
+PROJECT = Path(__file__).resolve().parent.parent
+INVENTORY = PROJECT / "inventory"
+
+FLEET_HELP = {
+    "fleet": "the inventory to use: NAME of inventory/NAME.toml (default: HIVEKEYS_FLEET, or the only one there is)",
+    "limit": "only these hosts: names, ranges and globs, comma separated (hive1,hive[3:5],queen*)",
+    "exclude": "all hosts but these",
+    "json": "print one JSON document on stdout and nothing else there",
+}
+
+
+def verb(body: Callable[..., None]) -> Callable[..., None]:
+    """A task's body with hivekeys' manners; goes under `@task`."""
+
+    @functools.wraps(body)
+    def polite(context: Any, *args: Any, **options: Any) -> None:
+        if hasattr(context, "host"):
+            fail(UserError("-H would run this once per host", hint="use --limit HOST,… instead"))
+        try:
+            body(context, *args, **options)
+        except UserError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            raise Exit("interrupted", ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read our output has left; Python would complain once more while it shuts down.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=ExitCode.BUG) from None
+        except Exit:
+            raise
+        except Exception as error:
+            bug(error)
+
+    return polite
+
+
+def fail(error: UserError) -> None:
+    """Says what is wrong, then the hint, and leaves with the error's code."""
+    hint = f"\n  hint: {error.hint}" if error.hint else ""
+    raise Exit(f"hivekeys: {error.message}{hint}", int(error.code)) from None
+
+
+def bug(error: Exception) -> None:
+    """What nobody foresaw: one line that can be reported. The whole story only when it is asked for."""
+    if os.environ.get("HIVEKEYS_DEBUG"):
+        traceback.print_exc()
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
+    hint = "please report it; HIVEKEYS_DEBUG=1 prints the traceback. `fab plan` shows how the hosts are now"
+    raise Exit(f"hivekeys: a bug in hivekeys: {place}\n  hint: {hint}", int(ExitCode.BUG)) from None
+
+
+def finish(code: ExitCode) -> None:
+    """Leaves with the code, silently; 0 returns."""
+    if code is not ExitCode.DONE:
+        raise Exit(code=int(code))
+
+
+def chosen(fleet: str, limit: str, exclude: str) -> "tuple[Fleet, tuple[Host, ...]]":
+    """The fleet that an operator named, and the hosts of it that were asked for. Contacts nobody."""
+    from hivekeys import inventory  # noqa: PLC0415  pydantic takes 0.1 s that `fab --list` has not
+
+    found = inventory.load(inventory.find(fleet or None, INVENTORY, os.environ))
+    return found, inventory.select(found, limit, exclude)

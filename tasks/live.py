@@ -1,0 +1,147 @@
+"""What an operator sees of a run: progress while it goes on (stderr), the result at its end (stdout).
+
+On a terminal the progress is one small picture that is drawn over; elsewhere it is plain lines, one a fact.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from hivekeys import report
+from hivekeys.model import Event, Intent, Outcome, PhaseStarted, RunEnded, Status, Stopped
+from hivekeys.run import Run, advance
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet
+
+SHOWN_HOSTS = 12  # hosts in flight that get a line of their own
+
+
+class Show:
+    """Listens to a run's events. Safe to call from the threads that drive the hosts."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self._json = as_json
+        self._out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._talk = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self._run = Run()
+        self._title = ""
+        self._of_phase: tuple[str, ...] = ()
+        self._ready: set[str] = set()
+        self._in_flight: dict[str, tuple[str, float]] = {}
+        self._mutex = threading.Lock()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._talk.is_terminal and os.environ.get("TERM") != "dumb":
+            self._live = Live(self, console=self._talk, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._stop_live()
+
+    def _stop_live(self) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    # -- events
+
+    def record(self, event: Event) -> None:
+        """Takes one event of the run."""
+        with self._mutex:
+            self._run = advance(self._run, event)
+            match event:
+                case PhaseStarted():
+                    self._title, self._of_phase, self._ready = event.title, event.hosts, set()
+                    if event.hosts:
+                        self._say(Text(f"{event.title}: {self._names(event.hosts)}"))
+                case Intent():
+                    verbs = " ".join(verb.value for verb in event.verbs)
+                    self._in_flight[event.host] = (verbs, time.monotonic())
+                case Outcome():
+                    self._in_flight.pop(event.host, None)
+                    self._ready.add(event.host)
+                    if event.status is not Status.OK:
+                        self._say(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"), always=True)
+                case Stopped():
+                    self._say(Text(f"stopped in phase {event.phase.value}: {event.why}", "red"), always=True)
+                case RunEnded():
+                    self._in_flight.clear()
+
+    def _say(self, line: Text, always: bool = False) -> None:
+        """A line that stays. With the picture on the screen only what went wrong needs one."""
+        if self._live is None or always:
+            stamp = Text(time.strftime("%H:%M:%S "), "dim")
+            self._talk.print(stamp + line)
+
+    @staticmethod
+    def _names(hosts: tuple[str, ...]) -> str:
+        return f"{len(hosts)} hosts" if len(hosts) > 1 else hosts[0]
+
+    def __rich__(self) -> Group:
+        """The picture: phase, counts, and the hosts in flight with what they do and for how long."""
+        with self._mutex:
+            now = time.monotonic()
+            states: dict[str, int] = {}
+            for host in self._run.hosts.values():
+                states[host.state.value] = states.get(host.state.value, 0) + 1
+            counts = ", ".join(f"{count} {state}" for state, count in states.items())
+            elapsed = now - self._run.clock if self._run.clock else 0.0
+            progress = f"{len(self._ready)}/{len(self._of_phase)}"
+            lines = [Text(f"{self._title}  {progress}  {elapsed:.0f} s  {counts}", "bold")]
+            flying = list(self._in_flight.items())
+            for name, (verbs, since) in flying[:SHOWN_HOSTS]:
+                lines.append(Text(f"  {name}  {verbs}  {now - since:.0f} s", overflow="ellipsis", no_wrap=True))
+            if len(flying) > SHOWN_HOSTS:
+                lines.append(Text(f"  and {len(flying) - SHOWN_HOSTS} more"))
+        return Group(*lines)
+
+    # -- results
+
+    def plan(self, run: Run, fleet: "Fleet") -> None:
+        """What a rotation would do."""
+        self._stop_live()
+        if self._json:
+            self._print_json(run, fleet)
+            return
+        self._out.print(report.plan_table(run, fleet))
+        for line in report.wave_lines(run):
+            self._out.print(Text(line))
+        if run.left_out:
+            self._out.print(Text(f"left out, will owe the new token: {', '.join(run.left_out)}", "yellow"))
+        self._failures(run)
+
+    def result(self, run: Run, fleet: "Fleet") -> None:
+        """How it went."""
+        self._stop_live()
+        if self._json:
+            self._print_json(run, fleet)
+            return
+        self._out.print(report.result_table(run, fleet))
+        self._failures(run)
+        if run.stopped:
+            self._out.print(Text(f"stopped: {run.stopped}"))
+        self._out.print(Text(report.summary(run), "bold"))
+
+    def ask(self, question: str) -> str:
+        """The operator's answer."""
+        self._stop_live()
+        return self._talk.input(Text(question))
+
+    def _failures(self, run: Run) -> None:
+        for line in report.failure_lines(run):
+            self._out.print(Text(line))
+
+    @staticmethod
+    def _print_json(run: Run, fleet: "Fleet") -> None:
+        sys.stdout.write(json.dumps(report.document(run, fleet), indent=2) + "\n")
