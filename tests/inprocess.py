@@ -22,7 +22,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ ON_DIAL = {
 SILENCING = ("link-down", "sshd-frozen")
 IDLE_SECONDS = 120.0  # an agent that nobody asks anything leaves; agent.serve
 CRASH_SECONDS = 2.0
+KEY = b"\x5a" * 32  # the fleet's key, where a test makes its own session
 _numbers = itertools.count(1000)  # pids and process starts: unique among all hosts of a test run
 
 When = Literal["before", "after"]
@@ -99,12 +100,15 @@ class SimulatedHost:
         self.process: Process | None = None
         self.unit_state = "inactive"
         self.restarts = 0
+        self.uid = pwd.getpwnam(host.service.owner).pw_uid
+        self.gid = grp.getgrnam(host.service.group).gr_gid
         self.log: list[str] = []  # the service's log lines since its last start
         self.lines: list[InProcessLine] = []
         self.left_behind: dict[int, tuple[agent.Agent, float]] = {}
         self._fault: str | None = None
         (root / "var/lib").mkdir(parents=True)
         self.secrets.mkdir(parents=True, mode=0o700)
+        os.chown(self.secrets, self.uid, self.gid)
 
     @property
     def fault(self) -> str | None:
@@ -141,6 +145,7 @@ class SimulatedHost:
         """Put a token into a slot by hand: "" (active), ".new" or ".backup"."""
         path = self.active.with_name(self.active.name + slot)
         path.touch(mode=0o600)
+        os.chown(path, self.uid, self.gid)
         path.write_text(token.reveal() + "\n")
 
     def reimage(self) -> None:
@@ -268,7 +273,7 @@ class Machine(agent.System):
         return {
             "born": pid,
             "started": changed if is_read else changed - 1.0,
-            "uid": os.geteuid(),
+            "uid": self.host.uid,
             "reads": "" if self.host.credentials else self.host.host.service.token,
             "env_token": False,
         }
@@ -333,7 +338,7 @@ class Machine(agent.System):
     def listeners(self, port: int) -> set[int]:
         if self.host.port_held_by is not None:
             return {self.host.port_held_by}
-        return {os.geteuid()} if self.host.process else set()
+        return {self.host.uid} if self.host.process else set()
 
 
 class HostSecrets(agent.Secrets):
@@ -437,6 +442,45 @@ class InProcessLine:
         return cause
 
 
+class Session:
+    """A line that has said hello, for tests of single verbs; `greeting` is what the agent answered."""
+
+    def __init__(
+        self,
+        host: SimulatedHost,
+        *,
+        fleet: str = "inprocess",
+        run: str = "run-1",
+        write: bool = True,
+        tokens: tuple[Token, ...] = (),
+    ) -> None:
+        self.line = InProcessLine(host)
+        host.lines.append(self.line)
+        hello = {
+            "verb": "hello",
+            "fleet": fleet,
+            "key": KEY.hex(),
+            "service": asdict(host.host.service),
+            "run": run,
+            "write": write,
+            "who": "ann@bastion",
+            "tokens": [token.reveal() for token in tokens],
+        }
+        (self.greeting,) = self.ask(hello)
+
+    def ask(self, *steps: dict[str, object], deadline: float = 100.0) -> list[dict[str, Any]]:
+        """The results of one request."""
+        reply = self.line.ask({"steps": list(steps), "deadline": deadline}, deadline + 10.0)
+        assert not isinstance(reply, Cause), reply
+        results = reply["results"]
+        assert isinstance(results, list)
+        return results
+
+    def do(self, verb: str, **fields: object) -> dict[str, Any]:
+        """The result of one step."""
+        return self.ask({"verb": verb, **fields})[0]
+
+
 class InProcessDialer:
     """hivekeys.line.Dialer: the lines of one process on the bastion."""
 
@@ -481,9 +525,18 @@ class InProcessFleet:
     """
 
     def __init__(
-        self, folder: Path, hives: int = 3, *, policy: Policy | None = None, credentials: bool = False
+        self,
+        folder: Path,
+        hives: int = 3,
+        *,
+        policy: Policy | None = None,
+        credentials: bool = False,
+        account: tuple[str, str] | None = None,
     ) -> None:
-        me, mine = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+        """`credentials`: units read their token through systemd. `account`: the services' owner and group, if not
+        whoever runs the tests; needs root.
+        """
+        me, mine = account or (pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name)
         roles = {"queen": Role.QUEEN} | {f"hive{number}": Role.HIVE for number in range(1, hives + 1)}
         self.inventory = Fleet(
             name="inprocess",
