@@ -84,7 +84,7 @@ def write(lab: Lab, known_hosts: str) -> None:
     for path, text in texts.items():
         path.write_text(text)
     for path in (*texts, lab.key):
-        os.chown(path, int(os.environ.get("SUDO_UID", 0)), int(os.environ.get("SUDO_GID", 0)))
+        os.chown(path, int(os.environ.get("SUDO_UID", "0")), int(os.environ.get("SUDO_GID", "0")))
 
 
 def is_ours(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Booting hosts, all at once, and waiting until they answer.
 
-A host is one process tree: its overlay mount, its `/run` and its network namespace belong to that tree and vanish with
-it, so to end the processes is to clean up. The shell script below is the story of one host, in the order it happens.
+A host is one process tree: its overlay mount, its `/run` and its network namespace belong to that tree and
+vanish with it, so to end the processes is to clean up. The shell script below is the story of one host, in
+the order it happens.
 """
 
 import http.client
@@ -64,13 +65,14 @@ def start(lab: Lab, host: Host) -> None:
         "SYSTEMD_NSPAWN_LOCK": "0",
     }
     with (place / "console.log").open("wb") as console:
-        subprocess.Popen(
-            ["unshare", "--mount", "--net", "--propagation=slave", "sh", "-c", SCRIPT],
+        # A session of its own: the terminal's Ctrl-C and its closing are not for the hosts. And no child of ours.
+        subprocess.run(
+            ["setsid", "--fork", "unshare", "--mount", "--net", "--propagation=slave", "sh", "-c", SCRIPT],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
             env={**environment(), **variables},
-            start_new_session=True,  # the terminal's Ctrl-C and its closing are not for the hosts
+            check=True,
         )
 
 

@@ -1,8 +1,8 @@
 """A host's control group: how the lab knows its processes, and how it ends them without a list of pids.
 
 Every process of lab NAME lives below `hivekeys-lab/NAME` in the cgroup-2 tree, wherever that is mounted: at
-`/sys/fs/cgroup` on a machine of today, at `/sys/fs/cgroup/unified` on a hybrid one. `cgroup.kill` ends a whole tree at
-once, so no process is ever looked up by its name.
+`/sys/fs/cgroup` on a machine of today, at `/sys/fs/cgroup/unified` on a hybrid one. `cgroup.kill` ends a
+whole tree at once, so no process is ever looked up by its name.
 """
 
 import time
@@ -55,14 +55,26 @@ def kill(lab: str, part: str = "", *, timeout: float = 20) -> None:
     group = of(lab, part)
     if not group.exists():
         return
+    pids = _pids(group)
     (group / "cgroup.kill").write_text("1")
     deadline = time.monotonic() + timeout
     while "populated 1" in (group / "cgroup.events").read_text():
         if time.monotonic() > deadline:
             raise UserError(
-                f"processes of lab {lab!r} do not end", hint=f"see {group}/cgroup.procs", code=ExitCode.INCOMPLETE
+                f"processes of lab {lab!r} do not end",
+                hint=f"see {group}/cgroup.procs",
+                code=ExitCode.INCOMPLETE,
             )
         time.sleep(0.01)
+    # They are dead now; give the machine's PID 1 a moment to bury them.
+    deadline = time.monotonic() + 3
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _pids(group: Path) -> list[int]:
+    """The processes of the group and below, at this instant."""
+    return [int(pid) for procs in group.rglob("cgroup.procs") for pid in procs.read_text().split()]
 
 
 def remove(lab: str, part: str = "") -> None:

@@ -1,7 +1,7 @@
 """What is a host's own: the files laid into the upper layer of its overlay before it boots.
 
-Pure but for `lay` at the end. The units are the guide's ("Example Service File"), with the audit trail switched on and
-`Restart=on-failure`, as a service of a fleet has it.
+Pure but for `lay` at the end. The units are the guide's ("Example Service File"), with the audit trail
+switched on and `Restart=on-failure`, as a service of a fleet has it.
 """
 
 import os

@@ -18,11 +18,10 @@ _ENVIRONMENT = [
 def run(pid: int, argv: Sequence[str], *, text: str | None, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run `argv` beside the process `pid` as root, with a clean environment.
 
-    At the deadline the whole process group ends, and subprocess.TimeoutExpired is raised: nsenter itself is only the
-    parent of what runs in the host, so to end it alone would leave the program behind.
+    At the deadline the whole process group ends, and subprocess.TimeoutExpired is raised: nsenter itself is
+    only the parent of what runs in the host, so to end it alone would leave the program behind.
     """
-    # The mount namespace last of all: the working directory must be one of the host's.
-    enter = ["nsenter", "--target", str(pid), "--all", "--wd=/", "env", "--ignore-environment", *_ENVIRONMENT]
+    enter = ["nsenter", "--target", str(pid), "--all", "--wd", "env", "--ignore-environment", *_ENVIRONMENT]
     child = subprocess.Popen(
         [*enter, *argv],
         stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,

@@ -1,11 +1,11 @@
 """The Debian root that hosts of one release share: built once by mmdebstrap, kept under the hash of its recipe.
 
-A host sees the image as the lower layer of an overlay and can't change it. Nothing secret is in it: host keys, tokens
-and login keys are each host's own. The recipe is text; change it and the next `up` builds a new image.
+A host sees the image as the lower layer of an overlay and can't change it. Nothing secret is in it: host
+keys, tokens and login keys are each host's own. The recipe is text; change it and the next `up` builds a
+new image.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -78,12 +78,19 @@ def _build(release: str, image: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         done = subprocess.run(
-            _command(release, draft, mirror), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            _command(release, draft, mirror),
+            check=False,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         if done.returncode == 0:
-            os.replace(draft, image)
+            draft.replace(image)
             return
-        failures.append(f"{mirror}: " + next((w for w in done.stderr.splitlines() if w.startswith("E: ")), done.stderr[-200:]))
+        failures.append(
+            f"{mirror}: " + next((w for w in done.stderr.splitlines() if w.startswith("E: ")), done.stderr[-200:])
+        )
     shutil.rmtree(draft, ignore_errors=True)
     raise UserError(
         f"the {release} image could not be built: {'; '.join(failures)}",

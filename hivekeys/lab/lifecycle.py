@@ -1,7 +1,7 @@
 """Up and down: a lab as a whole, built, found again, and removed without a trace.
 
-`up` first clears whatever a killed or half-built lab of that name left, so it can always be run again; `down` is that
-clearing alone. Neither looks at anything that isn't the lab's by its name.
+`up` first clears whatever a killed or half-built lab of that name left, so it can always be run again;
+`down` is that clearing alone. Neither looks at anything that isn't the lab's by its name.
 """
 
 import secrets
@@ -35,8 +35,8 @@ def up(
 ) -> Lab:
     """A running lab of that name and shape: the one that is there, or a new one.
 
-    `token` is the fleet's first one (made up if empty). A running lab of another shape is refused; whatever a killed
-    one left is cleared first. A failure on the way leaves nothing.
+    `token` is the fleet's first one (made up if empty). A running lab of another shape is refused; whatever
+    a killed one left is cleared first. A failure on the way leaves nothing.
     """
     memory.check_name(name)
     shape = memory.check_shape(Shape(hives, tuple(releases), queen_binary, hive_binary))
@@ -96,8 +96,7 @@ def _build(name: str, shape: Shape, inventory: Path, token: str, say: Say) -> La
         own = files.entries(lab, host, token=first_token, login_key=login_key)
         files.lay(uppers[host.name], own, shape.queen_binary if host.role == "queen" else shape.hive_binary)
     boot.start_all(lab)
-    real = bool(shape.queen_binary or shape.hive_binary)  # whose health path we can't know
-    boot.wait(lab, timeout=60 + 3 * len(lab.hosts), service=not real)
+    boot.wait(lab, timeout=60 + 3 * len(lab.hosts), service=not shape.real)
     access.write(lab, known_hosts)
     lab = replace(lab, complete=True)
     memory.save(lab)

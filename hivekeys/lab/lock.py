@@ -1,6 +1,7 @@
 """One piece of work at a time on a lab, an image, or the choice of a subnet, between processes.
 
-The lock is a name in the kernel's abstract socket space: it leaves no file, and dies with its holder however that dies.
+The lock is a name in the kernel's abstract socket space: it leaves no file, and dies with its holder
+however that dies.
 """
 
 import socket

@@ -1,7 +1,7 @@
 """A lab as values: which hosts it has, where they are, what they run.
 
-`Lab` is what `up` returns and what tests work with. Its folder, control group and bridge all follow from its name, so
-that a lab whose memory is lost can still be taken down.
+`Lab` is what `up` returns and what tests work with. Its folder, control group and bridge all follow from
+its name, so that a lab whose memory is lost can still be taken down.
 """
 
 import subprocess
@@ -27,6 +27,11 @@ class Shape:
     releases: tuple[str, ...] = ("bookworm",)
     queen_binary: str = ""
     hive_binary: str = ""
+
+    @property
+    def real(self) -> bool:
+        """Whether real services run, of which the lab knows no health path."""
+        return bool(self.queen_binary or self.hive_binary)
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,8 @@ class Lab:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program on the host as root, not over SSH, so that it works whatever SSH does there.
 
-        Raises subprocess.TimeoutExpired (and has ended the program then), and UserError when the host does not run, or
-        when `check` is set and the program failed.
+        Raises subprocess.TimeoutExpired (and has ended the program then), and UserError when the host does
+        not run, or when `check` is set and the program failed.
         """
         pid = cgroup.first_process(self.name, self.host(name).name)
         if pid is None:

@@ -1,0 +1,69 @@
+"""Faults of the way in: sshd, sudo and the host's keys."""
+
+import os
+import signal
+from pathlib import Path
+
+from hivekeys.errors import UserError
+from hivekeys.lab import cgroup
+from hivekeys.lab.access import KEY_TYPES
+from hivekeys.lab.model import Host, Lab
+
+_DENIAL = "/etc/sudoers.d/zz-lab"  # the last word in sudoers wins
+_KEPT = "/etc/ssh/lab-true-keys"
+
+_CHANGE_KEYS = f"""\
+mkdir -p {_KEPT}
+mv /etc/ssh/ssh_host_* {_KEPT}/
+for kind in {" ".join(KEY_TYPES)}; do ssh-keygen -q -t "$kind" -N '' -f "/etc/ssh/ssh_host_${{kind}}_key"; done
+systemctl reload ssh
+"""
+
+_RESTORE_KEYS = f"""\
+mv -f {_KEPT}/* /etc/ssh/
+rmdir {_KEPT}
+systemctl reload ssh
+"""
+
+
+def freeze(lab: Lab, host: Host) -> None:
+    """Stop sshd in its tracks: connections are accepted by the kernel and then hang, and so do the open ones."""
+    _signal(lab, host, signal.SIGSTOP)
+
+
+def thaw(lab: Lab, host: Host) -> None:
+    """Let sshd go on."""
+    _signal(lab, host, signal.SIGCONT)
+
+
+def _signal(lab: Lab, host: Host, what: signal.Signals) -> None:
+    """To the listener first, and to the sessions' sshd, but not to what runs in them."""
+    group = cgroup.of(lab.name, host.name) / "payload/system.slice/ssh.service/cgroup.procs"
+    if not group.exists():
+        raise UserError(f"sshd of {host.name} does not run", hint="fab lab.status shows what does")
+    for pid in sorted(map(int, group.read_text().split())):
+        try:
+            if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                os.kill(pid, what)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the session has just ended
+
+
+def refuse_sudo(lab: Lab, host: Host) -> None:
+    """Let sudo turn the account `deploy` away."""
+    lab.write(host.name, _DENIAL, "deploy ALL=(ALL:ALL) !ALL\n", mode=0o440)
+
+
+def allow_sudo(lab: Lab, host: Host) -> None:
+    """Let sudo serve `deploy` again."""
+    lab.sh(host.name, f"rm -f {_DENIAL}")
+
+
+def change_keys(lab: Lab, host: Host) -> None:
+    """Give sshd new host keys."""
+    lab.sh(host.name, _CHANGE_KEYS)
+
+
+def restore_keys(lab: Lab, host: Host) -> None:
+    """Give sshd its true host keys back."""
+    lab.sh(host.name, f"if [ -d {_KEPT} ]; then\n{_RESTORE_KEYS}fi")
