@@ -51,20 +51,23 @@ def up(
                 )
             say(f"lab {name!r} is up already")
             return old
-        _clear(name)
+        _clear(name, inventory_dir)
         try:
             return _build(name, shape, inventory_dir.resolve() / f"{name}.toml", token, say)
         except BaseException:
-            _clear(name)
+            _clear(name, inventory_dir)
             raise
 
 
-def down(lab: Lab | str = "lab", *, images: bool = False) -> bool:
-    """Remove a lab, whatever state it is in; returns whether there was anything. `images` empties the cache too."""
+def down(lab: Lab | str = "lab", *, images: bool = False, inventory_dir: Path = Path("inventory")) -> bool:
+    """Remove a lab, whatever state it is in; returns whether there was anything. `images` empties the cache too.
+
+    The inventory goes where the lab remembers it; `inventory_dir` is for a lab that has lost its memory.
+    """
     name = memory.check_name(lab if isinstance(lab, str) else lab.name)
     programs.check()
     with lock(f"lab {name}"):
-        found = _clear(name)
+        found = _clear(name, inventory_dir)
     if images:
         image.remove_all()
     return found
@@ -103,7 +106,7 @@ def _build(name: str, shape: Shape, inventory: Path, token: str, say: Say) -> La
     return lab
 
 
-def _clear(name: str) -> bool:
+def _clear(name: str, inventory_dir: Path) -> bool:
     """Remove everything that a lab of this name has on this machine, in any state."""
     old = memory.load(name)
     place = LABS / name
@@ -111,8 +114,10 @@ def _clear(name: str) -> bool:
     cgroup.kill(name)
     network.remove(name)
     cgroup.remove(name)
-    if old and access.is_ours(old.inventory):
-        old.inventory.unlink()
+    places = [inventory_dir / f"{name}.toml"] + ([old.inventory] if old else [])
+    for inventory in filter(access.is_ours, places):
+        inventory.unlink()
+        found = True
     shutil.rmtree(place, ignore_errors=True)
     if LABS.exists() and not any(LABS.iterdir()):
         LABS.rmdir()
