@@ -125,12 +125,12 @@ class System:
             )
         except OSError as error:
             return 127, "%s: %s" % (argv[0], error.strerror)
-        try:
-            output = process.communicate(timeout=timeout)[0]
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # its helpers too, or they would hold the pipe
-            process.wait()
-            return 124, "%s did not answer within %.0f s" % (argv[0], timeout)
+        with process:
+            try:
+                output = process.communicate(timeout=timeout)[0]
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # its helpers too, or they would hold the pipe
+                return 124, "%s did not answer within %.0f s" % (argv[0], timeout)
         return process.returncode, output.decode("utf-8", "replace")
 
     def get(
@@ -280,9 +280,7 @@ class Secrets:
         if info.st_uid not in (0, self.account()[0]) or open_to:
             os.close(folder)
             owner = names_of(info)[0]
-            raise Refusal(
-                "token-unsafe", "%s is %s's and %04o" % (self.folder, owner, stat.S_IMODE(info.st_mode))
-            )
+            raise Refusal("token-unsafe", "%s is %s's and %04o" % (self.folder, owner, stat.S_IMODE(info.st_mode)))
         return folder
 
     def account(self) -> "tuple[int, int]":
@@ -493,18 +491,13 @@ class State:
         os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
 
-    def take_lock(self, folder: int, run: str, who: str, left: "Callable[[], float]") -> None:
+    def take_lock(self, folder: int, run: str, who: str, patience: "Agent") -> None:
         """The lock, or a refusal that names its holder. An agent left behind by this run is told to leave."""
         self.release()
         lock = os.open("lock", os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600, dir_fd=folder)
         try:
-            self.wait_for(lock, run, left)
-            mine = {
-                "run": run,
-                "who": who,
-                "pid": self.system.pid(),
-                "born": self.system.born(self.system.pid()),
-            }
+            self.wait_for(lock, run, patience)
+            mine = {"run": run, "who": who, "pid": self.system.pid(), "born": self.system.born(self.system.pid())}
             os.ftruncate(lock, 0)
             os.pwrite(lock, json.dumps(mine).encode(), 0)
         except BaseException:
@@ -512,7 +505,8 @@ class State:
             raise
         self.lock = lock
 
-    def wait_for(self, lock: int, run: str, left: "Callable[[], float]") -> None:
+    def wait_for(self, lock: int, run: str, patience: "Agent") -> None:
+        """Takes the flock; waits only for an agent of the same run, until the request's deadline."""
         told = False
         while True:
             try:
@@ -520,13 +514,13 @@ class State:
                 return
             except BlockingIOError:
                 holder = self.holder(lock)
-            if holder.get("run") != run or left() <= 0:
+            if holder.get("run") != run or patience.left() <= 0:
                 said = "run %s of %s" % (holder.get("run"), holder.get("who")) if holder else "another run"
                 raise Refusal("host-busy", said)
             if not told and self.system.born(holder["pid"]) == holder.get("born"):
                 self.system.terminate(holder["pid"])
                 told = True
-            self.system.sleep(POLL_SECONDS)
+            patience.pause(POLL_SECONDS)
 
     def holder(self, lock: int) -> "dict[str, Any]":
         """Who wrote itself into the lock; {} when that is not (yet) to be read."""
@@ -607,7 +601,7 @@ class Agent:
     def join(self, folder: int, fleet: str, run: str, write: bool, who: str) -> str:
         """The fleet that the host belonged to already, "" when it belongs to `fleet` only now."""
         if write:
-            self.state.take_lock(folder, run, who, self.left)
+            self.state.take_lock(folder, run, who, self)
         else:
             self.state.release()
         owner = self.state.read(folder, "fleet")
@@ -875,9 +869,7 @@ class Agent:
 
     def log_of(self, unit: "dict[str, Any]", lines: int) -> "tuple[int, str]":
         start = "_SYSTEMD_INVOCATION_ID=" + unit["invocation"] if unit["invocation"] else "--boot"
-        return self.system.run(
-            [*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.service["unit"], start], 5.0
-        )
+        return self.system.run([*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.service["unit"], start], 5.0)
 
     def without_tokens(self, text: str) -> str:
         """`text` with every token this agent knows, and all that looks like one, taken out."""
@@ -916,9 +908,7 @@ class Agent:
             unit = self.same_process(unit, stable_seconds)
             loaded = self.loaded(unit, self.slots()["active"])["fingerprint"]
             if not loaded or loaded["keyed"] != want:
-                raise Refusal(
-                    "stale-process", "the process has not read what is in %s" % self.service["token"]
-                )
+                raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
         except Refusal as refusal:
             refusal.facts = dict(facts, proven=False)
             raise
@@ -948,13 +938,9 @@ class Agent:
     def refuse_hopeless(self, unit: "dict[str, Any]", first: "dict[str, Any]") -> None:
         """Raises when waiting for health is of no use: systemd gave up, or starts it again and again."""
         if unit["state"] in ("failed", "inactive"):
-            raise Refusal(
-                "start-failed", self.last_words(unit) or "the unit is %(state)s (%(result)s)" % unit
-            )
+            raise Refusal("start-failed", self.last_words(unit) or "the unit is %(state)s (%(result)s)" % unit)
         if unit["restarts"] >= first["restarts"] + 2:
-            raise Refusal(
-                "unstable", self.last_words(unit) or "systemd restarted it %(restarts)d times" % unit
-            )
+            raise Refusal("unstable", self.last_words(unit) or "systemd restarted it %(restarts)d times" % unit)
 
     def health(self, facts: "dict[str, Any]") -> "tuple[int, str]":
         """(status, why not) of the first health path that is not 404. Fills facts["health"]."""
@@ -966,9 +952,7 @@ class Agent:
                 break
         return status, why
 
-    def judge(
-        self, facts: "dict[str, Any]", unit: "dict[str, Any]", want: str, refuse: "Optional[str]"
-    ) -> None:
+    def judge(self, facts: "dict[str, Any]", unit: "dict[str, Any]", want: str, refuse: "Optional[str]") -> None:
         """The four calls, and what their answers mean. Fills facts["calls"] with the statuses.
 
         The two calls without a token of ours come first: only a service that refuses them, and whose port is
@@ -987,7 +971,9 @@ class Agent:
             if calls[name] != 401:
                 trouble = "fail-open" if calls[name] < 400 else "unhealthy"
                 raise Refusal(trouble, "%s with %s answers %d" % (path, said, calls[name]))
-        trusted = frozenset((0,) if unit["uid"] is None else (0, unit["uid"]))
+        # Read anew: when the unit was looked at, its process may still have been root, on its way to exec.
+        process = self.system.process(unit["pid"]) if unit["pid"] else None
+        trusted = frozenset((0, process["uid"]) if process else (0,))
         refuse_strangers(self.service["port"], self.system.listeners(self.service["port"]), trusted)
         for name, keyed in (("new", want), ("old", refuse)):
             if keyed in self.secrets.known:
@@ -1013,15 +999,11 @@ class Agent:
                 why += ": the unit reads %s, we wrote %s" % (reads, self.service["token"])
             raise Refusal("new-refused", why)
         if old_matters and calls.get("old") != 401:
-            raise Refusal(
-                "old-accepted", "%s with the other token answers %s" % (path, calls.get("old", "nothing"))
-            )
+            raise Refusal("old-accepted", "%s with the other token answers %s" % (path, calls.get("old", "nothing")))
 
     def lives(self, unit: "dict[str, Any]") -> bool:
         """True while the unit's process is the one that was seen."""
-        return (
-            bool(unit["pid"]) and unit["born"] is not None and self.system.born(unit["pid"]) == unit["born"]
-        )
+        return bool(unit["pid"]) and unit["born"] is not None and self.system.born(unit["pid"]) == unit["born"]
 
     def hold(self, unit: "dict[str, Any]", seconds: float) -> None:
         """Waits `seconds`, or until the process ends."""
@@ -1033,11 +1015,7 @@ class Agent:
         """The unit as it is now; refuses when its process is not the one that was seen."""
         now = self.unit()
         if not self.lives(unit) or now["pid"] != unit["pid"] or now["restarts"] != unit["restarts"]:
-            said = (
-                "the process did not live for %.0f s" % seconds
-                if unit["pid"]
-                else "systemd knows no main process"
-            )
+            said = "the process did not live for %.0f s" % seconds if unit["pid"] else "systemd knows no main process"
             raise Refusal("unstable", self.last_words(now) or said)
         return now
 
@@ -1053,9 +1031,7 @@ class Agent:
             try:
                 result["changed"], result["facts"] = getattr(self, verb)(**fields)
             except OSError as error:
-                raise Refusal(
-                    "write-failed", "%s: %s" % (verb, error.strerror or type(error).__name__)
-                ) from None
+                raise Refusal("write-failed", "%s: %s" % (verb, error.strerror or type(error).__name__)) from None
         except Refusal as refusal:
             detail = self.without_tokens(refusal.detail)
             result.update(ok=False, trouble=refusal.trouble, detail=detail, facts=refusal.facts)
@@ -1139,7 +1115,7 @@ def blunder(error: BaseException) -> str:
     return "hivekeys agent: %s in %s\n" % (type(error).__name__, where)
 
 
-def main() -> None:
+def main(root: str = "/") -> None:
     """The agent's life: never a core dump, never a wait for ever, never a file that others can read."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
@@ -1147,7 +1123,7 @@ def main() -> None:
     sys.stdout.buffer.flush()
     status = 0
     try:
-        serve(Agent(), sys.stdin.buffer, sys.stdout.buffer)
+        serve(Agent(root), sys.stdin.buffer, sys.stdout.buffer)
     except BrokenPipeError:
         pass
     except Exception as error:

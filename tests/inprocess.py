@@ -94,6 +94,9 @@ class SimulatedHost:
         self.root = root
         self.clock = 1000.0
         self.slow_seconds = 5.0
+        self.last_words = "error: cannot start"
+        self.systemctl_hangs = False
+        self.terminated: list[int] = []  # processes that were told to leave
         self.credentials = fleet.credentials
         self.port_held_by: int | None = None  # uid of a stranger that took the service's port
         self.heard: list[str] = []  # tokens that the stranger was told
@@ -174,7 +177,7 @@ class SimulatedHost:
         before = self.process
         self.process, self.unit_state, self.log = None, "failed", []
         if self.fault == "start-fails":
-            self.log = ["error: cannot start"]
+            self.log = [self.last_words]
             return False
         token = self._load()
         if self.fault == "keeps-old-token" and before:
@@ -256,6 +259,7 @@ class Machine(agent.System):
         return pid if pid in alive else None
 
     def terminate(self, pid: int) -> None:
+        self.host.terminated.append(pid)
         if pid in self.host.left_behind:
             self.host.left_behind.pop(pid)[0].state.release()
         for line in [line for line in self.host.lines if line.agent.system.pid() == pid]:
@@ -281,6 +285,9 @@ class Machine(agent.System):
     def run(self, argv: list[str], timeout: float) -> tuple[int, str]:
         self.host.tick()
         words = [word for word in argv if not word.startswith("-")]
+        if self.host.systemctl_hangs and words[0] == "systemctl":
+            self.host.clock += timeout
+            return 124, f"systemctl did not answer within {timeout:.0f} s"
         if words[0] == "systemctl":
             return self.systemctl(words[1], words[2])
         if words[0] == "journalctl":
@@ -442,6 +449,27 @@ class InProcessLine:
         return cause
 
 
+def hello(
+    host: SimulatedHost,
+    *,
+    fleet: str = "inprocess",
+    run: str = "run-1",
+    write: bool = True,
+    tokens: tuple[Token, ...] = (),
+) -> dict[str, object]:
+    """The step that begins a session, for tests that are their own bastion."""
+    return {
+        "verb": "hello",
+        "fleet": fleet,
+        "key": KEY.hex(),
+        "service": asdict(host.host.service),
+        "run": run,
+        "write": write,
+        "who": "ann@bastion",
+        "tokens": [token.reveal() for token in tokens],
+    }
+
+
 class Session:
     """A line that has said hello, for tests of single verbs; `greeting` is what the agent answered."""
 
@@ -456,17 +484,7 @@ class Session:
     ) -> None:
         self.line = InProcessLine(host)
         host.lines.append(self.line)
-        hello = {
-            "verb": "hello",
-            "fleet": fleet,
-            "key": KEY.hex(),
-            "service": asdict(host.host.service),
-            "run": run,
-            "write": write,
-            "who": "ann@bastion",
-            "tokens": [token.reveal() for token in tokens],
-        }
-        (self.greeting,) = self.ask(hello)
+        (self.greeting,) = self.ask(hello(host, fleet=fleet, run=run, write=write, tokens=tokens))
 
     def ask(self, *steps: dict[str, object], deadline: float = 100.0) -> list[dict[str, Any]]:
         """The results of one request."""

@@ -1,0 +1,373 @@
+"""An agent's session: whose fleet, whose lock, when it leaves; and the real process as the bootstrap starts it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hivekeys import agent
+from hivekeys.token import Token, generate
+from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost, hello
+
+PROGRAM = Path(agent.__file__).read_bytes()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> SimulatedHost:
+    return InProcessFleet(tmp_path, hives=1).hosts["hive1"]
+
+
+def state(host: SimulatedHost) -> Path:
+    return host.root / agent.STATE
+
+
+# -- whose fleet
+
+
+def test_the_first_run_that_writes_leaves_the_fleets_name(host: SimulatedHost) -> None:
+    greeting = Session(host, fleet="blue").greeting
+    assert (greeting["changed"], greeting["facts"]["fleet"]) == (True, "")
+    assert (state(host) / "fleet").read_text() == "blue\n"
+    assert state(host).stat().st_mode & 0o777 == 0o700
+
+
+def test_another_fleets_host_is_refused_and_its_lock_let_go(host: SimulatedHost) -> None:
+    Session(host, fleet="blue").line.close()
+    session = Session(host, fleet="green", run="run-2")
+    assert session.greeting["trouble"] == "wrong-fleet"
+    assert "blue" in session.greeting["detail"]
+    assert Session(host, fleet="blue", run="run-3").greeting["ok"]
+
+
+def test_a_state_directory_that_others_can_write_is_refused(host: SimulatedHost) -> None:
+    state(host).mkdir(mode=0o777)
+    state(host).chmod(0o777)
+    assert Session(host).greeting["trouble"] == "token-unsafe"
+
+
+def test_a_state_directory_that_is_a_link_is_refused(host: SimulatedHost, tmp_path: Path) -> None:
+    state(host).symlink_to(tmp_path)
+    assert Session(host).greeting["trouble"] == "write-failed"
+
+
+def test_a_session_that_only_reads_leaves_no_trace(host: SimulatedHost) -> None:
+    session = Session(host, write=False)
+    assert session.greeting["ok"]
+    assert not state(host).exists()
+
+
+def test_a_session_that_only_reads_cannot_write(host: SimulatedHost) -> None:
+    with pytest.raises(RuntimeError, match="lock"):
+        Session(host, write=False).do("stage", token=generate().reveal())
+
+
+def test_a_session_may_claim_the_host_later_and_let_it_go_again(host: SimulatedHost) -> None:
+    first = Session(host, write=False)
+    assert first.ask(hello(host))[0]["ok"]
+    assert first.ask(hello(host))[0]["ok"]
+    assert Session(host, run="run-2").greeting["trouble"] == "host-busy"
+    assert first.ask(hello(host, write=False))[0]["ok"]
+    assert Session(host, run="run-2").greeting["ok"]
+
+
+def test_tokens_of_the_greeting_are_known_to_proofs_but_not_written(host: SimulatedHost) -> None:
+    token = generate()
+    session = Session(host, tokens=(token,))
+    assert token.fingerprint(KEY).keyed in session.line.agent.secrets.known
+    assert host.slots()["staged"] is None
+
+
+# -- whose lock
+
+
+def test_a_second_run_is_told_who_is_at_work(host: SimulatedHost) -> None:
+    first = Session(host, run="run-1")
+    greeting = Session(host, run="run-2").greeting
+    assert (greeting["trouble"], greeting["detail"]) == ("host-busy", "run run-1 of ann@bastion")
+    first.line.close()
+    assert Session(host, run="run-3").greeting["ok"]
+
+
+def test_an_agent_that_this_run_left_behind_is_told_to_leave(host: SimulatedHost) -> None:
+    first = Session(host, run="run-1")
+    first.line.leave(0.0)
+    assert Session(host, run="run-1").greeting["ok"]
+
+
+def test_an_agent_that_another_run_left_behind_is_left_alone(host: SimulatedHost) -> None:
+    Session(host, run="run-1").line.leave(0.0)
+    assert Session(host, run="run-2").greeting["trouble"] == "host-busy"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[1]",
+        b'"run-1"',
+        b'{"run": "run-1"}',
+        b'{"run": "run-1", "pid": -1}',
+        b'{"run": "run-1", "pid": 1}',
+        b'{"run": "run-1", "pid": "7"}',
+    ],
+)
+def test_what_is_no_lock_entry_is_another_run_and_nobody_is_told_to_leave(host: SimulatedHost, content: bytes) -> None:
+    Session(host).line.close()
+    lock = state(host) / "lock"
+    lock.write_bytes(content)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        greeting = Session(host, run="run-1").greeting
+    assert (greeting["trouble"], host.terminated) == ("host-busy", [])
+
+
+def test_a_lock_whose_holder_does_not_leave_is_waited_for_until_the_deadline(host: SimulatedHost) -> None:
+    Session(host).line.close()
+    lock = state(host) / "lock"
+    lock.write_text(json.dumps({"run": "run-1", "who": "ann", "pid": 4_000_000, "born": 1}))
+    before = host.clock
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert Session(host, run="run-1").greeting["trouble"] == "host-busy"
+    assert 99.0 < host.clock - before < 102.0
+
+
+def test_a_lock_that_nobody_holds_is_taken_whatever_it_says(host: SimulatedHost) -> None:
+    Session(host).line.close()
+    (state(host) / "lock").write_bytes(b"\x00 rubbish")
+    assert Session(host).greeting["ok"]
+
+
+# -- requests
+
+
+def test_after_a_failure_only_a_last_look_is_taken(host: SimulatedHost) -> None:
+    results = Session(host).ask({"verb": "swap", "want": "0" * 64}, {"verb": "restart"}, {"verb": "observe"})
+    assert [(result["verb"], result["ok"]) for result in results] == [("swap", False), ("observe", True)]
+
+
+def test_once_the_line_has_ended_no_further_step_begins(host: SimulatedHost) -> None:
+    token = generate()
+    session = Session(host)
+    host.fleet.at("hive1", "stage", lambda _: session.line.agent.gone.set(), when="after")
+    results = session.ask(
+        {"verb": "stage", "token": token.reveal()},
+        {"verb": "swap", "want": token.fingerprint(KEY).keyed},
+        {"verb": "observe"},
+    )
+    assert [result["verb"] for result in results] == ["stage"]
+    assert host.active_token() == host.fleet.token.reveal()
+
+
+def test_once_the_line_has_ended_nobody_waits_for_health(host: SimulatedHost) -> None:
+    host.stop()
+    host.unit_state = "activating"
+    session = Session(host)
+    host.fleet.at("hive1", "prove", lambda _: session.line.agent.gone.set())
+    before = host.clock
+    assert session.do("prove")["trouble"] == "line-broken"
+    assert host.clock == before
+
+
+def test_no_step_begins_when_the_time_is_over(host: SimulatedHost) -> None:
+    (result,) = Session(host).ask({"verb": "stage", "token": generate().reveal()}, deadline=0.0)
+    assert result["trouble"] == "deadline"
+    assert host.slots()["staged"] is None
+
+
+def test_a_hanging_systemctl_costs_the_deadline_and_no_more(host: SimulatedHost) -> None:
+    session = Session(host)
+    host.systemctl_hangs = True
+    before = host.clock
+    results = session.ask({"verb": "restart"}, {"verb": "observe"}, deadline=7.0)
+    assert [result["trouble"] for result in results] == ["deadline", "deadline"]
+    assert host.clock - before <= 7.0 + agent.GRACE_SECONDS
+
+
+# -- the real process
+
+
+class Process:
+    """The agent as on a host: its text on stdin, then a request a line. Its root is a simulated host's directory."""
+
+    def __init__(self, host: SimulatedHost, run: str = "run-1", call: str = "main(sys.argv[1])") -> None:
+        self.host = host
+        boot = (
+            "import sys; i = sys.stdin.buffer; program = i.read(int(i.readline())); __name__ = 'agent'\n"
+            f"exec(compile(program, 'hivekeys-agent', 'exec'), globals()); {call}"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-c", boot, str(host.root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        self.stdin, self.stdout, self.stderr = self.process.stdin, self.process.stdout, self.process.stderr
+        self.send(b"%d\n%s" % (len(PROGRAM), PROGRAM))
+        self.run = run
+
+    def send(self, data: bytes) -> None:
+        self.stdin.write(data)
+        self.stdin.flush()
+
+    def ready(self) -> "Process":
+        assert self.stdout.readline() == b"hivekeys:ready\n"
+        return self
+
+    def ask(self, *steps: dict[str, Any]) -> list[dict[str, Any]]:
+        self.send(json.dumps({"steps": steps, "deadline": 20.0}).encode() + b"\n")
+        results: list[dict[str, Any]] = json.loads(self.stdout.readline())["results"]
+        return results
+
+    def hello(self) -> dict[str, Any]:
+        return self.ask(hello(self.host, run=self.run))[0]
+
+    def end(self) -> tuple[int, str]:
+        """Exit status and stderr of an agent that is about to leave."""
+        status = self.process.wait(timeout=20)
+        return status, self.stderr.read().decode()
+
+    def clean_up(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.stdin, self.stdout, self.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for process in started:
+        process.clean_up()
+
+
+def test_a_real_process_carries_out_every_verb_that_needs_no_systemd(
+    host: SimulatedHost, processes: list[Process]
+) -> None:
+    processes.append(real := Process(host).ready())
+    old, new = host.fleet.token, generate()
+    want, back = new.fingerprint(KEY).keyed, old.fingerprint(KEY).keyed
+    assert real.hello()["ok"]
+    results = real.ask(
+        {"verb": "probe_write"},
+        {"verb": "stage", "token": new.reveal()},
+        {"verb": "swap", "want": want},
+        {"verb": "revert", "want": back},
+        {"verb": "stage", "token": new.reveal()},
+        {"verb": "swap", "want": want},
+        {"verb": "retire", "want": want},
+        {"verb": "discard"},
+    )
+    assert [result["ok"] for result in results] == [True] * 8, results
+    assert host.slots() == {"active": new.reveal(), "staged": None, "previous": None}
+    real.stdin.close()
+    assert real.end() == (0, "")
+
+
+def test_at_the_end_of_its_input_the_agent_leaves_and_its_lock_with_it(
+    host: SimulatedHost, processes: list[Process]
+) -> None:
+    processes.append(first := Process(host, "run-1").ready())
+    processes.append(second := Process(host, "run-2").ready())
+    assert first.hello()["ok"]
+    assert second.hello()["trouble"] == "host-busy"
+    first.stdin.close()
+    assert first.end() == (0, "")
+    assert second.hello()["ok"]
+
+
+def test_a_killed_agents_lock_is_free(host: SimulatedHost, processes: list[Process]) -> None:
+    processes.append(first := Process(host, "run-1").ready())
+    processes.append(second := Process(host, "run-2").ready())
+    assert first.hello()["ok"]
+    first.process.kill()
+    first.end()
+    assert second.hello()["ok"]
+
+
+def test_the_same_runs_next_agent_sends_the_one_left_behind_away(host: SimulatedHost, processes: list[Process]) -> None:
+    processes.append(first := Process(host, "run-1").ready())
+    processes.append(second := Process(host, "run-1").ready())
+    assert first.hello()["ok"]
+    assert second.hello()["ok"]
+    assert first.end() == (-signal.SIGTERM, "")
+
+
+def test_sigterm_lets_a_working_agent_answer_and_leave(host: SimulatedHost, processes: list[Process]) -> None:
+    """Here the step in hand is to wait for a lock; it is given up, and its refusal still arrives."""
+    processes.append(first := Process(host, "run-1").ready())
+    assert first.hello()["ok"]
+    lock = state(host) / "lock"
+    entry = json.loads(lock.read_text())
+    lock.write_text(json.dumps({**entry, "born": 0}))  # so that the second waits and tells nobody to leave
+    processes.append(second := Process(host, "run-1").ready())
+    second.send(json.dumps({"steps": [hello(host)], "deadline": 20.0}).encode() + b"\n")
+    wait_until_working(second.process.pid)
+    second.process.send_signal(signal.SIGTERM)
+    assert json.loads(second.stdout.readline())["results"][0]["trouble"] == "line-broken"
+    assert second.end() == (0, "")
+
+
+def wait_until_working(pid: int) -> None:
+    """Until the process has a handler for SIGTERM: only a working agent does (proc(5), SigCgt)."""
+    while True:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+        if caught >> (signal.SIGTERM - 1) & 1:
+            return
+
+
+def test_an_agent_that_nobody_asks_anything_leaves(host: SimulatedHost, processes: list[Process]) -> None:
+    call = "serve(Agent(sys.argv[1]), i, sys.stdout.buffer, idle=0.05); import os; os._exit(3)"
+    processes.append(idle := Process(host, call=call))
+    assert idle.end() == (3, "")
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        '{{"steps": [{{"verb": "stage", "token": "{secret}"}}], "deadline": 5',
+        '{{"steps": [{{"verb": "stage", "tokens": "{secret}"}}], "deadline": 5}}',
+        '{{"steps": [{{"verb": "{secret}"}}], "deadline": 5}}',
+        '{{"steps": [{{"{secret}": 1}}], "deadline": 5}}',
+        '{{"steps": [{{"verb": "stage", "token": ["{secret}"]}}], "deadline": 5}}',
+        '{{"steps": [{{"verb": "stage", "token": "{secret}"}}], "deadline": "{secret}"}}',
+        '"{secret}"',
+        "{secret}",
+    ],
+)
+def test_a_broken_request_ends_the_agent_with_one_line_that_holds_none_of_it(
+    host: SimulatedHost, processes: list[Process], request_of: str
+) -> None:
+    secret = generate().reveal()
+    processes.append(real := Process(host).ready())
+    real.send(request_of.format(secret=secret).encode() + b"\n")
+    status, said = real.end()
+    assert status == 70
+    assert said.startswith("hivekeys agent: ")
+    assert said.count("\n") == 1
+    assert secret[:8] not in said
+
+
+def test_the_agents_fingerprints_are_the_bastions(host: SimulatedHost) -> None:
+    token: Token = generate()
+    shown = Session(host).line.agent.secrets.fingerprint(token.reveal())
+    assert (shown["keyed"], shown["fp6"]) == (token.fingerprint(KEY).keyed, token.fingerprint(KEY).fp6)
+
+
+def test_the_agents_children_cannot_inherit_its_lock(host: SimulatedHost) -> None:
+    lock = Session(host).line.agent.state.lock
+    assert lock is not None
+    assert not os.get_inheritable(lock)
