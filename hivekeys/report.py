@@ -7,6 +7,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -62,11 +63,16 @@ def calls(host: HostRun) -> str:
     return " ".join(str(host.proof.calls.get(name, "–")) for name in CALLS)
 
 
+def _table(title: str) -> Table:
+    """The common look: seven columns fit into 80 characters."""
+    return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
 def result_table(run: Run, fleet: Fleet) -> Table:
     """One row a host, in the inventory's order."""
-    table = Table(title=Text(f"run {run.id} on fleet {run.fleet}"), title_justify="left", header_style="bold")
-    for column in ("host", "service", "old → new", "state", "new old none garbage", "gap", "took"):
-        table.add_column(column, justify="right" if column in ("gap", "took") else "left", no_wrap=True)
+    table = _table(f"run {run.id} on fleet {run.fleet}")
+    for column in ("host", "service", "old → now", "state", "new old non gar", "gap", "took"):
+        table.add_column(column, justify="right" if column in ("gap", "took") else "left")
     for host in fleet.hosts:
         part = run.hosts[host.name]
         gap = run.gap(part)
@@ -84,10 +90,10 @@ def result_table(run: Run, fleet: Fleet) -> Table:
 
 def plan_table(run: Run, fleet: Fleet) -> Table:
     """What a rotation would meet and change, one row a host."""
-    table = Table(title=Text(f"fleet {fleet.name}: what a rotation would do"), title_justify="left")
+    table = _table(f"fleet {fleet.name}: what a rotation would do")
     turns = {name: number for number, (_, names) in enumerate(run.waves, 1) for name in names}
     for column in ("turn", "host", "service", "token", "age", "read through", "now"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column)
     for host in fleet.hosts:
         part = run.hosts[host.name]
         through = "–"

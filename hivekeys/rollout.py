@@ -154,7 +154,7 @@ class Rollout:
         """Every host that was told anything goes back to its own old token, in the same order and pace."""
         touched = [host for host in self._hosts if self.run.hosts[host.name].touched]
         for wave in waves.plan(touched, self._fleet.policy, canary=False):
-            self._everywhere(Phase.ROLLBACK, wave.hosts, lambda host: self._back(host, want), wave.title)
+            self._everywhere(Phase.ROLLBACK, wave.hosts, lambda host: self._back(host, want), f"rollback, {wave.title}")
 
     def _everywhere(
         self, phase: Phase, hosts: Sequence[Host], work: Callable[[Host], Outcome], title: str = ""
@@ -199,14 +199,21 @@ class Rollout:
 
     def _claim_host(self, host: Host) -> Outcome:
         """The host's lock, and proof that a file can be written where the token will be."""
-        session = self._sessions[host.name]
         self._tell(Intent(host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._now()))
-        cause = session.open()
-        reply: Reply | Cause = cause or session.ask((Step(Verb.PROBE_WRITE), LOOK))
+        session = self._sessions[host.name]
+        reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
+        for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
+            cause = session.open()
+            reply = cause or session.ask((Step(Verb.PROBE_WRITE), LOOK))
+            if not isinstance(reply, Cause) or cause:
+                break
         if isinstance(reply, Cause):
             return self._outcome(host, Phase.CLAIM, Status.UNREACHABLE, State.UNREACHABLE, reply)
-        if reply.cause:
-            return self._outcome(host, Phase.CLAIM, Status.FAILED, State.FAILED, reply.cause, reply)
+        cause = reply.cause
+        if reply.seen and reply.seen.token != self._was(host):
+            cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
+        if cause:
+            return self._outcome(host, Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
         return self._outcome(host, Phase.CLAIM, Status.OK, State.UNCHANGED, None, reply)
 
     def _stage(self, host: Host, want: Fingerprint) -> Outcome:

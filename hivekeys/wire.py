@@ -64,7 +64,7 @@ def encode(step: Step, policy: Policy, token: Token | None) -> dict[str, Any]:
                 want=step.want.keyed if step.want else None,
                 refuse=step.refuse.keyed if step.refuse else None,
                 health_seconds=policy.health_deadline,
-                stable_seconds=policy.stable_seconds,
+                stable_seconds=policy.stable_seconds if step.stable else 0.0,
                 log=step.log,
             )
     return fields

@@ -22,6 +22,7 @@ from hivekeys.run import Run, advance
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
 
+WIDTH = 160  # characters, where there is no terminal to ask
 SHOWN_HOSTS = 12  # hosts in flight that get a line of their own
 
 
@@ -30,8 +31,9 @@ class Show:
 
     def __init__(self, as_json: bool = False) -> None:
         self._json = as_json
-        self._out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-        self._talk = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        wide = None if sys.stdout.isatty() else WIDTH
+        self._out = Console(highlight=False, width=wide)
+        self._talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
         self._run = Run()
         self._title = ""
         self._of_phase: tuple[str, ...] = ()
@@ -41,10 +43,13 @@ class Show:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
+        self._start_live()
+        return self
+
+    def _start_live(self) -> None:
         if self._talk.is_terminal and os.environ.get("TERM") != "dumb":
             self._live = Live(self, console=self._talk, refresh_per_second=8, transient=True)
             self._live.start()
-        return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self._stop_live()
@@ -136,7 +141,9 @@ class Show:
     def ask(self, question: str) -> str:
         """The operator's answer."""
         self._stop_live()
-        return self._talk.input(Text(question))
+        answer = self._talk.input(Text(question))
+        self._start_live()
+        return answer
 
     def _failures(self, run: Run) -> None:
         for line in report.failure_lines(run):

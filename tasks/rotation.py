@@ -77,7 +77,7 @@ def rotate(
                 _confirm(rollout, show)
             rollout.rotate(token)
         show.result(rollout.run, found)
-    finish(rollout.run.code or ExitCode.BUG)
+    finish(ExitCode.BUG if rollout.run.code is None else rollout.run.code)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,54 @@
+# Two commands on a fresh Debian 12 or Ubuntu machine: `make demo` and `make test`. The rest is for developers.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# The rehearsal fleet: image, hosts, network, SSH. Python: the interpreter's own venv module.
+PACKAGES := mmdebstrap systemd-container iproute2 openssh-client openssh-server sudo curl debian-archive-keyring \
+	nftables e2fsprogs util-linux
+FAB := .venv/bin/fab
+CHECKED := hivekeys tasks tests fabfile.py
+
+.PHONY: install system demo test lint clean
+
+install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hivekeys needs Python 3.11 or newer"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) --no-print-directory venv-package
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.PHONY: venv-package
+venv-package:
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv
+
+system:  ## the Debian packages that the rehearsal fleet needs
+	@missing=$$(dpkg-query -W -f '$${Status} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^install ok installed' || true); \
+	if [ -n "$$missing" ]; then \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
+	fi
+
+demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, takes it down
+	$(SUDO) $(FAB) lab.up --name lab-demo --hives 5
+	$(SUDO) $(FAB) plan --fleet lab-demo; code=$$?; \
+	[ $$code = 0 ] && { $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; }; \
+	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
+
+test: install system lint  ## every test; needs root for the rehearsal fleet
+	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest
+
+lint: install
+	.venv/bin/ruff check $(CHECKED)
+	.venv/bin/ruff format --check $(CHECKED)
+	.venv/bin/mypy
+	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips hivekeys/agent.py
+	.venv/bin/shellcheck .ci/run
+
+clean: install  ## removes rehearsal fleets, their images, and what was built here
+	-$(SUDO) $(FAB) lab.down --images
+	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
