@@ -1,0 +1,306 @@
+"""The verdict on a service: healthy, on the right token, closed to all others, and alive for long enough."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hivekeys import agent
+from hivekeys.causes import Trouble
+from hivekeys.token import Token, generate
+from tests.inprocess import KEY, InProcessFleet, Machine, Session, SimulatedHost
+
+UNIT = "rbee-hive.service"
+
+
+@pytest.fixture(params=[False, True], ids=["file", "credential"])
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> SimulatedHost:
+    """A hive whose service reads the file itself, and one that reads systemd's copy."""
+    return InProcessFleet(tmp_path, hives=1, credentials=request.param).hosts["hive1"]
+
+
+def keyed(token: Token) -> str:
+    return token.fingerprint(KEY).keyed
+
+
+def turned(host: SimulatedHost, new: Token) -> Session:
+    """A session in which the host has just been turned to a new token."""
+    session = Session(host)
+    results = session.ask(
+        {"verb": "observe"},
+        {"verb": "stage", "token": new.reveal()},
+        {"verb": "swap", "want": keyed(new)},
+        {"verb": "restart"},
+    )
+    assert all(result["ok"] for result in results), results
+    return session
+
+
+def prove(session: Session, new: Token, **fields: object) -> dict[str, Any]:
+    old = session.line.host.fleet.token
+    return session.do("prove", want=keyed(new), refuse=keyed(old), stable_seconds=3.0, **fields)
+
+
+@pytest.fixture
+def new() -> Token:
+    return generate()
+
+
+# -- what is proven
+
+
+def test_a_service_on_the_new_token_is_proven_by_four_calls(host: SimulatedHost, new: Token) -> None:
+    result = prove(turned(host, new), new, log=True)
+    assert result["ok"], result
+    assert result["facts"]["calls"] == {"new": 200, "old": 401, "none": 401, "garbage": 401}
+    assert result["facts"]["proven"]
+    assert result["facts"]["logged"] == [new.fingerprint(KEY).fp6]
+
+
+def test_without_a_fingerprint_the_active_token_is_proven(host: SimulatedHost) -> None:
+    facts = Session(host).do("prove")["facts"]
+    assert facts["calls"] == {"new": 200, "none": 401, "garbage": 401}
+
+
+def test_a_service_without_a_protected_path_is_healthy_but_not_proven(host: SimulatedHost) -> None:
+    session = Session(host)
+    session.line.agent.service["protected"] = []
+    result = session.do("prove")
+    assert (result["ok"], result["facts"]["proven"], result["facts"]["calls"]) == (True, False, {})
+
+
+def test_the_first_path_that_is_not_404_is_the_one(host: SimulatedHost) -> None:
+    session = Session(host)
+    session.line.agent.service.update(health=["/nowhere", "/v1/health"], protected=["/api/v1/workers", host.protected])
+    facts = session.do("prove")["facts"]
+    assert (facts["health"]["path"], facts["path"]) == ("/v1/health", host.protected)
+
+
+def test_a_service_that_is_slow_is_waited_for_on_the_host(host: SimulatedHost, new: Token) -> None:
+    host.fault = "start-slow"
+    facts = prove(turned(host, new), new)["facts"]
+    assert host.slow_seconds <= facts["healthy_after"] < host.slow_seconds + 1
+
+
+# -- what is not
+
+
+def test_a_service_that_goes_on_with_the_old_token_has_failed(host: SimulatedHost, new: Token) -> None:
+    host.fault = "keeps-old-token"
+    result = prove(turned(host, new), new)
+    assert (result["trouble"], result["detail"]) == ("new-refused", "it still works with the other token")
+    assert result["facts"]["calls"]["old"] == 200
+    assert not result["facts"]["proven"]
+
+
+def test_a_service_that_lets_anybody_in_has_failed_and_is_told_no_token(host: SimulatedHost, new: Token) -> None:
+    host.fault = "accepts-any-token"
+    result = prove(turned(host, new), new)
+    assert result["trouble"] == "fail-open"
+    assert "new" not in result["facts"]["calls"]
+
+
+def test_a_service_in_dev_mode_has_failed(host: SimulatedHost) -> None:
+    token = host.active.read_text()
+    host.active.unlink()
+    host.start()
+    host.active.write_text(token)
+    host.active.chmod(0o600)
+    assert Session(host).do("prove")["trouble"] == "fail-open"
+
+
+def test_a_service_that_was_not_restarted_is_named_as_stale(host: SimulatedHost, new: Token) -> None:
+    """It may answer rightly, from a second source or a cache: the process has not read the file."""
+    session = Session(host)
+    session.ask({"verb": "stage", "token": new.reveal()}, {"verb": "swap", "want": keyed(new)})
+    assert host.process
+    host.process.token = new.reveal()
+    assert prove(session, new)["trouble"] == "stale-process"
+
+
+def test_a_service_that_dies_within_the_window_has_failed(host: SimulatedHost, new: Token) -> None:
+    host.fault = "crash-loops"
+    assert prove(turned(host, new), new)["trouble"] == "unstable"
+
+
+def test_a_service_that_does_not_start_is_shown_with_its_last_words(host: SimulatedHost, new: Token) -> None:
+    session = turned(host, new)
+    host.fault = "start-fails"
+    host.last_words = "error: no such model"
+    assert (session.do("restart")["trouble"], session.do("prove")["detail"]) == ("start-failed", "error: no such model")
+
+
+def test_a_service_that_never_gets_healthy_costs_its_deadline(host: SimulatedHost, new: Token) -> None:
+    host.fault, host.slow_seconds = "start-slow", 500.0
+    session = turned(host, new)
+    before = host.clock
+    result = prove(session, new, health_seconds=30.0)
+    assert (result["trouble"], result["detail"]) == ("unhealthy", "/v1/health: Connection refused after 30 s")
+    assert 30.0 <= host.clock - before < 31.0
+
+
+def test_the_same_answers_again_after_the_window_or_it_is_not_proven(host: SimulatedHost, new: Token) -> None:
+    session = turned(host, new)
+    machine = session.line.agent.system
+    sleep = machine.sleep
+
+    def opens_the_door(seconds: float) -> None:
+        sleep(seconds)
+        host.fault = "accepts-any-token"
+
+    machine.sleep = opens_the_door  # type: ignore[method-assign]
+    assert prove(session, new)["trouble"] == "fail-open"
+
+
+def test_a_missing_active_file_cannot_be_proven(host: SimulatedHost) -> None:
+    session = Session(host)
+    host.active.unlink()
+    assert session.do("prove")["trouble"] == "token-missing"
+
+
+def test_a_unit_that_reads_another_file_is_named(tmp_path: Path, new: Token) -> None:
+    host = InProcessFleet(tmp_path, hives=1, credentials=True).hosts["hive1"]
+    host.fault = "keeps-old-token"
+    session = turned(host, new)
+    session.line.agent.service["token"] = "/etc/elsewhere"
+    assert "the unit reads /etc/llama-orch/secrets/api-token, we wrote /etc/elsewhere" in prove(session, new)["detail"]
+
+
+# -- who is told a token
+
+
+def test_a_stranger_on_the_port_is_never_told_a_token(host: SimulatedHost, new: Token) -> None:
+    session = turned(host, new)
+    host.port_held_by = 12345
+    result = prove(session, new)
+    assert result["trouble"] == "fail-open"
+    assert "uid 12345" in result["detail"]
+    tokens = {new.reveal(), host.fleet.token.reveal()}
+    assert host.heard
+    assert not tokens & set(host.heard)
+
+
+def test_a_stranger_that_takes_the_port_between_two_calls_is_told_no_token(host: SimulatedHost, new: Token) -> None:
+    session = turned(host, new)
+    machine = session.line.agent.system
+    listeners = machine.listeners
+
+    def first_the_service_then_a_stranger(port: int) -> set[int]:
+        found = listeners(port)
+        host.port_held_by = 12345
+        return found
+
+    machine.listeners = first_the_service_then_a_stranger  # type: ignore[method-assign]
+    assert prove(session, new)["trouble"] == "fail-open"
+    assert host.heard == []
+
+
+def test_no_detail_shows_a_token(host: SimulatedHost, new: Token) -> None:
+    session = turned(host, new)
+    host.fault = "start-fails"
+    unknown = generate().reveal()
+    host.last_words = f"panic: bad token {new.reveal()} was {host.fleet.token.reveal()} or {unknown}"
+    detail = session.do("restart")["detail"]
+    assert "panic: bad token" in detail
+    assert not any(text in detail for text in (new.reveal(), host.fleet.token.reveal(), unknown))
+
+
+# -- systemctl's output
+
+
+def unit_of(tmp_path: Path, **shown: str) -> dict[str, Any]:
+    """What the agent makes of `systemctl show`, without a running process."""
+    host = InProcessFleet(tmp_path, hives=1).hosts["hive1"]
+
+    class Told(Machine):
+        def show(self, unit: str) -> str:
+            return "".join(f"{name}={value}\n" for name, value in {"MainPID": "0", **shown}.items())
+
+    session = Session(host)
+    session.line.agent.system = Told(host)
+    facts: dict[str, Any] = session.do("observe")["facts"]["unit"]
+    return facts
+
+
+@pytest.mark.parametrize(
+    ("environment", "reads"),
+    [
+        ("LLORCH_API_TOKEN_FILE=/a", "/a"),
+        ("RUST_LOG=info LLORCH_API_TOKEN_FILE=/a X=1", "/a"),
+        ('"RUST_LOG=a b" "LLORCH_API_TOKEN_FILE=/a b"', "/a b"),
+        ('"NOTE=LLORCH_API_TOKEN_FILE=/b c" LLORCH_API_TOKEN_FILE=/a', "/a"),
+        (r'"X=say \"LLORCH_API_TOKEN_FILE=/b\" c" LLORCH_API_TOKEN_FILE=/a', "/a"),
+        ("$'X=a\\tb' LLORCH_API_TOKEN_FILE=/a", "/a"),
+        ("", ""),
+    ],
+)
+def test_the_units_environment_is_read_with_its_quotes(tmp_path: Path, environment: str, reads: str) -> None:
+    assert unit_of(tmp_path, Environment=environment)["reads"] == reads
+
+
+def test_of_the_units_environment_only_the_path_is_shown(tmp_path: Path) -> None:
+    secret = generate().reveal()
+    unit = unit_of(tmp_path, Environment=f'LLORCH_API_TOKEN={secret} "OTHER=x {secret}"')
+    assert unit["env_token"]
+    assert secret not in str(unit)
+
+
+def test_a_token_in_the_place_of_the_path_is_not_shown(tmp_path: Path) -> None:
+    secret = generate().reveal()
+    assert secret not in str(unit_of(tmp_path, Environment=f"LLORCH_API_TOKEN_FILE={secret}"))
+
+
+@pytest.mark.parametrize("shown", ["[unprintable]", "", "api-token:/etc/llama-orch/secrets/api-token"])
+def test_the_file_behind_a_credential_is_found_in_every_systemd(tmp_path: Path, shown: str) -> None:
+    path = f"/run/credentials/{UNIT}/api-token"
+    unit = unit_of(tmp_path, Environment=f"LLORCH_API_TOKEN_FILE={path}", LoadCredential=shown)
+    assert (unit["credential"], unit["reads"]) == ("api-token", "/etc/llama-orch/secrets/api-token")
+
+
+def test_a_unit_without_a_process_is_no_crash(host: SimulatedHost) -> None:
+    host.stop()
+    session = Session(host)
+    facts = session.do("observe")["facts"]
+    assert (facts["unit"]["pid"], facts["loaded"]) == (0, {"fingerprint": None, "evidence": "none"})
+    assert session.do("prove")["trouble"] == "start-failed"
+
+
+def test_a_unit_that_is_not_there_is_named(host: SimulatedHost) -> None:
+    session = Session(host)
+    session.line.agent.service["unit"] = "nothing.service"
+    assert session.do("restart")["detail"] == "nothing.service is not-found"
+
+
+def test_a_proof_asks_systemd_no_more_often_than_needed(host: SimulatedHost, new: Token) -> None:
+    session = turned(host, new)
+    machine = session.line.agent.system
+    asked: list[str] = []
+    run = machine.run
+
+    def counted(argv: list[str], timeout: float) -> tuple[int, str]:
+        asked.append(argv[0])
+        return run(argv, timeout)
+
+    machine.run = counted  # type: ignore[method-assign]
+    assert prove(session, new)["ok"]
+    assert asked == ["systemctl", "systemctl"]
+
+
+def test_looking_for_what_the_service_runs_tells_the_copies_apart(host: SimulatedHost, new: Token) -> None:
+    session = Session(host)
+    session.ask({"verb": "stage", "token": new.reveal()}, {"verb": "swap", "want": keyed(new)})
+    loaded = session.do("observe")["facts"]["loaded"]
+    if host.credentials:
+        assert loaded["fingerprint"]["keyed"] == keyed(host.fleet.token)
+    else:
+        assert loaded == {"fingerprint": None, "evidence": "older"}
+    session.do("restart")
+    assert session.do("observe")["facts"]["loaded"]["fingerprint"]["keyed"] == keyed(new)
+
+
+def test_every_trouble_of_the_agents_is_a_word_of_the_runbook() -> None:
+    text = Path(agent.__file__).read_text()
+    named = set(re.findall(r'Refusal\(\s*"([a-z-]+)"', text))
+    assert named
+    assert named <= {trouble.value for trouble in Trouble}

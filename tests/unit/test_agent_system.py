@@ -1,0 +1,202 @@
+"""The agent's view of a real machine: commands that hang, services that misbehave, who listens, which process."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from hivekeys.agent import Refusal, System
+
+SOON = 0.3  # seconds: the deadline that a misbehaving service is given
+LATE = 5.0  # seconds: whoever needs longer than this hangs
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@contextmanager
+def service(behave: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a service that does this to its first caller."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run() -> None:
+            caller, _ = listener.accept()
+            with caller, suppress(OSError):  # the agent hangs up, as it should
+                behave(caller)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(LATE)
+        assert not thread.is_alive()
+
+
+def answers(data: bytes) -> Callable[[socket.socket], None]:
+    def behave(caller: socket.socket) -> None:
+        caller.recv(65536)
+        caller.sendall(data)
+
+    return behave
+
+
+def says_nothing(caller: socket.socket) -> None:
+    while caller.recv(65536):
+        pass
+
+
+def drips(caller: socket.socket) -> None:
+    while True:
+        caller.sendall(b"H")
+        time.sleep(0.01)
+
+
+def floods(caller: socket.socket) -> None:
+    while True:
+        caller.sendall(b"x" * 65536)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (OK, 200),
+        (b"HTTP/1.0 401 Unauthorized\r\n\r\n", 401),
+        (b"HTTP/1.1 503\r\n", 503),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, 200),
+    ],
+    ids=["1.1", "1.0", "no reason", "many headers"],
+)
+def test_the_status_line_is_the_answer(data: bytes, status: int) -> None:
+    with service(answers(data)) as port:
+        assert System().get(port, "/", None, LATE) == (status, "")
+
+
+@pytest.mark.parametrize("data", [b"", b"SSH-2.0-x\r\n", b"\x16\x03\x01\n", b"HTTP/1.1 OK 200\r\n", b"HTTP/1.1 2000\n"])
+def test_what_is_not_http_is_no_status(data: bytes) -> None:
+    with service(answers(data)) as port:
+        assert System().get(port, "/", None, LATE) == (0, "the answer is not HTTP")
+
+
+@pytest.mark.parametrize("behave", [says_nothing, drips])
+def test_a_service_cannot_hold_the_agent_beyond_its_deadline(behave: Callable[[socket.socket], None]) -> None:
+    began = time.monotonic()
+    with service(behave) as port:
+        status, why = System().get(port, "/", None, SOON)
+    assert (status, time.monotonic() - began < LATE) == (0, True)
+    assert why in ("no answer within 0 s", "the answer is not HTTP")
+
+
+def test_a_flood_is_cut_off() -> None:
+    with service(floods) as port:
+        assert System().get(port, "/", None, LATE) == (0, "the answer is not HTTP")
+
+
+def test_a_closed_port_is_no_status() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert System().get(port, "/", None, LATE) == (0, "Connection refused")
+
+
+def test_the_token_is_sent_as_a_bearer_header() -> None:
+    heard: list[bytes] = []
+
+    def listens(caller: socket.socket) -> None:
+        heard.append(caller.recv(65536))
+        caller.sendall(OK)
+
+    with service(listens) as port:
+        System().get(port, "/v1/workers/list", "t0ken", LATE, frozenset({os.geteuid()}))
+    head = heard[0].decode().split("\r\n")
+    assert head[0] == "GET /v1/workers/list HTTP/1.1"
+    assert "Authorization: Bearer t0ken" in head
+
+
+def test_a_service_of_another_account_is_told_nothing() -> None:
+    heard: list[bytes] = []
+    with (
+        service(lambda caller: heard.append(caller.recv(65536))) as port,
+        pytest.raises(Refusal, match="fail-open"),
+    ):
+        System().get(port, "/", "t0ken", LATE, frozenset({os.geteuid() + 1}))
+    assert heard == [b""]
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "found"),
+    [
+        (socket.AF_INET, "127.0.0.1", True),
+        (socket.AF_INET, "0.0.0.0", True),  # noqa: S104  a socket of the test's own
+        (socket.AF_INET, "127.0.0.2", False),
+        (socket.AF_INET6, "::", True),
+        (socket.AF_INET6, "::1", False),
+        (socket.AF_INET6, "::ffff:127.0.0.1", True),
+    ],
+)
+def test_the_accounts_are_those_whom_a_call_on_loopback_can_reach(
+    family: socket.AddressFamily, address: str, found: bool
+) -> None:
+    with socket.socket(family) as listener:
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((address, 0))
+        listener.listen()
+        assert System().listeners(listener.getsockname()[1]) == ({os.geteuid()} if found else set())
+
+
+def test_nobody_listens_on_a_port_that_is_only_bound() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        assert System().listeners(bound.getsockname()[1]) == set()
+
+
+# -- commands
+
+
+def test_a_commands_output_and_status_are_both_kept() -> None:
+    assert System().run(["sh", "-c", "echo out; echo err >&2; exit 3"], LATE) == (3, "out\nerr\n")
+
+
+def test_a_command_that_is_not_there_is_127() -> None:
+    assert System().run(["no-such-command"], LATE) == (127, "no-such-command: No such file or directory")
+
+
+def test_a_command_that_hangs_is_ended_with_its_children() -> None:
+    began = time.monotonic()
+    code, said = System().run(["sh", "-c", "sleep 60 & sleep 60"], SOON)
+    assert (code, said) == (124, "sh did not answer within 0 s")
+    assert time.monotonic() - began < LATE
+
+
+def test_a_command_sees_no_variable_of_the_agents() -> None:
+    os.environ["HIVEKEYS_TEST"] = "1"
+    try:
+        assert "HIVEKEYS_TEST" not in System().run(["env"], LATE)[1]
+    finally:
+        del os.environ["HIVEKEYS_TEST"]
+
+
+# -- processes
+
+
+def test_a_process_shows_its_start_its_account_and_its_token_file() -> None:
+    environ = {"LLORCH_API_TOKEN_FILE": "/run/x", "LLORCH_API_TOKEN": "secret"}
+    before = time.time()
+    with subprocess.Popen([sys.executable, "-c", "input()"], env=environ, stdin=subprocess.PIPE) as child:
+        while (shown := System().process(child.pid)) is not None and not shown["reads"]:
+            pass  # between fork and exec it still has our environment
+        assert shown is not None
+        assert before - 0.1 < shown.pop("started") < time.time() + 0.1
+        born = shown.pop("born")
+        assert born == System().born(child.pid)
+        assert shown == {"uid": os.geteuid(), "reads": "/run/x", "env_token": True}
+    assert System().process(child.pid) is None
+    assert System().born(child.pid) is None
+
+
+def test_telling_a_process_that_is_gone_to_leave_is_no_error() -> None:
+    with subprocess.Popen(["true"]) as child:
+        pass
+    System().terminate(child.pid)
