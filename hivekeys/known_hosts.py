@@ -59,15 +59,11 @@ class KnownKeys:
         if self.keys:
             same = [key for key in self.keys if key.kind == presented.kind]
             listed = ", ".join(map(str, same or self.keys))
-            return Cause(
-                Trouble.HOST_KEY_CHANGED, f"{self.name} presents {presented}, known_hosts has {listed}"
-            )
+            return Cause(Trouble.HOST_KEY_CHANGED, f"{self.name} presents {presented}, known_hosts has {listed}")
         if self.by_authority:
             why = "known_hosts has only a @cert-authority for it, and host certificates are not supported yet"
             return Cause(Trouble.HOST_KEY_UNKNOWN, f"{self.name} presents {presented}; {why}")
-        return Cause(
-            Trouble.HOST_KEY_UNKNOWN, f"{self.name} presents {presented}; not in {', '.join(self.files)}"
-        )
+        return Cause(Trouble.HOST_KEY_UNKNOWN, f"{self.name} presents {presented}; not in {', '.join(self.files)}")
 
 
 class KnownHosts:
@@ -165,9 +161,7 @@ def _ask(name: str, path: str, timeout: float) -> list[_Entry] | Cause:
             check=False,
         )
     except FileNotFoundError:
-        return Cause(
-            Trouble.SSH_CONFIG, "there is no `ssh-keygen` on this machine: install the OpenSSH client"
-        )
+        return Cause(Trouble.SSH_CONFIG, "there is no `ssh-keygen` on this machine: install the OpenSSH client")
     except subprocess.TimeoutExpired:
         return Cause(Trouble.SSH_CONFIG, f"`ssh-keygen -F {name} -f {path}` did not end within {timeout:g} s")
     return list(filter(None, map(_parse, answer.stdout.splitlines())))

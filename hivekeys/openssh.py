@@ -121,9 +121,7 @@ class OpenSsh:
         except FileNotFoundError:
             return Cause(Trouble.SSH_CONFIG, "there is no `ssh` on this machine: install the OpenSSH client")
         except subprocess.TimeoutExpired:
-            return Cause(
-                Trouble.SSH_CONFIG, f"`ssh -G {target.alias}` did not end within {self._timeout:g} s"
-            )
+            return Cause(Trouble.SSH_CONFIG, f"`ssh -G {target.alias}` did not end within {self._timeout:g} s")
         if answer.returncode != 0:
             words = answer.stderr.strip() or f"`ssh -G` ended with status {answer.returncode}"
             return Cause(Trouble.SSH_CONFIG, f"{target.alias}: {words}")
@@ -171,9 +169,7 @@ def _read(alias: str, answer: str, known_hosts: tuple[str, ...] | None) -> Setti
     def files(text: str | None) -> tuple[str, ...]:
         return tuple(_expand(path, bare) for path in (text or "").split())
 
-    bare = Settings(
-        alias, hostname=one("hostname") or alias, port=int(one("port") or 22), user=one("user") or ""
-    )
+    bare = Settings(alias, hostname=one("hostname") or alias, port=int(one("port") or 22), user=one("user") or "")
     command = one("proxycommand")
     problem = _unsupported(one("revokedhostkeys"), one("proxyusefdpass"), command, bare)
     if problem:

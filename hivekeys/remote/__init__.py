@@ -61,6 +61,4 @@ class SshDialer:
             return self._over(wire, settings, known)
 
     def _over(self, wire: Wire | Cause, settings: Settings, known: KnownKeys) -> Login | Cause:
-        return (
-            wire if isinstance(wire, Cause) else log_in(wire, settings, known, self._keyring, self._timeouts)
-        )
+        return wire if isinstance(wire, Cause) else log_in(wire, settings, known, self._keyring, self._timeouts)

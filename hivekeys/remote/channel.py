@@ -22,9 +22,7 @@ from hivekeys.remote.login import Login
 REPLY_LIMIT = 4 * 1024 * 1024  # bytes of one reply
 STDERR_KEPT = 4 * 1024  # bytes
 _CHUNK = 64 * 1024  # bytes asked for at once
-_SLICE = (
-    0.5  # seconds; stderr shares its window with stdout, so it is emptied this often while stdout is quiet
-)
+_SLICE = 0.5  # seconds; stderr shares its window with stdout, so it is emptied this often while stdout is quiet
 _FAREWELL = 1.0  # seconds for the end of file to leave
 
 

@@ -84,15 +84,11 @@ class _Jump:
 def _forward(jump: Login, to: Settings, timeout: float) -> Wire | Cause:
     """A channel from the jump host to the SSH port of `to`, which the jump host resolves."""
     try:
-        channel = jump.transport.open_channel(
-            "direct-tcpip", (to.hostname, to.port), ("127.0.0.1", 0), timeout=timeout
-        )
+        channel = jump.transport.open_channel("direct-tcpip", (to.hostname, to.port), ("127.0.0.1", 0), timeout=timeout)
     except paramiko.ChannelException as error:
         if error.code == 1:  # RFC 4254, 5.1: administratively prohibited
             return _blame(jump.settings, Cause(Trouble.NO_CONNECTION, f"it refuses to forward to {to}"))
-        return Cause(
-            Trouble.NO_CONNECTION, f"{to}, from {jump.settings.alias}: {error.text or 'no connection'}"
-        )
+        return Cause(Trouble.NO_CONNECTION, f"{to}, from {jump.settings.alias}: {error.text or 'no connection'}")
     except Exception as error:  # a host that talks nonsense makes paramiko raise anything at all
         words = str(error) or type(error).__name__
         if jump.alive:

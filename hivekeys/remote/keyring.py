@@ -51,9 +51,7 @@ class Keyring:
             key = self._read(path)
             if not isinstance(key, str):
                 yield path, key
-                if (
-                    key.public_blob
-                ):  # a certificate lies beside the key; a host that refuses it may take the bare key
+                if key.public_blob:  # a certificate lies beside the key; a host that refuses it may take the bare key
                     bare = copy.copy(key)
                     bare.public_blob = None
                     yield path, bare
@@ -72,9 +70,7 @@ class Keyring:
                 self._files[path] = _load(Path(path))
             return self._files[path]
 
-    def _in_agent(
-        self, path: str | None, problems: list[str], stack: contextlib.ExitStack
-    ) -> tuple[Key, ...]:
+    def _in_agent(self, path: str | None, problems: list[str], stack: contextlib.ExitStack) -> tuple[Key, ...]:
         """The keys of the agent behind a socket; one that once did not answer is left alone from then on."""
         if path is None or path in self._stale:
             return ()
@@ -83,9 +79,7 @@ class Keyring:
         agent = paramiko.agent.AgentSSH()
         try:
             plug.connect(path)
-            agent._connect(
-                plug
-            )  # paramiko.Agent() would take the socket from the environment and wait for ever
+            agent._connect(plug)  # paramiko.Agent() would take the socket from the environment and wait for ever
         except Exception as error:  # whatever listens there may say anything
             problems.append(f"the agent at {path} does not answer ({error or type(error).__name__})")
             self._stale.add(path)

@@ -24,9 +24,7 @@ from hivekeys.remote.keyring import Keyring
 from hivekeys.remote.reach import Wire
 
 _WEAK = ("cbc", "3des", "md5", "sha1", "dss", "arcfour")  # in the name of an algorithm
-_IDLE_TICK = (
-    5.0  # seconds between two looks of an idle transport at itself; paramiko's own 0.1 costs CPU for nothing
-)
+_IDLE_TICK = 5.0  # seconds between two looks of an idle transport at itself; paramiko's own 0.1 costs CPU for nothing
 
 # Paramiko logs tracebacks of what becomes a Cause here; without any handler Python would print them.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -61,9 +59,7 @@ class Login:
             self.transport.close()
 
 
-def log_in(
-    wire: Wire, settings: Settings, known: KnownKeys, keyring: Keyring, timeouts: Timeouts
-) -> Login | Cause:
+def log_in(wire: Wire, settings: Settings, known: KnownKeys, keyring: Keyring, timeouts: Timeouts) -> Login | Cause:
     """Log in over `wire`, which is closed if that fails."""
     connection = fabric.Connection(
         settings.hostname,
@@ -156,9 +152,7 @@ def _transport_for(known: KnownKeys, timeouts: Timeouts) -> Callable[..., Any]:
         transport.handshake_timeout = timeouts.banner
         security = transport.get_security_options()
         for name in ("ciphers", "digests", "kex", "key_types"):
-            setattr(
-                security, name, [algorithm for algorithm in getattr(security, name) if not _weak(algorithm)]
-            )
+            setattr(security, name, [algorithm for algorithm in getattr(security, name) if not _weak(algorithm)])
         security.key_types = sorted(security.key_types, key=lambda name: _kind(name) not in known.kinds)
         return transport
 

@@ -70,9 +70,7 @@ def _resolve(settings: Settings, timeout: float) -> list[_Address] | Cause:
     try:
         return answers.get(timeout=timeout)
     except queue.Empty:
-        return Cause(
-            Trouble.NAME_UNKNOWN, f"{settings.hostname}: no answer from the resolver within {timeout:g} s"
-        )
+        return Cause(Trouble.NAME_UNKNOWN, f"{settings.hostname}: no answer from the resolver within {timeout:g} s")
 
 
 def _connect(settings: Settings, addresses: list[_Address], timeout: float) -> Wire | Cause:

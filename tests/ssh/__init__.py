@@ -1,0 +1,1 @@
+"""Lines over SSH, tried against real sshds on loopback."""

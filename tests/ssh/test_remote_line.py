@@ -1,0 +1,146 @@
+"""A line that stands: questions, answers, and every way in which an answer can fail to come."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.remote.channel import REPLY_LIMIT, SshLine
+
+from .bastion import Bastion, paramiko_threads, wait_until
+
+
+def test_the_agent_answers_each_request_on_one_connection(ssh: Bastion) -> None:
+    """One connection serves the whole run: many requests, each with its own reply."""
+    line = ssh.line(ssh.host())
+    for number in range(20):
+        assert line.ask({"number": number}, 10) == {"echo": {"number": number}}
+
+
+def test_a_megabyte_goes_out_and_comes_back(ssh: Bastion) -> None:
+    """Size is no matter of time: nothing feeds the host a character at a time."""
+    line = ssh.line(ssh.host())
+    text = "0123456789abcdef" * 65536
+    started = time.monotonic()
+    assert line.ask({"text": text}, 10) == {"echo": {"text": text}}
+    assert time.monotonic() - started < 5
+
+
+def test_small_packets_are_not_held_back(ssh: Bastion) -> None:
+    """TCP_NODELAY is set before the handshake, else each request costs 40 ms."""
+    line = ssh.line(ssh.host())
+    assert isinstance(line, SshLine)
+    plug = line._login.wire.socket
+    assert plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert plug.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_an_agent_that_is_too_late_costs_its_deadline_and_the_line(ssh: Bastion) -> None:
+    """A host that takes longer than its deadline is silent; nobody waits for it, nobody asks it again."""
+    line = ssh.line(ssh.host())
+    started = time.monotonic()
+    late = line.ask({"first": "time.sleep(20)"}, 0.3)
+    assert isinstance(late, Cause)
+    assert late.trouble is Trouble.SILENT
+    again = line.ask({}, 600)
+    assert isinstance(again, Cause)
+    assert again.trouble is Trouble.LINE_BROKEN
+    assert "silent" in again.detail
+    assert time.monotonic() - started < 5
+
+
+def test_a_host_that_stops_reading_cannot_hold_the_run(ssh: Bastion) -> None:
+    """The host froze between two requests, and the next does not fit into any buffer."""
+    line = ssh.line(ssh.host())
+    os.kill(ssh.sshd_of(line), signal.SIGSTOP)
+    started = time.monotonic()
+    cause = line.ask({"text": "x" * 32_000_000}, 1)
+    line.close()
+    assert isinstance(cause, Cause)
+    assert cause.trouble is Trouble.SILENT
+    assert time.monotonic() - started < 5
+
+
+def test_a_frozen_host_does_not_hold_up_the_farewell(ssh: Bastion) -> None:
+    """Closing takes no longer than a moment, whatever the host does."""
+    line = ssh.line(ssh.host())
+    os.kill(ssh.sshd_of(line), signal.SIGSTOP)
+    started = time.monotonic()
+    line.close()
+    assert time.monotonic() - started < 3
+
+
+def test_an_agent_that_dies_breaks_the_line_and_says_why(ssh: Bastion) -> None:
+    """The last line of its stderr and its status reach the operator."""
+    line = ssh.line(ssh.host())
+    cause = line.ask({"first": "raise ValueError('no such thing')"}, 10)
+    assert isinstance(cause, Cause)
+    assert cause.trouble is Trouble.LINE_BROKEN
+    assert cause.detail == "the agent ended with status 1: ValueError: no such thing"
+
+
+def test_a_connection_that_breaks_is_told_from_an_agent_that_ends(ssh: Bastion) -> None:
+    """The host's sshd is gone, not the agent."""
+    line = ssh.line(ssh.host())
+    cause = line.ask({"first": f"os.kill({ssh.sshd_of(line)}, 9)"}, 10)
+    assert isinstance(cause, Cause)
+    assert cause.trouble is Trouble.LINE_BROKEN
+    assert cause.detail == "the connection broke"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "print('# hello')",
+        "print('[1]')",
+        "print('{' * 100000)",
+        "sys.stdout.buffer.write(bytes([255, 254, 10]))",
+        f"print('x' * {REPLY_LIMIT + 1})",
+        "[os.write(1, bytes(65536)) for _ in iter(int, 1)]",
+    ],
+    ids=["text", "no-object", "nested", "no-text", "too-long", "flood"],
+)
+def test_a_reply_that_is_none_is_rubbish(ssh: Bastion, reply: str) -> None:
+    """Whatever a host says, it is read up to a limit and never believed."""
+    cause = ssh.line(ssh.host()).ask({"first": reply}, 20)
+    assert isinstance(cause, Cause)
+    assert cause.trouble is Trouble.RUBBISH
+
+
+def test_a_second_reply_to_one_request_is_not_taken_for_the_next(ssh: Bastion) -> None:
+    """An answer nobody asked for would shift every later one."""
+    line = ssh.line(ssh.host())
+    line.ask({"first": "print('{}')"}, 10)
+    wait_until(lambda: isinstance(line, SshLine) and line._stream.pending, "the second reply")
+    cause = line.ask({}, 10)
+    assert isinstance(cause, Cause)
+    assert cause.trouble is Trouble.RUBBISH
+
+
+def test_a_flood_of_complaints_neither_blocks_nor_fills_the_bastion(ssh: Bastion) -> None:
+    """More stderr than SSH's window holds, before the reply: it is drained, and only its end is kept."""
+    line = ssh.line(ssh.host())
+    flood = "[os.write(2, b'w' * 65536) for _ in range(100)]"
+    assert line.ask({"first": flood}, 20) == {"echo": {"first": flood}}
+    assert isinstance(line, SshLine)
+    assert len(line._stream._errors) <= 4096
+
+
+def test_closing_a_line_ends_the_agent_and_every_thread(ssh: Bastion) -> None:
+    """The agent sees the end of its input; nothing of the connection is left here."""
+    before = set(paramiko_threads())
+    witness = ssh.folder / "agent-ended"
+    line = ssh.line(ssh.host())
+    line.ask({"first": f"import atexit; atexit.register(open, {str(witness)!r}, 'w')"}, 10)
+    line.close()
+    line.close()
+    wait_until(witness.exists, "the end of the agent")
+    wait_until(lambda: set(paramiko_threads()) <= before, "the end of paramiko's threads")
+    cause = line.ask({}, 10)
+    assert isinstance(cause, Cause)
+    assert cause.trouble is Trouble.LINE_BROKEN
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]

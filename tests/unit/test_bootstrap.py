@@ -1,0 +1,85 @@
+"""The remote command and its markers: any login shell passes it on, and the last marker tells what went
+wrong.
+"""
+
+import shutil
+import subprocess
+
+import pytest
+
+from hivekeys.bootstrap import COMMANDS, OTHER_LIMIT, Startup, opening
+from hivekeys.causes import Trouble
+from hivekeys.fleet import Become
+
+SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "fish", "tcsh", "csh") if shutil.which(shell)]
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=lambda command: "sudo" if "sudo" in command else "none")
+def test_the_command_holds_nothing_that_a_login_shell_could_take_for_its_own(command: str) -> None:
+    """One line; no history, no escapes, no quotes inside quotes: true for fish and csh as for sh."""
+    assert not set("\n\\!`") & set(command)
+    assert command.count("'") == 6
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_each_login_shell_here_starts_the_program(shell: str) -> None:
+    """Whichever of them are installed; sh always is."""
+    program = b"import sys\nprint('hivekeys:ready', sys.stdin.readline(), __name__)\n"
+    command = [shell, "-c", COMMANDS[Become.NONE]]
+    answer = subprocess.run(command, input=opening(program) + b"hello\n", capture_output=True, check=True)
+    assert answer.stdout.split() == (
+        b"hivekeys:shell hivekeys:root hivekeys:python".split()
+        + [answer.stdout.split()[3]]
+        + b"hivekeys:ready hello __main__".split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "trouble"),
+    [
+        ([], 1, Trouble.RUBBISH),
+        (["Welcome"], 0, Trouble.RUBBISH),
+        (["Welcome", "hivekeys:shell"], 1, Trouble.SUDO_REFUSED),
+        (["hivekeys:shell", "hivekeys:root"], 83, Trouble.PYTHON_MISSING),
+        (["hivekeys:shell", "hivekeys:root"], 127, Trouble.PYTHON_MISSING),
+        (["hivekeys:root", "hivekeys:python 3.5"], 83, Trouble.PYTHON_MISSING),
+        (["hivekeys:root", "hivekeys:python 3.6", "hivekeys:missing json"], 84, Trouble.MODULE_MISSING),
+        (["hivekeys:root", "hivekeys:python 3.6"], 1, Trouble.AGENT_CRASHED),
+        (["hivekeys:shell"], -1, Trouble.LINE_BROKEN),
+        ([], -1, Trouble.LINE_BROKEN),
+    ],
+)
+def test_the_last_marker_and_the_status_tell_what_ended(lines: list[str], status: int, trouble: Trouble) -> None:
+    """The table of the module."""
+    assert heard(*lines).ended(status, "last words").trouble is trouble
+
+
+@pytest.mark.parametrize(
+    ("lines", "who"),
+    [
+        ([], "the login shell"),
+        (["hivekeys:shell"], "sudo"),
+        (["hivekeys:root"], "python3"),
+        (["hivekeys:python 3.9"], "the agent"),
+    ],
+)
+def test_silence_names_who_was_waited_for(lines: list[str], who: str) -> None:
+    """The operator knows where to look."""
+    cause = heard(*lines).silent(5)
+    assert cause.trouble is Trouble.SILENT
+    assert cause.detail.startswith(who)
+
+
+def test_only_a_whole_line_is_a_marker() -> None:
+    """A motd that mentions one is no marker, and other text is counted."""
+    startup = heard("see hivekeys:ready", "hivekeys:ready-or-not", "x" * OTHER_LIMIT)
+    assert not startup.ready
+    assert startup.other_bytes > OTHER_LIMIT
+
+
+def heard(*lines: str) -> Startup:
+    """A start-up that has said these lines."""
+    startup = Startup()
+    for line in lines:
+        startup.hear(line.encode())
+    return startup
