@@ -1,5 +1,4 @@
-"""From "logged in" to "the agent is ready": the remote command, what travels on stdin, and how a failure is
-told apart.
+"""From "logged in" to "the agent is ready": the remote command, its stdin, and how failures are told apart.
 
 The command is one constant for each way to become root and holds nothing of a host or a fleet. Any login
 shell passes it on unharmed (sh, bash, zsh, ksh, fish, csh): one line, single quotes only, no `!`, no
@@ -62,8 +61,7 @@ _ENDED = {
 # LC_ALL: the last line of sudo's refusal is shown to the operator, so let it be in English where sudo can.
 COMMANDS = {Become.NONE: _command(""), Become.SUDO: _command("env LC_ALL=C sudo -n -- ")}
 
-# Runs on the host before the agent does, under any Python 3: it must say "too old" where the agent would not
-# compile.
+# Runs before the agent, under any Python 3: it must say "too old" where the agent would not compile.
 _BOOT = f"""\
 import sys
 print("{PYTHON} %d.%d" % sys.version_info[:2])

@@ -8,13 +8,13 @@ host (`ssh-keygen -F`), so that no rule of its matching is copied.
 import base64
 import binascii
 import hashlib
-import subprocess
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hivekeys.causes import Cause, Trouble
+from hivekeys.openssh import call
 
 _HARD = frozenset("|*?!")  # in a name: hashed, a pattern, or a negation
 
@@ -148,20 +148,10 @@ def _parse(line: str) -> _Entry | None:
 
 
 def _ask(name: str, path: str, timeout: float) -> list[_Entry] | Cause:
-    """The entries of a file for `name`, found by OpenSSH."""
-    command = ["ssh-keygen", "-F", name, "-f", path]
-    try:
-        answer = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-    except FileNotFoundError:
-        return Cause(Trouble.SSH_CONFIG, "there is no `ssh-keygen` on this machine: install the OpenSSH client")
-    except subprocess.TimeoutExpired:
-        return Cause(Trouble.SSH_CONFIG, f"`ssh-keygen -F {name} -f {path}` did not end within {timeout:g} s")
+    """The entries of a file for `name`, found by OpenSSH. Status 1 is its way to say that there are none."""
+    answer = call(["ssh-keygen", "-F", name, "-f", path], timeout)
+    if isinstance(answer, Cause):
+        return answer
+    if answer.returncode not in (0, 1):
+        return Cause(Trouble.SSH_CONFIG, f"{path}: {answer.stderr}")
     return list(filter(None, map(_parse, answer.stdout.splitlines())))

@@ -1,5 +1,4 @@
-"""The line to a host's agent, as the engine sees it: one question out, one answer back, and who opens such
-lines.
+"""The line to a host's agent, as the engine sees it: one question out, one answer back; and who opens it.
 
 Protocols only. `hivekeys.remote` keeps them over SSH; the tests keep them with a fleet that lives in this
 process.

@@ -1,11 +1,11 @@
-"""Lines to agents over SSH. This package alone names fabric and paramiko, and maps what they raise to a
-Cause, once.
+"""Lines to agents over SSH. This package alone names fabric and paramiko; what they raise becomes a Cause.
 
     reach.py    the socket to the first hop: TCP, or a ProxyCommand
     login.py    host key, keys and algorithms: from a socket to a logged-in connection
     keyring.py  private keys from files and from the agent on this machine
     jumps.py    jump hosts, shared by all the hosts behind them
     channel.py  the session on a host: start the agent, ask, answer
+    stream.py   its bytes, bounded in time and memory
 
 `ssh -G` and known_hosts are OpenSSH's to read: `hivekeys.openssh`, `hivekeys.known_hosts`.
 """
@@ -15,12 +15,13 @@ from hivekeys.causes import Cause
 from hivekeys.fleet import Fleet, Host
 from hivekeys.known_hosts import KnownHosts, KnownKeys
 from hivekeys.line import Line
-from hivekeys.openssh import OpenSsh, Settings, Target
+from hivekeys.openssh import OpenSsh, Target
 from hivekeys.remote.channel import open_line
 from hivekeys.remote.jumps import Jumps
 from hivekeys.remote.keyring import Keyring
 from hivekeys.remote.login import Login, log_in
 from hivekeys.remote.reach import Wire, reach
+from hivekeys.ssh_settings import Settings
 
 
 class SshDialer:

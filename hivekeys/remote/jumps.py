@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import paramiko  # type: ignore[import-untyped]  # ships no types
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.openssh import Settings
-from hivekeys.remote.login import Login
+from hivekeys.remote.login import Login, said
 from hivekeys.remote.reach import Wire
+from hivekeys.ssh_settings import Settings
 
 STARTING = 8
 
@@ -90,7 +90,7 @@ def _forward(jump: Login, to: Settings, timeout: float) -> Wire | Cause:
             return _blame(jump.settings, Cause(Trouble.NO_CONNECTION, f"it refuses to forward to {to}"))
         return Cause(Trouble.NO_CONNECTION, f"{to}, from {jump.settings.alias}: {error.text or 'no connection'}")
     except Exception as error:  # a host that talks nonsense makes paramiko raise anything at all
-        words = str(error) or type(error).__name__
+        words = said(error)
         if jump.alive:
             return Cause(Trouble.NO_CONNECTION, f"{to}, from {jump.settings.alias}: {words}")
         return _blame(jump.settings, Cause(Trouble.LINE_BROKEN, words))

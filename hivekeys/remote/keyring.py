@@ -16,7 +16,7 @@ from typing import Any
 import paramiko.agent  # type: ignore[import-untyped]  # ships no types
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from hivekeys.openssh import Settings
+from hivekeys.ssh_settings import Settings
 
 AGENT_TIMEOUT = 3.0  # seconds; an agent on this machine answers at once or is stale
 _DEFAULT_FILES = frozenset(
@@ -81,7 +81,7 @@ class Keyring:
             plug.connect(path)
             agent._connect(plug)  # paramiko.Agent() would take the socket from the environment and wait for ever
         except Exception as error:  # whatever listens there may say anything
-            problems.append(f"the agent at {path} does not answer ({error or type(error).__name__})")
+            problems.append(f"the agent at {path} does not answer ({type(error).__name__})")
             self._stale.add(path)
             return ()
         keys: tuple[Key, ...] = agent.get_keys()

@@ -1,5 +1,4 @@
-"""From a wire to a logged-in connection: algorithms, host key, keys. What fabric and paramiko raise becomes a
-Cause here.
+"""From a wire to a logged-in connection: algorithms, host key, keys; and what a failure on the way means.
 
 Fabric's Connection gives the connection its shape. What Fabric would do by itself is switched off before it
 opens: it reads no configuration (that is `ssh -G`'s), it adds no host key (AutoAddPolicy is replaced by the
@@ -19,9 +18,9 @@ import paramiko  # type: ignore[import-untyped]  # ships no types
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
 from hivekeys.known_hosts import HostKey, KnownKeys
-from hivekeys.openssh import Settings
 from hivekeys.remote.keyring import Keyring
 from hivekeys.remote.reach import Wire
+from hivekeys.ssh_settings import Settings
 
 _WEAK = ("cbc", "3des", "md5", "sha1", "dss", "arcfour")  # in the name of an algorithm
 _IDLE_TICK = 5.0  # seconds between two looks of an idle transport at itself; paramiko's own 0.1 costs CPU for nothing
@@ -159,6 +158,11 @@ def _transport_for(known: KnownKeys, timeouts: Timeouts) -> Callable[..., Any]:
     return make
 
 
+def said(error: Exception) -> str:
+    """What an exception says; what it is, where it says nothing (EOFError)."""
+    return str(error) or type(error).__name__
+
+
 def _weak(algorithm: str) -> bool:
     return any(word in algorithm for word in _WEAK)
 
@@ -172,7 +176,7 @@ def _cause(error: Exception, transport: Any, settings: Settings, wire: Wire) -> 
     """What a failed login means, by how far it came."""
     if isinstance(error, RefusedError):
         return error.cause
-    words = wire.complaint() or str(error) or type(error).__name__
+    words = wire.complaint() or said(error)
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return Cause(Trouble.NO_COMMON_ALGORITHM, f"{settings}: {words}")
     if transport is None or not transport.remote_version:

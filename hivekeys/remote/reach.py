@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.openssh import Settings
+from hivekeys.ssh_settings import Settings
 
 KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_PROBES = 15, 5, 3  # seconds, seconds, probes
 UNANSWERED_MS = 30_000  # milliseconds that sent bytes may stay unacknowledged

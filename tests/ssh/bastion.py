@@ -1,5 +1,4 @@
-"""A bastion's view of hosts, for real: sshds on loopback, and the keys, known_hosts and ssh_config to reach
-them.
+"""A bastion's view of hosts, for real: sshds on loopback, and the keys and files to reach them.
 
 Whatever a test starts or dials through its Bastion is ended with the test.
 """

@@ -1,6 +1,4 @@
-"""Strict host keys: only a key that known_hosts has is ever talked to, and OpenSSH judges what known_hosts
-has.
-"""
+"""Strict host keys: only a known key is ever talked to, and OpenSSH judges which ones are known."""
 
 import subprocess
 

@@ -1,6 +1,4 @@
-"""The way to a login: addresses, ports, keys, agents, algorithms. Every failure is a cause in plain words, in
-time.
-"""
+"""The way to a login: addresses, ports, keys, agents, algorithms. Each failure is a plain cause, in time."""
 
 import os
 import socket

@@ -1,6 +1,4 @@
-"""The remote command and its markers: any login shell passes it on, and the last marker tells what went
-wrong.
-"""
+"""The remote command and its markers: any login shell passes it on, the last marker tells what failed."""
 
 import shutil
 import subprocess
@@ -27,11 +25,9 @@ def test_each_login_shell_here_starts_the_program(shell: str) -> None:
     program = b"import sys\nprint('hivekeys:ready', sys.stdin.readline(), __name__)\n"
     command = [shell, "-c", COMMANDS[Become.NONE]]
     answer = subprocess.run(command, input=opening(program) + b"hello\n", capture_output=True, check=True)
-    assert answer.stdout.split() == (
-        b"hivekeys:shell hivekeys:root hivekeys:python".split()
-        + [answer.stdout.split()[3]]
-        + b"hivekeys:ready hello __main__".split()
-    )
+    words = answer.stdout.decode().split()
+    assert words[:3] == ["hivekeys:shell", "hivekeys:root", "hivekeys:python"]
+    assert words[4:] == ["hivekeys:ready", "hello", "__main__"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""known_hosts: plain lines are indexed, anything harder is OpenSSH's to judge, and the verdict over a key is
-strict.
-"""
+"""known_hosts: plain lines are indexed, harder ones are OpenSSH's to judge, the verdict is strict."""
 
 import base64
 import subprocess

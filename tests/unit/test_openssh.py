@@ -1,16 +1,14 @@
-"""What `ssh -G` says of a host, as Settings: OpenSSH reads its own files, and the inventory's values come
-first.
-"""
+"""What `ssh -G` says of a host: OpenSSH reads its own files, and the inventory's values come first."""
 
 import getpass
-import os
 import socket
 from pathlib import Path
 
 import pytest
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.openssh import OpenSsh, Settings, Target
+from hivekeys.openssh import OpenSsh, Target
+from hivekeys.ssh_settings import Settings
 
 
 def test_the_configuration_decides_what_the_inventory_leaves_open(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""A channel's bytes: lines in, bytes out, bounded in time and in memory.
+
+Paramiko's channel is used raw, with blocking calls under a deadline that is computed anew from the monotonic
+clock. Some of those calls know no time-out (a send to a host that is frozen, the reply to `exec`), so a
+watchdog breaks the connection when the deadline is over, and the blocked call returns.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any
+
+STDERR_KEPT = 4 * 1024  # bytes
+_CHUNK = 64 * 1024  # bytes asked for at once
+_WINDOW = 2 * 1024 * 1024  # bytes that a host may send ahead; paramiko's default
+_SLICE = 0.5  # seconds; stdout and stderr share a window, so stderr is emptied this often while stdout is quiet
+_FAREWELL = 1.0  # seconds for the end of file to leave
+
+
+class Stop(Enum):
+    """Why there is no line to read."""
+
+    ENDED = "ended"
+    SILENT = "silent"
+    TOO_LONG = "too long"
+
+
+class Stream:
+    """A channel's lines, and the last of its stderr. One thread at a time, but for `abort`."""
+
+    def __init__(self, channel: Any, abort: Callable[[], None]) -> None:
+        """`abort` breaks the connection under the channel, from any thread."""
+        self.abort = abort
+        self._channel = channel
+        self._received = bytearray()
+        self._errors = b""
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is text that nobody has asked for."""
+        return bool(self._received) or self._channel.recv_ready()
+
+    def send(self, data: bytes, until: float) -> None:
+        """Send, as far as the host takes it. A failure shows in what is read next."""
+        self._channel.settimeout(max(0.0, until - time.monotonic()))
+        with contextlib.suppress(Exception):  # time-out, broken line, or whatever paramiko raises for them
+            self._channel.sendall(data)
+
+    def line(self, until: float, limit: int) -> bytes | Stop:
+        """The next line without its end, of at most `limit` bytes."""
+        searched = 0
+        while True:
+            end = self._received.find(b"\n", searched)
+            if max(end, len(self._received) if end < 0 else 0) > limit:
+                return Stop.TOO_LONG
+            if end >= 0:
+                line = bytes(self._received[:end])
+                del self._received[: end + 1]
+                return line
+            searched = len(self._received)
+            data = self._receive(until)
+            if isinstance(data, Stop):
+                return data
+            self._received += data
+
+    def farewell(self) -> tuple[int, str]:
+        """The exit status of a command that ended (-1: unknown) and the last line of its stderr."""
+        self._channel.status_event.wait(_FAREWELL)
+        self._drain_errors()
+        lines = self._errors.decode(errors="replace").strip().splitlines()
+        return self._channel.exit_status, lines[-1] if lines else ""
+
+    def close(self) -> None:
+        """Send the end of file. Never raises."""
+        with watchdog(time.monotonic() + _FAREWELL, self.abort), contextlib.suppress(Exception):
+            self._channel.close()
+
+    def _receive(self, until: float) -> bytes | Stop:
+        while True:
+            try:
+                self._drain_errors()
+                left = until - time.monotonic()
+                if left <= 0:
+                    return Stop.SILENT
+                self._channel.settimeout(min(left, _SLICE))
+                data: bytes = self._channel.recv(_CHUNK)
+            except TimeoutError:
+                continue
+            except Exception:  # the connection broke while paramiko acknowledged what it read
+                data = b""
+            if data:
+                return data
+            return Stop.ENDED if time.monotonic() < until else Stop.SILENT
+
+    def _drain_errors(self) -> None:
+        """Keep the end of stderr; a window's worth at a time, so that a flood cannot hold the reader."""
+        for _ in range(_WINDOW // _CHUNK):
+            if not self._channel.recv_stderr_ready():
+                return
+            self._errors = (self._errors + self._channel.recv_stderr(_CHUNK))[-STDERR_KEPT:]
+
+
+@contextlib.contextmanager
+def watchdog(until: float, abort: Callable[[], None]) -> Iterator[None]:
+    """Calls `abort` from another thread if the block is still running at `until` (monotonic)."""
+    timer = threading.Timer(max(0.0, until - time.monotonic()), abort)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
