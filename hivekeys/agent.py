@@ -531,7 +531,30 @@ class State:
         sound = isinstance(found, dict) and isinstance(found.get("pid"), int) and found["pid"] > 1
         return found if sound else {}
 
+    def last_run(self, folder: int) -> "dict[str, Any]":
+        """The last run that wrote here: its epoch, id and operator; epoch 0 when there was none."""
+        text = self.read(folder, "run")
+        try:
+            found = json.loads(text) if text else {}
+            return {
+                "epoch": int(found.get("epoch", 0)),
+                "run": str(found.get("run", "")),
+                "who": str(found.get("who", "")),
+            }
+        except (ValueError, TypeError, AttributeError):
+            raise Refusal("token-unsafe", "/%s/run is not what hivekeys writes" % STATE) from None
+
+    def begin(self, folder: int, last: "dict[str, Any]", mine: "dict[str, Any]") -> None:
+        """Notes that `mine` writes here now; refuses it when a newer run did (hashicorp/vault#844)."""
+        same = last["epoch"] == mine["epoch"] != 0 and last["run"] != mine["run"]
+        if last["epoch"] > mine["epoch"] or same:
+            self.release()
+            raise Refusal("superseded", "run %(run)s of %(who)s" % last)
+        if last != mine:
+            self.write(folder, "run", json.dumps(mine))
+
     def release(self) -> None:
+        """Gives the lock up, if it is held."""
         if self.lock is not None:
             os.close(self.lock)
             self.lock = None
@@ -575,10 +598,12 @@ class Agent:
         run: str,
         write: bool,
         who: str,
+        epoch: int = 0,
         tokens: "Iterable[str]" = (),
     ) -> "tuple[bool, dict[str, Any]]":
         """Begins a session: whose fleet, which service. `write` takes the host's lock, else it is let go.
 
+        A run whose `epoch` is lower than the last one's that wrote here comes too late and is refused.
         `tokens` are made known for proofs and for the way back; none of them is written.
         """
         self.service = service
@@ -587,16 +612,21 @@ class Agent:
             self.known_good(token)
             self.secrets.remember(token)
         owner = ""
+        last = {"epoch": 0, "run": ""}  # type: dict[str, Any]
         try:
             folder = self.state.open(create=write)
             if folder is not None:
                 try:
                     owner = self.join(folder, fleet, run, write, who)
+                    last = self.state.last_run(folder)
+                    if write:
+                        self.state.begin(folder, last, {"epoch": epoch, "run": run, "who": who})
                 finally:
                     os.close(folder)
         except OSError as error:
             raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
-        return write and not owner, {"python": "%d.%d" % sys.version_info[:2], "fleet": owner}
+        facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner}
+        return write and not owner, dict(facts, epoch=last["epoch"], run=last["run"])
 
     def join(self, folder: int, fleet: str, run: str, write: bool, who: str) -> str:
         """The fleet that the host belonged to already, "" when it belongs to `fleet` only now."""
@@ -818,6 +848,13 @@ class Agent:
         if not self.secrets.ready(folder, self.secrets.active, want):
             raise Refusal("slot-changed", "%s was exchanged while it was written" % self.secrets.active)
         return True
+
+    def recall(self, want: str) -> "tuple[bool, dict[str, Any]]":
+        """The token itself, for the run that made it and was cut off, or for a host that owes it."""
+        self.slots()
+        if self.state.lock is None or want not in self.secrets.known:
+            raise Refusal("slot-changed", "no slot holds the token that was asked for")
+        return False, {"token": self.secrets.known[want]}
 
     def discard(self) -> "tuple[bool, dict[str, Any]]":
         """The staged slot is empty again."""
@@ -1050,6 +1087,7 @@ VERBS = (
     "revert",
     "retire",
     "discard",
+    "recall",
 )
 
 

@@ -35,6 +35,7 @@ class Trouble(Enum):
     SILENT = "silent"
     AGENT_CRASHED = "agent-crashed"
     HOST_BUSY = "host-busy"
+    SUPERSEDED = "superseded"
     # what the host showed
     WRONG_FLEET = "wrong-fleet"
     ACCOUNT_MISSING = "account-missing"
@@ -77,6 +78,7 @@ HINTS: dict[Trouble, str] = {
     Trouble.SILENT: "the host took the connection and went quiet: look at its load, disk and network",
     Trouble.AGENT_CRASHED: "this is a bug in hivekeys: please report it with the detail above",
     Trouble.HOST_BUSY: "another run works on this host: wait for it, or find it with `fab plan` on its bastion",
+    Trouble.SUPERSEDED: "a newer run has worked on this host: look at `fab plan`; this run changes nothing any more",
     Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
     Trouble.ACCOUNT_MISSING: "create the service's account on the host, or mend `owner` and `group` in the inventory",
     Trouble.UNIT_MISSING: "install the service on the host, or mend `unit` in the inventory",
@@ -101,9 +103,7 @@ HINTS: dict[Trouble, str] = {
 
 def one_line(text: str) -> str:
     """`text` without control characters or line breaks, cut to DETAIL_LIMIT characters."""
-    clean = "".join(
-        " " if unicodedata.category(char)[0] == "C" else char for char in text[: 4 * DETAIL_LIMIT]
-    )
+    clean = "".join(" " if unicodedata.category(char)[0] == "C" else char for char in text[: 4 * DETAIL_LIMIT])
     clean = " ".join(clean.split())
     return clean if len(clean) <= DETAIL_LIMIT else clean[: DETAIL_LIMIT - 1] + "…"
 

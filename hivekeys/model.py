@@ -9,7 +9,7 @@ from enum import Enum
 
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
-from hivekeys.token import Fingerprint
+from hivekeys.token import Fingerprint, Token
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class Verb(Enum):
     REVERT = "revert"
     RETIRE = "retire"
     DISCARD = "discard"
+    RECALL = "recall"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,16 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Met:
+    """What a host's own records say when a session begins: its fleet, and the last run that wrote there."""
+
+    python: str = ""
+    fleet: str = ""
+    epoch: int = 0
+    run: str = ""
+
+
+@dataclass(frozen=True)
 class Reply:
     """A host's answer to a list of steps: what was done, why it stopped, what it shows now."""
 
@@ -139,6 +150,8 @@ class Reply:
     cause: Cause | None = None
     seen: Seen | None = None
     proof: Proof | None = None
+    met: Met | None = None
+    token: Token | None = None  # only after recall
 
 
 class Stance(Enum):
@@ -260,8 +273,34 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Claimed:
+    """The run's place in the order of all runs over this fleet: hosts refuse what comes from an earlier one."""
+
+    epoch: int
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run is taken up again; what happened before is known, and every host gets another chance."""
+
+    who: str
+    hosts: tuple[str, ...]
+    waves: tuple[tuple[Phase, tuple[str, ...]], ...]
+    left_out: tuple[str, ...]
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The run was interrupted and can be resumed."""
+
+    when: Moment
+
+
+@dataclass(frozen=True)
 class Stopped:
-    """The run does not go on: why, in one sentence."""
+    """The run does not go on: why, in one sentence. What follows is the way back."""
 
     phase: Phase
     why: str
@@ -276,4 +315,4 @@ class RunEnded:
     when: Moment
 
 
-Event = RunStarted | PhaseStarted | TokenChosen | Intent | Outcome | Stopped | RunEnded
+Event = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | Intent | Outcome | Stopped | Paused | RunEnded

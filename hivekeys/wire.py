@@ -4,14 +4,14 @@ A host can send anything: every field is checked against its type here, and what
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Policy, Service
-from hivekeys.model import Proof, Reply, Result, Seen, Step, Verb
+from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.token import Token
 
 
@@ -23,7 +23,8 @@ class Greeting:
     key: bytes
     run: str
     who: str
-    write: bool
+    write: bool = False
+    epoch: int = 0
 
     def step(self, service: Service, token: Token | None) -> dict[str, Any]:
         """The hello step for a host; `token` is made known to it for proofs, not written."""
@@ -34,6 +35,7 @@ class Greeting:
             "run": self.run,
             "who": self.who,
             "write": self.write,
+            "epoch": self.epoch,
             "service": {
                 "unit": service.unit,
                 "token": service.token,
@@ -57,7 +59,7 @@ def encode(step: Step, policy: Policy, token: Token | None) -> dict[str, Any]:
             if token is None:
                 raise ValueError("stage needs the token")
             fields["token"] = token.reveal()
-        case Verb.SWAP | Verb.REVERT | Verb.RETIRE:
+        case Verb.SWAP | Verb.REVERT | Verb.RETIRE | Verb.RECALL:
             fields["want"] = step.want.keyed if step.want else None
         case Verb.PROVE:
             fields.update(
@@ -93,6 +95,7 @@ class _Answer:
 
 
 _ANSWERS = TypeAdapter(list[_Answer])
+_MET = TypeAdapter(Met)
 _SEEN = TypeAdapter(Seen)
 _PROOF = TypeAdapter(Proof)
 
@@ -101,19 +104,30 @@ def decode(raw: object) -> Reply | Cause:
     """A reply as typed values. A cause of its own is the first failed step's."""
     try:
         answers = _ANSWERS.validate_python(raw.get("results") if isinstance(raw, dict) else None)
-        cause, seen, proof = None, None, None
+        reply = Reply(tuple(Result(a.verb, a.changed, a.seconds) for a in answers if a.ok))
         for answer in answers:
-            if not answer.ok and cause is None:
-                cause = Cause(Trouble(answer.trouble), answer.detail)
-            if answer.verb is Verb.OBSERVE and answer.ok:
-                seen = _SEEN.validate_python(answer.facts)
-            if answer.verb is Verb.PROVE and answer.facts:
-                proof = _PROOF.validate_python(answer.facts)
+            reply = _with(reply, answer)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        return Cause(
-            Trouble.RUBBISH, f"the agent's answer is malformed at {'.'.join(map(str, first['loc']))}"
-        )
+        return Cause(Trouble.RUBBISH, f"the agent's answer is malformed at {'.'.join(map(str, first['loc']))}")
     except ValueError as error:
         return Cause(Trouble.RUBBISH, f"the agent's answer is malformed: {error}")
-    return Reply(tuple(Result(a.verb, a.changed, a.seconds) for a in answers if a.ok), cause, seen, proof)
+    return reply
+
+
+def _with(reply: Reply, answer: _Answer) -> Reply:
+    """The reply with one more answer's facts in it."""
+    if not answer.ok and reply.cause is None:
+        reply = replace(reply, cause=Cause(Trouble(answer.trouble), answer.detail))
+    if answer.verb is Verb.PROVE and answer.facts:
+        return replace(reply, proof=_PROOF.validate_python(answer.facts))
+    if not answer.ok:
+        return reply
+    match answer.verb:
+        case Verb.OBSERVE:
+            return replace(reply, seen=_SEEN.validate_python(answer.facts))
+        case Verb.HELLO:
+            return replace(reply, met=_MET.validate_python(answer.facts))
+        case Verb.RECALL:
+            return replace(reply, token=Token(str(answer.facts.get("token", ""))))
+    return reply
