@@ -49,7 +49,7 @@ def up(
         hive_binary=hive_binary,
         say=_say,
     )
-    _say(f"{len(fleet.hosts)} hosts answer; the inventory is {fleet.inventory}")
+    _say(f"{len(fleet.hosts)} hosts run; the inventory is {fleet.inventory}")
     _say(f"next: fab plan --fleet {name}; ssh -F {fleet.ssh_config} hive1; fab lab.down --name {name}")
 
 
@@ -94,7 +94,7 @@ def status(context: Context, name: str = "") -> None:
 @task(name="ssh-config", auto_shortflags=False, help={"name": NAME})
 @verb
 def ssh_config(context: Context, name: str = "lab") -> None:
-    """Print an ssh_config for the fleet: ssh -F <(fab lab.ssh-config) hive1."""
+    """Print an ssh_config for the fleet: fab lab.ssh-config >FILE; ssh -F FILE hive1."""
     print(_lab(name).ssh_config.read_text(), end="")
 
 

@@ -8,6 +8,8 @@ out.
 import hashlib
 import ipaddress
 import json
+import time
+from pathlib import Path
 
 from hivekeys.errors import UserError
 from hivekeys.lab.programs import call
@@ -15,6 +17,7 @@ from hivekeys.lab.programs import call
 POOL = ipaddress.ip_network("10.213.0.0/16")
 FIRST_HOST = 10
 MOST_HOSTS = 245  # .10 to .254
+_FORWARDING = "3"
 
 
 def alias(lab: str) -> str:
@@ -60,6 +63,14 @@ link set {name} alias {alias(lab)} addrgenmode none up
 address add {gateway}/24 dev {name}
 """
     call(["ip", "-batch", "-"], text=commands)
+
+
+def settle(port: str, *, timeout: float = 3) -> None:
+    """Wait until the bridge forwards what comes in at `port`: the kernel sees a cable up to a second late."""
+    state = Path(f"/sys/class/net/{port}/brport/state")
+    deadline = time.monotonic() + timeout
+    while state.exists() and state.read_text().strip() != _FORWARDING and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def remove(lab: str) -> None:

@@ -33,9 +33,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": SEARCH, "LC_ALL": "C.UTF-8"}
 
 
-def missing() -> dict[str, str]:
-    """What is not there, each with the Debian package that brings it."""
-    absent = {program: package for program, package in PACKAGE_OF.items() if not shutil.which(program, path=SEARCH)}
+def missing(search: str = SEARCH) -> dict[str, str]:
+    """What is not on the path `search`, each with the Debian package that brings it."""
+    absent = {program: package for program, package in PACKAGE_OF.items() if not shutil.which(program, path=search)}
     if not KEYRING.exists():
         absent[str(KEYRING)] = "debian-archive-keyring"
     return absent

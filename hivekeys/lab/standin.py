@@ -48,7 +48,7 @@ def identity(token: str) -> str:
 
 def load_secret(path: str) -> str:
     """The secret in a file, with the refusals of the services' shared loader."""
-    real = os.path.realpath(path, strict=True) if sys.version_info >= (3, 10) else os.path.realpath(path)
+    real = os.path.realpath(path)
     status = os.stat(real)
     forbidden = 0o077
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")

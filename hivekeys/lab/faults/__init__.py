@@ -75,6 +75,7 @@ def mend(lab: Lab, name: str) -> tuple[str, ...]:
         for fault in dict.fromkeys(FAULTS[fault].mend for fault in reversed(faults)):
             fault(lab, host)
         if faults:
+            service.revive(lab, host)
             boot.wait(lab, timeout=20, service=not lab.shape.real, only=[name])
         _note(lab, name).unlink(missing_ok=True)
     return faults

@@ -21,7 +21,9 @@ def cut(lab: Lab, host: Host) -> None:
 
 def plug(lab: Lab, host: Host) -> None:
     """Put the cable in again."""
-    call(["ip", "link", "set", network.port(host.address), "up"])
+    port = network.port(host.address)
+    call(["ip", "link", "set", port, "up"])
+    network.settle(port)
 
 
 def slow(lab: Lab, host: Host) -> None:
@@ -41,6 +43,7 @@ def speed(lab: Lab, host: Host) -> None:
         cgroup.kill(lab.name, relay)
         cgroup.remove(lab.name, relay)
         call(["ip", "link", "set", port, "arp", "on", "master", network.bridge(lab.name)])
+        network.settle(port)
         if f"{port}-in" in network.links(lab.name):
             call(["ip", "link", "delete", f"{port}-in"])
     elif "netem" in call(["tc", "qdisc", "show", "dev", port]):
@@ -66,6 +69,7 @@ link set {far} alias {alias} addrgenmode none arp off up
 link set {port} arp off nomaster
 """
     call(["ip", "-batch", "-"], text=commands)
+    network.settle(near)
     join = f'echo $$ >"{group}/cgroup.procs"; exec "$@"'
     subprocess.run(
         ["setsid", "--fork", "sh", "-c", join, "sh", sys.executable, "-IS", str(_RELAY), port, far, str(DELAY)],

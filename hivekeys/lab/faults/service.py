@@ -59,12 +59,17 @@ def arm(lab: Lab, host: Host, fault: str, seconds: float) -> None:
 
 def disarm(lab: Lab, host: Host) -> None:
     """Take every such fault away and start the service afresh."""
+    lab.sh(host.name, f"rm -rf {_folder(host)} {OLD_TOKEN}; systemctl daemon-reload; systemctl stop {host.unit}")
+    revive(lab, host)
+
+
+def revive(lab: Lab, host: Host) -> None:
+    """Start a service that does not run, also one that systemd has given up on."""
+    unit = host.unit
+    # reset-failed fails where there is nothing to reset.
     lab.sh(
         host.name,
-        f"rm -rf {_folder(host)} {OLD_TOKEN}\n"
-        f"systemctl daemon-reload\n"
-        f"systemctl reset-failed {host.unit} || true\n"  # it fails where there is nothing to reset
-        f"systemctl restart {host.unit}",
+        f"systemctl is-active --quiet {unit} || {{ systemctl reset-failed {unit} || true; systemctl start {unit}; }}",
     )
 
 

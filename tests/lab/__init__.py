@@ -1,0 +1,1 @@
+"""Tests of the rehearsal fleet itself: of its pure parts, and of real hosts."""

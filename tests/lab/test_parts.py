@@ -1,0 +1,133 @@
+"""The lab's pure parts: names, addresses, the files of a host, and what SSH clients are told."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hivekeys.errors import UserError
+from hivekeys.lab import Lab, Shape, access, files, image, memory, network, programs
+from hivekeys.lab.faults import FAULTS, inject
+from hivekeys.lab.faults.service import drop_in
+
+
+def lab_of(*releases: str, hives: int = 2, name: str = "lab") -> Lab:
+    return Lab(name, Shape(hives, releases or ("bookworm",)), "10.213.7.0/24", Path("/nowhere/lab.toml"))
+
+
+@pytest.mark.parametrize("name", ["lab", "lab-a", "lab-rotate-2"])
+def test_a_lab_is_called_lab_or_begins_with_it(name: str) -> None:
+    assert memory.check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["production", "label", "lab-", "lab--x", "lab-A", "lab/../x", "", "lab-" + "x" * 40])
+def test_no_other_name_is_taken(name: str) -> None:
+    with pytest.raises(UserError):
+        memory.check_name(name)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [Shape(0), Shape(245), Shape(1, ()), Shape(1, ("sid",)), Shape(1, queen_binary="/no/such/program")],
+)
+def test_a_shape_that_no_lab_can_have_is_refused(shape: Shape) -> None:
+    with pytest.raises(UserError):
+        memory.check_shape(shape)
+
+
+def test_the_queen_comes_first_and_the_releases_take_turns() -> None:
+    hosts = lab_of("bookworm", "trixie", hives=3).hosts.values()
+    assert [(host.name, host.role, host.address, host.release) for host in hosts] == [
+        ("queen", "queen", "10.213.7.10", "bookworm"),
+        ("hive1", "hive", "10.213.7.11", "trixie"),
+        ("hive2", "hive", "10.213.7.12", "bookworm"),
+        ("hive3", "hive", "10.213.7.13", "trixie"),
+    ]
+
+
+def test_an_unknown_host_is_named_with_those_there_are() -> None:
+    with pytest.raises(UserError) as caught:
+        lab_of().host("hive9")
+    assert "hive9" in caught.value.message
+    assert "queen, hive1, hive2" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["lab", "lab-of-a-very-long-name"])
+def test_names_of_links_fit_the_kernel(name: str) -> None:
+    assert len(network.bridge(name)) <= 15
+    assert len(network.port("10.213.255.254") + "-out") <= 15
+
+
+def test_the_unit_is_the_guides_with_credentials_where_systemd_has_them() -> None:
+    hosts = lab_of("bookworm", "bullseye").hosts
+    queen, hive = files.unit(hosts["queen"]), files.unit(hosts["hive1"])
+    assert "ExecStart=/usr/local/bin/queen-rbee --port 8080\n" in queen
+    assert "LoadCredential=api-token:/etc/llama-orch/secrets/api-token\n" in queen
+    assert "Environment=LLORCH_API_TOKEN_FILE=%d/api-token\n" in queen
+    assert "Environment=LLORCH_API_TOKEN_FILE=/etc/llama-orch/secrets/api-token\n" in hive
+    assert "LoadCredential" not in hive
+
+
+def test_the_token_is_the_services_alone_from_the_first_moment() -> None:
+    lab = lab_of()
+    entries = {entry.path: entry for entry in files.entries(lab, lab.hosts["hive1"], token="t\n", login_key="k")}
+    assert (entries[files.SECRETS].mode, entries[files.SECRETS].owner) == (0o700, image.LLAMA_ORCH)
+    token = entries[f"{files.SECRETS}/api-token"]
+    assert (token.text, token.mode, token.owner) == ("t\n", 0o600, image.LLAMA_ORCH)
+    assert [entry.path for entry in entries.values() if entry.text == "t\n"] == [token.path]
+
+
+def test_every_folder_stands_before_what_is_in_it() -> None:
+    lab = lab_of()
+    seen = {"/"}
+    for entry in files.entries(lab, lab.hosts["queen"], token="t", login_key="k"):
+        assert str(Path(entry.path).parent) in seen
+        seen.add(entry.path)
+
+
+def test_the_inventory_names_its_fleet_and_has_absolute_paths() -> None:
+    fleet = tomllib.loads(access.inventory(lab_of(name="lab-x")))
+    assert fleet["fleet"] == "lab-x"
+    assert fleet["ssh"] == {
+        "user": "deploy",
+        "key": "/var/lib/hivekeys-lab/lab-x/id_ed25519",
+        "known_hosts": "/var/lib/hivekeys-lab/lab-x/known_hosts",
+        "become": "sudo",
+    }
+    assert fleet["hosts"]["hive2"] == {"role": "hive", "address": "10.213.7.12"}
+
+
+def test_the_ssh_config_is_strict() -> None:
+    text = access.ssh_config(lab_of())
+    assert "StrictHostKeyChecking yes" in text
+    assert "\nHost hive1\n    HostName 10.213.7.11\n" in text
+
+
+def test_an_inventory_that_no_lab_wrote_is_not_written_over(tmp_path: Path) -> None:
+    theirs = tmp_path / "lab.toml"
+    theirs.write_text('fleet = "lab"\n')
+    with pytest.raises(UserError):
+        access.check_inventory(theirs)
+
+
+def test_what_is_missing_is_named_with_its_package(tmp_path: Path) -> None:
+    absent = programs.missing(str(tmp_path))
+    assert absent["systemd-nspawn"] == "systemd-container"
+    assert absent["mmdebstrap"] == "mmdebstrap"
+
+
+def test_every_fault_says_what_it_does_in_one_line() -> None:
+    assert len(FAULTS) == 12
+    for fault in FAULTS.values():
+        assert re.fullmatch(r"[^\n]{10,90}", fault.help)
+
+
+def test_an_unknown_fault_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError) as caught:
+        inject(lab_of(), "hive1", "gremlins")
+    assert "start-fails" in caught.value.hint
+
+
+def test_a_slow_start_takes_the_seconds_asked_for() -> None:
+    assert "sleep 7; exec /usr/local/bin/rbee-hive --port 8081" in drop_in(lab_of().hosts["hive1"], "start-slow", 7)
