@@ -1,0 +1,48 @@
+"""The fleets that the tests of the lab share, each booted once: three hives on every release, and five to rotate."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from hivekeys.lab import Lab, down, up
+
+from .asking import FIRST_TOKEN
+from .rotating import INVENTORY, made_whole
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without root there is no lab. Where everything must be tested, that is a failure, not a skip."""
+    if item.get_closest_marker("lab") and os.geteuid() != 0 and os.environ.get("CI") != "true":
+        pytest.skip("the lab needs root: sudo make test")
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A running lab of this test session's own."""
+    lab = up(
+        f"lab-own{os.getpid()}",
+        hives=3,
+        releases=("bookworm", "bullseye", "trixie"),
+        inventory_dir=tmp_path_factory.mktemp("inventory"),
+        token=FIRST_TOKEN,
+    )
+    yield lab
+    down(lab)
+
+
+@pytest.fixture(scope="session")
+def five_hives() -> Iterator[Lab]:
+    """A queen and five hives whose inventory lies where `fab` looks for it."""
+    name = f"lab-test-five{os.getpid()}"
+    try:
+        yield up(name, hives=5, inventory_dir=INVENTORY)
+    finally:
+        down(name, inventory_dir=INVENTORY)
+
+
+@pytest.fixture
+def lab(five_hives: Lab) -> Iterator[Lab]:
+    """The five hives and their queen, whole before and after each test."""
+    yield five_hives
+    made_whole(five_hives)
