@@ -1,15 +1,16 @@
 """hivekeys' agent: this file runs ON a host, as root, sent as text over SSH and never installed.
 
-Standard library only, Python 3.6 and up; nothing imports it but its tests. It reads one JSON request a line
-from stdin, carries out the request's steps in order, stops at the first that fails, and answers one JSON
-line. A token arrives on stdin and leaves only into its file and into calls to the service on loopback.
+Standard library only, Python 3.6 and up; nothing imports it but its tests. It reads one JSON request a line from
+stdin, carries out the request's steps in order, stops at the first that fails, and answers one JSON line. A token
+arrives on stdin and leaves only into its file, into calls to the service on loopback, and to the run that holds the
+host's lock and names it by its keyed fingerprint (`recall`).
 
-The token directory belongs to an unprivileged account, so root never follows a path through it: a directory
-is opened without following links, a file is reached through the directory's descriptor, and one that is not
-the service's own is never taken for a token, or that account could have root read any secret to it.
+The token directory belongs to an unprivileged account, so root never follows a path through it: a directory is opened
+without following links, a file is reached through the directory's descriptor, and one that is not the service's own
+is never taken for a token, or that account could have root read any secret to it.
 
-Annotations are quoted and `typing` is not imported: Python 3.6 lacks their newer forms, and an import is
-paid for on every host.
+Annotations are quoted and `typing` is not imported: Python 3.6 lacks their newer forms, and an import is paid for on
+every host.
 """
 
 import errno
@@ -48,6 +49,7 @@ NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW
 SHOWN = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,Environment,LoadCredential"
 QUIET_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
+NO_RUN = {"epoch": 0, "run": "", "who": ""}  # type: dict[str, Any]
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
 
 
@@ -535,20 +537,15 @@ class State:
         """The last run that wrote here: its epoch, id and operator; epoch 0 when there was none."""
         text = self.read(folder, "run")
         try:
-            found = json.loads(text) if text else {}
-            return {
-                "epoch": int(found.get("epoch", 0)),
-                "run": str(found.get("run", "")),
-                "who": str(found.get("who", "")),
-            }
-        except (ValueError, TypeError, AttributeError):
+            found = dict(NO_RUN, **json.loads(text)) if text else NO_RUN
+            return {"epoch": int(found["epoch"]), "run": str(found["run"]), "who": str(found["who"])}
+        except (ValueError, TypeError):
             raise Refusal("token-unsafe", "/%s/run is not what hivekeys writes" % STATE) from None
 
     def begin(self, folder: int, last: "dict[str, Any]", mine: "dict[str, Any]") -> None:
         """Notes that `mine` writes here now; refuses it when a newer run did (hashicorp/vault#844)."""
         same = last["epoch"] == mine["epoch"] != 0 and last["run"] != mine["run"]
         if last["epoch"] > mine["epoch"] or same:
-            self.release()
             raise Refusal("superseded", "run %(run)s of %(who)s" % last)
         if last != mine:
             self.write(folder, "run", json.dumps(mine))
@@ -611,36 +608,37 @@ class Agent:
         for token in tokens:
             self.known_good(token)
             self.secrets.remember(token)
-        owner = ""
-        last = {"epoch": 0, "run": ""}  # type: dict[str, Any]
+        owner, last = "", dict(NO_RUN)
         try:
             folder = self.state.open(create=write)
             if folder is not None:
                 try:
-                    owner = self.join(folder, fleet, run, write, who)
-                    last = self.state.last_run(folder)
-                    if write:
-                        self.state.begin(folder, last, {"epoch": epoch, "run": run, "who": who})
+                    owner, last = self.join(folder, fleet, write, {"epoch": epoch, "run": run, "who": who})
                 finally:
                     os.close(folder)
-        except OSError as error:
+        except (Refusal, OSError) as error:
+            self.state.release()  # a host that refused the run is nobody's
+            if isinstance(error, Refusal):
+                raise
             raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
         facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner}
         return write and not owner, dict(facts, epoch=last["epoch"], run=last["run"])
 
-    def join(self, folder: int, fleet: str, run: str, write: bool, who: str) -> str:
-        """The fleet that the host belonged to already, "" when it belongs to `fleet` only now."""
+    def join(self, folder: int, fleet: str, write: bool, mine: "dict[str, Any]") -> "tuple[str, dict[str, Any]]":
+        """The fleet that the host belongs to, "" when only from now on, and the last run before `mine`."""
         if write:
-            self.state.take_lock(folder, run, who, self)
+            self.state.take_lock(folder, mine["run"], mine["who"], self)
         else:
             self.state.release()
         owner = self.state.read(folder, "fleet")
         if owner and owner != fleet:
-            self.state.release()
             raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (owner, fleet))
-        if write and not owner:
-            self.state.write(folder, "fleet", fleet)
-        return owner
+        last = self.state.last_run(folder)
+        if write:
+            self.state.begin(folder, last, mine)
+            if not owner:
+                self.state.write(folder, "fleet", fleet)
+        return owner, last
 
     def left(self, most: "Optional[float]" = None) -> float:
         """Seconds until this request's deadline, at most `most`, never negative."""

@@ -455,6 +455,7 @@ def hello(
     fleet: str = "inprocess",
     run: str = "run-1",
     write: bool = True,
+    epoch: int = 0,
     tokens: tuple[Token, ...] = (),
 ) -> dict[str, object]:
     """The step that begins a session, for tests that are their own bastion."""
@@ -465,6 +466,7 @@ def hello(
         "service": asdict(host.host.service),
         "run": run,
         "write": write,
+        "epoch": epoch,
         "who": "ann@bastion",
         "tokens": [token.reveal() for token in tokens],
     }
@@ -480,11 +482,12 @@ class Session:
         fleet: str = "inprocess",
         run: str = "run-1",
         write: bool = True,
+        epoch: int = 0,
         tokens: tuple[Token, ...] = (),
     ) -> None:
         self.line = InProcessLine(host)
         host.lines.append(self.line)
-        (self.greeting,) = self.ask(hello(host, fleet=fleet, run=run, write=write, tokens=tokens))
+        (self.greeting,) = self.ask(hello(host, fleet=fleet, run=run, write=write, epoch=epoch, tokens=tokens))
 
     def ask(self, *steps: dict[str, object], deadline: float = 100.0) -> list[dict[str, Any]]:
         """The results of one request."""

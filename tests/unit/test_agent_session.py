@@ -147,6 +147,69 @@ def test_a_lock_that_nobody_holds_is_taken_whatever_it_says(host: SimulatedHost)
     assert Session(host).greeting["ok"]
 
 
+# -- whose turn
+
+
+def begun(host: SimulatedHost, run: str, epoch: int) -> dict[str, Any]:
+    """What a run is told that greets the host, and is gone again."""
+    session = Session(host, run=run, epoch=epoch)
+    session.line.close()
+    return session.greeting
+
+
+def test_a_run_learns_which_run_wrote_here_before(host: SimulatedHost) -> None:
+    assert begun(host, "run-1", 1)["facts"]["epoch"] == 0
+    facts = begun(host, "run-2", 2)["facts"]
+    assert (facts["epoch"], facts["run"]) == (1, "run-1")
+
+
+def test_a_run_that_comes_too_late_is_refused_and_holds_nothing(host: SimulatedHost) -> None:
+    begun(host, "run-2", 2)
+    late = Session(host, run="run-1", epoch=1)
+    assert (late.greeting["trouble"], late.greeting["detail"]) == ("superseded", "run run-2 of ann@bastion")
+    assert late.line.agent.state.lock is None
+    assert begun(host, "run-3", 3)["ok"]
+
+
+def test_two_runs_cannot_have_one_epoch_but_one_run_may_come_again(host: SimulatedHost) -> None:
+    begun(host, "run-1", 5)
+    assert begun(host, "run-2", 5)["trouble"] == "superseded"
+    assert begun(host, "run-1", 5)["ok"]
+
+
+def test_a_look_takes_no_turn(host: SimulatedHost) -> None:
+    begun(host, "run-1", 5)
+    session = Session(host, run="look", epoch=9, write=False)
+    assert (session.greeting["facts"]["epoch"], begun(host, "run-1", 5)["ok"]) == (5, True)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"7", b"{", b'{"epoch": "x"}', b'{"epoch": null}', b"\xff"])
+def test_a_spoilt_note_of_the_last_run_is_refused(host: SimulatedHost, content: bytes) -> None:
+    begun(host, "run-1", 1)
+    (state(host) / "run").write_bytes(content)
+    assert begun(host, "run-2", 2)["trouble"] == "token-unsafe"
+
+
+# -- a token that is asked for
+
+
+def test_the_run_that_holds_the_lock_is_told_a_token_that_a_slot_holds(host: SimulatedHost) -> None:
+    token = host.fleet.token
+    result = Session(host).do("recall", want=token.fingerprint(KEY).keyed)
+    assert result["facts"] == {"token": token.reveal()}
+
+
+def test_nobody_is_told_a_token_without_the_lock_or_without_its_fingerprint(host: SimulatedHost) -> None:
+    token = host.fleet.token
+    look = Session(host, write=False)
+    results = [
+        look.do("recall", want=token.fingerprint(KEY).keyed),
+        Session(host).do("recall", want=generate().fingerprint(KEY).keyed),
+    ]
+    assert [result["trouble"] for result in results] == ["slot-changed", "slot-changed"]
+    assert token.reveal() not in json.dumps(results)
+
+
 # -- requests
 
 
