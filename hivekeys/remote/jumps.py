@@ -69,6 +69,8 @@ class _Jump:
             usable = isinstance(self._state, Login) and self._state.alive
             news = isinstance(self._state, Cause) and who not in self._told
             if not usable and not news:
+                if isinstance(self._state, Login):
+                    self._state.close()  # it broke: let go of what it still holds
                 self._state = log_in()
                 self._told.clear()
             self._told.add(who)

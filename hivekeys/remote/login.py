@@ -79,12 +79,12 @@ def log_in(wire: Wire, settings: Settings, known: KnownKeys, keyring: Keyring, t
     connection.client.set_missing_host_key_policy(_HostKeyCheck(known))
     try:
         connection.open()
+        connection.transport.sock.settimeout(_IDLE_TICK)
     except Exception as error:  # a host that talks nonsense makes paramiko raise anything at all
         cause = _cause(error, connection.client.get_transport(), settings, wire)
         wire.close()
         connection.client.close()
         return cause
-    connection.transport.sock.settimeout(_IDLE_TICK)
     return Login(wire, connection.transport, settings)
 
 

@@ -68,7 +68,8 @@ class Stream:
     def farewell(self) -> tuple[int, str]:
         """The exit status of a command that ended (-1: unknown) and the last line of its stderr."""
         self._channel.status_event.wait(_FAREWELL)
-        self._drain_errors()
+        with contextlib.suppress(Exception):  # the connection broke while paramiko acknowledged what it read
+            self._drain_errors()
         lines = self._errors.decode(errors="replace").strip().splitlines()
         return self._channel.exit_status, lines[-1] if lines else ""
 

@@ -1,12 +1,14 @@
-"""Hosts behind jump hosts: the order of the chain, one connection for all, and what a broken jump host costs."""
+"""Hosts behind jump hosts: the order of the chain, one connection for all, what a broken hop costs."""
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
 
-from .bastion import Bastion, Sshd, free_port, paramiko_threads, wait_until
+from .bastion import PATIENT, Bastion, Sshd, free_port, paramiko_threads, wait_until
 
 
 def test_a_chain_is_walked_in_its_order(ssh: Bastion) -> None:
@@ -56,7 +58,7 @@ def test_the_host_behind_a_jump_is_checked_too(ssh: Bastion) -> None:
 
 def test_thirty_hosts_at_once_share_one_login_to_the_jump_host(ssh: Bastion) -> None:
     """None of them fails because the others are on their way, and the jump host sees one login."""
-    jump, host = ssh.sshd(), ssh.sshd("MaxStartups 8:100:8")
+    jump, host = ssh.sshd(), ssh.sshd("MaxStartups 100")
     dialer = ssh.dialer()
     hosts = [ssh.host(host, jump=hop(jump), name=f"hive{number}") for number in range(30)]
     with ThreadPoolExecutor(30) as threads:
@@ -67,6 +69,25 @@ def test_thirty_hosts_at_once_share_one_login_to_the_jump_host(ssh: Bastion) -> 
     assert jump.log.read_text().count("Accepted publickey") == 1
     dialer.close()
     wait_until(lambda: not paramiko_threads(), "the end of all connections")
+
+
+def test_few_logins_start_at_once_through_one_jump_host(ssh: Bastion) -> None:
+    """sshd drops connections when more than ten are about to log in (MaxStartups)."""
+    jump = ssh.sshd()
+    dialer = ssh.dialer(timeouts=replace(PATIENT, banner=0.4))
+    plugs: list[socket.socket] = []
+    starting = []
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(20) as threads:
+        silent.settimeout(20)
+        port = silent.getsockname()[1]
+        for number in range(20):
+            threads.submit(ssh.dial, ssh.host(port=port, jump=hop(jump), name=f"hive{number}"), dialer)
+        for _ in range(20):
+            plugs.append(silent.accept()[0])
+            starting.append(sum(map(still_open, plugs)))
+    assert max(starting) <= 10
+    for plug in plugs:
+        plug.close()
 
 
 def test_a_dead_jump_host_is_tried_once_and_not_for_each_host(ssh: Bastion) -> None:
@@ -122,6 +143,17 @@ def test_a_silent_host_behind_a_jump_host_costs_its_time_and_no_more(ssh: Bastio
     assert isinstance(cause, Cause)
     assert cause.trouble is Trouble.SILENT
     assert time.monotonic() - started < 5
+
+
+def still_open(plug: socket.socket) -> bool:
+    """Whether the other side has not hung up yet."""
+    plug.setblocking(False)
+    try:
+        while plug.recv(4096):
+            pass
+    except BlockingIOError:
+        return True
+    return False
 
 
 def hop(sshd: Sshd) -> str:
