@@ -1,6 +1,5 @@
 """Faults of the cable between a host and the bridge."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,11 +71,11 @@ link set {port} arp off nomaster
     network.settle(near)
     join = f'echo $$ >"{group}/cgroup.procs"; exec "$@"'
     subprocess.run(
-        ["setsid", "--fork", "sh", "-c", join, "sh", sys.executable, "-IS", str(_RELAY), port, far, str(DELAY)],
+        ["sh", "-c", join, "sh", sys.executable, "-IS", str(_RELAY), port, far, str(DELAY)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**environment(), "PWD": os.sep},
-        cwd=os.sep,
+        env=environment(),
+        cwd="/",
         check=True,
     )

@@ -3,11 +3,12 @@
     relay.py HOST_LINK BRIDGE_LINK SECONDS
 
 Frames from the bridge to the host wait SECONDS, the others pass at once, so a round trip grows by SECONDS.
-Standard library only; it runs until it is killed.
+Standard library only. It goes into the background once it carries, and runs until it is killed.
 """
 
 import collections
 import contextlib
+import os
 import select
 import socket
 import sys
@@ -32,6 +33,9 @@ def attach(link: str) -> socket.socket:
 def main(host_link: str, bridge_link: str, delay: float) -> None:
     """Carry frames for ever. What a link that is down does not take is lost, as on a cable."""
     host, bridge = attach(host_link), attach(bridge_link)
+    if os.fork():
+        os._exit(0)  # whoever started us may go on
+    os.setsid()
     waiting: collections.deque[tuple[float, bytes]] = collections.deque()
     while True:
         pause = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
