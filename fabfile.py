@@ -1,7 +1,16 @@
 """What `fab` offers: the verbs of tasks/, in one namespace. No logic here."""
 
-from invoke import Collection
+from invoke.collection import Collection
 
-from tasks import lab, rotation
+from tasks import lab, records, recovery, rotation
 
-namespace = Collection(rotation.plan, rotation.rotate, lab=lab)
+namespace = Collection(
+    rotation.plan,
+    rotation.rotate,
+    recovery.resume,
+    recovery.rollback,
+    recovery.reconcile,
+    records.history,
+    records.status,
+    lab=lab,
+)

@@ -245,6 +245,7 @@ class TokenChosen:
 
     fingerprint: Fingerprint
     when: Moment
+    given: bool = False  # by the operator (--token-file), not made here
 
 
 @dataclass(frozen=True)
@@ -269,6 +270,7 @@ class Outcome:
     cause: Cause | None = None
     seen: Seen | None = None
     proof: Proof | None = None
+    met: Met | None = None
     results: tuple[Result, ...] = ()
 
 

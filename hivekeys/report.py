@@ -34,7 +34,7 @@ MEANS = {
     ExitCode.ROLLED_BACK: "failed; the fleet serves the token that it had",
     ExitCode.INCOMPLETE: "incomplete: see the hosts below",
     ExitCode.LOCKED: "another run holds the lock: nothing was changed",
-    ExitCode.INTERRUPTED: "interrupted; the fleet serves the token that it had",
+    ExitCode.INTERRUPTED: "interrupted: the run is not over",
 }
 
 
@@ -140,19 +140,18 @@ def failure_lines(run: Run) -> list[str]:
     if owing:
         lines += [
             f"{', '.join(owing)}: still on the old token",
-            "    next: mend the cause, then run `fab rotate` again",
+            "    next: mend the cause, then `fab reconcile`",
         ]
     return lines
 
 
-def summary(run: Run) -> str:
-    """The last line of a run."""
+def summary(run: Run, code: ExitCode) -> str:
+    """What a run came to, in one line."""
     counts: dict[State, int] = defaultdict(int)
     for host in run.hosts.values():
         counts[host.state] += 1
     states = ", ".join(f"{count} {state.value}" for state, count in counts.items())
-    code = run.code or ExitCode.DONE
-    return f"{MEANS.get(code, '')} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
+    return f"{MEANS.get(code, code.name.lower())} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
 
 
 def document(run: Run, fleet: Fleet) -> dict[str, Any]:
@@ -199,3 +198,41 @@ def _host(run: Run, fleet: Fleet, name: str) -> dict[str, Any]:
 
 def _cause(cause: Cause | None) -> dict[str, str] | None:
     return {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint} if cause else None
+
+
+def digest(run: Run) -> dict[str, Any]:
+    """A run in a few words, for a list of runs."""
+    return {
+        "run": run.id,
+        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds"),
+        "who": run.who,
+        "reason": run.reason,
+        "token": str(run.want) if run.want else None,
+        "hosts": len(run.hosts),
+        "debts": list(run.debts),
+        "exit_code": None if run.code is None else int(run.code),
+        "seconds": round(run.seconds, 3),
+    }
+
+
+def history_table(runs: list[Run]) -> Table:
+    """One row a run."""
+    table = _table("runs, newest first")
+    for column in ("run", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended"):
+        table.add_column(column)
+    for run in runs:
+        ended = "cut off" if run.is_open else "–" if run.code is None else f"{int(run.code)} {run.code.name.lower()}"
+        started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
+        row = (run.id, started, run.who, str(run.want or "–"), str(len(run.hosts)), str(len(run.debts)))
+        table.add_row(*(Text(cell) for cell in (*row, f"{run.seconds:.1f} s", ended)))
+    return table
+
+
+def standing(run: Run, since: str) -> str:
+    """Where a run of the past stands, in one line; `since` is how long ago it began."""
+    if run.is_open:
+        phase = run.phase.value if run.phase else "–"
+        return f"cut off in phase {phase}, begun {since} ago: fab resume goes on, fab rollback goes back"
+    if run.debts and not run.rolled_back:
+        return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
+    return f"begun {since} ago; {MEANS.get(run.code, 'never began') if run.code is not None else 'nothing was changed'}"

@@ -1,63 +1,48 @@
-"""The loop: looks at every host, asks the state machine for the next steps, sends them, records what happened.
+"""The loop: which hosts are next, whether the run goes on, and in which direction.
 
-It decides nothing itself: `machine` says what a host needs, `waves` says who is next and when to stop, and every
-fact goes to `record` before and after it is acted on. One host's story is `_reach`, a rotation's is `rotate`.
+It decides nothing itself: `machine` says what a host needs, `waves` who is next and when to stop; `story` does one
+host's part. Resume is the same loop run again, rollback the same loop with the older goal.
 """
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Protocol
 
 from hivekeys import waves
-from hivekeys.causes import Cause, Trouble
+from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host, Role
+from hivekeys.ledger import Clock, Ledger, Record
 from hivekeys.line import Dialer
-from hivekeys.machine import obstacle, steps_to
 from hivekeys.model import (
-    Event,
+    Claimed,
     Goal,
-    Intent,
-    Moment,
     Outcome,
+    Paused,
     Phase,
     PhaseStarted,
-    Reply,
+    Resumed,
     RunEnded,
     RunStarted,
-    Seen,
     Stance,
     State,
     Status,
-    Step,
     Stopped,
     TokenChosen,
-    Verb,
 )
-from hivekeys.run import Run, advance, exit_code
+from hivekeys.run import Run, advance, exit_code, is_superseded
 from hivekeys.session import Session
+from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token
 from hivekeys.wire import Greeting
 
-LOOK = Step(Verb.OBSERVE)
-ROUNDS = 3  # how often a host whose line broke is looked at again
-REDIAL_PAUSE = 1.0  # seconds between two tries to get a lost host back
-Record = Callable[[Event], None]
-
-
-class Clock(Protocol):
-    """Where time comes from: the `time` module, or a test's own."""
-
-    def time(self) -> float: ...
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float, /) -> None: ...
+Work = Callable[[Story], Outcome]
 
 
 class Rollout:
-    """One run over a fleet, or over the hosts that were chosen of it."""
+    """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again."""
 
     def __init__(
         self,
@@ -68,265 +53,294 @@ class Rollout:
         record: Record,
         clock: Clock = time,
         reason: str = "",
+        *,
+        past: Run | None = None,
+        may_be_missing: Iterable[str] = (),
+        pause: float = 0.0,
+        go_on: Callable[[], bool] | None = None,
     ) -> None:
         self._fleet = fleet
-        self._hosts = tuple(hosts)
+        self._dialer = dialer
         self._greeting = greeting
-        self._record = record
-        self._clock = clock
-        self._mutex = threading.Lock()
+        self._ledger = Ledger(record, clock, past)
+        self._may_be_missing = frozenset(may_be_missing)
+        self._pause = pause
+        self._go_on = go_on
+        self._tokens: dict[Fingerprint, Token] = {}
+        self._only_forward = False
         self._interrupted = threading.Event()
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
-        self._dialer = dialer
-        self._sessions = {host.name: Session(host, dialer, fleet.policy, greeting) for host in hosts}
-        self._waves = waves.plan(self._hosts, fleet.policy)
-        self.run = Run()
-        chosen = {host.name for host in hosts}
-        self._tell(
-            RunStarted(
-                greeting.run,
-                fleet.name,
-                greeting.who,
-                reason,
-                hosts=tuple(host.name for host in hosts),
-                waves=tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self._waves),
-                left_out=tuple(host.name for host in fleet.hosts if host.name not in chosen),
-                when=self._now(),
-            )
-        )
+        sessions = (Session(host, dialer, fleet.policy, greeting) for host in hosts)
+        self._stories = [Story(session.host, fleet, session, self._ledger) for session in sessions]
+        self._waves = waves.plan(hosts, fleet.policy)
+        names = tuple(host.name for host in hosts)
+        order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self._waves)
+        left_out = tuple(host.name for host in fleet.hosts if host.name not in names)
+        now = self._ledger.now()
+        if past:
+            self._ledger.tell(Resumed(greeting.who, names, order, left_out, now))
+        else:
+            self._ledger.tell(RunStarted(greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now))
 
-    # -- what an operator asks for
-
-    def look(self) -> bool:
-        """Opens every host read-only and proves its current token. True when nothing stands in the way."""
-        return self._everywhere(Phase.LOOK, self._hosts, self._look)
-
-    def rotate(self, token: Token) -> ExitCode:
-        """Turns the fleet to `token`, in order; back to where it was when that cannot be done."""
-        want = self.fingerprint(token)
-        self._tell(TokenChosen(want, self._now()))
-        for session in self._sessions.values():
-            session.introduce(replace(self._greeting, write=True), token)
-        went_through = (
-            self._claim()
-            and self._everywhere(Phase.STAGE, self._standing(), lambda host: self._stage(host, want))
-            and all(self._turn_wave(wave, want) for wave in self._waves)
-            and self._everywhere(Phase.SETTLE, self._standing(), lambda host: self._settle(host, want))
-        )
-        if not went_through:
-            self._roll_back(want)
-        elif all(host.state is State.PROVEN for host in self.run.hosts.values()):
-            self._everywhere(Phase.RETIRE, self._hosts, lambda host: self._retire(host, want))
-        return self.end()
+    @property
+    def run(self) -> Run:
+        """The run so far."""
+        return self._ledger.run
 
     def fingerprint(self, token: Token) -> Fingerprint:
         """The token's fingerprint under this fleet's key."""
         return token.fingerprint(self._greeting.key)
 
+    # -- what an operator asks for
+
+    def look(self) -> bool:
+        """Opens every host read-only and proves its current token. True when nothing stands in the way."""
+        return self._everywhere(Phase.LOOK, self._stories, Story.look)
+
+    def rotate(self, token: Token, given: bool = False) -> ExitCode:
+        """Turns the fleet to `token`, in order; back to where it was when that cannot be done."""
+        want = self.fingerprint(token)
+        self._tokens[want] = token
+        epoch = 1 + max((host.met.epoch for host in self.run.hosts.values() if host.met), default=0)
+        self._ledger.tell(Claimed(epoch, self._ledger.now()))
+        self._ledger.tell(TokenChosen(want, self._ledger.now(), given))
+        self._introduce()
+        if not (self._claim(want) and self._forward(want)):
+            self._roll_back(want)
+        return self.end()
+
+    def resume(self, make: Callable[[], Token]) -> ExitCode:
+        """Goes on with a run that was cut off, in its direction. `make` is asked only if no host has its token."""
+        want = self._taken_up()
+        if self._is_over():
+            return self.end()
+        if self.run.retiring:
+            self._retire(want)
+            return self.end()
+        if want not in self._tokens and not self.run.stopped:
+            if self.run.given or self._was_turned(want):
+                self._stop("no host that answers holds the run's token")
+            else:
+                want = self._choose_again(make())
+        if self.run.stopped or not self._forward(want):
+            self._roll_back(want)
+        return self.end()
+
+    def roll_back(self) -> ExitCode:
+        """Takes a run that is not over back to the tokens from before it."""
+        want = self._taken_up()
+        if not self._is_over() and not self.run.stopped:
+            self._stop("the operator asked for the way back")
+        self._roll_back(want)
+        code = exit_code(self._final())
+        return self.end(ExitCode.DONE if code is ExitCode.ROLLED_BACK else code)
+
+    def reconcile(self) -> ExitCode:
+        """Brings every host that owes the run's token to it, from a host that serves it; never back."""
+        self._only_forward = True
+        want = self._taken_up()
+        if want in self._tokens:
+            self._forward(want)
+        return self.end()
+
     def interrupt(self) -> None:
-        """No new wave begins; hosts in flight finish. May be called from a signal handler."""
+        """No new host begins; hosts in flight finish. May be called from a signal handler."""
         self._interrupted.set()
 
     def end(self, code: ExitCode | None = None) -> ExitCode:
-        """Closes every line and gives every host its one state; the code follows from them unless it is given."""
-        list(self._pool.map(Session.close, self._sessions.values()))
+        """Closes every line. The code follows from the hosts' states unless it is given."""
+        list(self._pool.map(lambda story: story.session.close(), self._stories))
         self._pool.shutdown()
         self._dialer.close()
-        if code is None:
-            final = advance(self.run, RunEnded(ExitCode.DONE, self._now()))
-            code = exit_code(final, self._interrupted.is_set())
-        self._tell(RunEnded(code, self._now()))
+        if code is None and self._interrupted.is_set():
+            self._ledger.tell(Paused(self._ledger.now()))
+            return ExitCode.INTERRUPTED
+        code = exit_code(self._final()) if code is None else code
+        if code is ExitCode.LOCKED and self.run.resumed and not self._is_superseded():
+            self._ledger.tell(Paused(self._ledger.now()))  # whoever holds the hosts will leave
+        else:
+            self._ledger.tell(RunEnded(code, self._ledger.now()))
         return code
 
-    # -- the phases
+    # -- directions
 
-    def _claim(self) -> bool:
-        """Takes the hosts' locks and tries a real write: the queen first, so that of two runs exactly one wins."""
-        queen = [host for host in self._standing() if host.role is Role.QUEEN]
-        hives = [host for host in self._standing() if host.role is Role.HIVE]
-        return all(self._everywhere(Phase.CLAIM, group, self._claim_host) for group in (queen, hives) if group)
+    def _forward(self, want: Fingerprint) -> bool:
+        """Stage, turn, settle, retire. False when the run has to go back."""
+        return (
+            self._everywhere(Phase.STAGE, self._standing(), lambda story: self._stage(story, want))
+            and all(self._turn_wave(wave, want) for wave in self._waves)
+            and self._everywhere(Phase.SETTLE, self._standing(), lambda story: self._settle(story, want))
+            and self._retire(want)
+        )
 
-    def _turn_wave(self, wave: waves.Wave, want: Fingerprint) -> bool:
-        standing = self._standing(wave.hosts)
-        return self._everywhere(wave.phase, standing, lambda host: self._turn(host, wave.phase, want), wave.title)
+    def _retire(self, want: Fingerprint) -> bool:
+        """The previous slots go, once every host of the inventory is proven. The point of no return."""
+        if all(host.state is State.PROVEN for host in self.run.hosts.values()):
+            goal = Goal(Stance.ALONE, want)
+            self._everywhere(Phase.RETIRE, self._stories, lambda story: story.reach(Phase.RETIRE, goal, State.PROVEN))
+        return True
 
     def _roll_back(self, want: Fingerprint) -> None:
         """Every host that was told anything goes back to its own old token, in the same order and pace."""
-        touched = [host for host in self._hosts if self.run.hosts[host.name].touched]
+        touched = [story.host for story in self._stories if story.part.touched]
         for wave in waves.plan(touched, self._fleet.policy, canary=False):
-            self._everywhere(Phase.ROLLBACK, wave.hosts, lambda host: self._back(host, want), f"rollback, {wave.title}")
+            if self._is_over():
+                return
+            stories = [story for story in self._stories if story.host in wave.hosts]
+            self._everywhere(Phase.ROLLBACK, stories, lambda story: self._back(story, want), f"rollback, {wave.title}")
 
-    def _everywhere(
-        self, phase: Phase, hosts: Sequence[Host], work: Callable[[Host], Outcome], title: str = ""
-    ) -> bool:
+    # -- phases
+
+    def _claim(self, want: Fingerprint) -> bool:
+        """Takes the hosts' locks: the queen first and alone, so that of two runs exactly one wins."""
+
+        def claim(story: Story) -> Outcome:
+            return story.claim((story.part.was, want) if self.run.resumed else (story.part.was,))
+
+        standing = self._standing()
+        queen = [story for story in standing if story.host.role is Role.QUEEN]
+        hives = [story for story in standing if story.host.role is Role.HIVE]
+        return all(self._everywhere(Phase.CLAIM, group, claim) for group in (queen, hives) if group)
+
+    def _turn_wave(self, wave: waves.Wave, want: Fingerprint) -> bool:
+        standing = [story for story in self._standing() if story.host in wave.hosts]
+        if not standing:
+            return True
+        if wave is not self._waves[0] and not self._breathe():
+            return False
+        return self._everywhere(wave.phase, standing, lambda story: self._turn(story, wave.phase, want), wave.title)
+
+    def _breathe(self) -> bool:
+        """The pause between two waves, and the operator's word where it was asked for."""
+        self._interrupted.wait(self._pause)
+        if self._go_on and not self._interrupted.is_set() and not self._go_on():
+            self.interrupt()
+        return not self._is_over()
+
+    def _everywhere(self, phase: Phase, stories: Sequence[Story], work: Work, title: str = "") -> bool:
         """Does `work` on all hosts at once and waits for every one. False when the run must not go on."""
-        names = tuple(host.name for host in hosts)
-        self._tell(PhaseStarted(phase, names, self._now(), title or phase.value))
-        outcomes = list(self._pool.map(work, hosts))
+        if self._is_over():
+            return False
+        names = tuple(story.host.name for story in stories)
+        self._ledger.tell(PhaseStarted(phase, names, self._ledger.now(), title or phase.value))
+        outcomes = self._at_once(stories, work)
         if phase in (Phase.ROLLBACK, Phase.RETIRE):
             return True
-        failed = [outcome.host for outcome in outcomes if self._is_failure(outcome)]
-        in_all = sum(host.cause is not None for host in self.run.hosts.values())
-        why = waves.stop_reason(phase, failed, in_all, len(self._hosts), self._fleet.policy)
-        if not why and self._interrupted.is_set():
-            why = "interrupted"
-        if why:
-            self._tell(Stopped(phase, why, self._now()))
-        return not why
+        failed = [outcome.host for outcome in outcomes if outcome.status is not Status.OK or outcome.cause]
+        failed = [name for name in failed if not self._is_excused(phase, name)]
+        in_all = sum(
+            host.cause is not None and not self._is_excused(phase, host.name) for host in self.run.hosts.values()
+        )
+        why = waves.stop_reason(phase, failed, in_all, len(self._stories), self._fleet.policy)
+        if self._is_over() or not why or self._only_forward:
+            return not self._is_over()
+        if not self.run.stopped:
+            self._stop(why, phase)
+        return False
 
-    @staticmethod
-    def _is_failure(outcome: Outcome) -> bool:
-        return outcome.status is not Status.OK or outcome.cause is not None
+    def _at_once(self, stories: Sequence[Story], work: Work) -> list[Outcome]:
+        """Every host's outcome. Hosts that have not begun when the run is interrupted have none."""
 
-    def _standing(self, hosts: Sequence[Host] | None = None) -> list[Host]:
-        """The hosts that have not failed so far."""
-        among = self._hosts if hosts is None else hosts
-        return [host for host in among if self.run.hosts[host.name].cause is None]
+        def begin(story: Story) -> Outcome | None:
+            return None if self._interrupted.is_set() else work(story)
 
-    # -- one host
+        futures = [self._pool.submit(begin, story) for story in stories]
+        wait(futures)  # also when one of them raises: nobody is left working on its own
+        return [outcome for outcome in (future.result() for future in futures) if outcome]
 
-    def _look(self, host: Host) -> Outcome:
-        """Read-only: what the host shows, and whether its service honours the token that it has."""
-        session = self._sessions[host.name]
-        cause = session.open()
-        reply: Reply | Cause = cause or session.ask((LOOK, Step(Verb.PROVE, stable=False)))
-        if isinstance(reply, Cause):
-            return self._outcome(host, Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
-        cause = (obstacle(reply.seen, host.service) if reply.seen else None) or reply.cause
-        if cause:
-            return self._outcome(host, Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
-        return self._outcome(host, Phase.LOOK, Status.OK, State.UNCHANGED, None, reply)
+    # -- one host's part in a phase
 
-    def _claim_host(self, host: Host) -> Outcome:
-        """The host's lock, and proof that a file can be written where the token will be."""
-        self._tell(Intent(host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._now()))
-        session = self._sessions[host.name]
-        reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
-        for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
-            cause = session.open()
-            reply = cause or session.ask((Step(Verb.PROBE_WRITE), LOOK))
-            if not isinstance(reply, Cause) or cause:
-                break
-        if isinstance(reply, Cause):
-            return self._outcome(host, Phase.CLAIM, Status.UNREACHABLE, State.UNREACHABLE, reply)
-        cause = reply.cause
-        if reply.seen and reply.seen.token != self._was(host):
-            cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
-        if cause:
-            return self._outcome(host, Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
-        return self._outcome(host, Phase.CLAIM, Status.OK, State.UNCHANGED, None, reply)
+    def _stage(self, story: Story, want: Fingerprint) -> Outcome:
+        return story.reach(Phase.STAGE, Goal(Stance.STAGED, want), story.part.state)
 
-    def _stage(self, host: Host, want: Fingerprint) -> Outcome:
-        return self._reach(host, Phase.STAGE, Goal(Stance.STAGED, want), State.UNCHANGED)
-
-    def _turn(self, host: Host, phase: Phase, want: Fingerprint) -> Outcome:
+    def _turn(self, story: Story, phase: Phase, want: Fingerprint) -> Outcome:
         """Swap, restart, prove; a host that fails puts its own old token back at once."""
-        outcome = self._reach(host, phase, Goal(Stance.SERVING, want, self._was(host)), State.PROVEN)
-        if outcome.status is not Status.FAILED:
+        outcome = story.reach(phase, self._serving(story, want), State.PROVEN)
+        if outcome.status is not Status.FAILED or is_superseded(outcome.cause):
             return outcome
-        back = self._back(host, want, phase)
-        return replace(back, cause=outcome.cause)
+        return replace(self._back(story, want, phase), cause=outcome.cause)
 
-    def _settle(self, host: Host, want: Fingerprint) -> Outcome:
-        return self._reach(host, Phase.SETTLE, Goal(Stance.SERVING, want, self._was(host)), State.PROVEN)
+    def _settle(self, story: Story, want: Fingerprint) -> Outcome:
+        return story.reach(Phase.SETTLE, self._serving(story, want), State.PROVEN)
 
-    def _retire(self, host: Host, want: Fingerprint) -> Outcome:
-        return self._reach(host, Phase.RETIRE, Goal(Stance.ALONE, want, self._was(host)), State.PROVEN)
-
-    def _back(self, host: Host, want: Fingerprint, phase: Phase = Phase.ROLLBACK) -> Outcome:
+    def _back(self, story: Story, want: Fingerprint, phase: Phase = Phase.ROLLBACK) -> Outcome:
         """The older goal: the host's own old token, and nothing of the new one left behind."""
-        was = self._was(host)
-        if was is None:
-            return self._outcome(host, phase, Status.OK, State.UNCHANGED)
-        turned = self.run.hosts[host.name].state is not State.UNCHANGED
-        return self._reach(host, phase, Goal(Stance.ALONE, was, want), State.ROLLED_BACK if turned else State.UNCHANGED)
+        was = story.part.was
+        if was is None or was == want:
+            return story.leave(phase, story.part.state)
+        there = State.UNCHANGED if story.part.state is State.UNCHANGED else State.ROLLED_BACK
+        refuse = want if want in self._tokens or self._holds(story, want) else None
+        return story.reach(phase, Goal(Stance.ALONE, was, refuse), there)
 
-    def _was(self, host: Host) -> Fingerprint | None:
-        return self.run.hosts[host.name].was
-
-    def _reach(self, host: Host, phase: Phase, goal: Goal, there: State) -> Outcome:
-        """One host's story: look, ask the machine, act, look again. A line that broke is looked into, not guessed."""
-        session = self._sessions[host.name]
-        seen, lost = self.run.hosts[host.name].seen, None
-        for _ in range(ROUNDS):
-            cause = self._open(session, patient=lost is not None)
-            if cause:
-                break
-            if seen is None or lost:
-                reply = session.ask((LOOK,))
-                if isinstance(reply, Cause) or reply.seen is None:
-                    lost = reply if isinstance(reply, Cause) else reply.cause
-                    continue
-                seen = reply.seen
-            steps = self._steps(goal, seen, phase)
-            if not steps:
-                return self._outcome(host, phase, Status.OK, there)
-            self._tell(Intent(host.name, phase, tuple(step.verb for step in steps), self._now()))
-            reply = session.ask((*steps, LOOK))
-            if isinstance(reply, Cause):
-                lost = reply
-                continue
-            return self._judge(host, phase, goal, there, reply)
-        touched = self.run.hosts[host.name].touched
-        status = Status.UNKNOWN if touched else Status.UNREACHABLE
-        state = State.UNKNOWN if touched else State.UNREACHABLE
-        return self._outcome(host, phase, status, state, lost or cause)
+    def _serving(self, story: Story, want: Fingerprint) -> Goal:
+        """To serve `want` and refuse the token from before, where anybody still has it to ask with."""
+        was = story.part.was
+        known = was is not None and was != want and (was in self._tokens or self._holds(story, was))
+        return Goal(Stance.SERVING, want, was if known else None)
 
     @staticmethod
-    def _steps(goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
-        steps = steps_to(goal, seen)
-        if phase is Phase.SETTLE:
-            return tuple(replace(step, stable=False, log=True) if step.verb is Verb.PROVE else step for step in steps)
-        return steps
+    def _holds(story: Story, fingerprint: Fingerprint) -> bool:
+        seen = story.part.seen
+        slots = (seen.active, seen.staged, seen.previous) if seen else ()
+        return any(slot is not None and slot.fingerprint == fingerprint for slot in slots)
 
-    def _judge(self, host: Host, phase: Phase, goal: Goal, there: State, reply: Reply) -> Outcome:
-        """What an answer means: the machine must find nothing left to move."""
-        cause = reply.cause
-        if cause is None and (reply.seen is None or self._unmoved(goal, reply.seen)):
-            cause = Cause(Trouble.SLOT_CHANGED, "after all steps the host does not show what they made")
-        if cause:
-            return self._outcome(host, phase, Status.FAILED, State.FAILED, cause, reply)
-        if there is State.PROVEN and reply.proof and not reply.proof.proven:
-            there = State.HEALTHY
-        if reply.proof is None and phase is Phase.RETIRE:
-            there = self.run.hosts[host.name].state
-        return self._outcome(host, phase, Status.OK, there, None, reply)
+    # -- taking a run up again
 
-    @staticmethod
-    def _unmoved(goal: Goal, seen: Seen) -> bool:
-        return any(step.verb is not Verb.PROVE for step in steps_to(goal, seen))
+    def _taken_up(self) -> Fingerprint:
+        """Looks at every host, takes their locks, and has the run's tokens back in memory where a host holds them."""
+        want = self.run.want
+        if want is None:
+            raise ValueError("a run without a token has nothing to go on with")
+        self._everywhere(Phase.LOOK, self._stories, lambda story: story.look_again(want))
+        self._introduce()
+        self._claim(want)
+        for fingerprint in {want, *(host.was for host in self.run.hosts.values() if host.was)}:
+            holders = (story for story in self._standing() if self._holds(story, fingerprint))
+            found = (story.recall(fingerprint, self._greeting.key) for story in holders)
+            token = next((token for token in found if token), None)
+            if token:
+                self._tokens[fingerprint] = token
+        self._introduce()
+        return want
 
-    def _open(self, session: Session, patient: bool) -> Cause | None:
-        """A line to the host; a lost one is tried for a while, because something may have happened there."""
-        end = self._clock.monotonic() + (2 * self._fleet.timeouts.connect if patient else 0.0)
-        while True:
-            cause = session.open()
-            if cause is None or self._clock.monotonic() >= end:
-                return cause
-            self._clock.sleep(REDIAL_PAUSE)
+    def _was_turned(self, want: Fingerprint) -> bool:
+        """True when some host may serve the run's token already, reachable or not."""
+        turned = (State.PROVEN, State.HEALTHY, State.FAILED, State.UNKNOWN)
+        return any(host.now == want or host.state in turned for host in self.run.hosts.values())
 
-    # -- what is told
+    def _choose_again(self, token: Token) -> Fingerprint:
+        """The run's token was lost with the bastion's memory before any host had it: nobody ever will."""
+        want = self.fingerprint(token)
+        self._tokens[want] = token
+        self._ledger.tell(TokenChosen(want, self._ledger.now()))
+        self._introduce()
+        return want
 
-    def _outcome(
-        self,
-        host: Host,
-        phase: Phase,
-        status: Status,
-        state: State,
-        cause: Cause | None = None,
-        reply: Reply | None = None,
-    ) -> Outcome:
-        told = Outcome(host.name, phase, status, state, self._now(), cause)
-        if reply:
-            told = replace(told, seen=reply.seen, proof=reply.proof, results=reply.results)
-        self._tell(told)
-        return told
+    def _introduce(self) -> None:
+        greeting = replace(self._greeting, write=True, epoch=self.run.epoch)
+        for story in self._stories:
+            story.session.introduce(greeting, self._tokens)
 
-    def _tell(self, event: Event) -> None:
-        """Records, then counts: what cannot be recorded does not happen."""
-        with self._mutex:
-            self._record(event)
-            self.run = advance(self.run, event)
+    # -- where the run stands
 
-    def _now(self) -> Moment:
-        return Moment(self._clock.time(), self._clock.monotonic())
+    def _standing(self) -> list[Story]:
+        """The hosts that have not failed so far."""
+        return [story for story in self._stories if story.part.cause is None]
+
+    def _is_excused(self, phase: Phase, name: str) -> bool:
+        """A host that may be missing and is: it will owe the token, and does not stop the others."""
+        return name in self._may_be_missing and self.run.hosts[name].state is State.UNREACHABLE
+
+    def _is_over(self) -> bool:
+        """Nothing more may be begun: interrupted, or another run works on these hosts."""
+        busy = any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in self.run.hosts.values())
+        return busy or self._interrupted.is_set() or self._is_superseded()
+
+    def _is_superseded(self) -> bool:
+        return any(is_superseded(host.cause) for host in self.run.hosts.values())
+
+    def _stop(self, why: str, phase: Phase | None = None) -> None:
+        self._ledger.tell(Stopped(phase or self.run.phase or Phase.LOOK, why, self._ledger.now()))
+
+    def _final(self) -> Run:
+        return advance(self.run, RunEnded(ExitCode.DONE, self._ledger.now()))

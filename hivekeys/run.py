@@ -7,12 +7,15 @@ from functools import reduce
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.model import (
+    Claimed,
     Event,
     Intent,
+    Met,
     Outcome,
     Phase,
     PhaseStarted,
     Proof,
+    Resumed,
     RunEnded,
     RunStarted,
     Seen,
@@ -35,6 +38,7 @@ class HostRun:
     was: Fingerprint | None = None
     now: Fingerprint | None = None
     seen: Seen | None = None
+    met: Met | None = None
     proof: Proof | None = None
     cause: Cause | None = None
     status: Status = Status.OK
@@ -56,14 +60,29 @@ class Run:
     started: float = 0.0
     clock: float = 0.0
     seconds: float = 0.0
+    epoch: int = 0
     want: Fingerprint | None = None
+    given: bool = False  # the token came from the operator
     waves: tuple[tuple[Phase, tuple[str, ...]], ...] = ()
     left_out: tuple[str, ...] = ()
     phase: Phase | None = None
+    resumed: bool = False
     rolled_back: bool = False
+    retiring: bool = False  # past the point of no return
     stopped: str = ""
     code: ExitCode | None = None
     hosts: dict[str, HostRun] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """True for a run that was cut off after it had chosen a token: it is resumed or rolled back, not left."""
+        return self.code is None and self.want is not None
+
+    @property
+    def debts(self) -> tuple[str, ...]:
+        """The hosts that do not serve the run's token though the fleet does."""
+        went_on = any(host.state is State.PROVEN for host in self.hosts.values())
+        return tuple(name for name, host in self.hosts.items() if host.state is not State.PROVEN) if went_on else ()
 
     @property
     def queen(self) -> HostRun | None:
@@ -93,11 +112,18 @@ def advance(run: Run, event: Event) -> Run:
             names = (*event.hosts, *event.left_out)
             hosts = {name: HostRun(name) for name in names}
             run = replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
+        case Claimed():
+            run = replace(run, epoch=event.epoch)
         case TokenChosen():
-            run = replace(run, want=event.fingerprint)
+            run = replace(run, want=event.fingerprint, given=event.given)
+        case Resumed():
+            run = _again(run, event)
         case PhaseStarted():
             run = replace(
-                run, phase=event.phase, rolled_back=run.rolled_back or event.phase is Phase.ROLLBACK
+                run,
+                phase=event.phase,
+                rolled_back=run.rolled_back or event.phase is Phase.ROLLBACK,
+                retiring=run.retiring or event.phase is Phase.RETIRE,
             )
         case Intent():
             host = run.hosts[event.host]
@@ -109,6 +135,16 @@ def advance(run: Run, event: Event) -> Run:
         case RunEnded():
             run = replace(run, code=event.code, hosts=_final(run))
     return replace(run, seconds=event.when.clock - run.clock)
+
+
+def _again(run: Run, event: Resumed) -> Run:
+    """The run taken up again: what hosts failed of is history, hosts that joined the fleet are part of it."""
+    names = (*event.hosts, *event.left_out)
+    hosts = {name: replace(run.hosts.get(name, HostRun(name)), cause=None, status=Status.OK) for name in names}
+    # The monotonic clock may be another machine start's: old readings of it mean nothing any more.
+    hosts = {name: replace(host, left=None, back=None) for name, host in hosts.items()}
+    begun = event.when.clock - (event.when.at - run.started)
+    return replace(run, hosts=hosts, waves=event.waves, left_out=event.left_out, code=None, clock=begun, resumed=True)
 
 
 def _with(run: Run, host: HostRun) -> Run:
@@ -124,6 +160,7 @@ def _after(host: HostRun, outcome: Outcome) -> HostRun:
         now=outcome.seen.token if outcome.seen else host.now,
         status=outcome.status,
         state=outcome.state,
+        met=outcome.met or host.met,
         proof=outcome.proof or host.proof,
         cause=outcome.cause or host.cause,
         seconds=host.seconds + sum(result.seconds for result in outcome.results),
@@ -154,14 +191,21 @@ def _final(run: Run) -> dict[str, HostRun]:
     }
 
 
-def exit_code(run: Run, interrupted: bool = False) -> ExitCode:
+def is_superseded(cause: Cause | None) -> bool:
+    """True when a newer run has worked on the host since this one."""
+    return cause is not None and cause.trouble is Trouble.SUPERSEDED
+
+
+def exit_code(run: Run) -> ExitCode:
     """What a run that is over means to the shell (DESIGN.md, "Exit code")."""
     states = {host.state for host in run.hosts.values()}
+    if any(is_superseded(host.cause) for host in run.hosts.values()):
+        return ExitCode.LOCKED
     if states == {State.PROVEN}:
         return ExitCode.DONE
     as_before = (State.UNCHANGED, State.ROLLED_BACK)
     if all(host.state in as_before or not host.touched for host in run.hosts.values()):
         if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):
             return ExitCode.LOCKED
-        return ExitCode.INTERRUPTED if interrupted else ExitCode.ROLLED_BACK
+        return ExitCode.ROLLED_BACK
     return ExitCode.INCOMPLETE

@@ -6,8 +6,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Host, Policy
 from hivekeys.line import Dialer, Line
 from hivekeys.model import Reply, Step
-from hivekeys.token import Token
-from hivekeys.wire import Greeting, decode, encode, seconds_for
+from hivekeys.wire import Greeting, Tokens, decode, encode, seconds_for
 
 GRACE = 10.0  # seconds that an answer may take on top of the agent's own deadline
 
@@ -20,13 +19,13 @@ class Session:
         self._dialer = dialer
         self._policy = policy
         self._greeting = greeting
-        self._token: Token | None = None
+        self._tokens: Tokens = {}
         self._line: Line | None = None
         self._greeted = False
 
-    def introduce(self, greeting: Greeting, token: Token) -> None:
-        """Greets the host anew with the next request: now as a run that writes, and that brings `token`."""
-        self._greeting, self._token, self._greeted = greeting, token, False
+    def introduce(self, greeting: Greeting, tokens: Tokens) -> None:
+        """Greets the host anew with the next request: as a run that writes, and that knows these tokens."""
+        self._greeting, self._tokens, self._greeted = greeting, tokens, False
 
     def open(self) -> Cause | None:
         """Makes sure that there is a line; the cause when there can be none."""
@@ -41,9 +40,9 @@ class Session:
         """The host's answer to these steps, or why there is none: then the line is gone and the host unknown."""
         if self._line is None:
             return Cause(Trouble.LINE_BROKEN, "there is no line")
-        words = [encode(step, self._policy, self._token) for step in steps]
+        words = [encode(step, self._policy, self._tokens) for step in steps]
         if not self._greeted:
-            words.insert(0, self._greeting.step(self.host.service, self._token))
+            words.insert(0, self._greeting.step(self.host.service, self._tokens))
         limit = seconds_for(steps, self._policy)
         raw = self._line.ask({"deadline": limit, "steps": words}, limit + GRACE)
         answer = raw if isinstance(raw, Cause) else decode(raw)

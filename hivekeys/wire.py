@@ -3,7 +3,7 @@
 A host can send anything: every field is checked against its type here, and what does not fit is `rubbish`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Policy, Service
 from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
-from hivekeys.token import Token
+from hivekeys.token import Fingerprint, Token
+
+Tokens = Mapping[Fingerprint, Token]
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Greeting:
     write: bool = False
     epoch: int = 0
 
-    def step(self, service: Service, token: Token | None) -> dict[str, Any]:
-        """The hello step for a host; `token` is made known to it for proofs, not written."""
+    def step(self, service: Service, tokens: Tokens) -> dict[str, Any]:
+        """The hello step for a host; `tokens` are made known to it for proofs, not written."""
         return {
             "verb": Verb.HELLO.value,
             "fleet": self.fleet,
@@ -47,18 +49,18 @@ class Greeting:
                 "health": list(service.health),
                 "protected": list(service.protected),
             },
-            "tokens": [token.reveal()] if token else [],
+            "tokens": [token.reveal() for token in tokens.values()],
         }
 
 
-def encode(step: Step, policy: Policy, token: Token | None) -> dict[str, Any]:
+def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
     """One step as the agent reads it."""
     fields: dict[str, Any] = {"verb": step.verb.value}
     match step.verb:
         case Verb.STAGE:
-            if token is None:
+            if step.want is None or step.want not in tokens:
                 raise ValueError("stage needs the token")
-            fields["token"] = token.reveal()
+            fields["token"] = tokens[step.want].reveal()
         case Verb.SWAP | Verb.REVERT | Verb.RETIRE | Verb.RECALL:
             fields["want"] = step.want.keyed if step.want else None
         case Verb.PROVE:

@@ -79,3 +79,10 @@ def chosen(fleet: str, limit: str, exclude: str) -> "tuple[Fleet, tuple[Host, ..
 
     found = inventory.load(inventory.find(fleet or None, INVENTORY, os.environ))
     return found, inventory.select(found, limit, exclude)
+
+
+def names(fleet: "Fleet", patterns: str) -> tuple[str, ...]:
+    """The names of the hosts that `patterns` mean; none for ""."""
+    from hivekeys import inventory  # noqa: PLC0415
+
+    return tuple(host.name for host in inventory.select(fleet, patterns, "")) if patterns else ()

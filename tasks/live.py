@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from hivekeys import report
+from hivekeys.errors import ExitCode
 from hivekeys.model import Event, Intent, Outcome, PhaseStarted, RunEnded, Status, Stopped
 from hivekeys.run import Run, advance
 
@@ -29,12 +31,12 @@ SHOWN_HOSTS = 12  # hosts in flight that get a line of their own
 class Show:
     """Listens to a run's events. Safe to call from the threads that drive the hosts."""
 
-    def __init__(self, as_json: bool = False) -> None:
+    def __init__(self, as_json: bool = False, past: Run | None = None) -> None:
         self._json = as_json
         wide = None if sys.stdout.isatty() else WIDTH
         self._out = Console(highlight=False, width=wide)
         self._talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
-        self._run = Run()
+        self._run = past or Run()
         self._title = ""
         self._of_phase: tuple[str, ...] = ()
         self._ready: set[str] = set()
@@ -126,8 +128,8 @@ class Show:
             self._out.print(Text(f"left out, will owe the new token: {', '.join(run.left_out)}", "yellow"))
         self._failures(run)
 
-    def result(self, run: Run, fleet: "Fleet") -> None:
-        """How it went."""
+    def result(self, run: Run, fleet: "Fleet", code: ExitCode) -> None:
+        """How it went, and what to type next."""
         self._stop_live()
         if self._json:
             self._print_json(run, fleet)
@@ -136,7 +138,17 @@ class Show:
         self._failures(run)
         if run.stopped:
             self._out.print(Text(f"stopped: {run.stopped}"))
-        self._out.print(Text(report.summary(run), "bold"))
+        self._out.print(Text(report.summary(run, code), "bold"))
+        if run.is_open:
+            self._out.print(Text(f"go on: fab resume --fleet {run.fleet}   go back: fab rollback --fleet {run.fleet}"))
+
+    def table(self, table: Table) -> None:
+        """A table on stdout."""
+        self._out.print(table)
+
+    def line(self, line: str) -> None:
+        """A line on stdout, as it is."""
+        self._out.print(Text(line))
 
     def ask(self, question: str) -> str:
         """The operator's answer."""
@@ -144,6 +156,13 @@ class Show:
         answer = self._talk.input(Text(question))
         self._start_live()
         return answer
+
+    def go_on(self) -> bool:
+        """Asked between two waves."""
+        try:
+            return self.ask("Go on with the next wave? [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
 
     def _failures(self, run: Run) -> None:
         for line in report.failure_lines(run):

@@ -1,29 +1,23 @@
 """`fab plan` and `fab rotate`: what would change, and changing it."""
 
-import contextlib
 import os
-import secrets
-import signal
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
-from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.engine import Asked, rollout_of
+from tasks.frame import FLEET_HELP, chosen, finish, names, verb
+from tasks.pace import PACE_HELP, seconds, with_pace
 
 if TYPE_CHECKING:
-    from hivekeys.fleet import Fleet, Host
     from hivekeys.rollout import Rollout
     from hivekeys.token import Token
     from tasks.live import Show
-
-# Imports inside the functions below: SSH, pydantic and rich take half a second that `fab --list` has not.
 
 
 @task(help=FLEET_HELP, auto_shortflags=False)
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
 def plan(_: Context, fleet: str = "", limit: str = "", exclude: str = "", json: bool = False) -> None:
     """Show what a rotation would meet and change, host by host; changes nothing."""
     found, hosts = chosen(fleet, limit, exclude)
-    with _rollout(found, hosts, json, lock=False) as (rollout, show):
+    with rollout_of(found, hosts, Asked(json=json, records=False)) as (rollout, show):
         code = ExitCode.DONE if rollout.look() else ExitCode.INCOMPLETE
         rollout.end(code)
         show.plan(rollout.run, found)
@@ -41,7 +35,9 @@ def plan(_: Context, fleet: str = "", limit: str = "", exclude: str = "", json: 
 @task(
     help={
         **FLEET_HELP,
-        "token-file": "take the token from this file (- is stdin) instead of making one: one line, 64 characters or more",
+        **PACE_HELP,
+        "token-file": "take the token from this file (- is stdin), one line of 64 characters or more, instead of a new one",
+        "allow-missing": "hosts that may be out of reach: they will owe the token, and do not stop the others",
         "reason": "why, for the record and for whoever meets the lock",
         "yes": "do not ask",
     },
@@ -54,52 +50,38 @@ def rotate(
     limit: str = "",
     exclude: str = "",
     token_file: str = "",
+    canary: str = "",
+    batch: str = "",
+    max_failures: str = "",
+    pause: str = "",
+    pause_for_confirmation: bool = False,
+    allow_missing: str = "",
     reason: str = "",
     yes: bool = False,
     json: bool = False,
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
     found, hosts = chosen(fleet, limit, exclude)
+    found = with_pace(found, canary, batch, max_failures)
     if found.queen not in hosts:
         raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
     from_stdin = token_file == "-"  # noqa: S105  a dash, not a secret
-    if not yes and (from_stdin or not sys.stdin.isatty()):
+    if (pause_for_confirmation or not yes) and (from_stdin or not sys.stdin.isatty()):
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
+    missing = names(found, allow_missing)
     token = _token(token_file)
-    with _rollout(found, hosts, json, reason) as (rollout, show):
-        ready = rollout.look()
-        _refuse_known(rollout, token)
-        if not ready:
-            rollout.end()
-        else:
+    asked = Asked(reason, json, None, True, missing, seconds("--pause", pause), pause_for_confirmation)
+    with rollout_of(found, hosts, asked) as (rollout, show):
+        if rollout.look():
+            _refuse_known(rollout, token)
             if not yes:
                 show.plan(rollout.run, found)
                 _confirm(rollout, show)
-            rollout.rotate(token)
-        show.result(rollout.run, found)
-    finish(ExitCode.BUG if rollout.run.code is None else rollout.run.code)
-
-
-@contextlib.contextmanager
-def _rollout(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", json: bool, reason: str = "", lock: bool = True
-) -> "Iterator[tuple[Rollout, Show]]":
-    """The engine with its edges: SSH below, the operator's screen above, the fleet's lock around it."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.remote import SshDialer  # noqa: PLC0415
-    from hivekeys.rollout import Rollout  # noqa: PLC0415
-    from hivekeys.wire import Greeting  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
-
-    folder = state.folder_for(fleet.name)
-    run = f"{fleet.name}-{secrets.token_hex(4)}"
-    greeting = Greeting(fleet.name, state.fingerprint_key(folder), run, state.operator(), write=False)
-    program = (Path(state.__file__).parent / "agent.py").read_bytes()
-    held = state.hold_lock(folder, fleet.name, run, reason) if lock else contextlib.nullcontext()
-    with held, Show(json) as show:
-        rollout = Rollout(fleet, hosts, SshDialer(fleet, program), greeting, show.record, reason=reason)
-        with _signals(rollout):
-            yield rollout, show
+            code = rollout.rotate(token, given=bool(token_file))
+        else:
+            code = rollout.end()
+        show.result(rollout.run, found, code)
+    finish(code)
 
 
 def _token(source: str) -> "Token":
@@ -145,23 +127,3 @@ def _confirm(rollout: "Rollout", show: "Show") -> None:
     if answer.strip().lower() not in ("y", "yes"):
         rollout.end()
         raise UserError("not confirmed: nothing was changed")
-
-
-@contextlib.contextmanager
-def _signals(rollout: "Rollout") -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM, or a lost terminal) ends the run in order, the second at once."""
-    asked: list[int] = []
-
-    def ask_to_stop(number: int, _: FrameType | None) -> None:
-        if asked:
-            os._exit(ExitCode.INTERRUPTED)  # threads that wait for hosts would keep a normal exit from happening
-        asked.append(number)
-        rollout.interrupt()
-        os.write(2, b"\nstopping: hosts in flight finish, then all goes back (again: stop at once)\n")
-
-    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

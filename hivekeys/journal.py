@@ -1,0 +1,113 @@
+"""The journal: every event of every run of a fleet, append-only, on the disk before anything is acted on.
+
+SQLite in the fleet's state folder, WAL, `synchronous=FULL`; each event carries the hash of the one before it, so a
+changed or missing event shows. Holds fingerprints, never a token. What cannot be written is not done.
+"""
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.model import Event
+
+SCHEMA = 1
+KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
+TABLE = """
+CREATE TABLE IF NOT EXISTS events (
+    run TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, facts TEXT NOT NULL, hash TEXT NOT NULL,
+    PRIMARY KEY (run, number)
+) WITHOUT ROWID, STRICT
+"""
+
+
+class Journal:
+    """One fleet's journal. Many threads may append; raises UserError for whatever is wrong with the file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "journal.db"
+        self._mutex = threading.Lock()
+        self._last: dict[str, tuple[int, str]] = {}
+        with self._explained(ExitCode.USAGE, "nothing was touched"):
+            self.path.touch(mode=0o600)
+            self._base = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
+            self._check_version()
+            for words in ("journal_mode=WAL", "synchronous=FULL"):
+                self._base.execute(f"PRAGMA {words}")
+            self._base.execute(TABLE)
+            self._base.execute(f"PRAGMA user_version={SCHEMA}")
+
+    def append(self, run: str, event: Event) -> None:
+        """One more event, on the disk when this returns."""
+        kind = type(event).__name__
+        facts = json.dumps(KINDS[kind].dump_python(event, mode="json"), sort_keys=True)
+        hint = "no host is told anything any more; mend it, then `fab resume`"
+        with self._mutex, self._explained(ExitCode.INCOMPLETE, hint):
+            number, before = self._last.get(run) or self._tail(run)
+            chained = _hash(before, run, number + 1, kind, facts)
+            self._base.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", (run, number + 1, kind, facts, chained))
+            self._last[run] = (number + 1, chained)
+
+    def runs(self) -> list[str]:
+        """All runs, newest first."""
+        with self._explained(ExitCode.USAGE, "nothing was touched"):
+            rows = self._base.execute(
+                "SELECT run FROM events WHERE number = 1 ORDER BY json_extract(facts, '$.when.at') DESC"
+            )
+            return [row[0] for row in rows]
+
+    def events(self, run: str) -> list[Event]:
+        """A run's events in order. Refuses a chain that is not whole."""
+        hint = "somebody changed the journal: keep the file, compare it with a backup"
+        with self._explained(ExitCode.USAGE, hint):
+            rows = self._base.execute(
+                "SELECT number, kind, facts, hash FROM events WHERE run = ? ORDER BY number", (run,)
+            ).fetchall()
+        before, events = "", []
+        for place, (number, kind, facts, chained) in enumerate(rows, 1):
+            if number != place or chained != _hash(before, run, number, kind, facts):
+                raise UserError(f"{self.path}: the events of run {run} are not whole at number {place}", hint=hint)
+            try:
+                events.append(KINDS[kind].validate_json(facts))
+            except (KeyError, ValidationError) as error:
+                raise UserError(f"{self.path}: event {place} of run {run} cannot be read", hint=hint) from error
+            before = chained
+        return events
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        self._base.close()
+
+    def _tail(self, run: str) -> tuple[int, str]:
+        row = self._base.execute(
+            "SELECT number, hash FROM events WHERE run = ? ORDER BY number DESC LIMIT 1", (run,)
+        ).fetchone()
+        return (row[0], row[1]) if row else (0, "")
+
+    def _check_version(self) -> None:
+        (version,) = self._base.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA:
+            raise UserError(
+                f"{self.path}: written by a newer hivekeys (schema {version}, this one knows {SCHEMA})",
+                hint="update hivekeys on this bastion; nothing was touched",
+            )
+
+    @contextmanager
+    def _explained(self, code: ExitCode, hint: str) -> Iterator[None]:
+        """Every failure of the file as one sentence."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise UserError(f"the journal {self.path} cannot be used: {reason}", hint=hint, code=code) from error
+
+
+def _hash(before: str, run: str, number: int, kind: str, facts: str) -> str:
+    return hashlib.sha256(json.dumps([before, run, number, kind, facts]).encode()).hexdigest()

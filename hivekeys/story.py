@@ -1,0 +1,168 @@
+"""One host's part in a run: look, decide, act, look again. A failure is an outcome, never an exception.
+
+What a host needs is `machine`'s to say; this module sends it and makes one outcome of what comes back. A line that
+broke is looked into, not guessed about: only when that fails too is the host `unknown`.
+"""
+
+from collections.abc import Container
+from dataclasses import replace
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Fleet, Host
+from hivekeys.ledger import Ledger
+from hivekeys.machine import obstacle, steps_to
+from hivekeys.model import Goal, Intent, Outcome, Phase, Reply, Seen, Stance, State, Status, Step, Verb
+from hivekeys.run import HostRun
+from hivekeys.session import Session
+from hivekeys.token import Fingerprint, Token
+
+LOOK = Step(Verb.OBSERVE)
+ROUNDS = 3  # how often a host whose line broke is looked at again
+REDIAL_PAUSE = 1.0  # seconds between two tries to get a lost host back
+
+
+class Story:
+    """Used by one thread at a time."""
+
+    def __init__(self, host: Host, fleet: Fleet, session: Session, ledger: Ledger) -> None:
+        self.host = host
+        self.session = session
+        self._fleet = fleet
+        self._ledger = ledger
+
+    @property
+    def part(self) -> HostRun:
+        """The host as the run knows it so far."""
+        return self._ledger.host(self.host.name)
+
+    # -- before anything is changed
+
+    def look(self) -> Outcome:
+        """Read-only: what the host shows, and whether its service honours the token that it has."""
+        cause = self.session.open()
+        reply: Reply | Cause = cause or self.session.ask((LOOK, Step(Verb.PROVE, stable=False)))
+        if isinstance(reply, Cause):
+            return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
+        cause = (obstacle(reply.seen, self.host.service) if reply.seen else None) or reply.cause
+        if cause:
+            return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
+        return self._outcome(Phase.LOOK, Status.OK, State.UNCHANGED, None, reply)
+
+    def look_again(self, want: Fingerprint) -> Outcome:
+        """Read-only, when a run is taken up again: where is this host now?"""
+        cause = self.session.open()
+        reply: Reply | Cause = cause or self.session.ask((LOOK,))
+        if isinstance(reply, Cause):
+            state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
+            return self._outcome(Phase.LOOK, Status.UNREACHABLE, state, reply)
+        if reply.cause or reply.seen is None:
+            return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, reply.cause, reply)
+        if reply.seen.token == want:
+            state = self.part.state if self.part.state in (State.PROVEN, State.HEALTHY) else State.UNKNOWN
+        else:
+            state = State.ROLLED_BACK if self.part.state is State.ROLLED_BACK else State.UNCHANGED
+        return self._outcome(Phase.LOOK, Status.OK, state, None, reply)
+
+    def claim(self, expected: Container[Fingerprint | None]) -> Outcome:
+        """The host's lock for this run, and proof that a file can be written where the token will be."""
+        self._ledger.tell(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._ledger.now()))
+        reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
+        for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
+            cause = self.session.open()
+            reply = cause or self.session.ask((Step(Verb.PROBE_WRITE), LOOK))
+            if not isinstance(reply, Cause) or cause:
+                break
+        if isinstance(reply, Cause):
+            state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
+            return self._outcome(Phase.CLAIM, Status.UNREACHABLE, state, reply)
+        cause = reply.cause
+        if reply.seen and reply.seen.token not in expected:
+            cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
+        if cause:
+            return self._outcome(Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
+        return self._outcome(Phase.CLAIM, Status.OK, self.part.state, None, reply)
+
+    def recall(self, want: Fingerprint, key: bytes) -> Token | None:
+        """The token itself, if a slot of this host holds it; for the memory of this run only."""
+        if self.session.open():
+            return None
+        reply = self.session.ask((Step(Verb.RECALL, want),))
+        token = None if isinstance(reply, Cause) else reply.token
+        return token if token and token.fingerprint(key) == want else None
+
+    # -- changing it
+
+    def reach(self, phase: Phase, goal: Goal, there: State) -> Outcome:
+        """Brings the host to the goal; `there` is its state when it has come there."""
+        seen, lost = self.part.seen, None
+        for _ in range(ROUNDS):
+            cause = self._open(patient=lost is not None)
+            if cause:
+                lost = lost or cause
+                break
+            if seen is None or lost:
+                reply = self.session.ask((LOOK,))
+                if not isinstance(reply, Cause) and reply.cause:
+                    return self._outcome(phase, Status.FAILED, State.FAILED, reply.cause, reply)
+                if isinstance(reply, Cause) or reply.seen is None:
+                    lost = reply if isinstance(reply, Cause) else lost
+                    continue
+                seen = reply.seen
+            steps = self._steps(goal, seen, phase)
+            if not steps:
+                return self._outcome(phase, Status.OK, there)
+            verbs = tuple(step.verb for step in steps)
+            self._ledger.tell(Intent(self.host.name, phase, verbs, self._ledger.now()))
+            reply = self.session.ask((*steps, LOOK))
+            if not isinstance(reply, Cause):
+                return self._judge(phase, goal, there, reply)
+            lost = reply
+        if self.part.touched:
+            return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
+        return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
+
+    @staticmethod
+    def _steps(goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
+        steps = steps_to(goal, seen)
+        if phase is Phase.SETTLE:
+            return tuple(replace(step, stable=False, log=True) if step.verb is Verb.PROVE else step for step in steps)
+        return steps
+
+    def _judge(self, phase: Phase, goal: Goal, there: State, reply: Reply) -> Outcome:
+        """What an answer means: the machine must find nothing left to move."""
+        cause = reply.cause
+        if cause is None and (reply.seen is None or self._moves_left(goal, reply.seen)):
+            cause = Cause(Trouble.SLOT_CHANGED, "after all steps the host does not show what they made")
+        if cause:
+            return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
+        if there is State.PROVEN and goal.stance is not Stance.STAGED:
+            proven = reply.proof.proven if reply.proof else self.part.state is State.PROVEN
+            there = State.PROVEN if proven else State.HEALTHY
+        return self._outcome(phase, Status.OK, there, None, reply)
+
+    @staticmethod
+    def _moves_left(goal: Goal, seen: Seen) -> bool:
+        return any(step.verb is not Verb.PROVE for step in steps_to(goal, seen))
+
+    def _open(self, patient: bool) -> Cause | None:
+        """A line to the host; a lost one is tried for a while, because something may have happened there."""
+        clock = self._ledger.clock
+        end = clock.monotonic() + (2 * self._fleet.timeouts.connect if patient else 0.0)
+        while True:
+            cause = self.session.open()
+            if cause is None or clock.monotonic() >= end:
+                return cause
+            clock.sleep(REDIAL_PAUSE)
+
+    def _outcome(
+        self, phase: Phase, status: Status, state: State, cause: Cause | None = None, reply: Reply | None = None
+    ) -> Outcome:
+        told = Outcome(self.host.name, phase, status, state, self._ledger.now(), cause)
+        if reply:
+            told = replace(told, seen=reply.seen, proof=reply.proof, met=reply.met, results=reply.results)
+        self._ledger.tell(told)
+        return told
+
+    def leave(self, phase: Phase, state: State) -> Outcome:
+        """An outcome for a host that needs nothing."""
+        return self._outcome(phase, Status.OK, state)

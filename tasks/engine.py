@@ -1,0 +1,132 @@
+"""The engine with its edges, as every verb that touches hosts uses it: lock, journal, SSH, screen, signals."""
+
+import contextlib
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from hivekeys.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet, Host
+    from hivekeys.journal import Journal
+    from hivekeys.rollout import Rollout
+    from hivekeys.run import Run
+    from tasks.live import Show
+
+# Imports inside the functions below: SSH, pydantic and rich take half a second that `fab --list` has not.
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an operator asked for, beyond the fleet."""
+
+    reason: str = ""
+    json: bool = False
+    past: "Run | None" = None
+    records: bool = True  # a look alone is not written down, and takes no lock
+    may_be_missing: tuple[str, ...] = ()
+    pause: float = 0.0  # seconds between two waves
+    confirm: bool = False  # ask between two waves
+
+
+@contextlib.contextmanager
+def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Rollout, Show]]":
+    """A run that is ready to begin, or to be taken up again."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.remote import SshDialer  # noqa: PLC0415
+    from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.wire import Greeting  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    folder = state.folder_for(fleet.name)
+    run = asked.past.id if asked.past else f"{fleet.name}-{secrets.token_hex(4)}"
+    greeting = Greeting(fleet.name, state.fingerprint_key(folder), run, state.operator())
+    program = (Path(state.__file__).parent / "agent.py").read_bytes()
+    with contextlib.ExitStack() as stack:
+        show = stack.enter_context(Show(asked.json, asked.past))
+        record = show.record
+        if asked.records:
+            stack.enter_context(state.hold_lock(folder, fleet.name, run, asked.reason))
+            journal = stack.enter_context(contextlib.closing(Journal(folder)))
+            if asked.past is None:
+                _refuse_while_open(journal, fleet.name)
+
+            def record(event: Any) -> None:
+                journal.append(run, event)
+                show.record(event)
+
+        rollout = Rollout(
+            fleet,
+            hosts,
+            SshDialer(fleet, program),
+            greeting,
+            record,
+            reason=asked.reason,
+            past=asked.past,
+            may_be_missing=asked.may_be_missing,
+            pause=asked.pause,
+            go_on=show.go_on if asked.confirm else None,
+        )
+        stack.enter_context(_signals(rollout))
+        yield rollout, show
+
+
+@contextlib.contextmanager
+def _signals(rollout: "Rollout") -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM, or a lost terminal) ends the run in order, the second at once."""
+    asked: list[int] = []
+
+    def ask_to_stop(number: int, _: FrameType | None) -> None:
+        if asked:
+            os._exit(ExitCode.INTERRUPTED)  # threads that wait for hosts would keep a normal exit from happening
+        asked.append(number)
+        rollout.interrupt()
+        with contextlib.suppress(OSError):  # the terminal may be what was lost
+            os.write(2, b"\nstopping: hosts in flight finish, no new one begins (again: stop at once)\n")
+
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _refuse_while_open(journal: "Journal", fleet: str) -> None:
+    """A new run must not begin on top of one that was cut off. Under the lock: no other run is at work."""
+    from hivekeys.run import fold  # noqa: PLC0415
+
+    newest = next((fold(journal.events(run)) for run in journal.runs()), None)
+    if newest and newest.is_open:
+        phase = newest.phase.value if newest.phase else "–"
+        raise UserError(
+            f"run {newest.id} of {newest.who} was cut off in phase {phase}",
+            hint=f"go on: fab resume --fleet {fleet}; or take it back: fab rollback --fleet {fleet}",
+        )
+
+
+def past_runs(fleet: str) -> "list[Run]":
+    """The fleet's runs as the journal tells them, newest first."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.run import fold  # noqa: PLC0415
+
+    with contextlib.closing(Journal(state.folder_for(fleet))) as journal:
+        return [fold(journal.events(run)) for run in journal.runs()]
+
+
+def past_run(fleet: str, name: str) -> "Run":
+    """The newest run over a fleet, or the one that was named."""
+    for run in past_runs(fleet):
+        if name in ("", run.id):
+            return run
+    if name:
+        raise UserError(f"the journal of fleet {fleet} has no run {name}", hint="`fab history` lists them")
+    raise UserError(f"there was no run over fleet {fleet} from this bastion", hint="`fab plan` shows its hosts")

@@ -1,0 +1,52 @@
+"""How fast a run goes through the fleet, where the operator wants it otherwise than the inventory says."""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import UserError
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Amount, Fleet
+
+PACE_HELP = {
+    "canary": "how many hives turn alone before the others (0: none)",
+    "batch": "how many hives turn together: a number or a percentage (5, 25%)",
+    "max-failures": "how many hosts may fail in the whole run before it goes back: a number or a percentage",
+    "pause": "seconds to wait between two waves",
+    "pause-for-confirmation": "ask before each wave",
+}
+
+
+def with_pace(fleet: "Fleet", canary: str, batch: str, max_failures: str) -> "Fleet":
+    """The fleet with its rollout policy changed where an option says so. Raises UserError for what is no number."""
+    policy = fleet.policy
+    if canary:
+        policy = replace(policy, canary=_amount("--canary", canary, 0, percent=False).value)
+    if batch:
+        policy = replace(policy, batch=_amount("--batch", batch, 1))
+    if max_failures:
+        policy = replace(policy, max_failures=_amount("--max-failures", max_failures, 0))
+    return replace(fleet, policy=policy)
+
+
+def _amount(option: str, text: str, least: int, percent: bool = True) -> "Amount":
+    from hivekeys.fleet import Amount  # noqa: PLC0415
+
+    digits = text.removesuffix("%") if percent else text
+    is_number = digits.isascii() and digits.isdigit() and len(digits) < 7
+    if not is_number or int(digits) < least or (digits != text and int(digits) > 100):
+        wanted = f"a number of hosts, {least} or more" + (', or a percentage such as "25%"' if percent else "")
+        raise UserError(f"{option}: found {text!r}, expected {wanted}")
+    return Amount(int(digits), percent=digits != text, least=least)
+
+
+def seconds(option: str, text: str) -> float:
+    """A time from an option: a number of seconds, at most a day; "" is none."""
+    try:
+        value = float(text or 0)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 86400:
+        raise UserError(f"{option}: found {text!r}, expected a number of seconds, at most a day")
+    return value

@@ -1,0 +1,93 @@
+"""`fab resume`, `fab rollback`, `fab reconcile`: after a run that was cut off, or that left hosts behind."""
+
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from hivekeys.errors import UserError
+from tasks.engine import Asked, past_run, rollout_of
+from tasks.frame import FLEET_HELP, chosen, finish, verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hivekeys.errors import ExitCode
+    from hivekeys.fleet import Fleet, Host
+    from hivekeys.rollout import Rollout
+    from hivekeys.run import Run
+
+HELP = {
+    "fleet": FLEET_HELP["fleet"],
+    "run": "the run to take up (default: the newest one over the fleet)",
+    "json": FLEET_HELP["json"],
+}
+
+
+@task(help=HELP, auto_shortflags=False)
+@verb
+def resume(_: Context, fleet: str = "", run: str = "", json: bool = False) -> None:
+    """Go on with a run that was cut off: looks at every host first, makes no second token."""
+    found, _hosts = chosen(fleet, "", "")
+    past = past_run(found.name, run)
+    if not past.is_open:
+        raise UserError(
+            f"run {past.id} is over: there is nothing to go on with", hint="`fab status` shows how it ended"
+        )
+
+    def go_on(rollout: "Rollout") -> "ExitCode":
+        from hivekeys.token import generate  # noqa: PLC0415  not for `fab --list`
+
+        return rollout.resume(generate)
+
+    _take_up(found, _of(found, past), past, json, go_on)
+
+
+@task(help=HELP, auto_shortflags=False)
+@verb
+def rollback(_: Context, fleet: str = "", run: str = "", json: bool = False) -> None:
+    """Take a run back to the tokens from before it, while the hosts still have them."""
+    found, _hosts = chosen(fleet, "", "")
+    past = past_run(found.name, run)
+    if past.retiring:
+        raise UserError(
+            f"run {past.id} has begun to remove the old tokens: there is no way back",
+            hint="`fab resume` finishes a run that was cut off; `fab rotate` brings a new token",
+        )
+    if past.want is None or (past.rolled_back and not past.is_open):
+        raise UserError(f"run {past.id} has nothing to take back", hint="`fab status` shows how it ended")
+    _take_up(found, _of(found, past), past, json, lambda rollout: rollout.roll_back())
+
+
+@task(help=HELP, auto_shortflags=False)
+@verb
+def reconcile(_: Context, fleet: str = "", run: str = "", json: bool = False) -> None:
+    """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
+    found, hosts = chosen(fleet, "", "")
+    past = past_run(found.name, run)
+    if past.is_open:
+        raise UserError(f"run {past.id} was cut off", hint="`fab resume` goes on with it, `fab rollback` takes it back")
+    if past.want is None or past.rolled_back:
+        raise UserError(f"run {past.id} left the fleet on the old token: no host owes anything", hint="`fab rotate`")
+    _take_up(found, hosts, past, json, lambda rollout: rollout.reconcile())
+
+
+def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
+    """The hosts of a past run, as the inventory describes them now."""
+    known = {host.name: host for host in fleet.hosts}
+    gone = [name for name in past.hosts if name not in known]
+    if gone:
+        raise UserError(
+            f"{fleet.source}: the hosts {', '.join(gone)} of run {past.id} are gone from the inventory",
+            hint="put them back until the run is over",
+        )
+    return tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
+
+
+def _take_up(
+    fleet: "Fleet", hosts: "tuple[Host, ...]", past: "Run", json: bool, work: "Callable[[Rollout], ExitCode]"
+) -> None:
+    with rollout_of(fleet, hosts, Asked(past.reason, json, past)) as (rollout, show):
+        code = work(rollout)
+        show.result(rollout.run, fleet, code)
+    finish(code)
