@@ -47,7 +47,7 @@ LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemct
 GRACE_SECONDS = 3.0  # for the last look after a step that used up the request's time
 NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW
-SHOWN = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,Environment,LoadCredential"
+SHOWN = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,Environment"
 QUIET_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
 NO_RUN = {"epoch": 0, "run": "", "who": ""}  # type: dict[str, Any]
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
@@ -566,11 +566,6 @@ def environment_of(shown: str) -> "dict[str, str]":
     return pairs
 
 
-def credentials_of(shown: str) -> "dict[str, str]":
-    """Credentials' sources, by name, in systemctl's `LoadCredential=`; {} where it cannot print them."""
-    return {name: path for name, _, path in (entry.partition(":") for entry in shown.split()) if path}
-
-
 class Agent:
     """The verbs. Each takes its step's fields and returns (changed, facts) or raises Refusal."""
 
@@ -583,6 +578,7 @@ class Agent:
         self.state = State(root, self.system)
         self.gone = threading.Event()  # nobody waits for an answer any more: begin nothing, wait for nothing
         self.end = 0.0
+        self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
 
     # -- the session
 
@@ -605,6 +601,7 @@ class Agent:
         """
         self.service = service
         self.secrets = self.secrets_type(self.root, service, bytes.fromhex(key))
+        self.secrets.known = self.known
         for token in tokens:
             self.known_good(token)
             self.secrets.remember(token)
@@ -716,7 +713,6 @@ class Agent:
             "uid": process["uid"] if process else None,
             "reads": self.without_tokens(reads),
             "credential": reads[len(inside) :] if reads.startswith(inside) else "",
-            "loads": shown.get("LoadCredential", ""),
             "env_token": "LLORCH_API_TOKEN" in environment or bool(process and process["env_token"]),
         }
 
@@ -724,19 +720,11 @@ class Agent:
         """The token file that the unit is told to read; "" when it cannot be told."""
         if not unit["credential"]:
             return str(unit["reads"])
-        source = credentials_of(unit["loads"]).get(unit["credential"], "")
-        if not source:
-            # systemctl shows LoadCredential as "[unprintable]" (seen with 252); busctl asks systemd itself.
-            name = re.sub("[^A-Za-z0-9]", lambda char: "_%02x" % ord(char.group()), self.service["unit"])
-            argv = [
-                "busctl",
-                "get-property",
-                "org.freedesktop.systemd1",
-                "/org/freedesktop/systemd1/unit/" + name,
-            ]
-            output = self.command([*argv, "org.freedesktop.systemd1.Service", "LoadCredential"], 10.0)[1]
-            source = dict(re.findall(r'"([^"]*)" "([^"]*)"', output)).get(unit["credential"], "")
-        return self.without_tokens(source)
+        # systemctl shows LoadCredential as "[unprintable]" (247 to 257): busctl asks systemd itself.
+        name = re.sub("[^A-Za-z0-9]", lambda char: "_%02x" % ord(char.group()), self.service["unit"])
+        argv = ["busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/" + name]
+        output = self.command([*argv, "org.freedesktop.systemd1.Service", "LoadCredential"], 10.0)[1]
+        return self.without_tokens(dict(re.findall(r'"([^"]*)" "([^"]*)"', output)).get(unit["credential"], ""))
 
     def loaded(self, unit: "dict[str, Any]", active: "Optional[dict[str, Any]]") -> "dict[str, Any]":
         """Which token the running process read: its credential, or the file if the process is younger."""
@@ -908,7 +896,7 @@ class Agent:
 
     def without_tokens(self, text: str) -> str:
         """`text` with every token this agent knows, and all that looks like one, taken out."""
-        for token in self.secrets.known.values():
+        for token in self.known.values():
             text = text.replace(token, "[token]")
         return re.sub(r"[0-9A-Za-z_+=-]{32,}", "[secret?]", text)
 
@@ -1033,8 +1021,10 @@ class Agent:
             if reads and reads != self.service["token"]:
                 why += ": the unit reads %s, we wrote %s" % (reads, self.service["token"])
             raise Refusal("new-refused", why)
-        if old_matters and calls.get("old") != 401:
-            raise Refusal("old-accepted", "%s with the other token answers %s" % (path, calls.get("old", "nothing")))
+        if old_matters and "old" not in calls:
+            raise Refusal("slot-changed", "the other token is in no slot any more: nobody can ask whether it works")
+        if old_matters and calls["old"] != 401:
+            raise Refusal("old-accepted", "%s with the other token answers %d" % (path, calls["old"]))
 
     def lives(self, unit: "dict[str, Any]") -> bool:
         """True while the unit's process is the one that was seen."""

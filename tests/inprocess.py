@@ -327,7 +327,6 @@ class Machine(agent.System):
             "NRestarts": host.restarts,
             "InvocationID": "0" * 32 if host.process else "",
             "Environment": f"LLORCH_API_TOKEN_FILE={path}",
-            "LoadCredential": "[unprintable]" if host.credentials else "",
         }
         return "".join(f"{name}={value}\n" for name, value in shown.items())
 

@@ -110,6 +110,14 @@ def test_a_service_in_dev_mode_has_failed(host: SimulatedHost) -> None:
     assert Session(host).do("prove")["trouble"] == "fail-open"
 
 
+def test_an_old_token_that_nobody_holds_any_more_cannot_be_shown_to_be_refused(host: SimulatedHost, new: Token) -> None:
+    turned(host, new).ask({"verb": "retire", "want": keyed(new)})
+    later = Session(host)
+    result = prove(later, new)
+    assert result["trouble"] == "slot-changed"
+    assert "in no slot any more" in result["detail"]
+
+
 def test_a_service_that_was_not_restarted_is_named_as_stale(host: SimulatedHost, new: Token) -> None:
     """It may answer rightly, from a second source or a cache: the process has not read the file."""
     session = Session(host)
@@ -251,11 +259,15 @@ def test_a_token_in_the_place_of_the_path_is_not_shown(tmp_path: Path) -> None:
     assert secret not in str(unit_of(tmp_path, Environment=f"LLORCH_API_TOKEN_FILE={secret}"))
 
 
-@pytest.mark.parametrize("shown", ["[unprintable]", "", "api-token:/etc/llama-orch/secrets/api-token"])
-def test_the_file_behind_a_credential_is_found_in_every_systemd(tmp_path: Path, shown: str) -> None:
+def test_the_file_behind_a_credential_is_asked_of_systemd(tmp_path: Path) -> None:
     path = f"/run/credentials/{UNIT}/api-token"
-    unit = unit_of(tmp_path, Environment=f"LLORCH_API_TOKEN_FILE={path}", LoadCredential=shown)
+    unit = unit_of(tmp_path, Environment=f"LLORCH_API_TOKEN_FILE={path}")
     assert (unit["credential"], unit["reads"]) == ("api-token", "/etc/llama-orch/secrets/api-token")
+
+
+def test_a_credential_that_the_unit_does_not_load_has_no_file(tmp_path: Path) -> None:
+    unit = unit_of(tmp_path, Environment=f"LLORCH_API_TOKEN_FILE=/run/credentials/{UNIT}/other")
+    assert (unit["credential"], unit["reads"]) == ("other", "")
 
 
 def test_a_unit_without_a_process_is_no_crash(host: SimulatedHost) -> None:

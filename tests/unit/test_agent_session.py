@@ -15,7 +15,7 @@ import pytest
 
 from hivekeys import agent
 from hivekeys.token import Token, generate
-from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost, hello
+from tests.inprocess import KEY, InProcessFleet, InProcessLine, Session, SimulatedHost, hello
 
 PROGRAM = Path(agent.__file__).read_bytes()
 
@@ -83,6 +83,20 @@ def test_tokens_of_the_greeting_are_known_to_proofs_but_not_written(host: Simula
     session = Session(host, tokens=(token,))
     assert token.fingerprint(KEY).keyed in session.line.agent.secrets.known
     assert host.slots()["staged"] is None
+
+
+def test_a_second_greeting_does_not_forget_the_way_back(host: SimulatedHost) -> None:
+    token = generate()
+    session = Session(host, tokens=(token,))
+    session.ask(hello(host))
+    assert token.fingerprint(KEY).keyed in session.line.agent.secrets.known
+
+
+def test_a_greeting_without_time_is_refused_like_any_other_step(host: SimulatedHost) -> None:
+    line = InProcessLine(host)
+    reply = line.ask({"steps": [hello(host)], "deadline": 0.0}, 10.0)
+    assert isinstance(reply, dict)
+    assert '"deadline"' in json.dumps(reply)
 
 
 # -- whose lock
@@ -405,7 +419,7 @@ def test_an_agent_that_nobody_asks_anything_leaves(host: SimulatedHost, processe
         '{{"steps": [{{"verb": "stage", "tokens": "{secret}"}}], "deadline": 5}}',
         '{{"steps": [{{"verb": "{secret}"}}], "deadline": 5}}',
         '{{"steps": [{{"{secret}": 1}}], "deadline": 5}}',
-        '{{"steps": [{{"verb": "stage", "token": ["{secret}"]}}], "deadline": 5}}',
+        '{{"steps": [{{"verb": "swap", "want": "{secret}"}}], "deadline": 5}}',
         '{{"steps": [{{"verb": "stage", "token": "{secret}"}}], "deadline": "{secret}"}}',
         '"{secret}"',
         "{secret}",

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,23 @@ def test_what_stands_in_a_slots_place_on_purpose_is_not_written_over(
 def test_a_sparse_file_of_five_gigabytes_does_not_hold_the_agent(host: SimulatedHost) -> None:
     os.truncate(host.active, 5 << 30)
     assert Session(host).do("observe")["facts"]["active"]["fault"] == "is larger than 1 MiB"
+
+
+def test_a_lease_on_a_slot_does_not_hold_the_agent(host: SimulatedHost) -> None:
+    """The owner of a file may take a lease on it, and whoever opens it then waits up to 45 s (fcntl(2), F_SETLEASE)."""
+    hold = (
+        "import fcntl, signal, sys; signal.signal(signal.SIGIO, signal.SIG_IGN); f = open(sys.argv[1], 'r+');"
+        "fcntl.fcntl(f, fcntl.F_SETLEASE, fcntl.F_WRLCK); print(flush=True); input()"
+    )
+    argv = [sys.executable, "-S", "-c", hold, str(host.active)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"\n"
+        began = time.monotonic()
+        fault = Session(host, write=False).do("observe")["facts"]["active"]["fault"]
+        holder.kill()
+    assert fault == "cannot be read: Resource temporarily unavailable"
+    assert time.monotonic() - began < 5.0
 
 
 def test_a_link_in_the_place_of_the_directory_is_not_followed(host: SimulatedHost, tmp_path: Path, new: Token) -> None:
