@@ -6,6 +6,7 @@ new image.
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -72,7 +73,9 @@ def remove_all() -> None:
 
 def _build(release: str, image: Path) -> None:
     """Build beside the place and move there when whole: an image that exists is complete."""
-    draft = image.with_suffix(".partial")
+    for stale in CACHE.glob(f"{release}-*.partial*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    draft = image.with_suffix(f".partial{os.getpid()}")
     failures = []
     for mirror in MIRRORS:
         shutil.rmtree(draft, ignore_errors=True)
@@ -102,6 +105,7 @@ def _build(release: str, image: Path) -> None:
 def _command(release: str, draft: Path, mirror: str) -> list[str]:
     source = f"deb [signed-by={KEYRING}] {mirror} {release} main"
     return [
+        *("setpriv", "--pdeathsig", "KILL"),  # it must not go on building for nobody
         *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"),
         # An archived release's signature has expired by date, not by content.
         '--aptopt=Acquire::Check-Valid-Until "false"',

@@ -39,7 +39,8 @@ def up(
     a killed one left is cleared first. A failure on the way leaves nothing.
     """
     memory.check_name(name)
-    shape = memory.check_shape(Shape(hives, tuple(releases), queen_binary, hive_binary))
+    binaries = [str(Path(binary).resolve()) if binary else "" for binary in (queen_binary, hive_binary)]
+    shape = memory.check_shape(Shape(hives, tuple(releases), *binaries))
     programs.check()
     with lock(f"lab {name}"):
         old = memory.load(name)
