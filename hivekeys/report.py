@@ -151,7 +151,10 @@ def summary(run: Run, code: ExitCode) -> str:
     for host in run.hosts.values():
         counts[host.state] += 1
     states = ", ".join(f"{count} {state.value}" for state, count in counts.items())
-    return f"{MEANS.get(code, code.name.lower())} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
+    means = MEANS.get(code, code.name.lower())
+    if code is ExitCode.DONE and run.rolled_back:
+        means = "taken back: the fleet serves the token that it had"
+    return f"{means} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
 
 
 def document(run: Run, fleet: Fleet) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hivekeys.remote.login import Login, said
 from hivekeys.remote.stream import Stop, Stream, watchdog
 
 REPLY_LIMIT = 4 * 1024 * 1024  # bytes of one reply
+CRASHED = 70  # the exit status of an agent that met a bug of its own (agent.main)
 
 
 def open_line(login: Login, command: str, opening: bytes, timeouts: Timeouts) -> "SshLine | Cause":
@@ -102,7 +103,8 @@ class SshLine:
         if reply is Stop.ENDED:
             status, complaint = self._stream.farewell()
             how = "the connection broke" if status < 0 else f"the agent ended with status {status}"
-            return Cause(Trouble.LINE_BROKEN, f"{how}: {complaint}" if complaint else how)
+            trouble = Trouble.AGENT_CRASHED if status == CRASHED else Trouble.LINE_BROKEN
+            return Cause(trouble, f"{how}: {complaint}" if complaint else how)
         return _reply(reply)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-import paramiko  # type: ignore[import-untyped]  # ships no types
+import paramiko
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.remote.login import Login, said

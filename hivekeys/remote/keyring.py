@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import paramiko.agent  # type: ignore[import-untyped]  # ships no types
+import paramiko.agent
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from hivekeys.ssh_settings import Settings

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import fabric
-import paramiko  # type: ignore[import-untyped]  # ships no types
+import paramiko
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
