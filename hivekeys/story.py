@@ -94,7 +94,8 @@ class Story:
 
     def reach(self, phase: Phase, goal: Goal, there: State) -> Outcome:
         """Brings the host to the goal; `there` is its state when it has come there."""
-        seen, lost = self.part.seen, None
+        lost = None
+        seen = self.part.seen if self.part.status is Status.OK else None  # what was seen before a failure is no news
         for _ in range(ROUNDS):
             cause = self._open(patient=lost is not None)
             if cause:
