@@ -27,9 +27,10 @@ def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     if goal.stance is Stance.SERVING:
         return (*moves, prove)
     left_over = []
-    if _stays(seen.previous, moves, Verb.REVERT) or Verb.SWAP in _verbs(moves):
+    if seen.previous is not None or Verb.SWAP in _verbs(moves):
+        # Also after a revert: a copy with a mode of its own is not put back but written anew, and stays behind.
         left_over.append(Step(Verb.RETIRE, goal.want))
-    if _stays(seen.staged, moves, Verb.SWAP):
+    if seen.staged is not None and Verb.SWAP not in _verbs(moves):
         left_over.append(Step(Verb.DISCARD))
     return (*moves, *((prove,) if moves else ()), *left_over)
 
@@ -53,11 +54,6 @@ def _held(slot: Slot | None) -> Fingerprint | None:
 
 def _verbs(steps: tuple[Step, ...]) -> tuple[Verb, ...]:
     return tuple(step.verb for step in steps)
-
-
-def _stays(slot: Slot | None, moves: tuple[Step, ...], taken_by: Verb) -> bool:
-    """A slot that is occupied and that none of the moves empties."""
-    return slot is not None and taken_by not in _verbs(moves)
 
 
 def obstacle(seen: Seen, service: Service) -> Cause | None:
