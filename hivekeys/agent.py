@@ -927,6 +927,8 @@ class Agent:
             self.judge(facts, unit, want, refuse)
             if stable_seconds:
                 self.hold(unit, stable_seconds)
+                if not self.lives(unit):  # it died: that is why nobody answers
+                    self.same_process(unit, stable_seconds)
                 self.judge(facts, unit, want, refuse)  # again: a refusal may come out of a cache at first
             unit = self.same_process(unit, stable_seconds)
             loaded = self.loaded(unit, self.slots()["active"])["fingerprint"]
