@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.fleet import Host, Policy
+from hivekeys.fleet import Host, Policy, Timeouts
 from hivekeys.line import Dialer, Line
 from hivekeys.model import Reply, Step
 from hivekeys.wire import Greeting, Tokens, decode, encode, seconds_for
@@ -14,8 +14,12 @@ GRACE = 10.0  # seconds that an answer may take on top of the agent's own deadli
 class Session:
     """Used by one thread at a time. What an agent knows is on its host, so a line can be lost and opened again."""
 
-    def __init__(self, host: Host, dialer: Dialer, policy: Policy, greeting: Greeting) -> None:
+    def __init__(
+        self, host: Host, dialer: Dialer, policy: Policy, greeting: Greeting, request: float = Timeouts.request
+    ) -> None:
+        """`request`: the most seconds that one request may take on the host, whatever the policy adds up to."""
         self.host = host
+        self._request = request
         self._dialer = dialer
         self._policy = policy
         self._greeting = greeting
@@ -43,7 +47,7 @@ class Session:
         words = [encode(step, self._policy, self._tokens) for step in steps]
         if not self._greeted:
             words.insert(0, self._greeting.step(self.host.service, self._tokens))
-        limit = seconds_for(steps, self._policy)
+        limit = min(seconds_for(steps, self._policy), self._request)
         raw = self._line.ask({"deadline": limit, "steps": words}, limit + GRACE)
         answer = raw if isinstance(raw, Cause) else decode(raw)
         if not isinstance(answer, Cause) and answer.cause is None and len(answer.results) != len(words):
