@@ -3,9 +3,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# The rehearsal fleet: image, hosts, network, SSH. Python: the interpreter's own venv module.
-PACKAGES := mmdebstrap systemd-container iproute2 openssh-client openssh-server sudo curl debian-archive-keyring \
-	nftables e2fsprogs util-linux
+# What the rehearsal fleet needs (image, hosts, network), and the tests (a real sshd and sudo).
+PACKAGES := mmdebstrap systemd-container iproute2 util-linux mount openssh-client debian-archive-keyring \
+	openssh-server sudo curl
+APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests fabfile.py
 
@@ -23,20 +24,20 @@ install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
 
 .PHONY: venv-package
 venv-package:
-	$(SUDO) apt-get update -qq
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv
+	$(SUDO) $(APT) update
+	$(SUDO) $(APT) install -y python3-venv >/dev/null
 
 system:  ## the Debian packages that the rehearsal fleet needs
 	@missing=$$(dpkg-query -W -f '$${Status} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^install ok installed' || true); \
 	if [ -n "$$missing" ]; then \
-		$(SUDO) apt-get update -qq && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
+		echo "installing Debian packages: $(PACKAGES)"; \
+		$(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends $(PACKAGES) >/dev/null; \
 	fi
 
 demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, takes it down
-	$(SUDO) $(FAB) lab.up --name lab-demo --hives 5
-	$(SUDO) $(FAB) plan --fleet lab-demo; code=$$?; \
-	[ $$code = 0 ] && { $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; }; \
+	@$(SUDO) $(FAB) lab.up --name lab-demo --hives 5
+	@$(SUDO) $(FAB) plan --fleet lab-demo; code=$$?; \
+	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; fi; \
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
 test: install system lint  ## every test; needs root for the rehearsal fleet
@@ -51,4 +52,5 @@ lint: install
 
 clean: install  ## removes rehearsal fleets, their images, and what was built here
 	-$(SUDO) $(FAB) lab.down --images
+	-$(SUDO) $(FAB) lab.down --name lab-demo
 	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ import getpass
 import json
 import os
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -28,10 +29,18 @@ def operator() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
+def forget(fleet: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Removes all that is kept of a fleet that is gone: a rehearsal's journal, key and lock."""
+    shutil.rmtree(_base(environ) / fleet, ignore_errors=True)
+
+
+def _base(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HIVEKEYS_STATE_DIR"]) if environ.get("HIVEKEYS_STATE_DIR") else user_state_path("hivekeys")
+
+
 def folder_for(fleet: str, environ: Mapping[str, str] = os.environ) -> Path:
     """The fleet's own folder, made if need be. Raises UserError when others could read or write there."""
-    base = Path(environ["HIVEKEYS_STATE_DIR"]) if environ.get("HIVEKEYS_STATE_DIR") else user_state_path("hivekeys")
-    folder = base / fleet
+    folder = _base(environ) / fleet
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = folder.stat()

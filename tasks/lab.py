@@ -38,8 +38,9 @@ def up(
     hive_binary: str = "",
 ) -> None:
     """Boot a rehearsal fleet on this machine: a queen and hives, real Debian hosts (needs root)."""
-    from hivekeys import lab
+    from hivekeys import lab, state
 
+    before = lab.load(name)
     fleet = lab.up(
         name,
         hives=_number(hives, "hives"),
@@ -49,6 +50,8 @@ def up(
         hive_binary=hive_binary,
         say=_say,
     )
+    if before is None or before.subnet != fleet.subnet or not lab.whole(before):
+        state.forget(name)  # runs over an earlier lab of this name mean nothing to these hosts
     _say(f"{len(fleet.hosts)} hosts run; the inventory is {fleet.inventory}")
     _say(f"next: fab plan --fleet {name}; ssh -F {fleet.ssh_config} hive1; fab lab.down --name {name}")
 
@@ -61,9 +64,10 @@ def up(
 @verb
 def down(context: Context, name: str = "lab", images: bool = False) -> None:
     """Take a rehearsal fleet down and leave nothing of it; safe to repeat."""
-    from hivekeys import lab
+    from hivekeys import lab, state
 
     found = lab.down(name, images=images, inventory_dir=INVENTORY)
+    state.forget(name)
     _say(f"lab {name!r} is gone" if found else f"there was no lab {name!r}")
 
 
