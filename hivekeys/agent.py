@@ -1041,7 +1041,7 @@ class Agent:
     def same_process(self, unit: "dict[str, Any]", seconds: float) -> "dict[str, Any]":
         """The unit as it is now; refuses when its process is not the one that was seen."""
         now = self.unit()
-        if not self.lives(unit) or now["pid"] != unit["pid"] or now["restarts"] != unit["restarts"]:
+        if not self.lives(unit) or now["pid"] != unit["pid"]:
             said = "the process did not live for %.0f s" % seconds if unit["pid"] else "systemd knows no main process"
             raise Refusal("unstable", self.last_words(now) or said)
         return now

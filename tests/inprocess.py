@@ -285,9 +285,9 @@ class Machine(agent.System):
     def run(self, argv: list[str], timeout: float) -> tuple[int, str]:
         self.host.tick()
         words = [word for word in argv if not word.startswith("-")]
-        if self.host.systemctl_hangs and words[0] == "systemctl":
+        if timeout <= 0 or (self.host.systemctl_hangs and words[0] == "systemctl"):
             self.host.clock += timeout
-            return 124, f"systemctl did not answer within {timeout:.0f} s"
+            return 124, f"{words[0]} did not answer within {timeout:.0f} s"
         if words[0] == "systemctl":
             return self.systemctl(words[1], words[2])
         if words[0] == "journalctl":

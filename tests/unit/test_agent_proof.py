@@ -204,14 +204,25 @@ def test_a_stranger_that_takes_the_port_between_two_calls_is_told_no_token(host:
     assert host.heard == []
 
 
+def test_no_token_is_told_when_nobody_is_known_to_listen(host: SimulatedHost, new: Token) -> None:
+    """Whoever took the call may be gone from the list of listeners already."""
+    session = turned(host, new)
+    session.line.agent.system.listeners = lambda port: set()  # type: ignore[method-assign]
+    result = prove(session, new)
+    assert (result["trouble"], "new" in result["facts"]["calls"]) == ("unhealthy", False)
+
+
 def test_no_detail_shows_a_token(host: SimulatedHost, new: Token) -> None:
     session = turned(host, new)
     host.fault = "start-fails"
-    unknown = generate().reveal()
-    host.last_words = f"panic: bad token {new.reveal()} was {host.fleet.token.reveal()} or {unknown}"
+    unlike_hex = Token("".join(f"{number:x}.{number % 7}/" for number in range(20)))
+    session.do("stage", token=unlike_hex.reveal())
+    unknown = generate()
+    tokens = [token.reveal() for token in (new, host.fleet.token, unlike_hex, unknown)]
+    host.last_words = "panic: bad tokens " + " ".join(tokens)
     detail = session.do("restart")["detail"]
-    assert "panic: bad token" in detail
-    assert not any(text in detail for text in (new.reveal(), host.fleet.token.reveal(), unknown))
+    assert "panic: bad tokens" in detail
+    assert not any(text in detail for text in tokens)
 
 
 # -- systemctl's output

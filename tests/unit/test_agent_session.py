@@ -261,6 +261,14 @@ def test_no_step_begins_when_the_time_is_over(host: SimulatedHost) -> None:
     assert host.slots()["staged"] is None
 
 
+def test_a_last_look_is_taken_even_when_a_step_used_up_the_time(host: SimulatedHost) -> None:
+    session = Session(host)
+    host.fault, host.slow_seconds = "start-slow", 500.0
+    host.start()
+    results = session.ask({"verb": "prove"}, {"verb": "observe"}, deadline=7.0)
+    assert [result["ok"] for result in results] == [False, True], results
+
+
 def test_a_hanging_systemctl_costs_the_deadline_and_no_more(host: SimulatedHost) -> None:
     session = Session(host)
     host.systemctl_hangs = True

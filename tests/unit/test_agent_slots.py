@@ -174,6 +174,40 @@ def test_what_is_no_token_is_never_written(host: SimulatedHost, bad: str) -> Non
     assert not bad or bad not in detail
 
 
+@pytest.mark.parametrize("verb", ["swap", "revert"])
+def test_a_file_exchanged_in_the_moment_of_the_write_is_noticed(host: SimulatedHost, new: Token, verb: str) -> None:
+    session = Session(host)
+    session.do("stage", token=new.reveal())
+    if verb == "revert":
+        session.do("swap", want=keyed(new))
+    secrets = session.line.agent.secrets
+    rename = secrets.rename
+
+    def meddled(folder: int, name: str, target: str) -> None:
+        rename(folder, name, target)
+        host.write(generate())
+
+    secrets.rename = meddled  # type: ignore[method-assign]
+    want = new if verb == "swap" else host.fleet.token
+    assert "exchanged" in refused(session.do(verb, want=keyed(want)), "slot-changed")
+
+
+def test_a_token_is_on_the_disk_before_its_slot_and_the_slot_before_the_answer(host: SimulatedHost, new: Token) -> None:
+    session = Session(host)
+    calls: list[str] = []
+
+    def note(_frame: object, event: str, function: Any) -> None:
+        if event == "c_call" and function.__name__ in ("fchown", "fchmod", "write", "fsync", "rename"):
+            calls.append(function.__name__)
+
+    sys.setprofile(note)
+    try:
+        session.do("stage", token=new.reveal())
+    finally:
+        sys.setprofile(None)
+    assert calls == ["fchown", "fchmod", "write", "fsync", "rename", "fsync"]
+
+
 # -- what a look shows
 
 
