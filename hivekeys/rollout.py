@@ -69,6 +69,7 @@ class Rollout:
         self._tokens: dict[Fingerprint, Token] = {}
         self._only_forward = False
         self._interrupted = threading.Event()
+        self._closed = False
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
         sessions = (Session(host, dialer, fleet.policy, greeting) for host in hosts)
         self._stories = [Story(session.host, fleet, session, self._ledger) for session in sessions]
@@ -149,9 +150,7 @@ class Rollout:
 
     def end(self, code: ExitCode | None = None) -> ExitCode:
         """Closes every line. The code follows from the hosts' states unless it is given."""
-        list(self._pool.map(lambda story: story.session.close(), self._stories))
-        self._pool.shutdown()
-        self._dialer.close()
+        self.close()
         if code is None and self._interrupted.is_set():
             self._ledger.tell(Paused(self._ledger.now()))
             return ExitCode.INTERRUPTED
@@ -161,6 +160,14 @@ class Rollout:
         else:
             self._ledger.tell(RunEnded(code, self._ledger.now()))
         return code
+
+    def close(self) -> None:
+        """Lets every host go; safe to repeat, and the only way out when an event could not be recorded."""
+        if not self._closed:
+            self._closed = True
+            list(self._pool.map(lambda story: story.session.close(), self._stories))
+            self._pool.shutdown()
+            self._dialer.close()
 
     # -- directions
 
@@ -231,7 +238,8 @@ class Rollout:
         in_all = sum(
             host.cause is not None and not self._is_excused(phase, host.name) for host in self.run.hosts.values()
         )
-        why = waves.stop_reason(phase, failed, in_all, len(self._stories), self._fleet.policy)
+        queen = self._fleet.queen.name
+        why = waves.stop_reason(phase, failed, in_all, len(self._stories), self._fleet.policy, queen)
         if self._is_over() or not why or self._only_forward:
             return not self._is_over()
         if not self.run.stopped:

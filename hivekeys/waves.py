@@ -37,18 +37,21 @@ def _batches(hosts: tuple[Host, ...], size: int) -> Iterator[tuple[Host, ...]]:
 
 
 def stop_reason(
-    phase: Phase, failed_now: Sequence[str], failed_in_all: int, total: int, policy: Policy
+    phase: Phase, failed_now: Sequence[str], failed_in_all: int, total: int, policy: Policy, queen: str
 ) -> str:
     """Why the run must not go on after a phase, or "".
 
     `failed_now` names the hosts that did not make it in this phase, `failed_in_all` counts hosts over the whole
-    run, so that one failure a wave adds up (gitlab-com/gl-infra/delivery#951). Queen and canary may not fail.
+    run, so that one failure a wave adds up (gitlab-com/gl-infra/delivery#951). Queen and canary may not fail, the
+    queen in no phase: hives on a new token beside a queen on the old one could not talk to her.
     """
     if not failed_now:
         return ""
     names = ", ".join(failed_now[:5]) + (" …" if len(failed_now) > 5 else "")
     if phase in (Phase.QUEEN, Phase.CANARY):
         return f"{phase.value} failed ({names})"
+    if queen in failed_now:
+        return f"the queen failed ({queen})"
     budget = policy.max_failures.of(total)
     if failed_in_all > budget:
         return f"{failed_in_all} of {total} hosts failed ({names}); max_failures is {policy.max_failures}"
