@@ -1,0 +1,101 @@
+"""An operator at the bastion, for scenarios: rotates an in-process fleet as `fab rotate` does, on a clock that tests own."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from hivekeys.causes import Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Host
+from hivekeys.model import Event, Outcome, State
+from hivekeys.rollout import Rollout
+from hivekeys.token import Token, generate
+from hivekeys.wire import Greeting
+from tests.inprocess import KEY, InProcessFleet, SimulatedHost
+
+
+class OwnClock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._mutex = threading.Lock()
+
+    def time(self) -> float:
+        return 1_700_000_000.0 + self._now
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        with self._mutex:
+            self._now += seconds
+
+
+class Operator:
+    """One run from one bastion. `events` is all that it recorded, `token` the one that it brings."""
+
+    def __init__(
+        self,
+        fleet: InProcessFleet,
+        *,
+        run: str = "run-1",
+        who: str = "ann@bastion",
+        hosts: Sequence[Host] | None = None,
+        token: Token | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.fleet = fleet
+        self.token = token or generate()
+        self.events: list[Event] = []
+        self.on_event = on_event
+        self.clock = OwnClock()
+        greeting = Greeting(fleet.inventory.name, KEY, run, who, write=False)
+        chosen = fleet.inventory.hosts if hosts is None else hosts
+        self.rollout = Rollout(fleet.inventory, chosen, fleet.dialer(), greeting, self._record, self.clock, "routine")
+
+    def _record(self, event: Event) -> None:
+        self.events.append(event)
+        if self.on_event:
+            self.on_event(event)
+
+    def rotate(self, thinking: Callable[[], None] | None = None) -> ExitCode:
+        """Looks, lets the operator think about the plan, says yes."""
+        if not self.rollout.look():
+            return self.rollout.end()
+        if thinking:
+            thinking()
+        return self.rollout.rotate(self.token)
+
+    @property
+    def states(self) -> dict[str, State]:
+        """Where each host ended."""
+        return {name: host.state for name, host in self.rollout.run.hosts.items()}
+
+    @property
+    def troubles(self) -> dict[str, Trouble]:
+        """Why, for each host that did not make it."""
+        return {name: host.cause.trouble for name, host in self.rollout.run.hosts.items() if host.cause}
+
+    def outcomes(self, host: str) -> list[Outcome]:
+        """What was recorded of one host."""
+        return [event for event in self.events if isinstance(event, Outcome) and event.host == host]
+
+
+def breaks(fault: str) -> Callable[[SimulatedHost], None]:
+    """For `fleet.at`: this fault begins."""
+
+    def begin(host: SimulatedHost) -> None:
+        host.fault = fault
+
+    return begin
+
+
+def serving(fleet: InProcessFleet, new: Token) -> dict[str, str]:
+    """Which token each host's service lets in, asked at its door: old, new, both, none."""
+    words = {(True, False): "old", (False, True): "new", (True, True): "both", (False, False): "none"}
+    return {name: words[host.accepts(fleet.token), host.accepts(new)] for name, host in fleet.hosts.items()}
+
+
+def slots_used(fleet: InProcessFleet) -> list[str]:
+    """Hosts with something in a slot that should be empty when a run is over."""
+    return [name for name, host in fleet.hosts.items() if host.slots()["staged"] or host.slots()["previous"]]
