@@ -41,6 +41,7 @@ def up(
     from hivekeys import lab, state
 
     before = lab.load(name)
+    is_new = before is None or not lab.whole(before)
     fleet = lab.up(
         name,
         hives=_number(hives, "hives"),
@@ -50,7 +51,7 @@ def up(
         hive_binary=hive_binary,
         say=_say,
     )
-    if before is None or before.subnet != fleet.subnet or not lab.whole(before):
+    if is_new:
         state.forget(name)  # runs over an earlier lab of this name mean nothing to these hosts
     _say(f"{len(fleet.hosts)} hosts run; the inventory is {fleet.inventory}")
     _say(f"next: fab plan --fleet {name}; ssh -F {fleet.ssh_config} hive1; fab lab.down --name {name}")

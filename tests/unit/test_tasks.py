@@ -1,0 +1,173 @@
+"""The verbs as an operator types them: what is refused before any host is contacted, and how it is said."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FAB = Path(sys.executable).with_name("fab")
+PROJECT = Path(__file__).parents[2]
+INVENTORY = """
+fleet = "paper"
+[hosts.queen]
+role = "queen"
+address = "192.0.2.1"
+[hosts."hive[1:3]"]
+role = "hive"
+address = "192.0.2.[11:13]"
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+class Fab:
+    """`fab` in a copy of the project's tasks, with one fleet on paper (TEST-NET addresses) and a state of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copy(PROJECT / "fabfile.py", folder)
+        shutil.copytree(PROJECT / "tasks", folder / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "inventory").mkdir()
+        (folder / "inventory" / "paper.toml").write_text(INVENTORY)
+        self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "HIVEKEYS_STATE_DIR": str(folder / "state")}
+
+    def __call__(self, *words: str, given: str = "", **environ: str) -> Answer:
+        done = subprocess.run(
+            [FAB, *words],
+            cwd=self.folder,
+            env={**self.environ, **environ},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def fab(tmp_path: Path) -> Fab:
+    return Fab(tmp_path)
+
+
+REFUSED = [
+    (["plan", "--fleet", "nowhere"], "nowhere"),
+    (["plan", "--fleet", "../paper"], "--fleet"),
+    (["plan", "--limit", "hive9"], "hive9"),
+    (["rotate", "--yes", "--limit", "hive1"], "the queen is left out"),
+    (["rotate", "--yes", "--batch", "0"], "--batch: found '0'"),
+    (["rotate", "--yes", "--batch", "101%"], "--batch: found '101%'"),
+    (["rotate", "--yes", "--canary", "50%"], "--canary: found '50%'"),
+    (["rotate", "--yes", "--max-failures", "many"], "--max-failures: found 'many'"),
+    (["rotate", "--yes", "--pause", "nan"], "--pause: found 'nan'"),
+    (["rotate", "--yes", "--allow-missing", "hive7"], "hive7"),
+    (["rotate", "--yes", "--token-file", "gone"], "gone: No such file"),
+    (["rotate"], "no terminal to ask"),
+    (["rotate", "--yes", "--pause-for-confirmation"], "no terminal to ask"),
+    (["rotate", "--token-file", "-"], "no terminal to ask"),
+    (["resume"], "there was no run"),
+    (["rollback"], "there was no run"),
+    (["reconcile"], "there was no run"),
+    (["status"], "there was no run"),
+    (["status", "--run", "paper-1"], "has no run paper-1"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_a_mistake_is_one_clear_message_and_exit_2(fab: Fab, words: list[str], said: str) -> None:
+    answer = fab(*words)
+    assert answer.code == 2, answer
+    assert answer.err.startswith("hivekeys: ") and said in answer.err
+    assert answer.out == ""
+
+
+def test_fabrics_own_host_option_is_refused_once(fab: Fab) -> None:
+    answer = fab("-H", "hive1,hive2", "plan")
+    assert answer.code == 2
+    assert answer.err.count("-H would run this once per host") == 1
+    assert "--limit" in answer.err
+
+
+def test_the_only_fleet_there_is_need_not_be_named(fab: Fab) -> None:
+    shutil.copy(fab.folder / "inventory" / "paper.toml", fab.folder / "inventory" / "second.toml")
+    answer = fab("history")
+    assert answer.code == 2 and "paper" in answer.err and "second" in answer.err
+    assert fab("history", HIVEKEYS_FLEET="paper").code == 0
+
+
+def test_an_empty_history_is_an_empty_list(fab: Fab) -> None:
+    answer = fab("history", "--json")
+    assert (answer.code, json.loads(answer.out)) == (0, [])
+
+
+WEAK = [
+    ("", "is empty"),
+    ("short", "is 5 characters long"),
+    ("ab" * 32, "fewer than 8 different"),
+    ("0123456789abcdef" * 4, "it repeats itself"),
+    ("".join(chr(33 + number) for number in range(70)), "in sequence"),
+    ("a1b2c3d4e5f6g7h8" * 5 + " x", "blanks or control"),
+    ("a1b2c3d4e5f6g7h8\n" * 5, "more than one line"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), WEAK, ids=[said for _, said in WEAK])
+def test_a_weak_or_broken_token_is_refused_and_never_shown(fab: Fab, text: str, said: str) -> None:
+    path = fab.folder / "token"
+    path.touch(mode=0o600)
+    path.write_text(text)
+    answer = fab("rotate", "--yes", "--token-file", "token")
+    assert answer.code == 2 and said in answer.err, answer
+    assert not text or text[:12] not in answer.err + answer.out
+
+
+def test_a_token_file_that_others_can_read_is_refused(fab: Fab) -> None:
+    path = fab.folder / "token"
+    path.write_text("f3c1" * 16)
+    path.chmod(0o644)
+    answer = fab("rotate", "--yes", "--token-file", "token")
+    assert answer.code == 2 and "others can read it (mode 0644)" in answer.err
+
+
+def test_a_state_folder_that_others_can_read_is_refused(fab: Fab) -> None:
+    (fab.folder / "state" / "paper").mkdir(parents=True)
+    (fab.folder / "state" / "paper").chmod(0o755)
+    answer = fab("history")
+    assert answer.code == 2 and "must be yours alone (0700)" in answer.err
+
+
+def test_a_journal_that_cannot_be_used_stops_a_run_before_any_host_is_contacted(fab: Fab) -> None:
+    folder = fab.folder / "state" / "paper"
+    folder.mkdir(parents=True, mode=0o700)
+    folder.chmod(0o700)
+    (folder / "journal.db").write_bytes(b"this is not a database" * 100)
+    answer = fab("rotate", "--yes")
+    assert answer.code == 2 and "journal.db cannot be used" in answer.err
+    assert "nothing was touched" in answer.err
+
+
+def test_every_verb_explains_its_options(fab: Fab) -> None:
+    for words in ("plan", "rotate", "resume", "rollback", "reconcile", "history", "status", "lab.up", "lab.break"):
+        answer = fab("--help", words)
+        assert (
+            answer.code == 0 and "Docstring:" in answer.out and "none" not in answer.out.lower().split("docstring")[0]
+        )
+
+
+def test_the_list_of_verbs_needs_none_of_the_heavy_libraries(fab: Fab) -> None:
+    answer = fab("--list", PYTHONPROFILEIMPORTTIME="1")
+    assert answer.code == 0 and "rotate" in answer.out
+    imported = {line.split("|")[-1].strip() for line in answer.err.splitlines() if "|" in line}
+    assert imported, "the interpreter names what it imports"
+    assert imported.isdisjoint({"pydantic", "rich", "sqlite3", "hivekeys.rollout", "hivekeys.remote", "hivekeys.lab"})
