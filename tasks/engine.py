@@ -74,16 +74,19 @@ def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iter
             pause=asked.pause,
             go_on=show.go_on if asked.confirm else None,
         )
-        stack.enter_context(_signals(rollout))
+        stack.callback(rollout.close)
+        stack.enter_context(_signals(rollout, show))
         yield rollout, show
 
 
 @contextlib.contextmanager
-def _signals(rollout: "Rollout") -> Iterator[None]:
+def _signals(rollout: "Rollout", show: "Show") -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM, or a lost terminal) ends the run in order, the second at once."""
     asked: list[int] = []
 
     def ask_to_stop(number: int, _: FrameType | None) -> None:
+        if show.asking:
+            raise KeyboardInterrupt  # the operator's answer to the question
         if asked:
             os._exit(ExitCode.INTERRUPTED)  # threads that wait for hosts would keep a normal exit from happening
         asked.append(number)

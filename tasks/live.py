@@ -43,6 +43,7 @@ class Show:
         self._in_flight: dict[str, tuple[str, float]] = {}
         self._mutex = threading.Lock()
         self._live: Live | None = None
+        self.asking = False  # the operator is being asked something
 
     def __enter__(self) -> Self:
         self._start_live()
@@ -153,15 +154,18 @@ class Show:
     def ask(self, question: str) -> str:
         """The operator's answer."""
         self._stop_live()
-        answer = self._talk.input(Text(question))
-        self._start_live()
-        return answer
+        self.asking = True
+        try:
+            return self._talk.input(Text(question))
+        finally:
+            self.asking = False
+            self._start_live()
 
     def go_on(self) -> bool:
         """Asked between two waves."""
         try:
             return self.ask("Go on with the next wave? [y/N] ").strip().lower() in ("y", "yes")
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
             return False
 
     def _failures(self, run: Run) -> None:

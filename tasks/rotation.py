@@ -122,7 +122,7 @@ def _confirm(rollout: "Rollout", show: "Show") -> None:
     count = len(rollout.run.hosts) - len(rollout.run.left_out)
     try:
         answer = show.ask(f"Turn {count} hosts of fleet {rollout.run.fleet} to a new token? [y/N] ")
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         rollout.end()
