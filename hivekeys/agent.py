@@ -875,7 +875,11 @@ class Agent:
             raise Refusal("unit-missing", "%s is %s" % (name, unit["load"] or "unknown"))
         if unit["state"] == "failed" or unit["restarts"]:
             self.command(["systemctl", "reset-failed", "--", name], 10.0)
-        code, output = self.command(["systemctl", "--no-ask-password", "restart", "--", name], self.left())
+        again = ["systemctl", "--no-ask-password", "restart", "--", name]
+        code, output = self.command(again, self.left())
+        if code != 0 and self.unit()["result"] == "start-limit-hit":  # restarts of ours count too: five in ten seconds
+            self.command(["systemctl", "reset-failed", "--", name], 10.0)
+            code, output = self.command(again, self.left())
         if code != 0:
             raise Refusal("start-failed", self.last_words(self.unit()) or output)
         return True, {}
@@ -1118,8 +1122,10 @@ def serve(agent: Agent, lines: "Iterable[bytes]", out: "BinaryIO", idle: float =
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=read, daemon=True).start()
-    while not agent.gone.is_set():
+    while True:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if agent.gone.is_set():  # asked behind the line above, or a SIGTERM between the two would go unheard
+            return
         try:
             line = waiting.get(timeout=idle)
         except queue.Empty:

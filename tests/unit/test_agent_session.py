@@ -387,7 +387,9 @@ def test_the_same_runs_next_agent_sends_the_one_left_behind_away(host: Simulated
     processes.append(second := Process(host, "run-1").ready())
     assert first.hello()["ok"]
     assert second.hello()["ok"]
-    assert first.end() == (-signal.SIGTERM, "")
+    status, said = first.end()
+    assert status in (-signal.SIGTERM, 0)  # 0: its answer was out and it was not idle yet
+    assert said == ""
 
 
 def test_sigterm_lets_a_working_agent_answer_and_leave(host: SimulatedHost, processes: list[Process]) -> None:

@@ -444,15 +444,19 @@ def test_a_missing_account_is_named(host: SimulatedHost, new: Token) -> None:
 # -- killed anywhere
 
 
-def killed_before_call(number: int, work: Callable[[], object]) -> bool:
-    """Run `work` in a child that SIGKILL ends before its `number`-th system call; False if it got to its end."""
+# Between two of these nothing changes on the disk.
+CHANGES = {"open", "write", "pwrite", "ftruncate", "fsync", "fchown", "fchmod", "link", "rename", "unlink", "mkdir"}
+
+
+def killed_before_change(number: int, work: Callable[[], object]) -> bool:
+    """Run `work` in a child that SIGKILL ends before its `number`-th change; False if it got to its end."""
     child = os.fork()
     if child == 0:
         made = 0
 
         def count(_frame: object, event: str, function: Any) -> None:
             nonlocal made
-            if event == "c_call" and function.__module__ == "posix":
+            if event == "c_call" and function.__module__ == "posix" and function.__name__ in CHANGES:
                 made += 1
                 if made == number:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -492,10 +496,10 @@ STORIES: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_killed_before_any_system_call_a_verb_leaves_sound_files_and_can_be_repeated(
+def test_killed_before_any_change_a_verb_leaves_sound_files_and_can_be_repeated(
     host: SimulatedHost, new: Token, story: str
 ) -> None:
-    """Promises 1 and 6: the sweep stops a verb at every system call that it makes, and looks from outside."""
+    """Promises 1 and 6: the sweep stops a verb before every change that it makes, and looks from outside."""
     old, other = host.fleet.token, generate()
     steps: dict[str, dict[str, object]] = {
         "stage other": {"verb": "stage", "token": other.reveal()},
@@ -531,9 +535,9 @@ def test_killed_before_any_system_call_a_verb_leaves_sound_files_and_can_be_repe
         number += 1
         prepare()
         session = Session(host)
-        killed = killed_before_call(number, lambda asked=session: asked.ask(steps[verb]))  # type: ignore[misc]
+        killed = killed_before_change(number, lambda asked=session: asked.ask(steps[verb]))  # type: ignore[misc]
         session.line.close()
         assert_sound(host, {token.reveal() for token in (old, other, new)})
         assert end_of(Session(host)) == undisturbed
         assert names(host) <= set(SLOTS)
-    assert number > 10  # else the sweep saw no system calls at all
+    assert number > 5  # else the sweep saw no changes at all
