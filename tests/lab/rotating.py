@@ -27,7 +27,7 @@ from hivekeys.lab.faults import in_force, mend
 from hivekeys.lab.files import SECRETS
 from hivekeys.model import Event, Intent, Outcome, Phase, PhaseStarted, State
 from hivekeys.remote import SshDialer
-from hivekeys.rollout import Clock, Rollout
+from hivekeys.rollout import Rollout
 from hivekeys.run import Run
 from hivekeys.token import Token
 from hivekeys.wire import Greeting
@@ -38,7 +38,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 INVENTORY = PROJECT / "inventory"
 AGENT = (PROJECT / "hivekeys/agent.py").read_bytes()
 WHOLE = {"api-token": "600 llama-orch:llama-orch"}  # the token directory of a host that no run is at work on
-SOON = Timeouts(connect=3, banner=3, auth=10, channel=5)  # nobody is far away in a lab
+SOON = Timeouts(connect=3, banner=3, auth=10, channel=5, request=8)  # nobody is far away in a lab
 EVERYBODY = Amount(100, percent=True)
 Hook = Callable[[Event], None]
 
@@ -65,20 +65,25 @@ class Rotation:
         """The hosts that failed, and why."""
         return {name: host.cause.trouble for name, host in self.run.hosts.items() if host.cause}
 
-    def but(self, usual: State, **others: State) -> bool:
-        """Whether every host is in its usual state, but for these."""
-        return self.states == dict.fromkeys(self.states, usual) | others
+
+def all_but(lab: Lab, usual: State, **others: State) -> dict[str, State]:
+    """A state for every host: the usual one, but for these."""
+    return dict.fromkeys(lab.hosts, usual) | others
 
 
 def fleet_of(lab: Lab, **policy: Any) -> Fleet:
-    """The lab's inventory with the short windows of a test: a moment of stability, all hives in one wave."""
-    fleet = inventory.load(lab.inventory)
-    short: dict[str, Any] = {"stable_seconds": 0.3, "health_deadline": 15.0, "batch": EVERYBODY}
-    return replace(fleet, policy=replace(fleet.policy, **short | policy), timeouts=SOON)
+    """The lab's inventory, with the short windows of a test unless told otherwise."""
+    return short(inventory.load(lab.folder / "inventory.toml"), **policy)
+
+
+def short(fleet: Fleet, **policy: Any) -> Fleet:
+    """A fleet with a moment of stability, little patience, and all hives in one wave."""
+    quick: dict[str, Any] = {"stable_seconds": 0.3, "health_deadline": 15.0, "batch": EVERYBODY}
+    return replace(fleet, policy=replace(fleet.policy, **quick | policy), timeouts=SOON)
 
 
 def rotate(
-    fleet: Fleet, *hooks: Hook, token: Token | None = None, clock: Clock = time, who: str = "tester@bastion"
+    fleet: Fleet, *hooks: Hook, token: Token | None = None, clock: Any = time, who: str = "tester@bastion"
 ) -> Rotation:
     """Turn the fleet, as `fab rotate` does; every hook hears every event before it counts."""
     token = token or tokens.generate()
@@ -172,8 +177,8 @@ def fab(*words: str, state: Path, stdin: str = "", env: Mapping[str, str] | None
 
 def write_policy(lab: Lab, **policy: object) -> None:
     """The lab's inventory with this [rollout] table, for `fab` to read."""
-    short: dict[str, object] = {"stable_seconds": 0.3, "health_deadline": 15, "batch": "100%"}
-    lines = [f"{key} = {json.dumps(value)}\n" for key, value in (short | policy).items()]
+    quick: dict[str, object] = {"stable_seconds": 0.3, "health_deadline": 15, "batch": "100%"}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in (quick | policy).items()]
     lab.inventory.write_text((lab.folder / "inventory.toml").read_text() + "\n[rollout]\n" + "".join(lines))
 
 
