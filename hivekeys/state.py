@@ -38,15 +38,16 @@ def _base(environ: Mapping[str, str]) -> Path:
     return Path(environ["HIVEKEYS_STATE_DIR"]) if environ.get("HIVEKEYS_STATE_DIR") else user_state_path("hivekeys")
 
 
-def folder_for(fleet: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """The fleet's own folder, made if need be. Raises UserError when others could read or write there."""
-    folder = _base(environ) / fleet
+def folder_for(fleet: str, base: str = "", environ: Mapping[str, str] = os.environ) -> Path:
+    """The fleet's own folder below `base`, made if need be. Raises UserError when others could read or write there."""
+    folder = (Path(base).expanduser() if base else _base(environ)) / fleet
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = folder.stat()
     except OSError as error:
         raise UserError(
-            f"{folder}: {error.strerror}", hint="set HIVEKEYS_STATE_DIR to a folder that you can write"
+            f"{folder}: {error.strerror}",
+            hint="name a folder that you can write with --state-dir or HIVEKEYS_STATE_DIR",
         ) from error
     if info.st_uid != os.getuid() or info.st_mode & 0o077:
         raise UserError(f"{folder}: must be yours alone (0700)", hint=f"chown and chmod 700 {folder}")

@@ -29,6 +29,7 @@ class Asked:
     reason: str = ""
     json: bool = False
     past: "Run | None" = None
+    state_dir: str = ""
     records: bool = True  # a look alone is not written down, and takes no lock
     may_be_missing: tuple[str, ...] = ()
     pause: float = 0.0  # seconds between two waves
@@ -45,7 +46,7 @@ def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iter
     from hivekeys.wire import Greeting  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name)
+    folder = state.folder_for(fleet.name, asked.state_dir)
     run = asked.past.id if asked.past else f"{fleet.name}-{secrets.token_hex(4)}"
     greeting = Greeting(fleet.name, state.fingerprint_key(folder), run, state.operator())
     program = (Path(state.__file__).parent / "agent.py").read_bytes()
@@ -115,19 +116,19 @@ def _refuse_while_open(journal: "Journal", fleet: str) -> None:
         )
 
 
-def past_runs(fleet: str) -> "list[Run]":
+def past_runs(fleet: str, state_dir: str) -> "list[Run]":
     """The fleet's runs as the journal tells them, newest first."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
     from hivekeys.run import fold  # noqa: PLC0415
 
-    with contextlib.closing(Journal(state.folder_for(fleet))) as journal:
+    with contextlib.closing(Journal(state.folder_for(fleet, state_dir))) as journal:
         return [fold(journal.events(run)) for run in journal.runs()]
 
 
-def past_run(fleet: str, name: str) -> "Run":
+def past_run(fleet: str, name: str, state_dir: str) -> "Run":
     """The newest run over a fleet, or the one that was named."""
-    for run in past_runs(fleet):
+    for run in past_runs(fleet, state_dir):
         if name in ("", run.id):
             return run
     if name:

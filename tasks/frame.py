@@ -22,6 +22,7 @@ FLEET_HELP = {
     "fleet": "the inventory to use: NAME of inventory/NAME.toml (default: HIVEKEYS_FLEET, or the only one there is)",
     "limit": "only these hosts: names, ranges and globs, comma separated (hive1,hive[3:5],queen*)",
     "exclude": "all hosts but these",
+    "state-dir": "where journal, key and lock are kept (default: HIVEKEYS_STATE_DIR, or your own state directory)",
     "json": "print one JSON document on stdout and nothing else there",
 }
 

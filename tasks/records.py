@@ -10,18 +10,18 @@ from invoke.tasks import task
 from tasks.engine import past_run, past_runs
 from tasks.frame import FLEET_HELP, chosen, verb
 
-HELP = {"fleet": FLEET_HELP["fleet"], "json": FLEET_HELP["json"]}
+HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
 
 
 @task(help=HELP, auto_shortflags=False)
 @verb
-def history(_: Context, fleet: str = "", json: bool = False) -> None:
+def history(_: Context, fleet: str = "", state_dir: str = "", json: bool = False) -> None:
     """List the runs over a fleet from this bastion, newest first."""
     from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
     from tasks.live import Show  # noqa: PLC0415
 
     found, _hosts = chosen(fleet, "", "")
-    runs = past_runs(found.name)
+    runs = past_runs(found.name, state_dir)
     if json:
         sys.stdout.write(jsonlib.dumps([report.digest(run) for run in runs], indent=2) + "\n")
     else:
@@ -30,13 +30,13 @@ def history(_: Context, fleet: str = "", json: bool = False) -> None:
 
 @task(help={**HELP, "run": "a run of `fab history` (default: the newest)"}, auto_shortflags=False)
 @verb
-def status(_: Context, fleet: str = "", run: str = "", json: bool = False) -> None:
+def status(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json: bool = False) -> None:
     """Show how a run ended or where it was cut off, and which hosts owe its token since when."""
     from hivekeys import report  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     found, _hosts = chosen(fleet, "", "")
-    past = past_run(found.name, run)
+    past = past_run(found.name, run, state_dir)
     if json:
         document = {**report.document(past, found), "debts": list(past.debts), "open": past.is_open}
         sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 HELP = {
     "fleet": FLEET_HELP["fleet"],
     "run": "the run to take up (default: the newest one over the fleet)",
+    "state-dir": FLEET_HELP["state-dir"],
     "json": FLEET_HELP["json"],
 }
 
 
 @task(help=HELP, auto_shortflags=False)
 @verb
-def resume(_: Context, fleet: str = "", run: str = "", json: bool = False) -> None:
+def resume(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json: bool = False) -> None:
     """Go on with a run that was cut off: looks at every host first, makes no second token."""
     found, _hosts = chosen(fleet, "", "")
-    past = past_run(found.name, run)
+    past = past_run(found.name, run, state_dir)
     if not past.is_open:
         raise UserError(
             f"run {past.id} is over: there is nothing to go on with", hint="`fab status` shows how it ended"
@@ -40,15 +41,15 @@ def resume(_: Context, fleet: str = "", run: str = "", json: bool = False) -> No
 
         return rollout.resume(generate)
 
-    _take_up(found, _of(found, past), past, json, go_on)
+    _take_up(found, _of(found, past), Asked(past.reason, json, past, state_dir), go_on)
 
 
 @task(help=HELP, auto_shortflags=False)
 @verb
-def rollback(_: Context, fleet: str = "", run: str = "", json: bool = False) -> None:
+def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json: bool = False) -> None:
     """Take a run back to the tokens from before it, while the hosts still have them."""
     found, _hosts = chosen(fleet, "", "")
-    past = past_run(found.name, run)
+    past = past_run(found.name, run, state_dir)
     if past.retiring:
         raise UserError(
             f"run {past.id} has begun to remove the old tokens: there is no way back",
@@ -56,20 +57,20 @@ def rollback(_: Context, fleet: str = "", run: str = "", json: bool = False) -> 
         )
     if past.want is None or (past.rolled_back and not past.is_open):
         raise UserError(f"run {past.id} has nothing to take back", hint="`fab status` shows how it ended")
-    _take_up(found, _of(found, past), past, json, lambda rollout: rollout.roll_back())
+    _take_up(found, _of(found, past), Asked(past.reason, json, past, state_dir), lambda rollout: rollout.roll_back())
 
 
 @task(help=HELP, auto_shortflags=False)
 @verb
-def reconcile(_: Context, fleet: str = "", run: str = "", json: bool = False) -> None:
+def reconcile(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json: bool = False) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
     found, hosts = chosen(fleet, "", "")
-    past = past_run(found.name, run)
+    past = past_run(found.name, run, state_dir)
     if past.is_open:
         raise UserError(f"run {past.id} was cut off", hint="`fab resume` goes on with it, `fab rollback` takes it back")
     if past.want is None or past.rolled_back:
         raise UserError(f"run {past.id} left the fleet on the old token: no host owes anything", hint="`fab rotate`")
-    _take_up(found, hosts, past, json, lambda rollout: rollout.reconcile())
+    _take_up(found, hosts, Asked(past.reason, json, past, state_dir), lambda rollout: rollout.reconcile())
 
 
 def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
@@ -84,10 +85,8 @@ def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
     return tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
 
 
-def _take_up(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", past: "Run", json: bool, work: "Callable[[Rollout], ExitCode]"
-) -> None:
-    with rollout_of(fleet, hosts, Asked(past.reason, json, past)) as (rollout, show):
+def _take_up(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, work: "Callable[[Rollout], ExitCode]") -> None:
+    with rollout_of(fleet, hosts, asked) as (rollout, show):
         code = work(rollout)
         show.result(rollout.run, fleet, code)
     finish(code)

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 @task(help=FLEET_HELP, auto_shortflags=False)
 @verb
-def plan(_: Context, fleet: str = "", limit: str = "", exclude: str = "", json: bool = False) -> None:
+def plan(
+    _: Context, fleet: str = "", limit: str = "", exclude: str = "", state_dir: str = "", json: bool = False
+) -> None:
     """Show what a rotation would meet and change, host by host; changes nothing."""
     found, hosts = chosen(fleet, limit, exclude)
-    with rollout_of(found, hosts, Asked(json=json, records=False)) as (rollout, show):
+    with rollout_of(found, hosts, Asked(json=json, state_dir=state_dir, records=False)) as (rollout, show):
         code = ExitCode.DONE if rollout.look() else ExitCode.INCOMPLETE
         rollout.end(code)
         show.plan(rollout.run, found)
@@ -57,6 +59,7 @@ def rotate(
     pause_for_confirmation: bool = False,
     allow_missing: str = "",
     reason: str = "",
+    state_dir: str = "",
     yes: bool = False,
     json: bool = False,
 ) -> None:
@@ -70,7 +73,14 @@ def rotate(
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
     missing = names(found, allow_missing)
     token = _token(token_file)
-    asked = Asked(reason, json, None, True, missing, seconds("--pause", pause), pause_for_confirmation)
+    asked = Asked(
+        reason,
+        json,
+        state_dir=state_dir,
+        may_be_missing=missing,
+        pause=seconds("--pause", pause),
+        confirm=pause_for_confirmation,
+    )
     with rollout_of(found, hosts, asked) as (rollout, show):
         if rollout.look():
             _refuse_known(rollout, token)
