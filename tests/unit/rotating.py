@@ -1,4 +1,4 @@
-"""An operator at the bastion, for scenarios: rotates an in-process fleet as `fab rotate` does, on a clock that tests own."""
+"""An operator at the bastion, for scenarios: rotates an in-process fleet as `fab rotate` does, on a clock of its own."""
 
 import threading
 from collections.abc import Callable, Sequence
