@@ -20,18 +20,25 @@ class Clock(Protocol):
 
 
 class Ledger:
-    """The run so far. What cannot be recorded raises, and does not happen."""
+    """The run so far. What cannot be recorded raises, and does not happen: nor does anything after it."""
 
     def __init__(self, record: Record, clock: Clock = time, past: Run | None = None) -> None:
         self.clock = clock
         self.run = past or Run()
         self._record = record
         self._mutex = threading.Lock()
+        self._broken: BaseException | None = None
 
     def tell(self, event: Event) -> None:
         """Records an event, from any thread."""
         with self._mutex:
-            self._record(event)
+            if self._broken:
+                raise self._broken  # hosts that were waiting for their turn must not begin behind a gap in the record
+            try:
+                self._record(event)
+            except BaseException as error:
+                self._broken = error
+                raise
             self.run = advance(self.run, event)
 
     def host(self, name: str) -> HostRun:
