@@ -96,6 +96,7 @@ class SimulatedHost:
         self.slow_seconds = 5.0
         self.last_words = "error: cannot start"
         self.systemctl_hangs = False
+        self.start_limit_hit = False  # systemd refuses to start the unit until its failures are reset
         self.terminated: list[int] = []  # processes that were told to leave
         self.credentials = fleet.credentials
         self.port_held_by: int | None = None  # uid of a stranger that took the service's port
@@ -167,6 +168,13 @@ class SimulatedHost:
         """True when the running service lets this token in."""
         text = token.reveal() if isinstance(token, Token) else token
         return self.status(self.protected, text) == 200
+
+    @property
+    def result(self) -> str:
+        """How systemd says that the service ended."""
+        if self.start_limit_hit:
+            return "start-limit-hit"
+        return "exit-code" if self.unit_state == "failed" else "success"
 
     @property
     def protected(self) -> str:
@@ -304,10 +312,11 @@ class Machine(agent.System):
             return 5, f"Failed to {verb} {unit}: Unit {unit} not found."
         if verb == "reset-failed":
             host.restarts = 0
+            host.start_limit_hit = False
             host.unit_state = "inactive" if host.unit_state == "failed" else host.unit_state
         if verb == "stop":
             host.stop()
-        if verb in ("start", "restart") and not host.start():
+        if verb in ("start", "restart") and (host.start_limit_hit or not host.start()):
             return 1, f"Job for {unit} failed because the control process exited with error code."
         return 0, ""
 
@@ -322,7 +331,7 @@ class Machine(agent.System):
             "LoadState": "loaded",
             "ActiveState": host.unit_state,
             "SubState": "running" if host.process else "failed" if host.unit_state == "failed" else "dead",
-            "Result": "exit-code" if host.unit_state == "failed" else "success",
+            "Result": host.result,
             "MainPID": host.process.pid if host.process else 0,
             "NRestarts": host.restarts,
             "InvocationID": "0" * 32 if host.process else "",

@@ -139,6 +139,14 @@ def test_a_service_that_does_not_start_is_shown_with_its_last_words(host: Simula
     assert (session.do("restart")["trouble"], session.do("prove")["detail"]) == ("start-failed", "error: no such model")
 
 
+def test_a_service_that_was_started_too_often_is_started_all_the_same(host: SimulatedHost, new: Token) -> None:
+    """systemd counts our own restarts too: five in ten seconds (systemd.unit(5), StartLimitBurst)."""
+    session = turned(host, new)
+    host.start_limit_hit = True
+    assert session.do("restart")["ok"]
+    assert prove(session, new)["ok"]
+
+
 def test_a_service_that_never_gets_healthy_costs_its_deadline(host: SimulatedHost, new: Token) -> None:
     host.fault, host.slow_seconds = "start-slow", 500.0
     session = turned(host, new)
