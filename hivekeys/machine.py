@@ -76,3 +76,14 @@ def obstacle(seen: Seen, service: Service) -> Cause | None:
             f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
         )
     return None
+
+
+def untidy(seen: Seen, service: Service) -> Cause | None:
+    """Why a host that serves the right token is not done yet: the file's mode or owner is not the inventory's."""
+    slot = seen.active
+    found = (slot.mode, slot.owner, slot.group) if slot else None
+    if found == (service.mode, service.owner, service.group):
+        return None
+    shown = f"{slot.mode:04o} {slot.owner}:{slot.group}" if slot else "not there"
+    expected = f"{service.mode:04o} {service.owner}:{service.group}"
+    return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} is {shown}, not {expected}")

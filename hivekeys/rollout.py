@@ -13,7 +13,7 @@ from dataclasses import replace
 from hivekeys import waves
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet, Host, Role
+from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Clock, Ledger, Record
 from hivekeys.line import Dialer
 from hivekeys.model import (
@@ -112,11 +112,10 @@ class Rollout:
 
     def resume(self, make: Callable[[], Token]) -> ExitCode:
         """Goes on with a run that was cut off, in its direction. `make` is asked only if no host has its token."""
+        if self.run.retiring or self.run.reconciling:
+            return self.reconcile()
         want = self._taken_up()
         if self._is_over():
-            return self.end()
-        if self.run.retiring:
-            self._retire(want)
             return self.end()
         if want not in self._tokens and not self.run.stopped:
             if self.run.given or self._was_turned(want):
@@ -137,7 +136,10 @@ class Rollout:
         return self.end(ExitCode.DONE if code is ExitCode.ROLLED_BACK else code)
 
     def reconcile(self) -> ExitCode:
-        """Brings every host that owes the run's token to it, from a host that serves it; never back."""
+        """Brings every host that owes the run's token to it, from a host that serves it; never back.
+
+        Also how a run is finished whose old tokens are partly gone: all hosts are proven anew before more of them go.
+        """
         self._only_forward = True
         want = self._taken_up()
         if want in self._tokens:
@@ -155,7 +157,8 @@ class Rollout:
             self._ledger.tell(Paused(self._ledger.now()))
             return ExitCode.INTERRUPTED
         code = exit_code(self._final()) if code is None else code
-        if code is ExitCode.LOCKED and self.run.resumed and not self._is_superseded():
+        begun = self.run.resumed or any(host.touched for host in self.run.hosts.values())
+        if code is ExitCode.LOCKED and begun and not self._is_superseded():
             self._ledger.tell(Paused(self._ledger.now()))  # whoever holds the hosts will leave
         else:
             self._ledger.tell(RunEnded(code, self._ledger.now()))
@@ -199,15 +202,16 @@ class Rollout:
     # -- phases
 
     def _claim(self, want: Fingerprint) -> bool:
-        """Takes the hosts' locks: the queen first and alone, so that of two runs exactly one wins."""
+        """Takes the hosts' locks: the first host alone, so that of two runs exactly one wins."""
 
         def claim(story: Story) -> Outcome:
+            if self._only_forward:  # whatever a host that was away or re-imaged has now
+                return story.claim((story.part.now, want))
             return story.claim((story.part.was, want) if self.run.resumed else (story.part.was,))
 
         standing = self._standing()
-        queen = [story for story in standing if story.host.role is Role.QUEEN]
-        hives = [story for story in standing if story.host.role is Role.HIVE]
-        return all(self._everywhere(Phase.CLAIM, group, claim) for group in (queen, hives) if group)
+        groups = (standing[:1], standing[1:])  # the queen stands first in every inventory
+        return all(self._everywhere(Phase.CLAIM, group, claim) for group in groups if group)
 
     def _turn_wave(self, wave: waves.Wave, want: Fingerprint) -> bool:
         standing = [story for story in self._standing() if story.host in wave.hosts]
@@ -264,7 +268,7 @@ class Rollout:
     def _turn(self, story: Story, phase: Phase, want: Fingerprint) -> Outcome:
         """Swap, restart, prove; a host that fails puts its own old token back at once."""
         outcome = story.reach(phase, self._serving(story, want), State.PROVEN)
-        if outcome.status is not Status.FAILED or is_superseded(outcome.cause):
+        if outcome.status is not Status.FAILED or is_superseded(outcome.cause) or self._only_forward:
             return outcome
         return replace(self._back(story, want, phase), cause=outcome.cause)
 
@@ -276,8 +280,13 @@ class Rollout:
         was = story.part.was
         if was is None or was == want:
             return story.leave(phase, story.part.state)
-        there = State.UNCHANGED if story.part.state is State.UNCHANGED else State.ROLLED_BACK
+        there = State.ROLLED_BACK if story.part.turned else State.UNCHANGED
         refuse = want if want in self._tokens or self._holds(story, want) else None
+        proven = story.part.state in (State.UNCHANGED, State.ROLLED_BACK)
+        if self.run.resumed or not proven:  # its service may have been restarted, and nobody knows how it is
+            outcome = story.reach(phase, Goal(Stance.SERVING, was, refuse), there)
+            if outcome.status is not Status.OK:
+                return outcome
         return story.reach(phase, Goal(Stance.ALONE, was, refuse), there)
 
     def _serving(self, story: Story, want: Fingerprint) -> Goal:
@@ -312,9 +321,11 @@ class Rollout:
         return want
 
     def _was_turned(self, want: Fingerprint) -> bool:
-        """True when some host may serve the run's token already, reachable or not."""
+        """True when some host may have had the run's token already, reachable or not, or re-imaged since."""
         turned = (State.PROVEN, State.HEALTHY, State.FAILED, State.UNKNOWN)
-        return any(host.now == want or host.state in turned for host in self.run.hosts.values())
+        hosts = self.run.hosts.values()
+        forgot = any(host.touched and (host.met is None or host.met.run != self.run.id) for host in hosts)
+        return forgot or any(host.now == want or host.state in turned for host in hosts)
 
     def _choose_again(self, token: Token) -> Fingerprint:
         """The run's token was lost with the bastion's memory before any host had it: nobody ever will."""

@@ -27,7 +27,8 @@ from hivekeys.model import (
 )
 from hivekeys.token import Fingerprint
 
-CHANGING = frozenset({Verb.STAGE, Verb.SWAP, Verb.RESTART, Verb.REVERT, Verb.RETIRE, Verb.DISCARD})
+TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
+CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD})
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class HostRun:
     cause: Cause | None = None
     status: Status = Status.OK
     touched: bool = False  # something was sent that could change it
+    turned: bool = False  # something was sent that could change what its service runs on
     state: State = State.UNCHANGED
     left: float | None = None
     back: float | None = None
@@ -69,6 +71,7 @@ class Run:
     resumed: bool = False
     rolled_back: bool = False
     retiring: bool = False  # past the point of no return
+    reconciling: bool = False  # it had ended and was taken up again: hosts come to its token, none goes back
     stopped: str = ""
     code: ExitCode | None = None
     hosts: dict[str, HostRun] = field(default_factory=dict)
@@ -126,12 +129,13 @@ def advance(run: Run, event: Event) -> Run:
                 retiring=run.retiring or event.phase is Phase.RETIRE,
             )
         case Intent():
-            host = run.hosts[event.host]
-            run = _with(run, replace(host, touched=host.touched or not CHANGING.isdisjoint(event.verbs)))
+            host, verbs = run.hosts[event.host], set(event.verbs)
+            touched, turned = host.touched or bool(verbs & CHANGING), host.turned or bool(verbs & TURNING)
+            run = _with(run, replace(host, touched=touched, turned=turned))
         case Outcome():
             run = _with(run, _after(run.hosts[event.host], event))
         case Stopped():
-            run = replace(run, stopped=event.why)
+            run = replace(run, stopped=event.why, reconciling=False)
         case RunEnded():
             run = replace(run, code=event.code, hosts=_final(run))
     return replace(run, seconds=event.when.clock - run.clock)
@@ -140,11 +144,15 @@ def advance(run: Run, event: Event) -> Run:
 def _again(run: Run, event: Resumed) -> Run:
     """The run taken up again: what hosts failed of is history, hosts that joined the fleet are part of it."""
     names = (*event.hosts, *event.left_out)
-    hosts = {name: replace(run.hosts.get(name, HostRun(name)), cause=None, status=Status.OK) for name in names}
+    hosts = {
+        name: replace(run.hosts.get(name, HostRun(name)), cause=None, status=Status.OK, seen=None) for name in names
+    }
     # The monotonic clock may be another machine start's: old readings of it mean nothing any more.
     hosts = {name: replace(host, left=None, back=None) for name, host in hosts.items()}
     begun = event.when.clock - (event.when.at - run.started)
-    return replace(run, hosts=hosts, waves=event.waves, left_out=event.left_out, code=None, clock=begun, resumed=True)
+    if run.code is not None:
+        run = replace(run, code=None, reconciling=True, stopped="")
+    return replace(run, hosts=hosts, waves=event.waves, left_out=event.left_out, clock=begun, resumed=True)
 
 
 def _with(run: Run, host: HostRun) -> Run:
@@ -203,9 +211,9 @@ def exit_code(run: Run) -> ExitCode:
         return ExitCode.LOCKED
     if states == {State.PROVEN}:
         return ExitCode.DONE
+    if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):
+        return ExitCode.LOCKED
     as_before = (State.UNCHANGED, State.ROLLED_BACK)
     if all(host.state in as_before or not host.touched for host in run.hosts.values()):
-        if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):
-            return ExitCode.LOCKED
         return ExitCode.ROLLED_BACK
     return ExitCode.INCOMPLETE

@@ -6,6 +6,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Host, Policy, Timeouts
 from hivekeys.line import Dialer, Line
 from hivekeys.model import Reply, Step
+from hivekeys.token import Fingerprint
 from hivekeys.wire import Greeting, Tokens, decode, encode, seconds_for
 
 GRACE = 10.0  # seconds that an answer may take on top of the agent's own deadline
@@ -31,6 +32,10 @@ class Session:
         """Greets the host anew with the next request: as a run that writes, and that knows these tokens."""
         self._greeting, self._tokens, self._greeted = greeting, tokens, False
 
+    def knows(self, fingerprint: Fingerprint) -> bool:
+        """True when the token itself is in this run's memory, and can be written."""
+        return fingerprint in self._tokens
+
     def open(self) -> Cause | None:
         """Makes sure that there is a line; the cause when there can be none."""
         if self._line is None:
@@ -52,6 +57,9 @@ class Session:
         answer = raw if isinstance(raw, Cause) else decode(raw)
         if not isinstance(answer, Cause) and answer.cause is None and len(answer.results) != len(words):
             answer = Cause(Trouble.LINE_BROKEN, "the agent left before it was done")
+        asked = [word["verb"] for word in words]
+        if not isinstance(answer, Cause) and not _fits(answer, asked):
+            answer = Cause(Trouble.RUBBISH, "the agent answered what it was not asked")
         if isinstance(answer, Cause):
             self.close()
         elif answer.results:
@@ -63,3 +71,9 @@ class Session:
         if self._line is not None:
             self._line.close()
             self._line = None
+
+
+def _fits(reply: Reply, asked: list[str]) -> bool:
+    """True when the results are of the steps that were asked for, in their order; after a failure some are missing."""
+    left = iter(asked)
+    return all(result.verb.value in left for result in reply.results)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Ledger
-from hivekeys.machine import obstacle, steps_to
+from hivekeys.machine import obstacle, steps_to, untidy
 from hivekeys.model import Goal, Intent, Outcome, Phase, Reply, Seen, Stance, State, Status, Step, Verb
 from hivekeys.run import HostRun
 from hivekeys.session import Session
@@ -67,6 +67,7 @@ class Story:
         """The host's lock for this run, and proof that a file can be written where the token will be."""
         self._ledger.tell(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._ledger.now()))
         reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
+        before = self.part.met
         for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
             cause = self.session.open()
             reply = cause or self.session.ask((Step(Verb.PROBE_WRITE), LOOK))
@@ -78,6 +79,8 @@ class Story:
         cause = reply.cause
         if reply.seen and reply.seen.token not in expected:
             cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
+            if reply.met and before and reply.met.run not in (before.run, self._ledger.run.id):
+                cause = Cause(Trouble.SUPERSEDED, f"run {reply.met.run}")
         if cause:
             return self._outcome(Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
         return self._outcome(Phase.CLAIM, Status.OK, self.part.state, None, reply)
@@ -122,9 +125,14 @@ class Story:
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
 
-    @staticmethod
-    def _steps(goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
+    def _steps(self, goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
         steps = steps_to(goal, seen)
+        if steps and steps[0].verb is Verb.STAGE and not self.session.knows(goal.want):
+            # Only the host's own agent may have it in memory yet; if not, it says so.
+            steps = (
+                Step(Verb.REVERT, goal.want),
+                *(step for step in steps if step.verb not in (Verb.STAGE, Verb.SWAP)),
+            )
         if phase is Phase.SETTLE:
             return tuple(replace(step, stable=False, log=True) if step.verb is Verb.PROVE else step for step in steps)
         return steps
@@ -134,6 +142,8 @@ class Story:
         cause = reply.cause
         if cause is None and (reply.seen is None or self._moves_left(goal, reply.seen)):
             cause = Cause(Trouble.SLOT_CHANGED, "after all steps the host does not show what they made")
+        if cause is None and reply.seen and phase is Phase.SETTLE:
+            cause = untidy(reply.seen, self.host.service)
         if cause:
             return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:

@@ -110,7 +110,7 @@ def weak(text: str) -> str:
     """Why `text` is obviously weak (repeated, sequential, few symbols), or "". Says nothing of its content."""
     if len(set(text)) < MIN_SYMBOLS:
         return f"fewer than {MIN_SYMBOLS} different characters"
-    if any(text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1)):
+    if any(text[size:] == text[:-size] for size in range(1, len(text) // 2 + 1)):
         return "it repeats itself"
     steps = [ord(right) - ord(left) for left, right in pairwise(text)]
     in_sequence = sum(step in (-1, 0, 1) for step in steps)

@@ -294,7 +294,6 @@ def test_a_host_that_cannot_be_put_back_is_named_and_the_others_go_back(tmp_path
     assert {serving(fleet, operator.token)[name] for name in ("queen", "hive1", "hive3")} == {"old"}
 
 
-@pytest.mark.xfail(strict=True, reason="the second way back finds nothing to move, and proves nothing")
 def test_a_host_is_rolled_back_only_when_its_old_token_is_proven_again(tmp_path: Path) -> None:
     """A queen that crash-loops on either token is out of service: exit code 3 would call the fleet whole."""
     fleet = InProcessFleet(tmp_path)
@@ -332,7 +331,6 @@ def test_a_token_file_with_another_mode_goes_back_whole(tmp_path: Path) -> None:
     assert slots_used(fleet) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a host that was never restarted is called rolled back")
 def test_a_host_whose_staging_failed_is_unchanged(tmp_path: Path) -> None:
     fleet = InProcessFleet(tmp_path)
     fleet.at("hive2", "stage", breaks("disk-full"))
