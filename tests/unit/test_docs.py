@@ -1,0 +1,85 @@
+"""Every code, state, trouble, task and inventory key is in the documentation, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs.generate import REFERENCE, anchor, heading, options, reference, tasks
+from hivekeys.causes import Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.inventory import schema
+from hivekeys.model import State
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
+TABLES: list[Any] = [
+    schema.Document,
+    schema.SshKeys,
+    schema.TimeoutKeys,
+    schema.RolloutKeys,
+    schema.ServicesKeys,
+    schema.ServiceKeys,
+    schema.HostKeys,
+]
+
+
+def headings(page: Path) -> list[str]:
+    """The text of a page's headings, none of them from a block of code."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("item", [*ExitCode, *State, *Trouble], ids=str)
+def test_the_runbook_has_one_heading_for_each_code_state_and_trouble(item: ExitCode | State | Trouble) -> None:
+    assert headings(PROJECT / "docs" / "runbook.md").count(heading(item)) == 1
+
+
+def test_the_reference_is_what_the_code_says_today() -> None:
+    assert REFERENCE.read_text() == reference(), "stale: run `.venv/bin/python -m docs.generate`"
+
+
+def test_every_task_and_each_of_its_options_has_a_line_of_help() -> None:
+    for name, task in tasks().items():
+        assert (task.__doc__ or "").strip(), name
+        for option, words in options(task):
+            assert words, f"{name} {option}"
+
+
+@pytest.mark.parametrize("name", sorted(tasks()))
+def test_every_task_is_in_the_guide(name: str) -> None:
+    assert f"fab {name}" in (PROJECT / "docs" / "guide.md").read_text()
+
+
+def test_every_inventory_key_is_in_the_reference() -> None:
+    text = REFERENCE.read_text()
+    for key in {key for table in TABLES for key in table.__annotations__}:
+        assert re.search(rf"\b{key}\b", text), key
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading_of_ours(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"https?:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.is_relative_to(PROJECT), target
+        assert there.exists(), target
+        if fragment:
+            assert fragment in map(anchor, headings(there)), target
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    text = (PROJECT / "docs" / "guarantees.md").read_text()
+    code = {path.name: path.read_text() for path in (PROJECT / "tests").rglob("*.py")}
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+        assert (PROJECT / path).is_file(), path
+        if name:
+            assert f"def {name}(" in code[Path(path).name], f"{path}::{name}"
+
+
+def test_no_page_names_a_place_on_the_machine_it_was_written_on() -> None:
+    for page in PAGES:
+        assert not re.search(r"/work/|/tmp/[a-z]*\.", page.read_text()), page.name
