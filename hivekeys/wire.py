@@ -3,9 +3,10 @@
 A host can send anything: every field is checked against its type here, and what does not fit is `rubbish`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,6 +16,8 @@ from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.token import Fingerprint, Token
 
 Tokens = Mapping[Fingerprint, Token]
+T = TypeVar("T")
+LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,32 @@ _PROOF = TypeAdapter(Proof)
 def decode(raw: object) -> Reply | Cause:
     """A reply as typed values. A cause of its own is the first failed step's."""
     try:
-        answers = _ANSWERS.validate_python(raw.get("results") if isinstance(raw, dict) else None)
+        if _is_beyond(raw):
+            return Cause(Trouble.RUBBISH, "the agent's answer has a number beyond all measure")
+        answers = _read(_ANSWERS, raw.get("results") if isinstance(raw, dict) else None)
         reply = Reply(tuple(Result(a.verb, a.changed, a.seconds) for a in answers if a.ok))
         for answer in answers:
             reply = _with(reply, answer)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         return Cause(Trouble.RUBBISH, f"the agent's answer is malformed at {'.'.join(map(str, first['loc']))}")
-    except ValueError as error:
-        return Cause(Trouble.RUBBISH, f"the agent's answer is malformed: {error}")
+    except (ValueError, RecursionError):
+        return Cause(Trouble.RUBBISH, "the agent's answer is malformed")
     return reply
+
+
+def _is_beyond(found: object) -> bool:
+    """True when a number in it is infinite, none at all, or larger than LARGEST."""
+    if isinstance(found, dict):
+        return any(map(_is_beyond, found.values()))
+    if isinstance(found, list):
+        return any(map(_is_beyond, found))
+    return isinstance(found, int | float) and not -LARGEST <= found <= LARGEST
+
+
+def _read(adapter: TypeAdapter[T], found: object) -> T:
+    """What the host sent as the adapter's type, strictly: a string is no number."""
+    return adapter.validate_json(json.dumps(found), strict=True)
 
 
 def _with(reply: Reply, answer: _Answer) -> Reply:
@@ -122,14 +141,17 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
     if not answer.ok and reply.cause is None:
         reply = replace(reply, cause=Cause(Trouble(answer.trouble), answer.detail))
     if answer.verb is Verb.PROVE and answer.facts:
-        return replace(reply, proof=_PROOF.validate_python(answer.facts))
+        return replace(reply, proof=_read(_PROOF, answer.facts))
     if not answer.ok:
         return reply
     match answer.verb:
         case Verb.OBSERVE:
-            return replace(reply, seen=_SEEN.validate_python(answer.facts))
+            return replace(reply, seen=_read(_SEEN, answer.facts))
         case Verb.HELLO:
-            return replace(reply, met=_MET.validate_python(answer.facts))
+            return replace(reply, met=_read(_MET, answer.facts))
         case Verb.RECALL:
-            return replace(reply, token=Token(str(answer.facts.get("token", ""))))
+            text = answer.facts.get("token")
+            if not isinstance(text, str) or not text.isascii():
+                raise ValueError("no token")
+            return replace(reply, token=Token(text))
     return reply
