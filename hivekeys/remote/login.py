@@ -28,7 +28,7 @@ _IDLE_TICK = 5.0  # seconds between two looks of an idle transport at itself; pa
 # Paramiko logs tracebacks of what becomes a Cause here; without any handler Python would print them.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-_CONFIG = fabric.Config(lazy=True, overrides={"load_ssh_configs": False, "forward_agent": False})
+_OVERRIDES = {"load_ssh_configs": False, "forward_agent": False}
 
 
 class RefusedError(Exception):
@@ -64,7 +64,8 @@ def log_in(wire: Wire, settings: Settings, known: KnownKeys, keyring: Keyring, t
         settings.hostname,
         user=settings.user,
         port=settings.port,
-        config=_CONFIG,
+        # Its own: a Connection writes into its configuration, which is empty for others while that is merged again.
+        config=fabric.Config(lazy=True, overrides=_OVERRIDES),
         forward_agent=False,
         connect_kwargs={
             "sock": wire.socket,
