@@ -1,0 +1,218 @@
+"""A bastion that can be killed at any instant: what was in its memory is gone, its agents see the end of the line.
+
+Types what an operator types (`rotate`, `resume`, `roll_back`, `reconcile`) for an in-process fleet. Each moment at
+which it can be killed is a Point: before and after every journal append and every verb of every agent.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hivekeys.causes import Cause
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Host
+from hivekeys.journal import Journal
+from hivekeys.model import Event
+from hivekeys.rollout import Rollout
+from hivekeys.run import Run, fold
+from hivekeys.token import generate
+from hivekeys.wire import Greeting
+from tests.inprocess import KEY, InProcessDialer, InProcessLine
+from tests.sweep.promises import WatchedFleet
+
+
+@dataclass(frozen=True)
+class Point:
+    """The n-th time that something is about to happen or has just happened."""
+
+    when: str
+    what: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.when} {self.what} ({self.nth})"
+
+
+class KilledError(BaseException):
+    """SIGKILL. No Exception: nothing in the engine or the agent may catch it."""
+
+
+class OwnClock:
+    """Time that passes only when somebody sleeps, on a bastion and on no host."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._mutex = threading.Lock()
+
+    def time(self) -> float:
+        return 1_700_000_000.0 + self._now
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float, /) -> None:
+        with self._mutex:
+            self._now += seconds
+
+
+class Bastion:
+    """One operator's machine. Its journal is a list or, in a folder, a real one; a kill leaves nothing but that."""
+
+    def __init__(self, fleet: WatchedFleet, folder: Path | None = None, who: str = "ann@bastion") -> None:
+        self.fleet = fleet
+        self.who = who
+        self.last = ""  # the newest run
+        self.clock = OwnClock()
+        self.journals: dict[str, list[Event]] = {}
+        self.fatal: Point | None = None  # killed there
+        self.trail: list[Point] = []  # every point that was passed, in the last command
+        self.on_event: Callable[[Event], None] | None = None
+        self._folder = folder
+        self._journal: Journal | None = None
+        self._mutex = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._dead = False
+        self.lines: list[InProcessLine] = []
+
+    # -- what an operator types
+
+    def rotate(
+        self,
+        run: str = "run-1",
+        *,
+        may_be_missing: Iterable[str] = (),
+        thinking: Callable[[], None] | None = None,
+    ) -> ExitCode | None:
+        """`fab rotate`; None when the bastion was killed."""
+
+        def work(rollout: Rollout) -> ExitCode:
+            if not rollout.look():
+                return rollout.end()
+            if thinking:
+                thinking()
+            return rollout.rotate(generate())
+
+        self.journals[run] = []
+        return self._command(run, None, work, may_be_missing=may_be_missing)
+
+    def resume(self, run: str = "") -> ExitCode | None:
+        """`fab resume`."""
+        return self._command(run or self.last, self.past(run), lambda rollout: rollout.resume(generate))
+
+    def roll_back(self, run: str = "") -> ExitCode | None:
+        """`fab rollback`."""
+        return self._command(run or self.last, self.past(run), lambda rollout: rollout.roll_back())
+
+    def reconcile(self, run: str = "") -> ExitCode | None:
+        """`fab reconcile`."""
+        return self._command(run or self.last, self.past(run), lambda rollout: rollout.reconcile())
+
+    def past(self, run: str = "") -> Run:
+        """A run as its journal tells it; the newest, unless it is named."""
+        return fold(self.events(run))
+
+    def events(self, run: str = "") -> list[Event]:
+        """What was written down of a run."""
+        run = run or self.last
+        if self._folder is None:
+            return self.journals[run]
+        journal = Journal(self._folder)
+        try:
+            return journal.events(run)
+        finally:
+            journal.close()
+
+    # -- how it lives and dies
+
+    def _command(
+        self, run: str, past: Run | None, work: Callable[[Rollout], ExitCode], *, may_be_missing: Iterable[str] = ()
+    ) -> ExitCode | None:
+        self.last = run
+        self._dead = False
+        self._counts.clear()
+        self.trail = []
+        self._journal = Journal(self._folder) if self._folder else None
+        greeting = Greeting(self.fleet.inventory.name, KEY, run, self.who)
+
+        def record(event: Event) -> None:
+            self._append(run, event)
+
+        rollout = None
+        try:
+            rollout = Rollout(
+                self.fleet.inventory,
+                self.fleet.inventory.hosts,
+                BastionDialer(self),
+                greeting,
+                record,
+                self.clock,
+                past=past,
+                may_be_missing=may_be_missing,
+            )
+            return work(rollout)
+        except KilledError:
+            return None
+        finally:
+            if rollout:
+                rollout.close()
+            for line in self.lines:
+                line.close()
+            self.lines.clear()
+            self.fleet.nobody_works()
+            if self._journal:
+                self._journal.close()
+
+    def _append(self, run: str, event: Event) -> None:
+        what = " ".join(["journal:", type(event).__name__, getattr(event, "host", ""), _phase(event)]).strip()
+        self.passes("before", what)
+        if self.on_event:
+            self.on_event(event)
+        if self._journal:
+            self._journal.append(run, event)
+        else:
+            self.journals[run].append(event)
+        self.passes("after", what)
+
+    def passes(self, when: str, what: str) -> None:
+        """A point is reached: the end, if it is the fatal one or the bastion is dead already."""
+        with self._mutex:
+            if not self._dead:
+                self._counts[when, what] += 1
+                point = Point(when, what, self._counts[when, what])
+                self.trail.append(point)
+                self._dead = point == self.fatal
+            if self._dead:
+                raise KilledError
+
+
+def _phase(event: Event) -> str:
+    phase = getattr(event, "phase", None)
+    return phase.value if phase else ""
+
+
+class BastionDialer(InProcessDialer):
+    """Lines of one bastion, which end when it dies."""
+
+    def __init__(self, bastion: Bastion) -> None:
+        super().__init__(bastion.fleet)
+        self._bastion = bastion
+
+    def dial(self, host: Host) -> InProcessLine | Cause:
+        self._bastion.passes("before", f"dial {host.name}")
+        line = super().dial(host)
+        if isinstance(line, InProcessLine):
+            self._bastion.lines.append(line)
+        return line
+
+
+def watch(*bastions: Bastion) -> None:
+    """Every verb is a point of the bastion whose line it came over."""
+
+    def on_verb(line: InProcessLine, when: str, what: str) -> None:
+        for bastion in bastions:
+            if line in bastion.lines:
+                bastion.passes(when, what)
+
+    bastions[0].fleet.on_verb = on_verb

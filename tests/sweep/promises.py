@@ -1,0 +1,209 @@
+"""DESIGN.md's promises, checked on the hosts and not by the program's own word.
+
+`WatchedFleet` looks at a host before and after every verb that its agents carry out, and remembers what broke a
+promise; `breaches` looks at what a run left behind. Nothing here asks the engine what happened but for the states
+that it reported: these are compared with the hosts.
+"""
+
+import stat
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Amount, Policy, Role
+from hivekeys.model import Event, State
+from hivekeys.run import Run
+from hivekeys.token import Token
+from tests.inprocess import KEY, InProcessFleet, InProcessLine, SimulatedHost
+
+GARBAGE = "0f" * 32
+ALONE = {"staged": None, "previous": None}
+HEX = frozenset("0123456789abcdef")
+POLICY = Policy(canary=1, batch=Amount(1), stable_seconds=3.0)
+SCRATCH = ".api-token.hivekeys"
+OnVerb = Callable[[InProcessLine, str, str], None]  # the line, "before" or "after", "host: verb"
+
+
+class WatchedFleet(InProcessFleet):
+    """A fleet under watch. `broken` has every promise that was seen broken, in words; it must stay empty.
+
+    `made` maps a run to the tokens that it brought to any host. A host in `refuses_new` does not start with any token
+    but the one from the beginning.
+    """
+
+    def __init__(self, folder: Path, hives: int = 2, policy: Policy = POLICY) -> None:
+        self.broken: list[str] = []
+        self.made: dict[str, set[str]] = defaultdict(set)
+        self.refuses_new: set[str] = set()
+        self.on_verb: OnVerb | None = None
+        self._runs: dict[InProcessLine, str] = {}
+        self._turning: set[str] = set()
+        super().__init__(folder, hives, policy=policy)
+        self.ever = {self.token.reveal()}
+
+    # -- what agents report
+
+    def asks(self, host: SimulatedHost, request: dict[str, Any], line: InProcessLine) -> None:
+        for step in request["steps"]:
+            if step["verb"] == "hello":
+                self._runs[line] = step["run"]
+        with self._lock:
+            self._turning.discard(host.name)
+        super().asks(host, request, line)
+
+    def answers(self, line: InProcessLine) -> None:
+        with self._lock:
+            self._turning.discard(line.host.name)
+        super().answers(line)
+
+    def begins(self, host: SimulatedHost, verb: str, line: InProcessLine) -> None:
+        if self.on_verb:
+            self.on_verb(line, "before", f"{host.name}: {verb}")
+        super().begins(host, verb, line)
+        if verb == "restart":
+            self._begins_restart(host)
+        if verb == "retire":
+            self._begins_retire(host, line)
+
+    def ended(self, host: SimulatedHost, verb: str, line: InProcessLine, *, ok: bool) -> None:
+        if verb in ("stage", "swap", "revert", "retire", "discard"):
+            self._look_at_files(host, verb, line)
+        super().ended(host, verb, line, ok=ok)
+        if self.on_verb:
+            self.on_verb(line, "after", f"{host.name}: {verb}")
+
+    def nobody_works(self) -> None:
+        """The bastion is gone, and with it whatever was under way."""
+        with self._lock:
+            self._turning.clear()
+
+    # -- promises that hold at every moment
+
+    def _begins_restart(self, host: SimulatedHost) -> None:
+        """Promise 9: never more hosts out of service than the wave allows; never the queen together with hives."""
+        if host.name in self.refuses_new:
+            host.fault = None if host.active_token() == self.token.reveal() else "start-fails"
+        with self._lock:
+            self._turning.add(host.name)
+            queens = [name for name in self._turning if self.hosts[name].host.role is Role.QUEEN]
+            hives = len(self._turning) - len(queens)
+            policy = self.inventory.policy
+            most = max(policy.canary, policy.batch.of(len(self.inventory.hives)))
+            if hives > most or (queens and hives):
+                self.broken.append(f"promise 9: out of service together: {sorted(self._turning)}")
+
+    def _begins_retire(self, host: SimulatedHost, line: InProcessLine) -> None:
+        """Promise 4: the old token goes only when no host needs it any more and the new one works everywhere."""
+        slots = host.slots()  # its own agent is here, at rest
+        new, old = slots["active"], slots["previous"]
+        if old is None or new is None or old == new:
+            return
+        for other in self.hosts.values():
+            if active_of(other) == old or (other.process and other.process.token == old):
+                self.broken.append(f"promise 4: {host.name} retires the token that {other.name} uses")
+            if new in self.made[self._runs[line]] and not is_proven(other, new):
+                self.broken.append(f"promise 4: {host.name} retires before {other.name} is proven")
+
+    def _look_at_files(self, host: SimulatedHost, verb: str, line: InProcessLine) -> None:
+        """Promises 1 and 2: every token file whole and closed to others; one new token a run."""
+        self.broken.extend(f"promise 1: after {verb}, {fault}" for fault in faults_of_files(host))
+        for text in filter(None, host.slots().values()):
+            with self._lock:
+                if text not in self.ever:
+                    self.ever.add(text)
+                    made = self.made[self._runs[line]]
+                    made.add(text)
+                    if len(made) > 1:
+                        self.broken.append(f"promise 2: a second new token in one run, on {host.name}")
+
+
+def active_of(host: SimulatedHost) -> str | None:
+    """The active token of a host at which an agent may be at work."""
+    try:
+        return host.active.read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def is_proven(host: SimulatedHost, token: str) -> bool:
+    """The proofs, asked at the service's door: this token works, no other that ever was, none, garbage."""
+    fleet = host.fleet
+    assert isinstance(fleet, WatchedFleet)
+    others = [text for text in fleet.ever if text != token]
+    doors = [host.status(host.protected, text) for text in (None, GARBAGE, *others)]
+    return active_of(host) == token and host.accepts(token) and set(doors) == {401}
+
+
+def faults_of_files(host: SimulatedHost) -> list[str]:
+    """What is wrong with the token files of a host; none are left behind half-made."""
+    faults = []
+    for path in sorted(host.secrets.iterdir()):
+        info, text = path.lstat(), path.read_text()
+        if not stat.S_ISREG(info.st_mode) or stat.S_IMODE(info.st_mode) != 0o600:
+            faults.append(f"{host.name}: {path.name} is {stat.filemode(info.st_mode)}")
+        if (info.st_uid, info.st_gid) != (host.uid, host.gid):
+            faults.append(f"{host.name}: {path.name} belongs to {info.st_uid}:{info.st_gid}")
+        if len(text) != 65 or not text.endswith("\n") or not HEX.issuperset(text[:-1]):
+            faults.append(f"{host.name}: {path.name} is no whole token")
+        if path.name not in ("api-token", "api-token.new", "api-token.backup"):
+            faults.append(f"{host.name}: {path.name} is left over")
+    return faults
+
+
+# -- promises at the end of a run
+
+
+def not_alone(fleet: WatchedFleet, token: str, hosts: Iterable[str] = ()) -> list[str]:
+    """The hosts that do not serve this token, proven, with nothing of another one left over."""
+    names = tuple(hosts) or tuple(fleet.hosts)
+    found = {name: fleet.hosts[name] for name in names}
+    return [
+        f"{name}: {_shown(fleet, host)}"
+        for name, host in found.items()
+        if host.slots() != {"active": token, **ALONE} or not is_proven(host, token)
+    ]
+
+
+def _shown(fleet: WatchedFleet, host: SimulatedHost) -> str:
+    """A host's slots and process in words that can be read: which of the tokens, not the text."""
+    words = {text: f"token {number}" for number, text in enumerate(sorted(fleet.ever))}
+    words[fleet.token.reveal()] = "old"
+    slots = {slot: words.get(text or "", text and "?") for slot, text in host.slots().items()}
+    runs = words.get(host.process.token or "", "none") if host.process else "stopped"
+    return f"{slots}, runs {runs}"
+
+
+def breaches(fleet: WatchedFleet, run: Run, events: Iterable[Event]) -> list[str]:
+    """Every promise that is broken now that a run is over, cut off or paused: to be asked before anything changes."""
+    found = [*fleet.broken, *secrets_in(fleet, repr(list(events)))]
+    if run.id and set(run.hosts) != set(fleet.hosts):
+        found.append("promise 7: a host without a state")
+    for name, part in run.hosts.items():
+        host = fleet.hosts[name]
+        found.extend(f"promise 1: {fault}" for fault in faults_of_files(host))
+        if run.code is None:
+            continue
+        active = host.active_token()
+        shown = Token(active).fingerprint(KEY) if active else None
+        if part.state is State.PROVEN and (shown != run.want or not is_proven(host, active or "")):
+            found.append(f"promise 3: {name} is called proven: {_shown(fleet, host)}")
+        if run.code is ExitCode.ROLLED_BACK and part.state is State.ROLLED_BACK and shown != part.was:
+            found.append(f"promise 7: {name} is called rolled back: {_shown(fleet, host)}")
+    if run.code == 0 and not run.rolled_back and run.want:
+        found.extend(f"promise 3: done, but {name}" for name in _not_done(fleet, run))
+    return found
+
+
+def _not_done(fleet: WatchedFleet, run: Run) -> list[str]:
+    tokens = Counter(host.active_token() or "" for host in fleet.hosts.values())
+    if len(tokens) != 1:
+        return ["hosts have different tokens"]
+    (token,) = tokens
+    return not_alone(fleet, token)
+
+
+def secrets_in(fleet: WatchedFleet, text: str) -> list[str]:
+    """Promise 10: no token in what was written down."""
+    return ["promise 10: a token was written down" for token in fleet.ever if token in text]
