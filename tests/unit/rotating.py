@@ -1,4 +1,4 @@
-"""An operator at the bastion, for scenarios: rotates an in-process fleet as `fab rotate` does, on a clock of its own."""
+"""An operator at the bastion: rotates an in-process fleet as `fab rotate` does, on a clock that only tests move."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
+from hivekeys.line import Dialer
 from hivekeys.model import Event, Outcome, State
 from hivekeys.rollout import Rollout
 from hivekeys.token import Token, generate
@@ -43,6 +44,7 @@ class Operator:
         hosts: Sequence[Host] | None = None,
         token: Token | None = None,
         on_event: Callable[[Event], None] | None = None,
+        dialer: Dialer | None = None,
     ) -> None:
         self.fleet = fleet
         self.token = token or generate()
@@ -51,7 +53,9 @@ class Operator:
         self.clock = OwnClock()
         greeting = Greeting(fleet.inventory.name, KEY, run, who, write=False)
         chosen = fleet.inventory.hosts if hosts is None else hosts
-        self.rollout = Rollout(fleet.inventory, chosen, fleet.dialer(), greeting, self._record, self.clock, "routine")
+        self.rollout = Rollout(
+            fleet.inventory, chosen, dialer or fleet.dialer(), greeting, self._record, self.clock, "routine"
+        )
 
     def _record(self, event: Event) -> None:
         self.events.append(event)

@@ -1,0 +1,63 @@
+"""Two runs over one fleet at the same time: one goes on, the other ends with exit code 5 and has changed nothing."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from hivekeys.causes import Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Amount, Policy
+from hivekeys.model import State
+from tests.inprocess import InProcessFleet, SimulatedHost
+from tests.unit.rotating import Operator, serving, slots_used
+
+
+@pytest.mark.parametrize("budget", [0, 2], ids=["no-budget", "a-budget"])
+@pytest.mark.parametrize("verb", ["stage", "swap", "prove"])
+def test_a_run_that_comes_while_another_is_at_work_changes_nothing(tmp_path: Path, verb: str, budget: int) -> None:
+    """A budget of failures is for hosts that are broken: a host that is busy is never one that may be missing."""
+    fleet = InProcessFleet(tmp_path, hives=2, policy=Policy(max_failures=Amount(budget)))
+    first, second = Operator(fleet, run="run-1"), Operator(fleet, run="run-2", who="bob@elsewhere")
+    codes = []
+
+    def meanwhile(_: SimulatedHost) -> None:
+        codes.append(second.rotate())
+
+    fleet.at("hive1", verb, meanwhile, nth=2 if verb == "prove" else 1)
+    assert first.rotate() is ExitCode.DONE
+    assert codes == [ExitCode.LOCKED]
+    assert set(second.troubles.values()) == {Trouble.HOST_BUSY}
+    assert "run-1 of ann@bastion" in str(second.rollout.run.hosts["queen"].cause)
+    assert set(serving(fleet, first.token).values()) == {"new"}
+    assert not any(host.accepts(second.token) for host in fleet.hosts.values())
+    assert slots_used(fleet) == []
+
+
+@pytest.mark.parametrize("attempt", range(8))
+def test_of_two_runs_that_begin_at_once_exactly_one_wins(tmp_path: Path, attempt: int) -> None:
+    """Both have looked at every host before either claims one."""
+    fleet = InProcessFleet(tmp_path, hives=2)
+    rivals = [Operator(fleet, run=f"run-{attempt}-{name}", who=f"{name}@bastion") for name in ("ann", "bob")]
+    both_ready = threading.Barrier(2)
+    codes: dict[int, ExitCode] = {}
+
+    def rotate(number: int) -> None:
+        def think() -> None:
+            both_ready.wait(10.0)
+
+        codes[number] = rivals[number].rotate(think)
+
+    threads = [threading.Thread(target=rotate, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30.0)
+    assert sorted(codes.values()) == [ExitCode.DONE, ExitCode.LOCKED]
+    winner = next(rivals[number] for number, code in codes.items() if code is ExitCode.DONE)
+    loser = next(rival for rival in rivals if rival is not winner)
+    assert set(winner.states.values()) == {State.PROVEN}
+    assert set(serving(fleet, winner.token).values()) == {"new"}
+    assert not any(host.accepts(loser.token) for host in fleet.hosts.values())
+    assert not any(part.touched for part in loser.rollout.run.hosts.values())
+    assert slots_used(fleet) == []
