@@ -3,6 +3,7 @@
 A test fails while the file is stale. Words for people belong in the other pages; this one only lists.
 """
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,13 @@ def tasks() -> dict[str, Task[Any]]:
     return {name: fabfile.namespace[name] for name in sorted(fabfile.namespace.task_names, key=_plain_first)}
 
 
-def options(task: Task[Any]) -> Iterator[tuple[str, str]]:
+@functools.cache  # invoke takes the help out of a task when it is asked for its arguments: it can be asked once
+def options(task: Task[Any]) -> tuple[tuple[str, str], ...]:
     """How each option or argument of a task is written, and its help."""
+    return tuple(_options(task))
+
+
+def _options(task: Task[Any]) -> Iterator[tuple[str, str]]:
     for argument in task.get_arguments():
         name = argument.name or ""
         if argument.positional:

@@ -115,7 +115,8 @@ def break_(context: Context, host: str, fault: str, name: str = "lab") -> None:
     from hivekeys.lab.faults import inject
 
     inject(_lab(name), host, fault)
-    _say(f"{host}: {fault} from now on; fab lab.mend {host} ends it")
+    which = "" if name == "lab" else f" --name {name}"
+    _say(f"{host}: {fault} from now on; fab lab.mend {host}{which} ends it")
 
 
 @task(
