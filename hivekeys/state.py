@@ -66,7 +66,7 @@ def fingerprint_key(folder: Path) -> bytes:
                 os.write(fd, key)
                 os.fsync(fd)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}", hint="nothing was touched") from error
+        raise _unwritable(path, error) from error
     if len(key) != KEY_BYTES:
         raise UserError(f"{path}: has {len(key)} bytes, not {KEY_BYTES}", hint="restore it, or delete it to begin anew")
     return key
@@ -85,10 +85,13 @@ def hold_lock(folder: Path, fleet: str, run: str, reason: str) -> Iterator[None]
                 hint="wait until it ends; if it hangs, stop that process and the lock is free",
                 code=ExitCode.LOCKED,
             ) from error
-        os.ftruncate(fd, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S %z")
         mine = {"run": run, "who": operator(), "pid": os.getpid(), "since": since, "reason": reason}
-        os.pwrite(fd, json.dumps(mine).encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(mine).encode(), 0)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         yield
 
 
@@ -101,9 +104,16 @@ def _holder(fd: int) -> str:
         return "it has just begun"
 
 
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: {error.strerror}", hint="nothing was touched")
+
+
 @contextmanager
 def _private(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     try:
         yield fd
     finally:
