@@ -77,7 +77,7 @@ class Story:
             state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
             return self._outcome(Phase.CLAIM, Status.UNREACHABLE, state, reply)
         cause = reply.cause
-        if reply.seen and reply.seen.token not in expected:
+        if cause is None and reply.seen and reply.seen.token not in expected:
             cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
             if reply.met and before and reply.met.run not in (before.run, self._ledger.run.id):
                 cause = Cause(Trouble.SUPERSEDED, f"run {reply.met.run}")
