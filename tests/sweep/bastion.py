@@ -67,6 +67,7 @@ class Bastion:
         self.clock = OwnClock()
         self.journals: dict[str, list[Event]] = {}
         self.fatal: Point | None = None  # killed there
+        self.dies_after: int | None = None  # killed at three times so many points
         self.trail: list[Point] = []  # every point that was passed, in the last command
         self.on_event: Callable[[Event], None] | None = None
         self._folder = folder
@@ -182,7 +183,7 @@ class Bastion:
                 self._counts[when, what] += 1
                 point = Point(when, what, self._counts[when, what])
                 self.trail.append(point)
-                self._dead = point == self.fatal
+                self._dead = point == self.fatal or len(self.trail) == 3 * (self.dies_after or -1)
             if self._dead:
                 raise KilledError
 

@@ -191,7 +191,7 @@ def breaches(fleet: WatchedFleet, run: Run, events: Iterable[Event]) -> list[str
             found.append(f"promise 3: {name} is called proven: {_shown(fleet, host)}")
         if run.code is ExitCode.ROLLED_BACK and part.state is State.ROLLED_BACK and shown != part.was:
             found.append(f"promise 7: {name} is called rolled back: {_shown(fleet, host)}")
-    if run.code == 0 and not run.rolled_back and run.want:
+    if run.code == 0 and not run.rolled_back and not run.stopped and run.want:
         found.extend(f"promise 3: done, but {name}" for name in _not_done(fleet, run))
     return found
 

@@ -22,8 +22,11 @@ def race(fleet: WatchedFleet) -> dict[str, ExitCode | None]:
     gate = threading.Barrier(2)
     codes: dict[str, ExitCode | None] = {}
 
+    def both_have_looked() -> None:
+        gate.wait()
+
     def start(run: str) -> None:
-        codes[run] = bastions[run].rotate(run, thinking=gate.wait)
+        codes[run] = bastions[run].rotate(run, thinking=both_have_looked)
 
     threads = [threading.Thread(target=start, args=(run,)) for run in bastions]
     for thread in threads:

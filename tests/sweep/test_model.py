@@ -1,0 +1,156 @@
+"""Random sequences of commands, kills, faults and other operators; the promises are checked after every step.
+
+200 sequences in the normal run, always the same ones; `HIVEKEYS_SEQUENCES=10000` walks other ones (`make soak`).
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from hivekeys.errors import ExitCode
+from hivekeys.model import State
+from tests.sweep.bastion import Bastion, watch
+from tests.sweep.promises import WatchedFleet, breaches, not_alone
+
+SEQUENCES = int(os.environ.get("HIVEKEYS_SEQUENCES", "200"))
+HOSTS = ("queen", "hive1", "hive2")
+FAULTS = ("link-down", "disk-full", "read-only", "keeps-old-token", "accepts-any-token", "start-fails", "sudo-refused")
+VERBS = ("request", "stage", "swap", "restart", "prove", "revert", "retire", "observe")
+SERVICE = ("keeps-old-token", "accepts-any-token", "start-fails")
+
+
+class Fleet(RuleBasedStateMachine):
+    """Two operators, three hosts, and whatever can happen to them."""
+
+    @initialize()
+    def whole(self) -> None:
+        shm = Path("/dev/shm")  # noqa: S108  nothing is left there
+        self.folder = Path(tempfile.mkdtemp(prefix="hivekeys-model-", dir=shm if shm.is_dir() else None))
+        self.fleet = WatchedFleet(self.folder)
+        self.operators = [Bastion(self.fleet, who="ann@one"), Bastion(self.fleet, who="bob@two")]
+        watch(*self.operators)
+        self.runs = 0
+        self.told: list[str] = []
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            shutil.rmtree(self.folder)
+
+    # -- what operators do; `dies` says when the bastion is killed, if it gets that far
+
+    @rule(who=st.integers(0, 1), dies=st.none() | st.integers(1, 60), away=st.sampled_from(("", *HOSTS[1:])))
+    def rotate(self, who: int, dies: int | None, away: str) -> None:
+        operator = self.operators[who]
+        if operator.last and operator.past().is_open:
+            return  # `fab rotate` refuses, and names the resume
+        self.runs += 1
+        self.command(operator, "rotate", dies, away)
+
+    @rule(who=st.integers(0, 1), dies=st.none() | st.integers(1, 60))
+    def resume(self, who: int, dies: int | None) -> None:
+        operator = self.operators[who]
+        if operator.last and operator.past().is_open:
+            self.command(operator, "resume", dies)
+
+    @rule(who=st.integers(0, 1), dies=st.none() | st.integers(1, 40))
+    def roll_back(self, who: int, dies: int | None) -> None:
+        operator = self.operators[who]
+        past = operator.past() if operator.last else None
+        if past and past.want and not past.retiring and (past.is_open or not past.rolled_back):
+            self.command(operator, "roll_back", dies)
+
+    @rule(who=st.integers(0, 1), dies=st.none() | st.integers(1, 60))
+    def reconcile(self, who: int, dies: int | None) -> None:
+        operator = self.operators[who]
+        past = operator.past() if operator.last else None
+        if past and past.want and not past.is_open and not past.rolled_back:
+            self.command(operator, "reconcile", dies)
+
+    def command(self, operator: Bastion, words: str, dies: int | None, away: str = "") -> None:
+        """Types it, and compares what the run then says with the hosts."""
+        operator.dies_after = dies
+        if words == "rotate":
+            code = operator.rotate(f"run-{self.runs}", may_be_missing=[away] if away else [])
+        else:
+            code = getattr(operator, words)()
+        operator.dies_after = None
+        past = operator.past()
+        if code is None:
+            self.told += self.fleet.broken
+            return
+        self.told += breaches(self.fleet, past, operator.events())
+        if code is ExitCode.DONE and past.want and words != "roll_back":
+            self.told += [f"exit 0, but {part.name}" for part in past.hosts.values() if part.state is not State.PROVEN]
+
+    # -- what happens to hosts
+
+    @rule(name=st.sampled_from(HOSTS), fault=st.sampled_from(FAULTS))
+    def breaks(self, name: str, fault: str) -> None:
+        self.fleet.hosts[name].fault = fault
+
+    @rule(name=st.sampled_from(HOSTS))
+    def is_mended(self, name: str) -> None:
+        host = self.fleet.hosts[name]
+        was, host.fault = host.fault, None
+        if was in SERVICE:
+            host.start()
+
+    @rule(name=st.sampled_from(HOSTS), verb=st.sampled_from(VERBS), after=st.booleans(), silent=st.booleans())
+    def line_will_break(self, name: str, verb: str, after: bool, silent: bool) -> None:
+        self.fleet.cut(name, verb, when="after" if after else "before", silent=silent)
+
+    @rule()
+    def time_passes(self) -> None:
+        self.fleet.advance(1000)
+
+    @precondition(lambda self: self.runs > 0)
+    @rule(name=st.sampled_from(HOSTS[1:]))
+    def is_reimaged_or_joins(self, name: str) -> None:
+        self.fleet.hosts[name].reimage()
+
+    # -- what must be true
+
+    @invariant()
+    def promises_hold(self) -> None:
+        if hasattr(self, "told"):
+            assert not self.told, "\n".join(self.told)
+            assert not self.fleet.broken, "\n".join(self.fleet.broken)
+
+    @rule()
+    def the_fleet_can_be_made_whole_as_the_runbook_says(self) -> None:
+        """With all faults mended and a token on every host, one command after the other leads to one token."""
+        self.fleet._traps.clear()
+        for host in self.fleet.hosts.values():
+            host.fault = None
+            if host.active_token() is None:
+                host.write(self.fleet.token)
+            host.start()
+        self.fleet.advance(1000)
+        bob = self.operators[1]
+        if bob.last and bob.past().is_open:
+            self.command(bob, "resume", None)
+        for _ in range(3):
+            if bob.last and bob.past().is_open:
+                continue
+            self.runs += 1
+            self.command(bob, "rotate", None)
+            if bob.past().code is ExitCode.DONE:
+                break
+        assert bob.past().code is ExitCode.DONE, bob.past()
+        assert not not_alone(self.fleet, *self.fleet.made[bob.last])
+
+
+TestModel = Fleet.TestCase
+TestModel.settings = settings(
+    max_examples=SEQUENCES,
+    stateful_step_count=12,
+    deadline=None,
+    database=None,
+    derandomize=SEQUENCES == 200,
+    suppress_health_check=list(HealthCheck),
+)
