@@ -189,7 +189,7 @@ def _host(run: Run, fleet: Fleet, name: str) -> dict[str, Any]:
         "state": part.state.value,
         "old": str(part.was) if part.was else None,
         "now": str(part.now) if part.now else None,
-        "age_seconds": round(seen.clock - seen.active.modified) if seen and active and active.modified else None,
+        "age_seconds": round(seen.clock - active.modified) if seen and active and active.modified else None,
         "loaded_by": one_line(seen.loaded.evidence) if seen else None,
         "proofs": dict(part.proof.calls) if part.proof else None,
         "path": one_line(part.proof.path) if part.proof else None,
