@@ -1,0 +1,222 @@
+"""The repository's rules (DESIGN, "The house"): who may import whom, how large a module may be, what has to be said."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fabfile
+from hivekeys.causes import HINTS, Trouble
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = sorted((ROOT / "hivekeys").rglob("*.py"))
+TASKS = sorted((ROOT / "tasks").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+LEAVES = {
+    "hivekeys",
+    "hivekeys.errors",
+    "hivekeys.token",
+    "hivekeys.causes",
+    "hivekeys.model",
+    "hivekeys.fleet",
+    "hivekeys.line",
+}
+PURE = {
+    "hivekeys.machine",
+    "hivekeys.waves",
+    "hivekeys.run",
+    "hivekeys.report",
+    "hivekeys.wire",
+}
+EDGES = {
+    "hivekeys.bootstrap",
+    "hivekeys.inventory",
+    "hivekeys.journal",
+    "hivekeys.known_hosts",
+    "hivekeys.openssh",
+    "hivekeys.remote",
+    "hivekeys.session",
+    "hivekeys.ssh_settings",
+    "hivekeys.state",
+}
+SHELL = {"hivekeys.ledger", "hivekeys.story", "hivekeys.rollout"}  # the loop, and what it is made of
+LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
+ON_THE_HOST = {"hivekeys.agent"}  # read as text
+LEVELS = [LEAVES, PURE, EDGES, SHELL]  # each may import itself and what comes before it
+OUTSIDE_WORLD = {
+    "os",
+    "socket",
+    "subprocess",
+    "time",
+    "threading",
+    "fabric",
+    "paramiko",
+    "invoke",
+    "pathlib",
+    "sqlite3",
+}
+
+BUDGET = 400  # lines of a module
+HALF = 150  # lines that half of the modules stay below
+
+
+def module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def unit(name: str) -> str:
+    """The house's unit that a module belongs to: a module, or a package of one idea."""
+    return ".".join(name.split(".")[:2])
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file names, in functions too; not what only a type checker imports."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:  # only tests may import from beside them
+                continue
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                is_module = (ROOT / whole.replace(".", "/")).with_suffix(".py").exists() or (
+                    ROOT / whole.replace(".", "/") / "__init__.py"
+                ).exists()
+                yield whole if is_module else str(node.module)
+
+
+def naming(*packages: str) -> set[str]:
+    """Modules of engine and tasks that name one of these packages."""
+    files = [*ENGINE, *TASKS]
+    return {module(path) for path in files if {name.split(".")[0] for name in imports(path)} & set(packages)}
+
+
+def test_every_module_has_a_place_in_the_house() -> None:
+    placed = LEAVES | PURE | EDGES | SHELL | LAB | ON_THE_HOST
+    assert {unit(module(path)) for path in ENGINE} == placed
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=module)
+def test_imports_point_down_only(path: Path) -> None:
+    here = unit(module(path))
+    allowed: set[str] = set()
+    for level in LEVELS:
+        allowed |= level
+        if here in level:
+            break
+    if here in LAB:
+        allowed |= LAB
+    mine = {unit(name) for name in imports(path) if name.split(".")[0] == "hivekeys"}
+    assert mine - {here} <= allowed - ON_THE_HOST
+    assert not [name for name in imports(path) if name.split(".")[0] in ("tasks", "fabfile", "tests")]
+    relative = [
+        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == [], "a relative import would hide from this test"
+
+
+@pytest.mark.parametrize("name", sorted((LEAVES | PURE) - {"hivekeys"}))
+def test_pure_modules_and_leaves_do_not_reach_the_outside_world(name: str) -> None:
+    path = (ROOT / name.replace(".", "/")).with_suffix(".py")
+    assert {found.split(".")[0] for found in imports(path)} & OUTSIDE_WORLD == set()
+
+
+def test_tasks_reach_ssh_only_through_the_engine() -> None:
+    assert all(name.startswith("hivekeys.remote") for name in naming("fabric", "paramiko"))
+
+
+def test_pydantic_stays_where_documents_become_values() -> None:
+    assert naming("pydantic") == {"hivekeys.inventory.schema", "hivekeys.journal", "hivekeys.wire"}
+
+
+def test_invoke_is_the_tasks_alone() -> None:
+    assert all(name.startswith("tasks") for name in naming("invoke"))
+
+
+def test_nobody_but_tests_imports_the_agent() -> None:
+    assert not [path for path in [*ENGINE, *TASKS] if "hivekeys.agent" in imports(path)]
+
+
+def test_the_agent_needs_nothing_but_the_standard_library() -> None:
+    names = {name.split(".")[0] for name in imports(ROOT / "hivekeys/agent.py")}
+    assert names <= sys.stdlib_module_names
+
+
+# -- size and manners
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_modules_stay_small() -> None:
+    sizes = {module(path): lines(path) for path in [*ENGINE, *TASKS] if unit(module(path)) not in ON_THE_HOST}
+    assert {name: size for name, size in sizes.items() if size > BUDGET} == {}
+    assert sorted(sizes.values())[len(sizes) // 2] < HALF
+
+
+@pytest.mark.parametrize("path", [*ENGINE, *TASKS], ids=module)
+def test_a_module_begins_with_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def calls(path: Path) -> set[str]:
+    """What a file calls or decorates with, as it is written."""
+    tree = ast.parse(path.read_text())
+    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | set(imports(path))
+
+
+def test_no_test_replaces_what_it_tests() -> None:
+    """If a test wants a patch, the seam is in the wrong place."""
+    wrong = {module(path) for path in TESTS if any(name.startswith("unittest.mock") for name in imports(path))}
+    assert wrong == set()
+
+
+def test_no_unit_test_sleeps() -> None:
+    """One may: its stand-in service sends a byte now and then, and nobody waits for that sleep to end."""
+    sleepers = {path.name for path in TESTS if "unit" in path.parts and "time.sleep" in calls(path)}
+    assert sleepers <= {"test_agent_system.py"}
+
+
+# -- what an operator is told
+
+
+def test_every_trouble_has_a_hint() -> None:
+    assert HINTS.keys() == set(Trouble)
+    assert all(hint and "\n" not in hint for hint in HINTS.values())
+
+
+TASK_NAMES = sorted(fabfile.namespace.task_names)
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_every_task_says_in_one_line_what_it_does_and_explains_every_option(name: str) -> None:
+    task = fabfile.namespace[name]
+    help_text = (task.__doc__ or "").strip()
+    assert help_text
+    assert "\n" not in help_text
+    explained = {option.replace("-", "_") for option in task.help}
+    options = {argument.name for argument in task.get_arguments()}
+    assert options <= explained, options - explained
+
+
+def test_the_list_of_tasks_does_not_wait_for_what_only_a_run_needs() -> None:
+    """`fab --list` has half a second; fab itself brings paramiko."""
+    script = "import sys, fabfile; print(*sorted({'rich', 'pydantic', 'sqlite3', 'platformdirs'} & sys.modules.keys()))"
+    argv = [sys.executable, "-c", script]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == []

@@ -1,0 +1,132 @@
+"""What the bastion keeps: in a folder of the operator's own, one key a fleet, one run at a time."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hivekeys import state
+from hivekeys.errors import ExitCode, UserError
+
+HOLDER = """
+import sys
+from pathlib import Path
+from hivekeys import state
+with state.hold_lock(Path(sys.argv[1]), "blue", "run-1", "drill"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return state.folder_for("blue", environ={"HIVEKEYS_STATE_DIR": str(tmp_path)})
+
+
+def test_the_folder_is_the_operators_alone(folder: Path, tmp_path: Path) -> None:
+    assert folder == tmp_path / "blue"
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_was_named_comes_before_the_environment(tmp_path: Path) -> None:
+    found = state.folder_for("blue", str(tmp_path / "named"), {"HIVEKEYS_STATE_DIR": str(tmp_path / "other")})
+    assert found == tmp_path / "named" / "blue"
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o777])
+def test_a_folder_that_others_can_read_or_write_is_refused(folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    with pytest.raises(UserError, match="yours alone") as caught:
+        state.folder_for("blue", str(folder.parent))
+    assert "chmod 700" in caught.value.hint
+
+
+def test_a_folder_that_cannot_be_made_is_a_mistake_with_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as caught:
+        state.folder_for("blue", str(tmp_path / "file"))
+    assert "--state-dir" in caught.value.hint
+
+
+def test_the_key_is_made_once_and_is_secret(folder: Path) -> None:
+    key = state.fingerprint_key(folder)
+    assert len(key) == state.KEY_BYTES
+    assert state.fingerprint_key(folder) == key
+    assert (folder / "fingerprint.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_fleet_has_a_key_of_its_own(tmp_path: Path) -> None:
+    keys = {state.fingerprint_key(state.folder_for(name, str(tmp_path))) for name in ("blue", "green")}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("size", [1, 31, 33, 4096])
+def test_a_key_of_another_length_is_refused_not_replaced(folder: Path, size: int) -> None:
+    (folder / "fingerprint.key").write_bytes(b"x" * size)
+    with pytest.raises(UserError, match="not 32"):
+        state.fingerprint_key(folder)
+    assert (folder / "fingerprint.key").stat().st_size == size
+
+
+@pytest.mark.parametrize("name", ["fingerprint.key", "lock"])
+def test_a_link_in_place_of_a_file_is_refused_and_not_followed(folder: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "target"
+    (folder / name).symlink_to(target)
+    with pytest.raises(UserError):
+        state.fingerprint_key(folder)
+        with state.hold_lock(folder, "blue", "run-1", ""):
+            pass
+    assert not target.exists()
+
+
+def test_a_lock_that_cannot_be_written_is_a_mistake_and_no_run_begins(folder: Path) -> None:
+    (folder / "lock").mkdir()
+    with pytest.raises(UserError) as caught, state.hold_lock(folder, "blue", "run-1", ""):
+        pytest.fail("the run began")
+    assert caught.value.hint == "nothing was touched"
+
+
+def test_the_second_run_is_told_who_holds_the_lock_since_when_and_why(folder: Path) -> None:
+    with state.hold_lock(folder, "blue", "run-1", "quarterly"):
+        with pytest.raises(UserError) as caught, state.hold_lock(folder, "blue", "run-2", ""):
+            pytest.fail("both runs began")
+        for told in ("run-1", state.operator(), str(os.getpid()), "since", "quarterly"):
+            assert told in caught.value.message
+        assert caught.value.code is ExitCode.LOCKED
+
+
+def test_the_lock_is_free_after_the_run_and_after_a_run_that_failed(folder: Path) -> None:
+    with pytest.raises(ZeroDivisionError), state.hold_lock(folder, "blue", "run-1", ""):
+        raise ZeroDivisionError
+    with state.hold_lock(folder, "blue", "run-2", ""):
+        assert json.loads((folder / "lock").read_text())["run"] == "run-2"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"run": 1}', "null"])
+def test_a_holder_who_cannot_be_read_is_a_holder_all_the_same(folder: Path, text: str) -> None:
+    with state.hold_lock(folder, "blue", "run-1", ""):
+        (folder / "lock").write_text(text)
+        with pytest.raises(UserError, match="just begun"), state.hold_lock(folder, "blue", "run-2", ""):
+            pytest.fail("both runs began")
+
+
+def test_the_lock_dies_with_a_holder_that_is_killed(folder: Path) -> None:
+    """Nobody has to break a lock by force (hashicorp/terraform#25776)."""
+    argv = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="drill"), state.hold_lock(folder, "blue", "run-2", ""):
+            pytest.fail("both runs began")
+        holder.kill()
+    with state.hold_lock(folder, "blue", "run-2", ""):
+        pass
+
+
+def test_a_fleet_that_is_gone_is_forgotten(folder: Path, tmp_path: Path) -> None:
+    state.fingerprint_key(folder)
+    state.forget("blue", {"HIVEKEYS_STATE_DIR": str(tmp_path)})
+    assert not folder.exists()

@@ -1,0 +1,178 @@
+"""Steps to JSON and answers back: a token is in two places only, and an answer is typed or it is rubbish."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import HIVE_SERVICE, Policy
+from hivekeys.model import Answer, Met, Proof, Reply, Result, Step, Verb
+from hivekeys.token import Token
+from hivekeys.wire import Greeting, decode, encode, seconds_for
+from tests.unit.test_rotation_secrecy import answers
+
+TOKEN = Token("recognisable" * 6)
+PRINT = TOKEN.fingerprint(b"key")
+POLICY = Policy(health_deadline=60.0, stable_seconds=3.0)
+GREETING = Greeting("blue", b"\x01\xff", "run-1", "ann@bastion", write=True, epoch=7)
+
+
+def answer(verb: str, facts: Any = None, /, **changed: Any) -> dict[str, Any]:
+    whole = {
+        "verb": verb,
+        "ok": True,
+        "changed": False,
+        "seconds": 0.1,
+        "facts": facts or {},
+        "trouble": "",
+        "detail": "",
+    }
+    return whole | changed
+
+
+def reply_to(*given_answers: dict[str, Any]) -> Reply:
+    found = decode({"results": list(given_answers)})
+    assert isinstance(found, Reply), found
+    return found
+
+
+def refused(*given_answers: dict[str, Any]) -> Cause:
+    found = decode({"results": list(given_answers)})
+    assert isinstance(found, Cause)
+    assert found.trouble is Trouble.RUBBISH
+    return found
+
+
+# -- out
+
+
+def test_a_greeting_brings_the_tokens_that_a_proof_needs() -> None:
+    words = GREETING.step(HIVE_SERVICE, {PRINT: TOKEN})
+    assert words["tokens"] == [TOKEN.reveal()]
+    assert (words["key"], words["epoch"], words["write"]) == ("01ff", 7, True)
+    assert words["service"]["health"] == list(HIVE_SERVICE.health)
+    assert GREETING.step(HIVE_SERVICE, {})["tokens"] == []
+
+
+@pytest.mark.parametrize("verb", [verb for verb in Verb if verb not in (Verb.STAGE, Verb.HELLO)])
+def test_no_other_step_than_stage_carries_the_token(verb: Verb) -> None:
+    words = encode(Step(verb, PRINT, PRINT), POLICY, {PRINT: TOKEN})
+    assert words["verb"] == verb.value
+    assert "recognisable" not in json.dumps(words)
+
+
+def test_stage_carries_the_token_that_it_wants() -> None:
+    assert encode(Step(Verb.STAGE, PRINT), POLICY, {PRINT: TOKEN})["token"] == TOKEN.reveal()
+
+
+def test_stage_without_its_token_is_a_bug_here_and_not_sent() -> None:
+    with pytest.raises(ValueError, match="token"):
+        encode(Step(Verb.STAGE, PRINT), POLICY, {})
+
+
+def test_a_proof_says_what_must_work_what_must_not_and_for_how_long() -> None:
+    words = encode(Step(Verb.PROVE, PRINT, None, stable=True, log=True), POLICY, {})
+    expected = {"want": PRINT.keyed, "refuse": None, "health_seconds": 60.0, "stable_seconds": 3.0, "log": True}
+    assert words == {"verb": "prove", **expected}
+    assert encode(Step(Verb.PROVE, stable=False), POLICY, {})["stable_seconds"] == 0.0
+
+
+def test_every_request_ends_in_a_known_time() -> None:
+    plain, turn = (Step(Verb.OBSERVE),), (Step(Verb.SWAP), Step(Verb.RESTART), Step(Verb.PROVE))
+    assert 0 < seconds_for(plain, POLICY) < seconds_for(turn, POLICY)
+    assert seconds_for(turn, POLICY) >= 60.0 + 3.0
+
+
+# -- in
+
+
+def test_an_answer_is_what_was_done_and_why_it_stopped() -> None:
+    found = reply_to(
+        answer("swap", changed=True), answer("restart", ok=False, trouble="start-failed", detail="no\nluck")
+    )
+    assert found.results == (Result(Verb.SWAP, True, 0.1),)
+    assert found.cause == Cause(Trouble.START_FAILED, "no luck")
+
+
+def test_the_first_failure_is_the_cause() -> None:
+    first = answer("restart", ok=False, trouble="start-failed")
+    assert reply_to(first, answer("observe", ok=False, trouble="systemctl-failed")).cause == Cause(Trouble.START_FAILED)
+
+
+def test_a_proof_that_failed_is_still_shown() -> None:
+    facts = {"calls": {"none": 200}, "proven": False, "health": {"path": "/health", "status": 200}}
+    found = reply_to(answer("prove", facts, ok=False, trouble="fail-open"))
+    assert found.proof == Proof({"none": 200}, False, health=Answer("/health", 200))
+
+
+def test_a_greeting_is_answered_with_what_the_host_remembers() -> None:
+    found = reply_to(answer("hello", {"python": "3.11", "fleet": "blue", "epoch": 3, "run": "run-0"}))
+    assert found.met == Met("3.11", "blue", 3, "run-0")
+
+
+def test_a_token_that_was_recalled_is_shown_nowhere() -> None:
+    found = reply_to(answer("recall", {"token": TOKEN.reveal()}))
+    assert found.token == TOKEN
+    assert "recognisable" not in repr(found)
+
+
+@pytest.mark.parametrize("token", ["ünïcode", "\ud800", 5, None, [TOKEN.reveal()]])
+def test_a_token_that_can_be_none_is_rubbish_and_not_quoted(token: object) -> None:
+    assert "recognisable" not in refused(answer("recall", {"token": token})).detail
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"verb": "reboot"},
+        {"ok": "yes"},
+        {"changed": 1},
+        {"seconds": "0.1"},
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"seconds": 10**400},
+        {"facts": [1]},
+        {"detail": None},
+        {"ok": False, "trouble": "gremlins"},
+    ],
+    ids=str,
+)
+def test_a_field_of_another_type_or_measure_is_rubbish(wrong: dict[str, Any]) -> None:
+    refused(answer("restart", **wrong))
+
+
+@pytest.mark.parametrize("raw", [None, [], "results", {}, {"results": None}, {"results": {}}, {"results": [[]]}])
+def test_what_is_no_answer_is_rubbish(raw: object) -> None:
+    assert isinstance(decode(raw), Cause)
+
+
+@pytest.mark.parametrize("print_", [{"keyed": "x" * 64, "fp6": "aaaaaa"}, {"keyed": "a" * 64, "fp6": "[red]"}, "aa"])
+def test_a_fingerprint_that_is_none_is_rubbish(print_: object) -> None:
+    slot = {"fingerprint": print_, "fault": "", "mode": 0o600, "owner": "o", "group": "g", "size": 1, "modified": 1.0}
+    unit = {"load": "loaded", "state": "active", "sub": "running", "pid": 1, "restarts": 0, "started": 1.0}
+    seen = {
+        "directory": {"fault": "", "mode": 0o700, "owner": "o", "group": "g"},
+        "active": slot,
+        "staged": None,
+        "previous": None,
+        "unit": unit | {"reads": "", "credential": "", "env_token": False},
+        "loaded": {"fingerprint": None, "evidence": "none"},
+        "clock": 1.0,
+    }
+    assert reply_to(answer("observe", seen | {"active": None})).seen is not None
+    refused(answer("observe", seen))
+
+
+def test_an_answer_nested_beyond_all_measure_is_rubbish() -> None:
+    nested: list[Any] = []
+    for _ in range(5000):
+        nested = [nested]
+    refused(answer("observe", {"deep": nested}))
+
+
+@given(answers)
+def test_whatever_a_host_sends_is_a_reply_or_rubbish(raw: object) -> None:
+    found = decode(raw)
+    assert isinstance(found, Reply) or found.trouble is Trouble.RUBBISH
