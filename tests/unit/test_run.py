@@ -1,0 +1,175 @@
+"""Events to a run: what the fold remembers, when hosts were out of service, and what an end means to the shell."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.model import (
+    Event,
+    Intent,
+    Moment,
+    Outcome,
+    Phase,
+    PhaseStarted,
+    Proof,
+    Result,
+    RunEnded,
+    RunStarted,
+    State,
+    Status,
+    Stopped,
+    TokenChosen,
+    Verb,
+)
+from hivekeys.run import Run, exit_code, fold
+from hivekeys.token import Token
+from tests.unit.test_machine import seen
+
+OLD, NEW = Token("a" * 64).fingerprint(b"k"), Token("b" * 64).fingerprint(b"k")
+WAVES = ((Phase.QUEEN, ("queen",)), (Phase.CANARY, ("hive1",)))
+TURN = (Verb.SWAP, Verb.RESTART, Verb.PROVE)
+
+
+def at(clock: float) -> Moment:
+    return Moment(1_000_000.0 + clock, clock)
+
+
+STARTED = RunStarted("run-1", "blue", "ann", "drill", ("queen", "hive1"), WAVES, ("hive2",), at(10.0))
+
+
+def ended(name: str, state: State, cause: Trouble | None = None, *, touched: bool = True) -> list[Event]:
+    """One host's story, as short as it can be."""
+    verbs = TURN if touched else (Verb.HELLO, Verb.PROBE_WRITE)
+    status = Status.FAILED if cause else Status.OK
+    why = Cause(cause) if cause else None
+    return [
+        Intent(name, Phase.WAVE, verbs, at(11.0)),
+        Outcome(name, Phase.WAVE, status, state, at(12.0), why),
+    ]
+
+
+def run_of(*stories: Sequence[Event]) -> Run:
+    return fold([STARTED, TokenChosen(NEW, at(11.0)), *(event for story in stories for event in story)])
+
+
+def final(*stories: Sequence[Event]) -> Run:
+    return fold(
+        [
+            STARTED,
+            TokenChosen(NEW, at(11.0)),
+            *(event for story in stories for event in story),
+            RunEnded(ExitCode.DONE, at(20.0)),
+        ]
+    )
+
+
+def test_a_run_that_has_begun_knows_every_host_of_the_inventory() -> None:
+    run = fold([STARTED])
+    assert list(run.hosts) == ["queen", "hive1", "hive2"]
+    assert {host.state for host in run.hosts.values()} == {State.UNCHANGED}
+    assert run.left_out == ("hive2",)
+    assert not run.is_open, "without a token there is nothing to go on with"
+
+
+def test_a_run_is_open_from_its_token_to_its_end() -> None:
+    assert run_of().is_open
+    assert not final().is_open
+
+
+def test_what_a_host_had_first_is_what_it_had_before_the_run() -> None:
+    looks = [
+        Outcome("hive1", phase, Status.OK, State.UNCHANGED, at(11.0), seen=seen(held))
+        for phase, held in ((Phase.LOOK, OLD), (Phase.WAVE, NEW))
+    ]
+    host = run_of(looks).hosts["hive1"]
+    assert (host.was, host.now) == (OLD, NEW)
+
+
+def test_only_what_can_change_a_host_has_touched_it() -> None:
+    claimed = Intent("hive1", Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), at(11.0))
+    staged = Intent("queen", Phase.STAGE, (Verb.STAGE,), at(11.0))
+    run = run_of([claimed, staged])
+    assert {name for name, host in run.hosts.items() if host.touched} == {"queen"}
+
+
+def test_why_a_host_failed_is_not_forgotten_when_it_is_put_back() -> None:
+    back = Outcome("hive1", Phase.WAVE, Status.OK, State.ROLLED_BACK, at(13.0))
+    host = run_of([*ended("hive1", State.FAILED, Trouble.NEW_REFUSED), back]).hosts["hive1"]
+    assert (host.state, host.cause) == (State.ROLLED_BACK, Cause(Trouble.NEW_REFUSED))
+
+
+def turned(name: str, clock: float) -> Outcome:
+    """A turn that ends at `clock`: a restart of 2 s, healthy 0.25 s into a proof of 3 s, a last look of 0.5 s."""
+    took = {Verb.SWAP: 0.1, Verb.RESTART: 2.0, Verb.PROVE: 3.0, Verb.OBSERVE: 0.5}
+    results = tuple(Result(verb, True, seconds) for verb, seconds in took.items())
+    proof = Proof({}, True, healthy_after=0.25)
+    return Outcome(name, Phase.WAVE, Status.OK, State.PROVEN, at(clock), proof=proof, results=results)
+
+
+def test_the_gap_of_a_host_begins_with_the_first_restart_and_ends_with_the_second_recovery() -> None:
+    run = run_of([turned("queen", 20.0), turned("hive1", 40.0)])
+    queen, hive = run.hosts["queen"], run.hosts["hive1"]
+    assert (queen.left, queen.back) == (14.5, 16.75)  # 20 − 0.5 − 3 − 2, and 20 − 0.5 − 3 + 0.25
+    assert run.gap(queen) == 2.25
+    assert run.gap(hive) == 36.75 - 14.5
+    assert run.gap(run.hosts["hive2"]) is None
+    assert queen.seconds == pytest.approx(5.6)
+
+
+def test_a_rollback_and_a_retirement_are_remembered() -> None:
+    assert not run_of().rolled_back
+    assert run_of([PhaseStarted(Phase.ROLLBACK, (), at(12.0))]).rolled_back
+    assert run_of([PhaseStarted(Phase.RETIRE, (), at(12.0))]).retiring
+
+
+def test_the_reason_to_stop_is_kept() -> None:
+    assert run_of([Stopped(Phase.WAVE, "canary failed (hive1)", at(12.0))]).stopped == "canary failed (hive1)"
+
+
+def test_whoever_stays_behind_when_the_fleet_goes_on_owes() -> None:
+    run = final(ended("queen", State.PROVEN), ended("hive1", State.ROLLED_BACK, Trouble.UNHEALTHY))
+    assert [host.state for host in run.hosts.values()] == [State.PROVEN, State.OWES, State.OWES]
+    assert run.debts == ("hive1", "hive2")
+
+
+def test_nobody_owes_when_all_went_back() -> None:
+    run = final(ended("queen", State.ROLLED_BACK), ended("hive1", State.ROLLED_BACK, Trouble.UNHEALTHY))
+    assert run.debts == ()
+    assert run.hosts["hive2"].state is State.UNCHANGED
+
+
+ALL_PROVEN = [event for name in ("queen", "hive1", "hive2") for event in ended(name, State.PROVEN)]
+BACK = ended("queen", State.ROLLED_BACK)
+CODES = [
+    ("every host proven", [ALL_PROVEN], ExitCode.DONE),
+    ("nothing changed", [], ExitCode.ROLLED_BACK),
+    ("all went back", [BACK, ended("hive1", State.ROLLED_BACK, Trouble.UNHEALTHY)], ExitCode.ROLLED_BACK),
+    (
+        "one was away and nobody was changed",
+        [ended("hive1", State.UNREACHABLE, Trouble.NO_CONNECTION, touched=False)],
+        ExitCode.ROLLED_BACK,
+    ),
+    ("one could not be put back", [BACK, ended("hive1", State.FAILED, Trouble.START_FAILED)], ExitCode.INCOMPLETE),
+    ("one is unknown", [BACK, ended("hive1", State.UNKNOWN, Trouble.SILENT)], ExitCode.INCOMPLETE),
+    ("one owes", [ended("queen", State.PROVEN), ended("hive1", State.PROVEN)], ExitCode.INCOMPLETE),
+    ("one is healthy, not proven", [ALL_PROVEN, ended("hive2", State.HEALTHY)], ExitCode.INCOMPLETE),
+    ("another run works there", [ended("queen", State.FAILED, Trouble.HOST_BUSY, touched=False)], ExitCode.LOCKED),
+    ("a newer run was there", [ended("queen", State.FAILED, Trouble.SUPERSEDED)], ExitCode.LOCKED),
+]
+
+
+@pytest.mark.parametrize(("stories", "code"), [case[1:] for case in CODES], ids=[case[0] for case in CODES])
+def test_what_an_end_means_to_the_shell(stories: list[list[Event]], code: ExitCode) -> None:
+    assert exit_code(final(*stories)) is code
+
+
+@given(st.lists(st.tuples(st.sampled_from(["queen", "hive1", "hive2"]), st.sampled_from(State)), max_size=8))
+def test_done_is_said_only_when_every_host_is_proven(stories: list[tuple[str, State]]) -> None:
+    run = final(*(ended(name, state) for name, state in stories))
+    everywhere = all(host.state is State.PROVEN for host in run.hosts.values())
+    assert (exit_code(run) is ExitCode.DONE) is everywhere
+    assert run.hosts.keys() == {"queen", "hive1", "hive2"}, "one state a host, whatever happens"
