@@ -8,7 +8,7 @@ PACKAGES := mmdebstrap systemd-container iproute2 util-linux mount openssh-clien
 	openssh-server sudo curl
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
-CHECKED := hivekeys tasks tests fabfile.py
+CHECKED := hivekeys tasks tests docs fabfile.py
 
 .PHONY: install system demo test lint clean
 

@@ -77,7 +77,7 @@ HINTS: dict[Trouble, str] = {
     Trouble.LINE_BROKEN: "run the same command again: it looks at the host first and goes on from there",
     Trouble.SILENT: "the host took the connection and went quiet: look at its load, disk and network",
     Trouble.AGENT_CRASHED: "this is a bug in hivekeys: please report it with the detail above",
-    Trouble.HOST_BUSY: "another run works on this host: wait for it, or find it with `fab plan` on its bastion",
+    Trouble.HOST_BUSY: "another run works on this host: wait for it, or look at `fab status` on its bastion",
     Trouble.SUPERSEDED: "a newer run has worked on this host: look at `fab plan`; this run changes nothing any more",
     Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
     Trouble.ACCOUNT_MISSING: "create the service's account on the host, or mend `owner` and `group` in the inventory",

@@ -32,7 +32,7 @@ CALLS = ("new", "old", "none", "garbage")
 MEANS = {
     ExitCode.DONE: "done, and proven, on every host",
     ExitCode.ROLLED_BACK: "failed; the fleet serves the token that it had",
-    ExitCode.INCOMPLETE: "incomplete: see the hosts below",
+    ExitCode.INCOMPLETE: "incomplete: see the hosts above",
     ExitCode.LOCKED: "another run holds the lock: nothing was changed",
     ExitCode.INTERRUPTED: "interrupted: the run is not over",
 }
@@ -225,11 +225,25 @@ def history_table(runs: list[Run]) -> Table:
     for column in ("run", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended"):
         table.add_column(column)
     for run in runs:
-        ended = "cut off" if run.is_open else "–" if run.code is None else f"{int(run.code)} {run.code.name.lower()}"
+        ended = (
+            "cut off"
+            if run.is_open
+            else "–"
+            if run.code is None
+            else f"{int(run.code)} {run.code.name.lower().replace('_', ' ')}"
+        )
         started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
         row = (run.id, started, run.who, str(run.want or "–"), str(len(run.hosts)), str(len(run.debts)))
         table.add_row(*(Text(cell) for cell in (*row, f"{run.seconds:.1f} s", ended)))
     return table
+
+
+def disagreement(run: Run) -> str:
+    """A line when the hosts that were looked at do not all hold the same token."""
+    held = {host.now for host in run.hosts.values() if host.now}
+    return (
+        f"the hosts hold {len(held)} different tokens: some owe the newest one (fab reconcile)" if len(held) > 1 else ""
+    )
 
 
 def standing(run: Run, since: str) -> str:

@@ -82,10 +82,14 @@ class Run:
         return self.code is None and self.want is not None
 
     @property
+    def went_on(self) -> bool:
+        """True when the fleet serves this run's token, as far as it can be reached."""
+        return any(host.state is State.PROVEN for host in self.hosts.values())
+
+    @property
     def debts(self) -> tuple[str, ...]:
         """The hosts that do not serve the run's token though the fleet does."""
-        went_on = any(host.state is State.PROVEN for host in self.hosts.values())
-        return tuple(name for name, host in self.hosts.items() if host.state is not State.PROVEN) if went_on else ()
+        return tuple(name for name, host in self.hosts.items() if self.went_on and host.state is not State.PROVEN)
 
     @property
     def queen(self) -> HostRun | None:
@@ -149,10 +153,9 @@ def _again(run: Run, event: Resumed) -> Run:
     }
     # The monotonic clock may be another machine start's: old readings of it mean nothing any more.
     hosts = {name: replace(host, left=None, back=None) for name, host in hosts.items()}
-    begun = event.when.clock - (event.when.at - run.started)
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
-    return replace(run, hosts=hosts, waves=event.waves, left_out=event.left_out, clock=begun, resumed=True)
+    return replace(run, hosts=hosts, waves=event.waves, left_out=event.left_out, clock=event.when.clock, resumed=True)
 
 
 def _with(run: Run, host: HostRun) -> Run:

@@ -126,6 +126,11 @@ def past_runs(fleet: str, state_dir: str) -> "list[Run]":
         return [fold(journal.events(run)) for run in journal.runs()]
 
 
+def newest_served(fleet: str, state_dir: str) -> "Run | None":
+    """The newest run whose token the fleet went on with: what a host that was left behind owes."""
+    return next((run for run in past_runs(fleet, state_dir) if run.went_on and not run.rolled_back), None)
+
+
 def past_run(fleet: str, name: str, state_dir: str) -> "Run":
     """The newest run over a fleet, or the one that was named."""
     for run in past_runs(fleet, state_dir):

@@ -38,6 +38,7 @@ class Show:
         self._talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
         self._run = past or Run()
         self._title = ""
+        self._told: set[tuple[str, str]] = set()  # a host whose way back fails as well says so only once
         self._of_phase: tuple[str, ...] = ()
         self._ready: set[str] = set()
         self._in_flight: dict[str, tuple[str, float]] = {}
@@ -79,7 +80,9 @@ class Show:
                 case Outcome():
                     self._in_flight.pop(event.host, None)
                     self._ready.add(event.host)
-                    if event.status is not Status.OK:
+                    told = (event.host, str(event.cause))
+                    if event.status is not Status.OK and told not in self._told:
+                        self._told.add(told)
                         self._say(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"), always=True)
                 case Stopped():
                     self._say(Text(f"stopped in phase {event.phase.value}: {event.why}", "red"), always=True)
@@ -127,6 +130,8 @@ class Show:
             self._out.print(Text(line))
         if run.left_out:
             self._out.print(Text(f"left out, will owe the new token: {', '.join(run.left_out)}", "yellow"))
+        if report.disagreement(run):
+            self._out.print(Text(report.disagreement(run), "yellow"))
         self._failures(run)
 
     def result(self, run: Run, fleet: "Fleet", code: ExitCode) -> None:

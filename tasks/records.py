@@ -7,7 +7,7 @@ import time
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks.engine import past_run, past_runs
+from tasks.engine import newest_served, past_run, past_runs
 from tasks.frame import FLEET_HELP, chosen, verb
 
 HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
@@ -46,3 +46,6 @@ def status(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json
     since = report.ago(time.time() - past.started)
     for line in (*report.failure_lines(past), report.standing(past, since)):
         show.line(line)
+    served = None if run else newest_served(found.name, state_dir)
+    if served and served.id != past.id and served.debts:
+        show.line(report.standing(served, report.ago(time.time() - served.started)))

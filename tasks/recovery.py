@@ -6,7 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import Asked, past_run, rollout_of
+from tasks.engine import Asked, newest_served, past_run, rollout_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
@@ -65,11 +65,14 @@ def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", js
 def reconcile(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json: bool = False) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
     found, hosts = chosen(fleet, "", "")
-    past = past_run(found.name, run, state_dir)
-    if past.is_open:
-        raise UserError(f"run {past.id} was cut off", hint="`fab resume` goes on with it, `fab rollback` takes it back")
-    if past.want is None or past.rolled_back:
-        raise UserError(f"run {past.id} left the fleet on the old token: no host owes anything", hint="`fab rotate`")
+    newest = past_run(found.name, run, state_dir)
+    if newest.is_open:
+        raise UserError(
+            f"run {newest.id} was cut off", hint="`fab resume` goes on with it, `fab rollback` takes it back"
+        )
+    past = newest if run else newest_served(found.name, state_dir)
+    if past is None or past.want is None or past.rolled_back or not past.went_on:
+        raise UserError("no run has brought a new token to this fleet: no host owes anything", hint="`fab rotate`")
     _take_up(found, hosts, Asked(past.reason, json, past, state_dir), lambda rollout: rollout.reconcile())
 
 

@@ -39,7 +39,7 @@ def plan(
         **FLEET_HELP,
         **PACE_HELP,
         "token-file": "take the token from this file (- is stdin): one line of 64 or more characters",
-        "allow-missing": "hosts that may be out of reach: they will owe the token, and do not stop the others",
+        "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
         "reason": "why, for the record and for whoever meets the lock",
         "yes": "do not ask",
     },
