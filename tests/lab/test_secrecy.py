@@ -1,0 +1,187 @@
+"""A token that would be known anywhere passes through a whole run, and is found nowhere but in its own file.
+
+Looked at: what was printed, the bastion's state and temporary folders, every process's arguments and environment
+while the run goes on (the hosts' processes are this machine's too), each host's whole disk, /run and journal.
+sshd logs at its loudest meanwhile.
+"""
+
+import base64
+import secrets
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from hivekeys.lab import Lab, boot
+from hivekeys.lab.faults import inject
+from hivekeys.lab.files import SECRETS
+
+from .rotating import PROJECT, Answer, fab, made_whole, serves, truth, write_policy
+
+pytestmark = pytest.mark.lab
+LOUD = "/etc/ssh/sshd_config.d/lab-loud.conf"
+DEBUG = {"HIVEKEYS_DEBUG": "1", "INVOKE_DEBUG": "1", "FABRIC_DEBUG": "1"}
+
+
+def traces(token: str) -> list[str]:
+    """What would give the token away: each half of it, as it is, in hex and in base64."""
+    halves = (token[:32], token[32:])
+    encoded = base64.b64encode(token.encode()).decode().rstrip("=")
+    return [*halves, *(half.encode().hex() for half in halves), encoded[:40], encoded[-40:]]
+
+
+class Watch:
+    """Reads arguments and environment of every process of this machine, over and over, until the block ends."""
+
+    def __init__(self, token: str) -> None:
+        self.traces = [trace.encode() for trace in traces(token)]
+        self.leaks: set[str] = set()
+        self.seen: set[bytes] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join(10)
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.002):
+            for process in Path("/proc").glob("[0-9]*"):
+                self._look(process)
+
+    def _look(self, process: Path) -> None:
+        for name in ("cmdline", "environ"):
+            try:
+                text = (process / name).read_bytes()
+            except OSError:
+                return  # it has just ended
+            if name == "cmdline":
+                self.seen.add(text)
+            if any(trace in text for trace in self.traces):
+                self.leaks.add(f"{process.name} {name}")
+
+
+@pytest.fixture(scope="module")
+def loud(five_hives: Lab) -> Iterator[Lab]:
+    """The fleet, with sshds that log all they can."""
+    for name in five_hives.hosts:
+        five_hives.sh(name, f"echo LogLevel DEBUG3 >{LOUD}; systemctl reload ssh")
+    yield five_hives
+    for name in five_hives.hosts:
+        five_hives.sh(name, f"rm {LOUD}; systemctl reload ssh")
+    made_whole(five_hives)
+
+
+class Secret:
+    """A token in its file, and the search for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.token = secrets.token_urlsafe(48)
+        self.folder = folder
+        self.file = folder / "token"
+        self._patterns = folder / "patterns"
+        for path, text in ((self.file, self.token), (self._patterns, "\n".join(traces(self.token)))):
+            path.touch(0o600)
+            path.write_text(f"{text}\n")
+
+    def below(self, *places: Path) -> set[str]:
+        """The files below these places that hold a trace of it; its own on this machine do not count.
+
+        What was last changed before the token was made cannot hold it, and is not read; nor are the huge sparse
+        files that other tests leave.
+        """
+        script = 'LC_ALL=C find "$@" -type f -size -65536k -cnewer "$0" -exec grep -laF -f "${0%/*}/patterns" {} +'
+        search = ["sh", "-c", script, str(self.file), *map(str, places)]
+        found = subprocess.run(search, capture_output=True, text=True, check=False).stdout
+        return set(found.splitlines()) - {str(self.file), str(self._patterns)}
+
+    def on_host(self, lab: Lab, name: str) -> set[str]:
+        """The files of a host that hold a trace of it: on its own disk, and in what vanishes with its power."""
+        disk = boot.folder(lab, name) / "upper"
+        kept = {f"/{Path(file).relative_to(disk)}" for file in self.below(disk)}
+        script = "LC_ALL=C grep -rlaF -D skip -f - /run /tmp /var/tmp /dev/shm || true"
+        shown = lab.run(name, ["sh", "-c", script], text=self._patterns.read_text()).stdout
+        journal = lab.sh(name, "journalctl -q --all -o export", timeout=60)
+        in_journal = {"journal" for trace in traces(self.token) if trace in journal}
+        return kept | set(shown.splitlines()) | in_journal
+
+
+def own_files(lab: Lab, name: str) -> set[str]:
+    """Where the token of a host belongs: its file, and the copy that systemd gave the service."""
+    return {f"{SECRETS}/api-token", f"/run/credentials/{lab.hosts[name].unit}.service/api-token"}
+
+
+def run_in_the_open(lab: Lab, secret: Secret, state: Path, *words: str, stdin: str = "", debug: bool = False) -> Answer:
+    """A rotation to the secret, everything about it searched but for the hosts."""
+    with Watch(secret.token) as watch:
+        flags = ("--debug", "--echo") if debug else ()
+        rotate = ("rotate", "--fleet", lab.name, "--yes", *words)
+        answer = fab(*flags, *rotate, state=state, stdin=stdin, env=DEBUG if debug else None)
+    assert watch.leaks == set()
+    agents = [line for line in watch.seen if b"python3" in line and b"sys.stdin.buffer" in line]
+    assert agents  # the watch was quick enough to see what it is for
+    for trace in traces(secret.token):
+        assert trace not in answer.out
+        assert trace not in answer.err
+    temporary = {Path(tempfile.gettempdir()), Path("/var/tmp"), Path("/dev/shm"), Path("/var/log")}  # noqa: S108
+    assert secret.below(state, PROJECT, *temporary) == set()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "debug"), [("file", (), True), ("file", ("--json",), False), ("stdin", ("--json",), True)]
+)
+def test_a_token_that_went_everywhere_is_only_in_its_own_file(
+    loud: Lab, tmp_path: Path, how: str, words: tuple[str, ...], debug: bool
+) -> None:
+    write_policy(loud)
+    secret = Secret(tmp_path)
+    source = "-" if how == "stdin" else str(secret.file)
+    stdin = f"{secret.token}\n" if how == "stdin" else ""
+    answer = run_in_the_open(loud, secret, tmp_path / "state", "--token-file", source, *words, stdin=stdin, debug=debug)
+    assert answer.code == 0, answer.err
+    assert serves(loud, secret.token)
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(loud.hosts, pool.map(lambda name: secret.on_host(loud, name), loud.hosts), strict=True))
+    assert found == {name: own_files(loud, name) for name in loud.hosts}
+    log = loud.sh("hive1", "journalctl -q -o cat")
+    assert "COMMAND=" in log  # sudo's own log was searched, and sshd's loudest
+    assert "debug3" in log
+
+
+def test_a_token_whose_run_failed_is_nowhere(loud: Lab, tmp_path: Path) -> None:
+    write_policy(loud)
+    old = truth(loud)["queen"].token
+    secret = Secret(tmp_path)
+    inject(loud, "hive4", "start-fails")
+    answer = run_in_the_open(loud, secret, tmp_path / "state", "--token-file", str(secret.file), debug=True)
+    made_whole(loud)
+    assert answer.code == 4, answer.err
+    assert "hive4" in answer.out
+    assert serves(loud, old)
+    assert {name: secret.on_host(loud, name) for name in loud.hosts} == {name: set() for name in loud.hosts}
+
+
+def test_the_search_finds_what_it_searches(loud: Lab, tmp_path: Path) -> None:
+    secret = Secret(tmp_path)
+    (tmp_path / "leak").write_text(f"Authorization: {base64.b64encode(secret.token.encode()).decode()}\n")
+    loud.sh("hive1", "cat >/dev/null")
+    loud.run("hive1", ["systemd-cat", "cat"], text=f"token={secret.token[:40]}\n")
+    loud.run("hive1", ["tee", "/dev/shm/leak"], text=secret.token.encode().hex())  # noqa: S108
+    loud.sh("hive1", "journalctl --sync")
+    with Watch(secret.token) as watch:
+        subprocess.run(["sh", "-c", "sleep 0.3", secret.token], env={"X": secret.token[:32]}, check=True)
+    assert {leak.split()[1] for leak in watch.leaks} == {"cmdline", "environ"}
+    assert secret.below(tmp_path) == {str(tmp_path / "leak")}
+    assert {"journal", "/dev/shm/leak"} <= secret.on_host(loud, "hive1")  # noqa: S108
+    loud.sh("hive1", "rm /dev/shm/leak")
