@@ -25,7 +25,8 @@ from hivekeys.remote import SshDialer
 from hivekeys.rollout import Rollout
 from hivekeys.wire import Greeting
 
-from .rotating import AGENT, INVENTORY, PROJECT, Answer, end_fab, fab, made_whole, write_policy
+from .asking import eventually
+from .rotating import AGENT, INVENTORY, PROJECT, Answer, end_fab, fab, made_whole, mended, write_policy
 
 HEX = frozenset("0123456789abcdef")
 QUICK = {"connect": 2, "banner": 2, "auth": 8, "channel": 4, "request": 6}  # seconds; nobody is far away in a lab
@@ -54,6 +55,7 @@ class Bastion:
     def __init__(self, lab: Lab, home: Path) -> None:
         self.lab = lab
         self.home = home
+        self._works: list[Work] = []
 
     def fab(self, verb: str, *words: str) -> Answer:
         """Runs a verb over the fleet to its end."""
@@ -70,7 +72,14 @@ class Bastion:
             stderr=subprocess.PIPE,
             text=True,
         )
-        return Work(process)
+        self._works.append(Work(process))
+        return self._works[-1]
+
+    def leave(self) -> None:
+        """Ends what a test that failed left at work."""
+        for work in self._works:
+            with work.process as process:
+                process.kill()
 
     def dies_after(self, event: int) -> int:
         """Rotates until this many events are written down; the exit status."""
@@ -136,6 +145,8 @@ def lines_cut(lab: Lab) -> None:
     """Every SSH session on every host ends, as when a firewall forgets its connections."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(partial(lab.run, argv=["pkill", "-KILL", "-u", "deploy"]), lab.hosts))
+    agents = ["pgrep", "-u", "root", "-f", "sys.stdin.buffer"]
+    assert eventually(lambda: not any(lab.run(name, agents).stdout for name in lab.hosts))
 
 
 @contextlib.contextmanager
@@ -158,7 +169,9 @@ def tiny_disk(place: Path) -> Iterator[Callable[[], Path]]:
 
 
 def whole_again(lab: Lab) -> None:
-    """However a test ended: no fault, one token, and no host that remembers a run."""
+    """However a test ended: no fault, nobody at work on a host, one token."""
+    mended(lab)
+    lines_cut(lab)
     made_whole(lab)
 
 
