@@ -12,18 +12,23 @@ from hivekeys.lab.model import Host, Lab
 _DENIAL = "/etc/sudoers.d/zz-lab"  # the last word in sudoers wins
 _KEPT = "/etc/ssh/lab-true-keys"
 
+# A reload is a signal: sshd closes its port and executes itself anew, a moment after systemctl has returned.
+_RELOAD = """\
+systemctl reload ssh
+key=$(cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub)
+until ssh-keyscan -T 1 -t ed25519 127.0.0.1 2>/dev/null | grep -qF "$key"; do sleep 0.05; done
+"""
+
 _CHANGE_KEYS = f"""\
 mkdir -p {_KEPT}
 mv /etc/ssh/ssh_host_* {_KEPT}/
 for kind in {" ".join(KEY_TYPES)}; do ssh-keygen -q -t "$kind" -N '' -f "/etc/ssh/ssh_host_${{kind}}_key"; done
-systemctl reload ssh
-"""
+{_RELOAD}"""
 
 _RESTORE_KEYS = f"""\
 mv -f {_KEPT}/* /etc/ssh/
 rmdir {_KEPT}
-systemctl reload ssh
-"""
+{_RELOAD}"""
 
 
 def freeze(lab: Lab, host: Host) -> None:
