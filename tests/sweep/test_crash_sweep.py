@@ -6,6 +6,7 @@ resumed, or rolled back. The points come from an undisturbed recording; a point 
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -15,8 +16,9 @@ from typing import get_args
 import pytest
 
 from hivekeys import agent
-from hivekeys.errors import ExitCode
-from hivekeys.model import Event
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.model import Event, Intent
+from hivekeys.run import CHANGING
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import POLICY, WatchedFleet, breaches, not_alone
 
@@ -279,6 +281,31 @@ def whole_again(bastion: Bastion, run: str) -> ExitCode | None:
         code = bastion.rotate(run)
         assert code is ExitCode.DONE
     return code
+
+
+def test_what_cannot_be_written_down_is_not_done_and_ends_the_run_with_a_sentence(memory: Path) -> None:
+    """Promise 11, at every event: the disk is full from there on. No host is told anything that was not written."""
+    whole = Sweep(memory, nothing_special, rotate, go_on, new_everywhere)
+    events = sum(point.what.startswith("journal:") for point in whole.points()) // 2
+    for number in range(1, events + 1):
+        bastion = whole.bastion(number)
+        left = count(1)
+
+        def disk_is_full(_: Event, left: Iterator[int] = left, number: int = number) -> None:
+            if next(left) >= number:
+                raise UserError("the journal cannot be used: disk is full", code=ExitCode.INCOMPLETE)
+
+        bastion.on_event = disk_is_full
+        with pytest.raises(UserError, match="disk is full") as caught:
+            bastion.rotate()
+        assert caught.value.code is ExitCode.INCOMPLETE
+        written = [event for event in bastion.events() if isinstance(event, Intent)]
+        for verb in CHANGING:
+            begun = Counter(entry.host for entry in bastion.fleet.log if entry.verb == verb.value)
+            assert begun == Counter(event.host for event in written if verb in event.verbs)
+        bastion.on_event = None
+        go_on(bastion)
+        assert not breaches(bastion.fleet, bastion.past(), bastion.events()) + new_everywhere(bastion)
 
 
 def test_every_kind_of_event_and_every_verb_was_swept() -> None:
