@@ -33,7 +33,7 @@ MEANS = {
     ExitCode.DONE: "done, and proven, on every host",
     ExitCode.ROLLED_BACK: "failed; the fleet serves the token that it had",
     ExitCode.INCOMPLETE: "incomplete: see the hosts above",
-    ExitCode.LOCKED: "another run holds the lock: nothing was changed",
+    ExitCode.LOCKED: "another run works on these hosts: this one changes nothing any more",
     ExitCode.INTERRUPTED: "interrupted: the run is not over",
 }
 

@@ -1,11 +1,12 @@
 """One host's line for a run: dialed when first needed, greeted once, dialed again after it broke."""
 
+import json
 from collections.abc import Sequence
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Host, Policy, Timeouts
 from hivekeys.line import Dialer, Line
-from hivekeys.model import Reply, Step
+from hivekeys.model import Reply, Step, Verb
 from hivekeys.token import Fingerprint
 from hivekeys.wire import Greeting, Tokens, decode, encode, seconds_for
 
@@ -54,6 +55,8 @@ class Session:
             words.insert(0, self._greeting.step(self.host.service, self._tokens))
         limit = min(seconds_for(steps, self._policy), self._request)
         raw = self._line.ask({"deadline": limit, "steps": words}, limit + GRACE)
+        if self._quotes_a_token(raw) and all(step.verb is not Verb.RECALL for step in steps):
+            raw = Cause(Trouble.RUBBISH, "the host sent the token back")
         answer = raw if isinstance(raw, Cause) else decode(raw)
         if not isinstance(answer, Cause) and answer.cause is None and len(answer.results) != len(words):
             answer = Cause(Trouble.LINE_BROKEN, "the agent left before it was done")
@@ -65,6 +68,12 @@ class Session:
         elif answer.results:
             self._greeted = True
         return answer
+
+    def _quotes_a_token(self, raw: dict[str, object] | Cause) -> bool:
+        """True when an answer holds a token that it was told: it must get into no record and on no screen."""
+        said = raw.detail if isinstance(raw, Cause) else json.dumps(raw)
+        texts = (token.reveal() for token in self._tokens.values())
+        return any(text in said or json.dumps(text)[1:-1] in said for text in texts)
 
     def close(self) -> None:
         """Ends the agent; safe to repeat."""

@@ -6,7 +6,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -256,3 +256,34 @@ def test_what_a_host_says_is_shown_and_never_obeyed(tmp_path: Path) -> None:
     shown = printed(report.result_table(operator.rollout.run, fleet.inventory))
     assert "\x1b[2J" not in shown
     assert "owned" not in shown
+
+
+@pytest.mark.parametrize("place", ["detail", "verb", "facts"])
+def test_a_host_that_sends_the_token_back_is_not_written_down(tmp_path: Path, place: str) -> None:
+    """An agent takes tokens out of what it says. A host that does not must not get them into a report."""
+
+    class Echo:
+        def __init__(self, line: Line) -> None:
+            self.line = line
+
+        def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
+            answer: Any = self.line.ask(request, deadline)
+            if MARKED.reveal() in str(request) and not isinstance(answer, Cause):
+                answer["results"][-1][place] = {"x": MARKED.reveal()} if place == "facts" else MARKED.reveal()
+            return cast("dict[str, object]", answer)
+
+        def close(self) -> None:
+            self.line.close()
+
+    class EchoDialer(InProcessDialer):
+        def dial(self, host: Host) -> Line | Cause:  # type: ignore[override]  # any line will do
+            line = super().dial(host)
+            return Echo(line) if isinstance(line, InProcessLine) and host.name == "hive2" else line
+
+    fleet = InProcessFleet(tmp_path)
+    operator = Operator(fleet, token=MARKED, dialer=EchoDialer(fleet))
+    operator.rotate()
+    assert operator.rollout.run.hosts["hive2"].state is not State.PROVEN
+    shown = everything_shown(operator)
+    assert MARKED.reveal() not in shown
+    assert "sent the token back" in shown
