@@ -71,7 +71,7 @@ class Rollout:
         self._interrupted = threading.Event()
         self._closed = False
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
-        sessions = (Session(host, dialer, fleet.policy, greeting) for host in hosts)
+        sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
         self._stories = [Story(session.host, fleet, session, self._ledger) for session in sessions]
         self._waves = waves.plan(hosts, fleet.policy)
         names = tuple(host.name for host in hosts)
