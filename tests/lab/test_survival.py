@@ -4,6 +4,7 @@ Each test breaks something while the real program is at work and then asks the h
 """
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -245,6 +246,32 @@ def test_a_re_imaged_host_is_reconciled(lab: Lab, old: str, bastion: Bastion) ->
     answer = bastion.fab("reconcile")
     assert answer.code == 0, answer.out + answer.err
     assert serves(lab, truth_of(lab, "queen").token, refused=old)
+
+
+# -- clocks disagree
+
+
+class OffClock:
+    """The bastion's clock, so many seconds off all hosts' clocks."""
+
+    def __init__(self, off: float) -> None:
+        self._off = off
+
+    def time(self) -> float:
+        return time.time() + self._off
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float, /) -> None:
+        time.sleep(seconds)
+
+
+@pytest.mark.parametrize("off", [86400.0, -86400.0], ids=["ahead", "behind"])
+def test_all_hosts_and_the_bastion_are_a_day_apart(lab: Lab, old: str, off: float) -> None:
+    rotation = rotate(fleet_of(lab), clock=OffClock(off))
+    assert rotation.code == 0, rotation.troubles
+    assert serves(lab, rotation.token.reveal(), refused=old)
 
 
 # -- a disk is full
