@@ -1,0 +1,72 @@
+"""Runs that are taken up again where hosts are not what they were: what no sweep of kills alone comes to."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hivekeys.causes import Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.model import State
+from tests.inprocess import SimulatedHost
+from tests.sweep.bastion import Bastion, Point, watch
+from tests.sweep.promises import WatchedFleet, breaches, not_alone
+
+
+@pytest.fixture
+def ann(tmp_path: Path) -> Bastion:
+    bastion = Bastion(WatchedFleet(tmp_path))
+    watch(bastion)
+    return bastion
+
+
+def cut_off(bastion: Bastion, command: Callable[[], ExitCode | None], when: str, what: str, nth: int = 1) -> None:
+    """The command, killed there."""
+    bastion.fatal = Point(when, what, nth)
+    assert command() is None
+    bastion.fatal = None
+
+
+def test_a_reconcile_that_was_cut_off_never_takes_hosts_back(ann: Bastion) -> None:
+    """The host that owes cannot start with the new token: that is its own matter, whoever goes on."""
+    fleet = ann.fleet
+    fleet.hosts["hive2"].fault = "link-down"
+    assert ann.rotate(may_be_missing=["hive2"]) is ExitCode.INCOMPLETE
+    fleet.hosts["hive2"].fault = None
+    fleet.refuses_new.add("hive2")
+    cut_off(ann, ann.reconcile, "before", "hive2: swap")
+    assert ann.resume() is ExitCode.INCOMPLETE
+    (new,) = fleet.made["run-1"]
+    assert [fleet.hosts[name].active_token() for name in ("queen", "hive1")] == [new, new]
+    assert not breaches(fleet, ann.past(), ann.events())
+    fleet.refuses_new.clear()
+    fleet.hosts["hive2"].fault = None
+    assert ann.reconcile() is ExitCode.DONE
+    assert not not_alone(fleet, new)
+
+
+def test_no_second_token_is_made_where_the_only_holder_of_the_first_was_reimaged(ann: Bastion) -> None:
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "after", "hive1: stage")
+    for name in ("queen", "hive1", "hive2"):
+        staged = fleet.hosts[name].active.with_name("api-token.new")
+        staged.unlink(missing_ok=True)
+    fleet.hosts["hive1"].reimage()
+    assert ann.resume() is ExitCode.ROLLED_BACK
+    assert len(fleet.made["run-1"]) == 1
+    assert not not_alone(fleet, fleet.token.reveal())
+
+
+def test_a_way_back_that_has_lost_the_old_token_is_a_failed_host_and_no_crash(ann: Bastion) -> None:
+    """Somebody takes the previous slot away, and the agent that remembered it is gone."""
+    fleet = ann.fleet
+
+    def loses_it(host: SimulatedHost) -> None:
+        host.active.with_name("api-token.backup").unlink()
+
+    cut_off(ann, ann.rotate, "after", "hive2: restart")
+    for host in fleet.hosts.values():
+        loses_it(host)
+    assert ann.roll_back() is ExitCode.INCOMPLETE
+    assert {part.state for part in ann.past().hosts.values()} == {State.FAILED}
+    assert {part.cause and part.cause.trouble for part in ann.past().hosts.values()} == {Trouble.SLOT_CHANGED}
