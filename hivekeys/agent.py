@@ -42,6 +42,7 @@ MAX_TOKEN_BYTES = 1 << 20  # the services' own limit (llama-orch.md, "How the to
 MIN_TOKEN_CHARS = 64  # guide.md, "Verify token length"
 MAX_TOKEN_CHARS = 4096  # what fits a header; longer ones cannot be proven
 CALL_SECONDS = 5.0
+NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
 POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
 GRACE_SECONDS = 3.0  # for the last look after a step that used up the request's time
@@ -510,16 +511,21 @@ class State:
     def wait_for(self, lock: int, run: str, patience: "Agent") -> None:
         """Takes the flock; waits only for an agent of the same run, until the request's deadline."""
         told = False
+        named = self.system.monotonic() + NAME_SECONDS
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
                 holder = self.holder(lock)
+            lives = bool(holder) and self.system.born(holder["pid"]) == holder.get("born")
+            if not lives and self.system.monotonic() < named:
+                patience.pause(POLL_SECONDS)  # whoever has just taken it has not signed yet: the name is another's
+                continue
             if holder.get("run") != run or patience.left() <= 0:
                 said = "run %s of %s" % (holder.get("run"), holder.get("who")) if holder else "another run"
                 raise Refusal("host-busy", said)
-            if not told and self.system.born(holder["pid"]) == holder.get("born"):
+            if not told and lives:
                 self.system.terminate(holder["pid"])
                 told = True
             patience.pause(POLL_SECONDS)
