@@ -166,7 +166,7 @@ class Bastion:
                 self._journal.close()
 
     def _append(self, run: str, event: Event) -> None:
-        what = " ".join(["journal:", type(event).__name__, getattr(event, "host", ""), _phase(event)]).strip()
+        what = " ".join(filter(None, ("journal:", type(event).__name__, getattr(event, "host", ""), _phase(event))))
         self.passes("before", what)
         if self.on_event:
             self.on_event(event)

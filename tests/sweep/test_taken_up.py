@@ -37,7 +37,7 @@ def test_a_reconcile_that_was_cut_off_never_takes_hosts_back(ann: Bastion) -> No
     cut_off(ann, ann.reconcile, "before", "hive2: swap")
     assert ann.resume() is ExitCode.INCOMPLETE
     (new,) = fleet.made["run-1"]
-    assert [fleet.hosts[name].active_token() for name in ("queen", "hive1")] == [new, new]
+    assert [host.active_token() for host in fleet.hosts.values()] == [new, new, new]
     assert not breaches(fleet, ann.past(), ann.events())
     fleet.refuses_new.clear()
     fleet.hosts["hive2"].fault = None
@@ -70,3 +70,22 @@ def test_a_way_back_that_has_lost_the_old_token_is_a_failed_host_and_no_crash(an
     assert ann.roll_back() is ExitCode.INCOMPLETE
     assert {part.state for part in ann.past().hosts.values()} == {State.FAILED}
     assert {part.cause and part.cause.trouble for part in ann.past().hosts.values()} == {Trouble.SLOT_CHANGED}
+
+
+def test_a_run_that_was_going_back_goes_on_back_though_the_cause_is_gone(ann: Bastion) -> None:
+    ann.fleet.refuses_new.add("hive2")
+    cut_off(ann, ann.rotate, "after", "journal: Stopped wave")
+    ann.fleet.refuses_new.clear()
+    ann.fleet.hosts["hive2"].fault = None
+    assert ann.resume() is ExitCode.ROLLED_BACK
+    assert not not_alone(ann.fleet, ann.fleet.token.reveal())
+
+
+def test_a_way_back_that_was_cut_off_behind_the_restart_is_proven_when_it_is_taken_up(ann: Bastion) -> None:
+    """The service was restarted with the old token, and nobody has asked it yet: now it lets anybody in."""
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "after", "hive1: restart")
+    cut_off(ann, ann.roll_back, "after", "hive1: restart")
+    fleet.hosts["hive1"].fault = "accepts-any-token"
+    assert ann.roll_back() is ExitCode.INCOMPLETE
+    assert ann.past().hosts["hive1"].state is State.FAILED
