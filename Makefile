@@ -10,7 +10,7 @@ APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests docs fabfile.py
 
-.PHONY: install system demo test lint clean
+.PHONY: install system demo test soak lint clean
 
 install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
 
@@ -40,8 +40,11 @@ demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, 
 	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; fi; \
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
-test: install system lint  ## every test; needs root for the rehearsal fleet
-	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest
+test: install system lint  ## every test, two at a time; needs root for the rehearsal fleet
+	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile
+
+soak: install  ## ten thousand random sequences of rotations and faults, about half an hour
+	HIVEKEYS_SEQUENCES=10000 .venv/bin/python -m pytest tests/sweep/test_model.py
 
 lint: install
 	.venv/bin/ruff check $(CHECKED)

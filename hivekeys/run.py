@@ -87,6 +87,11 @@ class Run:
         return any(host.state is State.PROVEN for host in self.hosts.values())
 
     @property
+    def is_back(self) -> bool:
+        """True when the run was taken back, and every host that it touched with it."""
+        return self.rolled_back and is_as_before(self)
+
+    @property
     def debts(self) -> tuple[str, ...]:
         """The hosts that do not serve the run's token though the fleet does."""
         return tuple(name for name, host in self.hosts.items() if self.went_on and host.state is not State.PROVEN)
@@ -207,6 +212,12 @@ def is_superseded(cause: Cause | None) -> bool:
     return cause is not None and cause.trouble is Trouble.SUPERSEDED
 
 
+def is_as_before(run: Run) -> bool:
+    """True when every host that the run touched has its token from before the run."""
+    as_before = (State.UNCHANGED, State.ROLLED_BACK)
+    return all(host.state in as_before or not host.touched for host in run.hosts.values())
+
+
 def exit_code(run: Run) -> ExitCode:
     """What a run that is over means to the shell (DESIGN.md, "Exit code")."""
     states = {host.state for host in run.hosts.values()}
@@ -216,7 +227,6 @@ def exit_code(run: Run) -> ExitCode:
         return ExitCode.DONE
     if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):
         return ExitCode.LOCKED
-    as_before = (State.UNCHANGED, State.ROLLED_BACK)
-    if all(host.state in as_before or not host.touched for host in run.hosts.values()):
+    if is_as_before(run):
         return ExitCode.ROLLED_BACK
     return ExitCode.INCOMPLETE

@@ -116,14 +116,15 @@ def _refuse_while_open(journal: "Journal", fleet: str) -> None:
         )
 
 
-def past_runs(fleet: str, state_dir: str) -> "list[Run]":
-    """The fleet's runs as the journal tells them, newest first."""
+def past_runs(fleet: str, state_dir: str) -> "Iterator[Run]":
+    """The fleet's runs as the journal tells them, newest first; each is read when it is asked for."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
     from hivekeys.run import fold  # noqa: PLC0415
 
     with contextlib.closing(Journal(state.folder_for(fleet, state_dir))) as journal:
-        return [fold(journal.events(run)) for run in journal.runs()]
+        for run in journal.runs():
+            yield fold(journal.events(run))
 
 
 def newest_served(fleet: str, state_dir: str) -> "Run | None":

@@ -55,7 +55,7 @@ def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", js
             f"run {past.id} has begun to remove the old tokens: there is no way back",
             hint="`fab resume` finishes a run that was cut off; `fab rotate` brings a new token",
         )
-    if past.want is None or (past.rolled_back and not past.is_open):
+    if past.want is None or (past.is_back and not past.is_open):
         raise UserError(f"run {past.id} has nothing to take back", hint="`fab status` shows how it ended")
     _take_up(found, _of(found, past), Asked(past.reason, json, past, state_dir), lambda rollout: rollout.roll_back())
 

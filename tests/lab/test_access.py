@@ -110,11 +110,11 @@ def test_a_shell_that_runs_nothing_is_named_with_what_it_said(lab: Lab) -> None:
 
 
 def test_a_login_banner_does_no_harm(lab: Lab) -> None:
-    lab.sh("hive2", "echo 'Banner /etc/debian_version' >/etc/ssh/sshd_config.d/lab-banner.conf; systemctl reload ssh")
+    lab.sh("hive2", "echo 'Banner /etc/debian_version' >/etc/ssh/sshd_config.d/lab-banner.conf; systemctl restart ssh")
     try:
         rotation = rotate(fleet_of(lab))
     finally:
-        lab.sh("hive2", "rm /etc/ssh/sshd_config.d/lab-banner.conf; systemctl reload ssh")
+        lab.sh("hive2", "rm /etc/ssh/sshd_config.d/lab-banner.conf; systemctl restart ssh")
     assert rotation.code is ExitCode.DONE, rotation.troubles
 
 

@@ -75,10 +75,10 @@ class Watch:
 def loud(five_hives: Lab) -> Iterator[Lab]:
     """The fleet, with sshds that log all they can."""
     for name in five_hives.hosts:
-        five_hives.sh(name, f"echo LogLevel DEBUG3 >{LOUD}; systemctl reload ssh")
+        five_hives.sh(name, f"echo LogLevel DEBUG3 >{LOUD}; systemctl restart ssh")
     yield five_hives
     for name in five_hives.hosts:
-        five_hives.sh(name, f"rm {LOUD}; systemctl reload ssh")
+        five_hives.sh(name, f"rm {LOUD}; systemctl restart ssh")
     made_whole(five_hives)
 
 

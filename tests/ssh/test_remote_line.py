@@ -143,4 +143,4 @@ def test_closing_a_line_ends_the_agent_and_every_thread(ssh: Bastion) -> None:
     cause = line.ask({}, 10)
     assert isinstance(cause, Cause)
     assert cause.trouble is Trouble.LINE_BROKEN
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    wait_until(lambda: not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()), "the timers")

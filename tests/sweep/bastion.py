@@ -19,7 +19,7 @@ from hivekeys.rollout import Rollout
 from hivekeys.run import Run, fold
 from hivekeys.token import generate
 from hivekeys.wire import Greeting
-from tests.inprocess import KEY, InProcessDialer, InProcessLine
+from tests.inprocess import KEY, InProcessDialer, InProcessLine, OwnClock
 from tests.sweep.promises import WatchedFleet
 
 
@@ -37,24 +37,6 @@ class Point:
 
 class KilledError(BaseException):
     """SIGKILL. No Exception: nothing in the engine or the agent may catch it."""
-
-
-class OwnClock:
-    """Time that passes only when somebody sleeps, on a bastion and on no host."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._mutex = threading.Lock()
-
-    def time(self) -> float:
-        return 1_700_000_000.0 + self._now
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def sleep(self, seconds: float, /) -> None:
-        with self._mutex:
-            self._now += seconds
 
 
 class Bastion:

@@ -72,6 +72,21 @@ def test_a_way_back_that_has_lost_the_old_token_is_a_failed_host_and_no_crash(an
     assert {part.cause and part.cause.trouble for part in ann.past().hosts.values()} == {Trouble.SLOT_CHANGED}
 
 
+def test_a_way_back_that_ended_without_a_host_is_gone_again_when_it_is_there(ann: Bastion) -> None:
+    """The link of a hive that was turned already is down while the others go back: it is unknown until it is back."""
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "after", "hive1: restart")
+    fleet.hosts["hive1"].fault = "link-down"
+    assert ann.roll_back() is ExitCode.INCOMPLETE
+    assert ann.past().hosts["hive1"].state is State.UNKNOWN
+    assert not ann.past().is_back
+    fleet.hosts["hive1"].fault = None
+    assert ann.roll_back() is ExitCode.DONE
+    assert ann.past().is_back
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert not not_alone(fleet, fleet.token.reveal())
+
+
 def test_a_run_that_was_going_back_goes_on_back_though_the_cause_is_gone(ann: Bastion) -> None:
     ann.fleet.refuses_new.add("hive2")
     cut_off(ann, ann.rotate, "after", "journal: Stopped wave")

@@ -1,6 +1,5 @@
 """An operator at the bastion: rotates an in-process fleet as `fab rotate` does, on a clock that only tests move."""
 
-import threading
 from collections.abc import Callable, Sequence
 
 from hivekeys.causes import Trouble
@@ -11,25 +10,7 @@ from hivekeys.model import Event, Outcome, State
 from hivekeys.rollout import Rollout
 from hivekeys.token import Token, generate
 from hivekeys.wire import Greeting
-from tests.inprocess import KEY, InProcessFleet, SimulatedHost
-
-
-class OwnClock:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._mutex = threading.Lock()
-
-    def time(self) -> float:
-        return 1_700_000_000.0 + self._now
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def sleep(self, seconds: float) -> None:
-        with self._mutex:
-            self._now += seconds
+from tests.inprocess import KEY, InProcessFleet, OwnClock, SimulatedHost
 
 
 class Operator:

@@ -401,19 +401,16 @@ def test_sigterm_lets_a_working_agent_answer_and_leave(host: SimulatedHost, proc
     lock.write_text(json.dumps({**entry, "born": 0}))  # so that the second waits and tells nobody to leave
     processes.append(second := Process(host, "run-1").ready())
     second.send(json.dumps({"steps": [hello(host)], "deadline": 20.0}).encode() + b"\n")
-    wait_until_working(second.process.pid)
+    wait_until_open(second.process.pid, lock)
     second.process.send_signal(signal.SIGTERM)
     assert json.loads(second.stdout.readline())["results"][0]["trouble"] == "line-broken"
     assert second.end() == (0, "")
 
 
-def wait_until_working(pid: int) -> None:
-    """Until the process has a handler for SIGTERM: only a working agent does (proc(5), SigCgt)."""
-    while True:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
-        if caught >> (signal.SIGTERM - 1) & 1:
-            return
+def wait_until_open(pid: int, file: Path) -> None:
+    """Until the process has the file open: its step is in hand then, and its handler for SIGTERM stands."""
+    while not any(fd.is_symlink() and fd.readlink() == file for fd in Path(f"/proc/{pid}/fd").iterdir()):
+        assert Path(f"/proc/{pid}/exe").exists(), "the agent ended"
 
 
 def test_an_agent_that_nobody_asks_anything_leaves(host: SimulatedHost, processes: list[Process]) -> None:
