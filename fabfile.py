@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from tasks import lab, records, recovery, rotation
+from tasks import lab, records, recovery, rotation, verification
 
 namespace = Collection(
     rotation.plan,
@@ -10,6 +10,7 @@ namespace = Collection(
     recovery.resume,
     recovery.rollback,
     recovery.reconcile,
+    verification.verify,
     records.history,
     records.status,
     lab=lab,

@@ -12,6 +12,7 @@ from invoke.tasks import Task
 
 import fabfile
 from hivekeys.causes import HINTS, Trouble
+from hivekeys.checks import CHECKS
 from hivekeys.errors import ExitCode
 from hivekeys.model import State
 
@@ -73,7 +74,7 @@ def _options(task: Task[Any]) -> Iterator[tuple[str, str]]:
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_tasks(), *_codes(), *_states(), *_troubles(), *_environment(), *_inventory()])
+    return "\n".join([HEAD, *_tasks(), *_codes(), *_states(), *_troubles(), *_checks(), *_environment(), *_inventory()])
 
 
 def _tasks() -> Iterator[str]:
@@ -101,6 +102,13 @@ def _states() -> Iterator[str]:
 def _troubles() -> Iterator[str]:
     yield "## Troubles\n\n| Trouble | The hint that is shown with it |\n| --- | --- |"
     yield from (f"| [{trouble.value}](runbook.md#{anchor(trouble.value)}) | {HINTS[trouble]} |" for trouble in Trouble)
+    yield ""
+
+
+def _checks() -> Iterator[str]:
+    yield "## Checks\n\nWhat `fab verify` asks; the section is the Secret Management Guide's.\n"
+    yield "| Check | Severity | What must be so | Section |\n| --- | --- | --- | --- |"
+    yield from (f"| `{c.id}` | {c.severity.value} | {c.title} | {c.section} |" for c in CHECKS.values())
     yield ""
 
 

@@ -78,6 +78,15 @@ except ImportError as error:
 """
 
 
+_BEGIN = b'if __name__ == "__main__":\n'  # the agent's last lines
+
+
+def joined(agent: bytes, *more: bytes) -> bytes:
+    """The text of an agent that knows more verbs: they stand before the lines that begin its work."""
+    body, begin, rest = agent.rpartition(_BEGIN)
+    return b"\n".join((body, *more, begin + rest))
+
+
 def opening(program: bytes) -> bytes:
     """What the command reads before the first request: boot text and `program`, each after its length."""
     return b"".join(b"%d\n%s" % (len(part), part) for part in (_BOOT.encode(), program))

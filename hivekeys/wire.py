@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Policy, Service
-from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
+from hivekeys.model import Inspected, Met, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.token import Fingerprint, Token
 
 Tokens = Mapping[Fingerprint, Token]
@@ -102,6 +102,7 @@ class _Answer:
 _ANSWERS = TypeAdapter(list[_Answer])
 _MET = TypeAdapter(Met)
 _SEEN = TypeAdapter(Seen)
+_INSPECTED = TypeAdapter(Inspected)
 _PROOF = TypeAdapter(Proof)
 
 
@@ -147,6 +148,8 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
     match answer.verb:
         case Verb.OBSERVE:
             return replace(reply, seen=_read(_SEEN, answer.facts))
+        case Verb.INSPECT:
+            return replace(reply, inspected=_read(_INSPECTED, answer.facts))
         case Verb.HELLO:
             return replace(reply, met=_read(_MET, answer.facts))
         case Verb.RECALL:

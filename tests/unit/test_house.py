@@ -28,6 +28,9 @@ LEAVES = {
     "hivekeys.line",
 }
 PURE = {
+    "hivekeys.checklist",
+    "hivekeys.checks",
+    "hivekeys.findings",
     "hivekeys.machine",
     "hivekeys.waves",
     "hivekeys.run",
@@ -45,9 +48,9 @@ EDGES = {
     "hivekeys.ssh_settings",
     "hivekeys.state",
 }
-SHELL = {"hivekeys.ledger", "hivekeys.story", "hivekeys.rollout"}  # the loop, and what it is made of
+SHELL = {"hivekeys.ledger", "hivekeys.story", "hivekeys.rollout", "hivekeys.survey"}  # the loop, and what it is made of
 LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
-ON_THE_HOST = {"hivekeys.agent"}  # read as text
+ON_THE_HOST = {"hivekeys.agent", "hivekeys.inspection"}  # read as text
 LEVELS = [LEAVES, PURE, EDGES, SHELL]  # each may import itself and what comes before it
 OUTSIDE_WORLD = {
     "os",
@@ -155,11 +158,12 @@ def test_invoke_is_the_tasks_alone() -> None:
 
 
 def test_nobody_but_tests_imports_the_agent() -> None:
-    assert not [path for path in [*ENGINE, *TASKS] if "hivekeys.agent" in imports(path)]
+    assert not [path for path in [*ENGINE, *TASKS] if ON_THE_HOST & set(imports(path))]
 
 
 def test_the_agent_needs_nothing_but_the_standard_library() -> None:
-    names = {name.split(".")[0] for name in imports(ROOT / "hivekeys/agent.py")}
+    files = [ROOT / f"{name.replace('.', '/')}.py" for name in ON_THE_HOST]
+    names = {name.split(".")[0] for path in files for name in imports(path)}
     assert names <= sys.stdlib_module_names
 
 

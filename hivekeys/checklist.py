@@ -1,0 +1,135 @@
+"""Findings as people and programs read them: a table of what did not pass, one JSON document, Markdown. Pure.
+
+Details came from hosts: they go into `rich.text.Text`, and in Markdown nothing of them is markup.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from hivekeys import __version__
+from hivekeys.errors import ExitCode
+from hivekeys.findings import Finding, Verdict
+
+STYLES = {Verdict.FAIL: "red", Verdict.WARN: "yellow", Verdict.UNTOLD: "yellow", Verdict.PASS: "green"}
+WORST = (Verdict.FAIL, Verdict.UNTOLD, Verdict.WARN, Verdict.PASS)
+
+
+def fold_names(names: Iterable[str]) -> str:
+    """Host names in the inventory's own short form: hive1, hive2, hive3 are hive[1:3]."""
+    runs: list[tuple[str, list[str]]] = []  # what stands before the number, and the numbers in a row
+    for name in names:
+        prefix = name.rstrip("0123456789")
+        number = name[len(prefix) :]
+        if runs and number and runs[-1][0] == prefix and _follows(runs[-1][1][-1], number):
+            runs[-1][1].append(number)
+        else:
+            runs.append((prefix, [number]))
+    return ", ".join(
+        f"{prefix}[{numbers[0]}:{numbers[-1]}]"
+        if len(numbers) > 2
+        else ", ".join(prefix + number for number in numbers)
+        for prefix, numbers in runs
+    )
+
+
+def _follows(one: str, two: str) -> bool:
+    same_width = len(one) == len(two) or not (one.startswith("0") or two.startswith("0"))
+    return one != "" and same_width and int(two) == int(one) + 1
+
+
+def exit_code(found: Iterable[Finding]) -> ExitCode:
+    """6 when a check failed, 4 when a host could not be judged at all, else 0."""
+    verdicts: dict[str, set[Verdict]] = defaultdict(set)
+    for finding in found:
+        verdicts[finding.host].add(finding.verdict)
+    if any(Verdict.FAIL in each for each in verdicts.values()):
+        return ExitCode.FINDINGS
+    return ExitCode.INCOMPLETE if {Verdict.UNTOLD} in verdicts.values() else ExitCode.DONE
+
+
+def counts(found: Iterable[Finding]) -> dict[str, int]:
+    """How many findings of each verdict there are."""
+    every = [finding.verdict for finding in found]
+    return {verdict.value: every.count(verdict) for verdict in WORST}
+
+
+def folded(found: Iterable[Finding], everything: bool = False) -> list[tuple[Finding, tuple[str, ...]]]:
+    """Findings that say the same as one, with all their hosts; the worst first. Without passed ones unless told."""
+    hosts: dict[tuple[str, Verdict, str], list[str]] = defaultdict(list)
+    first: dict[tuple[str, Verdict, str], Finding] = {}
+    for finding in found:
+        key = (finding.check.id, finding.verdict, finding.detail)
+        first.setdefault(key, finding)
+        hosts[key].append(finding.host)
+    rows = [(first[key], tuple(names)) for key, names in hosts.items()]
+    kept = [row for row in rows if everything or row[0].verdict is not Verdict.PASS]
+    return sorted(kept, key=lambda row: WORST.index(row[0].verdict))
+
+
+def table(found: Sequence[Finding], everything: bool = False) -> Table:
+    """One row for each check that did not pass, hosts that say the same in one."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("verdict", "check", "hosts", "what", "found"):
+        shown.add_column(title, overflow="fold")
+    for finding, hosts in folded(found, everything):
+        verdict = Text(finding.verdict.value, STYLES[finding.verdict])
+        check = finding.check
+        shown.add_row(verdict, check.id, fold_names(hosts), check.title, Text(finding.detail))
+    return shown
+
+
+def summary(found: Sequence[Finding]) -> str:
+    """The last line: how many of what, and which checks passed on every host."""
+    said = ", ".join(f"{count} {name}" for name, count in counts(found).items() if count)
+    hosts = len({finding.host for finding in found})
+    return f"{len({finding.check.id for finding in found})} checks on {hosts} hosts: {said}"
+
+
+def passed_line(found: Sequence[Finding]) -> str:
+    """The checks that passed on every host."""
+    ids = dict.fromkeys(finding.check.id for finding in found)
+    open_ids = {finding.check.id for finding in found if finding.verdict is not Verdict.PASS}
+    passed = [name for name in ids if name not in open_ids]
+    return f"passed everywhere: {', '.join(passed)}" if passed else "no check passed everywhere"
+
+
+def document(found: Sequence[Finding], fleet: str, code: ExitCode) -> dict[str, Any]:
+    """Everything, for a program."""
+    return {
+        "hivekeys": __version__,
+        "fleet": fleet,
+        "exit_code": int(code),
+        "counts": counts(found),
+        "findings": [
+            {
+                "check": finding.check.id,
+                "title": finding.check.title,
+                "section": finding.check.section,
+                "severity": finding.check.severity.value,
+                "host": finding.host,
+                "verdict": finding.verdict.value,
+                "detail": finding.detail,
+            }
+            for finding in found
+        ],
+    }
+
+
+def markdown(found: Sequence[Finding], fleet: str) -> str:
+    """A page for a ticket or a review: the same rows as the table, all of them."""
+    rows = [f"# Security checklist of fleet {fleet}", "", f"{summary(found)}.", ""]
+    rows += ["| Verdict | Check | Hosts | What | Found |", "| --- | --- | --- | --- | --- |"]
+    for finding, hosts in folded(found, everything=True):
+        cells = (finding.verdict.value, finding.check.id, fold_names(hosts), finding.check.title, finding.detail)
+        rows.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text in which Markdown and HTML find nothing of theirs."""
+    return "".join(f"\\{char}" if char in "\\`*_{}[]()#+!|<>&" else char for char in text)

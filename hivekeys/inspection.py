@@ -1,0 +1,228 @@
+"""The agent's verb `inspect`: what `fab verify` asks a host on top of `observe`. Changes nothing.
+
+Runs ON the host, as root, in one text with agent.py, and is sent only when it is asked for (`hivekeys.bootstrap`).
+Everything here is a fact; what is good or bad of it is hivekeys.checks' to say. A fact that cannot be had is None.
+The token itself stays on the host: of its quality only counts leave.
+"""
+
+import errno
+import os
+import re
+import stat
+
+TYPE_CHECKING = False  # type checkers take it for True; on the host these names are the agent's own
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+    from hivekeys.agent import EXTRA, NOFOLLOW, Agent, Refusal, environment_of, names_of, open_directory, read_limited
+
+MOST = 20  # names of a kind that are worth sending
+LISTED = 10000  # entries of a directory that are looked at
+FILE_LIMIT = 1 << 20  # bytes of an environment file
+SHOWN_OF_UNIT = (
+    "Environment,EnvironmentFiles,UnitFileState,KillSignal,NoNewPrivileges,PrivateTmp,ProtectSystem,ProtectHome"
+)
+LEFT_BY_PEOPLE = ("~", ".swp", ".swo", ".bak", ".old", ".orig", ".save", ".tmp")
+SETS_TOKEN = re.compile(rb"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=", re.MULTILINE)
+
+
+def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
+    """All facts of a host, each on its own: one that fails does not take the others along."""
+    unit = agent.unit()
+    shown = unit_properties(agent)
+    facts = {
+        "parents": had(lambda: parents(agent)),
+        "hardening": {name: shown[name] for name in ("NoNewPrivileges", "PrivateTmp", "ProtectSystem", "ProtectHome")},
+        "kill_signal": shown["KillSignal"],
+        "enabled": shown["UnitFileState"],
+        "environment": had(lambda: token_in_environment(agent, shown, unit)),
+        "systemd": had(lambda: systemd_version(agent)),
+        "log": had(lambda: log_lines(agent, unit)),
+        "audit": had(lambda: audit_trail(agent, environment_of(shown["Environment"]))),
+        "watch": had(lambda: audit_watch(agent)),
+        "temporary": had(lambda: temporary(agent)),
+    }  # type: dict[str, Any]
+    facts.update(had(lambda: in_directory(agent)) or {})
+    return False, facts
+
+
+def had(fact: "Callable[[], Any]") -> "Any":
+    """The fact, or None when the host does not let it be seen."""
+    try:
+        return fact()
+    except (OSError, ValueError, Refusal):
+        return None
+
+
+def unit_properties(agent: "Agent") -> "dict[str, str]":
+    """The unit's properties by name; EnvironmentFiles may stand there several times and is one text with lines."""
+    argv = ["systemctl", "show", "--no-pager", "--property=" + SHOWN_OF_UNIT, "--", agent.service["unit"]]
+    code, output = agent.command(argv, 20.0)
+    if code != 0:
+        raise Refusal("systemctl-failed", output)
+    shown = dict.fromkeys(SHOWN_OF_UNIT.split(","), "")
+    for line in output.splitlines():
+        name, _, value = line.partition("=")
+        if name in shown:
+            shown[name] = "%s\n%s" % (shown[name], value) if shown[name] else value
+    return shown
+
+
+def parents(agent: "Agent") -> "list[dict[str, Any]]":
+    """Every directory above the token directory, from the root on."""
+    found = []
+    path = "/"
+    for part in [*agent.secrets.folder.strip("/").split("/")[:-1], ""]:
+        info = os.lstat(agent.root.rstrip("/") + path)
+        found.append({"path": path, "mode": stat.S_IMODE(info.st_mode), "owner": names_of(info)[0]})
+        path = os.path.join(path, part)
+    return found
+
+
+def in_directory(agent: "Agent") -> "dict[str, Any]":
+    """What is in the token directory, through its descriptor: links and ACLs, the token's quality, other files."""
+    secrets = agent.secrets
+    folder = secrets.open()
+    try:
+        space = os.statvfs(folder)
+        names = sorted(os.listdir(folder))[:LISTED]
+        facts = {"free": space.f_bavail * space.f_frsize, "acl": [], "links": None, "quality": None}  # type: dict[str, Any]
+        if has_acl(folder):
+            facts["acl"].append(secrets.folder)
+        shown = secrets.look(folder, secrets.active)
+        keyed = shown["fingerprint"]["keyed"] if shown and shown["fingerprint"] else None
+        if keyed:
+            fd = os.open(secrets.active, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
+            try:
+                facts["links"] = os.fstat(fd).st_nlink
+                if has_acl(fd):
+                    facts["acl"].append(secrets.active)
+            finally:
+                os.close(fd)
+            facts["quality"] = quality(secrets.known[keyed])
+        others = [name for name in names if name not in (secrets.active, secrets.staged, secrets.previous)]
+        strays = [name for name in others if is_stray(name, secrets.active)]
+        facts["strays"] = strays[:MOST]
+        facts["reused"] = [n for n in others if n not in strays and keyed and secrets.holds(folder, n, keyed)][:MOST]
+        return facts
+    finally:
+        os.close(folder)
+
+
+def has_acl(fd: int) -> bool:
+    """True when somebody beyond owner, group and others has rights of his own: acl(5)."""
+    try:
+        return any(name.startswith("system.posix_acl") for name in os.listxattr(fd))
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return False
+        raise
+
+
+def is_stray(name: str, active: str) -> bool:
+    """A copy that a person, an editor or a script left: named after the token, or as editors name theirs."""
+    return name.startswith((active, "." + active)) or name.endswith(LEFT_BY_PEOPLE)
+
+
+def quality(token: str) -> "dict[str, int]":
+    """Counts that tell a random token from a made-up one: characters, distinct ones, the longest run of neighbours."""
+    longest = run = 1
+    step = None  # type: Optional[int]
+    for one, two in zip(token, token[1:]):
+        now = ord(two) - ord(one)
+        run = run + 1 if now == step and now in (-1, 0, 1) else 2 if now in (-1, 0, 1) else 1
+        step = now
+        longest = max(longest, run)
+    period = next(size for size in range(1, len(token) + 1) if (token[:size] * len(token)).startswith(token))
+    return {"chars": len(token), "symbols": len(set(token)), "run": longest, "period": period}
+
+
+def temporary(agent: "Agent") -> "list[str]":
+    """Token files in the directories that everybody can write to, where the guide's commands leave them."""
+    found = []
+    for place in ("tmp", "var/tmp"):
+        folder = open_directory(agent.root, place)
+        try:
+            names = os.listdir(folder)[:LISTED]
+        finally:
+            os.close(folder)
+        found += ["/%s/%s" % (place, name) for name in sorted(names) if name.startswith(agent.secrets.active)]
+    return found[:MOST]
+
+
+def token_in_environment(agent: "Agent", shown: "dict[str, str]", unit: "dict[str, Any]") -> "dict[str, list[str]]":
+    """Where LLORCH_API_TOKEN is set, and the environment files that could not be read. No value leaves the host."""
+    places, unread = [], []
+    if "LLORCH_API_TOKEN" in environment_of(shown["Environment"]):
+        places.append("the unit or a drop-in")
+    for line in shown["EnvironmentFiles"].splitlines():
+        path, _, options = line.rpartition(" (")
+        try:
+            fd = os.open(agent.root.rstrip("/") + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENOENT or "yes" not in options:
+                unread.append(path)
+            continue
+        try:
+            text = read_limited(fd, FILE_LIMIT) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+        if text is None:
+            unread.append(path)
+        elif SETS_TOKEN.search(text):
+            places.append(path)
+    code, output = agent.command(["systemctl", "show-environment"], 10.0)
+    if code != 0:
+        unread.append("the manager's environment")
+    elif SETS_TOKEN.search(output.encode()):
+        places.append("the manager's environment")
+    process = agent.system.process(unit["pid"]) if unit["pid"] else None
+    if process and process["env_token"]:
+        places.append("the running process")
+    return {"places": places, "unread": unread}
+
+
+def systemd_version(agent: "Agent") -> "Optional[int]":
+    found = re.match(r"systemd (\d+)", agent.command(["systemctl", "--version"], 10.0)[1])
+    return int(found.group(1)) if found else None
+
+
+def log_lines(agent: "Agent", unit: "dict[str, Any]") -> "dict[str, bool]":
+    """What the service said of its token since it started."""
+    code, output = agent.log_of(unit, 1000)
+    if code != 0 or not unit["invocation"]:
+        raise ValueError("no log")
+    return {"loaded": "loaded from file" in output or "API token loaded" in output, "dev_mode": "dev mode" in output}
+
+
+def audit_watch(agent: "Agent") -> "Optional[bool]":
+    """Whether auditd watches the token file, its directory or one above; None where there is no auditd."""
+    code, output = agent.command(["auditctl", "-l"], 10.0)
+    if code != 0:
+        return None
+    token = agent.service["token"]
+    watched = re.findall(r"(?:^-w |path=|dir=)(\S+)", output, re.MULTILINE)
+    return any(token == path or token.startswith(path.rstrip("/") + "/") for path in watched)
+
+
+def audit_trail(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any]":
+    """Is the service's audit trail on, where, and how fresh; the files are only looked at from outside."""
+    place = environment.get("LLORCH_AUDIT_DIR", "/var/log/llama-orch/audit")
+    facts = {"on": environment.get("LLORCH_AUDIT_MODE", "") == "local", "folder": agent.without_tokens(place)}  # type: dict[str, Any]
+    facts.update(mode=None, owner="", newest=None)
+    folder = had(lambda: open_directory(agent.root, place))
+    if folder is None:
+        return facts
+    try:
+        info = os.fstat(folder)
+        facts.update(mode=stat.S_IMODE(info.st_mode), owner=names_of(info)[0])
+        for name in os.listdir(folder)[:LISTED]:
+            if name.endswith((".audit", ".ndjson")):
+                changed = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+                facts["newest"] = max(changed, facts["newest"] or 0.0)
+    finally:
+        os.close(folder)
+    return facts
+
+
+EXTRA["inspect"] = inspect

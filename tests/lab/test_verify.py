@@ -1,0 +1,239 @@
+"""`fab verify` on real hosts: one that is made wrong in one way fails the check for it, and no other."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hivekeys.lab import Lab
+from hivekeys.lab.faults import inject, mend
+from hivekeys.lab.files import AUDIT, SECRETS
+
+from .asking import ACTIVE, eventually, put_token, restart, status
+from .rotating import Answer, fab, truth, truth_of
+
+pytestmark = pytest.mark.lab
+HIVE_DROP_IN = "/run/systemd/system/rbee-hive.service.d/zz-test.conf"
+QUEEN_DROP_IN = "/run/systemd/system/queen-rbee.service.d/zz-test.conf"
+RIGHT = f"""\
+rm -rf {HIVE_DROP_IN} {QUEEN_DROP_IN} /etc/llama-orch/elsewhere /tmp/api-token* /tmp/llama.env {SECRETS}
+systemctl daemon-reload
+systemctl enable -q {{unit}}
+chmod 755 /etc/llama-orch
+chmod 750 {AUDIT}
+install -d -m 700 -o llama-orch -g llama-orch {SECRETS}
+"""
+# acl(5) as the kernel keeps it: user 33 may read, and the mask takes it away again, so that the mode stays 0600.
+GIVE_ACL = f"""\
+import os, struct
+nobody = 2**32 - 1
+entries = (1, 6, nobody), (2, 4, 33), (4, 0, nobody), (16, 0, nobody), (32, 0, nobody)
+text = struct.pack('<I', 2) + b''.join(struct.pack('<HHI', *entry) for entry in entries)
+os.setxattr('{ACTIVE}', 'system.posix_acl_access', text)
+"""
+
+
+def drop_in(*lines: str, place: str = HIVE_DROP_IN) -> str:
+    """A shell line that gives a unit more lines, read by systemd but not by the running process."""
+    text = "\\n".join(("[Service]", *lines))
+    return f"mkdir -p $(dirname {place}); printf '{text}\\n' >{place}; systemctl daemon-reload"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def wrong(lab: Lab) -> Iterator[Lab]:
+    """The fleet, whose hosts may be made wrong in their units and modes; `lab` sees to its tokens."""
+    token = truth_of(lab, "queen").token
+    yield lab
+    for name in ("queen", "hive1"):
+        mend(lab, name)
+        lab.sh(name, RIGHT.format(unit=lab.hosts[name].unit))
+        put_token(lab, name, token)
+        restart(lab, name)
+        assert eventually(lambda: status(lab.hosts[name], token) == 200)  # noqa: B023  called at once
+
+
+def verify(lab: Lab, state: Path, *words: str) -> Answer:
+    return fab("verify", "--fleet", lab.name, "--json", *words, state=state)
+
+
+def found(answer: Answer, verdict: str = "fail") -> set[tuple[str, str]]:
+    """(check, host) of every finding with this verdict."""
+    assert answer.out, answer.err
+    return {(one["check"], one["host"]) for one in answer.document["findings"] if one["verdict"] == verdict}
+
+
+def test_a_fleet_set_up_as_the_guide_says_passes_everything_that_can_be_seen(lab: Lab, state: Path) -> None:
+    was = truth(lab)
+    answer = verify(lab, state)
+    assert answer.code == 0
+    assert not found(answer) | found(answer, "warn")
+    assert found(answer, "can't tell") == {("audit-watch", name) for name in lab.hosts}  # no auditd in a container
+    assert truth(lab) == was
+
+
+@pytest.mark.parametrize(
+    ("check", "make_wrong"),
+    [
+        ("directory-mode", f"chmod 750 {SECRETS}"),
+        ("directory-mode", f"chown root {SECRETS}"),
+        ("file-mode", f"chmod 640 {ACTIVE}"),
+        ("file-mode", f"chgrp root {ACTIVE}"),
+        ("acl", f'python3 -c "{GIVE_ACL}"'),
+        ("hard-links", f"ln {ACTIVE} /etc/llama-orch/elsewhere"),
+        ("parents", "chmod 777 /etc/llama-orch"),
+        ("strays", f"touch {SECRETS}/api-token.old"),
+        ("strays", f"touch {SECRETS}/.api-token.swp"),
+        ("strays", "touch '/tmp/api-token\nnew'"),
+        ("slots", f"cp -p {ACTIVE} {ACTIVE}.backup"),
+        ("slots", f"cp -p {ACTIVE} {ACTIVE}.new"),
+        ("reused", f"cp -p {ACTIVE} {SECRETS}/worker-key"),
+        ("token-age", f"touch -d '91 days ago' {ACTIVE}"),
+        ("environment", drop_in("Environment=LLORCH_API_TOKEN=x")),
+        ("environment", f"echo ' LLORCH_API_TOKEN = x' >/tmp/llama.env; {drop_in('EnvironmentFile=/tmp/llama.env')}"),
+        ("loads-from-file", drop_in("LoadCredential=", "LoadCredential=api-token:/etc/llama-orch/elsewhere")),
+        (
+            "credential",
+            drop_in("LoadCredential=", f"Environment=LLORCH_API_TOKEN_FILE={ACTIVE}") + "; systemctl restart rbee-hive",
+        ),
+        ("hardening", drop_in("NoNewPrivileges=no")),
+        ("enabled", "systemctl disable -q rbee-hive"),
+        ("audit", f"chmod 755 {AUDIT}"),
+        ("audit", drop_in("Environment=LLORCH_AUDIT_MODE=off")),
+    ],
+)
+def test_what_is_wrong_on_one_host_fails_its_check_and_no_other(
+    wrong: Lab, state: Path, check: str, make_wrong: str
+) -> None:
+    wrong.sh("hive1", make_wrong)
+    answer = verify(wrong, state)
+    assert answer.code == 6
+    assert found(answer) == {(check, "hive1")}
+
+
+def test_a_token_in_the_managers_environment_is_found(wrong: Lab, state: Path) -> None:
+    wrong.sh("hive1", "systemctl set-environment LLORCH_API_TOKEN=x")
+    answer = verify(wrong, state)
+    wrong.sh("hive1", "systemctl unset-environment LLORCH_API_TOKEN")
+    assert found(answer) == {("environment", "hive1")}
+
+
+def test_a_queen_that_would_shut_her_hives_down_is_found(wrong: Lab, state: Path) -> None:
+    wrong.sh("queen", drop_in("KillSignal=SIGINT", place=QUEEN_DROP_IN))
+    assert found(verify(wrong, state)) == {("kill-signal", "queen")}
+
+
+def test_a_token_near_its_end_is_a_warning(wrong: Lab, state: Path) -> None:
+    wrong.sh("hive1", f"touch -d '80 days ago' {ACTIVE}")
+    answer = verify(wrong, state)
+    assert answer.code == 0
+    assert found(answer, "warn") == {("token-age", "hive1")}
+
+
+def everywhere(lab: Lab, token: str) -> None:
+    for name, host in lab.hosts.items():
+        put_token(lab, name, token)
+        restart(lab, name)
+        assert eventually(lambda: status(host, token) == 200)  # noqa: B023  called at once
+
+
+@pytest.mark.parametrize(("check", "token"), [("token-length", secrets.token_hex(16)), ("token-quality", "ab" * 32)])
+def test_a_weak_token_is_found_and_never_told(lab: Lab, state: Path, check: str, token: str) -> None:
+    was = truth_of(lab, "queen").token
+    everywhere(lab, token)
+    answer = verify(lab, state)
+    everywhere(lab, was)
+    assert found(answer) == {(check, name) for name in lab.hosts}
+    assert token not in answer.out + answer.err
+
+
+def test_a_host_with_a_token_of_its_own_is_found(lab: Lab, state: Path) -> None:
+    put_token(lab, "hive2", secrets.token_hex(32))
+    restart(lab, "hive2")
+    assert found(verify(lab, state)) == {("same-token", "hive2")}
+
+
+def test_a_file_that_the_process_has_not_read_is_found(lab: Lab, state: Path) -> None:
+    """Somebody did the first half of the guide's rotation on a hive."""
+    put_token(lab, "hive2", secrets.token_hex(32))
+    assert found(verify(lab, state)) == {(check, "hive2") for check in ("same-token", "current", "proof")}
+
+
+def test_a_service_that_is_down_is_found(lab: Lab, state: Path) -> None:
+    lab.sh("hive2", "systemctl stop rbee-hive")
+    assert found(verify(lab, state)) == {(check, "hive2") for check in ("active", "current", "proof")}
+
+
+def test_a_service_that_lets_anybody_in_is_found(wrong: Lab, state: Path) -> None:
+    inject(wrong, "hive1", "accepts-any-token")
+    restart(wrong, "hive1")
+    assert eventually(lambda: status(wrong.hosts["hive1"], "garbage") == 200)
+    assert ("proof", "hive1") in found(verify(wrong, state))
+
+
+@pytest.mark.parametrize(
+    "make_hostile",
+    [
+        f"rm {ACTIVE}; ln -s /etc/shadow {ACTIVE}",
+        f"rm {ACTIVE}; mkfifo {ACTIVE}",
+        f"rm {ACTIVE}; mkdir {ACTIVE}",
+        f"truncate -s 5G {ACTIVE}",
+        f": >{ACTIVE}",
+    ],
+)
+def test_what_is_no_token_file_is_named_and_nothing_is_made_of_it(wrong: Lab, state: Path, make_hostile: str) -> None:
+    wrong.sh("hive1", make_hostile)
+    answer = verify(wrong, state)
+    assert answer.code == 6
+    assert ("token-file", "hive1") in found(answer)
+    assert all(host == "hive1" for _, host in found(answer)), found(answer)
+    passed = {check for check, host in found(answer, "pass") if host == "hive1"}
+    assert not passed & {"token-length", "token-quality", "same-token", "current", "proof", "hard-links"}
+    assert ":99999:" not in answer.out  # of /etc/shadow
+
+
+def test_a_host_that_cannot_be_asked_passes_nothing(wrong: Lab, state: Path) -> None:
+    inject(wrong, "hive1", "link-down")
+    answer = verify(wrong, state)
+    assert answer.code == 4
+    assert not {one for one in found(answer, "pass") | found(answer) if one[1] == "hive1"}
+
+
+def test_a_host_whose_systemctl_hangs_is_waited_for_within_a_limit(wrong: Lab, state: Path) -> None:
+    hangs = "#!/bin/sh\\nexec sleep 300\\n"
+    away = "mv /usr/bin/systemctl /usr/bin/systemctl.away"
+    wrong.sh("hive1", f"{away}; printf '{hangs}' >/usr/bin/systemctl; chmod 755 /usr/bin/systemctl")
+    wrong.inventory.write_text(wrong.inventory.read_text() + "\n[timeouts]\nrequest = 3\n")
+    try:
+        answer = verify(wrong, state)
+    finally:
+        wrong.sh("hive1", "mv /usr/bin/systemctl.away /usr/bin/systemctl")
+        wrong.inventory.write_text((wrong.folder / "inventory.toml").read_text())
+    assert answer.code == 4
+    assert not {one for one in found(answer, "pass") if one[1] == "hive1"}
+
+
+def test_one_host_alone_is_held_against_the_queen(lab: Lab, state: Path) -> None:
+    answer = verify(lab, state, "--limit", "hive2", "--checks", "same-token,file-mode")
+    assert answer.code == 0
+    assert found(answer, "pass") == {("same-token", "hive2"), ("file-mode", "hive2")}
+
+
+def test_the_table_folds_hosts_and_names_what_passed(wrong: Lab, state: Path, tmp_path: Path) -> None:
+    for name in ("hive1", "hive2", "hive3"):
+        wrong.sh(name, f"chmod 640 {ACTIVE}")
+    answer = fab("verify", "--fleet", wrong.name, state=state)
+    for name in ("hive2", "hive3"):
+        wrong.sh(name, f"chmod 600 {ACTIVE}")
+    assert answer.code == 6
+    assert "hive[1:3]" in answer.out
+    assert "0640 llama-orch:llama-orch, not 0600 llama-orch:llama-orch" in answer.out
+    assert "passed everywhere: directory-mode" in answer.out
+    report = tmp_path / "report.md"
+    fab("verify", "--fleet", wrong.name, "--format", "markdown", "--output", str(report), state=state)
+    assert "| fail | file-mode | hive1 |" in report.read_text()
