@@ -56,6 +56,15 @@ def age(host: HostRun) -> str:
     return ago(host.seen.clock - host.seen.active.modified)
 
 
+def settled_age(run: Run) -> float | None:
+    """Seconds since the oldest active file was written; None unless every host is settled on one and the same token."""
+    seen = [host.seen for name, host in run.hosts.items() if name not in run.left_out]
+    settled = [one for one in seen if one and one.active and one.token and not one.staged and not one.previous]
+    if not settled or len(settled) < len(seen) or len({one.token for one in settled}) > 1:
+        return None
+    return max(one.clock - one.active.modified for one in settled if one.active)
+
+
 def calls(host: HostRun) -> str:
     """The four calls as their statuses: new/old/none/garbage."""
     if host.proof is None or not host.proof.calls:

@@ -1,6 +1,7 @@
 """How fast a run goes through the fleet, where the operator wants it otherwise than the inventory says."""
 
 import math
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -50,3 +51,11 @@ def seconds(option: str, text: str) -> float:
     if not 0 <= value <= 86400:
         raise UserError(f"{option}: found {text!r}, expected a number of seconds, at most a day")
     return value
+
+
+def age(option: str, text: str) -> float:
+    """An age from an option, in seconds: so many days or hours; "" is none."""
+    found = re.fullmatch(r"([0-9]{1,5})([dh])", text)
+    if text and not found:
+        raise UserError(f"{option}: found {text!r}, expected days or hours, such as 90d or 12h")
+    return int(found[1]) * {"d": 86400.0, "h": 3600.0}[found[2]] if found else 0.0

@@ -1,5 +1,6 @@
 """`fab plan` and `fab rotate`: what would change, and changing it."""
 
+import json as jsonlib
 import os
 import stat
 import sys
@@ -12,9 +13,10 @@ from invoke.tasks import task
 from hivekeys.errors import ExitCode, UserError
 from tasks.engine import Asked, rollout_of
 from tasks.frame import FLEET_HELP, chosen, finish, names, verb
-from tasks.pace import PACE_HELP, seconds, with_pace
+from tasks.pace import PACE_HELP, age, seconds, with_pace
 
 if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet, Host
     from hivekeys.rollout import Rollout
     from hivekeys.token import Token
     from tasks.live import Show
@@ -40,6 +42,7 @@ def plan(
         **PACE_HELP,
         "token-file": "take the token from this file (- is stdin): one line of 64 or more characters",
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
+        "if-older-than": "do nothing, with exit code 0, while all hosts have one younger token (90d, 12h)",
         "reason": "why, for the record and for whoever meets the lock",
         "yes": "do not ask",
     },
@@ -58,6 +61,7 @@ def rotate(
     pause: str = "",
     pause_for_confirmation: bool = False,
     allow_missing: str = "",
+    if_older_than: str = "",
     reason: str = "",
     state_dir: str = "",
     yes: bool = False,
@@ -72,6 +76,9 @@ def rotate(
     if (pause_for_confirmation or not yes) and (from_stdin or not sys.stdin.isatty()):
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
     missing = names(found, allow_missing)
+    oldest = age("--if-older-than", if_older_than)
+    if oldest and not _is_due(found, hosts, oldest, Asked(json=json, state_dir=state_dir, records=False)):
+        return
     token = _token(token_file)
     asked = Asked(
         reason,
@@ -92,6 +99,23 @@ def rotate(
             code = rollout.end()
         show.result(rollout.run, found, code)
     finish(code)
+
+
+def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Asked) -> bool:
+    """Whether something is to be done: a token that old, hosts that disagree or are ill, what a run left behind."""
+    from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
+
+    with rollout_of(found, hosts, asked) as (rollout, show):
+        well = rollout.look()
+        rollout.end(ExitCode.DONE)
+        oldest = report.settled_age(rollout.run)
+        if not well or oldest is None or oldest >= limit:
+            return True
+        if asked.json:
+            sys.stdout.write(jsonlib.dumps({"fleet": found.name, "due": False, "age_seconds": round(oldest)}) + "\n")
+        else:
+            show.line(f"not due: the token of fleet {found.name} is {report.ago(oldest)} old; nothing was changed")
+    return False
 
 
 def _token(source: str) -> "Token":

@@ -121,6 +121,21 @@ def test_a_token_of_the_operators_own_is_taken(lab: Lab, tmp_path: Path, new_tok
     assert serves(lab, new_token)
 
 
+def test_a_timer_rotates_only_what_is_old_enough(lab: Lab, tmp_path: Path) -> None:
+    write_policy(lab)
+    words = ("rotate", "--fleet", lab.name, "--yes", "--if-older-than", "90d")
+    was = truth(lab)
+    young = fab(*words, state=tmp_path)
+    assert young.code == 0
+    assert "not due" in young.out + young.err
+    assert truth(lab) == was
+    assert fab("history", "--fleet", lab.name, "--json", state=tmp_path).out.strip() == "[]"
+
+    lab.sh("hive3", "touch -d '91 days ago' /etc/llama-orch/secrets/api-token")
+    assert fab(*words, state=tmp_path).code == 0
+    assert serves(lab, truth(lab)["queen"].token, refused=was["queen"].token)
+
+
 def test_all_three_releases_at_once(fleet: Lab) -> None:
     first = rotate(fleet_of(fleet))
     assert first.code == 0, first.troubles

@@ -142,7 +142,9 @@ def everywhere(lab: Lab, token: str) -> None:
         assert eventually(lambda: status(host, token) == 200)  # noqa: B023  called at once
 
 
-@pytest.mark.parametrize(("check", "token"), [("token-length", secrets.token_hex(16)), ("token-quality", "ab" * 32)])
+@pytest.mark.parametrize(
+    ("check", "token"), [("token-length", "8d2f0b6c91e47a53d0c8f4b2a6173e95"), ("token-quality", "ab" * 32)]
+)
 def test_a_weak_token_is_found_and_never_told(lab: Lab, state: Path, check: str, token: str) -> None:
     was = truth_of(lab, "queen").token
     everywhere(lab, token)
