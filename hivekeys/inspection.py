@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hivekeys.agent import EXTRA, NOFOLLOW, Agent, Refusal, environment_of, names_of, open_directory, read_limited
 
 MOST = 20  # names of a kind that are worth sending
+READ = 200  # files of the token directory that are read; where there are more, nobody can tell
 LISTED = 10000  # entries of a directory that are looked at
 FILE_LIMIT = 1 << 20  # bytes of an environment file
 SHOWN_OF_UNIT = (
@@ -52,6 +53,11 @@ def had(fact: "Callable[[], Any]") -> "Any":
         return fact()
     except (OSError, ValueError, Refusal):
         return None
+
+
+def told(agent: "Agent", names: "list[str]") -> "list[str]":
+    """Names that are worth sending. A name is no place where a token is expected, and may hold one all the same."""
+    return [agent.without_tokens(name) for name in names[:MOST]]
 
 
 def unit_properties(agent: "Agent") -> "dict[str, str]":
@@ -102,8 +108,10 @@ def in_directory(agent: "Agent") -> "dict[str, Any]":
             facts["quality"] = quality(secrets.known[keyed])
         others = [name for name in names if name not in (secrets.active, secrets.staged, secrets.previous)]
         strays = [name for name in others if is_stray(name, secrets.active)]
-        facts["strays"] = strays[:MOST]
-        facts["reused"] = [n for n in others if n not in strays and keyed and secrets.holds(folder, n, keyed)][:MOST]
+        facts["strays"] = told(agent, strays)
+        if len(others) <= READ:
+            same = [name for name in others if name not in strays and keyed and secrets.holds(folder, name, keyed)]
+            facts["reused"] = told(agent, same)
         return facts
     finally:
         os.close(folder)
@@ -133,7 +141,7 @@ def quality(token: str) -> "dict[str, int]":
         run = run + 1 if now == step and now in (-1, 0, 1) else 2 if now in (-1, 0, 1) else 1
         step = now
         longest = max(longest, run)
-    period = next(size for size in range(1, len(token) + 1) if (token[:size] * len(token)).startswith(token))
+    period = next(size for size in range(1, len(token) + 1) if token.startswith(token[size:]))
     return {"chars": len(token), "symbols": len(set(token)), "run": longest, "period": period}
 
 
@@ -147,7 +155,7 @@ def temporary(agent: "Agent") -> "list[str]":
         finally:
             os.close(folder)
         found += ["/%s/%s" % (place, name) for name in sorted(names) if name.startswith(agent.secrets.active)]
-    return found[:MOST]
+    return told(agent, found)
 
 
 def token_in_environment(agent: "Agent", shown: "dict[str, str]", unit: "dict[str, Any]") -> "dict[str, list[str]]":
@@ -179,7 +187,7 @@ def token_in_environment(agent: "Agent", shown: "dict[str, str]", unit: "dict[st
     process = agent.system.process(unit["pid"]) if unit["pid"] else None
     if process and process["env_token"]:
         places.append("the running process")
-    return {"places": places, "unread": unread}
+    return {"places": told(agent, places), "unread": told(agent, unread)}
 
 
 def systemd_version(agent: "Agent") -> "Optional[int]":

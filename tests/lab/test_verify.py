@@ -135,6 +135,13 @@ def test_a_token_near_its_end_is_a_warning(wrong: Lab, state: Path) -> None:
     assert found(answer, "warn") == {("token-age", "hive1")}
 
 
+def test_a_copy_that_is_named_after_the_token_is_found_and_not_quoted(wrong: Lab, state: Path) -> None:
+    wrong.sh("hive1", f"touch {ACTIVE}.$(cat {ACTIVE})")
+    answer = verify(wrong, state)
+    assert found(answer) == {("strays", "hive1")}
+    assert truth_of(wrong, "queen").token not in answer.out + answer.err
+
+
 def everywhere(lab: Lab, token: str) -> None:
     for name, host in lab.hosts.items():
         put_token(lab, name, token)

@@ -1,0 +1,75 @@
+"""What the verb `inspect` counts of a token, and how its text is sent with the agent's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hivekeys
+from hivekeys import bootstrap
+
+ENGINE = Path(hivekeys.__file__).parent
+TEXTS = [(ENGINE / name).read_bytes() for name in ("agent.py", "inspection.py")]
+
+
+@pytest.fixture(scope="module")
+def host_side() -> dict[str, Any]:
+    """The names that a host knows once it has read both texts."""
+    names: dict[str, Any] = {"__name__": "on-the-host"}
+    exec(compile(bootstrap.joined(*TEXTS), "hivekeys-agent", "exec"), names)  # noqa: S102  as a host does
+    return names
+
+
+@pytest.mark.parametrize(
+    ("token", "counts"),
+    [
+        ("ab" * 32, {"chars": 64, "symbols": 2, "run": 2, "period": 2}),
+        ("a" * 64, {"chars": 64, "symbols": 1, "run": 64, "period": 1}),
+        ("0123456789", {"chars": 10, "symbols": 10, "run": 10, "period": 10}),
+        ("9876xyz", {"chars": 7, "symbols": 7, "run": 4, "period": 7}),
+        ("abcabcab", {"chars": 8, "symbols": 3, "run": 3, "period": 3}),
+        ("x", {"chars": 1, "symbols": 1, "run": 1, "period": 1}),
+    ],
+)
+def test_counts_tell_what_a_token_is_made_of(host_side: dict[str, Any], token: str, counts: dict[str, int]) -> None:
+    assert host_side["quality"](token) == counts
+
+
+def test_the_longest_token_is_counted_in_no_time(host_side: dict[str, Any]) -> None:
+    """Whoever owns the file chooses its text: it must not keep root busy. A wrong way takes minutes here."""
+    longest = "a" * 2047 + "b" + "a" * 2048
+    assert host_side["quality"](longest)["period"] == 2049
+
+
+@pytest.mark.parametrize(
+    ("name", "stray"),
+    [
+        ("api-token.old", True),
+        ("api-token-new", True),
+        (".api-token.swp", True),
+        ("tls.key~", True),
+        ("worker-token", False),
+        ("tls.key", False),
+    ],
+)
+def test_copies_are_known_by_their_names(host_side: dict[str, Any], name: str, stray: bool) -> None:
+    assert host_side["is_stray"](name, "api-token") is stray
+
+
+def test_an_access_list_is_none_where_the_disk_knows_none(host_side: dict[str, Any], tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert host_side["has_acl"](folder) is False
+    finally:
+        os.close(folder)
+
+
+def test_an_agent_with_more_verbs_still_begins_its_work_last() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", bootstrap.joined(*TEXTS)], input=b"", capture_output=True, timeout=30, check=True
+    )
+    assert done.stdout == b"hivekeys:ready\n"
+    assert done.stderr == b""
