@@ -131,8 +131,8 @@ def of_inspected(
     return note
 
 
-def unless(faults: list[str] | tuple[str, ...] | None, verdict: Verdict = Verdict.FAIL) -> Answer:
+def unless(faults: list[str] | tuple[str, ...] | None) -> Answer:
     """Passed unless something is listed; None is what could not be seen."""
     if faults is None:
         return Verdict.UNTOLD, UNTOLD
-    return (verdict, ", ".join(faults)) if faults else PASSED
+    return (Verdict.FAIL, ", ".join(faults)) if faults else PASSED

@@ -21,7 +21,8 @@ READ = 200  # files of the token directory that are read; where there are more, 
 LISTED = 10000  # entries of a directory that are looked at
 FILE_LIMIT = 1 << 20  # bytes of an environment file
 SHOWN_OF_UNIT = (
-    "Environment,EnvironmentFiles,UnitFileState,KillSignal,NoNewPrivileges,PrivateTmp,ProtectSystem,ProtectHome"
+    "MainPID,InvocationID,Environment,EnvironmentFiles,UnitFileState,KillSignal,"
+    "NoNewPrivileges,PrivateTmp,ProtectSystem,ProtectHome"
 )
 LEFT_BY_PEOPLE = ("~", ".swp", ".swo", ".bak", ".old", ".orig", ".save", ".tmp")
 SETS_TOKEN = re.compile(rb"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=", re.MULTILINE)
@@ -29,16 +30,15 @@ SETS_TOKEN = re.compile(rb"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=", re.MULTILINE
 
 def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """All facts of a host, each on its own: one that fails does not take the others along."""
-    unit = agent.unit()
     shown = unit_properties(agent)
     facts = {
         "parents": had(lambda: parents(agent)),
         "hardening": {name: shown[name] for name in ("NoNewPrivileges", "PrivateTmp", "ProtectSystem", "ProtectHome")},
         "kill_signal": shown["KillSignal"],
         "enabled": shown["UnitFileState"],
-        "environment": had(lambda: token_in_environment(agent, shown, unit)),
+        "environment": had(lambda: token_in_environment(agent, shown)),
         "systemd": had(lambda: systemd_version(agent)),
-        "log": had(lambda: log_lines(agent, unit)),
+        "log": had(lambda: log_lines(agent, shown["InvocationID"])),
         "audit": had(lambda: audit_trail(agent, environment_of(shown["Environment"]))),
         "watch": had(lambda: audit_watch(agent)),
         "temporary": had(lambda: temporary(agent)),
@@ -158,7 +158,7 @@ def temporary(agent: "Agent") -> "list[str]":
     return told(agent, found)
 
 
-def token_in_environment(agent: "Agent", shown: "dict[str, str]", unit: "dict[str, Any]") -> "dict[str, list[str]]":
+def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, list[str]]":
     """Where LLORCH_API_TOKEN is set, and the environment files that could not be read. No value leaves the host."""
     places, unread = [], []
     if "LLORCH_API_TOKEN" in environment_of(shown["Environment"]):
@@ -184,7 +184,8 @@ def token_in_environment(agent: "Agent", shown: "dict[str, str]", unit: "dict[st
         unread.append("the manager's environment")
     elif SETS_TOKEN.search(output.encode()):
         places.append("the manager's environment")
-    process = agent.system.process(unit["pid"]) if unit["pid"] else None
+    pid = int(shown["MainPID"] or 0)
+    process = agent.system.process(pid) if pid else None
     if process and process["env_token"]:
         places.append("the running process")
     return {"places": told(agent, places), "unread": told(agent, unread)}
@@ -195,10 +196,10 @@ def systemd_version(agent: "Agent") -> "Optional[int]":
     return int(found.group(1)) if found else None
 
 
-def log_lines(agent: "Agent", unit: "dict[str, Any]") -> "dict[str, bool]":
+def log_lines(agent: "Agent", invocation: str) -> "dict[str, bool]":
     """What the service said of its token since it started."""
-    code, output = agent.log_of(unit, 1000)
-    if code != 0 or not unit["invocation"]:
+    code, output = agent.log_of({"invocation": invocation}, 1000)
+    if code != 0 or not invocation:
         raise ValueError("no log")
     return {"loaded": "loaded from file" in output or "API token loaded" in output, "dev_mode": "dev mode" in output}
 

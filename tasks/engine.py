@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hivekeys.journal import Journal
     from hivekeys.rollout import Rollout
     from hivekeys.run import Run
+    from hivekeys.wire import Greeting
     from tasks.live import Show
 
 # Imports inside the functions below: SSH, pydantic and rich take half a second that `fab --list` has not.
@@ -36,6 +37,23 @@ class Asked:
     confirm: bool = False  # ask between two waves
 
 
+def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
+    """Who speaks to the hosts: the operator, as a run that exists or as a new one."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.wire import Greeting  # noqa: PLC0415
+
+    run = run or f"{fleet}-{secrets.token_hex(4)}"
+    return Greeting(fleet, state.fingerprint_key(folder), run, state.operator())
+
+
+def program_of(*names: str) -> bytes:
+    """The text that hosts run: the agent, then the modules of further verbs."""
+    from hivekeys import bootstrap  # noqa: PLC0415
+
+    folder = Path(bootstrap.__file__).parent
+    return bootstrap.joined(*((folder / f"{name}.py").read_bytes() for name in names))
+
+
 @contextlib.contextmanager
 def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Rollout, Show]]":
     """A run that is ready to begin, or to be taken up again."""
@@ -43,13 +61,11 @@ def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iter
     from hivekeys.journal import Journal  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.rollout import Rollout  # noqa: PLC0415
-    from hivekeys.wire import Greeting  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, asked.state_dir)
-    run = asked.past.id if asked.past else f"{fleet.name}-{secrets.token_hex(4)}"
-    greeting = Greeting(fleet.name, state.fingerprint_key(folder), run, state.operator())
-    program = (Path(state.__file__).parent / "agent.py").read_bytes()
+    greeting = greeting_of(fleet.name, folder, asked.past.id if asked.past else "")
+    run = greeting.run
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(Show(asked.json, asked.past))
         record = show.record
@@ -66,7 +82,7 @@ def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iter
         rollout = Rollout(
             fleet,
             hosts,
-            SshDialer(fleet, program),
+            SshDialer(fleet, program_of("agent")),
             greeting,
             record,
             reason=asked.reason,

@@ -2,7 +2,6 @@
 
 import json as jsonlib
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
+from tasks.engine import greeting_of, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
@@ -72,19 +72,14 @@ def verify(
 
 
 def _findings(fleet: "Fleet", hosts: "tuple[Host, ...]", checks: "list[Check]", state_dir: str) -> "list[Finding]":
-    from hivekeys import bootstrap, state  # noqa: PLC0415
+    from hivekeys import state  # noqa: PLC0415
     from hivekeys.findings import Norm, examine  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.survey import survey  # noqa: PLC0415
-    from hivekeys.wire import Greeting  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, state_dir)
-    greeting = Greeting(
-        fleet.name, state.fingerprint_key(folder), f"{fleet.name}-{secrets.token_hex(4)}", state.operator()
-    )
-    texts = [(Path(state.__file__).parent / name).read_bytes() for name in ("agent.py", "inspection.py")]
+    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    dialer = SshDialer(fleet, bootstrap.joined(*texts))
+    dialer = SshDialer(fleet, program_of("agent", "inspection"))
     try:
         sights = survey(fleet, asked, dialer, greeting)
     finally:
