@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from tasks import lab, records, recovery, rotation, verification
+from tasks import lab, records, recovery, rotation, upkeep, verification
 
 namespace = Collection(
     rotation.plan,
@@ -11,6 +11,7 @@ namespace = Collection(
     recovery.rollback,
     recovery.reconcile,
     verification.verify,
+    upkeep.fix,
     records.history,
     records.status,
     lab=lab,

@@ -599,11 +599,13 @@ class Agent:
         write: bool,
         who: str,
         epoch: int = 0,
+        claim: bool = True,
         tokens: "Iterable[str]" = (),
     ) -> "tuple[bool, dict[str, Any]]":
         """Begins a session: whose fleet, which service. `write` takes the host's lock, else it is let go.
 
-        A run whose `epoch` is lower than the last one's that wrote here comes too late and is refused.
+        A run whose `epoch` is lower than the last one's that wrote here comes too late and is refused. Work that
+        is no rotation does not `claim` the host: it takes the lock and leaves the order of runs as it is.
         `tokens` are made known for proofs and for the way back; none of them is written.
         """
         self.service = service
@@ -617,7 +619,7 @@ class Agent:
             folder = self.state.open(create=write)
             if folder is not None:
                 try:
-                    owner, last = self.join(folder, fleet, write, {"epoch": epoch, "run": run, "who": who})
+                    owner, last = self.join(folder, fleet, write, {"epoch": epoch, "run": run, "who": who}, claim)
                 finally:
                     os.close(folder)
         except (Refusal, OSError) as error:
@@ -626,9 +628,11 @@ class Agent:
                 raise
             raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
         facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner}
-        return write and not owner, dict(facts, epoch=last["epoch"], run=last["run"])
+        return write and claim and not owner, dict(facts, epoch=last["epoch"], run=last["run"])
 
-    def join(self, folder: int, fleet: str, write: bool, mine: "dict[str, Any]") -> "tuple[str, dict[str, Any]]":
+    def join(
+        self, folder: int, fleet: str, write: bool, mine: "dict[str, Any]", claim: bool
+    ) -> "tuple[str, dict[str, Any]]":
         """The fleet that the host belongs to, "" when only from now on, and the last run before `mine`."""
         if write:
             self.state.take_lock(folder, mine["run"], mine["who"], self)
@@ -638,7 +642,7 @@ class Agent:
         if owner and owner != fleet:
             raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (owner, fleet))
         last = self.state.last_run(folder)
-        if write:
+        if write and claim:
             self.state.begin(folder, last, mine)
             if not owner:
                 self.state.write(folder, "fleet", fleet)
@@ -734,7 +738,11 @@ class Agent:
         return self.without_tokens(dict(re.findall(r'"([^"]*)" "([^"]*)"', output)).get(unit["credential"], ""))
 
     def loaded(self, unit: "dict[str, Any]", active: "Optional[dict[str, Any]]") -> "dict[str, Any]":
-        """Which token the running process read: its credential, or the file if the process is younger."""
+        """Which token the running process read: its credential, or the file if the process is younger.
+
+        `evidence`: credential, younger, older (the file has changed since), touched (all but its content has),
+        none.
+        """
         if not unit["pid"]:
             return {"fingerprint": None, "evidence": "none"}
         copy = self.secrets.credential(unit["credential"])
@@ -745,7 +753,9 @@ class Agent:
         # A process start is known to a clock tick (10 ms), a file's change to the kernel's timer.
         if unit["started"] + 0.02 >= active["changed"]:
             return {"fingerprint": active["fingerprint"], "evidence": "younger"}
-        return {"fingerprint": None, "evidence": "older"}
+        # Mode or owner were mended since the start, or the file was renamed: only the service's answers can tell.
+        touched = unit["started"] + 0.02 >= active["modified"]
+        return {"fingerprint": None, "evidence": "touched" if touched else "older"}
 
     # -- writing
 
@@ -942,8 +952,9 @@ class Agent:
                     self.same_process(unit, stable_seconds)
                 self.judge(facts, unit, want, refuse)  # again: a refusal may come out of a cache at first
             unit = self.same_process(unit, stable_seconds)
-            loaded = self.loaded(unit, self.slots()["active"])["fingerprint"]
-            if not loaded or loaded["keyed"] != want:
+            loaded = self.loaded(unit, self.slots()["active"])
+            answered = facts["proven"] and loaded["evidence"] == "touched"
+            if not answered and (loaded["fingerprint"] or {}).get("keyed") != want:
                 raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
         except Refusal as refusal:
             refusal.facts = dict(facts, proven=False)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST = 20  # names of a kind that are worth sending
 READ = 200  # files of the token directory that are read; where there are more, nobody can tell
 LISTED = 10000  # entries of a directory that are looked at
+AUDIT = "/var/log/llama-orch/audit"  # where the guide looks for the audit trail
 FILE_LIMIT = 1 << 20  # bytes of an environment file
 SHOWN_OF_UNIT = (
     "MainPID,InvocationID,Environment,EnvironmentFiles,UnitFileState,KillSignal,"
@@ -216,7 +217,7 @@ def audit_watch(agent: "Agent") -> "Optional[bool]":
 
 def audit_trail(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any]":
     """Is the service's audit trail on, where, and how fresh; the files are only looked at from outside."""
-    place = environment.get("LLORCH_AUDIT_DIR", "/var/log/llama-orch/audit")
+    place = environment.get("LLORCH_AUDIT_DIR", AUDIT)
     facts = {"on": environment.get("LLORCH_AUDIT_MODE", "") == "local", "folder": agent.without_tokens(place)}  # type: dict[str, Any]
     facts.update(mode=None, owner="", newest=None)
     folder = had(lambda: open_directory(agent.root, place))

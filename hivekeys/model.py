@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hivekeys.causes import Cause
+from hivekeys.change import Change
 from hivekeys.errors import ExitCode
 from hivekeys.token import Fingerprint, Token
 
@@ -52,7 +53,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The token that the running process read, and how that is known: credential, younger, older, none."""
+    """The token that the running process read, and how that is known: credential, younger, touched, older, none."""
 
     fingerprint: Fingerprint | None
     evidence: str
@@ -111,6 +112,9 @@ class Verb(Enum):
     DISCARD = "discard"
     RECALL = "recall"
     INSPECT = "inspect"
+    FIX = "fix"
+    INSTALL = "install"
+    UNINSTALL = "uninstall"
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,8 @@ class Step:
     refuse: Fingerprint | None = None
     stable: bool = True  # a proof also watches for the stability window
     log: bool = False  # a proof also reads the service's log
+    apply: bool = False  # upkeep is done, not only shown
+    options: tuple[str, ...] = ()  # of upkeep: what it may do beyond the usual
 
 
 @dataclass(frozen=True)
@@ -222,6 +228,18 @@ class Reply:
     met: Met | None = None
     token: Token | None = None  # only after recall
     inspected: Inspected | None = None
+    changes: tuple[Change, ...] = ()  # of fix, install and uninstall: done, or with `apply` left out only found
+
+
+@dataclass(frozen=True)
+class Upkept:
+    """What upkeep found, or did, on one host."""
+
+    host: str
+    changes: tuple[Change, ...] = ()
+    cause: Cause | None = None
+    seen: Seen | None = None
+    proof: Proof | None = None
 
 
 class Stance(Enum):
@@ -253,6 +271,9 @@ class Phase(Enum):
     SETTLE = "settle"
     RETIRE = "retire"
     ROLLBACK = "rollback"
+    FIX = "fix"
+    INSTALL = "install"
+    UNINSTALL = "uninstall"
 
 
 class Status(Enum):
@@ -297,6 +318,7 @@ class RunStarted:
     waves: tuple[tuple[Phase, tuple[str, ...]], ...]
     left_out: tuple[str, ...]
     when: Moment
+    task: str = "rotate"  # or fix, install, uninstall: upkeep, which has one phase and can't be resumed
 
 
 @dataclass(frozen=True)
@@ -342,6 +364,7 @@ class Outcome:
     proof: Proof | None = None
     met: Met | None = None
     results: tuple[Result, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)

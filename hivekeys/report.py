@@ -231,7 +231,7 @@ def digest(run: Run) -> dict[str, Any]:
 def history_table(runs: list[Run]) -> Table:
     """One row a run."""
     table = _table("runs, newest first")
-    for column in ("run", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended"):
+    for column in ("run", "task", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended"):
         table.add_column(column)
     for run in runs:
         ended = (
@@ -242,7 +242,7 @@ def history_table(runs: list[Run]) -> Table:
             else f"{int(run.code)} {run.code.name.lower().replace('_', ' ')}"
         )
         started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
-        row = (run.id, started, run.who, str(run.want or "–"), str(len(run.hosts)), str(len(run.debts)))
+        row = (run.id, run.task, started, run.who, str(run.want or "–"), str(len(run.hosts)), str(len(run.debts)))
         table.add_row(*(Text(cell) for cell in (*row, f"{run.seconds:.1f} s", ended)))
     return table
 

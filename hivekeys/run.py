@@ -56,6 +56,7 @@ class Run:
     """A whole run: who, when, what, and one state for every host."""
 
     id: str = ""
+    task: str = "rotate"
     fleet: str = ""
     who: str = ""
     reason: str = ""
@@ -120,7 +121,7 @@ def advance(run: Run, event: Event) -> Run:
     """The run after one more event."""
     match event:
         case RunStarted():
-            run = Run(event.run, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
+            run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
             names = (*event.hosts, *event.left_out)
             hosts = {name: HostRun(name) for name in names}
             run = replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)

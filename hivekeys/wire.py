@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from hivekeys.causes import Cause, Trouble
+from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
 from hivekeys.model import Inspected, Met, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.token import Fingerprint, Token
@@ -30,6 +31,7 @@ class Greeting:
     who: str
     write: bool = False
     epoch: int = 0
+    claim: bool = True  # False: the lock alone, for work that is no rotation
 
     def step(self, service: Service, tokens: Tokens) -> dict[str, Any]:
         """The hello step for a host; `tokens` are made known to it for proofs, not written."""
@@ -41,6 +43,7 @@ class Greeting:
             "who": self.who,
             "write": self.write,
             "epoch": self.epoch,
+            "claim": self.claim,
             "service": {
                 "unit": service.unit,
                 "token": service.token,
@@ -74,6 +77,10 @@ def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
                 stable_seconds=policy.stable_seconds if step.stable else 0.0,
                 log=step.log,
             )
+        case Verb.FIX | Verb.INSTALL | Verb.UNINSTALL:
+            fields.update(apply=step.apply, options=list(step.options))
+            if step.want:
+                fields["want"] = step.want.keyed
     return fields
 
 
@@ -104,6 +111,7 @@ _MET = TypeAdapter(Met)
 _SEEN = TypeAdapter(Seen)
 _INSPECTED = TypeAdapter(Inspected)
 _PROOF = TypeAdapter(Proof)
+_CHANGES = TypeAdapter(tuple[Change, ...])
 
 
 def decode(raw: object) -> Reply | Cause:
@@ -150,6 +158,8 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
             return replace(reply, seen=_read(_SEEN, answer.facts))
         case Verb.INSPECT:
             return replace(reply, inspected=_read(_INSPECTED, answer.facts))
+        case Verb.FIX | Verb.INSTALL | Verb.UNINSTALL:
+            return replace(reply, changes=_read(_CHANGES, answer.facts.get("changes")))
         case Verb.HELLO:
             return replace(reply, met=_read(_MET, answer.facts))
         case Verb.RECALL:

@@ -8,17 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hivekeys.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.journal import Journal
+    from hivekeys.ledger import Record
+    from hivekeys.model import Event
     from hivekeys.rollout import Rollout
     from hivekeys.run import Run
     from hivekeys.wire import Greeting
     from tasks.live import Show
+
+ROTATION = "rotate"  # the task of a run that brings a token; upkeep has other names
 
 # Imports inside the functions below: SSH, pydantic and rich take half a second that `fab --list` has not.
 
@@ -58,7 +62,6 @@ def program_of(*names: str) -> bytes:
 def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Rollout, Show]]":
     """A run that is ready to begin, or to be taken up again."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.rollout import Rollout  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
@@ -68,17 +71,9 @@ def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iter
     run = greeting.run
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(Show(asked.json, asked.past))
-        record = show.record
+        record: Record = show.record
         if asked.records:
-            stack.enter_context(state.hold_lock(folder, fleet.name, run, asked.reason))
-            journal = stack.enter_context(contextlib.closing(Journal(folder)))
-            if asked.past is None:
-                _refuse_while_open(journal, fleet.name)
-
-            def record(event: Any) -> None:
-                journal.append(run, event)
-                show.record(event)
-
+            record = stack.enter_context(recorded(fleet, run, asked, show, beside_open=asked.past is not None))
         rollout = Rollout(
             fleet,
             hosts,
@@ -94,6 +89,27 @@ def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iter
         stack.callback(rollout.close)
         stack.enter_context(_signals(rollout, show))
         yield rollout, show
+
+
+@contextlib.contextmanager
+def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: bool) -> "Iterator[Record]":
+    """What takes a run's events: under the fleet's lock, and each in the journal before anything is done.
+
+    Unless it may go on `beside_open`, it is refused while a rotation that was cut off waits to be taken up.
+    """
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+
+    folder = state.folder_for(fleet.name, asked.state_dir)
+    with state.hold_lock(folder, fleet.name, run, asked.reason), contextlib.closing(Journal(folder)) as journal:
+        if not beside_open:
+            _refuse_while_open(journal, fleet.name)
+
+        def record(event: "Event") -> None:
+            journal.append(run, event)
+            show.record(event)
+
+        yield record
 
 
 @contextlib.contextmanager
@@ -123,7 +139,8 @@ def _refuse_while_open(journal: "Journal", fleet: str) -> None:
     """A new run must not begin on top of one that was cut off. Under the lock: no other run is at work."""
     from hivekeys.run import fold  # noqa: PLC0415
 
-    newest = next((fold(journal.events(run)) for run in journal.runs()), None)
+    runs = (fold(journal.events(run)) for run in journal.runs())
+    newest = next((run for run in runs if run.task == ROTATION), None)
     if newest and newest.is_open:
         phase = newest.phase.value if newest.phase else "–"
         raise UserError(
@@ -132,15 +149,17 @@ def _refuse_while_open(journal: "Journal", fleet: str) -> None:
         )
 
 
-def past_runs(fleet: str, state_dir: str) -> "Iterator[Run]":
-    """The fleet's runs as the journal tells them, newest first; each is read when it is asked for."""
+def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]":
+    """The fleet's rotations as the journal tells them, newest first, read one by one; with `every`, upkeep too."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
     from hivekeys.run import fold  # noqa: PLC0415
 
     with contextlib.closing(Journal(state.folder_for(fleet, state_dir))) as journal:
-        for run in journal.runs():
-            yield fold(journal.events(run))
+        for name in journal.runs():
+            run = fold(journal.events(name))
+            if every or run.task == ROTATION:
+                yield run
 
 
 def newest_served(fleet: str, state_dir: str) -> "Run | None":

@@ -21,7 +21,7 @@ def history(_: Context, fleet: str = "", state_dir: str = "", json: bool = False
     from tasks.live import Show  # noqa: PLC0415
 
     found, _hosts = chosen(fleet, "", "")
-    runs = list(past_runs(found.name, state_dir))
+    runs = list(past_runs(found.name, state_dir, every=True))
     if json:
         sys.stdout.write(jsonlib.dumps([report.digest(run) for run in runs], indent=2) + "\n")
     else:

@@ -20,6 +20,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LEAVES = {
     "hivekeys",
+    "hivekeys.change",
     "hivekeys.errors",
     "hivekeys.token",
     "hivekeys.causes",
@@ -28,6 +29,7 @@ LEAVES = {
     "hivekeys.line",
 }
 PURE = {
+    "hivekeys.changes",
     "hivekeys.checklist",
     "hivekeys.checks",
     "hivekeys.findings",
@@ -48,9 +50,9 @@ EDGES = {
     "hivekeys.ssh_settings",
     "hivekeys.state",
 }
-SHELL = {"hivekeys.ledger", "hivekeys.story", "hivekeys.rollout", "hivekeys.survey"}  # the loop, and what it is made of
+SHELL = {"hivekeys.ledger", "hivekeys.story", "hivekeys.rollout", "hivekeys.survey", "hivekeys.upkeep"}  # the loop, and what it is made of
 LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
-ON_THE_HOST = {"hivekeys.agent", "hivekeys.inspection"}  # read as text
+ON_THE_HOST = {"hivekeys.agent", "hivekeys.inspection", "hivekeys.repair"}  # read as text
 LEVELS = [LEAVES, PURE, EDGES, SHELL]  # each may import itself and what comes before it
 OUTSIDE_WORLD = {
     "os",

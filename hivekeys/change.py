@@ -1,0 +1,14 @@
+"""What upkeep (fix, install, uninstall) finds on a host that is otherwise than it should be. Frozen values."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is mended, or would be. `refused` says why it stays as it is."""
+
+    part: str
+    path: str
+    before: str
+    after: str
+    refused: str = ""

@@ -1,0 +1,166 @@
+"""Upkeep: work on hosts that is no rotation. All chosen hosts at once, one result for each, written down as a run is.
+
+It takes the hosts' locks but no place in the order of runs: a rotation that was cut off can still be resumed. There is
+no way back and none is needed: every verb of upkeep looks first and can be repeated.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from hivekeys.causes import Cause
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet, Host
+from hivekeys.ledger import Clock, Ledger, Record
+from hivekeys.line import Dialer
+from hivekeys.model import (
+    Intent,
+    Outcome,
+    Phase,
+    PhaseStarted,
+    Reply,
+    RunEnded,
+    RunStarted,
+    State,
+    Status,
+    Step,
+    Upkept,
+    Verb,
+)
+from hivekeys.session import Session
+from hivekeys.token import Fingerprint
+from hivekeys.wire import Greeting, Tokens
+
+LOOK = Step(Verb.OBSERVE)
+T = TypeVar("T")
+
+
+class Upkeep:
+    """One piece of upkeep over `hosts` of a fleet; with `apply` they are changed, else only asked."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        hosts: Sequence[Host],
+        dialer: Dialer,
+        greeting: Greeting,
+        record: Record,
+        phase: Phase,
+        apply: bool,
+        reason: str = "",
+        clock: Clock = time,
+    ) -> None:
+        """`phase` names the whole work. `greeting`: whose it is; whether it writes follows from `apply`."""
+        self.fleet = fleet
+        self.hosts = tuple(hosts)
+        self.apply = apply
+        self.phase = phase
+        self._ledger = Ledger(record, clock)
+        self._greeting = replace(greeting, claim=False)
+        self._sessions = {
+            host: Session(host, dialer, fleet.policy, self._for(host), fleet.timeouts.request) for host in fleet.hosts
+        }
+        names = tuple(host.name for host in hosts)
+        now = self._ledger.now()
+        waves = ((phase, names),)
+        self._ledger.tell(
+            RunStarted(greeting.run, fleet.name, greeting.who, reason, names, waves, (), now, phase.value)
+        )
+
+    def look(self, hosts: Sequence[Host]) -> dict[Host, Reply | Cause]:
+        """What these hosts show, chosen ones and others; nothing is changed."""
+
+        def one(host: Host) -> Reply | Cause:
+            session = self._sessions[host]
+            return session.open() or session.ask((LOOK,))
+
+        return dict(zip(hosts, self._at_once(one, hosts), strict=True))
+
+    def know(self, tokens: Tokens) -> None:
+        """Makes tokens known to the chosen hosts; none is written by that."""
+        for host in self.hosts:
+            self._sessions[host].introduce(self._for(host), tokens)
+
+    def ask(self, host: Host, *steps: Step) -> Reply | Cause:
+        """One request to one host, for what is no change."""
+        session = self._sessions[host]
+        return session.open() or session.ask(steps)
+
+    def do(self, title: str, hosts: Sequence[Host], steps_of: Callable[[Host], Sequence[Step]]) -> list[Upkept]:
+        """These steps on these hosts, all at once."""
+        names = tuple(host.name for host in hosts)
+        self._ledger.tell(PhaseStarted(self.phase, names, self._ledger.now(), title))
+        return self._at_once(lambda host: self._one(host, steps_of(host)), hosts)
+
+    def end(self, code: ExitCode) -> ExitCode:
+        """The work is over."""
+        self._ledger.tell(RunEnded(code, self._ledger.now()))
+        return code
+
+    def close(self) -> None:
+        """Ends every agent; safe to repeat."""
+        for session in self._sessions.values():
+            session.close()
+
+    def _one(self, host: Host, steps: Sequence[Step]) -> Upkept:
+        session = self._sessions[host]
+        cause = session.open()
+        sent = cause is None
+        verbs = tuple(step.verb for step in steps)
+        if self.apply and sent:
+            self._ledger.tell(Intent(host.name, self.phase, verbs, self._ledger.now()))
+        reply = cause or session.ask((*steps, LOOK))
+        if isinstance(reply, Cause):
+            lost = self.apply and sent
+            status, state = (Status.UNKNOWN, State.UNKNOWN) if lost else (Status.UNREACHABLE, State.UNREACHABLE)
+            self._ledger.tell(Outcome(host.name, self.phase, status, state, self._ledger.now(), reply))
+            return Upkept(host.name, cause=reply)
+        proven = reply.proof is not None and reply.proof.proven
+        state = State.FAILED if reply.cause else State.PROVEN if proven else State.UNCHANGED
+        self._ledger.tell(
+            Outcome(
+                host.name,
+                self.phase,
+                Status.FAILED if reply.cause else Status.OK,
+                state,
+                self._ledger.now(),
+                reply.cause,
+                reply.seen,
+                reply.proof,
+                reply.met,
+                reply.results,
+                reply.changes,
+            )
+        )
+        return Upkept(host.name, reply.changes, reply.cause, reply.seen, reply.proof)
+
+    def _for(self, host: Host) -> Greeting:
+        return replace(self._greeting, write=self.apply and host in self.hosts)
+
+    def _at_once(self, work: Callable[[Host], T], hosts: Sequence[Host]) -> list[T]:
+        with ThreadPoolExecutor(self.fleet.policy.width, thread_name_prefix="host") as pool:
+            return list(pool.map(work, hosts))
+
+
+def fix(upkeep: Upkeep, strays: bool, is_over: Callable[[str], bool]) -> list[Upkept]:
+    """Mends the chosen hosts. `is_over` says whether a run needs nothing any more of what it left on a host."""
+    asked = upkeep.hosts if upkeep.fleet.queen in upkeep.hosts else (upkeep.fleet.queen, *upkeep.hosts)
+    shown = upkeep.look(asked)
+    want = fleets_token(upkeep.fleet, shown)
+
+    def steps_of(host: Host) -> tuple[Step, ...]:
+        reply = shown[host]
+        left_by = reply.met.run if isinstance(reply, Reply) and reply.met else ""
+        options = ("strays", "slots") if not left_by or is_over(left_by) else ("strays",)
+        return (Step(Verb.FIX, want, apply=upkeep.apply, options=options if strays else ()),)
+
+    return upkeep.do("mend" if upkeep.apply else "look for what can be mended", upkeep.hosts, steps_of)
+
+
+def fleets_token(fleet: Fleet, shown: dict[Host, Reply | Cause]) -> Fingerprint | None:
+    """The token that the fleet has: the queen's, or that of all hives which have one; None where they disagree."""
+    held = {host: reply.seen.token for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+    tokens = {token for token in held.values() if token}
+    return held.get(fleet.queen) or (tokens.pop() if len(tokens) == 1 else None)
