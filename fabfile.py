@@ -12,6 +12,8 @@ namespace = Collection(
     recovery.reconcile,
     verification.verify,
     upkeep.fix,
+    upkeep.install,
+    upkeep.uninstall,
     records.history,
     records.status,
     lab=lab,

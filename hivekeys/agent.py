@@ -608,6 +608,7 @@ class Agent:
         is no rotation does not `claim` the host: it takes the lock and leaves the order of runs as it is.
         `tokens` are made known for proofs and for the way back; none of them is written.
         """
+        self.fleet = fleet
         self.service = service
         self.secrets = self.secrets_type(self.root, service, bytes.fromhex(key))
         self.secrets.known = self.known

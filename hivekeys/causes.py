@@ -80,9 +80,10 @@ HINTS: dict[Trouble, str] = {
     Trouble.HOST_BUSY: "another run works on this host: wait for it, or look at `fab status` on its bastion",
     Trouble.SUPERSEDED: "a newer run has worked on this host: look at `fab plan`; this run changes nothing any more",
     Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
-    Trouble.ACCOUNT_MISSING: "create the service's account on the host, or mend `owner` and `group` in the inventory",
+    Trouble.ACCOUNT_MISSING: "create the service's account on the host (`fab install --create-account`), "
+    "or mend `owner` and `group` in the inventory",
     Trouble.UNIT_MISSING: "install the service on the host, or mend `unit` in the inventory",
-    Trouble.TOKEN_MISSING: "the host has no token yet: put the fleet's token there first, as the guide says",
+    Trouble.TOKEN_MISSING: "the host has no token yet: `fab install --limit HOST` brings it the fleet's",
     Trouble.TOKEN_UNSAFE: "mend the file or directory by hand as named, then run again: nothing was written",
     Trouble.TOKEN_IN_ENVIRONMENT: "the service would ignore a new file: use LLORCH_API_TOKEN_FILE or LoadCredential",
     Trouble.UNIT_READS_ANOTHER_FILE: "mend `token` in the inventory, or the path in the unit",

@@ -194,15 +194,19 @@ def _credential(sight: Sight, _: Norm) -> Answer:
     return Verdict.FAIL, f"systemd {sight.inspected.systemd} could: LoadCredential"
 
 
-@of_seen("current", "The running process has read the file that is there", "Using systemd Credentials")
-def _current(_: Host, seen: Seen, __: Norm) -> Answer:
+@check("current", "The running process has read the file that is there", "Using systemd Credentials", Severity.HIGH)
+def _current(sight: Sight, _: Norm) -> Answer:
+    seen = sight.seen
+    if seen is None:
+        return Verdict.UNTOLD, sight.complaint
     if not seen.unit.pid:
         return Verdict.FAIL, "there is no process"
     if seen.token is None:
         return Verdict.UNTOLD, "there is no token file that can be read"
-    return (
-        PASSED if seen.loaded.fingerprint == seen.token else (Verdict.FAIL, "the file was changed since the last start")
-    )
+    # Only mode, owner or name were changed since the start: the service's own answers say what it has read.
+    answered = seen.loaded.evidence == "touched" and sight.proof is not None and sight.proof.proven
+    read = answered or seen.loaded.fingerprint == seen.token
+    return PASSED if read else (Verdict.FAIL, "the file was changed since the last start")
 
 
 @of_inspected("hardening", "The unit has the guide's hardening lines", "Example Service File", Severity.LOW)

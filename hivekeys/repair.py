@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         EXTRA,
         NOFOLLOW,
         Agent,
+        Refusal,
         environment_of,
         names_of,
         open_directory,
@@ -49,6 +50,8 @@ class Work:
                 act()
             except OSError as error:
                 refused = error.strerror or type(error).__name__
+            except Refusal as refusal:
+                refused = refusal.detail or refusal.trouble
         self.add(part, path, before, after, refused)
 
     def refuse(self, part: str, path: str, before: str, after: str, why: str) -> None:

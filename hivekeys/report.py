@@ -217,6 +217,7 @@ def digest(run: Run) -> dict[str, Any]:
     """A run in a few words, for a list of runs."""
     return {
         "run": run.id,
+        "task": run.task,
         "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds"),
         "who": run.who,
         "reason": run.reason,

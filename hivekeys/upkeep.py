@@ -30,8 +30,8 @@ from hivekeys.model import (
     Verb,
 )
 from hivekeys.session import Session
-from hivekeys.token import Fingerprint
-from hivekeys.wire import Greeting, Tokens
+from hivekeys.token import Fingerprint, Token
+from hivekeys.wire import Greeting
 
 LOOK = Step(Verb.OBSERVE)
 T = TypeVar("T")
@@ -78,21 +78,38 @@ class Upkeep:
 
         return dict(zip(hosts, self._at_once(one, hosts), strict=True))
 
-    def know(self, tokens: Tokens) -> None:
-        """Makes tokens known to the chosen hosts; none is written by that."""
+    def know(self, token: Token) -> Fingerprint:
+        """Makes a token known to the chosen hosts; it is not written by that."""
+        fingerprint = token.fingerprint(self._greeting.key)
         for host in self.hosts:
-            self._sessions[host].introduce(self._for(host), tokens)
+            self._sessions[host].introduce(self._for(host), {fingerprint: token})
+        return fingerprint
+
+    def recall(self, host: Host, want: Fingerprint) -> Token | None:
+        """The token itself, if this host has it. Takes the host's lock: no rotation begins there meanwhile."""
+        session = self._sessions[host]
+        session.introduce(replace(self._greeting, write=True), {})
+        reply = session.open() or session.ask((Step(Verb.RECALL, want),))
+        session.introduce(self._for(host), {})
+        token = None if isinstance(reply, Cause) else reply.token
+        return token if token and token.fingerprint(self._greeting.key) == want else None
 
     def ask(self, host: Host, *steps: Step) -> Reply | Cause:
         """One request to one host, for what is no change."""
         session = self._sessions[host]
         return session.open() or session.ask(steps)
 
-    def do(self, title: str, hosts: Sequence[Host], steps_of: Callable[[Host], Sequence[Step]]) -> list[Upkept]:
-        """These steps on these hosts, all at once."""
+    def do(
+        self,
+        title: str,
+        hosts: Sequence[Host],
+        steps_of: Callable[[Host], Sequence[Step]],
+        then: Callable[[Reply], Sequence[Step]] = lambda _: (),
+    ) -> list[Upkept]:
+        """These steps on these hosts, all at once; `then` says what follows from a host's answer."""
         names = tuple(host.name for host in hosts)
         self._ledger.tell(PhaseStarted(self.phase, names, self._ledger.now(), title))
-        return self._at_once(lambda host: self._one(host, steps_of(host)), hosts)
+        return self._at_once(lambda host: self._one(host, steps_of(host), then), hosts)
 
     def end(self, code: ExitCode) -> ExitCode:
         """The work is over."""
@@ -104,19 +121,17 @@ class Upkeep:
         for session in self._sessions.values():
             session.close()
 
-    def _one(self, host: Host, steps: Sequence[Step]) -> Upkept:
-        session = self._sessions[host]
-        cause = session.open()
-        sent = cause is None
-        verbs = tuple(step.verb for step in steps)
-        if self.apply and sent:
-            self._ledger.tell(Intent(host.name, self.phase, verbs, self._ledger.now()))
-        reply = cause or session.ask((*steps, LOOK))
+    def _one(self, host: Host, steps: Sequence[Step], then: Callable[[Reply], Sequence[Step]]) -> Upkept:
+        cause = self._sessions[host].open()
+        reply = cause or self._told(host, steps)
+        changes = () if isinstance(reply, Cause) else reply.changes
+        if isinstance(reply, Reply) and reply.cause is None and (more := then(reply)):
+            reply = self._told(host, more)
         if isinstance(reply, Cause):
-            lost = self.apply and sent
+            lost = self.apply and cause is None
             status, state = (Status.UNKNOWN, State.UNKNOWN) if lost else (Status.UNREACHABLE, State.UNREACHABLE)
             self._ledger.tell(Outcome(host.name, self.phase, status, state, self._ledger.now(), reply))
-            return Upkept(host.name, cause=reply)
+            return Upkept(host.name, changes, reply)
         proven = reply.proof is not None and reply.proof.proven
         state = State.FAILED if reply.cause else State.PROVEN if proven else State.UNCHANGED
         self._ledger.tell(
@@ -131,10 +146,17 @@ class Upkeep:
                 reply.proof,
                 reply.met,
                 reply.results,
-                reply.changes,
+                changes,
             )
         )
-        return Upkept(host.name, reply.changes, reply.cause, reply.seen, reply.proof)
+        return Upkept(host.name, changes, reply.cause, reply.seen, reply.proof)
+
+    def _told(self, host: Host, steps: Sequence[Step]) -> Reply | Cause:
+        """The host's answer; what it is told to change is written down before."""
+        if self.apply:
+            verbs = tuple(step.verb for step in steps)
+            self._ledger.tell(Intent(host.name, self.phase, verbs, self._ledger.now()))
+        return self._sessions[host].ask((*steps, LOOK))
 
     def _for(self, host: Host) -> Greeting:
         return replace(self._greeting, write=self.apply and host in self.hosts)

@@ -18,6 +18,7 @@ from hivekeys.token import Fingerprint, Token
 
 Tokens = Mapping[Fingerprint, Token]
 T = TypeVar("T")
+UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL)
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
 
@@ -151,6 +152,8 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
         reply = replace(reply, cause=Cause(Trouble(answer.trouble), answer.detail))
     if answer.verb is Verb.PROVE and answer.facts:
         return replace(reply, proof=_read(_PROOF, answer.facts))
+    if answer.verb in UPKEEP and answer.facts:
+        return replace(reply, changes=_read(_CHANGES, answer.facts.get("changes")))
     if not answer.ok:
         return reply
     match answer.verb:
@@ -158,8 +161,6 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
             return replace(reply, seen=_read(_SEEN, answer.facts))
         case Verb.INSPECT:
             return replace(reply, inspected=_read(_INSPECTED, answer.facts))
-        case Verb.FIX | Verb.INSTALL | Verb.UNINSTALL:
-            return replace(reply, changes=_read(_CHANGES, answer.facts.get("changes")))
         case Verb.HELLO:
             return replace(reply, met=_read(_MET, answer.facts))
         case Verb.RECALL:

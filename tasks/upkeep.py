@@ -1,4 +1,4 @@
-"""`fab fix`: what `fab verify` found and can be mended without a new token or a restart."""
+"""`fab fix`, `fab install`, `fab uninstall`: hosts as they should be, into the fleet, and out of it."""
 
 import contextlib
 import json as jsonlib
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
+from hivekeys.errors import UserError
 from tasks.engine import Asked, greeting_of, past_runs, program_of, recorded
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
@@ -54,6 +55,95 @@ def fix(
     finish(code)
 
 
+@task(
+    help={
+        **FLEET_HELP,
+        "create-account": "create the services' account and group where they are missing",
+        "harden": "give the units the hardening lines of the guide as well",
+        "plain-file": "let the services read the token file itself, not a systemd credential",
+        "dry-run": "show what would be set up",
+        "reason": "why, for the record",
+    },
+    auto_shortflags=False,
+)
+@verb
+def install(
+    _: Context,
+    fleet: str = "",
+    limit: str = "",
+    exclude: str = "",
+    create_account: bool = False,
+    harden: bool = False,
+    plain_file: bool = False,
+    dry_run: bool = False,
+    reason: str = "",
+    state_dir: str = "",
+    json: bool = False,
+) -> None:
+    """Set hosts up, from "the binary is there" to "proven in the fleet"; what is right already stays untouched."""
+    from hivekeys import joining  # noqa: PLC0415
+    from hivekeys.model import Phase  # noqa: PLC0415
+    from hivekeys.token import generate  # noqa: PLC0415
+
+    found, hosts = chosen(fleet, limit, exclude)
+    wanted = {"create-account": create_account, "harden": harden, "plain-file": plain_file}
+    options = [name for name, is_wanted in wanted.items() if is_wanted]
+    asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
+    with _upkeep(found, hosts, Phase.INSTALL, asked, beside_open=False) as work:
+        code = _tell(work, joining.install(work, options, generate), json)
+    finish(code)
+
+
+@task(
+    help={
+        **FLEET_HELP,
+        "dry-run": "show what would be removed",
+        "reason": "why, for the record",
+        "yes": "do not ask",
+    },
+    auto_shortflags=False,
+)
+@verb
+def uninstall(
+    _: Context,
+    fleet: str = "",
+    limit: str = "",
+    exclude: str = "",
+    dry_run: bool = False,
+    reason: str = "",
+    state_dir: str = "",
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Remove what `fab install` put on hosts, and nothing else; their services are stopped."""
+    from hivekeys import joining  # noqa: PLC0415
+    from hivekeys.model import Phase  # noqa: PLC0415
+
+    found, hosts = chosen(fleet, limit, exclude)
+    if not dry_run and not yes:
+        _confirm(found.name, [host.name for host in hosts])
+    asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
+    with _upkeep(found, hosts, Phase.UNINSTALL, asked, beside_open=False) as work:
+        code = _tell(work, joining.uninstall(work), json)
+    finish(code)
+
+
+def _confirm(fleet: str, hosts: list[str]) -> None:
+    """Asks on the terminal; nobody there is a no."""
+    from hivekeys.checklist import fold_names  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    if not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask for confirmation on", hint="look at --dry-run, then add --yes")
+    question = f"Stop the services of {fold_names(hosts)} in fleet {fleet} and remove their tokens? [y/N] "
+    try:
+        answer = Show().ask(question)
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise UserError("not confirmed: nothing was changed")
+
+
 @contextlib.contextmanager
 def _upkeep(
     fleet: "Fleet", hosts: "tuple[Host, ...]", phase: "Phase", asked: Asked, beside_open: bool = True
@@ -65,7 +155,7 @@ def _upkeep(
     from tasks.live import Show  # noqa: PLC0415
 
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir))
-    program = program_of("agent", "inspection", "repair")
+    program = program_of("agent", "inspection", "repair", "installation", "dropin", "removal")
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(Show(asked.json))
         record: Record = show.record

@@ -50,9 +50,23 @@ EDGES = {
     "hivekeys.ssh_settings",
     "hivekeys.state",
 }
-SHELL = {"hivekeys.ledger", "hivekeys.story", "hivekeys.rollout", "hivekeys.survey", "hivekeys.upkeep"}  # the loop, and what it is made of
+SHELL = {
+    "hivekeys.ledger",
+    "hivekeys.story",
+    "hivekeys.rollout",
+    "hivekeys.survey",
+    "hivekeys.upkeep",
+    "hivekeys.joining",
+}  # the loop, and what it is made of
 LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
-ON_THE_HOST = {"hivekeys.agent", "hivekeys.inspection", "hivekeys.repair"}  # read as text
+ON_THE_HOST = {
+    "hivekeys.agent",
+    "hivekeys.dropin",
+    "hivekeys.inspection",
+    "hivekeys.installation",
+    "hivekeys.removal",
+    "hivekeys.repair",
+}  # read as text
 LEVELS = [LEAVES, PURE, EDGES, SHELL]  # each may import itself and what comes before it
 OUTSIDE_WORLD = {
     "os",

@@ -1,0 +1,108 @@
+"""`fab install` and `fab uninstall`: hosts come into the fleet and leave it.
+
+A new fleet gets a token made here; a host that joins gets the fleet's own, from a host that has just proven it, through
+this run's memory. The queen comes first, then all hives at once. No host's failure stops another's.
+"""
+
+from collections.abc import Callable, Sequence
+
+from hivekeys.causes import Cause
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Host
+from hivekeys.machine import steps_to
+from hivekeys.model import Goal, Reply, Stance, Step, Upkept, Verb
+from hivekeys.token import Fingerprint, Token
+from hivekeys.upkeep import Upkeep, fleets_token
+
+Shown = dict[Host, Reply | Cause]
+RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
+
+
+def install(upkeep: Upkeep, options: Sequence[str], make: Callable[[], Token]) -> list[Upkept]:
+    """Sets the chosen hosts up and proves them. Raises UserError where nobody can tell which token they are to have."""
+    fleet = upkeep.fleet
+    shown = upkeep.look(fleet.hosts)
+    _refuse_running(shown)
+    want = _the_token(upkeep, shown)
+    token = None if not upkeep.apply else make() if want is None else _recalled(upkeep, shown, want)
+    if token:
+        want = upkeep.know(token)
+
+    def steps_of(_: Host) -> tuple[Step, ...]:
+        return (Step(Verb.INSTALL, want, apply=upkeep.apply, options=tuple(options)),)
+
+    def then(reply: Reply) -> tuple[Step, ...]:
+        if not upkeep.apply or want is None or reply.seen is None:
+            return ()
+        steps = steps_to(Goal(Stance.SERVING, want), reply.seen)
+        changed = any(change.part in RELOADED and not change.refused for change in reply.changes)
+        restart = Step(Verb.RESTART)
+        return (restart, *steps) if changed and restart not in steps else steps
+
+    queen = [host for host in upkeep.hosts if host == fleet.queen]
+    hives = [host for host in upkeep.hosts if host != fleet.queen]
+    title = "set up" if upkeep.apply else "look what is to be set up"
+    return [
+        result
+        for what, hosts in (("queen", queen), ("hives", hives))
+        if hosts
+        for result in upkeep.do(f"{title}: {what}", hosts, steps_of, then)
+    ]
+
+
+def uninstall(upkeep: Upkeep) -> list[Upkept]:
+    """Takes what install put there from the chosen hosts."""
+    title = "remove" if upkeep.apply else "look what is to be removed"
+    return upkeep.do(title, upkeep.hosts, lambda _: (Step(Verb.UNINSTALL, apply=upkeep.apply),))
+
+
+def _refuse_running(shown: Shown) -> None:
+    """A host with a staged token is in the middle of a run, maybe from another bastion."""
+    staged = [
+        host.name for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen and reply.seen.staged
+    ]
+    if staged:
+        raise UserError(
+            f"{', '.join(staged)}: there is a staged token: a rotation is at work, or was cut off",
+            hint="wait for it, or finish it with `fab resume` or `fab rollback` where it was begun",
+            code=ExitCode.LOCKED,
+        )
+
+
+def _the_token(upkeep: Upkeep, shown: Shown) -> Fingerprint | None:
+    """The fleet's token; None for a fleet that has none yet, which only hosts that answer can say."""
+    held = {reply.seen.token for reply in shown.values() if isinstance(reply, Reply) and reply.seen} - {None}
+    if len(held) > 1:
+        raise UserError(
+            f"the hosts of fleet {upkeep.fleet.name} have {len(held)} different tokens",
+            hint="bring them to one first: `fab reconcile`, or `fab rotate`",
+        )
+    want = fleets_token(upkeep.fleet, shown)
+    silent = [host.name for host, reply in shown.items() if isinstance(reply, Cause) and host not in upkeep.hosts]
+    if want is None and silent:
+        raise UserError(
+            f"no host that answers has a token, and {', '.join(silent)} cannot be asked: is this a new fleet?",
+            hint="it must be known whether there is a token before one is made; `fab plan` says what is wrong",
+            code=ExitCode.INCOMPLETE,
+        )
+    return want
+
+
+def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint) -> Token:
+    """The fleet's token from a host that proves it; in a fleet that is being set up, from one that has it."""
+    holders = [
+        host for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen and reply.seen.token == want
+    ]
+    for host in holders:
+        reply = upkeep.ask(host, Step(Verb.PROVE, want, stable=False))
+        if isinstance(reply, Reply) and reply.proof and reply.proof.proven and (token := upkeep.recall(host, want)):
+            return token
+    if all(host in upkeep.hosts for host in holders):  # an installation that was cut off: nobody has served it yet
+        for host in holders:
+            if token := upkeep.recall(host, want):
+                return token
+    raise UserError(
+        f"no host of fleet {upkeep.fleet.name} proves its token: a host that joins would get one that may not work",
+        hint="`fab verify` says what is wrong; mend it, or `fab rotate`",
+        code=ExitCode.INCOMPLETE,
+    )

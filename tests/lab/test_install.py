@@ -1,0 +1,168 @@
+"""`fab install` and `fab uninstall` on real hosts that have the services' binaries and bare units, and nothing else."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hivekeys.lab import Lab, down, up
+from hivekeys.lab.files import AUDIT, SECRETS
+
+from .asking import ACTIVE, status
+from .rotating import INVENTORY, Answer, fab, truth_of
+
+pytestmark = pytest.mark.lab
+# What a host is before anybody has set it up. A drop-in of the operator's gives the service a token by hand.
+BARE = f"""\
+systemctl disable -q --now {{unit}}
+rm -rf {SECRETS} /var/log/llama-orch /var/lib/hivekeys /etc/systemd/system/{{unit}}.service.d
+userdel llama-orch 2>/dev/null || true
+groupdel llama-orch 2>/dev/null || true
+unit=/etc/systemd/system/{{unit}}.service
+sed -i '/^LoadCredential/d; /^Environment/d; /^NoNew/d; /^Private/d; /^Protect/d; /^ReadWrite/d' $unit
+mkdir -p $unit.d
+printf '[Service]\\nEnvironment=A=1 LLORCH_API_TOKEN=by-hand "B=b c"\\n' >$unit.d/token.conf
+chown -R root:root /etc/llama-orch
+systemctl daemon-reload
+"""
+LISTING = (
+    "find /etc /var/lib /var/log /home -xdev -type f -o -type d | sort | grep -v journal; getent passwd; getent group"
+)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Lab]:
+    """A queen with credentials, and a hive whose systemd has none."""
+    name = f"lab-bare{os.getpid()}"
+    try:
+        yield up(name, hives=1, releases=("bookworm", "bullseye"), inventory_dir=INVENTORY)
+    finally:
+        down(name, inventory_dir=INVENTORY)
+
+
+@pytest.fixture
+def lab(pair: Lab) -> Lab:
+    for name, host in pair.hosts.items():
+        pair.sh(name, BARE.format(unit=host.unit))
+    return pair
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def install(lab: Lab, state: Path, *words: str) -> Answer:
+    answer = fab("install", "--fleet", lab.name, "--json", *words, state=state)
+    assert answer.out, answer.err
+    return answer
+
+
+def parts(answer: Answer, host: str) -> list[str]:
+    return [change["part"] for change in answer.hosts[host]["changes"]]
+
+
+def verified(lab: Lab, state: Path) -> dict[str, list[str]]:
+    """The checks that did not pass, with their hosts; what can't be told in a container left out."""
+    findings = fab("verify", "--fleet", lab.name, "--json", "--skip", "audit-watch", state=state).document["findings"]
+    return {one["check"]: one["host"] for one in findings if one["verdict"] != "pass"}
+
+
+def test_a_new_fleet_is_set_up_verified_and_set_up_again_without_a_change(lab: Lab, state: Path) -> None:
+    answer = install(lab, state, "--create-account", "--harden")
+    assert answer.code == 0, answer.err
+    everything = [
+        "account",
+        "account",
+        "directory",
+        "token",
+        "audit",
+        "audit",
+        "environment",
+        "unit",
+        "enabled",
+        "fleet",
+    ]
+    assert {name: parts(answer, name) for name in lab.hosts} == dict.fromkeys(lab.hosts, everything)
+    assert all(host["proven"] for host in answer.hosts.values())
+    assert verified(lab, state) == {}
+    started = {name: truth_of(lab, name).started for name in lab.hosts}
+    again = install(lab, state, "--create-account", "--harden")
+    assert (again.code, parts(again, "queen"), parts(again, "hive1")) == (0, [], [])
+    assert {name: truth_of(lab, name).started for name in lab.hosts} == started
+
+
+def test_a_hive_that_joins_gets_the_fleets_token_and_no_other_host_is_touched(lab: Lab, state: Path) -> None:
+    install(lab, state, "--create-account", "--limit", "queen")
+    queen = truth_of(lab, "queen")
+    answer = install(lab, state, "--create-account", "--limit", "hive1")
+    assert answer.code == 0, answer.err
+    assert truth_of(lab, "hive1").token == queen.token
+    assert truth_of(lab, "queen") == queen
+    assert status(lab.hosts["hive1"], queen.token) == 200
+
+
+def test_a_dry_run_says_it_all_and_changes_nothing(lab: Lab, state: Path) -> None:
+    before = lab.sh("hive1", LISTING)
+    answer = install(lab, state, "--dry-run", "--create-account")
+    assert answer.code == 6
+    assert parts(answer, "hive1")[:4] == ["account", "account", "directory", "token"]
+    assert lab.sh("hive1", LISTING) == before
+
+
+def test_an_account_is_not_created_unasked(lab: Lab, state: Path) -> None:
+    before = lab.sh("hive1", LISTING)
+    answer = install(lab, state)
+    assert answer.code == 4
+    assert answer.hosts["hive1"]["cause"]["trouble"] == "account-missing"
+    assert lab.sh("hive1", LISTING).replace("/var/lib/hivekeys\n/var/lib/hivekeys/lock\n", "") == before
+
+
+def test_a_unit_that_systemd_would_not_take_is_left_as_it_was(lab: Lab, state: Path) -> None:
+    lab.sh("hive1", "mv /usr/local/bin/rbee-hive /usr/local/bin/elsewhere")
+    try:
+        answer = install(lab, state, "--create-account")
+    finally:
+        lab.sh("hive1", "mv /usr/local/bin/elsewhere /usr/local/bin/rbee-hive")
+    assert answer.code == 4
+    assert answer.hosts["queen"]["ok"]
+    assert answer.hosts["hive1"]["cause"]["trouble"] == "systemctl-failed"
+    assert "rbee-hive" in answer.hosts["hive1"]["cause"]["detail"]
+    assert lab.sh("hive1", "ls /etc/systemd/system/rbee-hive.service.d").split() == ["token.conf"]
+
+
+def test_a_token_that_is_not_the_fleets_is_not_overwritten(lab: Lab, state: Path) -> None:
+    install(lab, state, "--create-account")
+    other = "9b" * 32
+    lab.sh("hive1", f"umask 077; echo {other} >{ACTIVE}; chown llama-orch:llama-orch {ACTIVE}")
+    answer = fab("install", "--fleet", lab.name, state=state)
+    assert (answer.code, answer.out) == (2, "")
+    assert "2 different tokens" in answer.err
+    assert truth_of(lab, "hive1").token == other
+
+
+def test_what_install_put_there_goes_again_and_nothing_else(lab: Lab, state: Path) -> None:
+    before = lab.sh("hive1", LISTING)
+    install(lab, state, "--create-account", "--harden")
+    lab.sh("hive1", f"systemctl stop rbee-hive; find {AUDIT} -type f -delete")
+    answer = fab("uninstall", "--fleet", lab.name, "--limit", "hive1", "--yes", "--json", state=state)
+    assert answer.code == 0, answer.out
+    assert lab.sh("hive1", LISTING) == before
+    assert status(lab.hosts["hive1"], None) == 0  # it would serve everybody without a token
+    assert status(lab.hosts["queen"], truth_of(lab, "queen").token) == 200
+
+
+def test_records_and_their_owner_outlive_the_service(lab: Lab, state: Path) -> None:
+    install(lab, state, "--create-account")
+    answer = fab("uninstall", "--fleet", lab.name, "--limit", "hive1", "--yes", "--json", state=state)
+    assert answer.code == 6
+    kept = [change["path"] for change in answer.hosts["hive1"]["changes"] if change["refused"]]
+    assert kept == [AUDIT, "/var/log/llama-orch", "llama-orch", "llama-orch"]
+    assert lab.sh("hive1", f"ls {AUDIT}")
+
+
+def test_uninstall_asks_and_nobody_there_is_a_no(lab: Lab, state: Path) -> None:
+    answer = fab("uninstall", "--fleet", lab.name, state=state)
+    assert (answer.code, answer.out) == (2, "")
+    assert "--yes" in answer.err
