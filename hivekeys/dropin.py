@@ -51,26 +51,34 @@ def without_token(setup: Setup, path: str) -> None:
     """Takes LLORCH_API_TOKEN out of a drop-in; in a unit file it is named, and kept from the process."""
     agent = setup.agent
     text = read_file(agent.root, path)
-    if text is None or not NAMED.search(text):
+    if text is None or not names_token(text):
         return
+    without, said = without_settings(text), "sets LLORCH_API_TOKEN"
+    if path.startswith(UNITS + "/") and path.endswith(".conf") and not names_token(without):
+        setup.note("environment", path, said, "does not", lambda: write_file(agent, path, without))
+    else:
+        why = "take it out by hand; the drop-in keeps it from the process"
+        setup.refuse("environment", path, said, "does not", why)
+
+
+def names_token(text: str) -> bool:
+    """True when a line other than a comment, or one that unsets it, names LLORCH_API_TOKEN."""
+    lines = (line.lstrip() for line in text.split("\n"))
+    return any(NAMED.search(line) for line in lines if not line.startswith(("#", ";", "UnsetEnvironment=")))
+
+
+def without_settings(text: str) -> str:
+    """A unit's text without LLORCH_API_TOKEN in its `Environment=` lines; systemd.exec(5) for how they are written."""
     kept = []
     for line in text.split("\n"):
         name, _, value = line.partition("=")
-        if name == "Environment" and NAMED.search(value):
-            rest = SETTING.sub("", value).rstrip()
+        if name.strip() == "Environment" and NAMED.search(value) and not value.endswith("\\"):
+            rest = SETTING.sub("", value).strip()
             if rest:  # alone, `Environment=` would take all other settings away
                 kept.append("Environment=" + rest)
         else:
             kept.append(line)
-    without = "\n".join(kept)
-    in_drop_in = path.startswith(UNITS + "/") and path.endswith(".conf")
-    said = "sets LLORCH_API_TOKEN"
-    if not in_drop_in or NAMED.search("\n".join(line for line in kept if not line.lstrip().startswith(("#", "Unset")))):
-        setup.refuse(
-            "environment", path, said, "does not", "take it out by hand; the drop-in keeps it from the process"
-        )
-    elif without != text:
-        setup.note("environment", path, said, "does not", lambda: write_file(agent, path, without))
+    return "\n".join(kept)
 
 
 def drop_in(setup: Setup, unit: "dict[str, Any]", audit: str) -> None:

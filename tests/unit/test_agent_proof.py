@@ -1,5 +1,6 @@
 """The verdict on a service: healthy, on the right token, closed to all others, and alive for long enough."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,23 @@ def test_a_service_that_was_not_restarted_is_named_as_stale(host: SimulatedHost,
     assert host.process
     host.process.token = new.reveal()
     assert prove(session, new)["trouble"] == "stale-process"
+
+
+def test_a_mode_that_was_mended_since_the_start_does_not_make_the_process_stale(host: SimulatedHost) -> None:
+    """What is in the file is older than the process, and the service's own answers say that it has read it."""
+    os.utime(host.active, (1.7e9, 1.7e9))  # an old token; setting its age is a change of the file, as chmod is
+    session = Session(host)
+    result = session.do("prove")
+    assert (result["ok"], result["facts"]["proven"]) == (True, True)
+    evidence = session.do("observe")["facts"]["loaded"]["evidence"]
+    assert evidence == ("credential" if host.credentials else "touched")
+
+
+def test_a_token_that_came_back_by_a_rename_is_proven_only_by_the_service(host: SimulatedHost, new: Token) -> None:
+    """Its content is older than the process, which has read another."""
+    session = turned(host, new)
+    session.do("revert", want=keyed(host.fleet.token))
+    assert session.do("prove")["trouble"] == "new-refused"
 
 
 def test_a_service_that_dies_within_the_window_has_failed(host: SimulatedHost, new: Token) -> None:

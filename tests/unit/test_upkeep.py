@@ -1,0 +1,103 @@
+"""What upkeep says of its work, and what install takes out of a unit's text."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import hivekeys
+from hivekeys import bootstrap, changes
+from hivekeys.causes import Cause, Trouble
+from hivekeys.change import Change
+from hivekeys.errors import ExitCode
+from hivekeys.model import Upkept
+
+ENGINE = Path(hivekeys.__file__).parent
+TEXTS = ("agent", "inspection", "repair", "installation", "dropin", "removal")
+MODE = Change("file-mode", "/etc/token", "0644 root:root", "0600 llama-orch:llama-orch")
+STRAY = Change("strays", "/etc/api-token.old", "0644 root:root", "removed", "give --strays to remove it")
+AWAY = Cause(Trouble.NO_CONNECTION, "port 22")
+
+
+@pytest.fixture(scope="module")
+def host_side() -> dict[str, Any]:
+    """The names that a host knows once it has read all texts."""
+    names: dict[str, Any] = {"__name__": "on-the-host"}
+    text = bootstrap.joined(*((ENGINE / f"{name}.py").read_bytes() for name in TEXTS))
+    exec(compile(text, "hivekeys-agent", "exec"), names)  # noqa: S102  as a host does
+    return names
+
+
+def shown(kept: list[Upkept], *, apply: bool) -> str:
+    console = Console(width=160)
+    with console.capture() as said:
+        console.print(changes.table(kept, apply))
+    return said.get()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("[Service]\nEnvironment=LLORCH_API_TOKEN=x\n", "[Service]\n"),
+        ("Environment=A=1 LLORCH_API_TOKEN=x B=2", "Environment=A=1 B=2"),
+        ('Environment="LLORCH_API_TOKEN=x y" "B=b c"', 'Environment="B=b c"'),
+        (r'Environment="LLORCH_API_TOKEN=x\" y" A=1', "Environment=A=1"),
+        ("Environment='LLORCH_API_TOKEN=x y' A=1", "Environment=A=1"),
+        ("Environment = LLORCH_API_TOKEN=x A=1", "Environment=A=1"),
+        ("Environment=LLORCH_API_TOKEN_FILE=/x", "Environment=LLORCH_API_TOKEN_FILE=/x"),
+        ("Environment=LLORCH_API_TOKEN=x LLORCH_API_TOKEN_FILE=/x", "Environment=LLORCH_API_TOKEN_FILE=/x"),
+    ],
+)
+def test_a_token_is_taken_out_of_a_drop_in_and_nothing_else(host_side: dict[str, Any], before: str, after: str) -> None:
+    assert host_side["without_settings"](before) == after
+    assert not host_side["names_token"](after)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Environment=A=1 \\\n  LLORCH_API_TOKEN=x",
+        "Environment=LLORCH_API_TOKEN=x \\\n  A=1",
+        "PassEnvironment=LLORCH_API_TOKEN",
+    ],
+)
+def test_what_cannot_be_taken_out_safely_is_left_for_the_operator(host_side: dict[str, Any], text: str) -> None:
+    assert host_side["names_token"](host_side["without_settings"](text))
+
+
+@pytest.mark.parametrize("text", ["# LLORCH_API_TOKEN=x", "UnsetEnvironment=LLORCH_API_TOKEN", "; LLORCH_API_TOKEN"])
+def test_a_word_about_the_token_is_no_setting(host_side: dict[str, Any], text: str) -> None:
+    assert not host_side["names_token"](text)
+
+
+@pytest.mark.parametrize(
+    ("kept", "apply", "code"),
+    [
+        ([Upkept("hive1")], False, ExitCode.DONE),
+        ([Upkept("hive1", (MODE,))], False, ExitCode.FINDINGS),
+        ([Upkept("hive1", (MODE,))], True, ExitCode.DONE),
+        ([Upkept("hive1", (MODE, STRAY))], True, ExitCode.FINDINGS),
+        ([Upkept("hive1", (STRAY,)), Upkept("hive2", cause=AWAY)], True, ExitCode.INCOMPLETE),
+    ],
+)
+def test_the_exit_code_says_whether_something_is_left(kept: list[Upkept], apply: bool, code: ExitCode) -> None:
+    assert changes.exit_code(kept, apply) is code
+
+
+def test_hosts_with_the_same_change_share_a_row() -> None:
+    kept = [Upkept("hive1", (MODE,)), Upkept("hive2", (MODE, STRAY)), Upkept("hive3", (MODE,)), Upkept("queen")]
+    rows = [line.split() for line in shown(kept, apply=True).splitlines() if "hive" in line]
+    assert [row[:3] for row in rows] == [["changed", "file-mode", "hive[1:3]"], ["stays", "strays", "hive2"]]
+    assert changes.lines(kept, apply=True) == [
+        "nothing to do: queen",
+        "4 hosts: 3 changed, 1 stay as they are, 0 hosts failed",
+    ]
+
+
+def test_what_a_host_calls_its_files_is_neither_markup_nor_a_new_line() -> None:
+    hostile = Change("strays", "/etc/api-token[red]\x1b[31m\nhive9 is fine", "", "removed")
+    said = shown([Upkept("hive1", (hostile,))], apply=False)
+    assert "[red]" in said
+    assert "\x1b" not in said
+    assert not any(line.strip().startswith("hive9") for line in said.splitlines())
