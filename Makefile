@@ -50,7 +50,7 @@ lint: install
 	.venv/bin/ruff check $(CHECKED)
 	.venv/bin/ruff format --check $(CHECKED)
 	.venv/bin/mypy
-	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips hivekeys/agent.py hivekeys/inspection.py
+	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips hivekeys/agent.py hivekeys/trail.py hivekeys/inspection.py
 	.venv/bin/shellcheck .ci/run
 
 clean: install  ## removes rehearsal fleets, their images, and what was built here

@@ -160,6 +160,25 @@ class Trail:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """How far the audit trail's hash chain was followed. `broken`: file, line and why; `cut`: why not to its end."""
+
+    files: int
+    records: int
+    broken: str = ""
+    cut: str = ""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Whether a run's agent holds the host's lock, and what it wrote there."""
+
+    held: bool
+    run: str = ""
+    who: str = ""
+
+
+@dataclass(frozen=True)
 class Inspected:
     """What `verify` asks beyond Seen. None means that the host did not let it be seen."""
 
@@ -173,6 +192,8 @@ class Inspected:
     audit: Trail | None
     watch: bool | None
     temporary: tuple[str, ...] | None
+    chain: Chain | None
+    lock: Lock | None
     free: int | None = None  # bytes
     acl: tuple[str, ...] | None = None
     links: int | None = None

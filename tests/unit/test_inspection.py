@@ -12,7 +12,7 @@ import hivekeys
 from hivekeys import bootstrap
 
 ENGINE = Path(hivekeys.__file__).parent
-TEXTS = [(ENGINE / name).read_bytes() for name in ("agent.py", "inspection.py")]
+TEXTS = [(ENGINE / name).read_bytes() for name in ("agent.py", "trail.py", "inspection.py")]
 
 
 @pytest.fixture(scope="module")
