@@ -16,11 +16,9 @@ import re
 import stat
 import zlib
 
-TYPE_CHECKING = False  # type checkers take it for True; on the host these names are the agent's own
+TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Callable, Iterator, Optional
-
-    from hivekeys.agent import NOFOLLOW
 
 GENESIS = "0" * 64
 LINE_LIMIT = 1 << 20  # bytes of one record
@@ -67,7 +65,7 @@ def lines_of(folder: int, name: str, budget: "Budget") -> "Iterator[tuple[int, b
 
     Raises Spent at a limit, OSError or ValueError for what cannot be read. Follows no link, waits for no pipe.
     """
-    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ValueError("is no regular file")

@@ -71,9 +71,14 @@ def _queens(hosts: Table) -> Iterator[Mistake]:
 
 
 def _ages(table: Table) -> Iterator[Mistake]:
+    """Told under the key that is in the file; the other may be the default."""
     warn, fail = table.get("warn", TokenAge.warn), table.get("fail", TokenAge.fail)
-    if all(isinstance(days, int | float) for days in (warn, fail)) and warn > fail:
+    if any(isinstance(days, bool) or not isinstance(days, int | float) for days in (warn, fail)) or not warn > fail:
+        return
+    if "warn" in table:
         yield wrong(("token_age", "warn"), shown(warn), f"no more than fail, which is {fail:g}")
+    else:
+        yield wrong(("token_age", "fail"), shown(fail), f"no less than warn, which is {warn:g}")
 
 
 def _waived(waivers: object, hosts: Table) -> Iterator[Mistake]:
