@@ -211,11 +211,18 @@ def log_lines(agent: "Agent", invocation: str) -> "dict[str, bool]":
 def audit_watch(agent: "Agent") -> "Optional[bool]":
     """Whether auditd watches the token file, its directory or one above; None where there is no auditd."""
     code, output = agent.command(["auditctl", "-l"], 10.0)
-    if code != 0:
-        return None
-    token = agent.service["token"]
-    watched = re.findall(r"(?:^-w |path=|dir=)(\S+)", output, re.MULTILINE)
-    return any(token == path or token.startswith(path.rstrip("/") + "/") for path in watched)
+    return watches(output, agent.service["token"]) if code == 0 else None
+
+
+def watches(rules: str, token: str) -> bool:
+    """True when one of auditctl's rules is about reading the token; "-w PATH -p r", or "path=" or "dir=" of a rule."""
+    for rule in rules.splitlines():
+        found = re.search(r"(?:^-w |\bpath=|\bdir=)(\S+)", rule)
+        rights = re.search(r"(?:-p |\bperm=)(\w+)", rule)
+        of_it = found and (token == found.group(1) or token.startswith(found.group(1).rstrip("/") + "/"))
+        if of_it and (not rights or "r" in rights.group(1)):
+            return True
+    return False
 
 
 def audit_folder(environment: "dict[str, str]") -> str:

@@ -3,6 +3,7 @@
 from hivekeys.findings import PASSED, Answer, Norm, Severity, Sight, Verdict, check, of_inspected, of_seen, unless
 from hivekeys.fleet import Host
 from hivekeys.model import Inspected, Seen
+from hivekeys.names import fold_names
 
 MIN_CHARS = 64  # guide.md, "Verify token length": 32 bytes in hex
 MIN_SYMBOLS = 10  # distinct characters; 64 random hex digits have fewer once in ten million
@@ -71,6 +72,6 @@ def _shared(sight: Sight, norm: Norm) -> Answer:
         return Verdict.UNTOLD, sight.complaint or "there is no token that can be read, or nothing to compare it with"
     holders = [host for token in sorted(sight.held) for host in other.holders.get(token, ())]
     if holders:
-        return Verdict.FAIL, f"fleet {other.name} has it on {', '.join(dict.fromkeys(holders))}"
+        return Verdict.FAIL, f"fleet {other.name} has it on {fold_names(dict.fromkeys(holders))}"
     unasked = [f"{host} ({why})" for host, why in other.unasked.items()]
     return (Verdict.UNTOLD, f"fleet {other.name} could not be asked on {', '.join(unasked)}") if unasked else PASSED

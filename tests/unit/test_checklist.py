@@ -18,6 +18,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.findings import Finding, Report, Sight, Verdict, examine
 from hivekeys.fleet import Waiver
 from hivekeys.junit import junit
+from hivekeys.names import fold_names
 from hivekeys.sarif import sarif
 from hivekeys.waivers import over, waive
 
@@ -75,7 +76,7 @@ def test_exit_codes_say_found_something_could_not_ask_or_neither() -> None:
     ],
 )
 def test_hosts_are_folded_as_the_inventory_writes_them(names: tuple[str, ...], folded: str) -> None:
-    assert checklist.fold_names(names) == folded
+    assert fold_names(names) == folded
 
 
 def test_the_worst_comes_first_and_hosts_that_say_the_same_share_a_row() -> None:

@@ -32,6 +32,7 @@ PURE = {
     "hivekeys.checks",
     "hivekeys.findings",
     "hivekeys.junit",
+    "hivekeys.names",
     "hivekeys.sarif",
     "hivekeys.waivers",
     "hivekeys.machine",

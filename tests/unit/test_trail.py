@@ -1,6 +1,7 @@
 """The audit trail's hash chain, as the stand-in writes it and as somebody may have changed it."""
 
 import gzip
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ def test_two_services_may_share_a_file(service: Service, look: Callable[..., dic
         _, event = trail.record_of(line.encode()) or ({}, "")
         record["prev_hash"] = before
         time = record["timestamp"].replace("Z", "+00:00")
-        before = standin.hashlib.sha256((record["audit_id"] + time + "other" + event + before).encode()).hexdigest()
+        before = hashlib.sha256((record["audit_id"] + time + "other" + event + before).encode()).hexdigest()
         record["hash"] = before
         theirs[place] = json.dumps(record, separators=(",", ":")) + "\n"
     path.write_text("".join(line for pair in zip(ours, theirs, strict=True) for line in pair))
