@@ -7,7 +7,8 @@ from enum import Enum
 from hivekeys.causes import one_line
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, TokenAge, Waiver
-from hivekeys.model import Inspected, Proof, Seen
+from hivekeys.inspected import Inspected
+from hivekeys.model import Proof, Seen
 from hivekeys.run import Run
 from hivekeys.token import Fingerprint
 

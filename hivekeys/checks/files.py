@@ -2,7 +2,8 @@
 
 from hivekeys.findings import PASSED, UNTOLD, Answer, Norm, Severity, Verdict, of_inspected, of_seen, unless
 from hivekeys.fleet import Host
-from hivekeys.model import Inspected, Seen
+from hivekeys.inspected import Inspected
+from hivekeys.model import Seen
 
 
 def _rights(mode: int, owner: str, group: str) -> str:

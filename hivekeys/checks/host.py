@@ -2,7 +2,7 @@
 
 from hivekeys.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
 from hivekeys.fleet import Host
-from hivekeys.model import Inspected
+from hivekeys.inspected import Inspected
 
 CLOCK_SECONDS = 5.0
 FREE_BYTES = 10 << 20

@@ -14,7 +14,8 @@ from hivekeys.findings import (
     unless,
 )
 from hivekeys.fleet import Host, Role
-from hivekeys.model import Inspected, Seen
+from hivekeys.inspected import Inspected
+from hivekeys.model import Seen
 
 CREDENTIALS_SINCE = 250  # guide.md, "Using systemd Credentials"
 HARDENING = {"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"}

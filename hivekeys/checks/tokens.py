@@ -2,7 +2,8 @@
 
 from hivekeys.findings import PASSED, Answer, Norm, Severity, Sight, Verdict, check, of_inspected, of_seen, unless
 from hivekeys.fleet import Host
-from hivekeys.model import Inspected, Seen
+from hivekeys.inspected import Inspected
+from hivekeys.model import Seen
 from hivekeys.names import fold_names
 
 MIN_CHARS = 64  # guide.md, "Verify token length": 32 bytes in hex

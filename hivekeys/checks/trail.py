@@ -2,7 +2,7 @@
 
 from hivekeys.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
 from hivekeys.fleet import Host
-from hivekeys.model import Inspected
+from hivekeys.inspected import Inspected
 
 
 @of_inspected("audit", "Audit logging is on, private, and has records", "Security Checklist", Severity.MEDIUM)

@@ -2,22 +2,8 @@
 
 from hivekeys.findings import Norm, Other, Record, Sight
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
-from hivekeys.model import (
-    Chain,
-    Directory,
-    InEnvironment,
-    Inspected,
-    Loaded,
-    Lock,
-    Log,
-    Parent,
-    Proof,
-    Quality,
-    Seen,
-    Slot,
-    Trail,
-    Unit,
-)
+from hivekeys.inspected import Chain, InEnvironment, Inspected, Lock, Log, Parent, Quality, Trail
+from hivekeys.model import Directory, Loaded, Proof, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
 
 DAY = 86400.0

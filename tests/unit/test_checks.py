@@ -9,7 +9,8 @@ from hivekeys.checks import CHECKS
 from hivekeys.errors import ExitCode
 from hivekeys.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
 from hivekeys.fleet import TokenAge
-from hivekeys.model import Chain, InEnvironment, Lock, Log, Proof, Quality, State, Trail
+from hivekeys.inspected import Chain, InEnvironment, Lock, Log, Quality, Trail
+from hivekeys.model import Proof, State
 from hivekeys.run import HostRun, Run
 from hivekeys.token import Fingerprint
 

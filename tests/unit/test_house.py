@@ -23,6 +23,7 @@ LEAVES = {
     "hivekeys.errors",
     "hivekeys.token",
     "hivekeys.causes",
+    "hivekeys.inspected",
     "hivekeys.model",
     "hivekeys.fleet",
     "hivekeys.line",
