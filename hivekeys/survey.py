@@ -88,9 +88,11 @@ def _held(session: Session, greeting: Greeting) -> frozenset[str] | Cause:
     """Every token that a host holds, under the greeting's key. A slot that cannot be read may hold one: a cause."""
     session.introduce(greeting, {})
     answer = session.ask(GLANCE)
-    if isinstance(answer, Cause) or answer.seen is None:
-        return answer if isinstance(answer, Cause) else answer.cause or Cause(Trouble.RUBBISH, "no answer")
+    if isinstance(answer, Cause):
+        return answer
     seen = answer.seen
+    if seen is None or answer.cause:  # a host that refuses the greeting lets itself be looked at all the same
+        return answer.cause or Cause(Trouble.RUBBISH, "the agent did not say what it sees")
     slots = [slot for slot in (seen.active, seen.staged, seen.previous) if slot is not None]
     unread = [slot.fault for slot in slots if slot.fingerprint is None]
     if unread or not slots:

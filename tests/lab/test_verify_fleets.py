@@ -4,6 +4,7 @@ The commands are guide.md's. The image has no openssl and no uuidgen: two shell 
 host gets the token by the same hand that has to bring it to every host; the guide does not say how.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def install(lab: Lab, make: str) -> str:
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Lab]:
     """A queen and one hive."""
-    name = f"lab-guide{Path('/proc/self').resolve().name}"
+    name = f"lab-guide{os.getpid()}"
     try:
         yield up(name, hives=1, inventory_dir=INVENTORY)
     finally:
@@ -142,13 +143,14 @@ def test_what_the_guides_rolling_update_leaves_behind_is_found(pair: Lab, tmp_pa
     assert new.strip() not in answer.out
 
 
-@pytest.fixture
-def releases(fleet: Lab) -> Iterator[Lab]:
-    """bookworm, bullseye (systemd 247: no credentials) and trixie, where `fab` finds their inventory."""
-    place = INVENTORY / f"{fleet.name}.toml"
-    place.write_text(fleet.inventory.read_text())
-    yield fleet
-    place.unlink()
+@pytest.fixture(scope="module")
+def releases() -> Iterator[Lab]:
+    """A queen on bookworm, hives on bullseye (systemd 247: no credentials) and trixie."""
+    name = f"lab-releases{os.getpid()}"
+    try:
+        yield up(name, hives=2, releases=("bookworm", "bullseye", "trixie"), inventory_dir=INVENTORY)
+    finally:
+        down(name, inventory_dir=INVENTORY)
 
 
 def test_every_release_of_the_lab_passes(releases: Lab, tmp_path: Path) -> None:
