@@ -17,11 +17,11 @@ from hivekeys.model import Step, Verb
 from hivekeys.session import Session
 from hivekeys.wire import Greeting
 
-# Two requests: where the proof is refused, the rest is known all the same. The proof comes first, because its calls are
-# what the service must have written to its audit trail when the trail is looked at.
+# Three requests: where one is refused, the others are known all the same, and the look is short: it compares clocks, too
+# The proof comes first, because its calls are what the service must have written to its audit trail by then.
 PROVE = (Step(Verb.PROVE, stable=False),)
-LOOK = (Step(Verb.OBSERVE), Step(Verb.INSPECT))
-GLANCE = (Step(Verb.OBSERVE),)
+LOOK = (Step(Verb.OBSERVE),)
+INSPECT = (Step(Verb.INSPECT),)
 T = TypeVar("T")
 
 
@@ -45,20 +45,17 @@ def survey(
             asked = clock.time()
             look = proof if isinstance(proof, Cause) else session.ask(LOOK)
             answered = clock.time()
-            held = None
-            if comparison and not isinstance(look, Cause):
-                held = _held(session, replace(greeting, key=comparison))
-        unproven = str(proof if isinstance(proof, Cause) else proof.cause or "")
-        if isinstance(look, Cause):
-            return Sight(host, complaint=str(look), unproven=unproven)
+            more = look if isinstance(look, Cause) or look.cause else session.ask(INSPECT)
+            held = _held(session, replace(greeting, key=comparison)) if comparison else None
+        seen = None if isinstance(look, Cause) else look.seen
         return Sight(
             host,
-            look.seen,
-            look.inspected,
+            seen,
+            None if isinstance(more, Cause) else more.inspected,
             None if isinstance(proof, Cause) else proof.proof,
-            str(look.cause or ""),
-            unproven,
-            _off(look.seen.clock, asked, answered) if look.seen else None,
+            str(more if isinstance(more, Cause) else more.cause or ""),
+            str(proof if isinstance(proof, Cause) else proof.cause or ""),
+            _off(seen.clock, asked, answered) if seen else None,
             held if isinstance(held, frozenset) else None,
         )
 
@@ -87,7 +84,7 @@ def others(fleet: Fleet, dialer: Dialer, greeting: Greeting) -> Other:
 def _held(session: Session, greeting: Greeting) -> frozenset[str] | Cause:
     """Every token that a host holds, under the greeting's key. A slot that cannot be read may hold one: a cause."""
     session.introduce(greeting, {})
-    answer = session.ask(GLANCE)
+    answer = session.ask(LOOK)
     if isinstance(answer, Cause):
         return answer
     seen = answer.seen
