@@ -17,7 +17,7 @@ from hivekeys.model import Step, Verb
 from hivekeys.session import Session
 from hivekeys.wire import Greeting
 
-# Three requests: where one is refused, the others are known all the same, and the look is short: it compares clocks, too
+# Three requests: where one is refused, the others are known all the same. The look is short: clocks are compared by it.
 # The proof comes first, because its calls are what the service must have written to its audit trail by then.
 PROVE = (Step(Verb.PROVE, stable=False),)
 LOOK = (Step(Verb.OBSERVE),)
