@@ -14,9 +14,9 @@ from rich.text import Text
 from hivekeys import __version__
 from hivekeys.causes import one_line
 from hivekeys.change import Change
-from hivekeys.checklist import fold_names
 from hivekeys.errors import ExitCode
 from hivekeys.model import Upkept
+from hivekeys.names import fold_names
 
 
 def exit_code(kept: Sequence[Upkept], apply: bool) -> ExitCode:

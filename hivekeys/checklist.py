@@ -12,63 +12,31 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__
-from hivekeys.errors import ExitCode
-from hivekeys.findings import Finding, Verdict
+from hivekeys.findings import WAIVED, Finding, Report, Verdict
+from hivekeys.fleet import Waiver
+from hivekeys.names import fold_names
 
-STYLES = {Verdict.FAIL: "red", Verdict.WARN: "yellow", Verdict.UNTOLD: "yellow", Verdict.PASS: "green"}
-WORST = (Verdict.FAIL, Verdict.UNTOLD, Verdict.WARN, Verdict.PASS)
-
-
-def fold_names(names: Iterable[str]) -> str:
-    """Host names in the inventory's own short form: hive1, hive2, hive3 are hive[1:3]."""
-    runs: list[tuple[str, list[str]]] = []  # what stands before the number, and the numbers in a row
-    for name in names:
-        prefix = name.rstrip("0123456789")
-        number = name[len(prefix) :]
-        if runs and number and runs[-1][0] == prefix and _follows(runs[-1][1][-1], number):
-            runs[-1][1].append(number)
-        else:
-            runs.append((prefix, [number]))
-    return ", ".join(
-        f"{prefix}[{numbers[0]}:{numbers[-1]}]"
-        if len(numbers) > 2
-        else ", ".join(prefix + number for number in numbers)
-        for prefix, numbers in runs
-    )
-
-
-def _follows(one: str, two: str) -> bool:
-    same_width = len(one) == len(two) or not (one.startswith("0") or two.startswith("0"))
-    return one != "" and same_width and int(two) == int(one) + 1
-
-
-def exit_code(found: Iterable[Finding]) -> ExitCode:
-    """6 when a check failed, 4 when a host could not be judged at all, else 0."""
-    verdicts: dict[str, set[Verdict]] = defaultdict(set)
-    for finding in found:
-        verdicts[finding.host].add(finding.verdict)
-    if any(Verdict.FAIL in each for each in verdicts.values()):
-        return ExitCode.FINDINGS
-    return ExitCode.INCOMPLETE if {Verdict.UNTOLD} in verdicts.values() else ExitCode.DONE
+STYLES = {"fail": "red", "can't tell": "yellow", "warn": "yellow", WAIVED: "dim", "pass": "green"}
+WORST = ("fail", "can't tell", "warn", WAIVED, "pass")
 
 
 def counts(found: Iterable[Finding]) -> dict[str, int]:
-    """How many findings of each verdict there are."""
-    every = [finding.verdict for finding in found]
-    return {verdict.value: every.count(verdict) for verdict in WORST}
+    """How many findings of each verdict there are, and how many are waived."""
+    every = [finding.word for finding in found]
+    return {word: every.count(word) for word in WORST}
 
 
 def folded(found: Iterable[Finding], everything: bool = False) -> list[tuple[Finding, tuple[str, ...]]]:
     """Findings that say the same as one, with all their hosts; the worst first. Without passed ones unless told."""
-    hosts: dict[tuple[str, Verdict, str], list[str]] = defaultdict(list)
-    first: dict[tuple[str, Verdict, str], Finding] = {}
+    hosts: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    first: dict[tuple[str, str, str], Finding] = {}
     for finding in found:
-        key = (finding.check.id, finding.verdict, finding.detail)
+        key = (finding.check.id, finding.word, finding.told)
         first.setdefault(key, finding)
         hosts[key].append(finding.host)
     rows = [(first[key], tuple(names)) for key, names in hosts.items()]
     kept = [row for row in rows if everything or row[0].verdict is not Verdict.PASS]
-    return sorted(kept, key=lambda row: WORST.index(row[0].verdict))
+    return sorted(kept, key=lambda row: WORST.index(row[0].word))
 
 
 def table(found: Sequence[Finding], everything: bool = False) -> Table:
@@ -77,9 +45,9 @@ def table(found: Sequence[Finding], everything: bool = False) -> Table:
     for title in ("verdict", "check", "hosts", "what", "found"):
         shown.add_column(title, overflow="fold")
     for finding, hosts in folded(found, everything):
-        verdict = Text(finding.verdict.value, STYLES[finding.verdict])
         check = finding.check
-        shown.add_row(verdict, check.id, fold_names(hosts), check.title, Text(finding.detail))
+        word = Text(finding.word, STYLES[finding.word])
+        shown.add_row(word, check.id, fold_names(hosts), check.title, Text(finding.told))
     return shown
 
 
@@ -98,35 +66,50 @@ def passed_line(found: Sequence[Finding]) -> str:
     return f"passed everywhere: {', '.join(passed)}" if passed else "no check passed everywhere"
 
 
-def document(found: Sequence[Finding], fleet: str, code: ExitCode) -> dict[str, Any]:
+def expired_line(waiver: Waiver) -> str:
+    """That a waiver waives nothing any more."""
+    of = fold_names(waiver.hosts) if waiver.hosts else "all hosts"
+    return f"the waiver of {waiver.check} on {of} expired on {waiver.until}: {waiver.reason}"
+
+
+def document(report: Report) -> dict[str, Any]:
     """Everything, for a program."""
     return {
         "hivekeys": __version__,
-        "fleet": fleet,
-        "exit_code": int(code),
-        "counts": counts(found),
-        "findings": [
-            {
-                "check": finding.check.id,
-                "title": finding.check.title,
-                "section": finding.check.section,
-                "severity": finding.check.severity.value,
-                "host": finding.host,
-                "verdict": finding.verdict.value,
-                "detail": finding.detail,
-            }
-            for finding in found
-        ],
+        "fleet": report.fleet,
+        "exit_code": int(report.code),
+        "counts": counts(report.findings),
+        "findings": [_finding(finding) for finding in report.findings],
+        "expired_waivers": [_waiver(waiver) for waiver in report.expired],
     }
 
 
-def markdown(found: Sequence[Finding], fleet: str) -> str:
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check.id,
+        "title": finding.check.title,
+        "section": finding.check.section,
+        "severity": finding.check.severity.value,
+        "host": finding.host,
+        "verdict": finding.verdict.value,
+        "detail": finding.detail,
+        "waived": _waiver(finding.waiver) if finding.waiver else None,
+    }
+
+
+def _waiver(waiver: Waiver) -> dict[str, Any]:
+    hosts = list(waiver.hosts) or None
+    return {"check": waiver.check, "hosts": hosts, "reason": waiver.reason, "until": waiver.until.isoformat()}
+
+
+def markdown(report: Report) -> str:
     """A page for a ticket or a review: the same rows as the table, all of them."""
-    rows = [f"# Security checklist of fleet {fleet}", "", f"{summary(found)}.", ""]
+    rows = [f"# Security checklist of fleet {report.fleet}", "", f"{summary(report.findings)}.", ""]
     rows += ["| Verdict | Check | Hosts | What | Found |", "| --- | --- | --- | --- | --- |"]
-    for finding, hosts in folded(found, everything=True):
-        cells = (finding.verdict.value, finding.check.id, fold_names(hosts), finding.check.title, finding.detail)
+    for finding, hosts in folded(report.findings, everything=True):
+        cells = (finding.word, finding.check.id, fold_names(hosts), finding.check.title, finding.told)
         rows.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
+    rows += ["", *(f"- {_plain(expired_line(waiver))}" for waiver in report.expired)] if report.expired else []
     return "\n".join(rows) + "\n"
 
 

@@ -5,6 +5,7 @@ types and has already refused whatever could not be right. Times are in seconds,
 """
 
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import date
 from enum import Enum
 
 
@@ -138,6 +139,24 @@ class Ssh:
 
 
 @dataclass(frozen=True)
+class TokenAge:
+    """How many days old a token may get: from `warn` on it should be rotated, from `fail` on it must be."""
+
+    warn: float = 75.0
+    fail: float = 90.0
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A check that need not pass on these hosts (none named: all) up to and including the day `until`, UTC."""
+
+    check: str
+    reason: str
+    until: date
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Fleet:
     """All hosts of one environment: the queen first, then the hives in the order of the file."""
 
@@ -146,6 +165,8 @@ class Fleet:
     policy: Policy = field(default_factory=Policy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     ssh: Ssh = field(default_factory=Ssh)
+    token_age: TokenAge = field(default_factory=TokenAge)
+    waivers: tuple[Waiver, ...] = ()
     source: str = ""
 
     @property

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from hivekeys.agent import EXTRA, NOFOLLOW, Agent, Refusal, environment_of, names_of, open_directory, read_limited
+    from hivekeys.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, chain_of
 
 MOST = 20  # names of a kind that are worth sending
 READ = 200  # files of the token directory that are read; where there are more, nobody can tell
@@ -32,6 +33,7 @@ SETS_TOKEN = re.compile(rb"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=", re.MULTILINE
 def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """All facts of a host, each on its own: one that fails does not take the others along."""
     shown = unit_properties(agent)
+    environment = environment_of(shown["Environment"])
     facts = {
         "parents": had(lambda: parents(agent)),
         "hardening": {name: shown[name] for name in ("NoNewPrivileges", "PrivateTmp", "ProtectSystem", "ProtectHome")},
@@ -40,7 +42,9 @@ def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
         "environment": had(lambda: token_in_environment(agent, shown)),
         "systemd": had(lambda: systemd_version(agent)),
         "log": had(lambda: log_lines(agent, shown["InvocationID"])),
-        "audit": had(lambda: audit_trail(agent, environment_of(shown["Environment"]))),
+        "audit": had(lambda: audit_trail(agent, environment)),
+        "chain": had(lambda: audit_chain(agent, environment)),
+        "lock": had(lambda: lock(agent)),
         "watch": had(lambda: audit_watch(agent)),
         "temporary": had(lambda: temporary(agent)),
     }  # type: dict[str, Any]
@@ -208,16 +212,59 @@ def log_lines(agent: "Agent", invocation: str) -> "dict[str, bool]":
 def audit_watch(agent: "Agent") -> "Optional[bool]":
     """Whether auditd watches the token file, its directory or one above; None where there is no auditd."""
     code, output = agent.command(["auditctl", "-l"], 10.0)
-    if code != 0:
-        return None
-    token = agent.service["token"]
-    watched = re.findall(r"(?:^-w |path=|dir=)(\S+)", output, re.MULTILINE)
-    return any(token == path or token.startswith(path.rstrip("/") + "/") for path in watched)
+    return watches(output, agent.service["token"]) if code == 0 else None
+
+
+def watches(rules: str, token: str) -> bool:
+    """True when one of auditctl's rules is about reading the token; "-w PATH -p r", or "path=" or "dir=" of a rule."""
+    for rule in rules.splitlines():
+        found = re.search(r"(?:^-w |\bpath=|\bdir=)(\S+)", rule)
+        rights = re.search(r"(?:-p |\bperm=)(\w+)", rule)
+        of_it = found and (token == found.group(1) or token.startswith(found.group(1).rstrip("/") + "/"))
+        if of_it and (not rights or "r" in rights.group(1)):
+            return True
+    return False
+
+
+def audit_folder(environment: "dict[str, str]") -> str:
+    return environment.get("LLORCH_AUDIT_DIR", AUDIT)
+
+
+def audit_chain(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any]":
+    """Whether the trail's hash chain is whole, as far as the time allows."""
+    folder = open_directory(agent.root, audit_folder(environment))
+    try:
+        seconds = min(CHAIN_SECONDS, agent.left() / 2)  # what else was asked for needs time as well
+        return chain_of(folder, os.listdir(folder)[:LISTED], Budget(CHAIN_BYTES, seconds, agent.system.monotonic))
+    finally:
+        os.close(folder)
+
+
+def lock(agent: "Agent") -> "dict[str, Any]":
+    """Who holds the host's lock. It is not tried: that could turn a run away at that very moment."""
+    free = {"held": False, "run": "", "who": ""}
+    folder = agent.state.open(create=False)
+    if folder is None:
+        return free
+    try:
+        fd = os.open("lock", os.O_RDONLY | NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        return free
+    finally:
+        os.close(folder)
+    try:
+        inode, holder = os.fstat(fd).st_ino, agent.state.holder(fd)
+    finally:
+        os.close(fd)
+    with open("/proc/locks") as lines:  # proc(5): number, FLOCK, ADVISORY, WRITE, pid, major:minor:inode, start, end
+        rows = [line.split() for line in lines]
+    held = any(row[1] == "FLOCK" and row[5].split(":")[-1] == str(inode) for row in rows if len(row) > 6)
+    return {"held": held, "run": str(holder.get("run", "")), "who": str(holder.get("who", ""))} if held else free
 
 
 def audit_trail(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any]":
     """Is the service's audit trail on, where, and how fresh; the files are only looked at from outside."""
-    place = environment.get("LLORCH_AUDIT_DIR", AUDIT)
+    place = audit_folder(environment)
     facts = {"on": environment.get("LLORCH_AUDIT_MODE", "") == "local", "folder": agent.without_tokens(place)}  # type: dict[str, Any]
     facts.update(mode=None, owner="", newest=None)
     folder = had(lambda: open_directory(agent.root, place))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hivekeys.agent import DIRECTORY, EXTRA, Agent, Refusal, open_directory
     from hivekeys.dropin import drop_in, unit_of, without_token
-    from hivekeys.inspection import AUDIT
+    from hivekeys.inspection import audit_folder
     from hivekeys.repair import OPEN_TO_OTHERS, Work, directory, is_roots, rights, token_file, walk
 
 AUDIT_MODE = 0o700
@@ -89,7 +89,7 @@ def install(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str 
         ensure_directory(setup, "directory", agent.secrets.folder, agent.service["directory_mode"])
         first_token(setup, want)
         unit = unit_of(agent)
-        audit = unit["environment"].get("LLORCH_AUDIT_DIR", AUDIT)
+        audit = audit_folder(unit["environment"])
         ensure_directory(setup, "audit", audit, AUDIT_MODE)
         for path in unit["texts"]:
             without_token(setup, path)

@@ -44,6 +44,11 @@ class Journal:
             self._base.execute(TABLE)
             self._base.execute(f"PRAGMA user_version={SCHEMA}")
 
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """True when there is one, for who must not make one by looking."""
+        return (folder / "journal.db").exists()
+
     def append(self, run: str, event: Event) -> None:
         """One more event, on the disk when this returns."""
         kind = type(event).__name__

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         open_directory,
         read_token,
     )
-    from hivekeys.inspection import AUDIT, has_acl, is_stray, unit_properties
+    from hivekeys.inspection import audit_folder, has_acl, is_stray, unit_properties
 
 MENDED = 1000  # copies that one run removes: more would be another problem
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")  # acl(5)
@@ -259,7 +259,7 @@ def audit_directory(work: Work) -> None:
     """The audit trail's directory closed to others; whose it is stays."""
     agent = work.agent
     environment = environment_of(unit_properties(agent)["Environment"])
-    path = environment.get("LLORCH_AUDIT_DIR", AUDIT)
+    path = audit_folder(environment)
     try:
         fd = open_directory(agent.root, path)
     except OSError:

@@ -88,6 +88,11 @@ class Run:
         return any(host.state is State.PROVEN for host in self.hosts.values())
 
     @property
+    def is_served(self) -> bool:
+        """True when the fleet went on with this run's token and was not taken back from it."""
+        return self.went_on and not self.rolled_back
+
+    @property
     def is_back(self) -> bool:
         """True when the run was taken back, and every host that it touched with it."""
         return self.rolled_back and is_as_before(self)

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
-from hivekeys.model import Inspected, Met, Proof, Reply, Result, Seen, Step, Verb
+from hivekeys.inspected import Inspected
+from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.token import Fingerprint, Token
 
 Tokens = Mapping[Fingerprint, Token]

@@ -164,7 +164,7 @@ def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]
 
 def newest_served(fleet: str, state_dir: str) -> "Run | None":
     """The newest run whose token the fleet went on with: what a host that was left behind owes."""
-    return next((run for run in past_runs(fleet, state_dir) if run.went_on and not run.rolled_back), None)
+    return next((run for run in past_runs(fleet, state_dir) if run.is_served), None)
 
 
 def past_run(fleet: str, name: str, state_dir: str) -> "Run":

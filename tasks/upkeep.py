@@ -130,7 +130,7 @@ def uninstall(
 
 def _confirm(fleet: str, hosts: list[str]) -> None:
     """Asks on the terminal; nobody there is a no."""
-    from hivekeys.checklist import fold_names  # noqa: PLC0415
+    from hivekeys.names import fold_names  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     if not sys.stdin.isatty():

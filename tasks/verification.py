@@ -2,7 +2,10 @@
 
 import json as jsonlib
 import os
+import secrets
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +13,15 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import greeting_of, program_of
+from tasks.engine import greeting_of, past_runs, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
-    from hivekeys.findings import Check, Finding
+    from hivekeys.findings import Check, Other, Record, Report
     from hivekeys.fleet import Fleet, Host
 
-FORMATS = ("table", "json", "markdown")
+FORMATS = ("table", "json", "junit", "sarif", "markdown")
+SHARED = "shared-token"  # the one check that needs a second fleet
 
 
 @task(
@@ -26,7 +30,8 @@ FORMATS = ("table", "json", "markdown")
         "checks": "only these checks, comma separated (default: all; docs/reference.md lists them)",
         "skip": "all checks but these",
         "severity": "only checks that are at least this bad: low, medium, high",
-        "format": "table, json or markdown (--json is --format json)",
+        "against": "another fleet, which must share no token with this one: its inventory's name",
+        "format": f"{', '.join(FORMATS)} (--json is --format json)",
         "output": "write to this file instead of stdout",
         "verbose": "show what passed as well, host by host",
     },
@@ -41,6 +46,7 @@ def verify(
     checks: str = "",
     skip: str = "",
     severity: str = "",
+    against: str = "",
     format: str = "table",
     output: str = "",
     verbose: bool = False,
@@ -48,48 +54,99 @@ def verify(
     json: bool = False,
 ) -> None:
     """Check everything that the guide's security checklist asks for, on every host; changes nothing."""
-    from hivekeys import checklist  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
-
     found, hosts = chosen(fleet, limit, exclude)
-    asked = _checks(checks, skip, severity)
+    asked = _checks(checks, skip, severity, against)
     shape = "json" if json else format
     if shape not in FORMATS:
         raise UserError(f"--format {shape}: expected {', '.join(FORMATS)}")
-    results = _findings(found, hosts, asked, state_dir)
-    code = checklist.exit_code(results)
-    match shape:
-        case "json":
-            text = jsonlib.dumps(checklist.document(results, found.name, code), indent=2) + "\n"
-        case "markdown":
-            text = checklist.markdown(results, found.name)
-        case _:
-            text = _table(results, verbose, sys.stdout.isatty() and not output)
+    other = chosen(against, "", "")[0] if against else None
+    if other and (other.name == found.name or other.source == found.source):
+        raise UserError(f"--against {against}: that is fleet {found.name} itself", hint="name another inventory")
+    report = _report(found, hosts, asked, other, state_dir)
+    text = _told(report, shape, verbose, sys.stdout.isatty() and not output)
     if output:
         _write(output, text)
     else:
         sys.stdout.write(text)
-    finish(code)
+    finish(report.code)
 
 
-def _findings(fleet: "Fleet", hosts: "tuple[Host, ...]", checks: "list[Check]", state_dir: str) -> "list[Finding]":
+def _report(
+    fleet: "Fleet", hosts: "tuple[Host, ...]", checks: "list[Check]", other: "Fleet | None", state_dir: str
+) -> "Report":
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.findings import Norm, examine  # noqa: PLC0415
+    from hivekeys.findings import Norm, Report, examine  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.survey import survey  # noqa: PLC0415
+    from hivekeys.waivers import over, waive  # noqa: PLC0415
 
+    now = time.time()
+    record = _record(fleet, state_dir)
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
+    comparison = secrets.token_bytes(32) if other else b""  # nobody can compare anything with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    dialer = SshDialer(fleet, program_of("agent", "inspection"))
+    dialer = SshDialer(fleet, program_of("agent", "trail", "inspection"))
     try:
-        sights = survey(fleet, asked, dialer, greeting)
+        sights = survey(fleet, asked, dialer, greeting, comparison)
     finally:
         dialer.close()
     queen = next(sight for sight in sights if sight.host == fleet.queen)
-    norm = Norm(queen.seen.token if queen.seen else None)
-    return examine([sight for sight in sights if sight.host in hosts], norm, checks)
+    norm = Norm(
+        queen.seen.token if queen.seen else None,
+        fleet.token_age,
+        now,
+        record,
+        _others(other, comparison) if other else None,
+    )
+    found = examine([sight for sight in sights if sight.host in hosts], norm, checks)
+    today = datetime.fromtimestamp(now, UTC).date()
+    shown = waive(found, fleet.waivers, today)
+    return Report(fleet.name, shown, over(fleet.waivers, today), now, time.time() - now)
 
 
-def _checks(only: str, skip: str, severity: str) -> "list[Check]":
+def _others(fleet: "Fleet", comparison: bytes) -> "Other":
+    """The other fleet's answer. Its hosts are greeted under its own name: they know whose they are."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.remote import SshDialer  # noqa: PLC0415
+    from hivekeys.survey import others  # noqa: PLC0415
+    from hivekeys.wire import Greeting  # noqa: PLC0415
+
+    greeting = Greeting(fleet.name, comparison, f"{fleet.name}-{secrets.token_hex(4)}", state.operator())
+    dialer = SshDialer(fleet, program_of("agent"))
+    try:
+        return others(fleet, dialer, greeting)
+    finally:
+        dialer.close()
+
+
+def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
+    """What this bastion's journal knows; None where it has none. Makes no journal."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.findings import recorded  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+
+    if not Journal.is_in(state.folder_for(fleet.name, state_dir)):
+        return None
+    return recorded(past_runs(fleet.name, state_dir))
+
+
+def _told(report: "Report", shape: str, verbose: bool, on_terminal: bool) -> str:
+    from hivekeys import checklist, junit, sarif  # noqa: PLC0415
+
+    match shape:
+        case "json":
+            return jsonlib.dumps(checklist.document(report), indent=2) + "\n"
+        case "junit":
+            return junit.junit(report)
+        case "sarif":
+            return jsonlib.dumps(sarif.sarif(report), indent=2) + "\n"
+        case "markdown":
+            return checklist.markdown(report)
+        case _:
+            return _table(report, verbose, on_terminal)
+
+
+def _checks(only: str, skip: str, severity: str, against: str) -> "list[Check]":
     """The checks that an operator asked for; unknown names are refused with what there is."""
     from hivekeys.checks import CHECKS  # noqa: PLC0415
     from hivekeys.findings import Severity  # noqa: PLC0415
@@ -98,12 +155,15 @@ def _checks(only: str, skip: str, severity: str) -> "list[Check]":
         unknown = [name for name in _names(names) if name not in CHECKS]
         if unknown:
             raise UserError(f"{option}: there is no check {', '.join(unknown)}", hint=f"there are {', '.join(CHECKS)}")
+    if SHARED in _names(only) and not against:
+        raise UserError(f"--checks {SHARED}: there is no other fleet to compare with", hint="name it with --against")
     levels = [level.value for level in Severity]
     if severity and severity not in levels:
         raise UserError(f"--severity {severity}: expected {', '.join(levels)}")
     least = levels.index(severity) if severity else 0
     chosen_ids = _names(only) or list(CHECKS)
-    kept = [CHECKS[name] for name in CHECKS if name in chosen_ids and name not in _names(skip)]
+    skipped = [*_names(skip), *([] if against else [SHARED])]
+    kept = [CHECKS[name] for name in CHECKS if name in chosen_ids and name not in skipped]
     kept = [check for check in kept if levels.index(check.severity.value) >= least]
     if not kept:
         raise UserError("no check is left to do", hint="look at --checks, --skip and --severity")
@@ -114,17 +174,19 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _table(results: "list[Finding]", verbose: bool, on_terminal: bool) -> str:
+def _table(report: "Report", verbose: bool, on_terminal: bool) -> str:
     from rich.console import Console  # noqa: PLC0415
 
     from hivekeys import checklist  # noqa: PLC0415
 
+    found = report.findings
+    lines = [checklist.passed_line(found), *map(checklist.expired_line, report.expired), checklist.summary(found)]
     console = Console(highlight=False, width=None if on_terminal else 160, force_terminal=on_terminal or None)
     with console.capture() as said:
-        if verbose or checklist.folded(results):
-            console.print(checklist.table(results, verbose))
-        console.print(checklist.passed_line(results), markup=False, soft_wrap=True)
-        console.print(checklist.summary(results), markup=False, soft_wrap=True)
+        if verbose or checklist.folded(found):
+            console.print(checklist.table(found, verbose))
+        for line in lines:
+            console.print(line, markup=False, soft_wrap=True)
     return said.get()
 
 

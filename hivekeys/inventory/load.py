@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
-from hivekeys.fleet import SERVICES, Become, Fleet, Host, Policy, Role, Service, Ssh, Timeouts
+from hivekeys.fleet import SERVICES, Become, Fleet, Host, Policy, Role, Service, Ssh, Timeouts, TokenAge, Waiver
 from hivekeys.inventory.files import read, refusal
+from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between
 from hivekeys.inventory.schema import Document, ServiceKeys, ServicesKeys, checked
 
@@ -34,8 +36,14 @@ def _fleet(document: Document, path: Path) -> Fleet:
             known_hosts=tuple(known_hosts) or None,
             config=_local(ssh["config"], folder) if "config" in ssh else None,
         ),
+        token_age=replace(TokenAge(), **document.get("token_age", {})),
+        waivers=tuple(_waiver(**keys) for keys in document.get("waivers", ())),
         source=str(path),
     )
+
+
+def _waiver(check: str, reason: str, until: date, hosts: tuple[str, ...] = ()) -> Waiver:
+    return Waiver(check, reason, until, tuple(name for pattern in hosts for name in expand(pattern)))
 
 
 def _hosts(entry: str, document: Document, folder: Path) -> Iterator[Host]:

@@ -1,4 +1,4 @@
-"""What must hold between the entries of a fleet: one queen, every host once, an address for every name.
+"""What must hold between the entries of a fleet: one queen, every host once, waivers for hosts that there are.
 
 Pure. The rules look at the file as it was read, before its values are known to be right, so that these
 mistakes are told together with all others; whatever they can't understand is `schema.py`'s to refuse.
@@ -7,7 +7,7 @@ mistakes are told together with all others; whatever they can't understand is `s
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hivekeys.fleet import Role
+from hivekeys.fleet import Role, TokenAge
 from hivekeys.inventory.mistakes import Mistake, key_path, shown, some, wrong
 from hivekeys.inventory.ranges import expand
 
@@ -21,7 +21,7 @@ def mistakes_between(document: Table) -> list[Mistake]:
     mistakes = [*_lengths(hosts), *_names(hosts), *_addresses(hosts, _table(document, "ssh"))]
     if document.get("hosts") == hosts and all(table.get("role") in _ROLES for table in hosts.values()):
         mistakes += _queens(hosts)  # who is the queen can't be told before every role is right
-    return mistakes
+    return [*mistakes, *_ages(_table(document, "token_age")), *_waived(document.get("waivers"), hosts)]
 
 
 def members(pattern: str, table: Table) -> list[tuple[str, str]]:
@@ -68,6 +68,33 @@ def _queens(hosts: Table) -> Iterator[Mistake]:
     if len(queens) != 1:
         found = f"{len(queens)} queens ({some(queens)})" if queens else "no queen"
         yield wrong(("hosts",), found, 'exactly one host with role = "queen"')
+
+
+def _ages(table: Table) -> Iterator[Mistake]:
+    """Told under the key that is in the file; the other may be the default."""
+    warn, fail = table.get("warn", TokenAge.warn), table.get("fail", TokenAge.fail)
+    if any(isinstance(days, bool) or not isinstance(days, int | float) for days in (warn, fail)) or not warn > fail:
+        return
+    if "warn" in table:
+        yield wrong(("token_age", "warn"), shown(warn), f"no more than fail, which is {fail:g}")
+    else:
+        yield wrong(("token_age", "fail"), shown(fail), f"no less than warn, which is {warn:g}")
+
+
+def _waived(waivers: object, hosts: Table) -> Iterator[Mistake]:
+    """A waiver for a host that is not there is a typing error, and another host's finding stays open."""
+    names = {name for pattern in hosts for name in _expanded(pattern)}
+    for number, waiver in enumerate(waivers if isinstance(waivers, list) else (), 1):
+        patterns = waiver.get("hosts", []) if isinstance(waiver, dict) else []
+        strangers = [
+            name
+            for pattern in (patterns if isinstance(patterns, list) else [patterns])
+            for name in _expanded(pattern)
+            if name not in names
+        ]
+        if strangers:
+            found = some([shown(name) for name in strangers])
+            yield wrong(("waivers", str(number), "hosts"), found, "hosts of this fleet")
 
 
 def _table(document: Table, key: str) -> Table:

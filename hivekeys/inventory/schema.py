@@ -7,6 +7,7 @@ a file holds under a key that is not known is never shown: it might be a passwor
 
 import difflib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Annotated, Any, Required
 
 from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, with_config
@@ -91,6 +92,22 @@ class RolloutKeys(TypedDict, total=False):
     stable_seconds: Annotated[float, PlainValidator(values.seconds(least=0))]
 
 
+class TokenAgeKeys(TypedDict, total=False):
+    """`[token_age]`."""
+
+    warn: Annotated[float, PlainValidator(values.days)]
+    fail: Annotated[float, PlainValidator(values.days)]
+
+
+class WaiverKeys(TypedDict, total=False):
+    """One of `[[waivers]]`."""
+
+    check: Required[Annotated[str, PlainValidator(values.check_id)]]
+    reason: Required[Annotated[str, PlainValidator(values.reason)]]
+    until: Required[Annotated[date, PlainValidator(values.day)]]
+    hosts: Annotated[tuple[str, ...], PlainValidator(values.host_names)]
+
+
 @with_config(ConfigDict(extra="forbid"))
 class Document(TypedDict, total=False):
     """A whole file."""
@@ -99,7 +116,9 @@ class Document(TypedDict, total=False):
     ssh: SshKeys
     timeouts: TimeoutKeys
     rollout: RolloutKeys
+    token_age: TokenAgeKeys
     services: ServicesKeys
+    waivers: list[WaiverKeys]
     hosts: Required[dict[Annotated[str, PlainValidator(values.host_name)], HostKeys]]
 
 
@@ -108,6 +127,9 @@ _REQUIRED = {
     "fleet": 'the name of the fleet, such as fleet = "production"',
     "hosts": "a table for each host, such as [hosts.queen]",
     "role": '"queen" or "hive"',
+    "check": "the name of a check, such as credential",
+    "reason": "why the check need not pass",
+    "until": "the last day that it holds, such as 2027-01-31",
 }
 
 
@@ -120,7 +142,8 @@ def checked(document: Mapping[str, Any]) -> tuple[Document | None, list[Mistake]
 
 
 def _mistake(error: ErrorDetails) -> Mistake:
-    key = tuple(str(part) for part in error["loc"] if part != "[key]")
+    # Tables of a list are counted from 1, as people count them.
+    key = tuple(str(part + 1 if isinstance(part, int) else part) for part in error["loc"] if part != "[key]")
     value = error["input"]
     match error["type"]:
         case "extra_forbidden":
@@ -130,8 +153,9 @@ def _mistake(error: ErrorDetails) -> Mistake:
             return Mistake(key, f"missing, expected {_REQUIRED[key[-1]]}")
         case "value_error":
             return wrong(key, _found(key[-1], value), str(error["ctx"]["error"]))
-        case _:  # dict_type, the only other thing that pydantic itself looks for
-            return wrong(key, "a list" if isinstance(value, list) else "a single value", "a table")
+        case kind:  # dict_type and list_type, the only other things that pydantic itself looks for
+            found = "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else "a single value"
+            return wrong(key, found, f"tables, each headed [[{key[0]}]]" if kind == "list_type" else "a table")
 
 
 def _found(key: str, value: object) -> str:
@@ -152,6 +176,10 @@ def _keys_beside(key: tuple[str, ...]) -> Iterable[str]:
             table = TimeoutKeys
         case ("rollout",):
             table = RolloutKeys
+        case ("token_age",):
+            table = TokenAgeKeys
+        case ("waivers", _):
+            table = WaiverKeys
         case ("services",):
             table = ServicesKeys
         case ("hosts", _):

@@ -5,18 +5,23 @@ turn into something else further down: a name that ssh would take for an option,
 a mode under which the services refuse their token.
 """
 
+import difflib
 import posixpath
 import re
 from collections.abc import Callable
+from datetime import date, datetime
 from enum import Enum
 from typing import TypeVar
 
+from hivekeys.checks import CHECKS
 from hivekeys.fleet import Amount
 from hivekeys.inventory.ranges import expand
 
 Word = TypeVar("Word", bound=Enum)
 
 LONGEST_WAIT = 86_400  # a day: every command returns within a known time
+LONGEST_REASON = 200  # characters: it is shown in a table
+OLDEST = 3_650  # days
 FILE_MODES = (0o600, 0o400)
 DIRECTORY_MODES = (0o700, 0o500)
 
@@ -150,6 +155,39 @@ def several(one: Callable[[object], str], least: int) -> Callable[[object], tupl
     return check
 
 
+def days(value: object) -> float:
+    """An age of a token."""
+    match value:
+        case bool():
+            pass
+        case int() | float() if 1 <= value <= OLDEST:  # false for nan
+            return float(value)
+    raise ValueError(f"days: a number from 1 to {OLDEST}")
+
+
+def check_id(value: object) -> str:
+    """The name of a check of `fab verify`."""
+    if isinstance(value, str) and value in CHECKS:
+        return value
+    near = difflib.get_close_matches(value, CHECKS, n=1) if isinstance(value, str) else []
+    raise ValueError("the name of a check of `fab verify`" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def reason(value: object) -> str:
+    """Why: words on one line."""
+    if isinstance(value, str) and value.isprintable() and value.strip() and len(value) <= LONGEST_REASON:
+        return value.strip()
+    raise ValueError(f"why, in words: one line of at most {LONGEST_REASON} characters")
+
+
+def day(value: object) -> date:
+    """A day as TOML writes it, without quotes and without a time."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    raise ValueError("a day without quotes, such as 2027-01-31")
+
+
 http_paths = several(_http_path, least=1)
 http_paths_or_none = several(_http_path, least=0)
 file_paths = several(file_path, least=1)
+host_names = several(host_name, least=1)

@@ -92,21 +92,23 @@ class Audit:
         """Append an event. A trail that can't be written (a full disk) is said, and the service goes on."""
         if not self.on:
             return
-        now = datetime.datetime.now(datetime.timezone.utc)
-        timestamp = now.isoformat()
-        event = {"event_type": event_type, "timestamp": timestamp, **fields, "service_id": NAME}
         with self.guard:
+            now = datetime.datetime.now(datetime.timezone.utc)
+            # Written with Z and hashed with +00:00, as chrono's `Serialize` and `to_rfc3339` have it in the services.
+            hashed = now.isoformat(timespec="microseconds")
+            timestamp = hashed.replace("+00:00", "Z")
+            event = {"event_type": event_type, "timestamp": timestamp, **fields, "service_id": NAME}
             audit_id = str(uuid.uuid4())
-            told = audit_id + timestamp + NAME + json.dumps(event, separators=(",", ":")) + self.previous
+            told = audit_id + hashed + NAME + json.dumps(event, separators=(",", ":")) + self.previous
             digest = hashlib.sha256(told.encode()).hexdigest()
             record = {"audit_id": audit_id, "timestamp": timestamp, "service_id": NAME, "event": event}
             record.update(prev_hash=self.previous, hash=digest)
-            self.previous = digest
             try:
                 path = os.path.join(self.folder, f"{now:%Y-%m-%d}.audit")
                 file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 os.write(file, (json.dumps(record, separators=(",", ":")) + "\n").encode())
                 os.close(file)
+                self.previous = digest  # not before: the next record must not point to one that nobody finds
             except OSError as error:
                 log("ERROR", f"audit record lost: {error}")
 

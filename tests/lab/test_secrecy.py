@@ -121,12 +121,11 @@ def own_files(lab: Lab, name: str) -> set[str]:
     return {f"{SECRETS}/api-token", f"/run/credentials/{lab.hosts[name].unit}.service/api-token"}
 
 
-def run_in_the_open(lab: Lab, secret: Secret, state: Path, *words: str, stdin: str = "", debug: bool = False) -> Answer:
-    """A rotation to the secret, everything about it searched but for the hosts."""
+def run_in_the_open(secret: Secret, *words: str, state: Path, stdin: str = "", debug: bool = False) -> Answer:
+    """`fab` at work on the secret, everything about it searched but for the hosts."""
     with Watch(secret.token) as watch:
         flags = ("--debug", "--echo") if debug else ()
-        rotate = ("rotate", "--fleet", lab.name, "--yes", *words)
-        answer = fab(*flags, *rotate, state=state, stdin=stdin, env=DEBUG if debug else None)
+        answer = fab(*flags, *words, state=state, stdin=stdin, env=DEBUG if debug else None)
     assert watch.leaks == set()
     agents = [line for line in watch.seen if b"python3" in line and b"sys.stdin.buffer" in line]
     assert agents  # the watch was quick enough to see what it is for
@@ -148,7 +147,8 @@ def test_a_token_that_went_everywhere_is_only_in_its_own_file(
     secret = Secret(tmp_path)
     source = "-" if how == "stdin" else str(secret.file)
     stdin = f"{secret.token}\n" if how == "stdin" else ""
-    answer = run_in_the_open(loud, secret, tmp_path / "state", "--token-file", source, *words, stdin=stdin, debug=debug)
+    rotate = ("rotate", "--fleet", loud.name, "--yes", "--token-file", source, *words)
+    answer = run_in_the_open(secret, *rotate, state=tmp_path / "state", stdin=stdin, debug=debug)
     assert answer.code == 0, answer.err
     assert serves(loud, secret.token)
     with ThreadPoolExecutor() as pool:
@@ -159,12 +159,32 @@ def test_a_token_that_went_everywhere_is_only_in_its_own_file(
     assert "debug3" in log
 
 
+def test_verify_brings_no_token_out_of_its_file(loud: Lab, tmp_path: Path) -> None:
+    """Nor into the agent's arguments, a command's on the host, or what verify prints in any format."""
+    write_policy(loud)
+    secret = Secret(tmp_path)
+    turned = fab("rotate", "--fleet", loud.name, "--yes", "--token-file", str(secret.file), state=tmp_path / "state")
+    assert turned.code == 0, turned.err
+    loud.sh("hive1", f"cp -p {SECRETS}/api-token {SECRETS}/worker-key; touch {SECRETS}/api-token.old")
+    try:
+        for form in ("table", "json", "junit", "sarif", "markdown"):
+            words = ("verify", "--fleet", loud.name, "--verbose", "--format", form)
+            answer = run_in_the_open(secret, *words, state=tmp_path / "state", debug=form == "table")
+            assert answer.code == 6, answer.err
+    finally:
+        loud.sh("hive1", f"rm {SECRETS}/worker-key {SECRETS}/api-token.old")
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(loud.hosts, pool.map(lambda name: secret.on_host(loud, name), loud.hosts), strict=True))
+    assert found == {name: own_files(loud, name) for name in loud.hosts}
+
+
 def test_a_token_whose_run_failed_is_nowhere(loud: Lab, tmp_path: Path) -> None:
     write_policy(loud)
     old = truth(loud)["queen"].token
     secret = Secret(tmp_path)
     inject(loud, "hive4", "start-fails")
-    answer = run_in_the_open(loud, secret, tmp_path / "state", "--token-file", str(secret.file), debug=True)
+    rotate = ("rotate", "--fleet", loud.name, "--yes", "--token-file", str(secret.file))
+    answer = run_in_the_open(secret, *rotate, state=tmp_path / "state", debug=True)
     made_whole(loud)
     assert answer.code == 4, answer.err
     assert "hive4" in answer.out

@@ -1,71 +1,27 @@
-"""The checklist's judgement, where a real host cannot easily be brought to it; and how findings are told."""
+"""The checklist's judgement, where a real host cannot easily be brought to it."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from hivekeys import checklist
 from hivekeys.checks import CHECKS
 from hivekeys.errors import ExitCode
-from hivekeys.findings import Finding, Norm, Sight, Verdict, examine
-from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
-from hivekeys.model import (
-    Directory,
-    InEnvironment,
-    Inspected,
-    Loaded,
-    Log,
-    Parent,
-    Proof,
-    Quality,
-    Seen,
-    Slot,
-    Trail,
-    Unit,
-)
+from hivekeys.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
+from hivekeys.fleet import TokenAge
+from hivekeys.inspected import Chain, InEnvironment, Lock, Log, Quality, Trail
+from hivekeys.model import Proof, State
+from hivekeys.run import HostRun, Run
 from hivekeys.token import Fingerprint
 
-DAY = 86400.0
-NOW = 1_800_000_000.0
-TOKEN = Fingerprint(keyed="ab" * 32, fp6="abcdef")
-HIVE = Host("hive1", Role.HIVE, "10.0.0.1", service=HIVE_SERVICE)
-QUEEN = Host("queen", Role.QUEEN, "10.0.0.2", service=QUEEN_SERVICE)
-SEEN = Seen(
-    directory=Directory(mode=0o700, owner="llama-orch", group="llama-orch"),
-    active=Slot(TOKEN, mode=0o600, owner="llama-orch", group="llama-orch", size=65, modified=NOW - DAY),
-    staged=None,
-    previous=None,
-    unit=Unit("loaded", "active", "running", 42, 0, NOW - 60, HIVE_SERVICE.token, "api-token", env_token=False),
-    loaded=Loaded(TOKEN, "credential"),
-    clock=NOW,
-)
-INSPECTED = Inspected(
-    parents=(Parent("/", 0o755, "root"), Parent("/etc/llama-orch", 0o755, "llama-orch")),
-    hardening={"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"},
-    kill_signal="15",
-    enabled="enabled",
-    environment=InEnvironment((), ()),
-    systemd=252,
-    log=Log(loaded=True, dev_mode=False),
-    audit=Trail(on=True, folder="/var/log/llama-orch/audit", mode=0o750, owner="llama-orch", newest=NOW),
-    watch=True,
-    temporary=(),
-    free=1 << 30,
-    acl=(),
-    links=1,
-    quality=Quality(64, 16, 3, 64),
-    strays=(),
-    reused=(),
-)
-GOOD = Sight(HIVE, SEEN, INSPECTED, Proof({"new": 200}, proven=True), off=0.0)
-UNMET = Sight(HIVE, complaint="no-connection: no answer in time", unproven="no-connection")
+from .sights import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET
+
+NEWER = Fingerprint(keyed="cd" * 32, fp6="fedcba")
 
 
 def judged(sight: Sight, norm: Norm | None = None) -> dict[str, Verdict]:
     """Every check's verdict on one host."""
-    found = examine([sight], norm or Norm(TOKEN), list(CHECKS.values()))
+    found = examine([sight], norm or NORM, list(CHECKS.values()))
     return {finding.check.id: finding.verdict for finding in found}
 
 
@@ -88,6 +44,8 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
         "environment",
         "log",
         "audit",
+        "chain",
+        "lock",
         "watch",
         "temporary",
         "free",
@@ -119,6 +77,10 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
         ),
         ("proof", Verdict.FAIL, replace(GOOD, unproven="fail-open: no token answers 200")),
         ("proof", Verdict.UNTOLD, replace(GOOD, proof=Proof({}, proven=False))),
+        ("lock", Verdict.WARN, replace(GOOD, inspected=replace(INSPECTED, lock=Lock(True, "lab-2", "eve@bastion")))),
+        ("audit-chain", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, chain=Chain(1, 9, broken="line 9")))),
+        ("audit-chain", Verdict.UNTOLD, replace(GOOD, inspected=replace(INSPECTED, chain=Chain(1, 9, cut="late")))),
+        ("audit-chain", Verdict.UNTOLD, replace(GOOD, inspected=replace(INSPECTED, chain=Chain(0, 0)))),
         (
             "audit-fresh",
             Verdict.WARN,
@@ -144,61 +106,76 @@ def test_only_the_queens_kill_signal_matters() -> None:
 
 @pytest.mark.parametrize(("days", "verdict"), [(74.9, Verdict.PASS), (75.0, Verdict.WARN), (90.0, Verdict.FAIL)])
 def test_a_token_ages(days: float, verdict: Verdict) -> None:
+    assert judged(aged(days))["token-age"] is verdict
+
+
+def aged(days: float) -> Sight:
     assert SEEN.active is not None
-    aged = replace(SEEN, active=replace(SEEN.active, modified=NOW - days * DAY))
-    assert judged(replace(GOOD, seen=aged))["token-age"] is verdict
+    return replace(GOOD, seen=replace(SEEN, active=replace(SEEN.active, modified=NOW - days * DAY)))
+
+
+def test_a_fleet_may_have_ages_of_its_own() -> None:
+    strict = replace(NORM, age=TokenAge(warn=20, fail=30))
+    verdicts = [judged(aged(days), strict)["token-age"] for days in (19, 20, 30)]
+    assert verdicts == [Verdict.PASS, Verdict.WARN, Verdict.FAIL]
+
+
+def test_a_file_that_was_touched_does_not_make_its_token_younger() -> None:
+    known = replace(NORM, record=Record({TOKEN.keyed: NOW - 91 * DAY}, "lab-1", TOKEN))
+    (found,) = examine([aged(2)], known, [CHECKS["token-age"]])
+    assert found.verdict is Verdict.FAIL
+    assert found.detail == "91 days old by the journal, 2 by its file"
+
+
+def test_a_journal_that_is_younger_than_the_file_changes_nothing() -> None:
+    known = replace(NORM, record=Record({TOKEN.keyed: NOW - 2 * DAY}, "lab-1", TOKEN))
+    (found,) = examine([aged(91)], known, [CHECKS["token-age"]])
+    assert (found.verdict, found.detail) == (Verdict.FAIL, "91 days old by its file")
+
+
+def test_a_host_that_owes_the_newest_token_fails_even_when_nobody_can_ask_it() -> None:
+    owed = replace(NORM, record=Record({}, "lab-2", NEWER, owing=("hive1",)))
+    assert judged(GOOD, owed)["debts"] is Verdict.FAIL
+    assert judged(UNMET, owed)["debts"] is Verdict.FAIL
+    assert judged(replace(GOOD, host=QUEEN), owed)["debts"] is Verdict.PASS
+
+
+def test_a_debt_that_was_paid_from_elsewhere_is_none() -> None:
+    paid = replace(NORM, record=Record({}, "lab-2", TOKEN, owing=("hive1",)))
+    assert judged(GOOD, paid)["debts"] is Verdict.PASS
+
+
+def test_without_a_rotation_from_this_bastion_nobody_knows_of_debts() -> None:
+    assert judged(GOOD, replace(NORM, record=None))["debts"] is Verdict.UNTOLD
+    assert judged(GOOD, replace(NORM, record=Record({})))["debts"] is Verdict.UNTOLD
+
+
+def test_the_journals_oldest_run_with_a_token_is_when_it_was_made() -> None:
+    served = {"hive1": HostRun("hive1", state=State.PROVEN), "hive2": HostRun("hive2", state=State.OWES)}
+    failed = Run("r3", started=300.0, want=NEWER, rolled_back=True, code=ExitCode.ROLLED_BACK)
+    again, first = Run("r2", started=200.0, want=TOKEN, hosts=served), Run("r1", started=100.0, want=TOKEN)
+    assert recorded([failed, again, first]) == Record(
+        {NEWER.keyed: 300.0, TOKEN.keyed: 100.0}, "r2", TOKEN, ("hive2",), verb="resume"
+    )
+
+
+def compared(held: frozenset[str] | None, other: Other | None) -> tuple[Verdict, str]:
+    (found,) = examine([replace(GOOD, held=held)], replace(NORM, other=other), [CHECKS["shared-token"]])
+    return found.verdict, found.detail
+
+
+def test_a_token_that_another_fleet_has_is_found_with_the_hosts_that_have_it() -> None:
+    other = Other("staging", {"aa": ("s1", "s2"), "bb": ("s3",)}, {"s4": "silent"})
+    assert compared(frozenset({"aa", "cc"}), other) == (Verdict.FAIL, "fleet staging has it on s1, s2")
+
+
+def test_a_token_is_not_shared_only_when_every_other_host_was_asked() -> None:
+    holders = {"bb": ("s3",)}
+    assert compared(frozenset({"aa"}), Other("staging", holders, {}))[0] is Verdict.PASS
+    verdict, said = compared(frozenset({"aa"}), Other("staging", holders, {"s4": "silent"}))
+    assert (verdict, said) == (Verdict.UNTOLD, "fleet staging could not be asked on s4 (silent)")
+    assert compared(None, Other("staging", holders, {}))[0] is Verdict.UNTOLD
 
 
 def test_without_a_queen_to_compare_with_nobody_says_that_the_tokens_agree() -> None:
-    assert judged(GOOD, Norm(None))["same-token"] is Verdict.UNTOLD
-
-
-# -- how it is told
-
-
-def results(*sights: Sight) -> list[Finding]:
-    return examine(list(sights), Norm(TOKEN), list(CHECKS.values()))
-
-
-def test_exit_codes_say_found_something_could_not_ask_or_neither() -> None:
-    bad = replace(GOOD, off=60.0)
-    assert checklist.exit_code(results(GOOD)) is ExitCode.DONE
-    assert checklist.exit_code(results(GOOD, replace(UNMET, host=QUEEN))) is ExitCode.INCOMPLETE
-    assert checklist.exit_code(results(bad, replace(UNMET, host=QUEEN))) is ExitCode.FINDINGS
-
-
-@pytest.mark.parametrize(
-    ("names", "folded"),
-    [
-        (("queen",), "queen"),
-        (("hive1", "hive2"), "hive1, hive2"),
-        (("queen", "hive1", "hive2", "hive3"), "queen, hive[1:3]"),
-        (("hive08", "hive09", "hive10", "hive12"), "hive[08:10], hive12"),
-        (("hive9", "hive10", "hive11"), "hive[9:11]"),
-        (("hive09", "hive10", "hive011"), "hive09, hive10, hive011"),
-        (("a1", "b2", "b3"), "a1, b2, b3"),
-    ],
-)
-def test_hosts_are_folded_as_the_inventory_writes_them(names: tuple[str, ...], folded: str) -> None:
-    assert checklist.fold_names(names) == folded
-
-
-def test_the_worst_comes_first_and_hosts_that_say_the_same_share_a_row() -> None:
-    hives = [replace(GOOD, host=replace(HIVE, name=f"hive{number}"), off=60.0) for number in (1, 2, 3)]
-    warned = replace(GOOD, inspected=replace(INSPECTED, watch=False), host=QUEEN)
-    rows = checklist.folded(results(warned, *hives))
-    assert [(finding.check.id, hosts) for finding, hosts in rows] == [
-        ("clock", ("hive1", "hive2", "hive3")),
-        ("audit-watch", ("queen",)),
-    ]
-
-
-def test_the_document_has_every_finding_and_markdown_shows_no_markup_of_a_hosts() -> None:
-    hostile = replace(GOOD, inspected=replace(INSPECTED, strays=("api-token|<img src=x>[a](b)\n`",)))
-    found = results(hostile)
-    document = json.loads(json.dumps(checklist.document(found, "lab", ExitCode.FINDINGS)))
-    assert len(document["findings"]) == len(CHECKS)
-    assert document["counts"]["fail"] == 1
-    page = checklist.markdown(found, "lab")
-    assert "\\<img src=x\\>\\[a\\]\\(b\\) \\`" in page
-    assert "<img" not in page.replace("\\<img", "")
+    assert judged(GOOD, replace(NORM, token=None))["same-token"] is Verdict.UNTOLD

@@ -19,6 +19,8 @@ TABLES: list[Any] = [
     schema.SshKeys,
     schema.TimeoutKeys,
     schema.RolloutKeys,
+    schema.TokenAgeKeys,
+    schema.WaiverKeys,
     schema.ServicesKeys,
     schema.ServiceKeys,
     schema.HostKeys,

@@ -12,7 +12,7 @@ import hivekeys
 from hivekeys import bootstrap
 
 ENGINE = Path(hivekeys.__file__).parent
-TEXTS = [(ENGINE / name).read_bytes() for name in ("agent.py", "inspection.py")]
+TEXTS = [(ENGINE / name).read_bytes() for name in ("agent.py", "trail.py", "inspection.py")]
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,29 @@ def test_an_agent_with_more_verbs_still_begins_its_work_last() -> None:
     )
     assert done.stdout == b"hivekeys:ready\n"
     assert done.stderr == b""
+
+
+TOKEN = "/etc/llama-orch/secrets/api-token"
+
+
+@pytest.mark.parametrize(
+    ("rules", "watched"),
+    [
+        ("No rules", False),
+        (f"-w {TOKEN} -p r -k secret-access", True),  # the guide's own
+        (f"-w {TOKEN} -p rwxa", True),
+        (f"-w {TOKEN} -p wa -k changes", False),  # nobody would see it being read
+        ("-w /etc/llama-orch -p r", True),
+        ("-w /etc/llama-orch/secrets/ -p r", True),
+        ("-w /etc/llama-orch/secrets/api -p r", False),
+        ("-w /etc/passwd -p wa\n-w /etc/llama-orch/secrets -p r", True),
+        (f"-a always,exit -F path={TOKEN} -F perm=r -F key=secret-access", True),
+        ("-a always,exit -S all -F dir=/etc/llama-orch -F perm=wa", False),
+        ("-a always,exit -F arch=b64 -S openat -F dir=/etc", True),
+    ],
+)
+def test_an_audit_watch_is_one_that_sees_the_token_being_read(
+    host_side: dict[str, Any], rules: str, watched: bool
+) -> None:
+    """As `auditctl -l` prints them. auditd itself does not run in a container, so no test here has a real one."""
+    assert host_side["watches"](rules, TOKEN) is watched

@@ -1,10 +1,24 @@
 """A fleet's file becomes the fleet that was meant: defaults, overrides, paths."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Amount, Become, Fleet, Order, Policy, Role, Ssh, Timeouts
+from hivekeys.fleet import (
+    HIVE_SERVICE,
+    QUEEN_SERVICE,
+    Amount,
+    Become,
+    Fleet,
+    Order,
+    Policy,
+    Role,
+    Ssh,
+    Timeouts,
+    TokenAge,
+    Waiver,
+)
 from hivekeys.inventory import load, schema
 from hivekeys.inventory.files import read
 
@@ -39,16 +53,19 @@ def test_the_example_is_a_fleet() -> None:
 def test_the_example_shows_every_key() -> None:
     document = read(EXAMPLE)
     shown: set[tuple[str, ...]] = {
-        (section, key) for section in ("ssh", "timeouts", "rollout") for key in document[section]
+        (section, key) for section in ("ssh", "timeouts", "rollout", "token_age") for key in document[section]
     }
     shown |= {("hosts", key) for host in document["hosts"].values() for key in host}
     shown |= {(role, key) for role in ("queen", "hive") for key in document["services"][role]}
+    shown |= {("waivers", key) for waiver in document["waivers"] for key in waiver}
     shown |= {(key,) for key in document}
     assert shown == (
         keys_of(schema.Document)
         | keys_of(schema.SshKeys, "ssh")
         | keys_of(schema.TimeoutKeys, "timeouts")
         | keys_of(schema.RolloutKeys, "rollout")
+        | keys_of(schema.TokenAgeKeys, "token_age")
+        | keys_of(schema.WaiverKeys, "waivers")
         | keys_of(schema.HostKeys, "hosts")
         | keys_of(schema.ServiceKeys, "queen")
         | keys_of(schema.ServiceKeys, "hive")
@@ -57,7 +74,7 @@ def test_the_example_shows_every_key() -> None:
 
 def test_what_the_example_calls_defaults_are_the_defaults() -> None:
     fleet = load(EXAMPLE)
-    assert (fleet.policy, fleet.timeouts) == (Policy(), Timeouts())
+    assert (fleet.policy, fleet.timeouts, fleet.token_age) == (Policy(), Timeouts(), TokenAge())
     assert (fleet.queen.service, fleet.hives[0].service) == (QUEEN_SERVICE, HIVE_SERVICE)
 
 
@@ -121,3 +138,21 @@ def test_a_budget_in_percent_is_rounded_down_to_none() -> None:
 def test_a_service_without_a_protected_path_is_allowed(tmp_path: Path) -> None:
     fleet = fleet_of("services.hive.protected = []\n" + SMALLEST, tmp_path)
     assert fleet.hives[0].service.protected == ()
+
+
+def test_the_examples_waiver_names_its_hosts_one_by_one() -> None:
+    (waiver,) = load(EXAMPLE).waivers
+    assert waiver == Waiver(
+        "credential",
+        "their systemd is upgraded in January",
+        date(2027, 1, 31),
+        ("hive01", "hive02", "hive03", "hive-lab"),
+    )
+
+
+def test_a_waiver_without_hosts_and_an_age_of_one_kind(tmp_path: Path) -> None:
+    fleet = fleet_of(
+        SMALLEST + '[token_age]\nfail = 80\n[[waivers]]\ncheck = "acl"\nreason = "why"\nuntil = 2027-01-31\n', tmp_path
+    )
+    assert fleet.token_age == TokenAge(warn=75.0, fail=80.0)
+    assert fleet.waivers == (Waiver("acl", "why", date(2027, 1, 31)),)

@@ -200,3 +200,73 @@ def test_what_the_file_says_cannot_drive_the_terminal(file: Path) -> None:
     lines = refused(file, f'{FLEET}ssh.user = "\\u001b[2J\\u202e"\n"\\u001b]0;x" = 1\n{HOSTS}')
     assert all(line.isprintable() for line in lines)
     assert len(lines) == 2
+
+
+WAIVER = {"check": '"acl"', "reason": '"why"', "until": "2027-01-31"}
+
+
+def waiver(**keys: str) -> str:
+    """An inventory with one waiver; a key that is empty is left out."""
+    lines = [f"{key} = {value}\n" for key, value in {**WAIVER, **keys}.items() if value]
+    return FLEET + HOSTS + "[[waivers]]\n" + "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"check": ""}, "waivers.1.check: missing, expected the name of a check, such as credential"),
+        (
+            {"check": '"crednetial"'},
+            'waivers.1.check: found "crednetial", '
+            "expected the name of a check of `fab verify`; did you mean credential?",
+        ),
+        ({"reason": ""}, "waivers.1.reason: missing, expected why the check need not pass"),
+        (
+            {"reason": '"  "'},
+            'waivers.1.reason: found "  ", expected why, in words: one line of at most 200 characters',
+        ),
+        (
+            {"reason": '"a\\u001b[31mb"'},
+            'waivers.1.reason: found "a\\u001b[31mb", expected why, in words: one line of at most 200 characters',
+        ),
+        ({"until": ""}, "waivers.1.until: missing, expected the last day that it holds, such as 2027-01-31"),
+        (
+            {"until": '"2027-01-31"'},
+            'waivers.1.until: found "2027-01-31", expected a day without quotes, such as 2027-01-31',
+        ),
+        (
+            {"until": "2027-01-31T10:00:00"},
+            "waivers.1.until: found 2027-01-31 10:00:00, expected a day without quotes, such as 2027-01-31",
+        ),
+        ({"hosts": '["hive1", "hive[2:3]"]'}, 'waivers.1.hosts: found "hive2", "hive3", expected hosts of this fleet'),
+        ({"hosts": "[]"}, "waivers.1.hosts: found [], expected a text or a list of at least one"),
+        ({"host": '"hive1"'}, "waivers.1.host: unknown key, did you mean hosts?"),
+    ],
+)
+def test_a_waiver_that_is_not_right_is_refused_by_number_and_key(file: Path, keys: dict[str, str], said: str) -> None:
+    assert refused(file, waiver(**keys)) == [said]
+
+
+def test_waivers_are_tables_of_a_list(file: Path) -> None:
+    expected = "expected tables, each headed [[waivers]]"
+    assert refused(file, FLEET + HOSTS + '[waivers]\ncheck = "acl"') == [f"waivers: found a table, {expected}"]
+
+
+def test_a_day_that_there_is_not_is_no_toml(file: Path) -> None:
+    (said,) = refused(file, waiver(until="2027-02-30"))
+    assert said.startswith("this is not TOML")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("warn = 0", "token_age.warn: found 0, expected days: a number from 1 to 3650"),
+        ("fail = nan", "token_age.fail: found nan, expected days: a number from 1 to 3650"),
+        ("fail = true", "token_age.fail: found true, expected days: a number from 1 to 3650"),
+        ("warn = 91", "token_age.warn: found 91, expected no more than fail, which is 90"),
+        ("fail = 30", "token_age.fail: found 30, expected no less than warn, which is 75"),
+        ("wran = 30", "token_age.wran: unknown key, did you mean warn?"),
+    ],
+)
+def test_ages_that_make_no_sense_are_refused(file: Path, line: str, said: str) -> None:
+    assert refused(file, f"{FLEET}{HOSTS}[token_age]\n{line}") == [said]
