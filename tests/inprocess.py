@@ -52,7 +52,7 @@ ON_DIAL = {
     "host-key-changed": Cause(Trouble.HOST_KEY_CHANGED, "known_hosts has another key"),
 }
 SILENCING = ("link-down", "sshd-frozen")
-IDLE_SECONDS = 120.0  # an agent that nobody asks anything leaves; agent.serve
+IDLE_SECONDS = agent.LEASE_SECONDS  # an agent that hears nothing leaves; agent.serve
 CRASH_SECONDS = 2.0
 KEY = b"\x5a" * 32  # the fleet's key, where a test makes its own session
 _numbers = itertools.count(1000)  # pids and process starts: unique among all hosts of a test run
@@ -441,7 +441,8 @@ class InProcessLine:
             if self.host.fault in SILENCING:
                 return self.leave(deadline)
             self.host.clock += 0.2 if self.host.fault == "link-slow" else 0.0
-            reply: dict[str, object] = agent.answer(self.agent, json.loads(json.dumps(request)))
+            timed = {**request, "expires": began + deadline}
+            reply: dict[str, object] = agent.answer(self.agent, json.loads(json.dumps(timed)))
             self.host.fleet.answers(self)
         except CutError:
             return self.drop()
