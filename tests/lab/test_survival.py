@@ -201,6 +201,23 @@ def test_a_whole_wave_is_cut_off(lab: Lab, old: str, bastion: Bastion) -> None:
     assert serves(lab, truth_of(lab, "queen").token, refused=old)
 
 
+def test_a_cable_that_goes_out_when_all_have_turned_turns_nobody_back(lab: Lab, old: str, bastion: Bastion) -> None:
+    """The canary is proven; its cable is out by the time it is asked again. The last line says what to type."""
+    inject(lab, "hive2", "start-slow", seconds=2)
+    work = bastion.start("rotate", *YES)
+    work.until(BEGINS["wave"])
+    inject(lab, "hive1", "link-down")
+    answer = work.end()
+    assert answer.code == 4
+    new = new_token(lab, old)
+    assert {host.token for host in truth(lab).values()} == {new}
+    assert "1 unknown" in answer.out
+    assert answer.out.rstrip().splitlines()[-1].endswith(f"fab reconcile --fleet {lab.name}")
+    mend(lab, "hive1")
+    mend(lab, "hive2")
+    assert ends_done(bastion, "reconcile", old)
+
+
 def test_what_a_frozen_sshd_delivers_late_is_not_done(lab: Lab, old: str) -> None:
     """The swap is sent to an sshd that says nothing, the host is called unknown; then sshd thaws and hands it on."""
     fleet = replace(fleet_of(lab, max_failures=Amount(1)), timeouts=replace(SOON, request=2, connect=1))

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from hivekeys import report
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.model import State
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import WatchedFleet, breaches, not_alone
+from tests.unit.rotating import breaks
 
 
 @pytest.fixture
@@ -25,6 +27,72 @@ def cut_off(bastion: Bastion, command: Callable[[], ExitCode | None], when: str,
     bastion.fatal = Point(when, what, nth)
     assert command() is None
     bastion.fatal = None
+
+
+def does_as_the_last_line_says(bastion: Bastion) -> ExitCode | None:
+    """Types the first command that the last line of the run names."""
+    line = report.next_step(bastion.past())
+    verbs = {"fab resume": bastion.resume, "fab rollback": bastion.roll_back, "fab reconcile": bastion.reconcile}
+    found = sorted((line.index(words), words) for words in verbs if words in line)
+    assert found, "the last line names no command"
+    return verbs[found[0][1]]()
+
+
+@pytest.mark.parametrize("lost", [("hive1",), ("queen",), ("queen", "hive1", "hive2")], ids=" ".join)
+def test_hosts_that_were_lost_at_settle_are_finished_by_what_the_last_line_says(
+    ann: Bastion, lost: tuple[str, ...]
+) -> None:
+    fleet = ann.fleet
+    for name in lost:
+        fleet.at(name, "prove", breaks("link-down"), nth=3)
+    assert ann.rotate() is ExitCode.INCOMPLETE
+    (new,) = fleet.made["run-1"]
+    assert {host.active_token() for host in fleet.hosts.values()} == {new}
+    assert does_as_the_last_line_says(ann) is ExitCode.INCOMPLETE, "they are still away"
+    for name in lost:
+        fleet.hosts[name].fault = None
+    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert not not_alone(fleet, new)
+    assert not report.next_step(ann.past())
+
+
+def test_a_fleet_that_lost_a_host_at_settle_may_be_taken_back_all_the_same(ann: Bastion) -> None:
+    ann.fleet.at("hive1", "prove", breaks("link-down"), nth=3)
+    assert ann.rotate() is ExitCode.INCOMPLETE
+    assert ann.roll_back() is ExitCode.INCOMPLETE
+    ann.fleet.hosts["hive1"].fault = None
+    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert ann.past().is_back
+    assert not not_alone(ann.fleet, ann.fleet.token.reveal())
+    assert not report.next_step(ann.past())
+
+
+@pytest.mark.parametrize("cut", ["hive1: stage", "hive1: swap", "hive2: restart"])
+def test_a_resume_that_reaches_nobody_decides_nothing(ann: Bastion, cut: str) -> None:
+    """The bastion's own network is down: that is no reason to turn a fleet back."""
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "after", cut)
+    for host in fleet.hosts.values():
+        host.fault = "link-down"
+    assert ann.resume() is ExitCode.INCOMPLETE
+    for host in fleet.hosts.values():
+        host.fault = None
+    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert not not_alone(fleet, *fleet.made["run-1"])
+
+
+def test_a_resume_that_misses_a_host_after_all_had_turned_turns_nobody_back(ann: Bastion) -> None:
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "before", "journal: PhaseStarted retire")
+    fleet.hosts["hive2"].fault = "link-down"
+    assert ann.resume() is ExitCode.INCOMPLETE
+    (new,) = fleet.made["run-1"]
+    assert {host.active_token() for host in fleet.hosts.values()} == {new}
+    fleet.hosts["hive2"].fault = None
+    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert not not_alone(fleet, new)
 
 
 def test_a_reconcile_that_was_cut_off_never_takes_hosts_back(ann: Bastion) -> None:
@@ -81,7 +149,7 @@ def test_a_way_back_that_ended_without_a_host_is_gone_again_when_it_is_there(ann
     assert ann.past().hosts["hive1"].state is State.UNKNOWN
     assert not ann.past().is_back
     fleet.hosts["hive1"].fault = None
-    assert ann.roll_back() is ExitCode.DONE
+    assert does_as_the_last_line_says(ann) is ExitCode.DONE
     assert ann.past().is_back
     assert not breaches(fleet, ann.past(), ann.events())
     assert not not_alone(fleet, fleet.token.reveal())
