@@ -49,6 +49,7 @@ class Bastion:
         self.clock = OwnClock()
         self.journals: dict[str, list[Event]] = {}
         self.fatal: Point | None = None  # killed there
+        self.interrupted: Point | None = None  # Ctrl-C there
         self.dies_after: int | None = None  # killed at three times so many points
         self.trail: list[Point] = []  # every point that was passed, in the last command
         self.on_event: Callable[[Event], None] | None = None
@@ -57,6 +58,7 @@ class Bastion:
         self._mutex = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._dead = False
+        self._rollout: Rollout | None = None
         self.lines: list[InProcessLine] = []
 
     # -- what an operator types
@@ -122,9 +124,9 @@ class Bastion:
         def record(event: Event) -> None:
             self._append(run, event)
 
-        rollout = None
+        self._rollout = None
         try:
-            rollout = Rollout(
+            self._rollout = rollout = Rollout(
                 self.fleet.inventory,
                 self.fleet.inventory.hosts,
                 BastionDialer(self),
@@ -138,8 +140,8 @@ class Bastion:
         except KilledError:
             return None
         finally:
-            if rollout:
-                rollout.close()
+            if self._rollout:
+                self._rollout.close()
             for line in self.lines:
                 line.close()
             self.lines.clear()
@@ -165,6 +167,8 @@ class Bastion:
                 self._counts[when, what] += 1
                 point = Point(when, what, self._counts[when, what])
                 self.trail.append(point)
+                if point == self.interrupted and self._rollout:
+                    self._rollout.interrupt()
                 self._dead = point == self.fatal or len(self.trail) == 3 * (self.dies_after or -1)
             if self._dead:
                 raise KilledError

@@ -188,6 +188,7 @@ def test_a_line_that_is_cut_at_any_verb_is_looked_into_and_the_run_ends_undistur
     assert set(serving(fleet, operator.token).values()) == {"new"}
     assert slots_used(fleet) == []
     assert fleet.dialled.count(host) == 2
+    assert [fleet.verbs(name).count("restart") for name in fleet.hosts] == [1, 1, 1], "what was done is not done again"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
