@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hivekeys import report
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
@@ -93,6 +94,14 @@ class Bastion:
     def reconcile(self, run: str = "") -> ExitCode | None:
         """`fab reconcile`."""
         return self._command(run or self.last, self.past(run), lambda rollout: rollout.reconcile())
+
+    def does_as_the_last_line_says(self) -> ExitCode | None:
+        """Types the first command that the last line of the newest run names."""
+        line = report.next_step(self.past())
+        verbs = {"fab resume": self.resume, "fab rollback": self.roll_back, "fab reconcile": self.reconcile}
+        found = sorted((line.index(words), words) for words in verbs if words in line)
+        assert found, "the last line names no command"
+        return verbs[found[0][1]]()
 
     def past(self, run: str = "") -> Run:
         """A run as its journal tells it; the newest, unless it is named."""

@@ -8,7 +8,8 @@ import pytest
 from hivekeys import report
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.model import State
+from hivekeys.model import Event, PhaseStarted, State
+from hivekeys.token import generate
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import WatchedFleet, breaches, not_alone
@@ -29,15 +30,6 @@ def cut_off(bastion: Bastion, command: Callable[[], ExitCode | None], when: str,
     bastion.fatal = None
 
 
-def does_as_the_last_line_says(bastion: Bastion) -> ExitCode | None:
-    """Types the first command that the last line of the run names."""
-    line = report.next_step(bastion.past())
-    verbs = {"fab resume": bastion.resume, "fab rollback": bastion.roll_back, "fab reconcile": bastion.reconcile}
-    found = sorted((line.index(words), words) for words in verbs if words in line)
-    assert found, "the last line names no command"
-    return verbs[found[0][1]]()
-
-
 @pytest.mark.parametrize("lost", [("hive1",), ("queen",), ("queen", "hive1", "hive2")], ids=" ".join)
 def test_hosts_that_were_lost_at_settle_are_finished_by_what_the_last_line_says(
     ann: Bastion, lost: tuple[str, ...]
@@ -48,10 +40,10 @@ def test_hosts_that_were_lost_at_settle_are_finished_by_what_the_last_line_says(
     assert ann.rotate() is ExitCode.INCOMPLETE
     (new,) = fleet.made["run-1"]
     assert {host.active_token() for host in fleet.hosts.values()} == {new}
-    assert does_as_the_last_line_says(ann) is ExitCode.INCOMPLETE, "they are still away"
+    assert ann.does_as_the_last_line_says() is ExitCode.INCOMPLETE, "they are still away"
     for name in lost:
         fleet.hosts[name].fault = None
-    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
     assert not breaches(fleet, ann.past(), ann.events())
     assert not not_alone(fleet, new)
     assert not report.next_step(ann.past())
@@ -62,7 +54,7 @@ def test_a_fleet_that_lost_a_host_at_settle_may_be_taken_back_all_the_same(ann: 
     assert ann.rotate() is ExitCode.INCOMPLETE
     assert ann.roll_back() is ExitCode.INCOMPLETE
     ann.fleet.hosts["hive1"].fault = None
-    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
     assert ann.past().is_back
     assert not not_alone(ann.fleet, ann.fleet.token.reveal())
     assert not report.next_step(ann.past())
@@ -78,7 +70,7 @@ def test_a_resume_that_reaches_nobody_decides_nothing(ann: Bastion, cut: str) ->
     assert ann.resume() is ExitCode.INCOMPLETE
     for host in fleet.hosts.values():
         host.fault = None
-    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
     assert not breaches(fleet, ann.past(), ann.events())
     assert not not_alone(fleet, *fleet.made["run-1"])
 
@@ -91,7 +83,7 @@ def test_a_resume_that_misses_a_host_after_all_had_turned_turns_nobody_back(ann:
     (new,) = fleet.made["run-1"]
     assert {host.active_token() for host in fleet.hosts.values()} == {new}
     fleet.hosts["hive2"].fault = None
-    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
     assert not not_alone(fleet, new)
 
 
@@ -111,6 +103,55 @@ def test_a_reconcile_that_was_cut_off_never_takes_hosts_back(ann: Bastion) -> No
     fleet.hosts["hive2"].fault = None
     assert ann.reconcile() is ExitCode.DONE
     assert not not_alone(fleet, new)
+
+
+@pytest.mark.parametrize("reimaged", ["queen", "hive1", "hive2"])
+@pytest.mark.parametrize("cut", ["queen: stage", "hive2: stage", "queen: restart", "hive1: swap", "hive2: restart"])
+def test_a_host_that_was_reimaged_while_the_run_was_cut_off_is_named_and_the_fleet_agrees_in_the_end(
+    ann: Bastion, cut: str, reimaged: str
+) -> None:
+    """It may have been the only one with the run's token, or with the way back to its own."""
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "after", cut)
+    host = fleet.hosts[reimaged]
+    host.reimage()
+    code = ann.resume()
+    assert code is not ExitCode.DONE or not not_alone(fleet, *fleet.made["run-1"])
+    assert not breaches(fleet, ann.past(), ann.events())
+    others = {other.active_token() for other in fleet.hosts.values() if other is not host}
+    assert len(others) == 1, "the hosts that kept their tokens agree"
+    if host.active_token() is None:
+        assert ann.past().hosts[reimaged].cause, "and the one that did not is named"
+        host.write(fleet.token)
+        host.start()
+    if ann.past().is_open or not ann.past().is_back:
+        ann.does_as_the_last_line_says()
+    assert ann.past().code is ExitCode.DONE or ann.rotate("run-2") is ExitCode.DONE
+    assert not not_alone(fleet, *fleet.made[ann.last])
+    assert not fleet.broken
+
+
+@pytest.mark.parametrize("when", ["stage", "queen", "canary", "settle"])
+@pytest.mark.parametrize("slot", ["", ".new", ".backup"])
+def test_what_somebody_else_wrote_since_the_last_look_is_met_and_never_called_proven(
+    ann: Bastion, when: str, slot: str
+) -> None:
+    """A look is as old as the phase before: a token of somebody's own, put on a host by hand, in any slot."""
+    fleet, theirs = ann.fleet, generate()
+    host = fleet.hosts["hive2"]
+
+    def somebody_writes(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.phase.value == when:
+            host.write(theirs, slot)
+            fleet.ever.add(theirs.reveal())
+
+    ann.on_event = somebody_writes
+    code = ann.rotate()
+    ann.on_event = None
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert code is not ExitCode.DONE or not not_alone(fleet, *fleet.made["run-1"])
+    if (slot, when) == ("", "settle"):
+        assert ann.past().hosts["hive2"].cause, "after its turn nothing is written over what somebody put there"
 
 
 def test_no_second_token_is_made_where_the_only_holder_of_the_first_was_reimaged(ann: Bastion) -> None:
@@ -149,7 +190,7 @@ def test_a_way_back_that_ended_without_a_host_is_gone_again_when_it_is_there(ann
     assert ann.past().hosts["hive1"].state is State.UNKNOWN
     assert not ann.past().is_back
     fleet.hosts["hive1"].fault = None
-    assert does_as_the_last_line_says(ann) is ExitCode.DONE
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
     assert ann.past().is_back
     assert not breaches(fleet, ann.past(), ann.events())
     assert not not_alone(fleet, fleet.token.reveal())
