@@ -112,6 +112,7 @@ class SimulatedHost:
         self.root = root
         self.clock = 1000.0
         self.slow_seconds = 5.0
+        self.also_accepts: set[str] = set()  # tokens that the service takes besides its own: a cache, a second source
         self.last_words = "error: cannot start"
         self.systemctl_hangs = False
         self.start_limit_hit = False  # systemd refuses to start the unit until its failures are reset
@@ -255,7 +256,7 @@ class SimulatedHost:
         if path != self.protected:
             return 404
         open_door = self.fault == "accepts-any-token" or self.process.token is None
-        return 200 if open_door or token == self.process.token else 401
+        return 200 if open_door or token == self.process.token or token in self.also_accepts else 401
 
 
 class Machine(agent.System):

@@ -196,6 +196,15 @@ def test_a_way_back_that_ended_without_a_host_is_gone_again_when_it_is_there(ann
     assert not not_alone(fleet, fleet.token.reveal())
 
 
+@pytest.mark.parametrize("cut", ["hive1: stage", "hive1: restart", "hive2: restart"])
+def test_a_service_that_takes_the_old_token_as_well_is_found_by_a_resume_too(ann: Bastion, cut: str) -> None:
+    """The old token is asked with though the bastion's memory of it is gone: hosts still have it."""
+    cut_off(ann, ann.rotate, "after", cut)
+    ann.fleet.hosts["hive2"].also_accepts.add(ann.fleet.token.reveal())
+    assert ann.resume() is ExitCode.ROLLED_BACK
+    assert {part.cause and part.cause.trouble for part in ann.past().hosts.values()} == {None, Trouble.OLD_ACCEPTED}
+
+
 def test_a_run_that_was_going_back_goes_on_back_though_the_cause_is_gone(ann: Bastion) -> None:
     ann.fleet.refuses_new.add("hive2")
     cut_off(ann, ann.rotate, "after", "journal: Stopped wave")

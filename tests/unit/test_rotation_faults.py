@@ -167,6 +167,14 @@ def test_a_host_that_answers_wrongly_when_all_have_turned_takes_the_fleet_back_t
     assert operator.rollout.run.behind == ("hive2", "hive3")
 
 
+@pytest.mark.parametrize("host", ["queen", "hive1", "hive3"])
+def test_a_service_that_takes_the_old_token_as_well_is_not_proven(tmp_path: Path, host: str) -> None:
+    """A cache, or a second source of tokens: whoever has the old one could go on using it."""
+    fleet = fleet_of(tmp_path)
+    fleet.hosts[host].also_accepts.add(fleet.token.reveal())
+    check(Operator(fleet), host, End(BACK, ROLLED_BACK, Trouble.OLD_ACCEPTED))
+
+
 # -- the line
 
 
