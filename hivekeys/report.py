@@ -179,6 +179,7 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
         "token": str(run.want) if run.want else None,
         "stopped": run.stopped or None,
         "exit_code": None if run.code is None else int(run.code),
+        "next": next_step(run) or None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
         "hosts": [_host(run, fleet, name) for name in (host.name for host in fleet.hosts)],
     }
