@@ -1,6 +1,7 @@
 """Runs that are taken up again where hosts are not what they were: what no sweep of kills alone comes to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,12 @@ import pytest
 from hivekeys import report
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Amount
 from hivekeys.model import Event, PhaseStarted, State
 from hivekeys.token import generate
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Point, watch
-from tests.sweep.promises import WatchedFleet, breaches, not_alone
+from tests.sweep.promises import POLICY, WatchedFleet, breaches, not_alone
 from tests.unit.rotating import breaks
 
 
@@ -152,6 +154,38 @@ def test_what_somebody_else_wrote_since_the_last_look_is_met_and_never_called_pr
     assert code is not ExitCode.DONE or not not_alone(fleet, *fleet.made["run-1"])
     if (slot, when) == ("", "settle"):
         assert ann.past().hosts["hive2"].cause, "after its turn nothing is written over what somebody put there"
+
+
+def test_no_second_token_is_made_while_the_host_that_may_have_the_first_is_away(tmp_path: Path) -> None:
+    """Within the budget, so nothing else stops the run: it goes back, it does not choose again."""
+    fleet = WatchedFleet(tmp_path, policy=replace(POLICY, max_failures=Amount(1)))
+    ann = Bastion(fleet)
+    watch(ann)
+    cut_off(ann, ann.rotate, "before", "journal: PhaseStarted queen")
+    for name in ("queen", "hive1"):
+        fleet.hosts[name].active.with_name("api-token.new").unlink()
+    fleet.hosts["hive2"].fault = "link-down"
+    assert ann.resume() is ExitCode.INCOMPLETE
+    assert len(fleet.made["run-1"]) == 1
+    fleet.hosts["hive2"].fault = None
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
+    assert not not_alone(fleet, fleet.token.reveal())
+
+
+def test_a_reconcile_brings_every_host_that_it_can_though_the_first_fails(ann: Bastion) -> None:
+    """No budget stops it: each host that comes to the fleet's token is one that works again."""
+    fleet = ann.fleet
+    away = ("hive1", "hive2")
+    for name in away:
+        fleet.hosts[name].fault = "link-down"
+    assert ann.rotate(may_be_missing=away) is ExitCode.INCOMPLETE
+    for name in away:
+        fleet.hosts[name].fault = None
+    fleet.refuses_new.add("hive1")
+    assert ann.reconcile() is ExitCode.INCOMPLETE
+    assert fleet.hosts["hive2"].active_token() in fleet.made["run-1"]
+    assert ann.past().hosts["hive2"].state is State.PROVEN
+    assert ann.past().debts == ("hive1",)
 
 
 def test_no_second_token_is_made_where_the_only_holder_of_the_first_was_reimaged(ann: Bastion) -> None:

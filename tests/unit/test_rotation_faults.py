@@ -175,6 +175,16 @@ def test_a_service_that_takes_the_old_token_as_well_is_not_proven(tmp_path: Path
     check(Operator(fleet), host, End(BACK, ROLLED_BACK, Trouble.OLD_ACCEPTED))
 
 
+def test_a_way_back_is_proven_only_when_the_new_token_is_refused_again(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path)
+    operator = Operator(fleet)
+    fleet.hosts["hive1"].also_accepts.add(operator.token.reveal())
+    fleet.hosts["hive3"].fault = "keeps-old-token"
+    assert operator.rotate() is OPEN
+    assert operator.states["hive1"] is FAILED
+    assert operator.troubles["hive1"] is Trouble.OLD_ACCEPTED
+
+
 # -- the line
 
 
