@@ -43,6 +43,7 @@ MAX_TOKEN_BYTES = 1 << 20  # the services' own limit (llama-orch.md, "How the to
 MIN_TOKEN_CHARS = 64  # guide.md, "Verify token length"
 MAX_TOKEN_CHARS = 4096  # what fits a header; longer ones cannot be proven
 CALL_SECONDS = 5.0
+LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lock with us (hivekeys.line.BEAT)
 NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
 POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
@@ -501,7 +502,11 @@ class State:
         lock = os.open("lock", os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600, dir_fd=folder)
         try:
             self.wait_for(lock, run, patience)
-            mine = {"run": run, "who": who, "pid": self.system.pid(), "born": self.system.born(self.system.pid())}
+            pid = self.system.pid()
+            mine = {"run": run, "who": who, "pid": pid, "born": self.system.born(pid), "since": self.system.now()}
+            last = self.holder(lock)
+            if (last.get("run"), last.get("pid"), last.get("born")) == (run, pid, mine["born"]):
+                mine["since"] = last.get("since", mine["since"])  # greeted anew: it is the same work
             os.ftruncate(lock, 0)
             os.pwrite(lock, json.dumps(mine).encode(), 0)
         except BaseException:
@@ -524,8 +529,7 @@ class State:
                 patience.pause(POLL_SECONDS)  # whoever has just taken it has not signed yet: the name is another's
                 continue
             if holder.get("run") != run or patience.left() <= 0:
-                said = "run %s of %s" % (holder.get("run"), holder.get("who")) if holder else "another run"
-                raise Refusal("host-busy", said)
+                raise Refusal("host-busy", self.described(holder))
             if not told and lives:
                 self.system.terminate(holder["pid"])
                 told = True
@@ -539,6 +543,20 @@ class State:
             return {}
         sound = isinstance(found, dict) and isinstance(found.get("pid"), int) and found["pid"] > 1
         return found if sound else {}
+
+    def described(self, holder: "dict[str, Any]") -> str:
+        """The holder in words: which run, whose, and since when by this host's clock."""
+        if not holder:
+            return "another run"
+        said, since = "run %s of %s" % (holder.get("run"), holder.get("who")), holder.get("since")
+        if not isinstance(since, (int, float)):
+            return said
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
+        return "%s, at work for %.0f s, since %s UTC by the host's clock" % (
+            said,
+            max(self.system.now() - since, 0.0),
+            began,
+        )
 
     def last_run(self, folder: int) -> "dict[str, Any]":
         """The last run that wrote here: its epoch, id and operator; epoch 0 when there was none."""
@@ -1107,9 +1125,16 @@ EXTRA = {}  # type: dict[str, Callable[..., tuple[bool, dict[str, Any]]]]  # sen
 
 
 def answer(agent: Agent, request: "dict[str, Any]") -> "dict[str, Any]":
-    """One request's results, a verb each: after a failure, nothing but a last look is done."""
-    agent.end = agent.system.monotonic() + request["deadline"]
+    """One request's results, a verb each: after a failure, nothing but a last look is done.
+
+    A request `expires`, by this host's monotonic clock, when its bastion stops waiting: one that was held up on
+    the way (a frozen sshd, a link that was down) must not change a host that has been called unknown.
+    """
+    now = agent.system.monotonic()
+    agent.end = min(now + request["deadline"], request.get("expires", now + request["deadline"]))
     results = []  # type: list[dict[str, Any]]
+    if agent.end <= now:
+        return {"results": [refused(request["steps"][0]["verb"], "deadline", "the request came too late")]}
     failed = False
     for step in request["steps"]:
         fields = dict(step)
@@ -1125,10 +1150,17 @@ def answer(agent: Agent, request: "dict[str, Any]") -> "dict[str, Any]":
     return {"results": results}
 
 
-def serve(agent: Agent, lines: "Iterable[bytes]", out: "BinaryIO", idle: float = 120.0) -> None:
-    """Serves requests until the line ends, nothing was asked for `idle` seconds, or SIGTERM.
+def refused(verb: str, trouble: str, detail: str) -> "dict[str, Any]":
+    """The result of a step that was not begun."""
+    result = {"verb": verb, "ok": False, "changed": False, "facts": {}, "trouble": trouble, "detail": detail}
+    return dict(result, seconds=0.0)
 
-    SIGTERM ends an idle agent at once, and a working one after the step in hand.
+
+def serve(agent: Agent, lines: "Iterable[bytes]", out: "BinaryIO", idle: float = LEASE_SECONDS) -> None:
+    """Serves requests until the line ends, nothing was heard for `idle` seconds, or SIGTERM.
+
+    SIGTERM ends an idle agent at once, and a working one after the step in hand. An empty line is a bastion
+    that is still there. The lock is never taken from an agent: it ends with one that has nothing in hand.
     """
     waiting = queue.Queue()  # type: queue.Queue[Optional[bytes]]
 
@@ -1153,6 +1185,8 @@ def serve(agent: Agent, lines: "Iterable[bytes]", out: "BinaryIO", idle: float =
             return
         if line is None:
             return
+        if not line.strip():
+            continue
         signal.signal(signal.SIGTERM, leave)
         reply = answer(agent, json.loads(line.decode()))
         out.write(json.dumps(reply).encode() + b"\n")
@@ -1174,7 +1208,7 @@ def main(root: str = "/") -> None:
     """The agent's life: never a core dump, never a wait for ever, never a file that others can read."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
-    sys.stdout.buffer.write(b"hivekeys:ready\n")
+    sys.stdout.buffer.write(b"hivekeys:ready %.3f\n" % time.monotonic())
     sys.stdout.buffer.flush()
     status = 0
     try:

@@ -14,7 +14,7 @@ and the exit status, never from the words of sudo or a shell, which differ by la
     hivekeys:python      PYTHON_MISSING if the status is      SILENT
                          83 (too old), else AGENT_CRASHED
     hivekeys:missing     MODULE_MISSING                       MODULE_MISSING
-    hivekeys:ready       (the line stands)
+    hivekeys:ready 123.4 (the line stands; the host's monotonic clock)
 
 LINE_BROKEN if it was the connection that ended. Text before, between and behind the markers comes from
 start-up files and banners. It is skipped, up to OTHER_LIMIT bytes; more is RUBBISH. Pure: this module reads
@@ -104,6 +104,14 @@ class Startup:
     @property
     def ready(self) -> bool:
         return self.marker == READY
+
+    @property
+    def clock(self) -> float | None:
+        """The host's monotonic clock as its agent got ready, None when it did not say."""
+        try:
+            return float(self.said)
+        except ValueError:
+            return None
 
     def hear(self, line: bytes) -> None:
         """Take in one line of stdout, without its end."""

@@ -9,6 +9,8 @@ from typing import Protocol
 from hivekeys.causes import Cause
 from hivekeys.fleet import Host
 
+BEAT = 10.0  # seconds; an agent that hears nothing for three of them leaves, and its host's lock with it
+
 
 class Line(Protocol):
     """An open line to one agent. One thread at a time."""
@@ -18,7 +20,7 @@ class Line(Protocol):
 
         A Cause (SILENT: no reply in time; LINE_BROKEN: the line ended; RUBBISH: not a reply) means that
         nobody knows what the host did with the request. The line is then closed, and every later `ask` is a
-        Cause at once.
+        Cause at once. The agent begins nothing of a request that reaches it after its deadline.
         """
 
     def close(self) -> None:
@@ -26,7 +28,7 @@ class Line(Protocol):
 
 
 class Dialer(Protocol):
-    """Opens lines. Many threads at a time."""
+    """Opens lines, and lets every agent hear from us each BEAT for as long as its line is open. Many threads."""
 
     def dial(self, host: Host) -> Line | Cause:
         """A line whose agent is ready, or why there is none: a host's failure is never an exception."""

@@ -179,6 +179,7 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
         "token": str(run.want) if run.want else None,
         "stopped": run.stopped or None,
         "exit_code": None if run.code is None else int(run.code),
+        "next": next_step(run) or None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
         "hosts": [_host(run, fleet, name) for name in (host.name for host in fleet.hosts)],
     }
@@ -256,6 +257,22 @@ def disagreement(run: Run) -> str:
     )
 
 
+def next_step(run: Run) -> str:
+    """What to type now, as the last line of a run; "" when there is nothing that only this run can do."""
+    resume, rollback, reconcile = (f"fab {verb} --fleet {run.fleet}" for verb in ("resume", "rollback", "reconcile"))
+    if run.is_open:
+        return f"go on: {resume}" + ("" if run.retiring else f"   go back: {rollback}")
+    if run.debts and not run.rolled_back:
+        return f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
+    if run.behind:
+        return f"when {_few(run.behind)} can be reached and the causes are mended: {rollback}"
+    return ""
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+
+
 def standing(run: Run, since: str) -> str:
     """Where a run of the past stands, in one line; `since` is how long ago it began."""
     if run.is_open:
@@ -263,4 +280,6 @@ def standing(run: Run, since: str) -> str:
         return f"cut off in phase {phase}, begun {since} ago: fab resume goes on, fab rollback goes back"
     if run.debts and not run.rolled_back:
         return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
+    if run.behind:
+        return f"{len(run.behind)} of {len(run.hosts)} hosts are not back on their token for {since}: fab rollback"
     return f"begun {since} ago; {MEANS.get(run.code, 'never began') if run.code is not None else 'nothing was changed'}"

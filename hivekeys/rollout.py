@@ -117,6 +117,8 @@ class Rollout:
         want = self._taken_up()
         if self._is_over():
             return self.end()
+        if not self._standing() and not self.run.stopped:
+            return self._wait()
         if want not in self._tokens and not self.run.stopped:
             if self.run.given or self._was_turned(want):
                 self._stop("no host that answers holds the run's token")
@@ -163,6 +165,12 @@ class Rollout:
         else:
             self._ledger.tell(RunEnded(code, self._ledger.now()))
         return code
+
+    def _wait(self) -> ExitCode:
+        """Nobody answers, so nothing is decided: the run stays open, and its direction what it was."""
+        self.close()
+        self._ledger.tell(Paused(self._ledger.now()))
+        return ExitCode.INCOMPLETE
 
     def close(self) -> None:
         """Lets every host go; safe to repeat, and the only way out when an event could not be recorded."""
@@ -237,8 +245,7 @@ class Rollout:
         outcomes = self._at_once(stories, work)
         if phase in (Phase.ROLLBACK, Phase.RETIRE):
             return True
-        failed = [outcome.host for outcome in outcomes if outcome.status is not Status.OK or outcome.cause]
-        failed = [name for name in failed if not self._is_excused(phase, name)]
+        failed = [outcome.host for outcome in outcomes if self._has_failed(outcome)]
         in_all = sum(
             host.cause is not None and not self._is_excused(phase, host.name) for host in self.run.hosts.values()
         )
@@ -345,6 +352,19 @@ class Rollout:
     def _standing(self) -> list[Story]:
         """The hosts that have not failed so far."""
         return [story for story in self._stories if story.part.cause is None]
+
+    def _has_failed(self, outcome: Outcome) -> bool:
+        """True for a host that speaks for the way back.
+
+        One that is lost when all waves are proven does not: it has the new token, and to turn the others back would
+        part them from it for certain. Nothing is retired without it. Nor does a resume that reaches nobody.
+        """
+        lost = outcome.status in (Status.UNREACHABLE, Status.UNKNOWN)
+        nobody = outcome.phase is Phase.LOOK and self.run.resumed and not self._standing()
+        if lost and (self.run.settling or nobody):
+            return False
+        failed = outcome.status is not Status.OK or outcome.cause is not None
+        return failed and not self._is_excused(outcome.phase, outcome.host)
 
     def _is_excused(self, phase: Phase, name: str) -> bool:
         """A host that may be missing and is: it will owe the token, and does not stop the others."""

@@ -71,6 +71,7 @@ class Run:
     phase: Phase | None = None
     resumed: bool = False
     rolled_back: bool = False
+    settling: bool = False  # all that could be turned was proven: the fleet serves the run's token
     retiring: bool = False  # past the point of no return
     reconciling: bool = False  # it had ended and was taken up again: hosts come to its token, none goes back
     stopped: str = ""
@@ -85,7 +86,7 @@ class Run:
     @property
     def went_on(self) -> bool:
         """True when the fleet serves this run's token, as far as it can be reached."""
-        return any(host.state is State.PROVEN for host in self.hosts.values())
+        return _came_through(self) or any(host.state is State.PROVEN for host in self.hosts.values())
 
     @property
     def is_served(self) -> bool:
@@ -96,6 +97,11 @@ class Run:
     def is_back(self) -> bool:
         """True when the run was taken back, and every host that it touched with it."""
         return self.rolled_back and is_as_before(self)
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The hosts that the way back did not reach."""
+        return tuple(name for name, host in self.hosts.items() if self.rolled_back and not _is_as_before(host))
 
     @property
     def debts(self) -> tuple[str, ...]:
@@ -141,6 +147,7 @@ def advance(run: Run, event: Event) -> Run:
                 run,
                 phase=event.phase,
                 rolled_back=run.rolled_back or event.phase is Phase.ROLLBACK,
+                settling=run.settling or event.phase is Phase.SETTLE,
                 retiring=run.retiring or event.phase is Phase.RETIRE,
             )
         case Intent():
@@ -205,12 +212,17 @@ def _out_of_service(outcome: Outcome) -> tuple[float | None, float | None]:
 
 def _final(run: Run) -> dict[str, HostRun]:
     """The hosts as a run leaves them: where the fleet went on, whoever stayed behind owes the new token."""
-    went_on = any(host.state in (State.PROVEN, State.HEALTHY) for host in run.hosts.values())
+    went_on = _came_through(run) or any(host.state in (State.PROVEN, State.HEALTHY) for host in run.hosts.values())
     behind = (State.UNCHANGED, State.ROLLED_BACK)
     return {
         name: replace(host, state=State.OWES) if went_on and host.state in behind else host
         for name, host in run.hosts.items()
     }
+
+
+def _came_through(run: Run) -> bool:
+    """True when every wave was turned, and none of it taken back: so it is, even if no host answers any more."""
+    return run.settling and not run.rolled_back
 
 
 def is_superseded(cause: Cause | None) -> bool:
@@ -220,8 +232,11 @@ def is_superseded(cause: Cause | None) -> bool:
 
 def is_as_before(run: Run) -> bool:
     """True when every host that the run touched has its token from before the run."""
-    as_before = (State.UNCHANGED, State.ROLLED_BACK)
-    return all(host.state in as_before or not host.touched for host in run.hosts.values())
+    return all(map(_is_as_before, run.hosts.values()))
+
+
+def _is_as_before(host: HostRun) -> bool:
+    return host.state in (State.UNCHANGED, State.ROLLED_BACK) or not host.touched
 
 
 def exit_code(run: Run) -> ExitCode:

@@ -145,8 +145,8 @@ class Show:
         if run.stopped:
             self._out.print(Text(f"stopped: {run.stopped}"))
         self._out.print(Text(report.summary(run, code), "bold"))
-        if run.is_open:
-            self._out.print(Text(f"go on: fab resume --fleet {run.fleet}   go back: fab rollback --fleet {run.fleet}"))
+        if report.next_step(run):
+            self._out.print(Text(report.next_step(run)))
 
     def table(self, table: Table) -> None:
         """A table on stdout."""

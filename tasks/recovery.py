@@ -72,7 +72,8 @@ def reconcile(_: Context, fleet: str = "", run: str = "", state_dir: str = "", j
         )
     past = newest if run else newest_served(found.name, state_dir)
     if past is None or past.want is None or past.rolled_back or not past.went_on:
-        raise UserError("no run has brought a new token to this fleet: no host owes anything", hint="`fab rotate`")
+        hint = "`fab rollback` goes back with the hosts that it did not reach" if newest.behind else "`fab rotate`"
+        raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     _take_up(found, hosts, Asked(past.reason, json, past, state_dir), lambda rollout: rollout.reconcile())
 
 

@@ -52,7 +52,7 @@ ON_DIAL = {
     "host-key-changed": Cause(Trouble.HOST_KEY_CHANGED, "known_hosts has another key"),
 }
 SILENCING = ("link-down", "sshd-frozen")
-IDLE_SECONDS = 120.0  # an agent that nobody asks anything leaves; agent.serve
+IDLE_SECONDS = agent.LEASE_SECONDS  # an agent that hears nothing leaves; agent.serve
 CRASH_SECONDS = 2.0
 KEY = b"\x5a" * 32  # the fleet's key, where a test makes its own session
 _numbers = itertools.count(1000)  # pids and process starts: unique among all hosts of a test run
@@ -112,6 +112,7 @@ class SimulatedHost:
         self.root = root
         self.clock = 1000.0
         self.slow_seconds = 5.0
+        self.also_accepts: set[str] = set()  # tokens that the service takes besides its own: a cache, a second source
         self.last_words = "error: cannot start"
         self.systemctl_hangs = False
         self.start_limit_hit = False  # systemd refuses to start the unit until its failures are reset
@@ -255,7 +256,7 @@ class SimulatedHost:
         if path != self.protected:
             return 404
         open_door = self.fault == "accepts-any-token" or self.process.token is None
-        return 200 if open_door or token == self.process.token else 401
+        return 200 if open_door or token == self.process.token or token in self.also_accepts else 401
 
 
 class Machine(agent.System):
@@ -441,7 +442,8 @@ class InProcessLine:
             if self.host.fault in SILENCING:
                 return self.leave(deadline)
             self.host.clock += 0.2 if self.host.fault == "link-slow" else 0.0
-            reply: dict[str, object] = agent.answer(self.agent, json.loads(json.dumps(request)))
+            timed = {**request, "expires": began + deadline}
+            reply: dict[str, object] = agent.answer(self.agent, json.loads(json.dumps(timed)))
             self.host.fleet.answers(self)
         except CutError:
             return self.drop()

@@ -5,6 +5,7 @@
     keyring.py  private keys from files and from the agent on this machine
     jumps.py    jump hosts, shared by all the hosts behind them
     channel.py  the session on a host: start the agent, ask, answer
+    pulse.py    the sign of life that keeps the agents, and their locks
     stream.py   its bytes, bounded in time and memory
 
 `ssh -G` and known_hosts are OpenSSH's to read: `hivekeys.openssh`, `hivekeys.known_hosts`.
@@ -20,6 +21,7 @@ from hivekeys.remote.channel import open_line
 from hivekeys.remote.jumps import Jumps
 from hivekeys.remote.keyring import Keyring
 from hivekeys.remote.login import Login, log_in
+from hivekeys.remote.pulse import Pulse
 from hivekeys.remote.reach import Wire, reach
 from hivekeys.ssh_settings import Settings
 
@@ -35,6 +37,7 @@ class SshDialer:
         self._known_hosts = KnownHosts(fleet.timeouts.connect)
         self._keyring = Keyring()
         self._jumps = Jumps(self._log_in)
+        self._pulse = Pulse()
 
     def dial(self, host: Host) -> Line | Cause:
         """Connect, verify, log in and start the agent. Bounded by the fleet's time-outs, hop by hop."""
@@ -44,10 +47,12 @@ class SshDialer:
         login = self._log_in(route, host.name)
         if isinstance(login, Cause):
             return login
-        return open_line(login, COMMANDS[host.become], self._opening, self._timeouts)
+        line = open_line(login, COMMANDS[host.become], self._opening, self._timeouts)
+        return line if isinstance(line, Cause) else self._pulse.keep(line)
 
     def close(self) -> None:
-        """Close the connections to jump hosts; lines behind them break."""
+        """End the sign of life, and the connections to jump hosts; lines behind them break."""
+        self._pulse.stop()
         self._jumps.close()
 
     def _log_in(self, route: tuple[Settings, ...], who: str) -> Login | Cause:

@@ -1,6 +1,7 @@
 """The session on a host: the channel on which the agent is started, asked, and answers."""
 
 import json
+import threading
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from hivekeys.remote.login import Login, said
 from hivekeys.remote.stream import Stop, Stream, watchdog
 
 REPLY_LIMIT = 4 * 1024 * 1024  # bytes of one reply
+_BEAT_LIMIT = 1.0  # seconds that a beat may wait for a host that takes no more; the line breaks by itself then
 CRASHED = 70  # the exit status of an agent that met a bug of its own (agent.main)
 
 
@@ -24,11 +26,12 @@ def open_line(login: Login, command: str, opening: bytes, timeouts: Timeouts) ->
         login.close()
         return channel
     stream = Stream(channel, login.close)
-    cause = _start(stream, opening, timeouts.auth)
-    if cause is not None:
+    startup = _start(stream, opening, timeouts.auth)
+    if isinstance(startup, Cause):
         login.close()
-        return cause
-    return SshLine(login, stream)
+        return startup
+    ahead = None if startup.clock is None else startup.clock - time.monotonic()
+    return SshLine(login, stream, ahead)
 
 
 def _session(login: Login, command: str, timeout: float) -> Any:
@@ -46,7 +49,7 @@ def _session(login: Login, command: str, timeout: float) -> Any:
     return channel
 
 
-def _start(stream: Stream, opening: bytes, timeout: float) -> Cause | None:
+def _start(stream: Stream, opening: bytes, timeout: float) -> Startup | Cause:
     """Send the program and read up to its ready line."""
     until = time.monotonic() + timeout
     startup = Startup()
@@ -61,26 +64,48 @@ def _start(stream: Stream, opening: bytes, timeout: float) -> Cause | None:
             if line is Stop.ENDED:
                 return startup.ended(*stream.farewell())
             startup.hear(line)
-    return None
+    return startup
 
 
 class SshLine:
     """A line whose agent is ready; the contract is `hivekeys.line.Line`'s."""
 
-    def __init__(self, login: Login, stream: Stream) -> None:
+    def __init__(self, login: Login, stream: Stream, ahead: float | None = None) -> None:
+        """`ahead`: seconds by which the host's monotonic clock is ahead of ours.
+
+        Measured when the ready line arrived, which was sent before: in truth it is more, so a request's time ends
+        on the host no later than here.
+        """
         self._login = login
         self._stream = stream
+        self._ahead = ahead
         self._over: Cause | None = None
+        self._talking = threading.Lock()
 
     def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
         """One request, one reply, within `deadline` seconds; a Cause ends the line."""
+        until = time.monotonic() + deadline
         if self._over is not None:
             return self._over
-        answer = self._exchange(json.dumps(request).encode() + b"\n", deadline)
+        if self._ahead is not None:
+            request = {**request, "expires": until + self._ahead}
+        with self._talking:
+            answer = self._exchange(json.dumps(request).encode() + b"\n", until, deadline)
         if isinstance(answer, Cause):
             self._over = Cause(Trouble.LINE_BROKEN, f"the line was given up earlier ({answer})")
             self._login.close()
         return answer
+
+    def beat(self) -> bool:
+        """An empty line for the agent, from any thread; a request in hand says as much. False: the line is over."""
+        if self._over is not None:
+            return False
+        if self._talking.acquire(blocking=False):
+            try:
+                self._stream.send(b"\n", time.monotonic() + _BEAT_LIMIT)
+            finally:
+                self._talking.release()
+        return True
 
     def close(self) -> None:
         """The agent sees the end of its input."""
@@ -89,10 +114,9 @@ class SshLine:
             self._stream.close()
             self._login.close()
 
-    def _exchange(self, request: bytes, deadline: float) -> dict[str, object] | Cause:
+    def _exchange(self, request: bytes, until: float, deadline: float) -> dict[str, object] | Cause:
         if self._stream.pending:
             return Cause(Trouble.RUBBISH, "the agent spoke without being asked")
-        until = time.monotonic() + deadline
         with watchdog(until, self._login.close):
             self._stream.send(request, until)
             reply = self._stream.line(until, REPLY_LIMIT)

@@ -145,6 +145,11 @@ def lines_cut(lab: Lab) -> None:
     """Every SSH session on every host ends, as when a firewall forgets its connections."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(partial(lab.run, argv=["pkill", "-KILL", "-u", "deploy"]), lab.hosts))
+    agents_left(lab)
+
+
+def agents_left(lab: Lab) -> None:
+    """Waits until no agent is on any host."""
     agents = ["pgrep", "-u", "root", "-f", "sys.stdin.buffer"]
     assert eventually(lambda: not any(lab.run(name, agents).stdout for name in lab.hosts))
 

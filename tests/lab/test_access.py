@@ -166,6 +166,7 @@ def test_a_second_run_from_another_bastion_is_told_who_is_at_work(lab: Lab, tmp_
     assert cause["trouble"] == "host-busy"
     assert f"run {lab.name}-" in cause["detail"]
     assert "@" in cause["detail"]
+    assert "since 2" in cause["detail"]
     answer = end_fab(first)
     assert answer.code == 0, answer.err
     assert {host["state"] for host in answer.hosts.values()} == {"proven"}

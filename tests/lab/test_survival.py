@@ -7,20 +7,24 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hivekeys.agent import LEASE_SECONDS
+from hivekeys.fleet import Amount
 from hivekeys.lab import Lab, boot, cgroup
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS
 from hivekeys.model import Phase, State
 
 from .asking import eventually, status
-from .rotating import after, all_but, fleet_of, rotate, serves, truth, truth_of
-from .surviving import Bastion, lines_cut, new_token, slots, small_fleet, tiny_disk, whole_again, write_inventory
+from .rotating import SOON, after, all_but, before, fleet_of, rotate, serves, truth, truth_of
+from .surviving import Bastion, agents_left, new_token, slots, small_fleet, tiny_disk, whole_again, write_inventory
 
 pytestmark = pytest.mark.lab
+LEASE = LEASE_SECONDS + 10  # seconds in which a host is free of a bastion that is gone, and rotated
 YES = ("--yes",)
 JSON = ("--yes", "--json")
 # What `fab` says when a phase begins. All hives are one wave here, after a canary.
@@ -193,8 +197,37 @@ def test_a_whole_wave_is_cut_off(lab: Lab, old: str, bastion: Bastion) -> None:
     assert serves(lab, old, but=wave)
     for name in wave:
         mend(lab, name)
-    lines_cut(lab)  # what the hosts' agents do of themselves two minutes after the bastion fell silent
-    assert ends_done(bastion, "rotate", old, *YES)
+    assert eventually(lambda: bastion.fab("rotate", *YES).code == 0, seconds=LEASE), "their agents did not leave"
+    assert serves(lab, truth_of(lab, "queen").token, refused=old)
+
+
+def test_a_cable_that_goes_out_when_all_have_turned_turns_nobody_back(lab: Lab, old: str, bastion: Bastion) -> None:
+    """The canary is proven; its cable is out by the time it is asked again. The last line says what to type."""
+    inject(lab, "hive2", "start-slow", seconds=2)
+    work = bastion.start("rotate", *YES)
+    work.until(BEGINS["wave"])
+    inject(lab, "hive1", "link-down")
+    answer = work.end()
+    assert answer.code == 4
+    new = new_token(lab, old)
+    assert {host.token for host in truth(lab).values()} == {new}
+    assert "1 unknown" in answer.out
+    assert answer.out.rstrip().splitlines()[-1].endswith(f"fab reconcile --fleet {lab.name}")
+    mend(lab, "hive1")
+    mend(lab, "hive2")
+    assert ends_done(bastion, "reconcile", old)
+
+
+def test_what_a_frozen_sshd_delivers_late_is_not_done(lab: Lab, old: str) -> None:
+    """The swap is sent to an sshd that says nothing, the host is called unknown; then sshd thaws and hands it on."""
+    fleet = replace(fleet_of(lab, max_failures=Amount(1)), timeouts=replace(SOON, request=2, connect=1))
+    rotation = rotate(fleet, before(Phase.WAVE, lambda: inject(lab, "hive3", "sshd-frozen"), "hive3"))
+    assert rotation.states == all_but(lab, State.PROVEN, hive3=State.UNKNOWN)
+    was = truth_of(lab, "hive3")
+    mend(lab, "hive3")
+    agents_left(lab)
+    assert truth_of(lab, "hive3") == was
+    assert was.token == old
 
 
 def test_sshd_freezes_in_the_middle(lab: Lab, old: str, bastion: Bastion) -> None:
@@ -370,14 +403,18 @@ def test_of_two_bastions_at_once_exactly_one_wins(lab: Lab, old: str, tmp_path: 
 def test_a_paused_operator_wakes_after_anothers_run_and_changes_nothing(
     lab: Lab, old: str, bastion: Bastion, tmp_path: Path
 ) -> None:
+    """Its connections stand, and nobody speaks on them: that keeps the hosts for half a minute and no longer."""
     sleeper, other = bastion, Bastion(lab, tmp_path / "another")
     inject(lab, "hive1", "start-slow", seconds=2)
     work = sleeper.start("rotate", *YES)
     work.until("canary: hive1")
     work.send(signal.SIGSTOP)
-    lines_cut(lab)
+    refused = other.fab("rotate", *YES)
+    assert refused.code == 5
+    assert f"host-busy: run {lab.name}-" in refused.out
+    assert "at work for" in refused.out
     mend(lab, "hive1")
-    assert eventually(lambda: other.fab("rotate", *YES).code == 0, seconds=30)
+    assert eventually(lambda: other.fab("rotate", *YES).code == 0, seconds=LEASE), "its agents did not leave"
     was = truth(lab)
     work.send(signal.SIGCONT)
     answer = work.end()

@@ -21,10 +21,15 @@ from hivekeys.line import Line
 from hivekeys.remote import SshDialer
 
 # What the tests start instead of the real agent: it repeats each request, after doing what the request says.
+# It counts the bastion's signs of life.
 ECHO_AGENT = b"""\
 import json, os, sys, time
 print("hivekeys:ready", flush=True)
+beats = 0
 for line in sys.stdin.buffer:
+    if not line.strip():
+        beats += 1
+        continue
     request = json.loads(line)
     exec(request.get("first", ""))
     print(json.dumps({"echo": request}), flush=True)

@@ -10,8 +10,9 @@ import pytest
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.remote.channel import REPLY_LIMIT, SshLine
+from hivekeys.remote.pulse import Pulse
 
-from .bastion import Bastion, paramiko_threads, wait_until
+from .bastion import ECHO_AGENT, Bastion, paramiko_threads, wait_until
 
 
 def test_the_agent_answers_each_request_on_one_connection(ssh: Bastion) -> None:
@@ -72,6 +73,55 @@ def test_a_frozen_host_does_not_hold_up_the_farewell(ssh: Bastion) -> None:
     started = time.monotonic()
     line.close()
     assert time.monotonic() - started < 3
+
+
+def beats_heard(line: SshLine) -> int:
+    """How many signs of life the agent has had, by its own count."""
+    answer = line.ask({"first": "request = beats"}, 10)
+    assert isinstance(answer, dict)
+    return int(str(answer["echo"]))
+
+
+def test_an_agent_hears_from_the_bastion_while_nobody_asks_it_anything(ssh: Bastion) -> None:
+    """Each sign is one empty line without an answer, and none gets into the middle of a request."""
+    line = ssh.line(ssh.host())
+    assert isinstance(line, SshLine)
+    pulse = Pulse(every=0.001)
+    pulse.keep(line)
+    text = "x" * 100_000
+    wait_until(lambda: beats_heard(line) > 20, "signs of life")
+    for _ in range(20):
+        assert line.ask({"text": text}, 10) == {"echo": {"text": text}}
+    pulse.stop()
+    line.close()
+    assert not line.beat()
+
+
+def test_a_frozen_host_does_not_hold_up_the_signs_of_life_of_the_others(ssh: Bastion) -> None:
+    frozen, line = ssh.line(ssh.host()), ssh.line(ssh.host())
+    assert isinstance(frozen, SshLine)
+    assert isinstance(line, SshLine)
+    os.kill(ssh.sshd_of(frozen), signal.SIGSTOP)
+    pulse = Pulse(every=0.001)
+    for each in (frozen, line):
+        pulse.keep(each)
+    wait_until(lambda: beats_heard(line) > 200, "signs of life")
+    pulse.stop()
+
+
+def test_a_request_says_by_the_hosts_own_clock_when_nobody_waits_for_it_any_more(ssh: Bastion) -> None:
+    """Host and bastion are one machine here, whose clock has been put an hour ahead for the host."""
+    ready = b'print("hivekeys:ready %.3f" % (time.monotonic() + 3600), flush=True)'
+    program = ECHO_AGENT.replace(b'print("hivekeys:ready", flush=True)', ready)
+    line = ssh.line(ssh.host(), program=program)
+    before = time.monotonic()
+    answer = line.ask({"first": "request['now'] = time.monotonic() + 3600"}, 10)
+    assert isinstance(answer, dict)
+    echo = answer["echo"]
+    assert isinstance(echo, dict)
+    assert echo["expires"] - echo["now"] <= 10
+    assert echo["expires"] <= before + 3600 + 10 + 0.001, "never later than here"
+    assert echo["expires"] > before + 3600 + 5, "and not so early that a host has no time"
 
 
 def test_an_agent_that_dies_breaks_the_line_and_says_why(ssh: Bastion) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hivekeys import report
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
@@ -49,6 +50,7 @@ class Bastion:
         self.clock = OwnClock()
         self.journals: dict[str, list[Event]] = {}
         self.fatal: Point | None = None  # killed there
+        self.interrupted: Point | None = None  # Ctrl-C there
         self.dies_after: int | None = None  # killed at three times so many points
         self.trail: list[Point] = []  # every point that was passed, in the last command
         self.on_event: Callable[[Event], None] | None = None
@@ -57,6 +59,7 @@ class Bastion:
         self._mutex = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._dead = False
+        self._rollout: Rollout | None = None
         self.lines: list[InProcessLine] = []
 
     # -- what an operator types
@@ -92,6 +95,14 @@ class Bastion:
         """`fab reconcile`."""
         return self._command(run or self.last, self.past(run), lambda rollout: rollout.reconcile())
 
+    def does_as_the_last_line_says(self) -> ExitCode | None:
+        """Types the first command that the last line of the newest run names."""
+        line = report.next_step(self.past())
+        verbs = {"fab resume": self.resume, "fab rollback": self.roll_back, "fab reconcile": self.reconcile}
+        found = sorted((line.index(words), words) for words in verbs if words in line)
+        assert found, "the last line names no command"
+        return verbs[found[0][1]]()
+
     def past(self, run: str = "") -> Run:
         """A run as its journal tells it; the newest, unless it is named."""
         return fold(self.events(run))
@@ -122,9 +133,9 @@ class Bastion:
         def record(event: Event) -> None:
             self._append(run, event)
 
-        rollout = None
+        self._rollout = None
         try:
-            rollout = Rollout(
+            self._rollout = rollout = Rollout(
                 self.fleet.inventory,
                 self.fleet.inventory.hosts,
                 BastionDialer(self),
@@ -138,8 +149,8 @@ class Bastion:
         except KilledError:
             return None
         finally:
-            if rollout:
-                rollout.close()
+            if self._rollout:
+                self._rollout.close()
             for line in self.lines:
                 line.close()
             self.lines.clear()
@@ -165,6 +176,8 @@ class Bastion:
                 self._counts[when, what] += 1
                 point = Point(when, what, self._counts[when, what])
                 self.trail.append(point)
+                if point == self.interrupted and self._rollout:
+                    self._rollout.interrupt()
                 self._dead = point == self.fatal or len(self.trail) == 3 * (self.dies_after or -1)
             if self._dead:
                 raise KilledError

@@ -17,10 +17,12 @@ import pytest
 
 from hivekeys import agent
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Amount, Policy
 from hivekeys.model import Event, Intent
 from hivekeys.run import CHANGING
 from tests.sweep.bastion import Bastion, Point, watch
-from tests.sweep.promises import POLICY, WatchedFleet, breaches, not_alone
+from tests.sweep.promises import POLICY, WatchedFleet, breaches, is_proven, not_alone
+from tests.unit.rotating import breaks
 
 SWEPT: set[str] = set()  # what was swept so far in this session: kinds of events and verbs
 Step = Callable[[Bastion], ExitCode | None]
@@ -45,12 +47,14 @@ class Sweep:
     then: Step
     holds: Callable[[Bastion], list[str]]
     real_journal: bool = False
+    hives: int = 2
+    policy: Policy = POLICY
     width: int = 32  # 1: one host after the other, so that a command that was cut off leaves the same hosts each time
 
     def bastion(self, number: int) -> Bastion:
         folder = self.memory / str(number)
         (folder / "state").mkdir(parents=True, mode=0o700)
-        fleet = WatchedFleet(folder, policy=replace(POLICY, width=self.width))
+        fleet = WatchedFleet(folder, self.hives, policy=replace(self.policy, width=self.width))
         bastion = Bastion(fleet, folder / "state" if self.real_journal else None)
         watch(bastion)
         self.ready(bastion)
@@ -153,6 +157,12 @@ def test_a_rotation_killed_at_any_point_can_be_taken_back_until_the_old_token_is
     assert sweep.run() > 180
 
 
+def test_it_holds_for_waves_of_two(memory: Path) -> None:
+    """Two hives at once, one behind them: threads of a wave are cut off together."""
+    in_twos = replace(POLICY, batch=Amount(2))
+    assert Sweep(memory, nothing_special, rotate, go_on, new_everywhere, hives=4, policy=in_twos).run(every=5) > 60
+
+
 def test_it_holds_with_the_journal_on_the_disk(memory: Path) -> None:
     sweep = Sweep(memory, nothing_special, rotate, go_on, new_everywhere, real_journal=True)
     assert sweep.run(every=7) > 25
@@ -231,12 +241,53 @@ def pay(bastion: Bastion) -> ExitCode | None:
     return bastion.reconcile() if new_everywhere(bastion) else ExitCode.DONE
 
 
-@pytest.mark.parametrize(("ready", "every"), [(hive2_was_away, 2), (hive2_was_reimaged, 3)])
-def test_a_reconcile_killed_at_any_point_is_gone_on_with(
-    memory: Path, ready: Callable[[Bastion], None], every: int
-) -> None:
+def hive1_was_lost_at_settle(bastion: Bastion) -> None:
+    bastion.fleet.at("hive1", "prove", breaks("link-down"), nth=3)
+    assert bastion.rotate() is ExitCode.INCOMPLETE
+    bastion.fleet.hosts["hive1"].fault = None
+
+
+@pytest.mark.parametrize("ready", [hive2_was_away, hive2_was_reimaged, hive1_was_lost_at_settle])
+def test_a_reconcile_killed_at_any_point_is_gone_on_with(memory: Path, ready: Callable[[Bastion], None]) -> None:
     sweep = Sweep(memory, ready, lambda bastion: bastion.reconcile(), pay, new_everywhere)
-    assert sweep.run(every) > 45
+    assert sweep.run() > 90
+
+
+# -- Ctrl-C
+
+
+def whole_hosts(bastion: Bastion) -> list[str]:
+    """Hosts in flight finish: every service runs on the token that is in its file, and asks for it."""
+    hosts = bastion.fleet.hosts.values()
+    return [host.name for host in hosts if not is_proven(host, host.active_token() or "")]
+
+
+@pytest.mark.parametrize(
+    ("ready", "then", "holds"),
+    [
+        (nothing_special, go_on, new_everywhere),
+        (nothing_special, take_back, old_or_done),
+        (hive2_refuses_the_new_token, go_on, taken_back),
+    ],
+)
+def test_a_run_that_is_asked_to_stop_at_any_event_stops_between_hosts_and_is_taken_up(
+    memory: Path, ready: Callable[[Bastion], None], then: Step, holds: Callable[[Bastion], list[str]]
+) -> None:
+    sweep = Sweep(memory, ready, rotate, then, holds)
+    points = [point for point in sweep.points() if point.when == "after" and point.what.startswith("journal:")]
+    for number, point in enumerate(points, 1):
+        bastion = sweep.bastion(number)
+        bastion.interrupted = point
+        code = bastion.rotate()
+        bastion.interrupted = None
+        open_again = [] if code is ExitCode.INTERRUPTED or bastion.past().code is code else [f"ended with {code!r}"]
+        wrong = open_again + whole_hosts(bastion) + breaches(bastion.fleet, bastion.past(), bastion.events())
+        assert not wrong, f"interrupted {point}: {wrong}"
+        sweep.then(bastion)
+        wrong = breaches(bastion.fleet, bastion.past(), bastion.events()) + sweep.holds(bastion)
+        assert not wrong, f"interrupted {point}, then taken up: {wrong}"
+        shutil.rmtree(memory / str(number))
+    assert len(points) > 40
 
 
 # -- a resume that meets a fault

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.model import State
 from tests.sweep.bastion import Bastion, watch
@@ -121,16 +122,36 @@ class Fleet(RuleBasedStateMachine):
             assert not self.told, "\n".join(self.told)
             assert not self.fleet.broken, "\n".join(self.fleet.broken)
 
-    @rule()
-    def the_fleet_can_be_made_whole_as_the_runbook_says(self) -> None:
-        """With all faults mended and a token on every host, one command after the other leads to one token."""
+    @rule(who=st.integers(0, 1))
+    def what_the_last_line_says_heals_a_mended_fleet(self, who: int) -> None:
+        """Unless somebody else was there since, or a host was re-imaged: a way back has nothing to bring it then."""
+        operator = self.operators[who]
+        if not operator.last or not report.next_step(operator.past()):
+            return
+        self.mend()
+        if any(host.active_token() is None for host in self.fleet.hosts.values()):
+            return
+        code = operator.does_as_the_last_line_says()
+        past = operator.past()
+        self.told += breaches(self.fleet, past, operator.events())
+        assert code in (ExitCode.DONE, ExitCode.ROLLED_BACK, ExitCode.LOCKED), past
+        assert code is ExitCode.LOCKED or not report.next_step(past)
+
+    def mend(self) -> None:
+        """No fault any more, services up, and whatever was left behind on a host is gone."""
         self.fleet._traps.clear()
         for host in self.fleet.hosts.values():
             host.fault = None
-            if host.active_token() is None:
-                host.write(self.fleet.token)
             host.start()
         self.fleet.advance(1000)
+
+    @rule()
+    def the_fleet_can_be_made_whole_as_the_runbook_says(self) -> None:
+        """With all faults mended and a token on every host, one command after the other leads to one token."""
+        for host in self.fleet.hosts.values():
+            if host.active_token() is None:
+                host.write(self.fleet.token)
+        self.mend()
         bob = self.operators[1]
         if bob.last and bob.past().is_open:
             self.command(bob, "resume", None)

@@ -1,16 +1,21 @@
 """Runs that are taken up again where hosts are not what they were: what no sweep of kills alone comes to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hivekeys import report
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.model import State
+from hivekeys.fleet import Amount
+from hivekeys.model import Event, PhaseStarted, State
+from hivekeys.token import generate
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Point, watch
-from tests.sweep.promises import WatchedFleet, breaches, not_alone
+from tests.sweep.promises import POLICY, WatchedFleet, breaches, not_alone
+from tests.unit.rotating import breaks
 
 
 @pytest.fixture
@@ -25,6 +30,63 @@ def cut_off(bastion: Bastion, command: Callable[[], ExitCode | None], when: str,
     bastion.fatal = Point(when, what, nth)
     assert command() is None
     bastion.fatal = None
+
+
+@pytest.mark.parametrize("lost", [("hive1",), ("queen",), ("queen", "hive1", "hive2")], ids=" ".join)
+def test_hosts_that_were_lost_at_settle_are_finished_by_what_the_last_line_says(
+    ann: Bastion, lost: tuple[str, ...]
+) -> None:
+    fleet = ann.fleet
+    for name in lost:
+        fleet.at(name, "prove", breaks("link-down"), nth=3)
+    assert ann.rotate() is ExitCode.INCOMPLETE
+    (new,) = fleet.made["run-1"]
+    assert {host.active_token() for host in fleet.hosts.values()} == {new}
+    assert ann.does_as_the_last_line_says() is ExitCode.INCOMPLETE, "they are still away"
+    for name in lost:
+        fleet.hosts[name].fault = None
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert not not_alone(fleet, new)
+    assert not report.next_step(ann.past())
+
+
+def test_a_fleet_that_lost_a_host_at_settle_may_be_taken_back_all_the_same(ann: Bastion) -> None:
+    ann.fleet.at("hive1", "prove", breaks("link-down"), nth=3)
+    assert ann.rotate() is ExitCode.INCOMPLETE
+    assert ann.roll_back() is ExitCode.INCOMPLETE
+    ann.fleet.hosts["hive1"].fault = None
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
+    assert ann.past().is_back
+    assert not not_alone(ann.fleet, ann.fleet.token.reveal())
+    assert not report.next_step(ann.past())
+
+
+@pytest.mark.parametrize("cut", ["hive1: stage", "hive1: swap", "hive2: restart"])
+def test_a_resume_that_reaches_nobody_decides_nothing(ann: Bastion, cut: str) -> None:
+    """The bastion's own network is down: that is no reason to turn a fleet back."""
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "after", cut)
+    for host in fleet.hosts.values():
+        host.fault = "link-down"
+    assert ann.resume() is ExitCode.INCOMPLETE
+    for host in fleet.hosts.values():
+        host.fault = None
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert not not_alone(fleet, *fleet.made["run-1"])
+
+
+def test_a_resume_that_misses_a_host_after_all_had_turned_turns_nobody_back(ann: Bastion) -> None:
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "before", "journal: PhaseStarted retire")
+    fleet.hosts["hive2"].fault = "link-down"
+    assert ann.resume() is ExitCode.INCOMPLETE
+    (new,) = fleet.made["run-1"]
+    assert {host.active_token() for host in fleet.hosts.values()} == {new}
+    fleet.hosts["hive2"].fault = None
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
+    assert not not_alone(fleet, new)
 
 
 def test_a_reconcile_that_was_cut_off_never_takes_hosts_back(ann: Bastion) -> None:
@@ -43,6 +105,87 @@ def test_a_reconcile_that_was_cut_off_never_takes_hosts_back(ann: Bastion) -> No
     fleet.hosts["hive2"].fault = None
     assert ann.reconcile() is ExitCode.DONE
     assert not not_alone(fleet, new)
+
+
+@pytest.mark.parametrize("reimaged", ["queen", "hive1", "hive2"])
+@pytest.mark.parametrize("cut", ["queen: stage", "hive2: stage", "queen: restart", "hive1: swap", "hive2: restart"])
+def test_a_host_that_was_reimaged_while_the_run_was_cut_off_is_named_and_the_fleet_agrees_in_the_end(
+    ann: Bastion, cut: str, reimaged: str
+) -> None:
+    """It may have been the only one with the run's token, or with the way back to its own."""
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "after", cut)
+    host = fleet.hosts[reimaged]
+    host.reimage()
+    code = ann.resume()
+    assert code is not ExitCode.DONE or not not_alone(fleet, *fleet.made["run-1"])
+    assert not breaches(fleet, ann.past(), ann.events())
+    others = {other.active_token() for other in fleet.hosts.values() if other is not host}
+    assert len(others) == 1, "the hosts that kept their tokens agree"
+    if host.active_token() is None:
+        assert ann.past().hosts[reimaged].cause, "and the one that did not is named"
+        host.write(fleet.token)
+        host.start()
+    if ann.past().is_open or not ann.past().is_back:
+        ann.does_as_the_last_line_says()
+    assert ann.past().code is ExitCode.DONE or ann.rotate("run-2") is ExitCode.DONE
+    assert not not_alone(fleet, *fleet.made[ann.last])
+    assert not fleet.broken
+
+
+@pytest.mark.parametrize("when", ["stage", "queen", "canary", "settle"])
+@pytest.mark.parametrize("slot", ["", ".new", ".backup"])
+def test_what_somebody_else_wrote_since_the_last_look_is_met_and_never_called_proven(
+    ann: Bastion, when: str, slot: str
+) -> None:
+    """A look is as old as the phase before: a token of somebody's own, put on a host by hand, in any slot."""
+    fleet, theirs = ann.fleet, generate()
+    host = fleet.hosts["hive2"]
+
+    def somebody_writes(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.phase.value == when:
+            host.write(theirs, slot)
+            fleet.ever.add(theirs.reveal())
+
+    ann.on_event = somebody_writes
+    code = ann.rotate()
+    ann.on_event = None
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert code is not ExitCode.DONE or not not_alone(fleet, *fleet.made["run-1"])
+    if (slot, when) == ("", "settle"):
+        assert ann.past().hosts["hive2"].cause, "after its turn nothing is written over what somebody put there"
+
+
+def test_no_second_token_is_made_while_the_host_that_may_have_the_first_is_away(tmp_path: Path) -> None:
+    """Within the budget, so nothing else stops the run: it goes back, it does not choose again."""
+    fleet = WatchedFleet(tmp_path, policy=replace(POLICY, max_failures=Amount(1)))
+    ann = Bastion(fleet)
+    watch(ann)
+    cut_off(ann, ann.rotate, "before", "journal: PhaseStarted queen")
+    for name in ("queen", "hive1"):
+        fleet.hosts[name].active.with_name("api-token.new").unlink()
+    fleet.hosts["hive2"].fault = "link-down"
+    assert ann.resume() is ExitCode.INCOMPLETE
+    assert len(fleet.made["run-1"]) == 1
+    fleet.hosts["hive2"].fault = None
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
+    assert not not_alone(fleet, fleet.token.reveal())
+
+
+def test_a_reconcile_brings_every_host_that_it_can_though_the_first_fails(ann: Bastion) -> None:
+    """No budget stops it: each host that comes to the fleet's token is one that works again."""
+    fleet = ann.fleet
+    away = ("hive1", "hive2")
+    for name in away:
+        fleet.hosts[name].fault = "link-down"
+    assert ann.rotate(may_be_missing=away) is ExitCode.INCOMPLETE
+    for name in away:
+        fleet.hosts[name].fault = None
+    fleet.refuses_new.add("hive1")
+    assert ann.reconcile() is ExitCode.INCOMPLETE
+    assert fleet.hosts["hive2"].active_token() in fleet.made["run-1"]
+    assert ann.past().hosts["hive2"].state is State.PROVEN
+    assert ann.past().debts == ("hive1",)
 
 
 def test_no_second_token_is_made_where_the_only_holder_of_the_first_was_reimaged(ann: Bastion) -> None:
@@ -81,10 +224,19 @@ def test_a_way_back_that_ended_without_a_host_is_gone_again_when_it_is_there(ann
     assert ann.past().hosts["hive1"].state is State.UNKNOWN
     assert not ann.past().is_back
     fleet.hosts["hive1"].fault = None
-    assert ann.roll_back() is ExitCode.DONE
+    assert ann.does_as_the_last_line_says() is ExitCode.DONE
     assert ann.past().is_back
     assert not breaches(fleet, ann.past(), ann.events())
     assert not not_alone(fleet, fleet.token.reveal())
+
+
+@pytest.mark.parametrize("cut", ["hive1: stage", "hive1: restart", "hive2: restart"])
+def test_a_service_that_takes_the_old_token_as_well_is_found_by_a_resume_too(ann: Bastion, cut: str) -> None:
+    """The old token is asked with though the bastion's memory of it is gone: hosts still have it."""
+    cut_off(ann, ann.rotate, "after", cut)
+    ann.fleet.hosts["hive2"].also_accepts.add(ann.fleet.token.reveal())
+    assert ann.resume() is ExitCode.ROLLED_BACK
+    assert {part.cause and part.cause.trouble for part in ann.past().hosts.values()} == {None, Trouble.OLD_ACCEPTED}
 
 
 def test_a_run_that_was_going_back_goes_on_back_though_the_cause_is_gone(ann: Bastion) -> None:

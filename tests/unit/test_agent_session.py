@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from hivekeys import agent
+from hivekeys.line import BEAT
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, InProcessLine, Session, SimulatedHost, hello
 
@@ -105,9 +107,31 @@ def test_a_greeting_without_time_is_refused_like_any_other_step(host: SimulatedH
 def test_a_second_run_is_told_who_is_at_work(host: SimulatedHost) -> None:
     first = Session(host, run="run-1")
     greeting = Session(host, run="run-2").greeting
-    assert (greeting["trouble"], greeting["detail"]) == ("host-busy", "run run-1 of ann@bastion")
+    assert greeting["trouble"] == "host-busy"
+    assert re.fullmatch(
+        r"run run-1 of ann@bastion, at work for \d s, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by the host's clock",
+        greeting["detail"],
+    )
     first.line.close()
     assert Session(host, run="run-3").greeting["ok"]
+
+
+def test_since_when_is_since_the_work_began_however_often_it_was_greeted(host: SimulatedHost) -> None:
+    first = Session(host, run="run-1")
+    lock = state(host) / "lock"
+    entry = json.loads(lock.read_text())
+    lock.write_text(json.dumps({**entry, "since": entry["since"] - 3600}))
+    first.ask(hello(host, run="run-1"))
+    assert "at work for 360" in Session(host, run="run-2").greeting["detail"]
+
+
+def test_the_lock_of_an_older_agent_that_says_no_time_is_named_all_the_same(host: SimulatedHost) -> None:
+    first = Session(host, run="run-1")
+    lock = state(host) / "lock"
+    entry = json.loads(lock.read_text())
+    lock.write_text(json.dumps({**entry, "since": None}))
+    assert Session(host, run="run-2").greeting["detail"] == "run run-1 of ann@bastion"
+    first.line.close()
 
 
 def test_an_agent_that_this_run_left_behind_is_told_to_leave(host: SimulatedHost) -> None:
@@ -261,6 +285,28 @@ def test_no_step_begins_when_the_time_is_over(host: SimulatedHost) -> None:
     assert host.slots()["staged"] is None
 
 
+def test_a_request_that_was_held_up_until_its_bastion_gave_up_changes_nothing(host: SimulatedHost) -> None:
+    """A frozen sshd hands it on when it thaws: the bastion has called the host unknown by then."""
+    session = Session(host)
+    request = {"steps": [{"verb": "stage", "token": generate().reveal()}, {"verb": "observe"}], "deadline": 30.0}
+    reply = agent.answer(session.line.agent, {**request, "expires": host.clock})
+    assert [(result["verb"], result["trouble"]) for result in reply["results"]] == [("stage", "deadline")]
+    assert host.slots()["staged"] is None
+    late = agent.Agent(str(host.root), session.line.agent.system)
+    reply = agent.answer(late, {"steps": [hello(host)], "deadline": 30.0, "expires": host.clock - 1.0})
+    assert [result["trouble"] for result in reply["results"]] == ["deadline"]
+
+
+def test_no_step_begins_when_the_bastion_waits_no_more(host: SimulatedHost) -> None:
+    """The request came in time, and its own time is longer than what the bastion has left."""
+    session = Session(host)
+    host.fault, host.slow_seconds = "start-slow", 500.0
+    host.start()
+    began = host.clock
+    agent.answer(session.line.agent, {"steps": [{"verb": "prove"}], "deadline": 60.0, "expires": began + 5.0})
+    assert host.clock - began <= 5.0 + agent.POLL_SECONDS
+
+
 def test_a_last_look_is_taken_even_when_a_step_used_up_the_time(host: SimulatedHost) -> None:
     session = Session(host)
     host.fault, host.slow_seconds = "start-slow", 500.0
@@ -306,7 +352,7 @@ class Process:
         self.stdin.flush()
 
     def ready(self) -> "Process":
-        assert self.stdout.readline() == b"hivekeys:ready\n"
+        assert self.stdout.readline().startswith(b"hivekeys:ready ")
         return self
 
     def ask(self, *steps: dict[str, Any]) -> list[dict[str, Any]]:
@@ -417,6 +463,22 @@ def test_an_agent_that_nobody_asks_anything_leaves(host: SimulatedHost, processe
     call = "serve(Agent(sys.argv[1]), i, sys.stdout.buffer, idle=0.05); import os; os._exit(3)"
     processes.append(idle := Process(host, call=call))
     assert idle.end() == (3, "")
+
+
+def test_an_empty_line_is_a_bastion_that_is_still_there_and_has_no_answer(
+    host: SimulatedHost, processes: list[Process]
+) -> None:
+    processes.append(real := Process(host).ready())
+    assert real.hello()["ok"]
+    for _ in range(3):
+        real.send(b"\n")
+    assert [result["verb"] for result in real.ask({"verb": "probe_write"})] == ["probe_write"]
+    real.stdin.close()
+    assert real.end() == (0, "")
+
+
+def test_a_lock_is_not_lost_between_two_signs_of_life() -> None:
+    assert agent.LEASE_SECONDS >= 3 * BEAT, "one may be late, and one may be lost"
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,31 @@ def test_a_file_that_cannot_be_read_has_no_age() -> None:
     assert document["hosts"][0]["age_seconds"] is None
 
 
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (replace(RUN, code=None), "go on: fab resume --fleet blue   go back: fab rollback --fleet blue"),
+        (replace(RUN, code=None, retiring=True), "go on: fab resume --fleet blue"),
+        (RUN, "when hive1, hive2 can be reached and the causes are mended: fab reconcile --fleet blue"),
+        (
+            replace(RUN, rolled_back=True, hosts={"hive1": replace(ILL, touched=True)}),
+            "when hive1 can be reached and the causes are mended: fab rollback --fleet blue",
+        ),
+        (replace(RUN, hosts={"queen": WELL}, code=ExitCode.DONE), ""),
+        (
+            replace(RUN, hosts={"hive1": HostRun("hive1", touched=True)}, rolled_back=True, code=ExitCode.ROLLED_BACK),
+            "",
+        ),
+    ],
+)
+def test_the_last_line_is_what_to_type(run: Run, words: str) -> None:
+    assert report.next_step(run) == words
+
+
+def test_programs_are_told_what_to_type_too() -> None:
+    assert report.document(RUN, FLEET)["next"] == report.next_step(RUN)
+
+
 def test_failures_are_grouped_by_cause_the_most_hosts_first_each_with_the_next_step() -> None:
     others = {name: replace(ILL, name=name, cause=Cause(Trouble.SILENT)) for name in ("hive2", "hive3")}
     lines = report.failure_lines(replace(RUN, hosts={"hive1": ILL} | others))

@@ -30,6 +30,7 @@ class End:
 WELL = End(DONE, PROVEN)
 LOST = End(OPEN, UNKNOWN, Trouble.NO_CONNECTION)
 FROZEN = End(OPEN, UNKNOWN, Trouble.NO_BANNER)
+SILENT = End(OPEN, UNKNOWN, Trouble.SILENT)
 
 BEFORE = {
     "start-fails": End(OPEN, FAILED, Trouble.START_FAILED),
@@ -64,9 +65,11 @@ AT_SWAP = AT_STAGE | {
 AT_SETTLE = dict.fromkeys(FAULTS, WELL) | {
     "accepts-any-token": End(OPEN, FAILED, Trouble.FAIL_OPEN),
     "read-only": End(OPEN, FAILED, Trouble.WRITE_FAILED),  # serves the new token; the old file cannot be retired
-    "link-down": LOST,
-    "sshd-frozen": FROZEN,
+    "link-down": SILENT,
+    "sshd-frozen": SILENT,
 }
+LOST_AT_SETTLE = {fault: end for fault, end in AT_SETTLE.items() if end is SILENT}
+FOUND_AT_SETTLE = {fault: end for fault, end in AT_SETTLE.items() if end is not SILENT}
 
 
 def cases(host: str, table: dict[str, End]) -> list[ParameterSet]:
@@ -128,12 +131,58 @@ def test_a_fault_that_arises_when_the_host_turns(tmp_path: Path, host: str, faul
     check(Operator(fleet), host, end)
 
 
-@pytest.mark.parametrize(("host", "fault", "end"), [*cases("queen", AT_SETTLE), *cases("hive3", AT_SETTLE)])
+@pytest.mark.parametrize(("host", "fault", "end"), [*cases("queen", FOUND_AT_SETTLE), *cases("hive3", FOUND_AT_SETTLE)])
 def test_a_fault_that_arises_when_all_have_turned(tmp_path: Path, host: str, fault: str, end: End) -> None:
     """The third proof of a host is the one at settle, after look and turn."""
     fleet = fleet_of(tmp_path)
     fleet.at(host, "prove", breaks(fault), nth=3)
     check(Operator(fleet), host, end)
+
+
+@pytest.mark.parametrize(("host", "fault", "end"), [*cases("queen", LOST_AT_SETTLE), *cases("hive3", LOST_AT_SETTLE)])
+def test_a_host_that_is_lost_when_all_have_turned_parts_nobody_from_it(
+    tmp_path: Path, host: str, fault: str, end: End
+) -> None:
+    """It has the new token, proven: to go back would leave it alone with it. Nor is the old one retired without it."""
+    fleet = fleet_of(tmp_path)
+    fleet.at(host, "prove", breaks(fault), nth=3)
+    operator = Operator(fleet)
+    assert operator.rotate() is end.code
+    assert (operator.states[host], operator.troubles) == (end.state, {host: end.trouble})
+    assert set(serving(fleet, operator.token).values()) == {"new"}
+    assert "retire" not in {entry.verb for entry in fleet.log}
+    assert operator.rollout.run.debts == (host,)
+
+
+def test_a_host_that_answers_wrongly_when_all_have_turned_takes_the_fleet_back_though_another_is_lost(
+    tmp_path: Path,
+) -> None:
+    fleet = fleet_of(tmp_path)
+    fleet.at("hive2", "prove", breaks("accepts-any-token"), nth=3)
+    fleet.at("hive3", "prove", breaks("link-down"), nth=3)
+    operator = Operator(fleet)
+    assert operator.rotate() is OPEN
+    found = serving(fleet, operator.token)
+    assert (found["queen"], found["hive1"], found["hive3"]) == ("old", "old", "new")
+    assert operator.rollout.run.behind == ("hive2", "hive3")
+
+
+@pytest.mark.parametrize("host", ["queen", "hive1", "hive3"])
+def test_a_service_that_takes_the_old_token_as_well_is_not_proven(tmp_path: Path, host: str) -> None:
+    """A cache, or a second source of tokens: whoever has the old one could go on using it."""
+    fleet = fleet_of(tmp_path)
+    fleet.hosts[host].also_accepts.add(fleet.token.reveal())
+    check(Operator(fleet), host, End(BACK, ROLLED_BACK, Trouble.OLD_ACCEPTED))
+
+
+def test_a_way_back_is_proven_only_when_the_new_token_is_refused_again(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path)
+    operator = Operator(fleet)
+    fleet.hosts["hive1"].also_accepts.add(operator.token.reveal())
+    fleet.hosts["hive3"].fault = "keeps-old-token"
+    assert operator.rotate() is OPEN
+    assert operator.states["hive1"] is FAILED
+    assert operator.troubles["hive1"] is Trouble.OLD_ACCEPTED
 
 
 # -- the line
@@ -157,6 +206,7 @@ def test_a_line_that_is_cut_at_any_verb_is_looked_into_and_the_run_ends_undistur
     assert set(serving(fleet, operator.token).values()) == {"new"}
     assert slots_used(fleet) == []
     assert fleet.dialled.count(host) == 2
+    assert [fleet.verbs(name).count("restart") for name in fleet.hosts] == [1, 1, 1], "what was done is not done again"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -169,7 +219,8 @@ def test_a_host_that_never_comes_back_is_unknown(tmp_path: Path, verb: str, nth:
     assert operator.states["hive3"] is UNKNOWN
     assert operator.troubles.keys() == {"hive3"}
     others = {token for name, token in serving(fleet, operator.token).items() if name != "hive3"}
-    assert others == ({"new"} if verb == "retire" else {"old"})
+    all_had_turned = verb == "retire" or (verb, nth) == ("prove", 3)
+    assert others == ({"new"} if all_had_turned else {"old"})
 
 
 def test_a_lost_host_is_tried_for_a_while_before_it_is_given_up(tmp_path: Path) -> None:

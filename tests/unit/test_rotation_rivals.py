@@ -34,6 +34,19 @@ def test_a_run_that_comes_while_another_is_at_work_changes_nothing(tmp_path: Pat
     assert slots_used(fleet) == []
 
 
+def test_a_run_that_does_not_get_its_first_host_asks_no_other_for_its_lock(tmp_path: Path) -> None:
+    """Also without the queen: or each of two runs would hold a hive that the other needs, and none would go on."""
+    fleet = InProcessFleet(tmp_path, hives=3)
+    first, second = fleet.inventory.hosts[1:2], fleet.inventory.hosts[1:]
+    ann, bob = Operator(fleet, hosts=first), Operator(fleet, run="run-2", who="bob@elsewhere", hosts=second)
+    codes = []
+    fleet.at("hive1", "stage", lambda _: codes.append(bob.rotate()))
+    ann.rotate()
+    assert codes == [ExitCode.LOCKED]
+    assert bob.troubles == {"hive1": Trouble.HOST_BUSY}
+    assert not {name for name in ("hive2", "hive3") if "probe_write" in fleet.verbs(name)}
+
+
 @pytest.mark.parametrize("attempt", range(8))
 def test_of_two_runs_that_begin_at_once_exactly_one_wins(tmp_path: Path, attempt: int) -> None:
     """Both have looked at every host before either claims one."""
