@@ -23,6 +23,7 @@ from hivekeys.model import (
     Reply,
     RunEnded,
     RunStarted,
+    Seen,
     State,
     Status,
     Step,
@@ -183,6 +184,12 @@ def fix(upkeep: Upkeep, strays: bool, is_over: Callable[[str], bool]) -> list[Up
 
 def fleets_token(fleet: Fleet, shown: dict[Host, Reply | Cause]) -> Fingerprint | None:
     """The token that the fleet has: the queen's, or that of all hives which have one; None where they disagree."""
-    held = {host: reply.seen.token for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+    held = {host: _held(reply.seen) for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
     tokens = {token for token in held.values() if token}
     return held.get(fleet.queen) or (tokens.pop() if len(tokens) == 1 else None)
+
+
+def _held(seen: Seen) -> Fingerprint | None:
+    """A host's token. Where its file is not the service's, what systemd gave the running service says it as well."""
+    given = seen.loaded.fingerprint if seen.loaded.evidence == "credential" else None
+    return seen.token or given

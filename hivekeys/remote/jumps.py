@@ -8,6 +8,7 @@ and at most STARTING logins through it are under way at a time.
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import paramiko
 
@@ -96,7 +97,26 @@ def _forward(jump: Login, to: Settings, timeout: float) -> Wire | Cause:
         if jump.alive:
             return Cause(Trouble.NO_CONNECTION, f"{to}, from {jump.settings.alias}: {words}")
         return _blame(jump.settings, Cause(Trouble.LINE_BROKEN, words))
-    return Wire(channel)
+    return Wire(_Tunnel(channel))
+
+
+class _Tunnel:
+    """A jump host's channel as the socket of another connection.
+
+    Closing a channel sends to the jump host, which may be gone. paramiko closes its socket outside of what it
+    guards, so that error would end the thread with a traceback on the operator's screen.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        """Never raises; may be repeated."""
+        with contextlib.suppress(Exception):  # whatever is left to go wrong, the way is gone
+            self._channel.close()
 
 
 def _blame(jump: Settings, cause: Cause) -> Cause:

@@ -26,7 +26,7 @@ _Address = tuple[socket.AddressFamily, Any]  # the second part's shape depends o
 class Wire:
     """What SSH runs over, and how to let go of it."""
 
-    socket: Any  # a socket, or a channel of a jump host's connection, which behaves like one
+    socket: Any  # a socket, or a way through a jump host, which behaves like one and closes without an error
     let_go: Callable[[], None] = field(default=lambda: None)
     complaint: Callable[[], str] = field(default=lambda: "")  # what a ProxyCommand said last
 
@@ -35,8 +35,7 @@ class Wire:
         if isinstance(self.socket, socket.socket):
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(Exception):  # closing a channel talks to its jump host, which may be gone
-            self.socket.close()
+        self.socket.close()
         self.let_go()
 
 

@@ -98,7 +98,7 @@ def test_what_is_wrong_is_shown_then_mended_then_nothing_is_left_to_do(
     for name in lab.hosts:
         lab.sh(name, make_wrong)
     shown = fix(lab, state)
-    assert (shown.code, parts(shown, "queen"), parts(shown, "hive1")) == (6, [part], [part])
+    assert (shown.code, parts(shown, "queen"), parts(shown, "hive1")) == (6, [part], [part]), shown.out
     mended = fix(lab, state, "--apply")  # had the look changed anything, there would be nothing to mend
     assert (mended.code, parts(mended, "queen"), parts(mended, "hive1")) == (0, [part], [part])
     assert not failed_checks(lab, state)
