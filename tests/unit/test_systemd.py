@@ -1,0 +1,61 @@
+"""The units of docs/systemd are what systemd takes, and what they call is there."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+UNITS = sorted((PROJECT / "docs" / "systemd").iterdir())
+FAB = Path(sys.executable).with_name("fab")
+
+
+def complaints(folder: Path, name: str) -> str:
+    """What systemd says of a unit in a folder; only what it says of that folder's units."""
+    told = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", folder / name],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return "\n".join(line for line in told.stderr.splitlines() if "hivekeys-" in line)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The units as installed, with hivekeys where it is here."""
+    for unit in UNITS:
+        text = unit.read_text().replace("/opt/hivekeys/.venv/bin/fab", str(FAB))
+        (tmp_path / unit.name).write_text(text.replace("/opt/hivekeys", str(PROJECT)))
+    return tmp_path
+
+
+def test_each_timer_has_its_service() -> None:
+    names = {unit.name for unit in UNITS}
+    assert {"hivekeys-rotate@.service", "hivekeys-verify@.service"} == {n for n in names if n.endswith(".service")}
+    assert {n.replace(".timer", ".service") for n in names if n.endswith(".timer")} < names
+
+
+@pytest.mark.parametrize("name", [unit.name for unit in UNITS])
+def test_systemd_has_nothing_to_say_about_a_unit(folder: Path, name: str) -> None:
+    assert complaints(folder, name) == ""
+
+
+@pytest.mark.parametrize("name", [unit.name for unit in UNITS])
+def test_systemd_would_have_named_a_setting_that_it_does_not_know(folder: Path, name: str) -> None:
+    unit = folder / name
+    unit.write_text(unit.read_text().replace("[Unit]\n", "[Unit]\nRotateEvery=90d\n"))
+    assert "RotateEvery" in complaints(folder, name)
+
+
+@pytest.mark.parametrize("name", [unit.name for unit in UNITS if unit.suffix == ".service"])
+def test_what_a_service_runs_is_understood(folder: Path, name: str) -> None:
+    """Up to the fleet, which there is none of here."""
+    line = next(line for line in (folder / name).read_text().splitlines() if line.startswith("ExecStart="))
+    words = shlex.split(line.removeprefix("ExecStart=").replace("%i", "nowhere-at-all"))
+    told = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+    assert told.returncode == 2
+    assert "nowhere-at-all" in told.stderr
