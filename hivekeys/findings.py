@@ -143,6 +143,7 @@ class Report:
         return ExitCode.INCOMPLETE if any(not all(one.waiver for one in each) for each in dark) else ExitCode.DONE
 
 
+DAY = 86400.0  # seconds
 WAIVED = "waived"
 UNTOLD = "the host did not let it be seen"
 CHECKS: dict[str, Check] = {}  # filled by hivekeys.checks
@@ -169,6 +170,20 @@ def recorded(runs: Iterable[Run]) -> Record:
     if served is None:
         return Record(made)
     return Record(made, served.id, served.want, served.debts, "resume" if served.is_open else "reconcile")
+
+
+def token_age(seen: Seen, record: Record | None, now: float) -> tuple[float, str] | None:
+    """Seconds since a host's token was made, and who says so; None where there is no token file.
+
+    By the file and by the journal; the older counts, because a file can be touched or copied anew.
+    """
+    if seen.active is None or not seen.active.modified:
+        return None
+    by_file = max(0.0, seen.clock - seen.active.modified)
+    made = record.made.get(seen.token.keyed) if record and seen.token else None
+    if made is not None and now - made > by_file + DAY:  # a rotation takes a while, and two clocks differ
+        return now - made, f"the journal, {by_file / DAY:.0f} by its file"
+    return by_file, "its file"
 
 
 def check(name: str, title: str, section: str, severity: Severity) -> Callable[[Judge], Judge]:

@@ -72,14 +72,14 @@ def calls(host: HostRun) -> str:
     return " ".join(str(host.proof.calls.get(name, "–")) for name in CALLS)
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
     """The common look: seven columns fit into 80 characters."""
     return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def result_table(run: Run, fleet: Fleet) -> Table:
     """One row a host, in the inventory's order."""
-    table = _table(f"run {run.id} on fleet {run.fleet}")
+    table = plain_table(f"run {run.id} on fleet {run.fleet}")
     for column in ("host", "service", "old → now", "state", "new old non gar", "gap", "took"):
         table.add_column(column, justify="right" if column in ("gap", "took") else "left")
     for host in fleet.hosts:
@@ -99,7 +99,7 @@ def result_table(run: Run, fleet: Fleet) -> Table:
 
 def plan_table(run: Run, fleet: Fleet) -> Table:
     """What a rotation would meet and change, one row a host."""
-    table = _table(f"fleet {fleet.name}: what a rotation would do")
+    table = plain_table(f"fleet {fleet.name}: what a rotation would do")
     turns = {name: number for number, (_, names) in enumerate(run.waves, 1) for name in names}
     for column in ("turn", "host", "service", "token", "age", "read through", "now"):
         table.add_column(column)
@@ -232,7 +232,7 @@ def digest(run: Run) -> dict[str, Any]:
 
 def history_table(runs: list[Run]) -> Table:
     """One row a run."""
-    table = _table("runs, newest first")
+    table = plain_table("runs, newest first")
     for column in ("run", "task", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended"):
         table.add_column(column)
     for run in runs:

@@ -1,4 +1,4 @@
-"""`fab verify`'s part that meets hosts: one read-only question to each, all at once, an answer from every one."""
+"""What `fab verify` and `fab status` ask: read-only questions, all hosts at once, an answer from every one."""
 
 import time
 from collections import defaultdict
@@ -13,7 +13,7 @@ from hivekeys.findings import Other, Sight
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Clock
 from hivekeys.line import Dialer
-from hivekeys.model import Step, Verb
+from hivekeys.model import Reply, Step, Verb
 from hivekeys.session import Session
 from hivekeys.wire import Greeting
 
@@ -95,6 +95,29 @@ def _held(session: Session, greeting: Greeting) -> frozenset[str] | Cause:
     if unread or not slots:
         return Cause(Trouble.TOKEN_MISSING, f"its token {unread[0]}" if unread else "it holds no token")
     return frozenset(slot.fingerprint.keyed for slot in slots if slot.fingerprint)
+
+
+class Watch:
+    """Hosts that are looked at again and again, each over one line that stays open."""
+
+    def __init__(self, fleet: Fleet, hosts: Sequence[Host], dialer: Dialer, greeting: Greeting) -> None:
+        self._fleet = fleet
+        self._sessions = {host: Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts}
+
+    def look(self) -> dict[Host, Reply | Cause]:
+        """What every host shows now. Takes no lock and writes nothing anywhere."""
+
+        def ask(host: Host) -> Reply | Cause:
+            session = self._sessions[host]
+            return session.open() or session.ask(LOOK)
+
+        hosts = list(self._sessions)
+        return dict(zip(hosts, _everywhere(self._fleet, hosts, ask), strict=True))
+
+    def close(self) -> None:
+        """Ends every agent; safe to repeat."""
+        for session in self._sessions.values():
+            session.close()
 
 
 @contextmanager

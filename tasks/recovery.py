@@ -33,7 +33,8 @@ def resume(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json
     past = past_run(found.name, run, state_dir)
     if not past.is_open:
         raise UserError(
-            f"run {past.id} is over: there is nothing to go on with", hint="`fab status` shows how it ended"
+            f"run {past.id} is over: there is nothing to go on with",
+            hint=f"`fab status --run {past.id}` shows how it ended",
         )
 
     def go_on(rollout: "Rollout") -> "ExitCode":
@@ -56,7 +57,9 @@ def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", js
             hint="`fab resume` finishes a run that was cut off; `fab rotate` brings a new token",
         )
     if past.want is None or (past.is_back and not past.is_open):
-        raise UserError(f"run {past.id} has nothing to take back", hint="`fab status` shows how it ended")
+        raise UserError(
+            f"run {past.id} has nothing to take back", hint=f"`fab status --run {past.id}` shows how it ended"
+        )
     _take_up(found, _of(found, past), Asked(past.reason, json, past, state_dir), lambda rollout: rollout.roll_back())
 
 

@@ -1,6 +1,19 @@
 """The security checklist's part on the token itself: length, quality, age, sameness. Pure."""
 
-from hivekeys.findings import PASSED, Answer, Norm, Severity, Sight, Verdict, check, of_inspected, of_seen, unless
+from hivekeys.findings import (
+    DAY,
+    PASSED,
+    Answer,
+    Norm,
+    Severity,
+    Sight,
+    Verdict,
+    check,
+    of_inspected,
+    of_seen,
+    token_age,
+    unless,
+)
 from hivekeys.fleet import Host
 from hivekeys.inspected import Inspected
 from hivekeys.model import Seen
@@ -9,7 +22,6 @@ from hivekeys.names import fold_names
 MIN_CHARS = 64  # guide.md, "Verify token length": 32 bytes in hex
 MIN_SYMBOLS = 10  # distinct characters; 64 random hex digits have fewer once in ten million
 LONGEST_RUN = 8  # equal or neighbouring characters in a row
-DAY = 86400.0
 
 
 @of_inspected("token-length", "The token has at least 64 characters", "Generate API Token")
@@ -44,13 +56,10 @@ def _same_token(_: Host, seen: Seen, norm: Norm) -> Answer:
 
 @of_seen("token-age", "The token is not too old", "Rotation Procedure", Severity.MEDIUM)
 def _age(_: Host, seen: Seen, norm: Norm) -> Answer:
-    """By the file and by the journal; the older counts, because a file can be touched or copied anew."""
-    if seen.active is None or not seen.active.modified:
+    aged = token_age(seen, norm.record, norm.now)
+    if aged is None:
         return Verdict.UNTOLD, "there is no token file"
-    days, by = (seen.clock - seen.active.modified) / DAY, "its file"
-    made = norm.record.made.get(seen.token.keyed) if norm.record and seen.token else None
-    if made is not None and (norm.now - made) / DAY > days + 1:  # a rotation takes a while, and two clocks differ
-        days, by = (norm.now - made) / DAY, f"the journal, {days:.0f} by its file"
+    days, by = aged[0] / DAY, aged[1]
     said = f"{days:.0f} days old by {by}"
     return (Verdict.FAIL, said) if days >= norm.age.fail else (Verdict.WARN, said) if days >= norm.age.warn else PASSED
 

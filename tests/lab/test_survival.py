@@ -268,9 +268,18 @@ def test_a_host_that_was_away_is_reconciled_when_it_is_back(lab: Lab, old: str, 
     answer = bastion.fab("rotate", *JSON, "--allow-missing", "hive2")
     assert answer.code == 4
     assert {name for name, host in answer.hosts.items() if host["state"] != "proven"} == {"hive2"}
-    assert "hive2" in bastion.fab("status").out
+    owing = bastion.fab("status", "--json")
+    assert {name: host["owes_for"] is None for name, host in owing.hosts.items()} == {
+        name: name != "hive2" for name in lab.hosts
+    }
+    assert (owing.code, owing.hosts["hive2"]["reachable"], owing.document["agrees"]) == (4, False, False)
+    assert bastion.fab("status").out.rstrip().endswith("fab reconcile")
     mend(lab, "hive2")
     assert ends_done(bastion, "reconcile", old)
+    paid = bastion.fab("status", "--json")
+    assert (paid.code, paid.document["agrees"]) == (0, True)
+    new = truth_of(lab, "queen").token
+    assert new not in paid.out and old not in paid.out
 
 
 def test_a_re_imaged_host_is_reconciled(lab: Lab, old: str, bastion: Bastion) -> None:

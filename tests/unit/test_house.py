@@ -42,6 +42,7 @@ PURE = {
     "hivekeys.waves",
     "hivekeys.run",
     "hivekeys.report",
+    "hivekeys.status",
     "hivekeys.wire",
 }
 EDGES = {

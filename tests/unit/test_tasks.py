@@ -87,7 +87,7 @@ REFUSED = [
     (["resume"], "there was no run"),
     (["rollback"], "there was no run"),
     (["reconcile"], "there was no run"),
-    (["status"], "there was no run"),
+    (["status", "--run", "last"], "there was no run"),
     (["status", "--run", "paper-1"], "has no run paper-1"),
 ]
 

@@ -1,0 +1,202 @@
+"""`fab status`: how the fleet is now, from one look at every host and what this bastion's journal knows. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hivekeys import __version__
+from hivekeys.causes import Cause, Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.findings import DAY, Record, token_age
+from hivekeys.fleet import Fleet, Host
+from hivekeys.model import Reply, Seen
+from hivekeys.names import fold_names
+from hivekeys.report import ago, plain_table
+from hivekeys.run import Run
+
+# The words of `loaded`, by the evidence that agents give.
+LOADED = {
+    "credential": "credential",
+    "younger": "file",
+    "touched": "file, touched since",
+    "older": "file, changed since",
+}
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """One host. Times are in seconds; what could not be seen is None."""
+
+    host: Host
+    seen: Seen | None
+    cause: Cause | None
+    age: float | None  # of its token
+    owes_for: float | None  # how long it has owed the newest token
+    last_run: str
+
+    @property
+    def up(self) -> float | None:
+        """Seconds since the service's process started, by the host's clock."""
+        started = self.seen.unit.started if self.seen else None
+        return None if self.seen is None or started is None else max(0.0, self.seen.clock - started)
+
+    @property
+    def is_fine(self) -> bool:
+        """True when it was seen, runs, has a token and the running process has read it, as far as can be told."""
+        if self.cause or self.seen is None or self.seen.token is None or self.owes_for is not None:
+            return False
+        loaded = self.seen.loaded
+        current = loaded.fingerprint == self.seen.token if loaded.fingerprint else loaded.evidence == "touched"
+        return self.seen.unit.state == "active" and current
+
+    @property
+    def loaded(self) -> str:
+        """Where the running process has its token from; names the token where it is not the file's."""
+        if self.seen is None:
+            return "–"
+        loaded = self.seen.loaded
+        word = LOADED.get(loaded.evidence, "–")
+        return f"{word}: {loaded.fingerprint}" if loaded.fingerprint not in (None, self.seen.token) else word
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """The chosen hosts, in the inventory's order, at the time `now` (seconds since the epoch, the bastion's clock)."""
+
+    fleet: Fleet
+    hosts: tuple[HostStatus, ...]
+    now: float
+
+    @property
+    def tokens(self) -> dict[str, tuple[str, ...]]:
+        """Who holds which token, by its fingerprint."""
+        held: dict[str, tuple[str, ...]] = {}
+        for one in self.hosts:
+            if one.seen and one.seen.token:
+                token = str(one.seen.token)
+                held[token] = (*held.get(token, ()), one.host.name)
+        return held
+
+    @property
+    def agrees(self) -> bool:
+        """True when every host was seen and all hold the same token."""
+        return len(self.tokens) == 1 and all(one.seen and one.seen.token for one in self.hosts)
+
+    @property
+    def due(self) -> float | None:
+        """When the next rotation is due: the oldest token's last day. None while no token was seen."""
+        ages = [one.age for one in self.hosts if one.age is not None]
+        return self.now + self.fleet.token_age.fail * DAY - max(ages) if ages else None
+
+    @property
+    def code(self) -> ExitCode:
+        """0 when all hosts were seen, are fine and agree, else 4."""
+        fine = self.agrees and all(one.is_fine for one in self.hosts)
+        return ExitCode.DONE if fine else ExitCode.INCOMPLETE
+
+
+def status_of(
+    fleet: Fleet, shown: Mapping[Host, Reply | Cause], record: Record, runs: Iterable[Run], now: float
+) -> FleetStatus:
+    """Puts together what hosts showed and what the journal knows. `runs`: newest first, upkeep too."""
+    last: dict[str, str] = {}
+    for run in runs:
+        for name in run.hosts:
+            if name not in run.left_out:
+                last.setdefault(name, run.id)
+
+    def one(host: Host, answer: Reply | Cause) -> HostStatus:
+        seen = None if isinstance(answer, Cause) else answer.seen
+        cause = answer if isinstance(answer, Cause) else answer.cause
+        if seen is None and cause is None:
+            cause = Cause(Trouble.RUBBISH, "the agent did not say what it sees")
+        aged = token_age(seen, record, now) if seen else None
+        owes = host.name in record.owing and (seen is None or seen.token != record.want)
+        since = record.made.get(record.want.keyed, now) if owes and record.want else None
+        owes_for = None if since is None else max(0.0, now - since)
+        return HostStatus(host, seen, cause, aged[0] if aged else None, owes_for, last.get(host.name, ""))
+
+    return FleetStatus(fleet, tuple(one(host, answer) for host, answer in shown.items()), now)
+
+
+def table(status: FleetStatus) -> Table:
+    """One row a host."""
+    shown = plain_table(f"fleet {status.fleet.name}")
+    for column in ("host", "service", "since", "token", "age", "loaded from", "owes", "last run"):
+        shown.add_column(column, justify="right" if column in ("since", "age", "owes") else "left")
+    for one in status.hosts:
+        unit = one.seen.unit if one.seen else None
+        service = "not seen" if unit is None else unit.state if unit.state == "active" else f"{unit.state} ({unit.sub})"
+        cells = (
+            Text(one.host.name),
+            Text(service, "" if unit and unit.state == "active" else "red"),
+            Text("–" if one.up is None else ago(one.up)),
+            Text(str(one.seen.token) if one.seen and one.seen.token else "–"),
+            Text("–" if one.age is None else ago(one.age)),
+            Text(one.loaded),
+            Text("–" if one.owes_for is None else ago(one.owes_for), "" if one.owes_for is None else "red"),
+            Text(one.last_run or "–"),
+        )
+        shown.add_row(*cells)
+    return shown
+
+
+def lines(status: FleetStatus) -> list[str]:
+    """Below the table: why hosts were not seen, what the fleet holds, when the next rotation is due."""
+    said = [f"{one.host.name}: {one.cause}\n  hint: {one.cause.hint}" for one in status.hosts if one.cause]
+    if status.agrees:
+        said.append(f"all {len(status.hosts)} hosts hold token:{next(iter(status.tokens))}")
+    else:
+        held = [f"token:{token} on {fold_names(names)}" for token, names in status.tokens.items()]
+        without = [one.host.name for one in status.hosts if one.seen and not one.seen.token]
+        held += [f"no token on {fold_names(without)}"] if without else []
+        unseen = [one.host.name for one in status.hosts if not one.seen]
+        held += [f"not seen: {fold_names(unseen)}"] if unseen else []
+        said.append(f"no agreement to be seen: {'; '.join(held)}")
+    if status.due is not None:
+        left = status.due - status.now
+        day = _day(status.due)
+        said.append(
+            f"next rotation due in {ago(left)}, on {day}"
+            if left > 0
+            else f"rotation overdue for {ago(-left)}, since {day}"
+        )
+    return said
+
+
+def document(status: FleetStatus) -> dict[str, Any]:
+    """Everything, for a program. Times are seconds."""
+    return {
+        "hivekeys": __version__,
+        "fleet": status.fleet.name,
+        "exit_code": int(status.code),
+        "agrees": status.agrees,
+        "tokens": {token: list(names) for token, names in status.tokens.items()},
+        "rotation_due": None if status.due is None else datetime.fromtimestamp(status.due, UTC).isoformat(),
+        "hosts": [_host(one) for one in status.hosts],
+    }
+
+
+def _host(one: HostStatus) -> dict[str, Any]:
+    cause = one.cause
+    return {
+        "host": one.host.name,
+        "reachable": one.seen is not None,
+        "fine": one.is_fine,
+        "cause": cause and {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint},
+        "service": one.seen.unit.state if one.seen else None,
+        "up": one.up,
+        "token": str(one.seen.token) if one.seen and one.seen.token else None,
+        "age": one.age,
+        "loaded": one.loaded if one.seen else None,
+        "owes_for": one.owes_for,
+        "last_run": one.last_run or None,
+    }
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,92 @@
+"""`fab status`: what is said of a fleet, from what hosts showed and what the journal knows."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.findings import Record
+from hivekeys.fleet import Fleet
+from hivekeys.model import Loaded, Reply, Seen, Slot
+from hivekeys.status import FleetStatus, document, lines, status_of, table
+from hivekeys.token import Fingerprint
+
+from .sights import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
+
+OTHER = Fingerprint(keyed="cd" * 32, fp6="cdcdcd")
+AWAY = Cause(Trouble.NO_CONNECTION, "no answer in time")
+FLEET = Fleet("paper", (QUEEN, HIVE))
+OLDER = replace(SEEN, active=Slot(OTHER, modified=NOW - DAY), loaded=Loaded(OTHER, "younger"))
+
+
+def status(hive: Seen | Cause, record: Record | None = None, queen: Seen = SEEN) -> FleetStatus:
+    shown = {QUEEN: Reply((), seen=queen), HIVE: hive if isinstance(hive, Cause) else Reply((), seen=hive)}
+    return status_of(FLEET, shown, record or Record({}), (), NOW)
+
+
+def test_a_fleet_whose_hosts_agree_is_fine_and_the_next_rotation_has_a_day() -> None:
+    shown = status(SEEN)
+    assert (shown.agrees, shown.code) == (True, ExitCode.DONE)
+    assert lines(shown) == ["all 2 hosts hold token:abcdef", "next rotation due in 89 d 0 h, on 2027-04-14"]
+
+
+def test_an_old_token_is_overdue_since_the_day_it_became_so() -> None:
+    old = replace(SEEN, active=Slot(TOKEN, modified=NOW - 92 * DAY))
+    assert lines(status(old))[-1] == "rotation overdue for 2 d 0 h, since 2027-01-13"
+
+
+def test_a_file_that_was_touched_is_as_old_as_the_journal_says() -> None:
+    shown = status(SEEN, Record({TOKEN.keyed: NOW - 80 * DAY}))
+    assert lines(shown)[-1] == "next rotation due in 10 d 0 h, on 2027-01-25"
+
+
+def test_hosts_that_hold_different_tokens_are_named_with_them() -> None:
+    shown = status(OLDER)
+    assert (shown.agrees, shown.code) == (False, ExitCode.INCOMPLETE)
+    assert lines(shown)[0] == "no agreement to be seen: token:abcdef on queen; token:cdcdcd on hive1"
+
+
+def test_a_host_that_is_away_keeps_its_row_its_cause_and_what_it_owes() -> None:
+    shown = status(AWAY, Record({TOKEN.keyed: NOW - 3 * DAY}, "paper-1", TOKEN, ("hive1",)))
+    hive = document(shown)["hosts"][1]
+    assert (hive["reachable"], hive["cause"]["trouble"], hive["owes_for"]) == (False, "no-connection", 3 * DAY)
+    assert lines(shown)[0].startswith("hive1: no-connection: no answer in time\n  hint: ")
+    assert "not seen: hive1" in lines(shown)[1]
+    assert shown.code is ExitCode.INCOMPLETE
+
+
+def test_a_debt_that_was_paid_without_this_bastion_is_no_debt() -> None:
+    shown = status(SEEN, Record({TOKEN.keyed: NOW - 3 * DAY}, "paper-1", TOKEN, ("hive1",)))
+    assert (document(shown)["hosts"][1]["owes_for"], shown.code) == (None, ExitCode.DONE)
+
+
+@pytest.mark.parametrize(
+    ("hive", "loaded"),
+    [
+        (replace(SEEN, loaded=Loaded(OTHER, "credential")), "credential: cdcdcd"),
+        (replace(SEEN, loaded=Loaded(None, "older")), "file, changed since"),
+        (replace(SEEN, loaded=Loaded(None, "none")), "–"),
+        (replace(SEEN, unit=replace(SEEN.unit, state="failed", sub="failed")), "credential"),
+    ],
+    ids=["credential of another token", "file changed since", "cannot be told", "service failed"],
+)
+def test_a_host_whose_service_may_use_another_token_is_not_fine(hive: Seen, loaded: str) -> None:
+    shown = status(hive)
+    one = document(shown)["hosts"][1]
+    assert (one["fine"], one["loaded"], shown.code) == (False, loaded, ExitCode.INCOMPLETE)
+
+
+def test_a_host_without_a_token_is_named() -> None:
+    bare = replace(SEEN, active=None, loaded=Loaded(None, "none"))
+    assert "no token on hive1" in lines(status(bare))[0]
+
+
+def test_the_table_has_one_row_a_host() -> None:
+    told = io.StringIO()
+    Console(file=told, width=80).print(table(status(AWAY)))
+    rows = [" ".join(line.split()) for line in told.getvalue().splitlines()]
+    assert "queen active 1 min 0 s abcdef 1 d 0 h credential – –" in rows
+    assert "hive1 not seen – – – – – –" in rows
