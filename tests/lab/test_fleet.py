@@ -76,7 +76,8 @@ def test_the_audit_trail_is_one_chain_since_each_start(fleet: Lab, name: str) ->
     for record in map(json.loads, _audit(fleet, name).splitlines()):
         assert record["prev_hash"] in (previous, "0" * 64)
         event = json.dumps(record["event"], separators=(",", ":"))
-        told = record["audit_id"] + record["timestamp"] + record["service_id"] + event + record["prev_hash"]
+        moment = record["timestamp"].replace("Z", "+00:00")  # written so, hashed so: as the services do
+        told = record["audit_id"] + moment + record["service_id"] + event + record["prev_hash"]
         assert record["hash"] == hashlib.sha256(told.encode()).hexdigest()
         previous = record["hash"]
     assert fleet.sh(name, f"stat -c '%a %U' {AUDIT}/*.audit") == "600 llama-orch\n"
