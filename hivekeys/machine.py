@@ -27,7 +27,7 @@ def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     if goal.stance is Stance.SERVING:
         return (*moves, prove)
     left_over = []
-    if seen.previous is not None or Verb.SWAP in _verbs(moves):
+    if (seen.previous is not None and _held(seen.previous) not in goal.keep) or Verb.SWAP in _verbs(moves):
         # Also after a revert: a copy with a mode of its own is not put back but written anew, and stays behind.
         left_over.append(Step(Verb.RETIRE, goal.want))
     if seen.staged is not None and Verb.SWAP not in _verbs(moves):

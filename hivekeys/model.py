@@ -185,11 +185,12 @@ class Stance(Enum):
 
 @dataclass(frozen=True)
 class Goal:
-    """Where a host should be: `want` in that stance, `refuse` no longer accepted."""
+    """Where a host should be: `want` in that stance, `refuse` no longer accepted, no copy of `keep` removed."""
 
     stance: Stance
     want: Fingerprint
     refuse: Fingerprint | None = None
+    keep: frozenset[Fingerprint] = frozenset()  # other hosts use them
 
 
 class Phase(Enum):

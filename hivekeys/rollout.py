@@ -294,7 +294,9 @@ class Rollout:
             outcome = story.reach(phase, Goal(Stance.SERVING, was, refuse), there)
             if outcome.status is not Status.OK:
                 return outcome
-        return story.reach(phase, Goal(Stance.ALONE, was, refuse), there)
+        # An earlier run's: a host that still owes its token uses the one from before. Promise 4.
+        keep = frozenset(host.now for host in self.run.hosts.values() if host.now and host.now not in (was, want))
+        return story.reach(phase, Goal(Stance.ALONE, was, refuse, keep), there)
 
     def _serving(self, story: Story, want: Fingerprint) -> Goal:
         """To serve `want` and refuse the token from before, where anybody still has it to ask with."""

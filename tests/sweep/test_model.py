@@ -175,3 +175,18 @@ TestModel.settings = settings(
     derandomize=SEQUENCES == 200,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_a_way_back_keeps_the_token_that_a_host_in_debt_uses() -> None:
+    """Found by the sequences above: hive1 owes run 2's token; run 3 dies while it stages, and is taken back."""
+    fleet = Fleet()
+    fleet.whole()
+    try:
+        fleet.rotate(away="", dies=None, who=0)
+        fleet.line_will_break(after=False, name="hive1", silent=False, verb="request")
+        fleet.rotate(away="hive1", dies=None, who=0)
+        fleet.rotate(away="", dies=25, who=0)
+        fleet.roll_back(dies=None, who=0)
+        fleet.promises_hold()
+    finally:
+        fleet.teardown()
