@@ -1,114 +1,61 @@
 """The loop: which hosts are next, whether the run goes on, and in which direction.
 
 It decides nothing itself: `machine` says what a host needs, `waves` who is next and when to stop; `story` does one
-host's part. Resume is the same loop run again, rollback the same loop with the older goal.
+host's part, `runner` a phase on all of them. Resume is the same loop run again, rollback the same loop with the older
+goal.
 """
 
-import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from hivekeys import waves
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet, Host
-from hivekeys.ledger import Clock, Ledger, Record
-from hivekeys.line import Dialer
-from hivekeys.model import (
-    Claimed,
-    Goal,
-    Outcome,
-    Paused,
-    Phase,
-    PhaseStarted,
-    Resumed,
-    RunEnded,
-    RunStarted,
-    Stance,
-    State,
-    Status,
-    Stopped,
-    TokenChosen,
-)
-from hivekeys.run import Run, advance, exit_code, is_superseded
-from hivekeys.session import Session
+from hivekeys.model import Claimed, Goal, Outcome, Phase, Stance, State, Status, Stopped
+from hivekeys.run import Run, is_superseded
+from hivekeys.runner import Runner, Work
 from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token
-from hivekeys.wire import Greeting
-
-Work = Callable[[Story], Outcome]
 
 
 class Rollout:
-    """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again."""
+    """A rotation, new or taken up again: to the new token while that goes well, else back."""
 
     def __init__(
         self,
-        fleet: Fleet,
-        hosts: Sequence[Host],
-        dialer: Dialer,
-        greeting: Greeting,
-        record: Record,
-        clock: Clock = time,
-        reason: str = "",
+        runner: Runner,
         *,
-        past: Run | None = None,
         may_be_missing: Iterable[str] = (),
         pause: float = 0.0,
         go_on: Callable[[], bool] | None = None,
     ) -> None:
-        self._fleet = fleet
-        self._dialer = dialer
-        self._greeting = greeting
-        self._ledger = Ledger(record, clock, past)
+        """`pause`: seconds between two waves; `go_on` asks the operator there."""
+        self._runner = runner
+        self._ledger = runner.ledger
         self._may_be_missing = frozenset(may_be_missing)
         self._pause = pause
         self._go_on = go_on
-        self._tokens: dict[Fingerprint, Token] = {}
         self._only_forward = False
-        self._interrupted = threading.Event()
-        self._closed = False
-        self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
-        sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
-        self._stories = [Story(session.host, fleet, session, self._ledger) for session in sessions]
-        self._waves = waves.plan(hosts, fleet.policy)
-        names = tuple(host.name for host in hosts)
-        order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self._waves)
-        left_out = tuple(host.name for host in fleet.hosts if host.name not in names)
-        now = self._ledger.now()
-        if past:
-            self._ledger.tell(Resumed(greeting.who, names, order, left_out, now))
-        else:
-            self._ledger.tell(RunStarted(greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now))
 
     @property
     def run(self) -> Run:
         """The run so far."""
-        return self._ledger.run
-
-    def fingerprint(self, token: Token) -> Fingerprint:
-        """The token's fingerprint under this fleet's key."""
-        return token.fingerprint(self._greeting.key)
+        return self._runner.run
 
     # -- what an operator asks for
 
     def look(self) -> bool:
         """Opens every host read-only and proves its current token. True when nothing stands in the way."""
-        return self._everywhere(Phase.LOOK, self._stories, Story.look)
+        return self._everywhere(Phase.LOOK, self._runner.stories, Story.look)
 
     def rotate(self, token: Token, given: bool = False) -> ExitCode:
         """Turns the fleet to `token`, in order; back to where it was when that cannot be done."""
-        want = self.fingerprint(token)
-        self._tokens[want] = token
         epoch = 1 + max((host.met.epoch for host in self.run.hosts.values() if host.met), default=0)
         self._ledger.tell(Claimed(epoch, self._ledger.now()))
-        self._ledger.tell(TokenChosen(want, self._ledger.now(), given))
-        self._introduce()
+        want = self._runner.bring(token, given)
         if not (self._claim(want) and self._forward(want)):
             self._roll_back(want)
-        return self.end()
+        return self._runner.end()
 
     def resume(self, make: Callable[[], Token]) -> ExitCode:
         """Goes on with a run that was cut off, in its direction. `make` is asked only if no host has its token."""
@@ -116,17 +63,17 @@ class Rollout:
             return self.reconcile()
         want = self._taken_up()
         if self._is_over():
-            return self.end()
-        if not self._standing() and not self.run.stopped:
-            return self._wait()
-        if want not in self._tokens and not self.run.stopped:
+            return self._runner.end()
+        if not self._runner.standing() and not self.run.stopped:
+            return self._runner.wait()
+        if want not in self._runner.tokens and not self.run.stopped:
             if self.run.given or self._was_turned(want):
                 self._stop("no host that answers holds the run's token")
             else:
-                want = self._choose_again(make())
+                want = self._runner.bring(make())  # lost with the bastion before any host had it: nobody ever will
         if self.run.stopped or not self._forward(want):
             self._roll_back(want)
-        return self.end()
+        return self._runner.end()
 
     def roll_back(self) -> ExitCode:
         """Takes a run that is not over back to the tokens from before it."""
@@ -134,8 +81,8 @@ class Rollout:
         if not self._is_over() and not self.run.stopped:
             self._stop("the operator asked for the way back")
         self._roll_back(want)
-        code = exit_code(self._final())
-        return self.end(ExitCode.DONE if code is ExitCode.ROLLED_BACK else code)
+        code = self._runner.code()
+        return self._runner.end(ExitCode.DONE if code is ExitCode.ROLLED_BACK else code)
 
     def reconcile(self) -> ExitCode:
         """Brings every host that owes the run's token to it, from a host that serves it; never back.
@@ -144,50 +91,18 @@ class Rollout:
         """
         self._only_forward = True
         want = self._taken_up()
-        if want in self._tokens:
+        if want in self._runner.tokens:
             self._forward(want)
-        return self.end()
-
-    def interrupt(self) -> None:
-        """No new host begins; hosts in flight finish. May be called from a signal handler."""
-        self._interrupted.set()
-
-    def end(self, code: ExitCode | None = None) -> ExitCode:
-        """Closes every line. The code follows from the hosts' states unless it is given."""
-        self.close()
-        if code is None and self._interrupted.is_set():
-            self._ledger.tell(Paused(self._ledger.now()))
-            return ExitCode.INTERRUPTED
-        code = exit_code(self._final()) if code is None else code
-        begun = self.run.resumed or any(host.touched for host in self.run.hosts.values())
-        if code is ExitCode.LOCKED and begun and not self._is_superseded():
-            self._ledger.tell(Paused(self._ledger.now()))  # whoever holds the hosts will leave
-        else:
-            self._ledger.tell(RunEnded(code, self._ledger.now()))
-        return code
-
-    def _wait(self) -> ExitCode:
-        """Nobody answers, so nothing is decided: the run stays open, and its direction what it was."""
-        self.close()
-        self._ledger.tell(Paused(self._ledger.now()))
-        return ExitCode.INCOMPLETE
-
-    def close(self) -> None:
-        """Lets every host go; safe to repeat, and the only way out when an event could not be recorded."""
-        if not self._closed:
-            self._closed = True
-            list(self._pool.map(lambda story: story.session.close(), self._stories))
-            self._pool.shutdown()
-            self._dialer.close()
+        return self._runner.end()
 
     # -- directions
 
     def _forward(self, want: Fingerprint) -> bool:
         """Stage, turn, settle, retire. False when the run has to go back."""
         return (
-            self._everywhere(Phase.STAGE, self._standing(), lambda story: self._stage(story, want))
-            and all(self._turn_wave(wave, want) for wave in self._waves)
-            and self._everywhere(Phase.SETTLE, self._standing(), lambda story: self._settle(story, want))
+            self._everywhere(Phase.STAGE, self._runner.standing(), lambda story: self._stage(story, want))
+            and all(self._turn_wave(wave, want) for wave in self._runner.waves)
+            and self._everywhere(Phase.SETTLE, self._runner.standing(), lambda story: self._settle(story, want))
             and self._retire(want)
         )
 
@@ -195,16 +110,18 @@ class Rollout:
         """The previous slots go, once every host of the inventory is proven. The point of no return."""
         if all(host.state is State.PROVEN for host in self.run.hosts.values()):
             goal = Goal(Stance.ALONE, want)
-            self._everywhere(Phase.RETIRE, self._stories, lambda story: story.reach(Phase.RETIRE, goal, State.PROVEN))
+            self._everywhere(
+                Phase.RETIRE, self._runner.stories, lambda story: story.reach(Phase.RETIRE, goal, State.PROVEN)
+            )
         return True
 
     def _roll_back(self, want: Fingerprint) -> None:
         """Every host that was told anything goes back to its own old token, in the same order and pace."""
-        touched = [story.host for story in self._stories if story.part.touched]
-        for wave in waves.plan(touched, self._fleet.policy, canary=False):
+        touched = [story.host for story in self._runner.stories if story.part.touched]
+        for wave in waves.plan(touched, self._runner.fleet.policy, canary=False):
             if self._is_over():
                 return
-            stories = [story for story in self._stories if story.host in wave.hosts]
+            stories = [story for story in self._runner.stories if story.host in wave.hosts]
             self._everywhere(Phase.ROLLBACK, stories, lambda story: self._back(story, want), f"rollback, {wave.title}")
 
     # -- phases
@@ -217,55 +134,43 @@ class Rollout:
                 return story.claim((story.part.now, want))
             return story.claim((story.part.was, want) if self.run.resumed else (story.part.was,))
 
-        standing = self._standing()
+        standing = self._runner.standing()
         groups = (standing[:1], standing[1:])  # the queen stands first in every inventory
         return all(self._everywhere(Phase.CLAIM, group, claim) for group in groups if group)
 
     def _turn_wave(self, wave: waves.Wave, want: Fingerprint) -> bool:
-        standing = [story for story in self._standing() if story.host in wave.hosts]
+        standing = [story for story in self._runner.standing() if story.host in wave.hosts]
         if not standing:
             return True
-        if wave is not self._waves[0] and not self._breathe():
+        if wave is not self._runner.waves[0] and not self._breathe():
             return False
         return self._everywhere(wave.phase, standing, lambda story: self._turn(story, wave.phase, want), wave.title)
 
     def _breathe(self) -> bool:
         """The pause between two waves, and the operator's word where it was asked for."""
-        self._interrupted.wait(self._pause)
-        if self._go_on and not self._interrupted.is_set() and not self._go_on():
-            self.interrupt()
+        self._runner.interrupted.wait(self._pause)
+        if self._go_on and not self._runner.interrupted.is_set() and not self._go_on():
+            self._runner.interrupt()
         return not self._is_over()
 
     def _everywhere(self, phase: Phase, stories: Sequence[Story], work: Work, title: str = "") -> bool:
         """Does `work` on all hosts at once and waits for every one. False when the run must not go on."""
         if self._is_over():
             return False
-        names = tuple(story.host.name for story in stories)
-        self._ledger.tell(PhaseStarted(phase, names, self._ledger.now(), title or phase.value))
-        outcomes = self._at_once(stories, work)
+        outcomes = self._runner.phase(phase, stories, work, title)
         if phase in (Phase.ROLLBACK, Phase.RETIRE):
             return True
         failed = [outcome.host for outcome in outcomes if self._has_failed(outcome)]
         in_all = sum(
             host.cause is not None and not self._is_excused(phase, host.name) for host in self.run.hosts.values()
         )
-        queen = self._fleet.queen.name
-        why = waves.stop_reason(phase, failed, in_all, len(self._stories), self._fleet.policy, queen)
+        queen = self._runner.fleet.queen.name
+        why = waves.stop_reason(phase, failed, in_all, len(self._runner.stories), self._runner.fleet.policy, queen)
         if self._is_over() or not why or self._only_forward:
             return not self._is_over()
         if not self.run.stopped:
             self._stop(why, phase)
         return False
-
-    def _at_once(self, stories: Sequence[Story], work: Work) -> list[Outcome]:
-        """Every host's outcome. Hosts that have not begun when the run is interrupted have none."""
-
-        def begin(story: Story) -> Outcome | None:
-            return None if self._interrupted.is_set() else work(story)
-
-        futures = [self._pool.submit(begin, story) for story in stories]
-        wait(futures)  # also when one of them raises: nobody is left working on its own
-        return [outcome for outcome in (future.result() for future in futures) if outcome]
 
     # -- one host's part in a phase
 
@@ -288,7 +193,7 @@ class Rollout:
         if was is None or was == want:
             return story.leave(phase, story.part.state)
         there = State.ROLLED_BACK if story.part.turned else State.UNCHANGED
-        refuse = want if want in self._tokens or self._holds(story, want) else None
+        refuse = want if self._runner.is_known(story, want) else None
         proven = story.part.state in (State.UNCHANGED, State.ROLLED_BACK)
         if self.run.resumed or not proven:  # its service may have been restarted, and nobody knows how it is
             outcome = story.reach(phase, Goal(Stance.SERVING, was, refuse), there)
@@ -301,14 +206,8 @@ class Rollout:
     def _serving(self, story: Story, want: Fingerprint) -> Goal:
         """To serve `want` and refuse the token from before, where anybody still has it to ask with."""
         was = story.part.was
-        known = was is not None and was != want and (was in self._tokens or self._holds(story, was))
+        known = was is not None and was != want and self._runner.is_known(story, was)
         return Goal(Stance.SERVING, want, was if known else None)
-
-    @staticmethod
-    def _holds(story: Story, fingerprint: Fingerprint) -> bool:
-        seen = story.part.seen
-        slots = (seen.active, seen.staged, seen.previous) if seen else ()
-        return any(slot is not None and slot.fingerprint == fingerprint for slot in slots)
 
     # -- taking a run up again
 
@@ -317,16 +216,10 @@ class Rollout:
         want = self.run.want
         if want is None:
             raise ValueError("a run without a token has nothing to go on with")
-        self._everywhere(Phase.LOOK, self._stories, lambda story: story.look_again(want))
-        self._introduce()
+        self._everywhere(Phase.LOOK, self._runner.stories, lambda story: story.look_again(want))
+        self._runner.introduce()
         self._claim(want)
-        for fingerprint in {want, *(host.was for host in self.run.hosts.values() if host.was)}:
-            holders = (story for story in self._standing() if self._holds(story, fingerprint))
-            found = (story.recall(fingerprint, self._greeting.key) for story in holders)
-            token = next((token for token in found if token), None)
-            if token:
-                self._tokens[fingerprint] = token
-        self._introduce()
+        self._runner.recall({want, *(host.was for host in self.run.hosts.values() if host.was)})
         return want
 
     def _was_turned(self, want: Fingerprint) -> bool:
@@ -336,24 +229,7 @@ class Rollout:
         forgot = any(host.touched and (host.met is None or host.met.run != self.run.id) for host in hosts)
         return forgot or any(host.now == want or host.state in turned for host in hosts)
 
-    def _choose_again(self, token: Token) -> Fingerprint:
-        """The run's token was lost with the bastion's memory before any host had it: nobody ever will."""
-        want = self.fingerprint(token)
-        self._tokens[want] = token
-        self._ledger.tell(TokenChosen(want, self._ledger.now()))
-        self._introduce()
-        return want
-
-    def _introduce(self) -> None:
-        greeting = replace(self._greeting, write=True, epoch=self.run.epoch)
-        for story in self._stories:
-            story.session.introduce(greeting, self._tokens)
-
     # -- where the run stands
-
-    def _standing(self) -> list[Story]:
-        """The hosts that have not failed so far."""
-        return [story for story in self._stories if story.part.cause is None]
 
     def _has_failed(self, outcome: Outcome) -> bool:
         """True for a host that speaks for the way back.
@@ -362,7 +238,7 @@ class Rollout:
         part them from it for certain. Nothing is retired without it. Nor does a resume that reaches nobody.
         """
         lost = outcome.status in (Status.UNREACHABLE, Status.UNKNOWN)
-        nobody = outcome.phase is Phase.LOOK and self.run.resumed and not self._standing()
+        nobody = outcome.phase is Phase.LOOK and self.run.resumed and not self._runner.standing()
         if lost and (self.run.settling or nobody):
             return False
         failed = outcome.status is not Status.OK or outcome.cause is not None
@@ -375,13 +251,7 @@ class Rollout:
     def _is_over(self) -> bool:
         """Nothing more may be begun: interrupted, or another run works on these hosts."""
         busy = any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in self.run.hosts.values())
-        return busy or self._interrupted.is_set() or self._is_superseded()
-
-    def _is_superseded(self) -> bool:
-        return any(is_superseded(host.cause) for host in self.run.hosts.values())
+        return busy or self._runner.interrupted.is_set() or self._runner.is_superseded
 
     def _stop(self, why: str, phase: Phase | None = None) -> None:
         self._ledger.tell(Stopped(phase or self.run.phase or Phase.LOOK, why, self._ledger.now()))
-
-    def _final(self) -> Run:
-        return advance(self.run, RunEnded(ExitCode.DONE, self._ledger.now()))

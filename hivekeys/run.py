@@ -27,6 +27,7 @@ from hivekeys.model import (
 )
 from hivekeys.token import Fingerprint
 
+ROTATE = "rotate"  # the task of a run that brings a token; upkeep has other names
 TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
 CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD})
 
@@ -56,7 +57,7 @@ class Run:
     """A whole run: who, when, what, and one state for every host."""
 
     id: str = ""
-    task: str = "rotate"
+    task: str = ROTATE
     fleet: str = ""
     who: str = ""
     reason: str = ""

@@ -35,6 +35,12 @@ class Story:
         """The host as the run knows it so far."""
         return self._ledger.host(self.host.name)
 
+    def holds(self, fingerprint: Fingerprint) -> bool:
+        """True when a slot of the host held this token when it was last seen."""
+        seen = self.part.seen
+        slots = (seen.active, seen.staged, seen.previous) if seen else ()
+        return any(slot is not None and slot.fingerprint == fingerprint for slot in slots)
+
     # -- before anything is changed
 
     def look(self) -> Outcome:

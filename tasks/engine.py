@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from hivekeys.journal import Journal
     from hivekeys.ledger import Record
     from hivekeys.model import Event
-    from hivekeys.rollout import Rollout
     from hivekeys.run import Run
+    from hivekeys.runner import Runner
     from hivekeys.wire import Greeting
     from tasks.live import Show
-
-ROTATION = "rotate"  # the task of a run that brings a token; upkeep has other names
 
 # Imports inside the functions below: SSH, pydantic and rich take half a second that `fab --list` has not.
 
@@ -36,9 +34,6 @@ class Asked:
     past: "Run | None" = None
     state_dir: str = ""
     records: bool = True  # a look alone is not written down, and takes no lock
-    may_be_missing: tuple[str, ...] = ()
-    pause: float = 0.0  # seconds between two waves
-    confirm: bool = False  # ask between two waves
 
 
 def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
@@ -59,36 +54,25 @@ def program_of(*names: str) -> bytes:
 
 
 @contextlib.contextmanager
-def rollout_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Rollout, Show]]":
+def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Runner, Show]]":
     """A run that is ready to begin, or to be taken up again."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
-    from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.runner import Runner  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, asked.state_dir)
     greeting = greeting_of(fleet.name, folder, asked.past.id if asked.past else "")
-    run = greeting.run
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(Show(asked.json, asked.past))
         record: Record = show.record
         if asked.records:
-            record = stack.enter_context(recorded(fleet, run, asked, show, beside_open=asked.past is not None))
-        rollout = Rollout(
-            fleet,
-            hosts,
-            SshDialer(fleet, program_of("agent")),
-            greeting,
-            record,
-            reason=asked.reason,
-            past=asked.past,
-            may_be_missing=asked.may_be_missing,
-            pause=asked.pause,
-            go_on=show.go_on if asked.confirm else None,
-        )
-        stack.callback(rollout.close)
-        stack.enter_context(_signals(rollout, show))
-        yield rollout, show
+            record = stack.enter_context(recorded(fleet, greeting.run, asked, show, asked.past is not None))
+        dialer = SshDialer(fleet, program_of("agent"))
+        runner = Runner(fleet, hosts, dialer, greeting, record, reason=asked.reason, past=asked.past)
+        stack.callback(runner.close)
+        stack.enter_context(_signals(runner, show))
+        yield runner, show
 
 
 @contextlib.contextmanager
@@ -113,7 +97,7 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
 
 
 @contextlib.contextmanager
-def _signals(rollout: "Rollout", show: "Show") -> Iterator[None]:
+def _signals(runner: "Runner", show: "Show") -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM, or a lost terminal) ends the run in order, the second at once."""
     asked: list[int] = []
 
@@ -123,7 +107,7 @@ def _signals(rollout: "Rollout", show: "Show") -> Iterator[None]:
         if asked:
             os._exit(ExitCode.INTERRUPTED)  # threads that wait for hosts would keep a normal exit from happening
         asked.append(number)
-        rollout.interrupt()
+        runner.interrupt()
         with contextlib.suppress(OSError):  # the terminal may be what was lost
             os.write(2, b"\nstopping: hosts in flight finish, no new one begins (again: stop at once)\n")
 
@@ -137,10 +121,10 @@ def _signals(rollout: "Rollout", show: "Show") -> Iterator[None]:
 
 def _refuse_while_open(journal: "Journal", fleet: str) -> None:
     """A new run must not begin on top of one that was cut off. Under the lock: no other run is at work."""
-    from hivekeys.run import fold  # noqa: PLC0415
+    from hivekeys.run import ROTATE, fold  # noqa: PLC0415
 
     runs = (fold(journal.events(run)) for run in journal.runs())
-    newest = next((run for run in runs if run.task == ROTATION), None)
+    newest = next((run for run in runs if run.task == ROTATE), None)
     if newest and newest.is_open:
         phase = newest.phase.value if newest.phase else "–"
         raise UserError(
@@ -153,12 +137,12 @@ def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]
     """The fleet's rotations as the journal tells them, newest first, read one by one; with `every`, upkeep too."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
-    from hivekeys.run import fold  # noqa: PLC0415
+    from hivekeys.run import ROTATE, fold  # noqa: PLC0415
 
     with contextlib.closing(Journal(state.folder_for(fleet, state_dir))) as journal:
         for name in journal.runs():
             run = fold(journal.events(name))
-            if every or run.task == ROTATION:
+            if every or run.task == ROTATE:
                 yield run
 
 

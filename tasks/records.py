@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks.engine import ROTATION, greeting_of, newest_served, past_run, past_runs, program_of
+from tasks.engine import greeting_of, newest_served, past_run, past_runs, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def _look(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "FleetSt
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.findings import recorded  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
+    from hivekeys.run import ROTATE  # noqa: PLC0415
     from hivekeys.status import status_of  # noqa: PLC0415
     from hivekeys.survey import Watch  # noqa: PLC0415
 
@@ -83,7 +84,7 @@ def _look(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "FleetSt
         watch.close()
         dialer.close()
     runs = list(past_runs(fleet.name, state_dir, every=True))
-    record = recorded(run for run in runs if run.task == ROTATION)
+    record = recorded(run for run in runs if run.task == ROTATE)
     return status_of(fleet, answers, record, runs, time.time())
 
 

@@ -6,7 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import Asked, newest_served, past_run, rollout_of
+from tasks.engine import Asked, newest_served, past_run, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
 
 
 def _take_up(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, work: "Callable[[Rollout], ExitCode]") -> None:
-    with rollout_of(fleet, hosts, asked) as (rollout, show):
-        code = work(rollout)
-        show.result(rollout.run, fleet, code)
+    from hivekeys.rollout import Rollout  # noqa: PLC0415
+
+    with runner_of(fleet, hosts, asked) as (runner, show):
+        code = work(Rollout(runner))
+        show.result(runner.run, fleet, code)
     finish(code)

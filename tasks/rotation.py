@@ -11,13 +11,13 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
-from tasks.engine import Asked, rollout_of
+from tasks.engine import Asked, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, names, verb
 from tasks.pace import PACE_HELP, age, seconds, with_pace
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.rollout import Rollout
+    from hivekeys.runner import Runner
     from hivekeys.token import Token
     from tasks.live import Show
 
@@ -28,11 +28,13 @@ def plan(
     _: Context, fleet: str = "", limit: str = "", exclude: str = "", state_dir: str = "", json: bool = False
 ) -> None:
     """Show what a rotation would meet and change, host by host; changes nothing."""
+    from hivekeys.rollout import Rollout  # noqa: PLC0415  with it comes what `fab --list` has no time for
+
     found, hosts = chosen(fleet, limit, exclude)
-    with rollout_of(found, hosts, Asked(json=json, state_dir=state_dir, records=False)) as (rollout, show):
-        code = ExitCode.DONE if rollout.look() else ExitCode.INCOMPLETE
-        rollout.end(code)
-        show.plan(rollout.run, found)
+    with runner_of(found, hosts, Asked(json=json, state_dir=state_dir, records=False)) as (runner, show):
+        code = ExitCode.DONE if Rollout(runner).look() else ExitCode.INCOMPLETE
+        runner.end(code)
+        show.plan(runner.run, found)
     finish(code)
 
 
@@ -68,6 +70,8 @@ def rotate(
     json: bool = False,
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
+    from hivekeys.rollout import Rollout  # noqa: PLC0415
+
     found, hosts = chosen(fleet, limit, exclude)
     found = with_pace(found, canary, batch, max_failures)
     if found.queen not in hosts:
@@ -80,35 +84,31 @@ def rotate(
     if oldest and not _is_due(found, hosts, oldest, Asked(json=json, state_dir=state_dir, records=False)):
         return
     token = _token(token_file)
-    asked = Asked(
-        reason,
-        json,
-        state_dir=state_dir,
-        may_be_missing=missing,
-        pause=seconds("--pause", pause),
-        confirm=pause_for_confirmation,
-    )
-    with rollout_of(found, hosts, asked) as (rollout, show):
+    between = seconds("--pause", pause)
+    with runner_of(found, hosts, Asked(reason, json, state_dir=state_dir)) as (runner, show):
+        go_on = show.go_on if pause_for_confirmation else None
+        rollout = Rollout(runner, may_be_missing=missing, pause=between, go_on=go_on)
         if rollout.look():
-            _refuse_known(rollout, token)
+            _refuse_known(runner, token)
             if not yes:
-                show.plan(rollout.run, found)
-                _confirm(rollout, show)
+                show.plan(runner.run, found)
+                _confirm(runner, show)
             code = rollout.rotate(token, given=bool(token_file))
         else:
-            code = rollout.end()
-        show.result(rollout.run, found, code)
+            code = runner.end()
+        show.result(runner.run, found, code)
     finish(code)
 
 
 def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Asked) -> bool:
     """Whether something is to be done: a token that old, hosts that disagree or are ill, what a run left behind."""
     from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
+    from hivekeys.rollout import Rollout  # noqa: PLC0415
 
-    with rollout_of(found, hosts, asked) as (rollout, show):
-        well = rollout.look()
-        rollout.end(ExitCode.DONE)
-        oldest = report.settled_age(rollout.run)
+    with runner_of(found, hosts, asked) as (runner, show):
+        well = Rollout(runner).look()
+        runner.end(ExitCode.DONE)
+        oldest = report.settled_age(runner.run)
         if not well or oldest is None or oldest >= limit:
             return True
         if asked.json:
@@ -140,24 +140,24 @@ def _token(source: str) -> "Token":
     return token.parse(data, source)
 
 
-def _refuse_known(rollout: "Rollout", token: "Token") -> None:
+def _refuse_known(runner: "Runner", token: "Token") -> None:
     """A token that a host already serves is no rotation."""
-    want = rollout.fingerprint(token)
-    serving = [host.name for host in rollout.run.hosts.values() if host.was == want]
+    want = runner.fingerprint(token)
+    serving = [host.name for host in runner.run.hosts.values() if host.was == want]
     if serving:
-        rollout.end()
+        runner.end()
         raise UserError(
             f"the token given is the one that {', '.join(serving[:5])} already has (token:{want})",
             hint="leave --token-file out and let hivekeys make a token",
         )
 
 
-def _confirm(rollout: "Rollout", show: "Show") -> None:
-    count = len(rollout.run.hosts) - len(rollout.run.left_out)
+def _confirm(runner: "Runner", show: "Show") -> None:
+    count = len(runner.run.hosts) - len(runner.run.left_out)
     try:
-        answer = show.ask(f"Turn {count} hosts of fleet {rollout.run.fleet} to a new token? [y/N] ")
+        answer = show.ask(f"Turn {count} hosts of fleet {runner.run.fleet} to a new token? [y/N] ")
     except (EOFError, KeyboardInterrupt):
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
-        rollout.end()
+        runner.end()
         raise UserError("not confirmed: nothing was changed")

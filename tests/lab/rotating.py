@@ -29,6 +29,7 @@ from hivekeys.model import Event, Intent, Outcome, Phase, PhaseStarted, State
 from hivekeys.remote import SshDialer
 from hivekeys.rollout import Rollout
 from hivekeys.run import Run
+from hivekeys.runner import Runner
 from hivekeys.token import Token
 from hivekeys.wire import Greeting
 
@@ -95,12 +96,13 @@ def rotate(
             hook(event)
 
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-{secrets.token_hex(4)}", who, write=False)
-    rollout = Rollout(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, clock)
+    runner = Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, clock)
+    rollout = Rollout(runner)
     if rollout.look():
         rollout.rotate(token)
     else:
-        rollout.end()
-    return Rotation(rollout.run, token, tuple(events))
+        runner.end()
+    return Rotation(runner.run, token, tuple(events))
 
 
 def before(phase: Phase, do: Callable[[], object], host: str = "") -> Hook:

@@ -23,6 +23,7 @@ from hivekeys.lab.files import SECRETS
 from hivekeys.model import Event
 from hivekeys.remote import SshDialer
 from hivekeys.rollout import Rollout
+from hivekeys.runner import Runner
 from hivekeys.wire import Greeting
 
 from .asking import eventually
@@ -195,7 +196,7 @@ def _rotate_and_die(fleet_name: str, home: str, last: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with state.hold_lock(folder, fleet.name, run, ""):
-        rollout = Rollout(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record)
+        rollout = Rollout(Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record))
         if rollout.look():
             rollout.rotate(token.generate())
 

@@ -18,6 +18,7 @@ from hivekeys.journal import Journal
 from hivekeys.model import Event
 from hivekeys.rollout import Rollout
 from hivekeys.run import Run, fold
+from hivekeys.runner import Runner
 from hivekeys.token import generate
 from hivekeys.wire import Greeting
 from tests.inprocess import KEY, InProcessDialer, InProcessLine, OwnClock
@@ -59,7 +60,7 @@ class Bastion:
         self._mutex = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._dead = False
-        self._rollout: Rollout | None = None
+        self._runner: Runner | None = None
         self.lines: list[InProcessLine] = []
 
     # -- what an operator types
@@ -73,27 +74,28 @@ class Bastion:
     ) -> ExitCode | None:
         """`fab rotate`; None when the bastion was killed."""
 
-        def work(rollout: Rollout) -> ExitCode:
+        def work(runner: Runner) -> ExitCode:
+            rollout = Rollout(runner, may_be_missing=may_be_missing)
             if not rollout.look():
-                return rollout.end()
+                return runner.end()
             if thinking:
                 thinking()
             return rollout.rotate(generate())
 
         self.journals[run] = []
-        return self._command(run, None, work, may_be_missing=may_be_missing)
+        return self._command(run, None, work)
 
     def resume(self, run: str = "") -> ExitCode | None:
         """`fab resume`."""
-        return self._command(run or self.last, self.past(run), lambda rollout: rollout.resume(generate))
+        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner).resume(generate))
 
     def roll_back(self, run: str = "") -> ExitCode | None:
         """`fab rollback`."""
-        return self._command(run or self.last, self.past(run), lambda rollout: rollout.roll_back())
+        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner).roll_back())
 
     def reconcile(self, run: str = "") -> ExitCode | None:
         """`fab reconcile`."""
-        return self._command(run or self.last, self.past(run), lambda rollout: rollout.reconcile())
+        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner).reconcile())
 
     def does_as_the_last_line_says(self) -> ExitCode | None:
         """Types the first command that the last line of the newest run names."""
@@ -120,9 +122,7 @@ class Bastion:
 
     # -- how it lives and dies
 
-    def _command(
-        self, run: str, past: Run | None, work: Callable[[Rollout], ExitCode], *, may_be_missing: Iterable[str] = ()
-    ) -> ExitCode | None:
+    def _command(self, run: str, past: Run | None, work: Callable[[Runner], ExitCode]) -> ExitCode | None:
         self.last = run
         self._dead = False
         self._counts.clear()
@@ -133,24 +133,18 @@ class Bastion:
         def record(event: Event) -> None:
             self._append(run, event)
 
-        self._rollout = None
+        self._runner = None
+        inventory = self.fleet.inventory
         try:
-            self._rollout = rollout = Rollout(
-                self.fleet.inventory,
-                self.fleet.inventory.hosts,
-                BastionDialer(self),
-                greeting,
-                record,
-                self.clock,
-                past=past,
-                may_be_missing=may_be_missing,
+            self._runner = runner = Runner(
+                inventory, inventory.hosts, BastionDialer(self), greeting, record, self.clock, past=past
             )
-            return work(rollout)
+            return work(runner)
         except KilledError:
             return None
         finally:
-            if self._rollout:
-                self._rollout.close()
+            if self._runner:
+                self._runner.close()
             for line in self.lines:
                 line.close()
             self.lines.clear()
@@ -176,8 +170,8 @@ class Bastion:
                 self._counts[when, what] += 1
                 point = Point(when, what, self._counts[when, what])
                 self.trail.append(point)
-                if point == self.interrupted and self._rollout:
-                    self._rollout.interrupt()
+                if point == self.interrupted and self._runner:
+                    self._runner.interrupt()
                 self._dead = point == self.fatal or len(self.trail) == 3 * (self.dies_after or -1)
             if self._dead:
                 raise KilledError

@@ -8,6 +8,7 @@ from hivekeys.fleet import Host
 from hivekeys.line import Dialer
 from hivekeys.model import Event, Outcome, State
 from hivekeys.rollout import Rollout
+from hivekeys.runner import Runner
 from hivekeys.token import Token, generate
 from hivekeys.wire import Greeting
 from tests.inprocess import KEY, InProcessFleet, OwnClock, SimulatedHost
@@ -34,9 +35,10 @@ class Operator:
         self.clock = OwnClock()
         greeting = Greeting(fleet.inventory.name, KEY, run, who, write=False)
         chosen = fleet.inventory.hosts if hosts is None else hosts
-        self.rollout = Rollout(
+        self.runner = Runner(
             fleet.inventory, chosen, dialer or fleet.dialer(), greeting, self._record, self.clock, "routine"
         )
+        self.rollout = Rollout(self.runner)
 
     def _record(self, event: Event) -> None:
         self.events.append(event)
@@ -46,7 +48,7 @@ class Operator:
     def rotate(self, thinking: Callable[[], None] | None = None) -> ExitCode:
         """Looks, lets the operator think about the plan, says yes."""
         if not self.rollout.look():
-            return self.rollout.end()
+            return self.runner.end()
         if thinking:
             thinking()
         return self.rollout.rotate(self.token)

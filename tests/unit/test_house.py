@@ -60,6 +60,7 @@ SHELL = {
     "hivekeys.ledger",
     "hivekeys.story",
     "hivekeys.rollout",
+    "hivekeys.runner",
     "hivekeys.survey",
     "hivekeys.upkeep",
     "hivekeys.joining",

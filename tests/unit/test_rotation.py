@@ -142,7 +142,7 @@ def test_rotating_again_brings_the_next_token(tmp_path: Path) -> None:
 def test_a_look_changes_nothing(tmp_path: Path) -> None:
     operator = Operator(InProcessFleet(tmp_path))
     assert operator.rollout.look()
-    operator.rollout.end(ExitCode.DONE)
+    operator.runner.end(ExitCode.DONE)
     assert changes(operator.fleet) == []
     assert set(operator.states.values()) == {State.UNCHANGED}
 
@@ -363,7 +363,7 @@ def interrupted_at(tmp_path: Path, host: str, verb: str) -> Operator:
     operator = Operator(fleet)
 
     def ctrl_c(_: SimulatedHost) -> None:
-        operator.rollout.interrupt()
+        operator.runner.interrupt()
 
     fleet.at(host, verb, ctrl_c)
     assert operator.rotate() is ExitCode.INTERRUPTED

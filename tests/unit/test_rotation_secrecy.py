@@ -43,7 +43,7 @@ def everything_shown(operator: Operator) -> str:
             *map(repr, operator.events),
             *map(str, operator.events),
             repr(run),
-            repr(vars(operator.rollout)),
+            repr(vars(operator.runner)),
             json.dumps(report.document(run, fleet)),
             json.dumps(report.digest(run)),
             *report.failure_lines(run),

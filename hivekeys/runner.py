@@ -1,0 +1,165 @@
+"""All hosts of a run, driven together: one phase at once on all of them, the tokens in memory, and the end.
+
+It decides nothing: `rollout` says which phase comes next, whether the run goes on, and in which direction.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+
+from hivekeys import waves
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet, Host
+from hivekeys.ledger import Clock, Ledger, Record
+from hivekeys.line import Dialer
+from hivekeys.model import Outcome, Paused, Phase, PhaseStarted, Resumed, RunEnded, RunStarted, TokenChosen
+from hivekeys.run import ROTATE, Run, advance, exit_code, is_superseded
+from hivekeys.session import Session
+from hivekeys.story import Story
+from hivekeys.token import Fingerprint, Token
+from hivekeys.wire import Greeting
+
+Work = Callable[[Story], Outcome]
+
+
+class Runner:
+    """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        hosts: Sequence[Host],
+        dialer: Dialer,
+        greeting: Greeting,
+        record: Record,
+        clock: Clock = time,
+        reason: str = "",
+        *,
+        task: str = ROTATE,
+        past: Run | None = None,
+    ) -> None:
+        self.fleet = fleet
+        self.ledger = Ledger(record, clock, past)
+        self.tokens: dict[Fingerprint, Token] = {}
+        self.interrupted = threading.Event()
+        self._dialer = dialer
+        self._greeting = greeting
+        self._closed = False
+        self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
+        sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
+        self.stories = [Story(session.host, fleet, session, self.ledger) for session in sessions]
+        self.waves = waves.plan(hosts, fleet.policy)
+        names = tuple(host.name for host in hosts)
+        order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)
+        left_out = tuple(host.name for host in fleet.hosts if host.name not in names)
+        now = self.ledger.now()
+        if past:
+            self.ledger.tell(Resumed(greeting.who, names, order, left_out, now))
+        else:
+            begun = RunStarted(greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now, task)
+            self.ledger.tell(begun)
+
+    @property
+    def run(self) -> Run:
+        """The run so far."""
+        return self.ledger.run
+
+    # -- tokens
+
+    def fingerprint(self, token: Token) -> Fingerprint:
+        """The token's fingerprint under this fleet's key."""
+        return token.fingerprint(self._greeting.key)
+
+    def bring(self, token: Token, given: bool = False) -> Fingerprint:
+        """The token of this run, written down before any host holds it."""
+        want = self.fingerprint(token)
+        self.tokens[want] = token
+        self.ledger.tell(TokenChosen(want, self.ledger.now(), given))
+        self.introduce()
+        return want
+
+    def recall(self, fingerprints: Iterable[Fingerprint]) -> None:
+        """Has these tokens back in memory, each from the first host that holds it and says it."""
+        for fingerprint in fingerprints:
+            holders = (story for story in self.standing() if story.holds(fingerprint))
+            found = (story.recall(fingerprint, self._greeting.key) for story in holders)
+            token = next((token for token in found if token), None)
+            if token:
+                self.tokens[fingerprint] = token
+        self.introduce()
+
+    def is_known(self, story: Story, fingerprint: Fingerprint) -> bool:
+        """True when somebody has the token itself: this run's memory, or a slot of the host."""
+        return fingerprint in self.tokens or story.holds(fingerprint)
+
+    def introduce(self) -> None:
+        """Every host is greeted anew with the next request: as a run that writes, and that knows these tokens."""
+        greeting = replace(self._greeting, write=True, epoch=self.run.epoch)
+        for story in self.stories:
+            story.session.introduce(greeting, self.tokens)
+
+    # -- phases
+
+    def phase(self, phase: Phase, stories: Sequence[Story], work: Work, title: str = "") -> list[Outcome]:
+        """Does `work` on all of them at once and waits for every one.
+
+        Hosts that have not begun when the run is interrupted have no outcome.
+        """
+        names = tuple(story.host.name for story in stories)
+        self.ledger.tell(PhaseStarted(phase, names, self.ledger.now(), title or phase.value))
+
+        def begin(story: Story) -> Outcome | None:
+            return None if self.interrupted.is_set() else work(story)
+
+        futures = [self._pool.submit(begin, story) for story in stories]
+        wait(futures)  # also when one of them raises: nobody is left working on its own
+        return [outcome for outcome in (future.result() for future in futures) if outcome]
+
+    def standing(self) -> list[Story]:
+        """The hosts that have not failed so far."""
+        return [story for story in self.stories if story.part.cause is None]
+
+    @property
+    def is_superseded(self) -> bool:
+        """True when a newer run has worked on one of the hosts."""
+        return any(is_superseded(host.cause) for host in self.run.hosts.values())
+
+    # -- the end
+
+    def interrupt(self) -> None:
+        """No new host begins; hosts in flight finish. May be called from a signal handler."""
+        self.interrupted.set()
+
+    def wait(self) -> ExitCode:
+        """Nobody answers, so nothing is decided: the run stays open, and its direction what it was."""
+        self.close()
+        self.ledger.tell(Paused(self.ledger.now()))
+        return ExitCode.INCOMPLETE
+
+    def end(self, code: ExitCode | None = None) -> ExitCode:
+        """Closes every line. The code follows from the hosts' states unless it is given."""
+        self.close()
+        if code is None and self.interrupted.is_set():
+            self.ledger.tell(Paused(self.ledger.now()))
+            return ExitCode.INTERRUPTED
+        code = self.code() if code is None else code
+        begun = self.run.resumed or any(host.touched for host in self.run.hosts.values())
+        if code is ExitCode.LOCKED and begun and not self.is_superseded:
+            self.ledger.tell(Paused(self.ledger.now()))  # whoever holds the hosts will leave
+        else:
+            self.ledger.tell(RunEnded(code, self.ledger.now()))
+        return code
+
+    def code(self) -> ExitCode:
+        """What the run would mean to the shell if it ended here."""
+        return exit_code(advance(self.run, RunEnded(ExitCode.DONE, self.ledger.now())))
+
+    def close(self) -> None:
+        """Lets every host go; safe to repeat, and the only way out when an event could not be recorded."""
+        if not self._closed:
+            self._closed = True
+            list(self._pool.map(lambda story: story.session.close(), self.stories))
+            self._pool.shutdown()
+            self._dialer.close()
