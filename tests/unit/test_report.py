@@ -78,6 +78,12 @@ def test_the_result_fits_a_terminal_and_has_a_row_for_every_host() -> None:
     assert "owes" in rows["hive2"]
 
 
+def test_a_run_of_the_past_is_told_though_hosts_have_joined_and_left_since() -> None:
+    today = replace(FLEET, hosts=(*HOSTS[:2], replace(HOSTS[2], name="hive3")))
+    assert row(report.result_table(RUN, today), "hive2").split()[1] == "–"
+    assert [host["host"] for host in report.document(RUN, today)["hosts"]] == ["queen", "hive1", "hive2"]
+
+
 def test_the_plan_shows_turns_and_who_is_left_out() -> None:
     queen, hive1, hive2 = (row(report.plan_table(RUN, FLEET), host.name, 120) for host in HOSTS)
     assert queen.startswith("1")

@@ -1,0 +1,33 @@
+"""A run as people and programs read it: words, tables, one JSON document. Only fp6 is ever shown. Pure."""
+
+from hivekeys.report.documents import digest, document
+from hivekeys.report.tables import history_table, plain_table, plan_table, result_table
+from hivekeys.report.words import (
+    age,
+    ago,
+    disagreement,
+    failure_lines,
+    next_step,
+    settled_age,
+    standing,
+    summary,
+    wave_lines,
+)
+
+__all__ = [
+    "age",
+    "ago",
+    "digest",
+    "disagreement",
+    "document",
+    "failure_lines",
+    "history_table",
+    "next_step",
+    "plain_table",
+    "plan_table",
+    "result_table",
+    "settled_age",
+    "standing",
+    "summary",
+    "wave_lines",
+]

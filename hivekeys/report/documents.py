@@ -1,0 +1,72 @@
+"""A run as one JSON document, for programs. Holds no token and no keyed fingerprint. Pure."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hivekeys import __version__
+from hivekeys.causes import Cause, one_line
+from hivekeys.fleet import Fleet, Host
+from hivekeys.report.words import members, next_step
+from hivekeys.run import HostRun, Run
+
+
+def document(run: Run, fleet: Fleet) -> dict[str, Any]:
+    """The run as one JSON document. Holds no token and no keyed fingerprint."""
+    return {
+        "hivekeys": __version__,
+        "run": run.id,
+        "fleet": run.fleet,
+        "who": run.who,
+        "reason": run.reason,
+        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="milliseconds"),
+        "seconds": round(run.seconds, 3),
+        "token": str(run.want) if run.want else None,
+        "stopped": run.stopped or None,
+        "exit_code": None if run.code is None else int(run.code),
+        "next": next_step(run) or None,
+        "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
+        "hosts": [_host(run, part, host) for part, host in members(run, fleet)],
+    }
+
+
+def _host(run: Run, part: HostRun, host: Host | None) -> dict[str, Any]:
+    gap = run.gap(part)
+    seen = part.seen
+    active = seen.active if seen else None
+    return {
+        "host": part.name,
+        "role": host.role.value if host else None,
+        "address": host.address if host else None,
+        "unit": host.service.unit if host else None,
+        "state": part.state.value,
+        "old": str(part.was) if part.was else None,
+        "now": str(part.now) if part.now else None,
+        "age_seconds": round(seen.clock - active.modified) if seen and active and active.modified else None,
+        "loaded_by": one_line(seen.loaded.evidence) if seen else None,
+        "proofs": dict(part.proof.calls) if part.proof else None,
+        "path": one_line(part.proof.path) if part.proof else None,
+        "logged": list(part.proof.logged) if part.proof and part.proof.logged is not None else None,
+        "gap_seconds": None if gap is None else round(gap, 3),
+        "seconds": round(part.seconds, 3),
+        "cause": _cause(part.cause),
+    }
+
+
+def _cause(cause: Cause | None) -> dict[str, str] | None:
+    return {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint} if cause else None
+
+
+def digest(run: Run) -> dict[str, Any]:
+    """A run in a few words, for a list of runs."""
+    return {
+        "run": run.id,
+        "task": run.task,
+        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds"),
+        "who": run.who,
+        "reason": run.reason,
+        "token": str(run.want) if run.want else None,
+        "hosts": len(run.hosts),
+        "debts": list(run.debts),
+        "exit_code": None if run.code is None else int(run.code),
+        "seconds": round(run.seconds, 3),
+    }

@@ -1,0 +1,94 @@
+"""Runs as tables on a terminal. Pure.
+
+Text that came from a host or another bastion goes into `rich.text.Text`, where markup means nothing.
+"""
+
+from datetime import UTC, datetime
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from hivekeys.fleet import Fleet
+from hivekeys.model import State
+from hivekeys.report.words import age, calls, members
+from hivekeys.run import Run
+
+STYLES = {
+    State.PROVEN: "green",
+    State.HEALTHY: "yellow",
+    State.UNCHANGED: "",
+    State.ROLLED_BACK: "yellow",
+    State.OWES: "red",
+    State.FAILED: "red",
+    State.UNREACHABLE: "red",
+    State.UNKNOWN: "red",
+}
+
+
+def plain_table(title: str) -> Table:
+    """The common look: seven columns fit into 80 characters."""
+    return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def result_table(run: Run, fleet: Fleet) -> Table:
+    """One row a host, in the inventory's order."""
+    table = plain_table(f"run {run.id} on fleet {run.fleet}")
+    for column in ("host", "service", "old → now", "state", "new old non gar", "gap", "took"):
+        table.add_column(column, justify="right" if column in ("gap", "took") else "left")
+    for part, host in members(run, fleet):
+        gap = run.gap(part)
+        table.add_row(
+            part.name,
+            host.service.unit.removesuffix(".service") if host else "–",
+            f"{part.was or '–'} → {part.now or '–'}",
+            Text(part.state.value, STYLES[part.state]),
+            calls(part),
+            "–" if gap is None else f"{gap:.1f} s",
+            f"{part.seconds:.1f} s",
+        )
+    return table
+
+
+def plan_table(run: Run, fleet: Fleet) -> Table:
+    """What a rotation would meet and change, one row a host."""
+    table = plain_table(f"fleet {fleet.name}: what a rotation would do")
+    turns = {name: number for number, (_, names) in enumerate(run.waves, 1) for name in names}
+    for column in ("turn", "host", "service", "token", "age", "read through", "now"):
+        table.add_column(column)
+    for host in fleet.hosts:
+        part = run.hosts[host.name]
+        through = "–"
+        if part.seen:
+            through = "credential" if part.seen.unit.credential else "file"
+        if host.name not in turns:
+            now = Text("left out", "yellow")
+        elif part.cause:
+            now = Text(part.cause.trouble.value, "red")
+        elif part.proof and part.proof.proven:
+            now = Text("token proven", "green")
+        else:
+            now = Text("healthy, not proven", "yellow")
+        turn = str(turns.get(host.name, "–"))
+        unit = host.service.unit.removesuffix(".service")
+        table.add_row(turn, host.name, unit, str(part.was or "–"), age(part), through, now)
+    return table
+
+
+def history_table(runs: list[Run]) -> Table:
+    """One row a run."""
+    table = plain_table("runs, newest first")
+    for column in ("run", "task", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended"):
+        table.add_column(column)
+    for run in runs:
+        ended = (
+            "cut off"
+            if run.is_open
+            else "–"
+            if run.code is None
+            else f"{int(run.code)} {run.code.name.lower().replace('_', ' ')}"
+        )
+        started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
+        row = (run.id, run.task, started, run.who, str(run.want or "–"), str(len(run.hosts)), str(len(run.debts)))
+        table.add_row(*(Text(cell) for cell in (*row, f"{run.seconds:.1f} s", ended)))
+    return table

@@ -1,0 +1,140 @@
+"""A run in words: durations, calls, failures by cause, the last line, what to type next. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from hivekeys.causes import Cause
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet, Host
+from hivekeys.model import State
+from hivekeys.run import HostRun, Run
+
+CALLS = ("new", "old", "none", "garbage")
+MEANS = {
+    ExitCode.DONE: "done, and proven, on every host",
+    ExitCode.ROLLED_BACK: "failed; the fleet serves the token that it had",
+    ExitCode.INCOMPLETE: "incomplete: see the hosts above",
+    ExitCode.LOCKED: "another run works on these hosts: this one changes nothing any more",
+    ExitCode.INTERRUPTED: "interrupted: the run is not over",
+}
+
+
+def ago(seconds: float) -> str:
+    """A duration in its two largest units: 95 s is "1 min 35 s"."""
+    rest = max(0, round(seconds))
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def age(host: HostRun) -> str:
+    """How long ago the active token file was written, by the host's own clock."""
+    if host.seen is None or host.seen.active is None or not host.seen.active.modified:
+        return "–"
+    return ago(host.seen.clock - host.seen.active.modified)
+
+
+def settled_age(run: Run) -> float | None:
+    """Seconds since the oldest active file was written; None unless every host is settled on one and the same token."""
+    seen = [host.seen for name, host in run.hosts.items() if name not in run.left_out]
+    settled = [one for one in seen if one and one.active and one.token and not one.staged and not one.previous]
+    if not settled or len(settled) < len(seen) or len({one.token for one in settled}) > 1:
+        return None
+    return max(one.clock - one.active.modified for one in settled if one.active)
+
+
+def calls(host: HostRun) -> str:
+    """The four calls as their statuses: new/old/none/garbage."""
+    if host.proof is None or not host.proof.calls:
+        return "–"
+    return " ".join(str(host.proof.calls.get(name, "–")) for name in CALLS)
+
+
+def members(run: Run, fleet: Fleet) -> Iterator[tuple[HostRun, Host | None]]:
+    """The run's hosts in the inventory's order; None for one that the inventory has no longer."""
+    known = {host.name: host for host in fleet.hosts}
+    order = [name for name in known if name in run.hosts] + [name for name in run.hosts if name not in known]
+    return ((run.hosts[name], known.get(name)) for name in order)
+
+
+def wave_lines(run: Run) -> list[str]:
+    """The order of change, a line a wave."""
+    return [
+        f"{number}. {phase.value}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
+        for number, (phase, names) in enumerate(run.waves, 1)
+    ]
+
+
+def failures(run: Run) -> list[tuple[Cause, list[str]]]:
+    """Failures grouped by cause, most hosts first; the detail is the first host's."""
+    groups: dict[str, list[HostRun]] = defaultdict(list)
+    for host in run.hosts.values():
+        if host.cause:
+            groups[host.cause.trouble.value].append(host)
+    grouped = [(hosts[0].cause, [host.name for host in hosts]) for hosts in groups.values() if hosts[0].cause]
+    return sorted(grouped, key=lambda group: -len(group[1]))
+
+
+def failure_lines(run: Run) -> list[str]:
+    """Each cause with its hosts and the next step."""
+    lines = []
+    for cause, names in failures(run):
+        lines += [f"{', '.join(names)}: {cause}", f"    next: {cause.hint}"]
+    owing = [host.name for host in run.hosts.values() if host.state is State.OWES]
+    if owing:
+        lines += [
+            f"{', '.join(owing)}: still on the old token",
+            "    next: mend the cause, then `fab reconcile`",
+        ]
+    return lines
+
+
+def summary(run: Run, code: ExitCode) -> str:
+    """What a run came to, in one line."""
+    counts: dict[State, int] = defaultdict(int)
+    for host in run.hosts.values():
+        counts[host.state] += 1
+    states = ", ".join(f"{count} {state.value}" for state, count in counts.items())
+    means = MEANS.get(code, code.name.lower())
+    if code is ExitCode.DONE and run.rolled_back:
+        means = "taken back: the fleet serves the token that it had"
+    return f"{means} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
+
+
+def disagreement(run: Run) -> str:
+    """A line when the hosts that were looked at do not all hold the same token."""
+    held = {host.now for host in run.hosts.values() if host.now}
+    return (
+        f"the hosts hold {len(held)} different tokens: some owe the newest one (fab reconcile)" if len(held) > 1 else ""
+    )
+
+
+def next_step(run: Run) -> str:
+    """What to type now, as the last line of a run; "" when there is nothing that only this run can do."""
+    resume, rollback, reconcile = (f"fab {verb} --fleet {run.fleet}" for verb in ("resume", "rollback", "reconcile"))
+    if run.is_open:
+        return f"go on: {resume}" + ("" if run.retiring else f"   go back: {rollback}")
+    if run.debts and not run.rolled_back:
+        return f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
+    if run.behind:
+        return f"when {_few(run.behind)} can be reached and the causes are mended: {rollback}"
+    return ""
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+
+
+def standing(run: Run, since: str) -> str:
+    """Where a run of the past stands, in one line; `since` is how long ago it began."""
+    if run.is_open:
+        phase = run.phase.value if run.phase else "–"
+        return f"cut off in phase {phase}, begun {since} ago: fab resume goes on, fab rollback goes back"
+    if run.debts and not run.rolled_back:
+        return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
+    if run.behind:
+        return f"{len(run.behind)} of {len(run.hosts)} hosts are not back on their token for {since}: fab rollback"
+    return f"begun {since} ago; {MEANS.get(run.code, 'never began') if run.code is not None else 'nothing was changed'}"
