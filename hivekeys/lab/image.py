@@ -7,19 +7,20 @@ new image.
 
 import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.lab import cgroup
 from hivekeys.lab.lock import lock
-from hivekeys.lab.programs import KEYRING, environment
+from hivekeys.lab.programs import KEYRING, call, environment
 
 CACHE = Path("/var/cache/hivekeys-lab")
 # A release moves from the first to the second when its support ends.
 MIRRORS = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,curl,iproute2,procps"
+JOIN = 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
 LLAMA_ORCH = 990
 DEPLOY = 2000
 
@@ -62,39 +63,42 @@ def ensure(release: str, say: Callable[[str], None]) -> Path:
     with lock(f"image {release}", patience=900):
         if not image.exists():
             say(f"building the {release} image (once, about half a minute)")
-            _build(release, image)
+            build(release, image)
     return image
+
+
+def builders(release: str) -> str:
+    """The name of the control group in which an image is built; a lab has no such name."""
+    return f"image-{release}"
 
 
 def remove_all() -> None:
     """Remove every cached image."""
-    shutil.rmtree(CACHE, ignore_errors=True)
+    remove(CACHE)
 
 
-def _build(release: str, image: Path) -> None:
-    """Build beside the place and move there when whole: an image that exists is complete."""
-    for stale in CACHE.glob(f"{release}-*.partial*"):
-        shutil.rmtree(stale, ignore_errors=True)
+def build(release: str, image: Path) -> None:
+    """Build beside the place and move there when whole: an image that exists is complete.
+
+    For who holds the image's lock: what others have left beside it is nobody's now. Interrupted, it leaves nothing.
+    """
+    cgroup.kill(builders(release))  # a build that was killed may have left processes
+    for stale in image.parent.glob(f"{release}-*.partial*"):
+        remove(stale)
     draft = image.with_suffix(f".partial{os.getpid()}")
     failures = []
-    for mirror in MIRRORS:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        done = subprocess.run(
-            _command(release, draft, mirror),
-            check=False,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if done.returncode == 0:
-            draft.replace(image)
-            return
-        failures.append(
-            f"{mirror}: " + next((w for w in done.stderr.splitlines() if w.startswith("E: ")), done.stderr[-200:])
-        )
-    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        for mirror in MIRRORS:
+            remove(draft)
+            draft.mkdir(parents=True)
+            done = _run(release, draft, mirror)
+            if done.returncode == 0:
+                draft.replace(image)
+                return
+            words = (line for line in done.stderr.splitlines() if line.startswith("E: "))
+            failures.append(f"{mirror}: {next(words, done.stderr[-200:])}")
+    finally:
+        remove(draft)
     raise UserError(
         f"the {release} image could not be built: {'; '.join(failures)}",
         hint="mmdebstrap must reach one of the mirrors, and have 1 GiB free in /var/cache",
@@ -102,10 +106,47 @@ def _build(release: str, image: Path) -> None:
     )
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder if there is one, and nothing that is mounted below it: that may be this machine's own /dev.
+
+    Raises UserError where something stays mounted.
+    """
+    for point in reversed(_mounted(folder)):
+        call(["umount", "--lazy", point])
+    call(["rm", "--recursive", "--force", "--one-file-system", str(folder)])
+
+
+def _mounted(folder: Path) -> list[str]:
+    """What is mounted at or below a folder, in the order in which it was."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    points = [line.split()[1].encode().decode("unicode_escape") for line in lines]  # a blank is written \040
+    return [point for point in points if Path(point).is_relative_to(folder.resolve())]
+
+
+def _run(release: str, draft: Path, mirror: str) -> subprocess.CompletedProcess[str]:
+    """Let mmdebstrap build. However this ends, no process of it is left; what it mounted goes with the last of them."""
+    group = cgroup.create(builders(release), "")
+    try:
+        return subprocess.run(
+            ["sh", "-euc", JOIN, "sh", str(group), *_command(release, draft, mirror)],
+            check=False,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for us: we end it whole
+        )
+    finally:
+        cgroup.kill(builders(release))
+        cgroup.remove(builders(release))
+
+
 def _command(release: str, draft: Path, mirror: str) -> list[str]:
     source = f"deb [signed-by={KEYRING}] {mirror} {release} main"
     return [
         *("setpriv", "--pdeathsig", "KILL"),  # it must not go on building for nobody
+        *("unshare", "--mount"),  # what it mounts in the image, of this machine's /dev too, it alone sees
         *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"),
         # An archived release's signature has expired by date, not by content.
         '--aptopt=Acquire::Check-Valid-Until "false"',
