@@ -21,6 +21,7 @@ class Trouble(Enum):
     HOST_KEY_UNKNOWN = "host-key-unknown"
     HOST_KEY_CHANGED = "host-key-changed"
     HOST_KEY_REVOKED = "host-key-revoked"
+    HOST_CERTIFICATE_REFUSED = "host-certificate-refused"
     NO_COMMON_ALGORITHM = "no-common-algorithm"
     LOGIN_REFUSED = "login-refused"
     JUMP_FAILED = "jump-failed"
@@ -66,6 +67,7 @@ HINTS: dict[Trouble, str] = {
     Trouble.HOST_KEY_CHANGED: "do NOT accept it blindly: find out whether the host was re-installed, "
     "then `ssh-keygen -R` and add the new key",
     Trouble.HOST_KEY_REVOKED: "known_hosts marks this key @revoked: give the host a new key",
+    Trouble.HOST_CERTIFICATE_REFUSED: "let the authority sign the host's key anew; `ssh-keygen -L` shows it",
     Trouble.NO_COMMON_ALGORITHM: "the host offers only algorithms or key types that are refused here: update its sshd",
     Trouble.LOGIN_REFUSED: "check user and key: `ssh -v HOST`; the key's public half must be in authorized_keys",
     Trouble.JUMP_FAILED: "log in to the jump host by hand, and from there to the host",

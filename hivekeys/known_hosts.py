@@ -1,4 +1,4 @@
-"""Which host keys are known, and the verdict over the one that a host presents. Strict: unknown is refused.
+"""Which host keys the known_hosts files have for a host; `hivekeys.host_keys` judges by them.
 
 The files are read once a run. Plain lines (names, type, key) are indexed here; as soon as a file has anything
 harder (hashed names, wildcards, negation, `@cert-authority`, `@revoked`), OpenSSH is asked about it, host by
@@ -7,63 +7,17 @@ host (`ssh-keygen -F`), so that no rule of its matching is copied.
 
 import base64
 import binascii
-import hashlib
 import threading
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hivekeys.causes import Cause, Trouble
+from hivekeys.host_keys import HostKey
+from hivekeys.known_keys import KnownKeys, bare
 from hivekeys.openssh import call
 
 _HARD = frozenset("|*?!")  # in a name: hashed, a pattern, or a negation
-
-
-@dataclass(frozen=True)
-class HostKey:
-    """A public key as known_hosts and the wire spell it."""
-
-    kind: str  # "ssh-ed25519", "ssh-rsa", …
-    blob: bytes = field(repr=False)
-
-    @property
-    def fingerprint(self) -> str:
-        """As `ssh-keygen -l` prints it."""
-        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.fingerprint}"
-
-
-@dataclass(frozen=True)
-class KnownKeys:
-    """What the files say of one host."""
-
-    name: str
-    files: tuple[str, ...]
-    keys: tuple[HostKey, ...] = ()
-    revoked: tuple[HostKey, ...] = ()
-    by_authority: bool = False
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The types of the known keys, in the order of the files."""
-        return tuple(dict.fromkeys(key.kind for key in self.keys))
-
-    def verdict(self, presented: HostKey) -> Cause | None:
-        """None if the presented key is known and not revoked, else why it is refused."""
-        if presented in self.revoked:
-            return Cause(Trouble.HOST_KEY_REVOKED, f"{self.name} presents {presented}")
-        if presented in self.keys:
-            return None
-        if self.keys:
-            same = [key for key in self.keys if key.kind == presented.kind]
-            listed = ", ".join(map(str, same or self.keys))
-            return Cause(Trouble.HOST_KEY_CHANGED, f"{self.name} presents {presented}, known_hosts has {listed}")
-        if self.by_authority:
-            why = "known_hosts has only a @cert-authority for it, and host certificates are not supported yet"
-            return Cause(Trouble.HOST_KEY_UNKNOWN, f"{self.name} presents {presented}; {why}")
-        return Cause(Trouble.HOST_KEY_UNKNOWN, f"{self.name} presents {presented}; not in {', '.join(self.files)}")
 
 
 class KnownHosts:
@@ -92,8 +46,7 @@ class KnownHosts:
     def _search(self, name: str, files: tuple[str, ...]) -> KnownKeys | Cause:
         entries: list[_Entry] = []
         for path in files:
-            index = self._indexes[path]
-            found = index.get(name, []) if index is not None else _ask(name, path, self._timeout)
+            found = self._in_file(name, path)
             if isinstance(found, Cause):
                 return found
             entries += found
@@ -102,8 +55,19 @@ class KnownHosts:
             files=files,
             keys=tuple(dict.fromkeys(entry.key for entry in entries if not entry.marker)),
             revoked=tuple(entry.key for entry in entries if entry.marker == "@revoked"),
-            by_authority=any(entry.marker == "@cert-authority" for entry in entries),
+            authorities=tuple(entry.key for entry in entries if entry.marker == "@cert-authority"),
         )
+
+    def _in_file(self, name: str, path: str) -> "list[_Entry] | Cause":
+        """As in OpenSSH, a marked line that has the name without its port is for every port of the host."""
+        index = self._indexes[path]
+        if index is not None:
+            return index.get(name, [])
+        found = _ask(name, path, self._timeout)
+        if bare(name) == name or isinstance(found, Cause):
+            return found
+        more = _ask(bare(name), path, self._timeout)
+        return more if isinstance(more, Cause) else found + [entry for entry in more if entry.marker]
 
 
 @dataclass(frozen=True)

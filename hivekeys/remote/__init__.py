@@ -14,7 +14,8 @@
 from hivekeys.bootstrap import COMMANDS, opening
 from hivekeys.causes import Cause
 from hivekeys.fleet import Fleet, Host
-from hivekeys.known_hosts import KnownHosts, KnownKeys
+from hivekeys.known_hosts import KnownHosts
+from hivekeys.known_keys import KnownKeys
 from hivekeys.line import Line
 from hivekeys.openssh import OpenSsh, Target
 from hivekeys.remote.channel import open_line

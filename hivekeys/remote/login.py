@@ -16,8 +16,10 @@ import fabric
 import paramiko
 
 from hivekeys.causes import Cause, Trouble
+from hivekeys.certificates import SUFFIX
 from hivekeys.fleet import Timeouts
-from hivekeys.known_hosts import HostKey, KnownKeys
+from hivekeys.host_keys import HostKey
+from hivekeys.known_keys import KnownKeys
 from hivekeys.remote.keyring import Keyring
 from hivekeys.remote.reach import Wire
 from hivekeys.ssh_settings import Settings
@@ -96,7 +98,8 @@ class _HostKeyCheck:
         self._known = known
 
     def missing_host_key(self, _client: object, _name: str, key: Any) -> None:
-        cause = self._known.verdict(HostKey(key.get_name(), key.asbytes()))
+        certificate = key.public_blob.key_blob if key.public_blob else b""
+        cause = self._known.verdict(HostKey(key.get_name(), key.asbytes()), certificate, time.time())
         if cause is not None:
             raise RefusedError(cause)
 
@@ -144,19 +147,31 @@ def _transport_for(known: KnownKeys, timeouts: Timeouts) -> Callable[..., Any]:
     """Makes transports without weak algorithms, which ask for a type of host key that is known.
 
     The other types follow, as OpenSSH has it: a host that has none of the known ones then shows the key it
-    has, and the verdict can name it. Nothing but a known key is ever accepted.
+    has, and the verdict can name it. Nothing but a known key is ever accepted. Certificates come first where an
+    authority is known for the host, and are not asked for where none is.
     """
 
     def make(sock: Any, **options: Any) -> Any:
-        transport = paramiko.Transport(sock, **options)
+        transport = _Transport(sock, **options)
         transport.handshake_timeout = timeouts.banner
         security = transport.get_security_options()
         for name in ("ciphers", "digests", "kex", "key_types"):
             setattr(security, name, [algorithm for algorithm in getattr(security, name) if not _weak(algorithm)])
-        security.key_types = sorted(security.key_types, key=lambda name: _kind(name) not in known.kinds)
+        kinds = sorted(security.key_types, key=lambda name: _kind(name) not in known.kinds)
+        certified = [f"{kind}{SUFFIX}" for kind in kinds] if known.authorities else []
+        security.key_types = certified + kinds
         return transport
 
     return make
+
+
+class _Transport(paramiko.Transport):  # type: ignore[misc]  # the library has no types
+    """paramiko's, asking for just the host key algorithms that it was told, in their order."""
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """paramiko itself adds certificates behind all others, so that no host with a plain key shows one."""
+        return tuple(self._preferred_keys)
 
 
 def said(error: Exception) -> str:

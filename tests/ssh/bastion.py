@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Become, Fleet, Host, Role, Service, Ssh, Timeouts
@@ -98,7 +99,7 @@ class Bastion:
 
     def sshd(self, *options: str, kinds: tuple[str, ...] = ("ed25519",), known: bool = True) -> Sshd:
         """An sshd on a free port, with `options` in its configuration, its keys `known` to the bastion."""
-        keys = self.all_keys[1 + len(self.sshds) % (len(self.all_keys) - 1)]
+        keys = self._next_keys
         config = self.folder / f"sshd_config{len(self.sshds)}"
         lines = (
             *options,
@@ -119,6 +120,32 @@ class Bastion:
         if known:
             self.know(*(f"{sshd.name} {sshd.public(kind)}" for kind in kinds))
         return sshd
+
+    def certified(self, authority: str = "ca", *options: str, host: bool = True, **sshd: Any) -> Sshd:
+        """An sshd that shows a certificate for its key, signed by that authority with options of `ssh-keygen -s`."""
+        kind = sshd.get("kinds", ("ed25519",))[0]
+        public = self.folder / f"{authority}-{len(self.sshds)}.pub"
+        public.write_bytes((self._next_keys / f"{kind}.pub").read_bytes())
+        sign = ["ssh-keygen", "-q", "-s", str(self.authority(authority)), "-I", "host", *(["-h"] if host else [])]
+        subprocess.run([*sign, *options, str(public)], check=True, capture_output=True)
+        return self.sshd(f"HostCertificate {public.with_suffix('')}-cert.pub", known=False, **sshd)
+
+    def authority(self, name: str = "ca") -> Path:
+        """The private key of an authority; its type is what stands behind a dash in the name (ed25519)."""
+        path = self.folder / name
+        if not path.exists():
+            kind = name.partition("-")[2] or "ed25519"
+            subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], check=True)
+        return path
+
+    def trusted(self, name: str = "ca") -> str:
+        """An authority's public key, as it stands behind the names in known_hosts."""
+        return " ".join(self.authority(name).with_suffix(".pub").read_text().split()[:2])
+
+    @property
+    def _next_keys(self) -> Path:
+        """The host keys of the sshd that is started next."""
+        return self.all_keys[1 + len(self.sshds) % (len(self.all_keys) - 1)]
 
     def stop(self, sshd: Sshd) -> None:
         """End an sshd; connections that stand already are served by processes of their own."""

@@ -88,13 +88,6 @@ def test_the_port_is_part_of_the_name(ssh: Bastion) -> None:
     ssh.refused(ssh.host(sshd), Trouble.HOST_KEY_UNKNOWN)
 
 
-def test_a_host_known_by_its_authority_only_is_told_so(ssh: Bastion) -> None:
-    """Host certificates are a later issue; until then the detail says why the host is refused."""
-    sshd = ssh.sshd(known=False)
-    ssh.know(f"@cert-authority * {ssh.sshd(known=False).public()}")
-    assert "not supported yet" in ssh.refused(ssh.host(sshd), Trouble.HOST_KEY_UNKNOWN)
-
-
 def test_host_key_alias_names_the_entry(ssh: Bastion) -> None:
     """As in OpenSSH, the alias stands alone, without the port."""
     sshd = ssh.sshd(known=False)

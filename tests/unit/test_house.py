@@ -30,11 +30,14 @@ LEAVES = {
     "hivekeys.line",
 }
 PURE = {
+    "hivekeys.certificates",
     "hivekeys.changes",
     "hivekeys.checklist",
     "hivekeys.checks",
     "hivekeys.findings",
+    "hivekeys.host_keys",
     "hivekeys.junit",
+    "hivekeys.known_keys",
     "hivekeys.names",
     "hivekeys.sarif",
     "hivekeys.waivers",

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.known_hosts import HostKey, KnownHosts, KnownKeys
+from hivekeys.host_keys import HostKey
+from hivekeys.known_hosts import KnownHosts
+from hivekeys.known_keys import KnownKeys
 
 ED = HostKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32)))
 OTHER = HostKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(1, 33)))
@@ -60,11 +62,11 @@ def test_a_broken_line_takes_nothing_away(tmp_path: Path) -> None:
 
 
 def test_verdicts() -> None:
-    """Known and not revoked, or refused; an authority alone is not enough yet."""
+    """Known and not revoked, or refused; an authority without a certificate is not enough."""
     assert KnownKeys("h", ("f",), keys=(OTHER, ED)).verdict(ED) is None
     for known, trouble in (
         (KnownKeys("h", ("f",)), Trouble.HOST_KEY_UNKNOWN),
-        (KnownKeys("h", ("f",), by_authority=True), Trouble.HOST_KEY_UNKNOWN),
+        (KnownKeys("h", ("f",), authorities=(OTHER,)), Trouble.HOST_KEY_UNKNOWN),
         (KnownKeys("h", ("f",), keys=(OTHER,)), Trouble.HOST_KEY_CHANGED),
         (KnownKeys("h", ("f",), keys=(ED,), revoked=(ED,)), Trouble.HOST_KEY_REVOKED),
     ):
