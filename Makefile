@@ -43,14 +43,15 @@ demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, 
 test: install system lint  ## every test, two at a time; needs root for the rehearsal fleet
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile
 
-soak: install  ## ten thousand random sequences of rotations and faults, about half an hour
+soak: install  ## a gigabyte of audit records; ten thousand random sequences of rotations and faults, about half an hour
+	HIVEKEYS_TRAIL_MIB=1024 .venv/bin/python -m pytest tests/unit/test_auditing.py
 	HIVEKEYS_SEQUENCES=10000 .venv/bin/python -m pytest tests/sweep/test_model.py
 
 lint: install
 	.venv/bin/ruff check $(CHECKED)
 	.venv/bin/ruff format --check $(CHECKED)
 	.venv/bin/mypy
-	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py inspection.py repair.py installation.py dropin.py removal.py)
+	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py auditing.py inspection.py repair.py installation.py dropin.py removal.py)
 	.venv/bin/shellcheck .ci/run
 
 clean: install  ## removes rehearsal fleets, their images, and what was built here

@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from tasks import lab, records, recovery, rotation, upkeep, verification
+from tasks import auditing, lab, records, recovery, rotation, upkeep, verification
 
 namespace = Collection(
     rotation.plan,
@@ -11,6 +11,7 @@ namespace = Collection(
     recovery.rollback,
     recovery.reconcile,
     verification.verify,
+    auditing.audit,
     upkeep.fix,
     upkeep.install,
     upkeep.uninstall,

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from hivekeys.agent import EXTRA, NOFOLLOW, Agent, Refusal, environment_of, names_of, open_directory, read_limited
-    from hivekeys.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, chain_of
+    from hivekeys.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, audit_folder, chain_of
 
 MOST = 20  # names of a kind that are worth sending
 READ = 200  # files of the token directory that are read; where there are more, nobody can tell
 LISTED = 10000  # entries of a directory that are looked at
-AUDIT = "/var/log/llama-orch/audit"  # where the guide looks for the audit trail
 FILE_LIMIT = 1 << 20  # bytes of an environment file
 SHOWN_OF_UNIT = (
     "MainPID,InvocationID,Environment,EnvironmentFiles,UnitFileState,KillSignal,"
@@ -224,10 +223,6 @@ def watches(rules: str, token: str) -> bool:
         if of_it and (not rights or "r" in rights.group(1)):
             return True
     return False
-
-
-def audit_folder(environment: "dict[str, str]") -> str:
-    return environment.get("LLORCH_AUDIT_DIR", AUDIT)
 
 
 def audit_chain(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any]":

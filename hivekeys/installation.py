@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from hivekeys.agent import DIRECTORY, EXTRA, Agent, Refusal, open_directory
     from hivekeys.dropin import drop_in, unit_of, without_token
-    from hivekeys.inspection import audit_folder
     from hivekeys.repair import OPEN_TO_OTHERS, Work, directory, is_roots, rights, token_file, walk
+    from hivekeys.trail import audit_folder
 
 AUDIT_MODE = 0o700
 

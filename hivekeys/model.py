@@ -7,6 +7,7 @@ Three families: what a host *shows* (Seen), what it is told and *answers* (Step,
 from dataclasses import dataclass
 from enum import Enum
 
+from hivekeys.audited import Audited, Query
 from hivekeys.causes import Cause
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
@@ -113,6 +114,7 @@ class Verb(Enum):
     DISCARD = "discard"
     RECALL = "recall"
     INSPECT = "inspect"
+    AUDIT = "audit"
     FIX = "fix"
     INSTALL = "install"
     UNINSTALL = "uninstall"
@@ -129,6 +131,7 @@ class Step:
     log: bool = False  # a proof also reads the service's log
     apply: bool = False  # upkeep is done, not only shown
     options: tuple[str, ...] = ()  # of upkeep: what it may do beyond the usual
+    query: Query | None = None  # of audit
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class Reply:
     met: Met | None = None
     token: Token | None = None  # only after recall
     inspected: Inspected | None = None
+    audited: Audited | None = None
     changes: tuple[Change, ...] = ()  # of fix, install and uninstall: done, or with `apply` left out only found
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         open_directory,
         read_token,
     )
-    from hivekeys.inspection import audit_folder, has_acl, is_stray, unit_properties
+    from hivekeys.inspection import has_acl, is_stray, unit_properties
+    from hivekeys.trail import audit_folder
 
 MENDED = 1000  # copies that one run removes: more would be another problem
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")  # acl(5)

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -106,13 +106,16 @@ class Watch:
 
     def look(self) -> dict[Host, Reply | Cause]:
         """What every host shows now. Takes no lock and writes nothing anywhere."""
+        return self.ask(dict.fromkeys(self._sessions, LOOK))
 
-        def ask(host: Host) -> Reply | Cause:
+    def ask(self, steps: Mapping[Host, Sequence[Step]]) -> dict[Host, Reply | Cause]:
+        """The answer of each of these hosts to its own steps."""
+
+        def one(host: Host) -> Reply | Cause:
             session = self._sessions[host]
-            return session.open() or session.ask(LOOK)
+            return session.open() or session.ask(steps[host])
 
-        hosts = list(self._sessions)
-        return dict(zip(hosts, _everywhere(self._fleet, hosts, ask), strict=True))
+        return dict(zip(steps, _everywhere(self._fleet, list(steps), one), strict=True))
 
     def close(self) -> None:
         """Ends every agent; safe to repeat."""

@@ -25,6 +25,8 @@ LINE_LIMIT = 1 << 20  # bytes of one record
 CHAIN_BYTES = 64 << 20  # bytes that are read for a chain, unpacked
 CHAIN_SECONDS = 8.0
 ENDS = 20000  # ends of chains that are kept
+BREAKS = 20  # breaks that are named
+AUDIT = "/var/log/llama-orch/audit"  # where the guide looks for the audit trail
 AUDIT_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-(\d{1,6}))?\.(audit|ndjson)(\.gz)?")
 RECORD = ("audit_id", "timestamp", "service_id", "prev_hash", "hash")
 EVENT = re.compile(r'"event":\s*')
@@ -50,6 +52,10 @@ class Budget:
             raise Spent("the time was up")
 
 
+def audit_folder(environment: "dict[str, str]") -> str:
+    return environment.get("LLORCH_AUDIT_DIR", AUDIT)
+
+
 def audit_files(names: "list[str]", kinds: "tuple[str, ...]" = ("audit", "ndjson")) -> "list[str]":
     """The trail's files, newest first, by the names that the services give them."""
     dated = []
@@ -65,10 +71,7 @@ def lines_of(folder: int, name: str, budget: "Budget") -> "Iterator[tuple[int, b
 
     Raises Spent at a limit, OSError or ValueError for what cannot be read. Follows no link, waits for no pipe.
     """
-    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError("is no regular file")
+    with open_file(folder, name) as file:
         stream = unpacked(file) if name.endswith(".gz") else file
         number = 0
         while True:
@@ -83,6 +86,15 @@ def lines_of(folder: int, name: str, budget: "Budget") -> "Iterator[tuple[int, b
             if len(line) > LINE_LIMIT:
                 raise ValueError("has a line of more than %d bytes" % LINE_LIMIT)
             yield number, line
+
+
+def open_file(folder: int, name: str) -> "BinaryIO":
+    """A regular file below the folder's descriptor; follows no link, waits for no pipe."""
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ValueError("is no regular file")
+    return os.fdopen(fd, "rb")
 
 
 def unpacked(file: "BinaryIO") -> "Any":
@@ -130,18 +142,19 @@ class Chain:
         self.ends = {}  # type: dict[str, str]  # last hash of a stretch of records -> its file
         self.begins = []  # type: list[tuple[str, str, int, bool]]  # prev_hash, file, line, first of its file
 
-    def follow(self, name: str, lines: "Iterator[tuple[int, bytes]]", growing: bool) -> str:
-        """One file; answers the first break in it, or "". `growing`: its last line may be in the making."""
+    def follow(self, name: str, lines: "Iterator[tuple[int, bytes]]", growing: bool) -> "Iterator[str]":
+        """One file; yields the breaks in it. `growing`: its last line may be in the making."""
         last = {}  # type: dict[str, str]  # service -> its last hash
         for number, line in lines:
             if growing and not line.endswith(b"\n"):
                 break
             found = record_of(line)
             if found is None:
-                return "%s, line %d: no audit record" % (name, number)
+                yield "%s, line %d: no audit record" % (name, number)
+                continue
             record, event = found
             if not is_own_hash(record, event):
-                return "%s, line %d: its hash is not that of its content" % (name, number)
+                yield "%s, line %d: its hash is not that of its content" % (name, number)
             before = last.get(record["service_id"])
             if record["prev_hash"] != before:
                 if before is not None:
@@ -154,10 +167,9 @@ class Chain:
             self.records += 1
         for digest in last.values():
             self.ends[digest] = name
-        return ""
 
-    def gap(self, oldest: str, cut: bool) -> str:
-        """The first beginning that goes on from a record which is nowhere, or "".
+    def gaps(self, oldest: str, cut: bool) -> "Iterator[str]":
+        """The beginnings that go on from a record which is nowhere.
 
         What the oldest file goes on from may have been taken away in time, or was not read any more.
         """
@@ -165,25 +177,43 @@ class Chain:
             if self.ends.get(before, name) != name:
                 continue
             if not first or not (cut or name == oldest):
-                return "%s, line %d: the record before it is missing" % (name, number)
-        return ""
+                yield "%s, line %d: the record before it is missing" % (name, number)
 
 
 def chain_of(folder: int, names: "list[str]", budget: "Budget") -> "dict[str, Any]":
     """How far the chain could be followed, and the first break."""
-    chain, broken, cut, read = Chain(), "", "", 0
-    names = audit_files(names, ("audit",))
+    chain = Chain()
+    broken, cut, read = breaks_of(chain, folder, audit_files(names, ("audit",)), budget, 1)
+    return {"files": read, "records": chain.records, "broken": broken[0] if broken else "", "cut": cut}
+
+
+def chain_breaks(folder: int, names: "list[str]", budget: "Budget") -> "tuple[list[str], int, str]":
+    """(the first BREAKS of the breaks, records that were followed, why not all)."""
+    chain = Chain()
+    broken, cut, _ = breaks_of(chain, folder, audit_files(names, ("audit",)), budget, BREAKS)
+    return broken, chain.records, cut
+
+
+def breaks_of(
+    chain: Chain, folder: int, names: "list[str]", budget: "Budget", most: int
+) -> "tuple[list[str], str, int]":
+    """(breaks, the limit that was reached, files that were read to their end); ends with the break number `most`."""
+    broken, cut, read = [], "", 0  # type: list[str], str, int
     for name in names:
         try:
-            broken = chain.follow(name, lines_of(folder, name, budget), growing=name == names[0])
+            for found in chain.follow(name, lines_of(folder, name, budget), growing=name == names[0]):
+                broken.append(found)
+                if len(broken) == most:
+                    return broken, cut, read
         except Spent as limit:
             cut = str(limit)
         except ValueError as error:
-            broken = "%s: %s" % (name, error)
+            broken.append("%s: %s" % (name, error))
         except OSError as error:
             cut = "%s: %s" % (name, error.strerror or "cannot be unpacked")
-        if broken or cut:
+        if cut or len(broken) >= most:
             break
         read += 1
-    broken = broken or chain.gap(names[-1] if names else "", bool(cut))
-    return {"files": read, "records": chain.records, "broken": broken, "cut": cut}
+    if len(broken) < most:
+        broken.extend(chain.gaps(names[-1] if names else "", bool(cut)))
+    return broken[:most], cut, read

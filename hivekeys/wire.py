@@ -5,11 +5,12 @@ A host can send anything: every field is checked against its type here, and what
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from hivekeys.audited import Audited
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
@@ -79,6 +80,8 @@ def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
                 stable_seconds=policy.stable_seconds if step.stable else 0.0,
                 log=step.log,
             )
+        case Verb.AUDIT if step.query:
+            fields.update(asdict(step.query))
         case Verb.FIX | Verb.INSTALL | Verb.UNINSTALL:
             fields.update(apply=step.apply, options=list(step.options))
             if step.want:
@@ -94,6 +97,7 @@ def seconds_for(steps: Sequence[Step], policy: Policy) -> float:
         limit += policy.health_deadline
     if Verb.PROVE in verbs:
         limit += policy.health_deadline + policy.stable_seconds
+    limit += sum(step.query.seconds for step in steps if step.query)
     return limit
 
 
@@ -109,9 +113,12 @@ class _Answer:
 
 
 _ANSWERS = TypeAdapter(list[_Answer])
-_MET = TypeAdapter(Met)
-_SEEN = TypeAdapter(Seen)
-_INSPECTED = TypeAdapter(Inspected)
+_SHOWN: dict[Verb, tuple[str, TypeAdapter[Any]]] = {  # what a verb's facts are, and their place in the reply
+    Verb.HELLO: ("met", TypeAdapter(Met)),
+    Verb.OBSERVE: ("seen", TypeAdapter(Seen)),
+    Verb.INSPECT: ("inspected", TypeAdapter(Inspected)),
+    Verb.AUDIT: ("audited", TypeAdapter(Audited)),
+}
 _PROOF = TypeAdapter(Proof)
 _CHANGES = TypeAdapter(tuple[Change, ...])
 
@@ -157,16 +164,13 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
         return replace(reply, changes=_read(_CHANGES, answer.facts.get("changes")))
     if not answer.ok:
         return reply
-    match answer.verb:
-        case Verb.OBSERVE:
-            return replace(reply, seen=_read(_SEEN, answer.facts))
-        case Verb.INSPECT:
-            return replace(reply, inspected=_read(_INSPECTED, answer.facts))
-        case Verb.HELLO:
-            return replace(reply, met=_read(_MET, answer.facts))
-        case Verb.RECALL:
-            text = answer.facts.get("token")
-            if not isinstance(text, str) or not text.isascii():
-                raise ValueError("no token")
-            return replace(reply, token=Token(text))
+    if answer.verb in _SHOWN:
+        name, adapter = _SHOWN[answer.verb]
+        shown: dict[str, Any] = {name: _read(adapter, answer.facts)}
+        return replace(reply, **shown)
+    if answer.verb is Verb.RECALL:
+        text = answer.facts.get("token")
+        if not isinstance(text, str) or not text.isascii():
+            raise ValueError("no token")
+        return replace(reply, token=Token(text))
     return reply

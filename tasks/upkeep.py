@@ -155,7 +155,7 @@ def _upkeep(
     from tasks.live import Show  # noqa: PLC0415
 
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir))
-    program = program_of("agent", "inspection", "repair", "installation", "dropin", "removal")
+    program = program_of("agent", "trail", "inspection", "repair", "installation", "dropin", "removal")
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(Show(asked.json))
         record: Record = show.record

@@ -3,8 +3,10 @@
 import ast
 import functools
 import inspect
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ LEAVES = {
     "hivekeys.change",
     "hivekeys.errors",
     "hivekeys.token",
+    "hivekeys.audited",
     "hivekeys.causes",
     "hivekeys.inspected",
     "hivekeys.model",
@@ -30,6 +33,8 @@ LEAVES = {
     "hivekeys.line",
 }
 PURE = {
+    "hivekeys.census",
+    "hivekeys.census_report",
     "hivekeys.certificates",
     "hivekeys.changes",
     "hivekeys.checklist",
@@ -71,6 +76,7 @@ SHELL = {
 LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
 ON_THE_HOST = {
     "hivekeys.agent",
+    "hivekeys.auditing",
     "hivekeys.dropin",
     "hivekeys.inspection",
     "hivekeys.installation",
@@ -193,6 +199,27 @@ def test_the_agent_needs_nothing_but_the_standard_library() -> None:
     files = [ROOT / f"{name.replace('.', '/')}.py" for name in ON_THE_HOST]
     names = {name.split(".")[0] for path in files for name in imports(path)}
     assert names <= sys.stdlib_module_names
+
+
+def test_texts_that_are_sent_together_do_not_take_each_others_names() -> None:
+    """A host reads them as one text: a second `SHOWN` would quietly take the first one's place."""
+    sent = [(called, path) for path in TASKS for called in re.findall(r"program_of\(([^)]+)\)", path.read_text())]
+    assert len(sent) > 3
+    for called, path in sent:
+        names = Counter(name for module in re.findall(r'"(\w+)"', called) for name in defined_in(module))
+        twice = {name for name, times in names.items() if times > 1} - {"TYPE_CHECKING"}
+        assert twice == set(), f"{path.name}: {called}"
+
+
+def defined_in(module: str) -> set[str]:
+    """What a host's text defines at its top."""
+    found = set()
+    for node in ast.parse((ROOT / "hivekeys" / f"{module}.py").read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return found - {"EXTRA"}
 
 
 # -- size and manners

@@ -14,7 +14,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.model import Upkept
 
 ENGINE = Path(hivekeys.__file__).parent
-TEXTS = ("agent", "inspection", "repair", "installation", "dropin", "removal")
+TEXTS = ("agent", "trail", "inspection", "repair", "installation", "dropin", "removal")
 MODE = Change("file-mode", "/etc/token", "0644 root:root", "0600 llama-orch:llama-orch")
 STRAY = Change("strays", "/etc/api-token.old", "0644 root:root", "removed", "give --strays to remove it")
 AWAY = Cause(Trouble.NO_CONNECTION, "port 22")

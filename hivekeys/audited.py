@@ -1,0 +1,122 @@
+"""What `audit` asks of a host's audit trail, and what the host answers. Times are seconds, by the host's clock.
+
+Texts come from hosts: they are made one line here, whoever shows them.
+"""
+
+import re
+from dataclasses import dataclass
+
+from hivekeys.causes import one_line
+
+
+@dataclass(frozen=True)
+class Time:
+    """A moment: seconds since the epoch, or so many seconds before the host's now."""
+
+    seconds: float
+    before_now: bool = False
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which records are meant, and how much may be read for them.
+
+    `tokens`: fp6, none for all. `replaced`: when the old token was; uses behind it are counted apart, with `fresh` only
+    those of the last so many seconds. `records`: how many of the newest are sent. `size`: bytes, unpacked.
+    """
+
+    since: Time | None = None
+    until: Time | None = None
+    tokens: tuple[str, ...] = ()
+    failed: bool = False
+    records: int = 0
+    replaced: float | None = None
+    fresh: float | None = None
+    size: int = 1 << 32
+    seconds: float = 60.0
+    chain: bool = True
+
+
+def _made_clean(record: object, *names: str) -> None:
+    for name in names:
+        object.__setattr__(record, name, one_line(getattr(record, name)))
+
+
+def _refuse_odd(token: str) -> None:
+    if not re.fullmatch("(?:[0-9a-f]{6})?", token):
+        raise ValueError("not a fingerprint")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Calls that are alike: the service let them in (`ok`) or not. What was not named is "".
+
+    `after`: how many of them came after the old token was replaced. A group beyond the host's measure has lost its
+    path and address, and then its service and token.
+    """
+
+    service: str
+    ok: bool
+    token: str
+    path: str
+    address: str
+    count: int
+    after: int
+    first: float
+    last: float
+
+    def __post_init__(self) -> None:
+        _refuse_odd(self.token)
+        _made_clean(self, "service", "path", "address")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One record. `place`: file and byte where it stands (in a packed file, of what is unpacked)."""
+
+    service: str
+    ok: bool
+    token: str
+    path: str
+    address: str
+    at: float
+    place: str
+
+    def __post_init__(self) -> None:
+        _refuse_odd(self.token)
+        _made_clean(self, "service", "path", "address", "place")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What a host's trail told. `cut` and `chain_cut` say which limit was reached, "" when all was read.
+
+    `on`: the service writes one. `found`: there are files. `size`: bytes read. `folded`: calls in groups beyond the
+    measure. `places`: of the first `broken` lines. `unread`: files, and why. `chained`: records whose hashes were
+    followed; `breaks`: where that failed.
+    """
+
+    on: bool
+    folder: str
+    found: bool
+    clock: float
+    groups: tuple[Group, ...]
+    newest: tuple[Call, ...]
+    files: int
+    size: int
+    lines: int
+    matched: int
+    broken: int
+    folded: int
+    places: tuple[str, ...]
+    unread: tuple[str, ...]
+    cut: str
+    breaks: tuple[str, ...]
+    chained: int
+    chain_cut: str
+    replaced: float | None = None
+
+    def __post_init__(self) -> None:
+        _made_clean(self, "folder", "cut", "chain_cut")
+        for name in ("places", "unread", "breaks"):
+            object.__setattr__(self, name, tuple(map(one_line, getattr(self, name))))

@@ -1,0 +1,127 @@
+"""`fab audit`: who used which token, by the services' own records. Changes nothing anywhere."""
+
+import json as jsonlib
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from hivekeys.errors import UserError
+from tasks.engine import greeting_of, newest_served, program_of
+from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.times import count, fp6, moment
+
+if TYPE_CHECKING:
+    from hivekeys.audited import Query
+    from hivekeys.census import Census, Tokens
+    from hivekeys.fleet import Fleet, Host
+
+MOST_RECORDS = 1000
+
+
+@task(
+    help={
+        **FLEET_HELP,
+        "since": "only calls from then on: an age by each host's clock (30m, 2h, 3d), or a time (ISO 8601)",
+        "until": "only calls up to then",
+        "token": "only calls with this token: current, previous, or its six hex digits",
+        "failed": "only calls that were refused",
+        "records": "how many of the newest records are shown one by one, at most 1000 (default: 10)",
+    },
+    auto_shortflags=False,
+)
+@verb
+def audit(
+    _: Context,
+    fleet: str = "",
+    limit: str = "",
+    exclude: str = "",
+    since: str = "",
+    until: str = "",
+    token: str = "",
+    failed: bool = False,
+    records: str = "10",
+    state_dir: str = "",
+    json: bool = False,
+) -> None:
+    """Show who used which token, and who still presents the old one, by the services' audit records."""
+    found, hosts = chosen(fleet, limit, exclude)
+    wanted = token if token in ("", "current", "previous") else fp6(token)
+    query = _query(since, until, failed, count("--records", records, MOST_RECORDS))
+    census = _census(found, hosts, query, wanted, state_dir)
+    if json:
+        from hivekeys import census_report  # noqa: PLC0415  rich takes time that `fab --list` has not
+
+        sys.stdout.write(jsonlib.dumps(census_report.document(census), indent=2) + "\n")
+    else:
+        _show(census, query.records)
+    finish(census.code)
+
+
+def _query(since: str, until: str, failed: bool, records: int) -> "Query":
+    from hivekeys.audited import Query  # noqa: PLC0415
+
+    begin, end = moment("--since", since), moment("--until", until)
+    if begin and end and begin.before_now == end.before_now:
+        first, last = (end, begin) if begin.before_now else (begin, end)
+        if first.seconds > last.seconds:
+            raise UserError(f"--since {since} is later than --until {until}", hint="exchange them")
+    return Query(begin, end, failed=failed, records=records)
+
+
+def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: str, state_dir: str) -> "Census":
+    from dataclasses import replace  # noqa: PLC0415
+
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.causes import Cause  # noqa: PLC0415
+    from hivekeys.census import census_of, known_tokens, replaced_at  # noqa: PLC0415
+    from hivekeys.model import Step, Verb  # noqa: PLC0415
+    from hivekeys.remote import SshDialer  # noqa: PLC0415
+    from hivekeys.survey import Watch  # noqa: PLC0415
+
+    run = newest_served(fleet.name, state_dir)
+    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
+    dialer = SshDialer(fleet, program_of("agent", "trail", "auditing"))
+    watch = Watch(fleet, hosts, dialer, greeting)
+    try:
+        looks = watch.look()
+        tokens = known_tokens(looks, run)
+        query = replace(query, tokens=_meant(tokens, token))
+        steps = {
+            host: (Step(Verb.AUDIT, query=replace(query, replaced=replaced_at(host, look, run))),)
+            for host, look in looks.items()
+            if not isinstance(look, Cause) and not look.cause
+        }
+        answers = watch.ask(steps)
+        return census_of(fleet.name, tokens, looks, answers, time.time())
+    finally:
+        watch.close()
+        dialer.close()
+
+
+def _meant(tokens: "Tokens", word: str) -> tuple[str, ...]:
+    """The fp6 that an operator means."""
+    if word not in ("current", "previous"):
+        return (word,) if word else ()
+    found = tuple(sorted(getattr(tokens, word)))
+    if not found:
+        raise UserError(
+            f"--token {word}: neither the hosts nor this bastion's journal know it",
+            hint="name it by the six hex digits that the services log: --token 1a2b3c",
+        )
+    return found
+
+
+def _show(census: "Census", records: int) -> None:
+    from hivekeys import census_report  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    show = Show()
+    if census.rows:
+        show.table(census_report.tally_table(census))
+    if records and census.newest:
+        show.table(census_report.newest_table(census, records))
+    for line in census_report.lines(census):
+        show.line(line)

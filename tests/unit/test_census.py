@@ -1,0 +1,191 @@
+"""The census of a fleet: who still has the old token, and what is said of what could not be read."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from hivekeys import census_report
+from hivekeys.audited import Audited, Call, Group, Time
+from hivekeys.causes import Cause, Trouble
+from hivekeys.census import Census, HostCensus, Tokens, census_of, known_tokens, replaced_at
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.model import Reply, Slot
+from hivekeys.run import HostRun, Run
+from hivekeys.token import Fingerprint
+from tasks.times import count, fp6, moment
+
+from .sights import HIVE, NOW, QUEEN, SEEN, TOKEN
+
+OLD, NEW = "0ddba1", TOKEN.fp6
+TOKENS = Tokens(frozenset({NEW}), frozenset({OLD}))
+READ = Audited(
+    on=True,
+    folder="/var/log/llama-orch/audit",
+    found=True,
+    clock=NOW,
+    groups=(),
+    newest=(),
+    files=1,
+    size=1 << 20,
+    lines=10,
+    matched=3,
+    broken=0,
+    folded=0,
+    places=(),
+    unread=(),
+    cut="",
+    breaks=(),
+    chained=10,
+    chain_cut="",
+    replaced=NOW - 100,
+)
+AWAY = Cause(Trouble.NO_CONNECTION, "port 22")
+
+
+def group(**changes: Any) -> Group:
+    usual = Group("rbee-hive", False, OLD, "/v1/workers/list", "10.0.0.9", 5, 2, NOW - 900, NOW - 10)
+    return replace(usual, **changes)
+
+
+def census(*groups: Group, audited: Audited = READ) -> Census:
+    return Census("prod", TOKENS, (HostCensus("hive1", replace(audited, groups=groups), None, 0.0),))
+
+
+def said(census: Census) -> str:
+    return "\n".join(census_report.lines(census))
+
+
+def test_a_client_with_the_old_token_is_named_with_host_path_and_time() -> None:
+    found = census(group(), group(token=NEW, ok=True, last=NOW))
+    told = "hive1: 10.0.0.9 calls /v1/workers/list of rbee-hive with token:0ddba1, refused 2 times"
+    assert f"{told}, last 2027-01-15 07:59:50Z" in said(found)
+    assert found.rows[0].token == OLD, "the row that an operator looks for stands first"
+
+
+def test_calls_from_before_the_replacement_are_no_forgotten_clients() -> None:
+    found = census(group(after=0))
+    assert found.forgotten == []
+    assert "nobody presented the old token after it was replaced" in said(found)
+
+
+def test_our_own_proof_is_told_from_a_client() -> None:
+    found = census(group(address="127.0.0.1", last=NOW), group())
+    assert [row.is_local for row in found.forgotten] == [False, True]
+    assert "hivekeys' own proofs are such calls" in said(found)
+    let_in = census(group(address="127.0.0.1", ok=True))
+    assert "own proofs" not in said(let_in), "a proof with the old token is never let in"
+
+
+def test_what_was_let_in_and_what_was_refused_share_a_row() -> None:
+    (row,) = census(group(ok=True, count=4, after=1, first=NOW - 50, last=NOW - 40), group()).rows
+    assert (row.ok, row.failed, row.ok_after, row.failed_after) == (4, 5, 1, 2)
+    assert (row.first, row.last) == (NOW - 900, NOW - 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({}, ExitCode.DONE, "3 calls in 10 records of 1 hosts (1.0 MiB read)"),
+        ({"cut": "the time was up"}, ExitCode.INCOMPLETE, "hive1: cut after 1 MiB: the time was up"),
+        ({"unread": ("2026.audit: no",)}, ExitCode.INCOMPLETE, "hive1: not read: 2026.audit: no"),
+        ({"breaks": ("x.audit, line 3: no",)}, ExitCode.DONE, "hive1: audit chain broken: x.audit, line 3: no"),
+        ({"broken": 2, "places": ("x.audit @ 7",)}, ExitCode.DONE, "2 lines are no records, the first at x.audit @ 7"),
+        ({"folded": 9}, ExitCode.DONE, "9 calls are counted without path and address"),
+        ({"on": False}, ExitCode.DONE, "no audit trail is written (LLORCH_AUDIT_MODE is not local): hive1"),
+        ({"found": False}, ExitCode.DONE, "there are no records in /var/log/llama-orch/audit"),
+        (
+            {"chain_cut": "the time was up"},
+            ExitCode.DONE,
+            "followed for 10 records, newest first, then the time was up",
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_was_not_seen_is_said_and_counts(changes: dict[str, Any], code: ExitCode, words: str) -> None:
+    found = census(audited=replace(READ, **changes))
+    assert found.code is code
+    assert words in said(found)
+
+
+def test_a_host_that_cannot_be_read_is_listed_with_its_cause() -> None:
+    found = census_of("prod", TOKENS, {HIVE: Reply((), seen=SEEN), QUEEN: AWAY}, {HIVE: Reply((), audited=READ)}, NOW)
+    assert found.code is ExitCode.INCOMPLETE
+    assert "queen: no-connection: port 22\n  hint: check that the host is up" in said(found)
+    assert [host["cause"] and host["cause"]["trouble"] for host in census_report.document(found)["hosts"]] == [
+        *(None, "no-connection"),
+    ]
+
+
+def test_a_clock_that_is_off_is_named() -> None:
+    found = census_of("prod", TOKENS, {HIVE: Reply((), seen=SEEN)}, {HIVE: Reply((), audited=READ)}, NOW + 90)
+    assert "hive1: its clock is 90 s behind this machine's" in said(found)
+
+
+def test_what_hosts_wrote_is_neither_markup_nor_a_second_line() -> None:
+    hostile = group(path="/[red]x\x1b[31m\nhive9: fine", ok=True)
+    found = census(hostile, audited=replace(READ, newest=(Call("[b]", True, OLD, "/[red]\n", "a", NOW, "x\ny"),)))
+    console = Console(width=200)
+    with console.capture() as told:
+        console.print(census_report.tally_table(found))
+        console.print(census_report.newest_table(found, 10))
+    assert "/[red]x" in told.get()
+    assert "\x1b" not in told.get()
+    assert not any(line.strip().startswith("hive9") for line in (told.get() + said(found)).splitlines())
+
+
+def was(keyed: str, short: str) -> Fingerprint:
+    return Fingerprint(keyed * 32, short)
+
+
+def test_the_previous_token_is_known_by_the_hosts_and_by_the_journal() -> None:
+    slots = replace(SEEN, previous=Slot(was("cd", "111111")))
+    run = Run(want=TOKEN, hosts={"hive1": HostRun("hive1", was=was("ef", "222222"), seen=SEEN)})
+    looks: dict[Any, Any] = {HIVE: Reply((), seen=slots), QUEEN: AWAY}
+    assert known_tokens(looks, run) == Tokens(frozenset({NEW}), frozenset({"111111", "222222"}))
+    assert known_tokens({QUEEN: AWAY}, None) == Tokens()
+
+
+def test_the_replacement_is_when_the_first_process_with_the_new_token_began() -> None:
+    """A host that has restarted since: the journal knows better than the process of now."""
+    then = replace(SEEN, unit=replace(SEEN.unit, started=NOW - 5000))
+    run = Run(want=TOKEN, hosts={"hive1": HostRun("hive1", seen=then)})
+    assert replaced_at(HIVE, Reply((), seen=SEEN), run) == NOW - 5000
+    assert replaced_at(HIVE, Reply((), seen=SEEN), None) == NOW - 60
+    assert replaced_at(HIVE, AWAY, None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("", None),
+        ("2h", Time(7200.0, before_now=True)),
+        ("3d", Time(259200.0, before_now=True)),
+        ("2027-01-15T08:00:00Z", Time(NOW)),
+        ("2027-01-15T08:00:00+00:00", Time(NOW)),
+        ("2027-01-15T09:00:00+01:00", Time(NOW)),
+        ("2027-01-15 08:00", Time(NOW)),
+    ],
+)
+def test_a_time_is_an_age_or_iso_8601(text: str, meant: Time | None) -> None:
+    assert moment("--since", text) == meant
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2w", "-1h", "2027-99-01", "1h30m"])
+def test_another_time_is_refused_with_what_is_expected(text: str) -> None:
+    with pytest.raises(UserError, match=r"--since: found .*, expected an age"):
+        moment("--since", text)
+
+
+def test_a_token_is_named_by_six_digits_and_a_whole_one_is_not_repeated() -> None:
+    assert fp6("token:ABCDEF") == "abcdef"
+    with pytest.raises(UserError) as refused:
+        fp6("5e" * 32)
+    assert "5e5e" not in refused.value.message + refused.value.hint
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1001", ""])
+def test_a_count_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--records: found"):
+        count("--records", text, 1000)
