@@ -2,11 +2,12 @@
 
 from invoke.collection import Collection
 
-from tasks import auditing, lab, records, recovery, rotation, upkeep, verification
+from tasks import auditing, lab, records, recovery, revocation, rotation, upkeep, verification
 
 namespace = Collection(
     rotation.plan,
     rotation.rotate,
+    revocation.revoke,
     recovery.resume,
     recovery.rollback,
     recovery.reconcile,

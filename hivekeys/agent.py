@@ -35,7 +35,7 @@ import time
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Callable, Iterable, Optional
+    from typing import Any, BinaryIO, Callable, Iterable, Optional, Sequence
 
 STATE = "var/lib/hivekeys"
 CREDENTIALS = "run/credentials"  # systemd.exec(5), "LoadCredential="
@@ -263,6 +263,8 @@ class Secrets:
         self.service = service
         self.key = key
         self.known = {}  # type: dict[str, str]  # keyed fingerprint -> token, for proofs and the way back; memory only
+        self.revoked = {}  # type: dict[str, str]  # keyed fingerprint -> the run that revoked it, as the bastion says
+        self.tombstones = []  # type: list[dict[str, str]]  # what this host remembers itself
 
     def open(self) -> int:
         """The directory's descriptor, or a refusal that says what is wrong with the path."""
@@ -307,6 +309,17 @@ class Secrets:
         keyed = hmac.new(self.key, data, hashlib.sha256).hexdigest()
         return {"keyed": keyed, "fp6": hashlib.sha256(data).hexdigest()[:6]}
 
+    def revoked_by(self, token: str) -> str:
+        """The run that revoked this token, "" for one that may be used: asked before it is written anywhere."""
+        told = self.revoked.get(self.fingerprint(token)["keyed"], "")
+        return told or next((stone["run"] for stone in self.tombstones if is_under(stone, token)), "")
+
+    def refuse_revoked(self, token: str) -> None:
+        """Raises for a token that leaked once: nothing may bring it back (openbao/openbao#522)."""
+        run = self.revoked_by(token)
+        if run:
+            raise Refusal("revoked", "run %s revoked this token" % run)
+
     def look(self, folder: int, name: str) -> "Optional[dict[str, Any]]":
         """What a slot shows, or None when there is no such file. Opens no device, pipe or link.
 
@@ -332,6 +345,7 @@ class Secrets:
                 text, shown["fault"] = read_token(fd)
                 if text:
                     shown["fingerprint"] = self.remember(text)
+                    shown["revoked"] = self.revoked_by(text)
         finally:
             os.close(fd)
         return shown
@@ -401,6 +415,7 @@ class Secrets:
 
     def put(self, folder: int, name: str, token: str) -> None:
         """The token in the slot, whole or not at all, and read back."""
+        self.refuse_revoked(token)
         self.create(folder, self.scratch, token.encode("ascii") + b"\n")
         self.rename(folder, self.scratch, name)
         if not self.ready(folder, name, self.remember(token)["keyed"]):
@@ -411,6 +426,12 @@ class Secrets:
         self.link(folder, self.active, self.scratch)
         self.rename(folder, self.scratch, self.previous)
         self.remove(folder, self.scratch)  # a rename of two links to one file does nothing
+
+
+def is_under(stone: "dict[str, str]", token: str) -> bool:
+    """True when this tombstone is the token's."""
+    digest = hmac.new(bytes.fromhex(stone["salt"]), token.encode("ascii"), hashlib.sha256).hexdigest()
+    return hmac.compare_digest(digest, stone["digest"])
 
 
 def describe(info: os.stat_result) -> "dict[str, Any]":
@@ -425,6 +446,7 @@ def describe(info: os.stat_result) -> "dict[str, Any]":
         "changed": info.st_ctime,
         "fault": "",
         "fingerprint": None,
+        "revoked": "",
     }
 
 
@@ -567,6 +589,17 @@ class State:
         except (ValueError, TypeError):
             raise Refusal("token-unsafe", "/%s/run is not what hivekeys writes" % STATE) from None
 
+    def tombstones(self, folder: int) -> "list[dict[str, str]]":
+        """The tokens that leaked once, as salted digests: whoever reads the file learns none of them."""
+        try:
+            found = json.loads(self.read(folder, "tombstones") or "[]")
+            stones = [{part: str(stone[part]) for part in ("salt", "digest", "run")} for stone in found]
+            for stone in stones:
+                bytes.fromhex(stone["salt"])
+            return stones
+        except (ValueError, TypeError, KeyError):
+            raise Refusal("token-unsafe", "/%s/tombstones is not what hivekeys writes" % STATE) from None
+
     def begin(self, folder: int, last: "dict[str, Any]", mine: "dict[str, Any]") -> None:
         """Notes that `mine` writes here now; refuses it when a newer run did (hashicorp/vault#844)."""
         same = last["epoch"] == mine["epoch"] != 0 and last["run"] != mine["run"]
@@ -619,17 +652,21 @@ class Agent:
         epoch: int = 0,
         claim: bool = True,
         tokens: "Iterable[str]" = (),
+        revoked: "Optional[dict[str, str]]" = None,
     ) -> "tuple[bool, dict[str, Any]]":
         """Begins a session: whose fleet, which service. `write` takes the host's lock, else it is let go.
 
         A run whose `epoch` is lower than the last one's that wrote here comes too late and is refused. Work that
         is no rotation does not `claim` the host: it takes the lock and leaves the order of runs as it is.
-        `tokens` are made known for proofs and for the way back; none of them is written.
+        `tokens` are made known for proofs and for the way back; none of them is written. `revoked` maps the keyed
+        fingerprints of tokens that leaked to the runs that revoked them: none is written again.
         """
         self.fleet = fleet
         self.service = service
+        self.run = run
         self.secrets = self.secrets_type(self.root, service, bytes.fromhex(key))
         self.secrets.known = self.known
+        self.secrets.revoked = dict(revoked or {})
         for token in tokens:
             self.known_good(token)
             self.secrets.remember(token)
@@ -661,6 +698,7 @@ class Agent:
         if owner and owner != fleet:
             raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (owner, fleet))
         last = self.state.last_run(folder)
+        self.secrets.tombstones = self.state.tombstones(folder)
         if write and claim:
             self.state.begin(folder, last, mine)
             if not owner:
@@ -839,6 +877,7 @@ class Agent:
                 return False
             if not secrets.ready(folder, secrets.staged, want):
                 raise Refusal("slot-changed", "%s is not the token that was staged" % secrets.staged)
+            secrets.refuse_revoked(secrets.known[want])
             self.replaceable(folder, secrets.active)
             if secrets.look(folder, secrets.active):
                 secrets.keep_previous(folder)
@@ -856,6 +895,7 @@ class Agent:
                 return False
             self.replaceable(folder, secrets.active)
             if secrets.ready(folder, secrets.previous, want):
+                secrets.refuse_revoked(secrets.known[want])
                 secrets.rename(folder, secrets.previous, secrets.active)
             elif want in secrets.known:
                 secrets.put(folder, secrets.active, secrets.known[want])
@@ -900,7 +940,46 @@ class Agent:
 
         return self.change(work)
 
+    def revoke(self, tokens: "list[str]") -> "tuple[bool, dict[str, Any]]":
+        """A tombstone for each of these tokens (keyed fingerprints): nothing writes it on this host again.
+
+        A tombstone is a salted digest of the token itself, so that it holds for whoever comes, from any bastion. Of
+        a token that nobody here has at hand only the fingerprint is known, which every greeting brings.
+        """
+        if self.state.lock is None:
+            raise RuntimeError("a tombstone needs a session that holds the lock")
+        self.slots()  # what lies in them is known from now on
+        self.secrets.revoked.update((keyed, self.run) for keyed in tokens)
+        stones = self.secrets.tombstones
+        texts = [self.known[keyed] for keyed in tokens if keyed in self.known]
+        fresh = [text for text in texts if not any(is_under(stone, text) for stone in stones)]
+        if not fresh:
+            return False, {}
+        for text in fresh:
+            salt = os.urandom(16)
+            digest = hmac.new(salt, text.encode("ascii"), hashlib.sha256).hexdigest()
+            stones.append({"salt": salt.hex(), "digest": digest, "run": self.run})
+        folder = self.state.open(create=True)
+        if folder is None:
+            raise RuntimeError("the state directory was to be made")
+        try:
+            self.state.write(folder, "tombstones", json.dumps(stones))
+        finally:
+            os.close(folder)
+        return True, {}
+
     # -- the service
+
+    def fence(self) -> "tuple[bool, dict[str, Any]]":
+        """The unit is stopped: a service that cannot be turned serves nobody with a token that leaked."""
+        if self.state.lock is None:
+            raise RuntimeError("to stop a unit needs a session that holds the lock")
+        if self.unit()["state"] in ("inactive", "failed"):
+            return False, {}
+        code, output = self.command(["systemctl", "--no-ask-password", "stop", "--", self.service["unit"]], self.left())
+        if code != 0:
+            raise Refusal("systemctl-failed", output)
+        return True, {}
 
     def restart(self) -> "tuple[bool, dict[str, Any]]":
         """A fresh process. A unit that failed before gets its start limit back first."""
@@ -945,7 +1024,7 @@ class Agent:
     def prove(
         self,
         want: "Optional[str]" = None,
-        refuse: "Optional[str]" = None,
+        refuse: "Sequence[str]" = (),
         health_seconds: float = 60.0,
         stable_seconds: float = 0.0,
         log: bool = False,
@@ -953,7 +1032,7 @@ class Agent:
         """Health, the four calls, the process's age, and that all of it holds for `stable_seconds`.
 
         `want` is the keyed fingerprint of the token that must work (the active one unless told), `refuse`
-        that of the one that must not. The facts are the same whether it holds or not; a refusal has them
+        those of the ones that must not. The facts are the same whether it holds or not; a refusal has them
         too.
         """
         began = self.system.monotonic()
@@ -965,6 +1044,8 @@ class Agent:
         try:
             unit = self.until_healthy(facts, began, health_seconds)
             self.judge(facts, unit, want, refuse)
+            if "old" in facts["calls"]:
+                facts["refused_after"] = self.system.monotonic() - began
             if stable_seconds:
                 self.hold(unit, stable_seconds)
                 if not self.lives(unit):  # it died: that is why nobody answers
@@ -1018,8 +1099,10 @@ class Agent:
                 break
         return status, why
 
-    def judge(self, facts: "dict[str, Any]", unit: "dict[str, Any]", want: str, refuse: "Optional[str]") -> None:
+    def judge(self, facts: "dict[str, Any]", unit: "dict[str, Any]", want: str, refuse: "Sequence[str]") -> None:
         """The four calls, and what their answers mean. Fills facts["calls"] with the statuses.
+
+        Of several old tokens the answer to the one that still works, if any does, stands for all.
 
         The two calls without a token of ours come first: only a service that refuses them, and whose port is
         in the hands of its own account or of root, is told one.
@@ -1041,10 +1124,10 @@ class Agent:
         process = self.system.process(unit["pid"]) if unit["pid"] else None
         trusted = frozenset((0, process["uid"]) if process else (0,))
         refuse_strangers(self.service["port"], self.system.listeners(self.service["port"]), trusted)
-        for name, keyed in (("new", want), ("old", refuse)):
-            if keyed in self.secrets.known:
+        for name, keyed in [("new", want), *(("old", old) for old in refuse)]:
+            if keyed in self.secrets.known and calls.get(name, 401) == 401:
                 calls[name] = self.call(path, self.secrets.known[keyed], trusted)
-        self.conclude(calls, path, unit, bool(refuse))
+        self.conclude(calls, path, unit, refuse)
         facts["proven"] = True
 
     def call(self, path: str, token: "Optional[str]", trusted: "Optional[frozenset[int]]" = None) -> int:
@@ -1054,7 +1137,7 @@ class Agent:
             raise Refusal("unhealthy", "%s: %s" % (path, why))
         return status
 
-    def conclude(self, calls: "dict[str, int]", path: str, unit: "dict[str, Any]", old_matters: bool) -> None:
+    def conclude(self, calls: "dict[str, int]", path: str, unit: "dict[str, Any]", refuse: "Sequence[str]") -> None:
         """Raises unless the new token works and the old one, where there is one, does not."""
         if not 200 <= calls.get("new", 0) < 300:
             why = "%s with the right token answers %d" % (path, calls.get("new", 0))
@@ -1064,9 +1147,9 @@ class Agent:
             if reads and reads != self.service["token"]:
                 why += ": the unit reads %s, we wrote %s" % (reads, self.service["token"])
             raise Refusal("new-refused", why)
-        if old_matters and "old" not in calls:
+        if not all(old in self.secrets.known for old in refuse):
             raise Refusal("slot-changed", "the other token is in no slot any more: nobody can ask whether it works")
-        if old_matters and calls["old"] != 401:
+        if calls.get("old", 401) != 401:
             raise Refusal("old-accepted", "%s with the other token answers %d" % (path, calls["old"]))
 
     def lives(self, unit: "dict[str, Any]") -> bool:
@@ -1120,6 +1203,8 @@ VERBS = (
     "retire",
     "discard",
     "recall",
+    "revoke",
+    "fence",
 )
 EXTRA = {}  # type: dict[str, Callable[..., tuple[bool, dict[str, Any]]]]  # sent only when asked for: inspection.py
 

@@ -47,6 +47,7 @@ class Trouble(Enum):
     UNIT_READS_ANOTHER_FILE = "unit-reads-another-file"
     WRITE_FAILED = "write-failed"
     SLOT_CHANGED = "slot-changed"
+    REVOKED = "revoked"
     SYSTEMCTL_FAILED = "systemctl-failed"
     # what the service showed
     START_FAILED = "start-failed"
@@ -91,6 +92,7 @@ HINTS: dict[Trouble, str] = {
     Trouble.UNIT_READS_ANOTHER_FILE: "mend `token` in the inventory, or the path in the unit",
     Trouble.WRITE_FAILED: "free the disk or make it writable; the old token file is as it was",
     Trouble.SLOT_CHANGED: "somebody else changed the token files during the run: look at them, then run again",
+    Trouble.REVOKED: "this token leaked once and never comes back: `fab reconcile` brings the host the newest one",
     Trouble.SYSTEMCTL_FAILED: "look at `systemctl status UNIT` on the host",
     Trouble.START_FAILED: "look at `journalctl -u UNIT -n 50` on the host",
     Trouble.UNHEALTHY: "look at `journalctl -u UNIT -n 50` on the host; raise `health_deadline` if it is only slow",

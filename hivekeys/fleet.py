@@ -107,7 +107,8 @@ class Policy:
 
     `canary` hives turn alone before the others (0: none), then `batch` at a time. `max_failures` counts over
     the whole run, not per wave. `width` bounds the hosts in flight. A service has `health_deadline` to come
-    up and must then stay up for `stable_seconds`.
+    up and must then stay up for `stable_seconds`. A revocation asks again after `revocation_recheck`
+    seconds whether the old token is refused: a service may cache.
     """
 
     order: Order = Order.QUEEN_FIRST
@@ -117,6 +118,7 @@ class Policy:
     max_failures: Amount = Amount(0)
     health_deadline: float = 60.0
     stable_seconds: float = 3.0
+    revocation_recheck: float = 10.0
 
 
 @dataclass(frozen=True)

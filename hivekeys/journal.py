@@ -16,7 +16,8 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.model import Event
+from hivekeys.model import Condemned, Event
+from hivekeys.token import Fingerprint
 
 SCHEMA = 1
 KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
@@ -85,6 +86,13 @@ class Journal:
                 raise UserError(f"{self.path}: event {place} of run {run} cannot be read", hint=hint) from error
             before = chained
         return events
+
+    def tombstones(self) -> dict[Fingerprint, str]:
+        """The tokens that leaked, and the run that revoked each: nothing may write them again."""
+        with self._explained(ExitCode.USAGE, "nothing was touched"):
+            rows = self._base.execute("SELECT run, facts FROM events WHERE kind = ?", (Condemned.__name__,)).fetchall()
+        events = ((run, KINDS[Condemned.__name__].validate_json(facts)) for run, facts in rows)
+        return {fingerprint: run for run, event in events for fingerprint in event.fingerprints}
 
     def close(self) -> None:
         """Safe to repeat."""

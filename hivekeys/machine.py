@@ -18,10 +18,13 @@ def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     | STAGED  | nothing          | nothing             | stage                 | stage        |
     | SERVING | (restart) prove  | swap restart prove  | revert restart prove  | stage, swap… |
     | ALONE   | as SERVING, but no proof if nothing moved; then retire and discard what is left over     |
+
+    Where tokens are revoked, their tombstones are laid with the new one staged: before anything of the old moves.
     """
     if goal.stance is Stance.STAGED:
         there = goal.want in (seen.token, _held(seen.staged))
-        return () if there else (Step(Verb.STAGE, goal.want),)
+        tombstones = (Step(Verb.REVOKE, refuse=goal.revoke),) if goal.revoke else ()
+        return (*(() if there else (Step(Verb.STAGE, goal.want),)), *tombstones)
     moves = _moves(goal, seen)
     prove = Step(Verb.PROVE, goal.want, goal.refuse)
     if goal.stance is Stance.SERVING:

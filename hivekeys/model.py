@@ -26,6 +26,7 @@ class Slot:
     group: str = ""
     size: int = 0
     modified: float = 0.0  # the host's clock, seconds since the epoch
+    revoked: str = ""  # the run that revoked this token
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Proof:
     path: str = ""
     health: Answer | None = None
     healthy_after: float | None = None  # seconds from the beginning of the proof
+    refused_after: float | None = None  # the same, when every old token had been refused for the first time
     logged: tuple[str, ...] | None = None  # fp6 in the service's log since its start
 
 
@@ -113,6 +115,8 @@ class Verb(Enum):
     RETIRE = "retire"
     DISCARD = "discard"
     RECALL = "recall"
+    REVOKE = "revoke"
+    FENCE = "fence"
     INSPECT = "inspect"
     AUDIT = "audit"
     FIX = "fix"
@@ -122,11 +126,11 @@ class Verb(Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One verb for one host. `want` must work afterwards, `refuse` must not. Never holds a token."""
+    """One verb for one host. `want` must work afterwards, `refuse` must not; REVOKE never lets the latter come back."""
 
     verb: Verb
     want: Fingerprint | None = None
-    refuse: Fingerprint | None = None
+    refuse: tuple[Fingerprint, ...] = ()
     stable: bool = True  # a proof also watches for the stability window
     log: bool = False  # a proof also reads the service's log
     apply: bool = False  # upkeep is done, not only shown
@@ -193,8 +197,9 @@ class Goal:
 
     stance: Stance
     want: Fingerprint
-    refuse: Fingerprint | None = None
+    refuse: tuple[Fingerprint, ...] = ()
     keep: frozenset[Fingerprint] = frozenset()  # other hosts use them
+    revoke: tuple[Fingerprint, ...] = ()  # these leaked: nothing may ever write them again
 
 
 class Phase(Enum):
@@ -208,6 +213,7 @@ class Phase(Enum):
     WAVE = "wave"
     SETTLE = "settle"
     RETIRE = "retire"
+    FENCE = "fence"
     ROLLBACK = "rollback"
     FIX = "fix"
     INSTALL = "install"
@@ -231,6 +237,7 @@ class State(Enum):
     UNCHANGED = "unchanged"
     ROLLED_BACK = "rolled back"
     OWES = "owes"  # the fleet went on without it: it serves the old token
+    FENCED = "fenced"  # it could not be turned, and its service was stopped: it lets nobody in
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"
@@ -256,7 +263,7 @@ class RunStarted:
     waves: tuple[tuple[Phase, tuple[str, ...]], ...]
     left_out: tuple[str, ...]
     when: Moment
-    task: str = "rotate"  # or fix, install, uninstall: upkeep, which has one phase and can't be resumed
+    task: str = "rotate"  # or revoke; or fix, install, uninstall: upkeep, which has one phase and can't be resumed
 
 
 @dataclass(frozen=True)
@@ -276,6 +283,23 @@ class TokenChosen:
     fingerprint: Fingerprint
     when: Moment
     given: bool = False  # by the operator (--token-file), not made here
+
+
+@dataclass(frozen=True)
+class Condemned:
+    """These tokens leaked, or lay where one that leaked did: no path may write them again."""
+
+    fingerprints: tuple[Fingerprint, ...]
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Again:
+    """Hosts that failed are tried once more: what they failed of is history."""
+
+    attempt: int  # from 2 on
+    hosts: tuple[str, ...]
+    when: Moment
 
 
 @dataclass(frozen=True)
@@ -348,4 +372,17 @@ class RunEnded:
     when: Moment
 
 
-Event = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | Intent | Outcome | Stopped | Paused | RunEnded
+Event = (
+    RunStarted
+    | Claimed
+    | Resumed
+    | PhaseStarted
+    | TokenChosen
+    | Condemned
+    | Again
+    | Intent
+    | Outcome
+    | Stopped
+    | Paused
+    | RunEnded
+)

@@ -67,7 +67,7 @@ class Rollout:
         if not self._runner.standing() and not self.run.stopped:
             return self._runner.wait()
         if want not in self._runner.tokens and not self.run.stopped:
-            if self.run.given or self._was_turned(want):
+            if self.run.given or self.run.may_be_held(want):
                 self._stop("no host that answers holds the run's token")
             else:
                 want = self._runner.bring(make())  # lost with the bastion before any host had it: nobody ever will
@@ -193,7 +193,7 @@ class Rollout:
         if was is None or was == want:
             return story.leave(phase, story.part.state)
         there = State.ROLLED_BACK if story.part.turned else State.UNCHANGED
-        refuse = want if self._runner.is_known(story, want) else None
+        refuse = (want,) if self._runner.is_known(story, want) else ()
         proven = story.part.state in (State.UNCHANGED, State.ROLLED_BACK)
         if self.run.resumed or not proven:  # its service may have been restarted, and nobody knows how it is
             outcome = story.reach(phase, Goal(Stance.SERVING, was, refuse), there)
@@ -206,8 +206,8 @@ class Rollout:
     def _serving(self, story: Story, want: Fingerprint) -> Goal:
         """To serve `want` and refuse the token from before, where anybody still has it to ask with."""
         was = story.part.was
-        known = was is not None and was != want and self._runner.is_known(story, was)
-        return Goal(Stance.SERVING, want, was if known else None)
+        asked = (was,) if was and was != want and self._runner.is_known(story, was) else ()
+        return Goal(Stance.SERVING, want, asked)
 
     # -- taking a run up again
 
@@ -221,13 +221,6 @@ class Rollout:
         self._claim(want)
         self._runner.recall({want, *(host.was for host in self.run.hosts.values() if host.was)})
         return want
-
-    def _was_turned(self, want: Fingerprint) -> bool:
-        """True when some host may have had the run's token already, reachable or not, or re-imaged since."""
-        turned = (State.PROVEN, State.HEALTHY, State.FAILED, State.UNKNOWN)
-        hosts = self.run.hosts.values()
-        forgot = any(host.touched and (host.met is None or host.met.run != self.run.id) for host in hosts)
-        return forgot or any(host.now == want or host.state in turned for host in hosts)
 
     # -- where the run stands
 

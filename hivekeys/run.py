@@ -7,7 +7,9 @@ from functools import reduce
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.model import (
+    Again,
     Claimed,
+    Condemned,
     Event,
     Intent,
     Met,
@@ -27,9 +29,9 @@ from hivekeys.model import (
 )
 from hivekeys.token import Fingerprint
 
-ROTATE = "rotate"  # the task of a run that brings a token; upkeep has other names
+ROTATE, REVOKE = "rotate", "revoke"  # the tasks of runs that bring a token; upkeep has other names
 TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
-CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD})
+CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD, Verb.REVOKE, Verb.FENCE})
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class HostRun:
     state: State = State.UNCHANGED
     left: float | None = None
     back: float | None = None
+    refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
     seconds: float = 0.0  # of work on the host, all phases
 
 
@@ -67,6 +70,8 @@ class Run:
     epoch: int = 0
     want: Fingerprint | None = None
     given: bool = False  # the token came from the operator
+    condemned: tuple[Fingerprint, ...] = ()  # tokens that this run revokes
+    attempt: int = 1
     waves: tuple[tuple[Phase, tuple[str, ...]], ...] = ()
     left_out: tuple[str, ...] = ()
     phase: Phase | None = None
@@ -80,6 +85,16 @@ class Run:
     hosts: dict[str, HostRun] = field(default_factory=dict)
 
     @property
+    def brings_token(self) -> bool:
+        """True for a rotation and a revocation, False for upkeep."""
+        return self.task in (ROTATE, REVOKE)
+
+    @property
+    def is_revocation(self) -> bool:
+        """True for a run that may only go forward: the old tokens leaked."""
+        return self.task == REVOKE
+
+    @property
     def is_open(self) -> bool:
         """True for a run that was cut off after it had chosen a token: it is resumed or rolled back, not left."""
         return self.code is None and self.want is not None
@@ -87,6 +102,8 @@ class Run:
     @property
     def went_on(self) -> bool:
         """True when the fleet serves this run's token, as far as it can be reached."""
+        if self.is_revocation:
+            return self.want is not None
         return _came_through(self) or any(host.state is State.PROVEN for host in self.hosts.values())
 
     @property
@@ -114,6 +131,12 @@ class Run:
         """The queen's part, None when the run has no queen."""
         return next((self.hosts[names[0]] for phase, names in self.waves if phase is Phase.QUEEN), None)
 
+    def may_be_held(self, want: Fingerprint) -> bool:
+        """True when some host may have had this token of the run already, reachable or not, or re-imaged since."""
+        turned = (State.PROVEN, State.HEALTHY, State.FAILED, State.UNKNOWN)
+        forgot = any(host.touched and (host.met is None or host.met.run != self.id) for host in self.hosts.values())
+        return forgot or any(host.now == want or host.state in turned for host in self.hosts.values())
+
     def gap(self, host: HostRun) -> float | None:
         """Seconds in which this host and the queen could not talk: from the first restart to the second recovery."""
         queen = self.queen
@@ -133,30 +156,20 @@ def advance(run: Run, event: Event) -> Run:
     """The run after one more event."""
     match event:
         case RunStarted():
-            run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
-            names = (*event.hosts, *event.left_out)
-            hosts = {name: HostRun(name) for name in names}
-            run = replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
+            run = _begun(event)
         case Claimed():
             run = replace(run, epoch=event.epoch)
-        case TokenChosen():
-            run = replace(run, want=event.fingerprint, given=event.given)
+        case TokenChosen() | Condemned():
+            run = _with_tokens(run, event)
         case Resumed():
-            run = _again(run, event)
+            run = _taken_up(run, event)
+        case Again():
+            fresh = {name: _forgiven(run.hosts[name]) for name in event.hosts}
+            run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh})
         case PhaseStarted():
-            run = replace(
-                run,
-                phase=event.phase,
-                rolled_back=run.rolled_back or event.phase is Phase.ROLLBACK,
-                settling=run.settling or event.phase is Phase.SETTLE,
-                retiring=run.retiring or event.phase is Phase.RETIRE,
-            )
-        case Intent():
-            host, verbs = run.hosts[event.host], set(event.verbs)
-            touched, turned = host.touched or bool(verbs & CHANGING), host.turned or bool(verbs & TURNING)
-            run = _with(run, replace(host, touched=touched, turned=turned))
-        case Outcome():
-            run = _with(run, _after(run.hosts[event.host], event))
+            run = _in_phase(run, event.phase)
+        case Intent() | Outcome():
+            run = replace(run, hosts={**run.hosts, event.host: _after(run.hosts[event.host], event)})
         case Stopped():
             run = replace(run, stopped=event.why, reconciling=False)
         case RunEnded():
@@ -164,12 +177,38 @@ def advance(run: Run, event: Event) -> Run:
     return replace(run, seconds=event.when.clock - run.clock)
 
 
-def _again(run: Run, event: Resumed) -> Run:
+def _begun(event: RunStarted) -> Run:
+    run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
+    hosts = {name: HostRun(name) for name in (*event.hosts, *event.left_out)}
+    return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
+
+
+def _with_tokens(run: Run, event: TokenChosen | Condemned) -> Run:
+    if isinstance(event, TokenChosen):
+        return replace(run, want=event.fingerprint, given=event.given)
+    return replace(run, condemned=(*run.condemned, *event.fingerprints))
+
+
+def _in_phase(run: Run, phase: Phase) -> Run:
+    return replace(
+        run,
+        phase=phase,
+        rolled_back=run.rolled_back or phase is Phase.ROLLBACK,
+        settling=run.settling or phase is Phase.SETTLE,
+        retiring=run.retiring or phase is Phase.RETIRE,
+    )
+
+
+def _told(host: HostRun, verbs: set[Verb]) -> HostRun:
+    """The host from the moment on at which it may have been told these verbs."""
+    touched, turned = host.touched or bool(verbs & CHANGING), host.turned or bool(verbs & TURNING)
+    return replace(host, touched=touched, turned=turned)
+
+
+def _taken_up(run: Run, event: Resumed) -> Run:
     """The run taken up again: what hosts failed of is history, hosts that joined the fleet are part of it."""
     names = (*event.hosts, *event.left_out)
-    hosts = {
-        name: replace(run.hosts.get(name, HostRun(name)), cause=None, status=Status.OK, seen=None) for name in names
-    }
+    hosts = {name: _forgiven(run.hosts.get(name, HostRun(name))) for name in names}
     # The monotonic clock may be another machine start's: old readings of it mean nothing any more.
     hosts = {name: replace(host, left=None, back=None) for name, host in hosts.items()}
     if run.code is not None:
@@ -177,12 +216,18 @@ def _again(run: Run, event: Resumed) -> Run:
     return replace(run, hosts=hosts, waves=event.waves, left_out=event.left_out, clock=event.when.clock, resumed=True)
 
 
-def _with(run: Run, host: HostRun) -> Run:
-    return replace(run, hosts={**run.hosts, host.name: host})
+def _forgiven(host: HostRun) -> HostRun:
+    """The host with another chance: what it failed of is history, and what it showed is no news."""
+    return replace(host, cause=None, status=Status.OK, seen=None)
 
 
-def _after(host: HostRun, outcome: Outcome) -> HostRun:
-    """The host after one more outcome: what it showed, how it stands."""
+def _after(host: HostRun, event: Intent | Outcome) -> HostRun:
+    """The host after it was told something, or after one more outcome."""
+    return _told(host, set(event.verbs)) if isinstance(event, Intent) else _heard(host, event)
+
+
+def _heard(host: HostRun, outcome: Outcome) -> HostRun:
+    """What it showed, how it stands."""
     host = replace(
         host,
         seen=outcome.seen or host.seen,
@@ -195,25 +240,37 @@ def _after(host: HostRun, outcome: Outcome) -> HostRun:
         cause=outcome.cause or host.cause,
         seconds=host.seconds + sum(result.seconds for result in outcome.results),
     )
-    left, back = _out_of_service(outcome)
+    left, back, refused = _moments(outcome)
+    if refused is not None:
+        host = replace(host, refused=host.refused or outcome.when.at - (outcome.when.clock - refused))
+    elif outcome.proof and outcome.proof.calls.get("old", 401) != 401:
+        host = replace(host, refused=None)
     return host if left is None or back is None else replace(host, left=left, back=back)
 
 
-def _out_of_service(outcome: Outcome) -> tuple[float | None, float | None]:
-    """When the service went down and came back: the seconds that the host counted, back from the answer."""
-    rest, left, back = 0.0, None, None
+def _moments(outcome: Outcome) -> tuple[float | None, float | None, float | None]:
+    """When the service went down, was back, and refused the old token: the seconds that the host counted, back from
+    the answer, on the bastion's monotonic clock.
+    """
+    rest, left, back, refused = 0.0, None, None, None
     for result in reversed(outcome.results):
-        if result.verb is Verb.PROVE and outcome.proof and outcome.proof.healthy_after is not None:
-            back = outcome.when.clock - rest - result.seconds + outcome.proof.healthy_after
-        rest += result.seconds
+        began = outcome.when.clock - rest - result.seconds
+        if result.verb is Verb.PROVE and outcome.proof:
+            back = _plus(began, outcome.proof.healthy_after)
+            refused = _plus(began, outcome.proof.refused_after)
         if result.verb is Verb.RESTART:
-            left = outcome.when.clock - rest
-    return left, back
+            left = began
+        rest += result.seconds
+    return left, back, refused
+
+
+def _plus(began: float, seconds: float | None) -> float | None:
+    return None if seconds is None else began + seconds
 
 
 def _final(run: Run) -> dict[str, HostRun]:
     """The hosts as a run leaves them: where the fleet went on, whoever stayed behind owes the new token."""
-    went_on = _came_through(run) or any(host.state in (State.PROVEN, State.HEALTHY) for host in run.hosts.values())
+    went_on = run.went_on or any(host.state is State.HEALTHY for host in run.hosts.values())
     behind = (State.UNCHANGED, State.ROLLED_BACK)
     return {
         name: replace(host, state=State.OWES) if went_on and host.state in behind else host
@@ -247,8 +304,10 @@ def exit_code(run: Run) -> ExitCode:
         return ExitCode.LOCKED
     if states == {State.PROVEN}:
         return ExitCode.DONE
+    if run.is_revocation and any(host.touched for host in run.hosts.values()):
+        return ExitCode.INCOMPLETE  # never taken back, and no other run's host ends it
     if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):
         return ExitCode.LOCKED
-    if is_as_before(run):
+    if is_as_before(run) and not run.is_revocation:
         return ExitCode.ROLLED_BACK
     return ExitCode.INCOMPLETE

@@ -6,7 +6,7 @@ It decides nothing: `rollout` says which phase comes next, whether the run goes 
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from hivekeys import waves
@@ -47,6 +47,7 @@ class Runner:
         self._dialer = dialer
         self._greeting = greeting
         self._closed = False
+        self._late: dict[Story, Future[Outcome | None]] = {}
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
         sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
         self.stories = [Story(session.host, fleet, session, self.ledger) for session in sessions]
@@ -83,7 +84,7 @@ class Runner:
     def recall(self, fingerprints: Iterable[Fingerprint]) -> None:
         """Has these tokens back in memory, each from the first host that holds it and says it."""
         for fingerprint in fingerprints:
-            holders = (story for story in self.standing() if story.holds(fingerprint))
+            holders = (story for story in self.standing() if fingerprint in story.held)
             found = (story.recall(fingerprint, self._greeting.key) for story in holders)
             token = next((token for token in found if token), None)
             if token:
@@ -92,20 +93,30 @@ class Runner:
 
     def is_known(self, story: Story, fingerprint: Fingerprint) -> bool:
         """True when somebody has the token itself: this run's memory, or a slot of the host."""
-        return fingerprint in self.tokens or story.holds(fingerprint)
+        return fingerprint in self.tokens or fingerprint in story.held
 
     def introduce(self) -> None:
         """Every host is greeted anew with the next request: as a run that writes, and that knows these tokens."""
-        greeting = replace(self._greeting, write=True, epoch=self.run.epoch)
+        revoked = {**self._greeting.revoked, **{fingerprint.keyed: self.run.id for fingerprint in self.run.condemned}}
+        greeting = replace(self._greeting, write=True, epoch=self.run.epoch, revoked=revoked)
         for story in self.stories:
-            story.session.introduce(greeting, self.tokens)
+            if story not in self._late:
+                story.session.introduce(greeting, self.tokens)
 
     # -- phases
 
-    def phase(self, phase: Phase, stories: Sequence[Story], work: Work, title: str = "") -> list[Outcome]:
+    def phase(
+        self,
+        phase: Phase,
+        stories: Sequence[Story],
+        work: Work,
+        title: str = "",
+        patience: float | None = None,
+    ) -> list[Outcome]:
         """Does `work` on all of them at once and waits for every one.
 
-        Hosts that have not begun when the run is interrupted have no outcome.
+        With `patience`, whoever is not through so many seconds after half of them were is left behind: it does not
+        stand until `gather` has waited for it. Hosts that have not begun when the run is interrupted have no outcome.
         """
         names = tuple(story.host.name for story in stories)
         self.ledger.tell(PhaseStarted(phase, names, self.ledger.now(), title or phase.value))
@@ -113,13 +124,26 @@ class Runner:
         def begin(story: Story) -> Outcome | None:
             return None if self.interrupted.is_set() else work(story)
 
-        futures = [self._pool.submit(begin, story) for story in stories]
-        wait(futures)  # also when one of them raises: nobody is left working on its own
-        return [outcome for outcome in (future.result() for future in futures) if outcome]
+        futures = {story: self._pool.submit(begin, story) for story in stories}
+        waiting = set(futures.values())
+        while patience is not None and len(waiting) > len(futures) // 2:
+            waiting = wait(waiting, return_when=FIRST_COMPLETED).not_done
+        wait(waiting, patience)  # all of them also when one raises: nobody is left working on its own
+        self._late.update({story: future for story, future in futures.items() if not future.done()})
+        done = (future.result() for story, future in futures.items() if story not in self._late)
+        return [outcome for outcome in done if outcome]
+
+    def gather(self) -> None:
+        """Waits for whoever was left behind."""
+        late, self._late = self._late, {}
+        wait(late.values())
+        for future in late.values():
+            future.result()
+        self.introduce()
 
     def standing(self) -> list[Story]:
-        """The hosts that have not failed so far."""
-        return [story for story in self.stories if story.part.cause is None]
+        """The hosts that have not failed so far, and were not left behind."""
+        return [story for story in self.stories if story.part.cause is None and story not in self._late]
 
     @property
     def is_superseded(self) -> bool:
@@ -160,6 +184,7 @@ class Runner:
         """Lets every host go; safe to repeat, and the only way out when an event could not be recorded."""
         if not self._closed:
             self._closed = True
+            wait(self._late.values())
             list(self._pool.map(lambda story: story.session.close(), self.stories))
             self._pool.shutdown()
             self._dialer.close()

@@ -35,11 +35,12 @@ class Story:
         """The host as the run knows it so far."""
         return self._ledger.host(self.host.name)
 
-    def holds(self, fingerprint: Fingerprint) -> bool:
-        """True when a slot of the host held this token when it was last seen."""
+    @property
+    def held(self) -> frozenset[Fingerprint]:
+        """The tokens in the host's slots, as it was last seen."""
         seen = self.part.seen
         slots = (seen.active, seen.staged, seen.previous) if seen else ()
-        return any(slot is not None and slot.fingerprint == fingerprint for slot in slots)
+        return frozenset(slot.fingerprint for slot in slots if slot and slot.fingerprint)
 
     # -- before anything is changed
 
@@ -54,8 +55,8 @@ class Story:
             return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
         return self._outcome(Phase.LOOK, Status.OK, State.UNCHANGED, None, reply)
 
-    def look_again(self, want: Fingerprint) -> Outcome:
-        """Read-only, when a run is taken up again: where is this host now?"""
+    def look_again(self, want: Fingerprint | None) -> Outcome:
+        """Read-only, and nothing is asked of the service: where is this host now?"""
         cause = self.session.open()
         reply: Reply | Cause = cause or self.session.ask((LOOK,))
         if isinstance(reply, Cause):
@@ -63,7 +64,7 @@ class Story:
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, state, reply)
         if reply.cause or reply.seen is None:
             return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, reply.cause, reply)
-        if reply.seen.token == want:
+        if want and reply.seen.token == want:
             state = self.part.state if self.part.state in (State.PROVEN, State.HEALTHY) else State.UNKNOWN
         else:
             state = State.ROLLED_BACK if self.part.state is State.ROLLED_BACK else State.UNCHANGED
@@ -131,6 +132,16 @@ class Story:
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
 
+    def fence(self) -> Outcome:
+        """Stops the service of a host that could not be turned: it lets nobody in any more."""
+        self._ledger.tell(Intent(self.host.name, Phase.FENCE, (Verb.FENCE,), self._ledger.now()))
+        reply: Reply | Cause = self.session.open() or self.session.ask((Step(Verb.FENCE), LOOK))
+        if isinstance(reply, Cause):
+            return self._outcome(Phase.FENCE, Status.UNKNOWN, State.UNKNOWN, reply)
+        if reply.cause:
+            return self._outcome(Phase.FENCE, Status.FAILED, State.FAILED, reply.cause, reply)
+        return self._outcome(Phase.FENCE, Status.OK, State.FENCED, None, reply)
+
     def _steps(self, goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
         steps = steps_to(goal, seen)
         if steps and steps[0].verb is Verb.STAGE and not self.session.knows(goal.want):
@@ -154,12 +165,14 @@ class Story:
             return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:
             proven = reply.proof.proven if reply.proof else self.part.state is State.PROVEN
+            if goal.revoke and reply.proof:  # nobody had the old token to ask with: that is no proof that it is refused
+                proven = proven and reply.proof.refused_after is not None
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)
 
     @staticmethod
     def _moves_left(goal: Goal, seen: Seen) -> bool:
-        return any(step.verb is not Verb.PROVE for step in steps_to(goal, seen))
+        return any(step.verb not in (Verb.PROVE, Verb.REVOKE) for step in steps_to(goal, seen))
 
     def _open(self, patient: bool) -> Cause | None:
         """A line to the host; a lost one is tried for a while, because something may have happened there."""

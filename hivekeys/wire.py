@@ -5,7 +5,7 @@ A host can send anything: every field is checked against its type here, and what
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,6 +35,7 @@ class Greeting:
     write: bool = False
     epoch: int = 0
     claim: bool = True  # False: the lock alone, for work that is no rotation
+    revoked: Mapping[str, str] = field(default_factory=dict)  # keyed fingerprints of leaked tokens → who revoked them
 
     def step(self, service: Service, tokens: Tokens) -> dict[str, Any]:
         """The hello step for a host; `tokens` are made known to it for proofs, not written."""
@@ -47,6 +48,7 @@ class Greeting:
             "write": self.write,
             "epoch": self.epoch,
             "claim": self.claim,
+            "revoked": dict(self.revoked),
             "service": {
                 "unit": service.unit,
                 "token": service.token,
@@ -72,10 +74,12 @@ def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
             fields["token"] = tokens[step.want].reveal()
         case Verb.SWAP | Verb.REVERT | Verb.RETIRE | Verb.RECALL:
             fields["want"] = step.want.keyed if step.want else None
+        case Verb.REVOKE:
+            fields["tokens"] = [token.keyed for token in step.refuse]
         case Verb.PROVE:
             fields.update(
                 want=step.want.keyed if step.want else None,
-                refuse=step.refuse.keyed if step.refuse else None,
+                refuse=[old.keyed for old in step.refuse],
                 health_seconds=policy.health_deadline,
                 stable_seconds=policy.stable_seconds if step.stable else 0.0,
                 log=step.log,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hivekeys.model import Event
     from hivekeys.run import Run
     from hivekeys.runner import Runner
+    from hivekeys.token import Fingerprint
     from hivekeys.wire import Greeting
     from tasks.live import Show
 
@@ -31,18 +32,30 @@ class Asked:
 
     reason: str = ""
     json: bool = False
+    task: str = "rotate"  # hivekeys.run
     past: "Run | None" = None
     state_dir: str = ""
     records: bool = True  # a look alone is not written down, and takes no lock
 
 
 def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
-    """Who speaks to the hosts: the operator, as a run that exists or as a new one."""
+    """Who speaks to the hosts: the operator, as a run that exists or as a new one; and what must never come back."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.wire import Greeting  # noqa: PLC0415
 
     run = run or f"{fleet}-{secrets.token_hex(4)}"
-    return Greeting(fleet, state.fingerprint_key(folder), run, state.operator())
+    revoked = {fingerprint.keyed: by for fingerprint, by in tombstones(folder).items()}
+    return Greeting(fleet, state.fingerprint_key(folder), run, state.operator(), revoked=revoked)
+
+
+def tombstones(folder: Path) -> "dict[Fingerprint, str]":
+    """The fleet's tokens that leaked, and the run that revoked each, as this bastion knows."""
+    from hivekeys.journal import Journal  # noqa: PLC0415
+
+    if not Journal.is_in(folder):
+        return {}
+    with contextlib.closing(Journal(folder)) as journal:
+        return journal.tombstones()
 
 
 def program_of(*names: str) -> bytes:
@@ -69,7 +82,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         if asked.records:
             record = stack.enter_context(recorded(fleet, greeting.run, asked, show, asked.past is not None))
         dialer = SshDialer(fleet, program_of("agent"))
-        runner = Runner(fleet, hosts, dialer, greeting, record, reason=asked.reason, past=asked.past)
+        runner = Runner(fleet, hosts, dialer, greeting, record, reason=asked.reason, task=asked.task, past=asked.past)
         stack.callback(runner.close)
         stack.enter_context(_signals(runner, show))
         yield runner, show
@@ -79,7 +92,8 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
 def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: bool) -> "Iterator[Record]":
     """What takes a run's events: under the fleet's lock, and each in the journal before anything is done.
 
-    Unless it may go on `beside_open`, it is refused while a rotation that was cut off waits to be taken up.
+    Unless it may go on `beside_open`, it is refused while a run that was cut off waits to be taken up. A revocation
+    goes past a rotation: what leaked cannot wait.
     """
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
@@ -87,7 +101,7 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
     folder = state.folder_for(fleet.name, asked.state_dir)
     with state.hold_lock(folder, fleet.name, run, asked.reason), contextlib.closing(Journal(folder)) as journal:
         if not beside_open:
-            _refuse_while_open(journal, fleet.name)
+            _refuse_while_open(journal, fleet.name, asked.task)
 
         def record(event: "Event") -> None:
             journal.append(run, event)
@@ -119,30 +133,32 @@ def _signals(runner: "Runner", show: "Show") -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _refuse_while_open(journal: "Journal", fleet: str) -> None:
+def _refuse_while_open(journal: "Journal", fleet: str, task: str) -> None:
     """A new run must not begin on top of one that was cut off. Under the lock: no other run is at work."""
-    from hivekeys.run import ROTATE, fold  # noqa: PLC0415
+    from hivekeys.run import REVOKE, fold  # noqa: PLC0415
 
     runs = (fold(journal.events(run)) for run in journal.runs())
-    newest = next((run for run in runs if run.task == ROTATE), None)
-    if newest and newest.is_open:
-        phase = newest.phase.value if newest.phase else "–"
-        raise UserError(
-            f"run {newest.id} of {newest.who} was cut off in phase {phase}",
-            hint=f"go on: fab resume --fleet {fleet}; or take it back: fab rollback --fleet {fleet}",
-        )
+    newest = next((run for run in runs if run.brings_token), None)
+    if newest is None or not newest.is_open or (task == REVOKE and not newest.is_revocation):
+        return
+    phase = newest.phase.value if newest.phase else "–"
+    back = "" if newest.is_revocation else f"; or take it back: fab rollback --fleet {fleet}"
+    raise UserError(
+        f"run {newest.id} of {newest.who} was cut off in phase {phase}",
+        hint=f"go on: fab resume --fleet {fleet}{back}",
+    )
 
 
 def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]":
-    """The fleet's rotations as the journal tells them, newest first, read one by one; with `every`, upkeep too."""
+    """The runs that brought a token, as the journal tells them, newest first, one by one; with `every`, upkeep too."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
-    from hivekeys.run import ROTATE, fold  # noqa: PLC0415
+    from hivekeys.run import fold  # noqa: PLC0415
 
     with contextlib.closing(Journal(state.folder_for(fleet, state_dir))) as journal:
         for name in journal.runs():
             run = fold(journal.events(name))
-            if every or run.task == ROTATE:
+            if every or run.brings_token:
                 yield run
 
 

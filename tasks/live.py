@@ -166,12 +166,16 @@ class Show:
             self.asking = False
             self._start_live()
 
-    def go_on(self) -> bool:
-        """Asked between two waves."""
+    def agrees(self, question: str) -> bool:
+        """True when the operator said yes."""
         try:
-            return self.ask("Go on with the next wave? [y/N] ").strip().lower() in ("y", "yes")
+            return self.ask(question).strip().lower() in ("y", "yes")
         except (EOFError, KeyboardInterrupt):
             return False
+
+    def go_on(self) -> bool:
+        """Asked between two waves."""
+        return self.agrees("Go on with the next wave? [y/N] ")
 
     def _failures(self, run: Run) -> None:
         for line in report.failure_lines(run):

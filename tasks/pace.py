@@ -23,21 +23,22 @@ def with_pace(fleet: "Fleet", canary: str, batch: str, max_failures: str) -> "Fl
     """The fleet with its rollout policy changed where an option says so. Raises UserError for what is no number."""
     policy = fleet.policy
     if canary:
-        policy = replace(policy, canary=_amount("--canary", canary, 0, percent=False).value)
+        policy = replace(policy, canary=amount("--canary", canary, 0, percent=False).value)
     if batch:
-        policy = replace(policy, batch=_amount("--batch", batch, 1))
+        policy = replace(policy, batch=amount("--batch", batch, 1))
     if max_failures:
-        policy = replace(policy, max_failures=_amount("--max-failures", max_failures, 0))
+        policy = replace(policy, max_failures=amount("--max-failures", max_failures, 0))
     return replace(fleet, policy=policy)
 
 
-def _amount(option: str, text: str, least: int, percent: bool = True) -> "Amount":
+def amount(option: str, text: str, least: int, percent: bool = True, of: str = "hosts") -> "Amount":
+    """A number from an option, or a percentage where that may be one."""
     from hivekeys.fleet import Amount  # noqa: PLC0415
 
     digits = text.removesuffix("%") if percent else text
     is_number = digits.isascii() and digits.isdigit() and len(digits) < 7
     if not is_number or int(digits) < least or (digits != text and int(digits) > 100):
-        wanted = f"a number of hosts, {least} or more" + (', or a percentage such as "25%"' if percent else "")
+        wanted = f"a number of {of}, {least} or more" + (', or a percentage such as "25%"' if percent else "")
         raise UserError(f"{option}: found {text!r}, expected {wanted}")
     return Amount(int(digits), percent=digits != text, least=least)
 

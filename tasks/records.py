@@ -71,7 +71,6 @@ def _look(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "FleetSt
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.findings import recorded  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
-    from hivekeys.run import ROTATE  # noqa: PLC0415
     from hivekeys.status import status_of  # noqa: PLC0415
     from hivekeys.survey import Watch  # noqa: PLC0415
 
@@ -84,7 +83,7 @@ def _look(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "FleetSt
         watch.close()
         dialer.close()
     runs = list(past_runs(fleet.name, state_dir, every=True))
-    record = recorded(run for run in runs if run.task == ROTATE)
+    record = recorded(run for run in runs if run.brings_token)
     return status_of(fleet, answers, record, runs, time.time())
 
 

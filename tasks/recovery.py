@@ -10,12 +10,11 @@ from tasks.engine import Asked, newest_served, past_run, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.rollout import Rollout
     from hivekeys.run import Run
+    from hivekeys.runner import Runner
 
 HELP = {
     "fleet": FLEET_HELP["fleet"],
@@ -37,12 +36,7 @@ def resume(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
 
-    def go_on(rollout: "Rollout") -> "ExitCode":
-        from hivekeys.token import generate  # noqa: PLC0415  not for `fab --list`
-
-        return rollout.resume(generate)
-
-    _take_up(found, _of(found, past), Asked(past.reason, json, past, state_dir), go_on)
+    _take_up(found, _of(found, past), Asked(past.reason, json, past=past, state_dir=state_dir), "resume")
 
 
 @task(help=HELP, auto_shortflags=False)
@@ -51,6 +45,11 @@ def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", js
     """Take a run back to the tokens from before it, while the hosts still have them."""
     found, _hosts = chosen(fleet, "", "")
     past = past_run(found.name, run, state_dir)
+    if past.is_revocation:
+        raise UserError(
+            f"run {past.id} revoked a token that leaked: it is never taken back",
+            hint="`fab resume` or `fab reconcile` goes on with it; `fab rotate` brings a new token",
+        )
     if past.retiring:
         raise UserError(
             f"run {past.id} has begun to remove the old tokens: there is no way back",
@@ -60,7 +59,7 @@ def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", js
         raise UserError(
             f"run {past.id} has nothing to take back", hint=f"`fab status --run {past.id}` shows how it ended"
         )
-    _take_up(found, _of(found, past), Asked(past.reason, json, past, state_dir), lambda rollout: rollout.roll_back())
+    _take_up(found, _of(found, past), Asked(past.reason, json, past=past, state_dir=state_dir), "roll_back")
 
 
 @task(help=HELP, auto_shortflags=False)
@@ -71,13 +70,14 @@ def reconcile(_: Context, fleet: str = "", run: str = "", state_dir: str = "", j
     newest = past_run(found.name, run, state_dir)
     if newest.is_open:
         raise UserError(
-            f"run {newest.id} was cut off", hint="`fab resume` goes on with it, `fab rollback` takes it back"
+            f"run {newest.id} was cut off",
+            hint="`fab resume` goes on with it" + ("" if newest.is_revocation else ", `fab rollback` takes it back"),
         )
     past = newest if run else newest_served(found.name, state_dir)
     if past is None or past.want is None or past.rolled_back or not past.went_on:
         hint = "`fab rollback` goes back with the hosts that it did not reach" if newest.behind else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
-    _take_up(found, hosts, Asked(past.reason, json, past, state_dir), lambda rollout: rollout.reconcile())
+    _take_up(found, hosts, Asked(past.reason, json, past=past, state_dir=state_dir), "reconcile")
 
 
 def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
@@ -92,10 +92,30 @@ def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
     return tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
 
 
-def _take_up(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, work: "Callable[[Rollout], ExitCode]") -> None:
-    from hivekeys.rollout import Rollout  # noqa: PLC0415
+def _take_up(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, verb: str) -> None:
+    from hivekeys.revocation import paced  # noqa: PLC0415  not for `fab --list`
 
+    revokes = asked.past is not None and asked.past.is_revocation
+    fleet = paced(fleet) if revokes else fleet
     with runner_of(fleet, hosts, asked) as (runner, show):
-        code = work(Rollout(runner))
+        code = _goes_on(runner, verb)
         show.result(runner.run, fleet, code)
     finish(code)
+
+
+def _goes_on(runner: "Runner", verb: str) -> "ExitCode":
+    """A revocation has one direction, whatever it is taken up for."""
+    from hivekeys.revocation import Revocation  # noqa: PLC0415
+    from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.token import generate  # noqa: PLC0415
+
+    if runner.run.is_revocation:
+        return Revocation(runner).revoke(generate)
+    rollout = Rollout(runner)
+    match verb:
+        case "resume":
+            return rollout.resume(generate)
+        case "roll_back":
+            return rollout.roll_back()
+        case _:
+            return rollout.reconcile()

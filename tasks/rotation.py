@@ -154,10 +154,6 @@ def _refuse_known(runner: "Runner", token: "Token") -> None:
 
 def _confirm(runner: "Runner", show: "Show") -> None:
     count = len(runner.run.hosts) - len(runner.run.left_out)
-    try:
-        answer = show.ask(f"Turn {count} hosts of fleet {runner.run.fleet} to a new token? [y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
+    if not show.agrees(f"Turn {count} hosts of fleet {runner.run.fleet} to a new token? [y/N] "):
         runner.end()
         raise UserError("not confirmed: nothing was changed")

@@ -90,6 +90,7 @@ class RolloutKeys(TypedDict, total=False):
     max_failures: Annotated[Amount, PlainValidator(values.amount(least=0))]
     health_deadline: Seconds
     stable_seconds: Annotated[float, PlainValidator(values.seconds(least=0))]
+    revocation_recheck: Annotated[float, PlainValidator(values.seconds(least=0))]
 
 
 class TokenAgeKeys(TypedDict, total=False):

@@ -152,7 +152,7 @@ class Bastion:
 
     def turn(self) -> Reply:
         """Swap, restart, prove."""
-        prove = Step(Verb.PROVE, self.new, self.old)
+        prove = Step(Verb.PROVE, self.new, (self.old,))
         return self.ask(Step(Verb.STAGE, self.new), Step(Verb.SWAP, self.new), Step(Verb.RESTART), prove)
 
 
@@ -194,7 +194,7 @@ def test_a_look_shows_the_file_its_owner_the_unit_and_what_the_process_loaded(wo
 
 def test_a_whole_service_is_proven(world: World) -> None:
     with bastion(world, write=False) as ann:
-        proof = ann.ask(Step(Verb.PROVE, ann.old, ann.new, log=True)).proof
+        proof = ann.ask(Step(Verb.PROVE, ann.old, (ann.new,), log=True)).proof
         assert proof is not None
         assert proof.proven
         assert proof.calls == {"none": 401, "garbage": 401, "new": 200, "old": 401}
@@ -238,7 +238,7 @@ def test_a_turned_service_is_proven_and_a_process_that_was_not_restarted_is_not(
     with bastion(world) as ann:
         assert ann.changed(Verb.STAGE, ann.new)
         assert ann.changed(Verb.SWAP, ann.new)
-        cause = ann.ask(Step(Verb.PROVE, ann.new, ann.old)).cause
+        cause = ann.ask(Step(Verb.PROVE, ann.new, (ann.old,))).cause
         assert cause is not None
         assert cause.trouble is Trouble.NEW_REFUSED
         assert ann.look().loaded.fingerprint == ann.old

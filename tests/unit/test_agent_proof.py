@@ -40,7 +40,7 @@ def turned(host: SimulatedHost, new: Token) -> Session:
 
 def prove(session: Session, new: Token, **fields: object) -> dict[str, Any]:
     old = session.line.host.fleet.token
-    return session.do("prove", want=keyed(new), refuse=keyed(old), stable_seconds=3.0, **fields)
+    return session.do("prove", want=keyed(new), refuse=[keyed(old)], stable_seconds=3.0, **fields)
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ SHELL = {
     "hivekeys.story",
     "hivekeys.rollout",
     "hivekeys.runner",
+    "hivekeys.revocation",
     "hivekeys.survey",
     "hivekeys.upkeep",
     "hivekeys.joining",

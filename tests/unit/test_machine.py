@@ -32,7 +32,7 @@ looks = st.builds(
     loaded=st.builds(Loaded, fingerprint=st.one_of(st.none(), tokens), evidence=st.just("younger")),
     clock=st.just(1.0),
 )
-goals = st.builds(Goal, st.sampled_from(Stance), st.just(NEW), st.sampled_from([None, OLD]))
+goals = st.builds(Goal, st.sampled_from(Stance), st.just(NEW), st.sampled_from([(), (OLD,)]))
 
 
 def seen(
@@ -103,8 +103,8 @@ def test_nothing_is_retired_before_the_proof_when_anything_moved(goal: Goal, loo
 
 @given(looks)
 def test_a_host_that_is_to_serve_is_always_proven_last(look: Seen) -> None:
-    steps = steps_to(Goal(Stance.SERVING, NEW, OLD), look)
-    assert steps[-1] == Step(Verb.PROVE, NEW, OLD)
+    steps = steps_to(Goal(Stance.SERVING, NEW, (OLD,)), look)
+    assert steps[-1] == Step(Verb.PROVE, NEW, (OLD,))
 
 
 @given(looks)

@@ -58,7 +58,7 @@ def test_a_greeting_brings_the_tokens_that_a_proof_needs() -> None:
 
 @pytest.mark.parametrize("verb", [verb for verb in Verb if verb not in (Verb.STAGE, Verb.HELLO)])
 def test_no_other_step_than_stage_carries_the_token(verb: Verb) -> None:
-    words = encode(Step(verb, PRINT, PRINT), POLICY, {PRINT: TOKEN})
+    words = encode(Step(verb, PRINT, (PRINT,)), POLICY, {PRINT: TOKEN})
     assert words["verb"] == verb.value
     assert "recognisable" not in json.dumps(words)
 
@@ -73,8 +73,8 @@ def test_stage_without_its_token_is_a_bug_here_and_not_sent() -> None:
 
 
 def test_a_proof_says_what_must_work_what_must_not_and_for_how_long() -> None:
-    words = encode(Step(Verb.PROVE, PRINT, None, stable=True, log=True), POLICY, {})
-    expected = {"want": PRINT.keyed, "refuse": None, "health_seconds": 60.0, "stable_seconds": 3.0, "log": True}
+    words = encode(Step(Verb.PROVE, PRINT, stable=True, log=True), POLICY, {})
+    expected = {"want": PRINT.keyed, "refuse": [], "health_seconds": 60.0, "stable_seconds": 3.0, "log": True}
     assert words == {"verb": "prove", **expected}
     assert encode(Step(Verb.PROVE, stable=False), POLICY, {})["stable_seconds"] == 0.0
 

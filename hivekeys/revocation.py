@@ -1,0 +1,172 @@
+"""A token leaked: the same hosts and steps as a rotation, under a policy that only goes forward.
+
+No canary, no budget, no way back. What fails is tried again so many times, then named; whoever is slow to answer holds
+nobody up. The old tokens get tombstones before anything of them moves, and every host is asked twice whether it
+refuses them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from hivekeys.causes import Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Amount, Fleet
+from hivekeys.model import Again, Claimed, Condemned, Goal, Outcome, Phase, Stance, State, Stopped
+from hivekeys.runner import Runner, Work
+from hivekeys.story import Story
+from hivekeys.token import Fingerprint, Token
+
+ATTEMPTS = 3  # times that a host is tried
+PATIENCE = 3.0  # seconds that the slower half of the hosts may take longer before the others go on without them
+RETRY_PAUSE = 3.0  # seconds before hosts that failed are tried again
+
+
+def paced(fleet: Fleet, batch: Amount | None = None) -> Fleet:
+    """The fleet with a revocation's pace: no canary, and all hives at once unless told otherwise."""
+    policy = replace(fleet.policy, canary=0, batch=batch or Amount(100, percent=True, least=1))
+    return replace(fleet, policy=policy)
+
+
+class Revocation:
+    """One revocation, new or taken up again. `fence` stops the services that could not be turned."""
+
+    def __init__(
+        self, runner: Runner, *, attempts: int = ATTEMPTS, fence: bool = False, pause: float = RETRY_PAUSE
+    ) -> None:
+        self._runner = runner
+        self._ledger = runner.ledger
+        self._attempts = attempts
+        self._fence = fence
+        self._pause = pause
+        self._is_lost = False  # another run has the hosts, or nobody who answers has the token
+
+    def revoke(self, make: Callable[[], Token]) -> ExitCode:
+        """Brings the run's token to every host that answers. So also goes on what was cut off, or left hosts behind.
+
+        `make` is asked only while no host can have the run's token yet.
+        """
+        for attempt in range(1, self._attempts + 1):
+            if not self._try(attempt, make):
+                break
+        self._runner.gather()
+        if self._ledger.run.want:
+            self._finish(self._ledger.run.want)
+        return self._runner.end()
+
+    # -- one attempt
+
+    def _try(self, attempt: int, make: Callable[[], Token]) -> bool:
+        """Look, claim, stage, turn: all hosts at first, later those that are open. False: nothing more to try."""
+        stories = self._runner.stories if attempt == 1 else self._open_again(attempt)
+        want = self._ledger.run.want
+        self._phase(Phase.LOOK, stories, lambda story: story.look_again(want))
+        if self._standing(stories):
+            self._claim(self._standing(stories))
+            token = self._token(make)
+            if token is None:
+                return False
+            self._turn(stories, token)
+        return bool(stories) and not self._is_over()
+
+    def _open_again(self, attempt: int) -> list[Story]:
+        """The hosts that are not through, after a pause: what they failed of is history."""
+        self._runner.gather()
+        through = (State.PROVEN, State.HEALTHY)
+        stories = [story for story in self._runner.stories if story.part.state not in through]
+        if not stories or self._runner.interrupted.wait(self._pause):
+            return []
+        names = tuple(story.host.name for story in stories)
+        self._ledger.tell(Again(attempt, names, self._ledger.now()))
+        return stories
+
+    def _claim(self, stories: list[Story]) -> None:
+        """Takes the hosts' locks: the first host alone, so that of two runs exactly one wins."""
+        run = self._ledger.run
+        if run.epoch == 0:
+            epochs = (host.met.epoch for host in run.hosts.values() if host.met)
+            self._ledger.tell(Claimed(1 + max(epochs, default=0), self._ledger.now()))
+        self._runner.introduce()
+
+        def claim(story: Story) -> Outcome:
+            return story.claim((story.part.now, run.want))
+
+        first = self._phase(Phase.CLAIM, stories[:1], claim)
+        busy = any(outcome.cause and outcome.cause.trouble is Trouble.HOST_BUSY for outcome in first)
+        self._is_lost = self._is_lost or (busy and run.attempt == 1)
+        self._phase(Phase.CLAIM, stories[1:], claim)
+
+    def _token(self, make: Callable[[], Token]) -> Fingerprint | None:
+        """The run's token, in memory; and the old ones: to ask with, and to lay tombstones with."""
+        run = self._ledger.run
+        if self._is_over() or not self._runner.standing():
+            return None
+        found = {fingerprint for story in self._runner.standing() for fingerprint in story.held}
+        old = (found | set(run.condemned)) - {run.want}
+        wanted = {run.want} if run.want else set()
+        self._runner.recall((wanted | old) - self._runner.tokens.keys())
+        want = run.want
+        if want is None or want not in self._runner.tokens:
+            if want and run.may_be_held(want):
+                why = "no host that answers holds the run's token: `fab revoke` makes another"
+                self._ledger.tell(Stopped(Phase.STAGE, why, self._ledger.now()))
+                self._is_lost = True
+                return None
+            want = self._runner.bring(make())
+        fresh = sorted(old - set(run.condemned), key=lambda fingerprint: fingerprint.keyed)
+        if fresh:
+            self._ledger.tell(Condemned(tuple(fresh), self._ledger.now()))
+        return want
+
+    def _turn(self, stories: Sequence[Story], want: Fingerprint) -> None:
+        """Staged and tombstoned everywhere first; then the queen, then the hives."""
+        staged = Goal(Stance.STAGED, want, revoke=self._ledger.run.condemned)
+        self._phase(
+            Phase.STAGE, self._standing(stories), lambda story: story.reach(Phase.STAGE, staged, story.part.state)
+        )
+        for wave in self._runner.waves:
+            here = [story for story in self._standing(stories) if story.host in wave.hosts]
+            self._phase(wave.phase, here, partial(self._reach, wave.phase, want), wave.title)
+
+    def _reach(self, phase: Phase, want: Fingerprint, story: Story) -> Outcome:
+        revoked = self._ledger.run.condemned
+        refuse = tuple(old for old in revoked if self._runner.is_known(story, old))
+        return story.reach(phase, Goal(Stance.SERVING, want, refuse, revoke=revoked), State.PROVEN)
+
+    # -- the end
+
+    def _finish(self, want: Fingerprint) -> None:
+        """Asked again; what could not be turned is fenced; where all holds, nothing of an old token is left."""
+        self._wait_for_caches()
+        through = [story for story in self._runner.standing() if story.part.state in (State.PROVEN, State.HEALTHY)]
+        self._phase(Phase.SETTLE, through, partial(self._reach, Phase.SETTLE, want))
+        if self._fence:
+            open_ = [story for story in self._runner.stories if story.part.state is State.FAILED]
+            self._phase(Phase.FENCE, open_, Story.fence)
+        proven = [story for story in self._runner.standing() if story.part.state is State.PROVEN]
+        alone = Goal(Stance.ALONE, want)
+        self._phase(Phase.RETIRE, proven, lambda story: story.reach(Phase.RETIRE, alone, State.PROVEN))
+
+    def _wait_for_caches(self) -> None:
+        """Until `revocation_recheck` seconds have passed since the last host began to refuse the old tokens."""
+        most = self._runner.fleet.policy.revocation_recheck
+        refused = [host.refused for host in self._ledger.run.hosts.values() if host.refused]
+        if refused and not self._is_over():
+            left = max(refused) + most - self._ledger.now().at
+            self._runner.interrupted.wait(min(max(left, 0.0), most))
+
+    # -- where the run stands
+
+    def _phase(self, phase: Phase, stories: Sequence[Story], work: Work, title: str = "") -> list[Outcome]:
+        if self._is_over() or not stories:
+            return []
+        patience = PATIENCE if phase in (Phase.LOOK, Phase.CLAIM, Phase.STAGE) else None
+        return self._runner.phase(phase, stories, work, title, patience)
+
+    def _standing(self, stories: Sequence[Story]) -> list[Story]:
+        standing = set(self._runner.standing())
+        return [story for story in stories if story in standing]
+
+    def _is_over(self) -> bool:
+        """Nothing more may be begun: interrupted, or another run has the hosts."""
+        return self._is_lost or self._runner.interrupted.is_set() or self._runner.is_superseded

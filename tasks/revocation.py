@@ -1,0 +1,57 @@
+"""`fab revoke`: a token leaked."""
+
+import sys
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from hivekeys.errors import UserError
+from tasks.engine import Asked, runner_of
+from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.pace import amount
+
+HELP = {
+    "fleet": FLEET_HELP["fleet"],
+    "reason": "what happened, for the record and the report; required",
+    "batch": "how many hives turn together: a number or a percentage (default: all at once)",
+    "attempts": "how often a host that fails is tried (default 3)",
+    "fence": "stop the service of a host that cannot be turned: it lets nobody in any more",
+    "state-dir": FLEET_HELP["state-dir"],
+    "yes": "do not ask",
+    "json": FLEET_HELP["json"],
+}
+
+
+@task(help=HELP, auto_shortflags=False)
+@verb
+def revoke(
+    _: Context,
+    fleet: str = "",
+    reason: str = "",
+    batch: str = "",
+    attempts: str = "",
+    fence: bool = False,
+    state_dir: str = "",
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
+    from hivekeys.revocation import ATTEMPTS, Revocation, paced  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.run import REVOKE  # noqa: PLC0415
+    from hivekeys.token import generate  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    found, hosts = chosen(fleet, "", "")
+    found = paced(found, amount("--batch", batch, 1) if batch else None)
+    tries = amount("--attempts", attempts, 1, percent=False, of="attempts").value if attempts else ATTEMPTS
+    if not reason.strip():
+        raise UserError("a revocation needs its reason", hint='fab revoke --reason "what happened"')
+    if not yes and not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask for confirmation on", hint="add --yes")
+    question = f"Revoke the token of fleet {found.name} on {len(hosts)} hosts? There is no way back. [y/N] "
+    if not yes and not Show().agrees(question):
+        raise UserError("not confirmed: nothing was changed")
+    with runner_of(found, hosts, Asked(reason, json, REVOKE, state_dir=state_dir)) as (runner, show):
+        code = Revocation(runner, attempts=tries, fence=fence).revoke(generate)
+        show.result(runner.run, found, code)
+    finish(code)
