@@ -32,13 +32,20 @@ class Revocation:
     """One revocation, new or taken up again. `fence` stops the services that could not be turned."""
 
     def __init__(
-        self, runner: Runner, *, attempts: int = ATTEMPTS, fence: bool = False, pause: float = RETRY_PAUSE
+        self,
+        runner: Runner,
+        *,
+        attempts: int = ATTEMPTS,
+        fence: bool = False,
+        pause: float = RETRY_PAUSE,
+        patience: float = PATIENCE,
     ) -> None:
         self._runner = runner
         self._ledger = runner.ledger
         self._attempts = attempts
         self._fence = fence
         self._pause = pause
+        self._patience = patience
         self._is_lost = False  # another run has the hosts, or nobody who answers has the token
 
     def revoke(self, make: Callable[[], Token]) -> ExitCode:
@@ -160,7 +167,7 @@ class Revocation:
     def _phase(self, phase: Phase, stories: Sequence[Story], work: Work, title: str = "") -> list[Outcome]:
         if self._is_over() or not stories:
             return []
-        patience = PATIENCE if phase in (Phase.LOOK, Phase.CLAIM, Phase.STAGE) else None
+        patience = self._patience if phase in (Phase.LOOK, Phase.CLAIM, Phase.STAGE) else None
         return self._runner.phase(phase, stories, work, title, patience)
 
     def _standing(self, stories: Sequence[Story]) -> list[Story]:

@@ -122,9 +122,9 @@ class Story:
             steps = self._steps(goal, seen, phase)
             if not steps:
                 return self._outcome(phase, Status.OK, there)
-            verbs = tuple(step.verb for step in steps)
-            self._ledger.tell(Intent(self.host.name, phase, verbs, self._ledger.now()))
-            reply = self.session.ask((*steps, LOOK))
+            reply = self._told(phase, steps)
+            if not isinstance(reply, Cause) and _is_stale(reply, steps) and phase is not Phase.SETTLE:
+                reply = self._told(phase, (Step(Verb.RESTART), *steps))
             if not isinstance(reply, Cause):
                 return self._judge(phase, goal, there, reply)
             lost = reply
@@ -132,10 +132,15 @@ class Story:
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
 
+    def _told(self, phase: Phase, steps: tuple[Step, ...]) -> Reply | Cause:
+        """The host's answer to these steps and one more look; what it may change is written down before."""
+        verbs = tuple(step.verb for step in steps)
+        self._ledger.tell(Intent(self.host.name, phase, verbs, self._ledger.now()))
+        return self.session.ask((*steps, LOOK))
+
     def fence(self) -> Outcome:
         """Stops the service of a host that could not be turned: it lets nobody in any more."""
-        self._ledger.tell(Intent(self.host.name, Phase.FENCE, (Verb.FENCE,), self._ledger.now()))
-        reply: Reply | Cause = self.session.open() or self.session.ask((Step(Verb.FENCE), LOOK))
+        reply = self.session.open() or self._told(Phase.FENCE, (Step(Verb.FENCE),))
         if isinstance(reply, Cause):
             return self._outcome(Phase.FENCE, Status.UNKNOWN, State.UNKNOWN, reply)
         if reply.cause:
@@ -165,8 +170,8 @@ class Story:
             return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:
             proven = reply.proof.proven if reply.proof else self.part.state is State.PROVEN
-            if goal.revoke and reply.proof:  # nobody had the old token to ask with: that is no proof that it is refused
-                proven = proven and reply.proof.refused_after is not None
+            if goal.revoke and reply.proof:  # where no copy is left to ask with, it must have been refused before
+                proven = proven and (reply.proof.refused_after or self.part.refused) is not None
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)
 
@@ -196,3 +201,10 @@ class Story:
     def leave(self, phase: Phase, state: State) -> Outcome:
         """An outcome for a host that needs nothing."""
         return self._outcome(phase, Status.OK, state)
+
+
+def _is_stale(reply: Reply, steps: tuple[Step, ...]) -> bool:
+    """True for a process that looks as if it had read its file and does not act so: nobody has started it anew yet."""
+    old = (Trouble.NEW_REFUSED, Trouble.OLD_ACCEPTED, Trouble.STALE_PROCESS)
+    restarted = any(step.verb is Verb.RESTART for step in steps)
+    return reply.cause is not None and reply.cause.trouble in old and not restarted

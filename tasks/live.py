@@ -110,6 +110,8 @@ class Show:
             elapsed = now - self._run.clock if self._run.clock else 0.0
             progress = f"{len(self._ready)}/{len(self._of_phase)}"
             lines = [Text(f"{self._title}  {progress}  {elapsed:.0f} s  {counts}", "bold")]
+            if self._run.is_revocation:
+                lines += [Text(f"  {line}") for line in report.exposure_lines(self._run)]
             flying = list(self._in_flight.items())
             for name, (verbs, since) in flying[:SHOWN_HOSTS]:
                 lines.append(Text(f"  {name}  {verbs}  {now - since:.0f} s", overflow="ellipsis", no_wrap=True))
@@ -144,6 +146,8 @@ class Show:
         self._failures(run)
         if run.stopped:
             self._out.print(Text(f"stopped: {run.stopped}"))
+        for line in report.exposure_lines(run) if run.is_revocation else ():
+            self._out.print(Text(line))
         self._out.print(Text(report.summary(run, code), "bold"))
         if report.next_step(run):
             self._out.print(Text(report.next_step(run)))

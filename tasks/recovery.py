@@ -10,7 +10,6 @@ from tasks.engine import Asked, newest_served, past_run, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
-
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
     from hivekeys.run import Run

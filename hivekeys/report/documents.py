@@ -5,6 +5,7 @@ from typing import Any
 
 from hivekeys import __version__
 from hivekeys.causes import Cause, one_line
+from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.report.words import members, next_step
 from hivekeys.run import HostRun, Run
@@ -15,6 +16,7 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
     return {
         "hivekeys": __version__,
         "run": run.id,
+        "task": run.task,
         "fleet": run.fleet,
         "who": run.who,
         "reason": run.reason,
@@ -24,8 +26,21 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
         "stopped": run.stopped or None,
         "exit_code": None if run.code is None else int(run.code),
         "next": next_step(run) or None,
+        "revoked": [str(fingerprint) for fingerprint in run.condemned],
+        "exposure": _exposure(run) if run.is_revocation else None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
         "hosts": [_host(run, part, host) for part, host in members(run, fleet)],
+    }
+
+
+def _exposure(run: Run) -> dict[str, Any]:
+    found = exposure_of(run)
+    figures = {"median": found.median, "p95": found.p95, "longest": found.longest}
+    return {
+        **{name: None if seconds is None else round(seconds, 3) for name, seconds in figures.items()},
+        "closed": {name: round(seconds, 3) for name, seconds in found.closed.items()},
+        "fenced": list(found.fenced),
+        "open": list(found.open),
     }
 
 

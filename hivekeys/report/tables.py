@@ -20,6 +20,7 @@ STYLES = {
     State.UNCHANGED: "",
     State.ROLLED_BACK: "yellow",
     State.OWES: "red",
+    State.FENCED: "yellow",
     State.FAILED: "red",
     State.UNREACHABLE: "red",
     State.UNKNOWN: "red",

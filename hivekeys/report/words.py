@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
+from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.model import State
+from hivekeys.names import fold_names
 from hivekeys.run import HostRun, Run
 
 CALLS = ("new", "old", "none", "garbage")
@@ -16,6 +18,11 @@ MEANS = {
     ExitCode.INCOMPLETE: "incomplete: see the hosts above",
     ExitCode.LOCKED: "another run works on these hosts: this one changes nothing any more",
     ExitCode.INTERRUPTED: "interrupted: the run is not over",
+}
+
+REVOKED = {
+    ExitCode.DONE: "revoked: every host refuses the old token, and was asked twice",
+    ExitCode.INCOMPLETE: "NOT OVER: see the hosts above",
 }
 
 
@@ -78,17 +85,33 @@ def failures(run: Run) -> list[tuple[Cause, list[str]]]:
     return sorted(grouped, key=lambda group: -len(group[1]))
 
 
+LEFT = {
+    State.OWES: ("still on the old token", "mend the cause, then `fab reconcile`"),
+    State.FENCED: ("the service is stopped: it lets nobody in", "mend the cause, then `fab reconcile` starts it"),
+}
+
+
 def failure_lines(run: Run) -> list[str]:
     """Each cause with its hosts and the next step."""
     lines = []
     for cause, names in failures(run):
         lines += [f"{', '.join(names)}: {cause}", f"    next: {cause.hint}"]
-    owing = [host.name for host in run.hosts.values() if host.state is State.OWES]
-    if owing:
-        lines += [
-            f"{', '.join(owing)}: still on the old token",
-            "    next: mend the cause, then `fab reconcile`",
-        ]
+    for state, (said, step) in LEFT.items():
+        names = [host.name for host in run.hosts.values() if host.state is state]
+        if names:
+            lines += [f"{', '.join(names)}: {said}", f"    next: {step}"]
+    return lines
+
+
+def exposure_lines(run: Run) -> list[str]:
+    """How long the hosts of a revocation trusted the old token, and who may still do."""
+    found, total = exposure_of(run), len(run.hosts)
+    if found.median is None or found.p95 is None or found.longest is None:
+        return [f"no host of {total} was seen to refuse the old token"]
+    figures = f"median {found.median:.1f} s, 95 % {found.p95:.1f} s, last {found.longest:.1f} s"
+    lines = [f"the old token was refused on {len(found.closed)} of {total} hosts after: {figures}"]
+    if found.open:
+        lines.append(f"{len(found.open)} of {total} may still trust it: {fold_names(found.open)}")
     return lines
 
 
@@ -101,6 +124,8 @@ def summary(run: Run, code: ExitCode) -> str:
     means = MEANS.get(code, code.name.lower())
     if code is ExitCode.DONE and run.rolled_back:
         means = "taken back: the fleet serves the token that it had"
+    if run.is_revocation:
+        means = REVOKED.get(code, means)
     return f"{means} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
 
 
@@ -116,7 +141,9 @@ def next_step(run: Run) -> str:
     """What to type now, as the last line of a run; "" when there is nothing that only this run can do."""
     resume, rollback, reconcile = (f"fab {verb} --fleet {run.fleet}" for verb in ("resume", "rollback", "reconcile"))
     if run.is_open:
-        return f"go on: {resume}" + ("" if run.retiring else f"   go back: {rollback}")
+        return f"go on: {resume}" + ("" if run.retiring or run.is_revocation else f"   go back: {rollback}")
+    if run.is_revocation and run.code is ExitCode.INCOMPLETE and (run.stopped or run.want is None):
+        return f"when hosts answer again: fab revoke --fleet {run.fleet} --reason …"
     if run.debts and not run.rolled_back:
         return f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
     if run.behind:
@@ -132,7 +159,8 @@ def standing(run: Run, since: str) -> str:
     """Where a run of the past stands, in one line; `since` is how long ago it began."""
     if run.is_open:
         phase = run.phase.value if run.phase else "–"
-        return f"cut off in phase {phase}, begun {since} ago: fab resume goes on, fab rollback goes back"
+        back = "" if run.is_revocation else ", fab rollback goes back"
+        return f"cut off in phase {phase}, begun {since} ago: fab resume goes on{back}"
     if run.debts and not run.rolled_back:
         return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
     if run.behind:

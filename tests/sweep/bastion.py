@@ -15,9 +15,10 @@ from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
 from hivekeys.journal import Journal
-from hivekeys.model import Event
+from hivekeys.model import Condemned, Event
+from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
-from hivekeys.run import Run, fold
+from hivekeys.run import REVOKE, ROTATE, Run, fold
 from hivekeys.runner import Runner
 from hivekeys.token import generate
 from hivekeys.wire import Greeting
@@ -50,6 +51,7 @@ class Bastion:
         self.last = ""  # the newest run
         self.clock = OwnClock()
         self.journals: dict[str, list[Event]] = {}
+        self.tombstones: set[str] = set()  # keyed fingerprints of what its runs revoked
         self.fatal: Point | None = None  # killed there
         self.interrupted: Point | None = None  # Ctrl-C there
         self.dies_after: int | None = None  # killed at three times so many points
@@ -85,9 +87,17 @@ class Bastion:
         self.journals[run] = []
         return self._command(run, None, work)
 
+    def revoke(self, run: str = "run-1", *, fence: bool = False) -> ExitCode | None:
+        """`fab revoke`; None when the bastion was killed."""
+        self.journals[run] = []
+        return self._command(run, None, lambda runner: _revoke(runner, fence), REVOKE)
+
     def resume(self, run: str = "") -> ExitCode | None:
         """`fab resume`."""
-        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner).resume(generate))
+        past = self.past(run)
+        if past.is_revocation:
+            return self._command(past.id, past, _revoke)
+        return self._command(run or self.last, past, lambda runner: Rollout(runner).resume(generate))
 
     def roll_back(self, run: str = "") -> ExitCode | None:
         """`fab rollback`."""
@@ -95,12 +105,19 @@ class Bastion:
 
     def reconcile(self, run: str = "") -> ExitCode | None:
         """`fab reconcile`."""
+        if self.past(run).is_revocation:
+            return self.resume(run)
         return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner).reconcile())
 
     def does_as_the_last_line_says(self) -> ExitCode | None:
         """Types the first command that the last line of the newest run names."""
         line = report.next_step(self.past())
-        verbs = {"fab resume": self.resume, "fab rollback": self.roll_back, "fab reconcile": self.reconcile}
+        verbs = {
+            "fab resume": self.resume,
+            "fab rollback": self.roll_back,
+            "fab reconcile": self.reconcile,
+            "fab revoke": lambda: self.revoke(f"{self.last}-again"),
+        }
         found = sorted((line.index(words), words) for words in verbs if words in line)
         assert found, "the last line names no command"
         return verbs[found[0][1]]()
@@ -122,22 +139,28 @@ class Bastion:
 
     # -- how it lives and dies
 
-    def _command(self, run: str, past: Run | None, work: Callable[[Runner], ExitCode]) -> ExitCode | None:
+    def _command(
+        self, run: str, past: Run | None, work: Callable[[Runner], ExitCode], task: str = ROTATE
+    ) -> ExitCode | None:
         self.last = run
         self._dead = False
         self._counts.clear()
         self.trail = []
         self._journal = Journal(self._folder) if self._folder else None
-        greeting = Greeting(self.fleet.inventory.name, KEY, run, self.who)
+        revoked = dict.fromkeys(self.tombstones, "an earlier run")
+        greeting = Greeting(self.fleet.inventory.name, KEY, run, self.who, revoked=revoked)
 
         def record(event: Event) -> None:
             self._append(run, event)
 
         self._runner = None
         inventory = self.fleet.inventory
+        if task == REVOKE or (past and past.is_revocation):
+            inventory = paced(inventory)
+            self.fleet.revoking.add(run)
         try:
             self._runner = runner = Runner(
-                inventory, inventory.hosts, BastionDialer(self), greeting, record, self.clock, past=past
+                inventory, inventory.hosts, BastionDialer(self), greeting, record, self.clock, task=task, past=past
             )
             return work(runner)
         except KilledError:
@@ -161,6 +184,9 @@ class Bastion:
             self._journal.append(run, event)
         else:
             self.journals[run].append(event)
+        if isinstance(event, Condemned):
+            self.tombstones |= {fingerprint.keyed for fingerprint in event.fingerprints}
+            self.fleet.condemn(self.tombstones)
         self.passes("after", what)
 
     def passes(self, when: str, what: str) -> None:
@@ -175,6 +201,10 @@ class Bastion:
                 self._dead = point == self.fatal or len(self.trail) == 3 * (self.dies_after or -1)
             if self._dead:
                 raise KilledError
+
+
+def _revoke(runner: Runner, fence: bool = False) -> ExitCode:
+    return Revocation(runner, attempts=2, fence=fence, pause=0.0, patience=60.0).revoke(generate)
 
 
 def _phase(event: Event) -> str:

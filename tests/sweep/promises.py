@@ -21,7 +21,7 @@ from tests.inprocess import KEY, InProcessFleet, InProcessLine, SimulatedHost
 GARBAGE = "0f" * 32
 ALONE = {"staged": None, "previous": None}
 HEX = frozenset("0123456789abcdef")
-POLICY = Policy(canary=1, batch=Amount(1), stable_seconds=3.0)
+POLICY = Policy(canary=1, batch=Amount(1), stable_seconds=3.0, revocation_recheck=0.0)
 SCRATCH = ".api-token.hivekeys"
 OnVerb = Callable[[InProcessLine, str, str], None]  # the line, "before" or "after", "host: verb"
 
@@ -37,11 +37,19 @@ class WatchedFleet(InProcessFleet):
         self.broken: list[str] = []
         self.made: dict[str, set[str]] = defaultdict(set)
         self.refuses_new: set[str] = set()
+        self.revoking: set[str] = set()  # runs that may only go forward
+        self.condemned: set[str] = set()  # tokens that leaked
+        self._before: dict[str, set[str]] = {}  # what lay on a host when a verb began
         self.on_verb: OnVerb | None = None
         self._runs: dict[InProcessLine, str] = {}
         self._turning: set[str] = set()
         super().__init__(folder, hives, policy=policy)
         self.ever = {self.token.reveal()}
+
+    def condemn(self, keyed: set[str]) -> None:
+        """A journal says from now on that these tokens leaked."""
+        with self._lock:
+            self.condemned |= {text for text in self.ever if Token(text).fingerprint(KEY).keyed in keyed}
 
     # -- what agents report
 
@@ -62,8 +70,9 @@ class WatchedFleet(InProcessFleet):
         if self.on_verb:
             self.on_verb(line, "before", f"{host.name}: {verb}")
         super().begins(host, verb, line)
+        self._before[host.name] = {text for text in host.slots().values() if text}
         if verb == "restart":
-            self._begins_restart(host)
+            self._begins_restart(host, line)
         if verb == "retire":
             self._begins_retire(host, line)
 
@@ -81,7 +90,7 @@ class WatchedFleet(InProcessFleet):
 
     # -- promises that hold at every moment
 
-    def _begins_restart(self, host: SimulatedHost) -> None:
+    def _begins_restart(self, host: SimulatedHost, line: InProcessLine) -> None:
         """Promise 9: never more hosts out of service than the wave allows; never the queen together with hives."""
         if host.name in self.refuses_new:
             host.fault = None if host.active_token() == self.token.reveal() else "start-fails"
@@ -91,11 +100,18 @@ class WatchedFleet(InProcessFleet):
             hives = len(self._turning) - len(queens)
             policy = self.inventory.policy
             most = max(policy.canary, policy.batch.of(len(self.inventory.hives)))
+            if self._runs[line] in self.revoking:
+                most = len(self.inventory.hives)
             if hives > most or (queens and hives):
                 self.broken.append(f"promise 9: out of service together: {sorted(self._turning)}")
 
     def _begins_retire(self, host: SimulatedHost, line: InProcessLine) -> None:
-        """Promise 4: the old token goes only when no host needs it any more and the new one works everywhere."""
+        """Promise 4: the old token goes only when no host needs it any more and the new one works everywhere.
+
+        Or when it leaked: then it goes from every host that has been proven, whatever the others do.
+        """
+        if self._runs[line] in self.revoking:
+            return
         slots = host.slots()  # its own agent is here, at rest
         new, old = slots["active"], slots["previous"]
         if old is None or new is None or old == new:
@@ -107,9 +123,12 @@ class WatchedFleet(InProcessFleet):
                 self.broken.append(f"promise 4: {host.name} retires before {other.name} is proven")
 
     def _look_at_files(self, host: SimulatedHost, verb: str, line: InProcessLine) -> None:
-        """Promises 1 and 2: every token file whole and closed to others; one new token a run."""
+        """Promises 1, 2 and 5: every token file whole and closed to others; one new token a run; none that leaked."""
         self.broken.extend(f"promise 1: after {verb}, {fault}" for fault in faults_of_files(host))
-        for text in filter(None, host.slots().values()):
+        slots = {text for text in host.slots().values() if text}
+        if (slots - self._before[host.name]) & self.condemned:
+            self.broken.append(f"promise 5: {verb} brought a token that leaked to {host.name}")
+        for text in slots:
             with self._lock:
                 if text not in self.ever:
                     self.ever.add(text)

@@ -359,6 +359,50 @@ def test_what_cannot_be_written_down_is_not_done_and_ends_the_run_with_a_sentenc
         assert not breaches(bastion.fleet, bastion.past(), bastion.events()) + new_everywhere(bastion)
 
 
+# -- a token leaked
+
+
+def revoke(bastion: Bastion) -> ExitCode | None:
+    return bastion.revoke()
+
+
+def revoke_until_it_is_through(bastion: Bastion) -> ExitCode | None:
+    """`fab resume`, or the command once more where no token had been made."""
+    past = bastion.past()
+    if past.is_open:
+        return bastion.resume()
+    return past.code if past.code is not None else bastion.revoke()
+
+
+def test_a_revocation_killed_at_any_point_and_resumed_ends_as_if_undisturbed(memory: Path) -> None:
+    assert Sweep(memory, nothing_special, revoke, revoke_until_it_is_through, new_everywhere).run() > 150
+
+
+def hive2_keeps_the_old_token(bastion: Bastion) -> None:
+    bastion.fleet.hosts["hive2"].fault = "keeps-old-token"
+
+
+def fence(bastion: Bastion) -> ExitCode | None:
+    return bastion.revoke(fence=True)
+
+
+def mend_and_reconcile(bastion: Bastion) -> ExitCode | None:
+    """First the run to its end (a fence may have mended the host already), then, with the host mended, the rest."""
+    if revoke_until_it_is_through(bastion) is ExitCode.DONE:
+        return ExitCode.DONE
+    bastion.fleet.hosts["hive2"].fault = None
+    return bastion.reconcile()
+
+
+def test_one_that_leaves_a_host_behind_killed_at_any_point_is_finished_when_the_host_is_mended(memory: Path) -> None:
+    """Tried twice, fenced, and at no point does anything bring the old token back."""
+
+    def closed(bastion: Bastion) -> list[str]:
+        return new_everywhere(bastion) if bastion.past().resumed else []
+
+    assert Sweep(memory, hive2_keeps_the_old_token, fence, mend_and_reconcile, closed).run(every=2) > 90
+
+
 def test_every_kind_of_event_and_every_verb_was_swept() -> None:
     """A new event or verb must be swept too. Needs the sweeps above: run the whole file."""
     kinds = {kind.__name__ for kind in get_args(Event)}

@@ -53,6 +53,14 @@ class Fleet(RuleBasedStateMachine):
         self.command(operator, "rotate", dies, away)
 
     @rule(who=st.integers(0, 1), dies=st.none() | st.integers(1, 60))
+    def revoke(self, who: int, dies: int | None) -> None:
+        operator = self.operators[who]
+        if operator.last and operator.past().is_open and operator.past().is_revocation:
+            return  # `fab revoke` refuses, and names the resume
+        self.runs += 1
+        self.command(operator, "revoke", dies)
+
+    @rule(who=st.integers(0, 1), dies=st.none() | st.integers(1, 60))
     def resume(self, who: int, dies: int | None) -> None:
         operator = self.operators[who]
         if operator.last and operator.past().is_open:
@@ -62,6 +70,8 @@ class Fleet(RuleBasedStateMachine):
     def roll_back(self, who: int, dies: int | None) -> None:
         operator = self.operators[who]
         past = operator.past() if operator.last else None
+        if past and past.is_revocation:
+            return  # `fab rollback` refuses
         if past and past.want and not past.retiring and (past.is_open or not past.rolled_back):
             self.command(operator, "roll_back", dies)
 
@@ -77,6 +87,8 @@ class Fleet(RuleBasedStateMachine):
         operator.dies_after = dies
         if words == "rotate":
             code = operator.rotate(f"run-{self.runs}", may_be_missing=[away] if away else [])
+        elif words == "revoke":
+            code = operator.revoke(f"run-{self.runs}")
         else:
             code = getattr(operator, words)()
         operator.dies_after = None

@@ -1,13 +1,16 @@
 """An operator at the bastion: rotates an in-process fleet as `fab rotate` does, on a clock that only tests move."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
 from hivekeys.line import Dialer
 from hivekeys.model import Event, Outcome, State
+from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
+from hivekeys.run import REVOKE, ROTATE, Run
 from hivekeys.runner import Runner
 from hivekeys.token import Token, generate
 from hivekeys.wire import Greeting
@@ -27,16 +30,21 @@ class Operator:
         token: Token | None = None,
         on_event: Callable[[Event], None] | None = None,
         dialer: Dialer | None = None,
+        task: str = ROTATE,
+        past: Run | None = None,
+        revoked: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.fleet = fleet
         self.token = token or generate()
         self.events: list[Event] = []
         self.on_event = on_event
         self.clock = OwnClock()
-        greeting = Greeting(fleet.inventory.name, KEY, run, who, write=False)
-        chosen = fleet.inventory.hosts if hosts is None else hosts
+        greeting = Greeting(fleet.inventory.name, KEY, past.id if past else run, who, write=False, revoked=revoked)
+        inventory = paced(fleet.inventory) if task == REVOKE else fleet.inventory
+        chosen = inventory.hosts if hosts is None else hosts
+        lines = dialer or fleet.dialer()
         self.runner = Runner(
-            fleet.inventory, chosen, dialer or fleet.dialer(), greeting, self._record, self.clock, "routine"
+            inventory, chosen, lines, greeting, self._record, self.clock, "routine", task=task, past=past
         )
         self.rollout = Rollout(self.runner)
 
@@ -52,6 +60,11 @@ class Operator:
         if thinking:
             thinking()
         return self.rollout.rotate(self.token)
+
+    def revoke(self, *, attempts: int = 1, fence: bool = False, patience: float = 60.0) -> ExitCode:
+        """Types `fab revoke`, or takes one up again."""
+        revocation = Revocation(self.runner, attempts=attempts, fence=fence, pause=0.0, patience=patience)
+        return revocation.revoke(lambda: self.token)
 
     @property
     def states(self) -> dict[str, State]:

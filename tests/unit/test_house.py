@@ -39,6 +39,7 @@ PURE = {
     "hivekeys.changes",
     "hivekeys.checklist",
     "hivekeys.checks",
+    "hivekeys.exposure",
     "hivekeys.findings",
     "hivekeys.host_keys",
     "hivekeys.junit",

@@ -1,0 +1,376 @@
+"""A token leaked: what the fleet looks like afterwards, whatever its hosts were up to, and what never comes back."""
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hivekeys import agent
+from hivekeys.causes import Cause, Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Host, Policy
+from hivekeys.model import Again, Condemned, Outcome, Phase, PhaseStarted, State
+from hivekeys.run import REVOKE, fold
+from hivekeys.token import Token, generate
+from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, Session
+from tests.unit.rotating import Operator, breaks, serving, slots_used
+
+DONE, OPEN, LOCKED = ExitCode.DONE, ExitCode.INCOMPLETE, ExitCode.LOCKED
+POLICY = Policy(revocation_recheck=0.0)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> InProcessFleet:
+    """A queen and three hives with one token, which has leaked."""
+    return InProcessFleet(tmp_path, policy=POLICY)
+
+
+def responder(fleet: InProcessFleet, **settings: object) -> Operator:
+    """Whoever is called that night."""
+    return Operator(fleet, task=REVOKE, **settings)  # type: ignore[arg-type]  # a test's own keywords
+
+
+def again(operator: Operator) -> Operator:
+    """The same run taken up again from its journal, with nothing in memory."""
+    return responder(operator.fleet, past=fold(operator.events), token=operator.token)
+
+
+def held(fleet: InProcessFleet, name: str, token: Token) -> bool:
+    return token.reveal() in fleet.hosts[name].slots().values()
+
+
+# -- how it ends
+
+
+def test_every_host_serves_the_new_token_refuses_the_old_one_and_holds_no_copy_of_it(fleet: InProcessFleet) -> None:
+    ann = responder(fleet)
+    assert ann.revoke() is DONE
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+    assert slots_used(fleet) == []
+    assert set(ann.states.values()) == {State.PROVEN}
+
+
+def test_the_queen_turns_first_then_all_hives_at_once(fleet: InProcessFleet) -> None:
+    responder(fleet).revoke()
+    restarts = [entry.host for entry in fleet.log if entry.verb == "restart"]
+    assert restarts[0] == "queen"
+    assert fleet.out_together[0] == {"queen"}
+    assert sorted(restarts) == ["hive1", "hive2", "hive3", "queen"]
+
+
+def test_every_host_is_asked_a_second_time_whether_it_refuses_the_old_token(fleet: InProcessFleet) -> None:
+    ann = responder(fleet)
+    ann.revoke()
+    settled = [event for event in ann.events if isinstance(event, Outcome) and event.phase is Phase.SETTLE]
+    assert {event.host: event.proof and event.proof.calls["old"] for event in settled} == dict.fromkeys(
+        fleet.hosts, 401
+    )
+
+
+def test_a_service_that_takes_the_old_token_again_out_of_a_cache_is_open(fleet: InProcessFleet) -> None:
+    hive = fleet.hosts["hive2"]
+
+    def remembers(event: object) -> None:
+        if isinstance(event, PhaseStarted) and event.phase is Phase.SETTLE:
+            hive.also_accepts.add(fleet.token.reveal())
+
+    ann = responder(fleet, on_event=remembers)
+    assert ann.revoke() is OPEN
+    assert ann.troubles == {"hive2": Trouble.OLD_ACCEPTED}
+    assert ann.runner.run.hosts["hive2"].refused is None
+    assert held(fleet, "hive2", fleet.token), "there must be somebody to ask with, until it refuses"
+
+
+def test_hosts_that_had_different_tokens_refuse_all_of_them(fleet: InProcessFleet) -> None:
+    """hive3 owes an earlier rotation: its older token is no safer than the one that leaked."""
+    older = generate()
+    fleet.hosts["hive3"].write(older)
+    fleet.hosts["hive3"].start()
+    fleet.hosts["hive1"].also_accepts.add(older.reveal())
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    assert ann.troubles == {"hive1": Trouble.OLD_ACCEPTED}
+    fleet.hosts["hive1"].also_accepts.clear()
+    assert again(ann).revoke() is DONE
+
+
+# -- hosts that fail
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "trouble"),
+    [
+        ("link-down", State.UNREACHABLE, Trouble.NO_CONNECTION),
+        ("sshd-frozen", State.UNREACHABLE, Trouble.NO_BANNER),
+        ("start-fails", State.FAILED, Trouble.START_FAILED),
+        ("keeps-old-token", State.FAILED, Trouble.NEW_REFUSED),
+        ("accepts-any-token", State.FAILED, Trouble.FAIL_OPEN),
+        ("disk-full", State.FAILED, Trouble.WRITE_FAILED),
+        ("read-only", State.FAILED, Trouble.WRITE_FAILED),
+    ],
+)
+def test_a_host_that_fails_is_named_and_stops_nobody(
+    fleet: InProcessFleet, fault: str, state: State, trouble: Trouble
+) -> None:
+    fleet.hosts["hive2"].fault = fault
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    assert ann.states == dict.fromkeys(fleet.hosts, State.PROVEN) | {"hive2": state}
+    assert ann.troubles == {"hive2": trouble}
+    assert ann.runner.run.debts == ("hive2",)
+
+
+def test_not_even_the_queen_stops_it(fleet: InProcessFleet) -> None:
+    fleet.hosts["queen"].fault = "start-fails"
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    assert {name: ann.states[name] for name in ("hive1", "hive2", "hive3")} == dict.fromkeys(
+        ("hive1", "hive2", "hive3"), State.PROVEN
+    )
+
+
+def test_a_service_that_is_down_before_is_turned_all_the_same(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive1"].stop()
+    ann = responder(fleet)
+    assert ann.revoke() is DONE
+
+
+def test_a_host_without_any_token_gets_the_new_one(fleet: InProcessFleet) -> None:
+    """In dev mode it lets everybody in: the first to be closed."""
+    fleet.hosts["hive1"].reimage()
+    ann = responder(fleet)
+    assert ann.revoke() is DONE
+    assert fleet.hosts["hive1"].accepts(ann.token)
+
+
+def test_a_host_that_failed_is_tried_again_so_many_times(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive2"].fault = "start-fails"
+    ann = responder(fleet)
+    assert ann.revoke(attempts=3) is OPEN
+    assert fleet.verbs("hive2").count("restart") == 3
+    assert fleet.verbs("hive1").count("restart") == 1
+    assert [event.hosts for event in ann.events if isinstance(event, Again)] == [("hive2",), ("hive2",)]
+
+
+def test_a_host_that_comes_back_in_time_is_done_in_the_same_run(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive2"].fault = "link-down"
+
+    def mended(event: object) -> None:
+        if isinstance(event, Again):
+            fleet.hosts["hive2"].fault = None
+
+    ann = responder(fleet, on_event=mended)
+    assert ann.revoke(attempts=2) is DONE
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+
+
+def test_with_a_fence_the_service_of_a_host_that_cannot_be_turned_is_stopped(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive2"].fault = "keeps-old-token"
+    ann = responder(fleet)
+    assert ann.revoke(fence=True) is OPEN
+    assert ann.states["hive2"] is State.FENCED
+    assert not fleet.hosts["hive2"].accepts(fleet.token)
+    assert fleet.hosts["hive2"].unit_state == "inactive"
+
+
+def test_without_a_fence_it_goes_on_serving(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive2"].fault = "disk-full"
+    responder(fleet).revoke()
+    assert fleet.hosts["hive2"].accepts(fleet.token)
+
+
+def test_nobody_answers(fleet: InProcessFleet) -> None:
+    for host in fleet.hosts.values():
+        host.fault = "link-down"
+    ann = responder(fleet)
+    assert ann.revoke(attempts=2) is OPEN
+    assert ann.runner.run.want is None, "no token was made for nobody"
+
+
+def test_the_slow_half_holds_nobody_up(fleet: InProcessFleet) -> None:
+    """hive3 answers only after the others have turned: they do not wait for it, and it is not forgotten."""
+    turned = threading.Event()
+
+    class Slow(InProcessDialer):
+        def dial(self, host: Host) -> InProcessLine | Cause:
+            if host.name == "hive3":
+                assert turned.wait(30)
+            return super().dial(host)
+
+    def told(event: object) -> None:
+        if isinstance(event, Outcome) and event.phase is Phase.WAVE and event.state is State.PROVEN:
+            turned.set()
+
+    ann = responder(fleet, dialer=Slow(fleet), on_event=told)
+    assert ann.revoke(attempts=2, patience=0.05) is DONE
+    first = next(event for event in ann.events if isinstance(event, PhaseStarted) and event.phase is Phase.WAVE)
+    assert "hive3" not in first.hosts
+
+
+# -- what never comes back
+
+
+def test_every_token_that_lay_on_a_host_is_condemned_and_the_new_one_is_not(fleet: InProcessFleet) -> None:
+    staged = generate()
+    fleet.hosts["hive1"].write(staged, ".new")
+    ann = responder(fleet)
+    assert ann.revoke() is DONE
+    (event,) = [event for event in ann.events if isinstance(event, Condemned)]
+    assert set(event.fingerprints) == {fleet.token.fingerprint(KEY), staged.fingerprint(KEY)}
+
+
+def test_tombstones_are_laid_before_the_old_token_moves(fleet: InProcessFleet) -> None:
+    responder(fleet).revoke()
+    for name in fleet.hosts:
+        verbs = fleet.verbs(name)
+        assert verbs.index("revoke") < verbs.index("swap")
+
+
+def test_a_tombstone_shows_nobody_the_token(fleet: InProcessFleet) -> None:
+    responder(fleet).revoke()
+    path = fleet.hosts["hive1"].root / agent.STATE / "tombstones"
+    text = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    (stone,) = json.loads(text)
+    assert stone["run"] == "run-1"
+    fingerprint = fleet.token.fingerprint(KEY)
+    assert not [secret for secret in (fleet.token.reveal(), fingerprint.keyed, fingerprint.fp6) if secret in text]
+
+
+@pytest.mark.parametrize("verb", ["stage", "swap", "revert from its slot", "revert from memory"])
+def test_a_host_writes_a_tombstoned_token_by_no_verb_whoever_asks(fleet: InProcessFleet, verb: str) -> None:
+    """Another bastion, which knows nothing of the revocation, under another key."""
+    old = fleet.token
+    responder(fleet).revoke()
+    host = fleet.hosts["hive1"]
+    if "swap" in verb or "slot" in verb:
+        host.write(old, ".new" if verb == "swap" else ".backup")
+    session = Session(host, run="run-9", epoch=9, tokens=(old,))
+    keyed = old.fingerprint(KEY).keyed
+    fields = {"token": old.reveal()} if verb == "stage" else {"want": keyed}
+    result = session.do(verb.split(maxsplit=1)[0], **fields)
+    assert (result["ok"], result["trouble"]) == (False, "revoked")
+    assert "run-1" in result["detail"]
+    assert host.active_token() != old.reveal()
+
+
+def test_a_host_that_was_away_refuses_it_too_because_every_greeting_says_so(fleet: InProcessFleet) -> None:
+    """hive2 has no tombstone of its own: it could not be reached. A later rotation fails there and may not go back."""
+    old = fleet.token
+    fleet.hosts["hive2"].fault = "link-down"
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    fleet.hosts["hive2"].fault = None
+    fleet.at("hive2", "restart", breaks("start-fails"))
+    revoked = {fingerprint.keyed: "run-1" for fingerprint in ann.runner.run.condemned}
+    bob = Operator(fleet, run="run-2", revoked=revoked)
+    assert bob.rotate() is OPEN
+    assert fleet.hosts["hive2"].active_token() != old.reveal()
+    assert bob.troubles["hive2"] is Trouble.REVOKED, "the way back is closed, and the report says why"
+    hosts = ("queen", "hive1", "hive3")
+    assert [name for name in hosts if not fleet.hosts[name].accepts(ann.token)] == []
+
+
+def test_a_rotation_to_a_tombstoned_token_ends_before_any_service_is_turned(fleet: InProcessFleet) -> None:
+    old = fleet.token
+    ann = responder(fleet)
+    ann.revoke()
+    bob = Operator(fleet, run="run-2", token=old)
+    assert bob.rotate() is ExitCode.ROLLED_BACK
+    assert set(bob.troubles.values()) == {Trouble.REVOKED}
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+
+
+# -- taken up again
+
+
+def test_a_host_that_was_away_pays_its_debt_later(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive2"].fault = "link-down"
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    fleet.hosts["hive2"].fault = None
+    late = again(ann)
+    assert late.revoke() is DONE
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+    assert slots_used(fleet) == []
+    assert fleet.verbs("hive1").count("restart") == 1, "who was done is only proven"
+
+
+def test_a_fenced_host_is_started_again_when_it_is_mended(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive2"].fault = "keeps-old-token"
+    ann = responder(fleet)
+    ann.revoke(fence=True)
+    fleet.hosts["hive2"].fault = None
+    assert again(ann).revoke() is DONE
+    assert fleet.hosts["hive2"].accepts(ann.token)
+
+
+def test_a_token_that_only_hosts_hold_who_do_not_answer_is_not_made_a_second_time(fleet: InProcessFleet) -> None:
+    ann = responder(fleet)
+    ann.revoke()
+    for name in fleet.hosts:
+        fleet.hosts[name].fault = "link-down"
+    fleet.hosts["hive3"].fault = None
+    fleet.hosts["hive3"].reimage()
+    late = responder(fleet, past=fold(ann.events))
+    assert late.revoke() is OPEN
+    assert "fab revoke" in late.runner.run.stopped
+    assert fleet.hosts["hive3"].active_token() is None
+
+
+# -- rivals
+
+
+def test_of_two_revocations_at_once_one_wins(fleet: InProcessFleet) -> None:
+    other = Session(fleet.hosts["queen"], run="run-0", epoch=1)
+    ann = responder(fleet)
+    assert ann.revoke() is LOCKED
+    assert ann.troubles == {"queen": Trouble.HOST_BUSY}
+    assert set(serving(fleet, ann.token).values()) == {"old"}
+    other.line.close()
+
+
+def test_a_hive_that_somebody_else_holds_stops_nobody(fleet: InProcessFleet) -> None:
+    other = Session(fleet.hosts["hive3"], run="run-0", epoch=1)
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    assert ann.troubles == {"hive3": Trouble.HOST_BUSY}
+    other.line.close()
+    assert again(ann).revoke() is DONE
+
+
+def test_it_goes_past_a_rotation_that_was_cut_off_and_that_one_is_superseded(fleet: InProcessFleet) -> None:
+    bob = Operator(fleet, run="run-0")
+    assert bob.rollout.look()
+    fleet.at("hive1", "swap", lambda _: bob.runner.interrupt())
+    assert bob.rollout.rotate(bob.token) is ExitCode.INTERRUPTED
+    ann = responder(fleet)
+    assert ann.revoke() is DONE
+    late = Operator(fleet, past=fold(bob.events))
+    assert late.rollout.resume(generate) is LOCKED
+    assert set(late.troubles.values()) == {Trouble.SUPERSEDED}
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+
+
+# -- the exposure clock
+
+
+def test_it_says_when_each_host_began_to_refuse_the_old_token(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive1"].fault = "link-down"
+    ann = responder(fleet)
+    ann.revoke()
+    run = ann.runner.run
+    refused = {name: host.refused and host.refused - run.started for name, host in run.hosts.items()}
+    assert refused["hive1"] is None
+    assert all(seconds is not None and seconds < 60 for name, seconds in refused.items() if name != "hive1")
+
+
+def test_without_a_path_that_needs_the_token_nobody_can_say_that_the_old_one_is_refused(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path, policy=POLICY)
+    hosts = tuple(replace(host, service=replace(host.service, protected=())) for host in fleet.inventory.hosts)
+    fleet.inventory = replace(fleet.inventory, hosts=hosts)
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    assert set(ann.states.values()) == {State.HEALTHY}
