@@ -190,22 +190,22 @@ def test_nobody_answers(fleet: InProcessFleet) -> None:
 
 
 def test_the_slow_half_holds_nobody_up(fleet: InProcessFleet) -> None:
-    """hive3 answers only after the others have turned: they do not wait for it, and it is not forgotten."""
-    turned = threading.Event()
+    """hive3 answers only after the others have gone on: they do not wait for it, and it is not forgotten."""
+    gone_on = threading.Event()
 
     class Slow(InProcessDialer):
         def dial(self, host: Host) -> InProcessLine | Cause:
             if host.name == "hive3":
-                assert turned.wait(30)
+                assert gone_on.wait(30)
             return super().dial(host)
 
     def told(event: object) -> None:
-        if isinstance(event, Outcome) and event.phase is Phase.WAVE and event.state is State.PROVEN:
-            turned.set()
+        if isinstance(event, PhaseStarted) and event.phase is Phase.STAGE:
+            gone_on.set()
 
     ann = responder(fleet, dialer=Slow(fleet), on_event=told)
-    assert ann.revoke(attempts=2, patience=0.05) is DONE
-    first = next(event for event in ann.events if isinstance(event, PhaseStarted) and event.phase is Phase.WAVE)
+    assert ann.revoke(attempts=3, patience=0.5) is DONE
+    first = next(event for event in ann.events if isinstance(event, PhaseStarted) and event.phase is Phase.STAGE)
     assert "hive3" not in first.hosts
 
 
