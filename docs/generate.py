@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "HIVEKEYS_FLEET": "the fleet when `--fleet` is left out",
     "HIVEKEYS_STATE_DIR": "the folder of journals, locks and fingerprint keys (default: `hivekeys` in the user's state "
     "directory, `~/.local/state/hivekeys`)",
+    "HIVEKEYS_SUDO_PASSWORD_FILE": 'the file with the password for hosts of `become = "sudo-password"`; goes before '
+    "`sudo_password_file` in the inventory",
     "HIVEKEYS_DEBUG": "print the traceback of a bug in hivekeys",
     "NO_COLOR": "no colours",
 }

@@ -16,6 +16,9 @@ and the exit status, never from the words of sudo or a shell, which differ by la
     hivekeys:missing     MODULE_MISSING                       MODULE_MISSING
     hivekeys:ready 123.4 (the line stands; the host's monotonic clock)
 
+Where sudo wants a password it puts a question (`with_password`), which `remote/sudo.py` answers. The program is then
+sent behind the marker hivekeys:root, so that sudo never takes a line of it for an answer.
+
 LINE_BROKEN if it was the connection that ended. Text before, between and behind the markers comes from
 start-up files and banners. It is skipped, up to OTHER_LIMIT bytes; more is RUBBISH. Pure: this module reads
 nothing and sends nothing.
@@ -59,7 +62,17 @@ _ENDED = {
 }
 
 # LC_ALL: the last line of sudo's refusal is shown to the operator, so let it be in English where sudo can.
-COMMANDS = {Become.NONE: _command(""), Become.SUDO: _command("env LC_ALL=C sudo -n -- ")}
+_NO_QUESTION = _command("env LC_ALL=C sudo -n -- ")
+COMMANDS = {Become.NONE: _command(""), Become.SUDO: _NO_QUESTION, Become.SUDO_PASSWORD: _NO_QUESTION}
+
+
+def with_password(question: str) -> str:
+    """The command for a sudo that may ask for a password, by this word of letters and digits.
+
+    -k: no cached ticket counts, and none is left. -S: the answer is read from stdin, without a terminal.
+    """
+    return _command(f"env LC_ALL=C sudo -k -S -p {question} -- ")
+
 
 # Runs before the agent, under any Python 3: it must say "too old" where the agent would not compile.
 _BOOT = f"""\
@@ -104,6 +117,11 @@ class Startup:
     @property
     def ready(self) -> bool:
         return self.marker == READY
+
+    @property
+    def is_root(self) -> bool:
+        """Whether sudo let us through."""
+        return self.marker in (ROOT, PYTHON, MISSING, READY)
 
     @property
     def clock(self) -> float | None:

@@ -28,6 +28,7 @@ class Trouble(Enum):
     SSH_CONFIG = "ssh-config"
     # starting the agent
     SUDO_REFUSED = "sudo-refused"
+    SUDO_PASSWORD_REFUSED = "sudo-password-refused"
     PYTHON_MISSING = "python-missing"
     MODULE_MISSING = "module-missing"
     RUBBISH = "rubbish"
@@ -73,7 +74,9 @@ HINTS: dict[Trouble, str] = {
     Trouble.LOGIN_REFUSED: "check user and key: `ssh -v HOST`; the key's public half must be in authorized_keys",
     Trouble.JUMP_FAILED: "log in to the jump host by hand, and from there to the host",
     Trouble.SSH_CONFIG: "try `ssh -G HOST`: it must succeed before hivekeys can use the same settings",
-    Trouble.SUDO_REFUSED: "the login needs `NOPASSWD` sudo without a terminal: try `ssh HOST sudo -n true`",
+    Trouble.SUDO_REFUSED: "try `ssh HOST sudo -n true`; if sudo asks for a password there, set "
+    '`become = "sudo-password"` in the inventory',
+    Trouble.SUDO_PASSWORD_REFUSED: "type it again; no other host is tried with a password that one has refused",
     Trouble.PYTHON_MISSING: "install python3 on the host (3.6 or newer)",
     Trouble.MODULE_MISSING: "install the whole python3 package, not python3-minimal",
     Trouble.RUBBISH: "the login shell prints to stdout or exits: look at its start-up files and forced commands",

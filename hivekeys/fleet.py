@@ -17,9 +17,10 @@ class Role(Enum):
 
 
 class Become(Enum):
-    """How the agent gets to be root: `sudo -n`, or not at all because the login is root already."""
+    """How the agent gets to be root: by sudo without or with a password, or not at all: the login is root already."""
 
     SUDO = "sudo"
+    SUDO_PASSWORD = "sudo-password"  # noqa: S105  a word of the inventory
     NONE = "none"
 
 
@@ -134,10 +135,14 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Ssh:
-    """OpenSSH files to use instead of the user's own; None leaves the choice to OpenSSH."""
+    """OpenSSH files to use instead of the user's own; None leaves the choice to OpenSSH.
+
+    `sudo_password_file`: where the password for sudo is; None means that the operator is asked for it.
+    """
 
     known_hosts: tuple[str, ...] | None = None
     config: str | None = None
+    sudo_password_file: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import greeting_of, newest_served, program_of
+from tasks.engine import dialer_of, greeting_of, newest_served, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 from tasks.times import count, fp6, moment
 
@@ -78,12 +78,11 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
     from hivekeys.causes import Cause  # noqa: PLC0415
     from hivekeys.census import census_of, known_tokens, replaced_at  # noqa: PLC0415
     from hivekeys.model import Step, Verb  # noqa: PLC0415
-    from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.survey import Watch  # noqa: PLC0415
 
     run = newest_served(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
-    dialer = SshDialer(fleet, program_of("agent", "trail", "auditing"))
+    dialer = dialer_of(fleet, hosts, program_of("agent", "trail", "auditing"))
     watch = Watch(fleet, hosts, dialer, greeting)
     try:
         looks = watch.look()

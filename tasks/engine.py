@@ -1,6 +1,7 @@
 """The engine with its edges, as every verb that touches hosts uses it: lock, journal, SSH, screen, signals."""
 
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -11,17 +12,21 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import ExitCode, UserError
+from tasks import secrets_given
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.journal import Journal
     from hivekeys.ledger import Record
     from hivekeys.model import Event
+    from hivekeys.remote import SshDialer, Sudo
     from hivekeys.run import Run
     from hivekeys.runner import Runner
     from hivekeys.token import Fingerprint
     from hivekeys.wire import Greeting
     from tasks.live import Show
+
+PASSWORD_FILE = "HIVEKEYS_SUDO_PASSWORD_FILE"  # noqa: S105  a variable's name
 
 # Imports inside the functions below: SSH, pydantic and rich take half a second that `fab --list` has not.
 
@@ -66,22 +71,50 @@ def program_of(*names: str) -> bytes:
     return bootstrap.joined(*((folder / f"{name}.py").read_bytes() for name in names))
 
 
+def dialer_of(fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes) -> "SshDialer":
+    """Who opens lines to these hosts. If the sudo of any wants a password, this asks for it, once a command.
+
+    So it is called when all else is known to be right, and before anything is drawn on the screen.
+    """
+    from hivekeys.fleet import Become  # noqa: PLC0415
+    from hivekeys.remote import SshDialer  # noqa: PLC0415
+
+    wanted = any(host.become is Become.SUDO_PASSWORD for host in hosts)
+    source = os.environ.get(PASSWORD_FILE) or fleet.ssh.sudo_password_file or ""
+    return SshDialer(fleet, program, _sudo(fleet.name, source) if wanted else None)
+
+
+@functools.cache
+def _sudo(fleet: str, source: str) -> "Sudo":
+    """The password for sudo on the hosts of a fleet, from a file or from the operator."""
+    from hivekeys import password  # noqa: PLC0415
+    from hivekeys.remote import Sudo  # noqa: PLC0415
+
+    if source:
+        hint = "chmod 600 it, and change the password: others may know it"
+        return Sudo(password.parse(secrets_given.read(source, password.MAX_BYTES + 3, hint), source))
+    hint = (
+        f"put it into a file that only you can read, and name that: {PASSWORD_FILE}, or `sudo_password_file` in [ssh]"
+    )
+    return Sudo(password.parse(secrets_given.typed(f"sudo password on fleet {fleet}: ", hint), "as typed"))
+
+
 @contextlib.contextmanager
 def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Runner, Show]]":
     """A run that is ready to begin, or to be taken up again."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.runner import Runner  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, asked.state_dir)
     greeting = greeting_of(fleet.name, folder, asked.past.id if asked.past else "")
     with contextlib.ExitStack() as stack:
-        show = stack.enter_context(Show(asked.json, asked.past))
+        show = Show(asked.json, asked.past)
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, greeting.run, asked, show, asked.past is not None))
-        dialer = SshDialer(fleet, program_of("agent"))
+        dialer = dialer_of(fleet, hosts, program_of("agent"))
+        stack.enter_context(show)
         runner = Runner(fleet, hosts, dialer, greeting, record, reason=asked.reason, task=asked.task, past=asked.past)
         stack.callback(runner.close)
         stack.enter_context(_signals(runner, show))

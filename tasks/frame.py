@@ -32,6 +32,8 @@ def verb(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def polite(context: Any, *args: Any, **options: Any) -> None:
+        if sys.stdin is None:  # closed by who called us; an empty one also keeps sockets off its number
+            sys.stdin = Path(os.devnull).open()  # noqa: SIM115  as long as the process
         if hasattr(context, "host"):
             fail(UserError("-H would run this once per host", hint="use --limit HOST,… instead"))
         try:

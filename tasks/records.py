@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks.engine import greeting_of, newest_served, past_run, past_runs, program_of
+from tasks.engine import dialer_of, greeting_of, newest_served, past_run, past_runs, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
@@ -70,12 +70,11 @@ def status(
 def _look(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "FleetStatus":
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.findings import recorded  # noqa: PLC0415
-    from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.status import status_of  # noqa: PLC0415
     from hivekeys.survey import Watch  # noqa: PLC0415
 
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
-    dialer = SshDialer(fleet, program_of("agent"))
+    dialer = dialer_of(fleet, hosts, program_of("agent"))
     watch = Watch(fleet, hosts, dialer, greeting)
     try:
         answers = watch.look()

@@ -1,16 +1,14 @@
 """`fab plan` and `fab rotate`: what would change, and changing it."""
 
 import json as jsonlib
-import os
-import stat
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
+from tasks import secrets_given
 from tasks.engine import Asked, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, names, verb
 from tasks.pace import PACE_HELP, age, seconds, with_pace
@@ -81,10 +79,10 @@ def rotate(
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
     missing = names(found, allow_missing)
     oldest = age("--if-older-than", if_older_than)
+    between = seconds("--pause", pause)
+    token = _token(token_file)
     if oldest and not _is_due(found, hosts, oldest, Asked(json=json, state_dir=state_dir, records=False)):
         return
-    token = _token(token_file)
-    between = seconds("--pause", pause)
     with runner_of(found, hosts, Asked(reason, json, state_dir=state_dir)) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
         rollout = Rollout(runner, may_be_missing=missing, pause=between, go_on=go_on)
@@ -126,18 +124,8 @@ def _token(source: str) -> "Token":
         return token.generate()
     if source == "-":
         return token.parse(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
-    try:
-        with Path(source).expanduser().open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(token.MAX_LENGTH + 3)
-    except OSError as error:
-        raise UserError(f"{source}: {error.strerror}") from error
-    if stat.S_ISREG(mode) and mode & 0o077:
-        raise UserError(
-            f"{source}: others can read it (mode {stat.S_IMODE(mode):04o}), so it is no secret any more",
-            hint="leave --token-file out and let hivekeys make a token",
-        )
-    return token.parse(data, source)
+    hint = "leave --token-file out and let hivekeys make a token"
+    return token.parse(secrets_given.read(source, token.MAX_LENGTH + 3, hint), source)
 
 
 def _refuse_known(runner: "Runner", token: "Token") -> None:

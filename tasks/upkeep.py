@@ -10,7 +10,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import Asked, greeting_of, past_runs, program_of, recorded
+from tasks.engine import Asked, dialer_of, greeting_of, past_runs, program_of, recorded
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
@@ -150,19 +150,19 @@ def _upkeep(
 ) -> "Iterator[Upkeep]":
     """Upkeep that is ready to begin; what is recorded is applied, the rest only shown."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.upkeep import Upkeep  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir))
     program = program_of("agent", "trail", "inspection", "repair", "installation", "dropin", "removal")
     with contextlib.ExitStack() as stack:
-        show = stack.enter_context(Show(asked.json))
+        show = Show(asked.json)
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, greeting.run, asked, show, beside_open))
-        dialer = SshDialer(fleet, program)
+        dialer = dialer_of(fleet, hosts, program)
         stack.callback(dialer.close)
+        stack.enter_context(show)
         work = Upkeep(fleet, hosts, dialer, greeting, record, phase, asked.records, asked.reason)
         stack.callback(work.close)
         yield work

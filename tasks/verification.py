@@ -13,12 +13,13 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import greeting_of, past_runs, program_of
+from tasks.engine import dialer_of, greeting_of, past_runs, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
     from hivekeys.findings import Check, Other, Record, Report
     from hivekeys.fleet import Fleet, Host
+    from hivekeys.line import Dialer
 
 FORMATS = ("table", "json", "junit", "sarif", "markdown")
 SHARED = "shared-token"  # the one check that needs a second fleet
@@ -76,7 +77,6 @@ def _report(
 ) -> "Report":
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.findings import Norm, Report, examine  # noqa: PLC0415
-    from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.survey import survey  # noqa: PLC0415
     from hivekeys.waivers import over, waive  # noqa: PLC0415
 
@@ -85,7 +85,8 @@ def _report(
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
     comparison = secrets.token_bytes(32) if other else b""  # nobody can compare anything with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    dialer = SshDialer(fleet, program_of("agent", "trail", "inspection"))
+    dialer = dialer_of(fleet, asked, program_of("agent", "trail", "inspection"))
+    to_others = dialer_of(other, other.hosts, program_of("agent")) if other else None  # whose password is asked for now
     try:
         sights = survey(fleet, asked, dialer, greeting, comparison)
     finally:
@@ -96,7 +97,7 @@ def _report(
         fleet.token_age,
         now,
         record,
-        _others(other, comparison) if other else None,
+        _others(other, to_others, comparison) if other and to_others else None,
     )
     found = examine([sight for sight in sights if sight.host in hosts], norm, checks)
     today = datetime.fromtimestamp(now, UTC).date()
@@ -104,15 +105,13 @@ def _report(
     return Report(fleet.name, shown, over(fleet.waivers, today), now, time.time() - now)
 
 
-def _others(fleet: "Fleet", comparison: bytes) -> "Other":
+def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
     """The other fleet's answer. Its hosts are greeted under its own name: they know whose they are."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.remote import SshDialer  # noqa: PLC0415
     from hivekeys.survey import others  # noqa: PLC0415
     from hivekeys.wire import Greeting  # noqa: PLC0415
 
     greeting = Greeting(fleet.name, comparison, f"{fleet.name}-{secrets.token_hex(4)}", state.operator())
-    dialer = SshDialer(fleet, program_of("agent"))
     try:
         return others(fleet, dialer, greeting)
     finally:

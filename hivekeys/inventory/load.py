@@ -35,6 +35,7 @@ def _fleet(document: Document, path: Path) -> Fleet:
         ssh=Ssh(
             known_hosts=tuple(known_hosts) or None,
             config=_local(ssh["config"], folder) if "config" in ssh else None,
+            sudo_password_file=_local(ssh["sudo_password_file"], folder) if "sudo_password_file" in ssh else None,
         ),
         token_age=replace(TokenAge(), **document.get("token_age", {})),
         waivers=tuple(_waiver(**keys) for keys in document.get("waivers", ())),

@@ -60,6 +60,7 @@ class SshKeys(LoginKeys, total=False):
 
     known_hosts: Annotated[tuple[str, ...], PlainValidator(values.file_paths)]
     config: FilePath
+    sudo_password_file: FilePath
 
 
 class HostKeys(LoginKeys, total=False):
@@ -160,8 +161,8 @@ def _mistake(error: ErrorDetails) -> Mistake:
 
 
 def _found(key: str, value: object) -> str:
-    """The value; but what should be a path may be the token or the key itself, and then is not shown."""
-    if key in ("token", "key") and isinstance(value, str) and not value.startswith(("/", "~")):
+    """The value; but what should be a path may be the secret itself, and then is not shown."""
+    if key in ("token", "key", "sudo_password_file") and isinstance(value, str) and not value.startswith(("/", "~")):
         return f"a text of {len(value)} characters"
     return shown(value)
 

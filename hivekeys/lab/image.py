@@ -20,6 +20,7 @@ CACHE = Path("/var/cache/hivekeys-lab")
 # A release moves from the first to the second when its support ends.
 MIRRORS = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,curl,iproute2,procps"
+MORE = {"trixie": ",sudo-rs"}  # beside the sudo that is used; other releases have none
 JOIN = 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
 LLAMA_ORCH = 990
 DEPLOY = 2000
@@ -53,7 +54,7 @@ rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/journal usr/share/doc/* usr/s
 
 def path(release: str) -> Path:
     """Where the image of a release lies, or will."""
-    recipe = "\n".join([release, PACKAGES, CUSTOMIZE])
+    recipe = "\n".join([release, PACKAGES + MORE.get(release, ""), CUSTOMIZE])
     return CACHE / f"{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -147,7 +148,7 @@ def _command(release: str, draft: Path, mirror: str) -> list[str]:
     return [
         *("setpriv", "--pdeathsig", "KILL"),  # it must not go on building for nobody
         *("unshare", "--mount"),  # what it mounts in the image, of this machine's /dev too, it alone sees
-        *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"),
+        *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}{MORE.get(release, '')}"),
         # An archived release's signature has expired by date, not by content.
         '--aptopt=Acquire::Check-Valid-Until "false"',
         f"--customize-hook={CUSTOMIZE}",

@@ -5,6 +5,8 @@
     keyring.py  private keys from files and from the agent on this machine
     jumps.py    jump hosts, shared by all the hosts behind them
     channel.py  the session on a host: start the agent, ask, answer
+    hearing.py  what a host says until its agent is ready
+    sudo.py     a password for sudo, given to a host that asks for it
     pulse.py    the sign of life that keeps the agents, and their locks
     stream.py   its bytes, bounded in time and memory
 
@@ -13,7 +15,7 @@
 
 from hivekeys.bootstrap import COMMANDS, opening
 from hivekeys.causes import Cause
-from hivekeys.fleet import Fleet, Host
+from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.known_hosts import KnownHosts
 from hivekeys.known_keys import KnownKeys
 from hivekeys.line import Line
@@ -24,14 +26,18 @@ from hivekeys.remote.keyring import Keyring
 from hivekeys.remote.login import Login, log_in
 from hivekeys.remote.pulse import Pulse
 from hivekeys.remote.reach import Wire, reach
+from hivekeys.remote.sudo import Sudo
 from hivekeys.ssh_settings import Settings
+
+__all__ = ["SshDialer", "Sudo"]
 
 
 class SshDialer:
     """Opens lines to a fleet's hosts. One for each run; `dial` is safe for many threads at once."""
 
-    def __init__(self, fleet: Fleet, program: bytes) -> None:
-        """`program` is the text of the agent."""
+    def __init__(self, fleet: Fleet, program: bytes, sudo: Sudo | None = None) -> None:
+        """`program` is the text of the agent; `sudo` has the password for hosts whose sudo asks for one."""
+        self._sudo = sudo
         self._timeouts = fleet.timeouts
         self._opening = opening(program)
         self._openssh = OpenSsh(fleet.ssh.config, fleet.ssh.known_hosts, fleet.timeouts.connect)
@@ -48,7 +54,9 @@ class SshDialer:
         login = self._log_in(route, host.name)
         if isinstance(login, Cause):
             return login
-        line = open_line(login, COMMANDS[host.become], self._opening, self._timeouts)
+        door = self._sudo.door(host.name) if self._sudo and host.become is Become.SUDO_PASSWORD else None
+        command = door.command if door else COMMANDS[host.become]
+        line = open_line(login, command, self._opening, self._timeouts, door)
         return line if isinstance(line, Cause) else self._pulse.keep(line)
 
     def close(self) -> None:

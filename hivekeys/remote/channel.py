@@ -5,31 +5,36 @@ import threading
 import time
 from typing import Any
 
-from hivekeys.bootstrap import OTHER_LIMIT, Startup
+from hivekeys.bootstrap import Startup
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
+from hivekeys.remote.hearing import hear
 from hivekeys.remote.login import Login, said
 from hivekeys.remote.stream import Stop, Stream, watchdog
+from hivekeys.remote.sudo import Door
 
 REPLY_LIMIT = 4 * 1024 * 1024  # bytes of one reply
 _BEAT_LIMIT = 1.0  # seconds that a beat may wait for a host that takes no more; the line breaks by itself then
 CRASHED = 70  # the exit status of an agent that met a bug of its own (agent.main)
 
 
-def open_line(login: Login, command: str, opening: bytes, timeouts: Timeouts) -> "SshLine | Cause":
+def open_line(
+    login: Login, command: str, opening: bytes, timeouts: Timeouts, door: Door | None = None
+) -> "SshLine | Cause":
     """Start the agent on a fresh login, which is closed if that fails.
 
-    The session gets `channel` seconds, then the agent `auth` seconds to be ready: sudo is a second login.
+    The session gets `channel` seconds, then the agent `auth` seconds to be ready: sudo is a second login. A `door`
+    (whose command it is then) is passed first, and takes its own time.
     """
     channel = _session(login, command, timeouts.channel)
     if isinstance(channel, Cause):
         login.close()
         return channel
     stream = Stream(channel, login.close)
-    startup = _start(stream, opening, timeouts.auth)
+    startup = _start(stream, opening, timeouts.auth, door)
     if isinstance(startup, Cause):
         login.close()
-        return startup
+        return door.hide(startup) if door else startup
     ahead = None if startup.clock is None else startup.clock - time.monotonic()
     return SshLine(login, stream, ahead)
 
@@ -49,22 +54,14 @@ def _session(login: Login, command: str, timeout: float) -> Any:
     return channel
 
 
-def _start(stream: Stream, opening: bytes, timeout: float) -> Startup | Cause:
+def _start(stream: Stream, opening: bytes, timeout: float, door: Door | None) -> Startup | Cause:
     """Send the program and read up to its ready line."""
-    until = time.monotonic() + timeout
     startup = Startup()
-    with watchdog(until, stream.abort):
-        stream.send(opening, until)  # if that fails, what can still be read says why
-        while not startup.ready:
-            line = stream.line(until, OTHER_LIMIT - startup.other_bytes)
-            if line is Stop.TOO_LONG:
-                return startup.rubbish(f"more than {OTHER_LIMIT} bytes before the agent was ready")
-            if line is Stop.SILENT:
-                return startup.silent(timeout)
-            if line is Stop.ENDED:
-                return startup.ended(*stream.farewell())
-            startup.hear(line)
-    return startup
+    shut = door.pass_through(stream, startup, timeout) if door else None
+    if shut:
+        return shut
+    cause = hear(stream, startup, lambda: startup.ready, timeout, opening)
+    return cause if isinstance(cause, Cause) else startup
 
 
 class SshLine:
@@ -124,7 +121,7 @@ class SshLine:
             return Cause(Trouble.SILENT, f"no reply within {deadline:g} s")
         if reply is Stop.TOO_LONG:
             return Cause(Trouble.RUBBISH, f"a reply of more than {REPLY_LIMIT} bytes")
-        if reply is Stop.ENDED:
+        if isinstance(reply, Stop):
             status, complaint = self._stream.farewell()
             how = "the connection broke" if status < 0 else f"the agent ended with status {status}"
             trouble = Trouble.AGENT_CRASHED if status == CRASHED else Trouble.LINE_BROKEN

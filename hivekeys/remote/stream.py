@@ -16,6 +16,7 @@ STDERR_KEPT = 4 * 1024  # bytes
 _CHUNK = 64 * 1024  # bytes asked for at once
 _WINDOW = 2 * 1024 * 1024  # bytes that a host may send ahead; paramiko's default
 _SLICE = 0.5  # seconds; stdout and stderr share a window, so stderr is emptied this often while stdout is quiet
+_ALERT = 0.05  # seconds between two looks at stderr while a question may come there
 _FAREWELL = 1.0  # seconds for the end of file to leave
 
 
@@ -25,6 +26,7 @@ class Stop(Enum):
     ENDED = "ended"
     SILENT = "silent"
     TOO_LONG = "too long"
+    ASKED = "asked"
 
 
 class Stream:
@@ -48,8 +50,8 @@ class Stream:
         with contextlib.suppress(Exception):  # time-out, broken line, or whatever paramiko raises for them
             self._channel.sendall(data)
 
-    def line(self, until: float, limit: int) -> bytes | Stop:
-        """The next line without its end, of at most `limit` bytes."""
+    def line(self, until: float, limit: int, question: bytes = b"") -> bytes | Stop:
+        """The next line without its end, of at most `limit` bytes; ASKED once stderr has the `question`."""
         searched = 0
         while True:
             end = self._received.find(b"\n", searched)
@@ -60,7 +62,7 @@ class Stream:
                 del self._received[: end + 1]
                 return line
             searched = len(self._received)
-            data = self._receive(until)
+            data = self._receive(until, question)
             if isinstance(data, Stop):
                 return data
             self._received += data
@@ -78,14 +80,17 @@ class Stream:
         with watchdog(time.monotonic() + _FAREWELL, self.abort), contextlib.suppress(Exception):
             self._channel.close()
 
-    def _receive(self, until: float) -> bytes | Stop:
+    def _receive(self, until: float, question: bytes) -> bytes | Stop:
         while True:
             try:
                 self._drain_errors()
+                if question and question in self._errors:
+                    self._errors = b""
+                    return Stop.ASKED
                 left = until - time.monotonic()
                 if left <= 0:
                     return Stop.SILENT
-                self._channel.settimeout(min(left, _SLICE))
+                self._channel.settimeout(min(left, _ALERT if question else _SLICE))
                 data: bytes = self._channel.recv(_CHUNK)
             except TimeoutError:
                 continue

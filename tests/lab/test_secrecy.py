@@ -30,7 +30,7 @@ DEBUG = {"HIVEKEYS_DEBUG": "1", "INVOKE_DEBUG": "1", "FABRIC_DEBUG": "1"}
 
 
 def traces(token: str) -> list[str]:
-    """What would give the token away: each half of it, as it is, in hex and in base64."""
+    """What would give a secret of 64 characters away: each half of it, as it is, in hex and in base64."""
     halves = (token[:32], token[32:])
     encoded = base64.b64encode(token.encode()).decode().rstrip("=")
     return [*halves, *(half.encode().hex() for half in halves), encoded[:40], encoded[-40:]]
@@ -121,11 +121,13 @@ def own_files(lab: Lab, name: str) -> set[str]:
     return {f"{SECRETS}/api-token", f"/run/credentials/{lab.hosts[name].unit}.service/api-token"}
 
 
-def run_in_the_open(secret: Secret, *words: str, state: Path, stdin: str = "", debug: bool = False) -> Answer:
+def run_in_the_open(
+    secret: Secret, *words: str, state: Path, stdin: str = "", debug: bool = False, env: dict[str, str] | None = None
+) -> Answer:
     """`fab` at work on the secret, everything about it searched but for the hosts."""
     with Watch(secret.token) as watch:
         flags = ("--debug", "--echo") if debug else ()
-        answer = fab(*flags, *words, state=state, stdin=stdin, env=DEBUG if debug else None)
+        answer = fab(*flags, *words, state=state, stdin=stdin, env={**(DEBUG if debug else {}), **(env or {})})
     assert watch.leaks == set()
     agents = [line for line in watch.seen if b"python3" in line and b"sys.stdin.buffer" in line]
     assert agents  # the watch was quick enough to see what it is for
@@ -157,6 +159,40 @@ def test_a_token_that_went_everywhere_is_only_in_its_own_file(
     log = loud.sh("hive1", "journalctl -q -o cat")
     assert "COMMAND=" in log  # sudo's own log was searched, and sshd's loudest
     assert "debug3" in log
+
+
+@pytest.fixture
+def guarded(loud: Lab, tmp_path: Path) -> Iterator[Secret]:
+    """A password for `deploy` on every host, without which its sudo opens nothing; hive3 is told another one."""
+    secret = Secret(tmp_path)
+    rules = "/etc/sudoers.d/deploy"
+    was = loud.read("hive1", rules)
+    for name in loud.hosts:
+        loud.run(name, ["chpasswd"], text=f"deploy:{secret.token}\n", check=True)
+        loud.write(name, rules, was.replace("NOPASSWD:", ""), mode=0o440)
+    write_policy(loud)
+    loud.inventory.write_text(loud.inventory.read_text().replace('become = "sudo"', 'become = "sudo-password"'))
+    yield secret
+    write_policy(loud)
+    for name in loud.hosts:
+        loud.write(name, rules, was, mode=0o440)
+        loud.sh(name, "usermod --password '*' deploy")
+
+
+def test_a_sudo_password_is_told_to_sudo_alone(loud: Lab, tmp_path: Path, guarded: Secret) -> None:
+    """Through a whole rotation and a verify, with all there is of debugging; then it is changed on one host."""
+    state = tmp_path / "state"
+    env = {"HIVEKEYS_SUDO_PASSWORD_FILE": str(guarded.file)}
+    rotate = ("rotate", "--fleet", loud.name, "--yes")
+    answer = run_in_the_open(guarded, *rotate, state=state, debug=True, env=env)
+    assert answer.code == 0, answer.err
+    loud.run("hive3", ["chpasswd"], text=f"deploy:{secrets.token_hex(32)}\n", check=True)
+    answer = run_in_the_open(guarded, *rotate, "--json", state=state, debug=True, env=env)
+    assert answer.code == 3, answer.err
+    assert answer.hosts["hive3"]["cause"]["trouble"] == "sudo-password-refused"
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(loud.hosts, pool.map(lambda name: guarded.on_host(loud, name), loud.hosts), strict=True))
+    assert found == {name: set() for name in loud.hosts}
 
 
 def test_verify_brings_no_token_out_of_its_file(loud: Lab, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Become, Fleet, Host, Role, Service, Ssh, Timeouts
 from hivekeys.line import Line
-from hivekeys.remote import SshDialer
+from hivekeys.remote import SshDialer, Sudo
 
 # What the tests start instead of the real agent: it repeats each request, after doing what the request says.
 # It counts the bastion's signs of life.
@@ -171,10 +171,10 @@ class Bastion:
         name = str(values.pop("name", f"host-{values['port']}"))
         return Host(name, Role.HIVE, address, service=SERVICE, **values)  # type: ignore[arg-type]  # a shorthand
 
-    def dialer(self, program: bytes = ECHO_AGENT, timeouts: Timeouts = PATIENT) -> SshDialer:
+    def dialer(self, program: bytes = ECHO_AGENT, timeouts: Timeouts = PATIENT, sudo: Sudo | None = None) -> SshDialer:
         """A dialer, as a run has it."""
         ssh = Ssh(known_hosts=(str(self.known_hosts),), config=str(self.config))
-        dialer = SshDialer(Fleet("test", hosts=(), timeouts=timeouts, ssh=ssh), program)
+        dialer = SshDialer(Fleet("test", hosts=(), timeouts=timeouts, ssh=ssh), program, sudo)
         self.open.append(dialer)
         return dialer
 

@@ -26,6 +26,7 @@ LEAVES = {
     "hivekeys.errors",
     "hivekeys.token",
     "hivekeys.audited",
+    "hivekeys.password",
     "hivekeys.causes",
     "hivekeys.inspected",
     "hivekeys.model",

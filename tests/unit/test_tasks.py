@@ -51,6 +51,7 @@ class Fab:
             text=True,
             timeout=60,
             check=False,
+            start_new_session=True,  # no terminal to ask on, whatever the tester has
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Answer(done.returncode, done.stdout, done.stderr)
@@ -98,6 +99,13 @@ def test_a_mistake_is_one_clear_message_and_exit_2(fab: Fab, words: list[str], s
     assert answer.code == 2, answer
     assert answer.err.startswith("hivekeys: ") and said in answer.err
     assert answer.out == ""
+
+
+def test_a_closed_stdin_is_no_terminal(fab: Fab) -> None:
+    """As some schedulers start a program."""
+    command = ["sh", "-c", f"exec {FAB} rotate <&-"]
+    done = subprocess.run(command, cwd=fab.folder, env=fab.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "there is no terminal to ask for confirmation on" in done.stderr
 
 
 def test_fabrics_own_host_option_is_refused_once(fab: Fab) -> None:

@@ -1,0 +1,45 @@
+"""Secrets that an operator gives: in a file that nobody else can read, or typed where nobody sees them."""
+
+import os
+import stat
+from pathlib import Path
+
+from hivekeys.errors import UserError
+
+CREDENTIALS = "CREDENTIALS_DIRECTORY"  # where systemd puts a unit's LoadCredential= for that unit alone
+
+
+def read(source: str, limit: int, hint: str) -> bytes:
+    """At most `limit` bytes of a file, which must be a secret still; `hint` is what to do when it is none."""
+    path = Path(source).expanduser()
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(limit)
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror}") from error
+    if stat.S_ISREG(mode) and mode & 0o077 and not _is_credential(path):
+        raise UserError(
+            f"{source}: others can read it (mode {stat.S_IMODE(mode):04o}), so it is no secret any more", hint=hint
+        )
+    return data
+
+
+def _is_credential(path: Path) -> bool:
+    """A file of systemd's: an access list may widen its mode, but nobody else gets into its folder."""
+    folder = os.environ.get(CREDENTIALS)
+    return bool(folder) and path.resolve().is_relative_to(Path(str(folder)).resolve())
+
+
+def typed(prompt: str, hint: str) -> bytes:
+    """What is typed on the terminal, without an echo. Without a terminal it is a UserError with the `hint`."""
+    from getpass import getpass  # noqa: PLC0415
+
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))  # or getpass would read from stdin, and show it
+    except OSError:
+        raise UserError(f"there is no terminal to ask on: {prompt.rstrip(': ')}", hint=hint) from None
+    try:
+        return getpass(prompt).encode()
+    except EOFError:
+        return b""
