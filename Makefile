@@ -5,7 +5,7 @@ PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the rehearsal fleet needs (image, hosts, network), and the tests (a real sshd and sudo).
 PACKAGES := mmdebstrap systemd-container iproute2 util-linux mount openssh-client debian-archive-keyring \
-	openssh-server sudo curl
+	openssh-server sudo curl auditd
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests docs fabfile.py
@@ -51,7 +51,7 @@ lint: install
 	.venv/bin/ruff check $(CHECKED)
 	.venv/bin/ruff format --check $(CHECKED)
 	.venv/bin/mypy
-	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py auditing.py inspection.py repair.py installation.py dropin.py removal.py)
+	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py auditing.py accesses.py watching.py inspection.py repair.py installation.py dropin.py removal.py)
 	.venv/bin/shellcheck .ci/run
 
 clean: install  ## removes rehearsal fleets, their images, and what was built here

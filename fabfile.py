@@ -16,6 +16,7 @@ namespace = Collection(
     upkeep.fix,
     upkeep.install,
     upkeep.uninstall,
+    upkeep.watch,
     records.history,
     records.status,
     lab=lab,

@@ -120,3 +120,64 @@ class Audited:
         _made_clean(self, "folder", "cut", "chain_cut")
         for name in ("places", "unread", "breaks"):
             object.__setattr__(self, name, tuple(map(one_line, getattr(self, name))))
+
+
+READERS = ("service", "systemd", "hivekeys", "other")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who opened the token file, or tried to: `kind` is one of READERS, `login` the account that somebody logged in to.
+
+    `hivekeys` means that it looks like an agent of ours: probably one.
+    """
+
+    kind: str
+    account: str
+    login: str
+    program: str
+    ok: bool
+    count: int
+    first: float
+    last: float
+
+    def __post_init__(self) -> None:
+        _refuse_kind(self.kind)
+        _made_clean(self, "account", "login", "program")
+
+
+@dataclass(frozen=True)
+class Access:
+    """One time that it was opened."""
+
+    kind: str
+    account: str
+    login: str
+    program: str
+    ok: bool
+    at: float
+    pid: int
+
+    def __post_init__(self) -> None:
+        _refuse_kind(self.kind)
+        _made_clean(self, "account", "login", "program")
+
+
+def _refuse_kind(kind: str) -> None:
+    if kind not in READERS:
+        raise ValueError("no kind of reader")
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """What auditd noted. `watched`: a rule is in force. `folded`: opened by readers beyond the host's measure."""
+
+    watched: bool
+    clock: float
+    readers: tuple[Reader, ...]
+    newest: tuple[Access, ...]
+    folded: int
+    cut: str
+
+    def __post_init__(self) -> None:
+        _made_clean(self, "cut")

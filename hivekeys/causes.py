@@ -50,6 +50,8 @@ class Trouble(Enum):
     SLOT_CHANGED = "slot-changed"
     REVOKED = "revoked"
     SYSTEMCTL_FAILED = "systemctl-failed"
+    AUDITD_MISSING = "auditd-missing"
+    AUDITD_UNUSABLE = "auditd-unusable"
     # what the service showed
     START_FAILED = "start-failed"
     UNHEALTHY = "unhealthy"
@@ -97,6 +99,8 @@ HINTS: dict[Trouble, str] = {
     Trouble.SLOT_CHANGED: "somebody else changed the token files during the run: look at them, then run again",
     Trouble.REVOKED: "this token leaked once and never comes back: `fab reconcile` brings the host the newest one",
     Trouble.SYSTEMCTL_FAILED: "look at `systemctl status UNIT` on the host",
+    Trouble.AUDITD_MISSING: "install auditd on the host (Debian, Ubuntu: auditd; RHEL: audit)",
+    Trouble.AUDITD_UNUSABLE: "look at `auditctl -s` on the host; in a container the kernel lets nobody watch files",
     Trouble.START_FAILED: "look at `journalctl -u UNIT -n 50` on the host",
     Trouble.UNHEALTHY: "look at `journalctl -u UNIT -n 50` on the host; raise `health_deadline` if it is only slow",
     Trouble.UNSTABLE: "the service starts and dies: look at `journalctl -u UNIT -n 50` on the host",

@@ -15,6 +15,8 @@ from hivekeys.fleet import Host
 from hivekeys.model import Reply, Seen
 from hivekeys.run import Run
 
+TURNING = 2.0  # seconds after a host's restart in which others may still call it as before
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -80,8 +82,21 @@ class Census:
     @property
     def forgotten(self) -> list[Row]:
         """Who presented the old token after it was replaced; calls from the host itself last."""
-        rows = [row for row in self.rows if row.token in self.tokens.previous and _after(row)]
+        rows = [row for row in self._behind if not self._is_gap(row)]
         return sorted(rows, key=lambda row: (row.is_local, not row.ok_after, -row.last))
+
+    @property
+    def gap(self) -> list[Row]:
+        """Who presented it only until the last host had turned, in vain: the fleet's own moment of disagreement."""
+        return [row for row in self._behind if self._is_gap(row)]
+
+    @property
+    def _behind(self) -> list[Row]:
+        return [row for row in self.rows if row.token in self.tokens.previous and _after(row)]
+
+    def _is_gap(self, row: Row) -> bool:
+        turned = [one.audited.replaced for one in self.hosts if one.audited and one.audited.replaced is not None]
+        return not row.ok_after and row.last <= max(turned, default=0.0) + TURNING
 
     @property
     def newest(self) -> list[tuple[str, Call]]:
@@ -141,7 +156,7 @@ def known_tokens(looks: Mapping[Host, Reply | Cause], run: Run | None) -> Tokens
     current = {found.token.fp6 for found in seen if found.token}
     previous = {found.previous.fingerprint.fp6 for found in seen if found.previous and found.previous.fingerprint}
     if run and run.want:
-        previous |= {host.was.fp6 for host in run.hosts.values() if host.was}
+        previous |= {host.was.fp6 for host in run.hosts.values() if host.was} | {old.fp6 for old in run.condemned}
         current |= {run.want.fp6} if not current else set()
     return Tokens(frozenset(current), frozenset(previous - current))
 

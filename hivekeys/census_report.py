@@ -3,7 +3,7 @@
 Paths, addresses and file names came from hosts: they go into `rich.text.Text`.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from hivekeys.report import plain_table
 ROWS = 60  # of a table; --json has them all
 OFF = 5.0  # seconds by which a clock may be off without a word
 MIB = 1 << 20
+OTHERS = "*"  # stands for several tokens
 
 
 def stamp(at: float) -> str:
@@ -39,15 +40,35 @@ def tally_table(census: Census) -> Table:
     shown = plain_table(f"fleet {census.fleet}: calls by the services' own records")
     for column in ("host", "service", "token", "path", "address", "let in", "refused", "first", "last"):
         shown.add_column(column, justify="right" if column in ("let in", "refused") else "left", overflow="fold")
-    for row in census.rows[:ROWS]:
+    for row in _shown(census)[:ROWS]:
         old = row.token in census.tokens.previous
-        cells = (row.host, row.service, token_text(row.token, census.tokens), row.path or "–", row.address or "–")
+        token = "others" if row.token == OTHERS else token_text(row.token, census.tokens)
+        cells = (row.host, row.service, token, row.path or "–", row.address or "–")
         shown.add_row(
             *(Text(cell, "yellow" if old else "") for cell in cells),
             *(Text(str(count) if count else "–") for count in (row.ok, row.failed)),
             *(Text(stamp(at)) for at in (row.first, row.last)),
         )
     return shown
+
+
+def _shown(census: Census) -> list[Row]:
+    """The rows; refused calls from the host itself with tokens that nobody knows share one: proofs make such calls."""
+    rows: list[Row] = []
+    places: dict[tuple[str, ...], int] = {}
+    for row in census.rows:
+        if row.ok or not row.is_local or not row.token or census.tokens.word(row.token):
+            rows.append(row)
+            continue
+        key = (row.host, row.service, row.path, row.address)
+        if key not in places:
+            places[key] = len(rows)
+            rows.append(replace(row, token=OTHERS))
+        else:
+            before = rows[places[key]]
+            first, last = min(before.first, row.first), max(before.last, row.last)
+            rows[places[key]] = replace(before, failed=before.failed + row.failed, first=first, last=last)
+    return rows
 
 
 def newest_table(census: Census, most: int) -> Table:
@@ -65,8 +86,8 @@ def newest_table(census: Census, most: int) -> Table:
 def lines(census: Census) -> list[str]:
     """Below the tables: who still has the old token, what could not be read, and the sum."""
     said = [*forgotten_lines(census), *(line for one in census.hosts for line in _troubles(one))]
-    if len(census.rows) > ROWS:
-        said.append(f"{len(census.rows) - ROWS} more rows: --json has them all")
+    if len(_shown(census)) > ROWS:
+        said.append(f"{len(_shown(census)) - ROWS} more rows: --json has them all")
     off = [one.host for one in census.hosts if one.audited and not one.audited.on]
     if off:
         said.append(f"no audit trail is written (LLORCH_AUDIT_MODE is not local): {fold_names(off)}")
@@ -81,10 +102,12 @@ def forgotten_lines(census: Census) -> list[str]:
     """Clients that present the old token after it was replaced: the row that an operator looks for."""
     if not census.tokens.previous:
         return []
+    gap = sum(row.failed_after for row in census.gap)
+    said = [f"while the fleet turned, {gap} calls with the old token were refused: its own gap"] if gap else []
     told = [_forgotten(row) for row in census.forgotten]
     if told:
-        return ["clients that still present the old token after it was replaced:", *told]
-    return ["nobody presented the old token after it was replaced, as far as was read"]
+        return [*said, "clients that still present the old token after it was replaced:", *told]
+    return [*said, "nobody presented the old token after it was replaced, as far as was read"]
 
 
 def _forgotten(row: Row) -> str:
@@ -126,7 +149,7 @@ def document(census: Census) -> dict[str, Any]:
         "forgotten": [_row(row, census.tokens) for row in census.forgotten],
         "rows": [_row(row, census.tokens) for row in census.rows],
         "newest": [
-            {"host": host, **asdict(call), "token": call.token or None, "at": _iso(call.at)}
+            {"host": host, **asdict(call), "token": call.token or None, "at": iso(call.at)}
             for host, call in census.newest
         ],
         "hosts": [_host(one) for one in census.hosts],
@@ -135,7 +158,7 @@ def document(census: Census) -> dict[str, Any]:
 
 def _row(row: Row, tokens: Tokens) -> dict[str, Any]:
     named = {"token": row.token or None, "is": tokens.word(row.token) or None}
-    return {**asdict(row), **named, "local": row.is_local, "first": _iso(row.first), "last": _iso(row.last)}
+    return {**asdict(row), **named, "local": row.is_local, "first": iso(row.first), "last": iso(row.last)}
 
 
 def _host(one: HostCensus) -> dict[str, Any]:
@@ -151,10 +174,11 @@ def _host(one: HostCensus) -> dict[str, Any]:
     for name in ("groups", "newest", "clock"):
         del facts[name]
     replaced = one.audited.replaced
-    return {**said, **facts, "replaced": None if replaced is None else _iso(replaced)}
+    return {**said, **facts, "replaced": None if replaced is None else iso(replaced)}
 
 
-def _iso(at: float) -> str | None:
+def iso(at: float) -> str | None:
+    """A time for programs; None for a number that is none."""
     try:
         return datetime.fromtimestamp(at, UTC).isoformat()
     except (ValueError, OverflowError, OSError):

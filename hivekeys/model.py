@@ -7,7 +7,7 @@ Three families: what a host *shows* (Seen), what it is told and *answers* (Step,
 from dataclasses import dataclass
 from enum import Enum
 
-from hivekeys.audited import Audited, Query
+from hivekeys.audited import Accesses, Audited, Query
 from hivekeys.causes import Cause
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
@@ -119,9 +119,11 @@ class Verb(Enum):
     FENCE = "fence"
     INSPECT = "inspect"
     AUDIT = "audit"
+    ACCESSES = "accesses"
     FIX = "fix"
     INSTALL = "install"
     UNINSTALL = "uninstall"
+    WATCH = "watch"
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Step:
     log: bool = False  # a proof also reads the service's log
     apply: bool = False  # upkeep is done, not only shown
     options: tuple[str, ...] = ()  # of upkeep: what it may do beyond the usual
-    query: Query | None = None  # of audit
+    query: Query | None = None  # of audit and accesses
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class Reply:
     token: Token | None = None  # only after recall
     inspected: Inspected | None = None
     audited: Audited | None = None
-    changes: tuple[Change, ...] = ()  # of fix, install and uninstall: done, or with `apply` left out only found
+    accesses: Accesses | None = None
+    changes: tuple[Change, ...] = ()  # of upkeep: done, or with `apply` left out only found
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,7 @@ class Phase(Enum):
     FIX = "fix"
     INSTALL = "install"
     UNINSTALL = "uninstall"
+    WATCH = "watch"
 
 
 class Status(Enum):

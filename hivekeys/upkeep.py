@@ -157,7 +157,8 @@ class Upkeep:
         if self.apply:
             verbs = tuple(step.verb for step in steps)
             self._ledger.tell(Intent(host.name, self.phase, verbs, self._ledger.now()))
-        return self._sessions[host].ask((*steps, LOOK))
+        # What watches a file does not hang on the service that reads it: it may be down, or not there yet.
+        return self._sessions[host].ask(steps if self.phase is Phase.WATCH else (*steps, LOOK))
 
     def _for(self, host: Host) -> Greeting:
         return replace(self._greeting, write=self.apply and host in self.hosts)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hivekeys.audited import Audited
+from hivekeys.audited import Accesses, Audited
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
@@ -20,7 +20,8 @@ from hivekeys.token import Fingerprint, Token
 
 Tokens = Mapping[Fingerprint, Token]
 T = TypeVar("T")
-UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL)
+UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH)
+OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a query means anything to auditd's record
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
 
@@ -86,7 +87,9 @@ def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
             )
         case Verb.AUDIT if step.query:
             fields.update(asdict(step.query))
-        case Verb.FIX | Verb.INSTALL | Verb.UNINSTALL:
+        case Verb.ACCESSES if step.query:
+            fields.update((name, value) for name, value in asdict(step.query).items() if name in OF_ACCESSES)
+        case Verb.FIX | Verb.INSTALL | Verb.UNINSTALL | Verb.WATCH:
             fields.update(apply=step.apply, options=list(step.options))
             if step.want:
                 fields["want"] = step.want.keyed
@@ -122,6 +125,7 @@ _SHOWN: dict[Verb, tuple[str, TypeAdapter[Any]]] = {  # what a verb's facts are,
     Verb.OBSERVE: ("seen", TypeAdapter(Seen)),
     Verb.INSPECT: ("inspected", TypeAdapter(Inspected)),
     Verb.AUDIT: ("audited", TypeAdapter(Audited)),
+    Verb.ACCESSES: ("accesses", TypeAdapter(Accesses)),
 }
 _PROOF = TypeAdapter(Proof)
 _CHANGES = TypeAdapter(tuple[Change, ...])

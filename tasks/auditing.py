@@ -9,13 +9,14 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of, newest_served, program_of
+from tasks.engine import dialer_of, greeting_of, newest_served, past_runs, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 from tasks.times import count, fp6, moment
 
 if TYPE_CHECKING:
     from hivekeys.audited import Query
     from hivekeys.census import Census, Tokens
+    from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
 
 MOST_RECORDS = 1000
@@ -28,6 +29,7 @@ MOST_RECORDS = 1000
         "until": "only calls up to then",
         "token": "only calls with this token: current, previous, or its six hex digits",
         "failed": "only calls that were refused",
+        "file-access": "who opened the token file instead, as auditd noted it (`fab watch` makes it do so)",
         "records": "how many of the newest records are shown one by one, at most 1000 (default: 10)",
     },
     auto_shortflags=False,
@@ -42,6 +44,7 @@ def audit(
     until: str = "",
     token: str = "",
     failed: bool = False,
+    file_access: bool = False,
     records: str = "10",
     state_dir: str = "",
     json: bool = False,
@@ -49,7 +52,12 @@ def audit(
     """Show who used which token, and who still presents the old one, by the services' audit records."""
     found, hosts = chosen(fleet, limit, exclude)
     wanted = token if token in ("", "current", "previous") else fp6(token)
+    if file_access and token:
+        raise UserError("--file-access and --token: which token was read nobody noted", hint="leave --token out")
     query = _query(since, until, failed, count("--records", records, MOST_RECORDS))
+    if file_access:
+        finish(_accesses(found, hosts, query, state_dir, json))
+        return
     census = _census(found, hosts, query, wanted, state_dir)
     if json:
         from hivekeys import census_report  # noqa: PLC0415  rich takes time that `fab --list` has not
@@ -98,6 +106,37 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
     finally:
         watch.close()
         dialer.close()
+
+
+def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_dir: str, json: bool) -> "ExitCode":
+    """Asks auditd's record on every host, and shows it."""
+    from hivekeys import access_report, state  # noqa: PLC0415
+    from hivekeys.model import Step, Verb  # noqa: PLC0415
+    from hivekeys.survey import Watch  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
+    dialer = dialer_of(fleet, hosts, program_of("agent", "trail", "inspection", "auditing", "accesses"))
+    watch = Watch(fleet, hosts, dialer, greeting)
+    try:
+        answers = watch.ask(dict.fromkeys(hosts, (Step(Verb.ACCESSES, query=query),)))
+    finally:
+        watch.close()
+        dialer.close()
+    found = access_report.accesses_of(answers, time.time())
+    runs = list(past_runs(fleet.name, state_dir, every=True))
+    code = access_report.exit_code(found)
+    if json:
+        document = access_report.document(found, fleet.name, runs, code)
+        sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
+        return code
+    show = Show()
+    show.table(access_report.table(found))
+    if query.records:
+        show.table(access_report.newest_table(found, runs, query.records))
+    for line in access_report.lines(found):
+        show.line(line)
+    return code
 
 
 def _meant(tokens: "Tokens", word: str) -> tuple[str, ...]:

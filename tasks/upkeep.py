@@ -1,4 +1,4 @@
-"""`fab fix`, `fab install`, `fab uninstall`: hosts as they should be, into the fleet, and out of it."""
+"""`fab fix`, `install`, `uninstall`, `watch`: hosts as they should be, into the fleet, out of it, and watched."""
 
 import contextlib
 import json as jsonlib
@@ -128,6 +128,37 @@ def uninstall(
     finish(code)
 
 
+@task(
+    help={
+        **FLEET_HELP,
+        "remove": "take the rule away again",
+        "dry-run": "show what would be changed",
+        "reason": "why, for the record",
+    },
+    auto_shortflags=False,
+)
+@verb
+def watch(
+    _: Context,
+    fleet: str = "",
+    limit: str = "",
+    exclude: str = "",
+    remove: bool = False,
+    dry_run: bool = False,
+    reason: str = "",
+    state_dir: str = "",
+    json: bool = False,
+) -> None:
+    """Let auditd note on every host who reads the token file, now and after a reboot; a second time changes nothing."""
+    from hivekeys.model import Phase, Step, Verb  # noqa: PLC0415
+
+    found, hosts = chosen(fleet, limit, exclude)
+    with _upkeep(found, hosts, Phase.WATCH, Asked(reason, json, state_dir=state_dir, records=not dry_run)) as work:
+        step = Step(Verb.WATCH, apply=work.apply, options=("remove",) if remove else ())
+        code = _tell(work, work.do("watch the token files", hosts, lambda _: (step,)), json)
+    finish(code)
+
+
 def _confirm(fleet: str, hosts: list[str]) -> None:
     """Asks on the terminal; nobody there is a no."""
     from hivekeys.names import fold_names  # noqa: PLC0415
@@ -154,7 +185,7 @@ def _upkeep(
     from tasks.live import Show  # noqa: PLC0415
 
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir))
-    program = program_of("agent", "trail", "inspection", "repair", "installation", "dropin", "removal")
+    program = program_of("agent", "trail", "inspection", "repair", "installation", "dropin", "removal", "watching")
     with contextlib.ExitStack() as stack:
         show = Show(asked.json)
         record: Record = show.record

@@ -49,6 +49,22 @@ def group(**changes: Any) -> Group:
     return replace(usual, **changes)
 
 
+def test_calls_of_the_fleet_itself_while_it_turned_are_no_forgotten_clients() -> None:
+    found = census(group(last=NOW - 99), group(address="10.0.0.8", last=NOW - 10))
+    assert [row.address for row in found.forgotten] == ["10.0.0.8"]
+    assert "while the fleet turned, 2 calls with the old token were refused: its own gap" in said(found)
+    assert census(group(last=NOW - 99, ok=True)).gap == [], "a call that was let in is never explained away"
+
+
+def test_garbage_from_our_own_proofs_takes_one_row() -> None:
+    groups = [group(token=f"{number:06x}", address="::1", after=0) for number in range(9)]
+    console = Console(width=200)
+    with console.capture() as told:
+        console.print(census_report.tally_table(census(*groups, group(token="abc123", address="10.0.0.1"))))
+    rows = [line.split() for line in told.get().splitlines() if "hive1" in line]
+    assert [(row[2], row[6]) for row in rows] == [("others", "45"), ("abc123", "5")]
+
+
 def census(*groups: Group, audited: Audited = READ) -> Census:
     return Census("prod", TOKENS, (HostCensus("hive1", replace(audited, groups=groups), None, 0.0),))
 

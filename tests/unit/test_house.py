@@ -34,6 +34,7 @@ LEAVES = {
     "hivekeys.line",
 }
 PURE = {
+    "hivekeys.access_report",
     "hivekeys.census",
     "hivekeys.census_report",
     "hivekeys.certificates",
@@ -78,6 +79,7 @@ SHELL = {
 }  # the loop, and what it is made of
 LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
 ON_THE_HOST = {
+    "hivekeys.accesses",
     "hivekeys.agent",
     "hivekeys.auditing",
     "hivekeys.dropin",
@@ -86,6 +88,7 @@ ON_THE_HOST = {
     "hivekeys.removal",
     "hivekeys.repair",
     "hivekeys.trail",
+    "hivekeys.watching",
 }  # read as text
 LEVELS = [LEAVES, PURE, EDGES, SHELL]  # each may import itself and what comes before it
 OUTSIDE_WORLD = {
