@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from tasks import auditing, lab, records, recovery, revocation, rotation, upkeep, verification
+from tasks import auditing, inventory, lab, records, recovery, revocation, rotation, upkeep, verification
 
 namespace = Collection(
     rotation.plan,
@@ -19,5 +19,6 @@ namespace = Collection(
     upkeep.watch,
     records.history,
     records.status,
+    inventory=inventory,
     lab=lab,
 )

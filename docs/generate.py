@@ -14,6 +14,7 @@ import fabfile
 from hivekeys.causes import HINTS, Trouble
 from hivekeys.checks import CHECKS
 from hivekeys.errors import ExitCode
+from hivekeys.inventory.ansible import variables
 from hivekeys.model import State
 
 HERE = Path(__file__).resolve().parent
@@ -76,7 +77,8 @@ def _options(task: Task[Any]) -> Iterator[tuple[str, str]]:
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_tasks(), *_codes(), *_states(), *_troubles(), *_checks(), *_environment(), *_inventory()])
+    lists = (_tasks(), _codes(), _states(), _troubles(), _checks(), _environment(), _inventory(), _ansible())
+    return "\n".join([HEAD, *(line for each in lists for line in each)])
 
 
 def _tasks() -> Iterator[str]:
@@ -123,6 +125,24 @@ def _environment() -> Iterator[str]:
 def _inventory() -> Iterator[str]:
     yield "## Inventory keys\n\nThis is inventory/example.toml, whole.\n"
     yield f"```toml\n{EXAMPLE.read_text()}```\n"
+
+
+def _ansible() -> Iterator[str]:
+    yield "## Ansible variables\n\nWhat is read of an Ansible inventory. Those of one row must not differ.\n"
+    yield "| Variable | Means |\n| --- | --- |"
+    for key, names in variables.LOGIN.items():
+        yield f"| {', '.join(f'`{name}`' for name in names)} | `{key}` of the host |"
+    yield f"| {', '.join(f'`{name}`' for name in variables.ARGUMENTS)} | `jump` and `key` of the host |"
+    passwords = ", ".join(f"`{name}`" for name in variables.PASSWORDS)
+    yield f'| {passwords} | `become = "sudo-password"`: it is not read, you are asked |'
+    yield f"| `{variables.FLEET}` | `fleet`; the same for all hosts |"
+    yield from (f"| `{name}` | `{key}` of the host's service |" for name, key in variables.SERVICE.items())
+    yield "\nThese must have one of the values given, or none:\n\n| Variable | Values |\n| --- | --- |"
+    for name, allowed in variables.ONLY.items():
+        yield f"| `{name}` | {', '.join(f'`{word}`' for word in allowed if word)} |"
+    yield "\nThese are refused, unless `ignore` of `[ansible]` names them:\n\n| Variable | Why |\n| --- | --- |"
+    yield from (f"| `{name}` | {words} |" for name, words in variables.REFUSED.items())
+    yield ""
 
 
 def _link(item: ExitCode | State) -> str:

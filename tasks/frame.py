@@ -19,7 +19,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 INVENTORY = PROJECT / "inventory"
 
 FLEET_HELP = {
-    "fleet": "the inventory to use: NAME of inventory/NAME.toml (default: HIVEKEYS_FLEET, or the only one there is)",
+    "fleet": "the inventory to use: NAME of inventory/NAME.toml, or the path of a file, such as ./hosts.yml "
+    "(default: HIVEKEYS_FLEET, or the only one there is)",
     "limit": "only these hosts: names, ranges and globs, comma separated (hive1,hive[3:5],queen*)",
     "exclude": "all hosts but these",
     "state-dir": "where journal, key and lock are kept (default: HIVEKEYS_STATE_DIR, or your own state directory)",

@@ -1,14 +1,15 @@
-"""Fleets as files: `inventory/NAME.toml` in, a `Fleet` out, or every mistake in the file at once.
+"""Fleets as files: `inventory/NAME.toml` in (or an Ansible inventory), a `Fleet` out, or every mistake at once.
 
     find    which file --fleet NAME means
     load    the file, checked whole before any host is contacted
+    look    the same, with what the fleet was made from
     select  which of its hosts --limit and --exclude mean
 
 Import this package late: pydantic alone takes longer than `fab --list` may.
 """
 
 from hivekeys.inventory.files import find
-from hivekeys.inventory.load import load
+from hivekeys.inventory.load import Loaded, load, look
 from hivekeys.inventory.ranges import select
 
-__all__ = ["find", "load", "select"]
+__all__ = ["Loaded", "find", "load", "look", "select"]

@@ -7,25 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from hivekeys.errors import UserError
-from hivekeys.inventory.mistakes import printable
+from hivekeys.inventory.mistakes import Mistake, printable
 
 LARGEST_FILE = 4 * 1024 * 1024
 EXAMPLE = "example"
+TOML = ".toml"
 VARIABLE = "HIVEKEYS_FLEET"
 
 
 def find(name: str | None, folder: Path, environ: Mapping[str, str]) -> Path:
     """The file of the fleet that --fleet names, else HIVEKEYS_FLEET, else of the only one there is.
 
-    The example is never meant by default. `name` is a file's name without `.toml`, not a path.
+    The example is never meant by default. A name with a slash in it is the path of a file (or of a folder of
+    Ansible's); any other is a file's name without `.toml`.
     """
     fleets = sorted(file.stem for file in folder.glob("*.toml") if not file.name.startswith("."))
     there = f"fleets in {printable(str(folder))}: {', '.join(map(printable, fleets)) or 'none'}"
     wanted = name or environ.get(VARIABLE)
     if wanted:
+        asked = printable(f"--fleet {wanted}" if name else f"{VARIABLE}={wanted}")
+        if "/" in wanted:
+            return _path(wanted, asked)
         if wanted not in fleets:
-            asked = f"--fleet {wanted}" if name else f"{VARIABLE}={wanted}"
-            raise UserError(f"{printable(asked)}: there is no such fleet", hint=there)
+            raise UserError(f"{asked}: there is no such fleet", hint=f"{there}; a path has a slash in it: ./FILE")
         return folder / f"{wanted}.toml"
     own = [fleet for fleet in fleets if fleet != EXAMPLE]
     if len(own) == 1:
@@ -35,12 +39,20 @@ def find(name: str | None, folder: Path, environ: Mapping[str, str]) -> Path:
     raise UserError("there is no fleet yet", hint=f"copy {EXAMPLE}.toml and name it with --fleet; {there}")
 
 
+def _path(wanted: str, asked: str) -> Path:
+    path = Path(wanted).expanduser()
+    try:
+        is_there = path.exists()
+    except ValueError:  # a zero byte in the name
+        is_there = False
+    if not is_there:
+        raise UserError(f"{asked}: there is no such file", hint="name the file of a fleet, or an Ansible inventory")
+    return path
+
+
 def read(path: Path) -> dict[str, Any]:
     """The tables of a TOML file, or a UserError that says why it has none."""
-    try:
-        text = _bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise refusal(path, f"found a byte that is not UTF-8 at {error.start}, expected UTF-8") from error
+    text = read_text(path)
     try:
         return tomllib.loads(text)
     except RecursionError as error:
@@ -49,10 +61,23 @@ def read(path: Path) -> dict[str, Any]:
         raise refusal(path, f"this is not TOML: {printable(str(error))}") from error
 
 
-def refusal(path: Path, *mistakes: object) -> UserError:
+def read_text(path: Path) -> str:
+    """What is in a file, or a UserError that says why it can't be read."""
+    try:
+        return _bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refusal(path, f"found a byte that is not UTF-8 at {error.start}, expected UTF-8") from error
+
+
+def refusal(path: Path, *mistakes: object, hint: str = "") -> UserError:
     """Every mistake of a file, a line each, the file's name in front as compilers do."""
-    lines = [f"{printable(str(path))}: {mistake}" for mistake in mistakes]
-    return UserError("\n".join(lines), hint=f"{EXAMPLE}.toml in the folder inventory explains every key")
+    hint = hint or f"{EXAMPLE}.toml in the folder inventory explains every key"
+    lines = dict.fromkeys(f"{printable(_file_of(mistake) or str(path))}: {mistake}" for mistake in mistakes)
+    return UserError("\n".join(lines), hint=hint)
+
+
+def _file_of(mistake: object) -> str:
+    return mistake.file if isinstance(mistake, Mistake) else ""
 
 
 def _bytes(path: Path) -> bytes:

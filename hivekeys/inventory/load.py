@@ -1,30 +1,107 @@
 """From a checked file to the fleet it describes: defaults below, the file's words above, ranges expanded."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from hivekeys.fleet import SERVICES, Become, Fleet, Host, Policy, Role, Service, Ssh, Timeouts, TokenAge, Waiver
-from hivekeys.inventory.files import read, refusal
+from hivekeys.inventory import ansible, hives_conf
+from hivekeys.inventory.files import TOML, read, refusal
+from hivekeys.inventory.gathered import Gathered
+from hivekeys.inventory.mistakes import at, shown
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between
 from hivekeys.inventory.schema import Document, ServiceKeys, ServicesKeys, checked
 
+ELSEWHERE = "docs/guide.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
+POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
+POINT_TO_HIVES = 'a file of ours with fleet = "NAME", [hosts.queen] and [llama_orch] hives = "FILE"'
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A fleet, the files of other forms that its hosts come from, and settings in them that were not read."""
+
+    fleet: Fleet
+    files: tuple[str, ...] = ()
+    untouched: tuple[str, ...] = ()
+
 
 def load(path: Path) -> Fleet:
     """The fleet of a file, or one UserError that names every mistake with its key; nothing is contacted."""
+    return look(path).fleet
+
+
+def look(path: Path) -> Loaded:
+    """The fleet of a file, as `load` says, and what it was made from."""
+    if path.suffix != TOML:
+        return _direct(path)
     tables = read(path)
     document, mistakes = checked(tables)
-    mistakes += mistakes_between(tables)
+    others = [table for table in ("ansible", "llama_orch") if table in tables]
+    if not others:
+        mistakes += mistakes_between(tables)
     if document is None or mistakes:
         raise refusal(path, *mistakes)
-    return _fleet(document, path)
+    if not others:
+        return Loaded(_fleet(document, path))
+    return _with_others(document, tables, path)
+
+
+def _direct(path: Path) -> Loaded:
+    """An Ansible inventory without a file of ours: all that we need stands in it."""
+    if path.name == "hives.conf":
+        raise refusal(path, "found llama-orch's hives alone, expected a fleet with its queen", hint=POINT_TO_HIVES)
+    found = ansible.gathered(path)
+    if found.mistakes:
+        raise refusal(path, *found.mistakes, hint=ELSEWHERE)
+    if not found.fleet:
+        raise refusal(path, "hivekeys_fleet: missing, expected the fleet's name for all hosts", hint=POINT_TO_ANSIBLE)
+    return _checked({"fleet": found.fleet, "hosts": found.hosts}, [found], path, (str(path),))
+
+
+def _with_others(document: Document, tables: dict[str, Any], path: Path) -> Loaded:
+    """A file of ours whose hosts are, some or all, in other files."""
+    folder = path.absolute().parent
+    found: list[Gathered] = []
+    files: list[str] = []
+    if "ansible" in document:
+        keys = document["ansible"]
+        files.append(_local(keys["inventory"], folder))
+        queen, hives = keys.get("queen", ansible.QUEEN), keys.get("hives", ansible.HIVES)
+        found.append(ansible.gathered(Path(files[-1]), queen, hives, keys.get("ignore", ())))
+    if "llama_orch" in document:
+        files.append(_local(document["llama_orch"]["hives"], folder))
+        found.append(hives_conf.gathered(Path(files[-1])))
+    hosts = dict(tables.get("hosts", {}))
+    mistakes = [mistake for each in found for mistake in each.mistakes]
+    for each in found:
+        twice = [name for name in each.hosts if name in hosts]
+        mistakes += [at(each.places[("hosts", name)], "found a host that is named elsewhere too") for name in twice]
+        if each.fleet not in ("", document["fleet"]):
+            says = f"found {shown(each.fleet)}, expected {shown(document['fleet'])} as {path.name} says"
+            mistakes.append(at(each.places[("fleet",)], says))
+        hosts.update(each.hosts)
+    if mistakes:
+        raise refusal(path, *mistakes, hint=ELSEWHERE)
+    return _checked({**tables, "hosts": hosts}, found, path, tuple(files))
+
+
+def _checked(tables: dict[str, Any], found: list[Gathered], path: Path, files: tuple[str, ...]) -> Loaded:
+    document, mistakes = checked(tables)
+    mistakes += mistakes_between(tables)
+    for each in found:
+        mistakes = [each.placed(mistake) for mistake in mistakes]
+    if document is None or mistakes:
+        raise refusal(path, *mistakes, hint=ELSEWHERE)
+    return Loaded(_fleet(document, path), files, tuple(name for each in found for name in each.untouched))
 
 
 def _fleet(document: Document, path: Path) -> Fleet:
     folder = path.absolute().parent
-    hosts = [host for entry in document["hosts"] for host in _hosts(entry, document, folder)]
+    hosts = [host for entry in document.get("hosts", {}) for host in _hosts(entry, document, folder)]
     ssh = document.get("ssh", {})
     known_hosts = [_local(file, folder) for file in ssh.get("known_hosts", ())]
     return Fleet(

@@ -13,14 +13,34 @@ LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where something is said: the file, the path of the key in it, and the line where the file's form has lines."""
+
+    file: str
+    key: tuple[str, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True)
 class Mistake:
-    """One line of a refusal; `key` is the path of the key in the file, table by table."""
+    """One line of a refusal; `key` is the path of the key in the file, table by table.
+
+    `file` is empty for the fleet's own file; `line` is 0 where the key alone is clear enough.
+    """
 
     key: tuple[str, ...]
     says: str
+    file: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
-        return f"{key_path(self.key)}: {self.says}"
+        parts = (f"line {self.line}" if self.line else "", key_path(self.key), self.says)
+        return ": ".join(part for part in parts if part)
+
+
+def at(place: Place, says: str) -> Mistake:
+    """A mistake at a place of another file than the fleet's own."""
+    return Mistake(place.key, says, place.file, place.line)
 
 
 def wrong(key: tuple[str, ...], found: str, expected: str) -> Mistake:

@@ -18,6 +18,8 @@ _ROLES = [role.value for role in Role]
 def mistakes_between(document: Table) -> list[Mistake]:
     """Every rule that the entries break together."""
     hosts = {pattern: table for pattern, table in _table(document, "hosts").items() if isinstance(table, dict)}
+    if "hosts" not in document:
+        return [Mistake(("hosts",), "missing, expected a table for each host, such as [hosts.queen]")]
     mistakes = [*_lengths(hosts), *_names(hosts), *_addresses(hosts, _table(document, "ssh"))]
     if document.get("hosts") == hosts and all(table.get("role") in _ROLES for table in hosts.values()):
         mistakes += _queens(hosts)  # who is the queen can't be told before every role is right

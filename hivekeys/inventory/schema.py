@@ -110,6 +110,21 @@ class WaiverKeys(TypedDict, total=False):
     hosts: Annotated[tuple[str, ...], PlainValidator(values.host_names)]
 
 
+class AnsibleKeys(TypedDict, total=False):
+    """`[ansible]`: the hosts are in an inventory of Ansible's."""
+
+    inventory: Required[FilePath]
+    queen: Annotated[str, PlainValidator(values.group)]
+    hives: Annotated[str, PlainValidator(values.group)]
+    ignore: Annotated[tuple[str, ...], PlainValidator(values.words)]
+
+
+class LlamaOrchKeys(TypedDict, total=False):
+    """`[llama_orch]`: the hives are in llama-orch's own hives.conf."""
+
+    hives: Required[FilePath]
+
+
 @with_config(ConfigDict(extra="forbid"))
 class Document(TypedDict, total=False):
     """A whole file."""
@@ -121,13 +136,16 @@ class Document(TypedDict, total=False):
     token_age: TokenAgeKeys
     services: ServicesKeys
     waivers: list[WaiverKeys]
-    hosts: Required[dict[Annotated[str, PlainValidator(values.host_name)], HostKeys]]
+    ansible: AnsibleKeys
+    llama_orch: LlamaOrchKeys
+    hosts: dict[Annotated[str, PlainValidator(values.host_name)], HostKeys]
 
 
 _DOCUMENT = TypeAdapter(Document)
 _REQUIRED = {
     "fleet": 'the name of the fleet, such as fleet = "production"',
-    "hosts": "a table for each host, such as [hosts.queen]",
+    "inventory": 'the path of an Ansible inventory, such as inventory = "hosts.yml"',
+    "hives": 'the path of a hives.conf, such as hives = "~/.config/rbee/hives.conf"',
     "role": '"queen" or "hive"',
     "check": "the name of a check, such as credential",
     "reason": "why the check need not pass",
@@ -167,25 +185,22 @@ def _found(key: str, value: object) -> str:
     return shown(value)
 
 
+_TABLES: dict[tuple[str, ...], type] = {
+    (): Document,
+    ("ssh",): SshKeys,
+    ("timeouts",): TimeoutKeys,
+    ("rollout",): RolloutKeys,
+    ("token_age",): TokenAgeKeys,
+    ("waivers", "*"): WaiverKeys,
+    ("ansible",): AnsibleKeys,
+    ("llama_orch",): LlamaOrchKeys,
+    ("services",): ServicesKeys,
+    ("hosts", "*"): HostKeys,
+}
+
+
 def _keys_beside(key: tuple[str, ...]) -> Iterable[str]:
     """The keys that the table of an unknown key may have."""
-    match key[:-1]:
-        case ():
-            table: type = Document
-        case ("ssh",):
-            table = SshKeys
-        case ("timeouts",):
-            table = TimeoutKeys
-        case ("rollout",):
-            table = RolloutKeys
-        case ("token_age",):
-            table = TokenAgeKeys
-        case ("waivers", _):
-            table = WaiverKeys
-        case ("services",):
-            table = ServicesKeys
-        case ("hosts", _):
-            table = HostKeys
-        case _:
-            table = ServiceKeys
+    above = key[:-1]
+    table = _TABLES.get(above) or _TABLES.get((*above[:1], "*") if len(above) == 2 else above, ServiceKeys)
     return table.__annotations__

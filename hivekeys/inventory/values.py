@@ -66,6 +66,8 @@ account = _text(r"[A-Za-z_][A-Za-z0-9._-]{0,31}", "the name of an account on the
 unit = _text(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]{0,246}(?<!@)\.service", "a service unit such as rbee-hive.service")
 jump = _text(rf"{_HOP}(,{_HOP})*", "jump hosts as for ssh -J: [USER@]HOST[:PORT], several with commas, or none")
 file_path = _text(r"(?!~[^/])[^\x00-\x1f\x7f]+", "the path of a file; ~ is your home folder, ~NAME is not known")
+group = _text(r"[^\s:\x00-\x1f\x7f]{1,250}", "the name of a group, or of a host")
+_word = _text(r"[^\x00-\x1f\x7f]{1,250}", "the name of a variable, or of a file in group_vars or host_vars")
 _absolute = _text(r"/[^\x00-\x1f\x7f]*", "an absolute path without //, /. and /..")
 _http_path = _text(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of the service such as /health")
 
@@ -191,3 +193,4 @@ http_paths = several(_http_path, least=1)
 http_paths_or_none = several(_http_path, least=0)
 file_paths = several(file_path, least=1)
 host_names = several(host_name, least=1)
+words = several(_word, least=1)

@@ -21,6 +21,8 @@ TABLES: list[Any] = [
     schema.RolloutKeys,
     schema.TokenAgeKeys,
     schema.WaiverKeys,
+    schema.AnsibleKeys,
+    schema.LlamaOrchKeys,
     schema.ServicesKeys,
     schema.ServiceKeys,
     schema.HostKeys,

@@ -53,6 +53,7 @@ PURE = {
     "hivekeys.waves",
     "hivekeys.run",
     "hivekeys.report",
+    "hivekeys.roster",
     "hivekeys.status",
     "hivekeys.wire",
 }

@@ -50,10 +50,20 @@ def test_a_folder_that_is_not_there_has_no_fleets(tmp_path: Path) -> None:
     assert "none" in not_found("lab", tmp_path / "nowhere", {}).hint
 
 
-@pytest.mark.parametrize("name", ["../production", "prodution", "production.toml", "/etc/passwd", ".", "a\x00b"])
+@pytest.mark.parametrize("name", ["prodution", "production.toml", "hosts.ini", ".", "..", "a\x00b"])
 def test_a_name_that_is_no_fleet_is_refused_with_those_there_are(fleets: Path, name: str) -> None:
     error = not_found(name, fleets, {})
     assert "there is no such fleet" in error.message and "lab, production" in error.hint
+
+
+def test_a_name_with_a_slash_is_the_path_of_a_file(fleets: Path) -> None:
+    path = str(fleets / "lab.toml")
+    assert find(path, fleets / "elsewhere", {}) == find(None, fleets, {"HIVEKEYS_FLEET": path}) == Path(path)
+
+
+@pytest.mark.parametrize("path", ["../production", "/nowhere/hosts.ini", "./a\x00b"])
+def test_a_path_that_leads_nowhere_is_refused(fleets: Path, path: str) -> None:
+    assert "there is no such file" in not_found(path, fleets, {}).message
 
 
 def test_a_wrong_name_in_the_environment_is_blamed_on_the_environment(fleets: Path) -> None:
@@ -88,8 +98,9 @@ def test_a_file_that_is_too_large_is_refused(file: Path) -> None:
     assert refused(file, b"#" * (LARGEST_FILE + 1)) == "found more than 4 MiB, expected less"
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path) == "found something else, expected a file"
+def test_a_folder_is_refused(file: Path) -> None:
+    file.mkdir()
+    assert refused(file) == "found something else, expected a file"
 
 
 def test_a_file_that_is_not_there_is_refused(file: Path) -> None:

@@ -1,0 +1,29 @@
+"""What a file of another form than ours says about a fleet's hosts, before it is checked like our own. Pure."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hivekeys.inventory.mistakes import Mistake, Place
+
+
+@dataclass
+class Gathered:
+    """Hosts as tables of `[hosts]`; `places` says where the file has the key of such a table, by its whole path.
+
+    `fleet` is the name that the file gives the fleet, "" for none; `untouched` are settings that it has and that
+    were not read.
+    """
+
+    hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    places: dict[tuple[str, ...], Place] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    fleet: str = ""
+    untouched: list[str] = field(default_factory=list)
+
+    def placed(self, mistake: Mistake) -> Mistake:
+        """The mistake of an entry, told where the file has it: its own key, or the nearest above that there is."""
+        for length in range(len(mistake.key), 0, -1):
+            place = self.places.get(mistake.key[:length])
+            if place:
+                return Mistake(place.key, mistake.says, place.file, place.line)
+        return mistake

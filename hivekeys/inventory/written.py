@@ -1,0 +1,168 @@
+"""A fleet → a file of our own form that means the same fleet. Pure.
+
+What most hosts have in common stands once, in `[ssh]` and `[services]`; hosts that are alike and numbered in a row
+are one entry; what is the default is left out. Paths are written as they were resolved, from / on.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import date
+from enum import Enum
+from typing import Any
+
+from hivekeys.fleet import SERVICES, Amount, Become, Fleet, Host, Policy, Role, Timeouts, TokenAge, Waiver
+from hivekeys.inventory.ranges import expand
+
+LOGIN = ("user", "port", "key", "jump", "become")
+_MODES = ("mode", "directory_mode")
+_NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>[0-9]{1,9})(?P<after>[^0-9]*)", re.DOTALL)
+
+Table = dict[str, Any]
+
+
+def toml(fleet: Fleet) -> str:
+    """The file's text. What is in it loads to an equal fleet, but for the name of the file it came from."""
+    return "\n".join(line for section in _sections(fleet) for line in (*section, "")).rstrip("\n") + "\n"
+
+
+def _sections(fleet: Fleet) -> Iterator[list[str]]:
+    yield [_line("fleet", fleet.name)]
+    login = _common(({key: getattr(host, key) for key in LOGIN} for host in fleet.hosts), {"become": Become.SUDO})
+    services = {
+        role: _common((asdict(host.service) for host in _of(fleet, role)), asdict(SERVICES[role])) for role in Role
+    }
+    yield from _section("ssh", {**login, **_flat(fleet.ssh)}, {"become": Become.SUDO})
+    yield from _section("timeouts", _flat(fleet.timeouts), _flat(Timeouts()))
+    yield from _section("rollout", _flat(fleet.policy), _flat(Policy()))
+    yield from _section("token_age", _flat(fleet.token_age), _flat(TokenAge()))
+    for role in Role:
+        yield from _section(f"services.{role.value}", services[role], asdict(SERVICES[role]))
+    settings = [(host, _own(host, login, services[host.role])) for host in fleet.hosts]
+    for hosts, own in _rows(settings):
+        name, address = _range([host.name for host in hosts]), _range([host.address for host in hosts])
+        addressed = {"address": address} if address != name else {}
+        yield [f"[hosts.{_bare(name)}]", *_lines({"role": hosts[0].role, **addressed, **own})]
+    for waiver in fleet.waivers:
+        yield ["[[waivers]]", *_lines(_waiver(waiver))]
+
+
+def _of(fleet: Fleet, role: Role) -> list[Host]:
+    return [host for host in fleet.hosts if host.role is role]
+
+
+def _flat(values: Any) -> Table:
+    """The fields of a frozen record, one level deep: an Amount stays one."""
+    return {each.name: getattr(values, each.name) for each in fields(values)}
+
+
+def _common(several: Iterable[Table], default: Table) -> Table:
+    """What can stand once for all: of each key the value that most have. Where one has none it can't stand for all."""
+    rows = list(several)
+    found = dict(default)
+    for key in rows[0] if rows else ():
+        values = [row[key] for row in rows]
+        found[key] = default.get(key) if None in values else Counter(values).most_common(1)[0][0]
+    return found
+
+
+def _own(host: Host, login: Table, service: Table) -> Table:
+    """What a host has otherwise than most."""
+    own = {key: getattr(host, key) for key in LOGIN if getattr(host, key) != login[key]}
+    changed = {key: value for key, value in asdict(host.service).items() if value != service[key]}
+    return {**own, "service": changed} if changed else own
+
+
+def _section(name: str, table: Table, default: Table) -> Iterator[list[str]]:
+    lines = list(_lines({key: value for key, value in table.items() if value != default.get(key)}))
+    if lines:
+        yield [f"[{name}]", *lines]
+
+
+def _waiver(waiver: Waiver) -> Table:
+    table = _flat(waiver)
+    return {key: table[key] for key in table if key != "hosts" or waiver.hosts}
+
+
+# -- hosts in a row
+
+
+def _rows(settings: Sequence[tuple[Host, Table]]) -> Iterator[tuple[list[Host], Table]]:
+    """Hosts that one entry can stand for, in the fleet's order."""
+    row: list[Host] = []
+    before: Table = {}
+    for host, own in settings:
+        if row and row[0].role is host.role and own == before and _is_range([*row, host]):
+            row.append(host)
+            continue
+        if row:
+            yield row, before
+        row, before = [host], own
+    if row:
+        yield row, before
+
+
+def _is_range(hosts: Sequence[Host]) -> bool:
+    names, addresses = [host.name for host in hosts], [host.address for host in hosts]
+    last = _follows(names[-2], names[-1]), _follows(addresses[-2], addresses[-1])
+    return all(last) and _same_width(names) and _same_width(addresses)
+
+
+def _follows(one: str, two: str) -> bool:
+    """True for hive08 and hive09: the last number in the text is one more, and all else is the same."""
+    first, second = _NUMBERED.fullmatch(one), _NUMBERED.fullmatch(two)
+    if first is None or second is None:
+        return False
+    alike = (first["before"], first["after"]) == (second["before"], second["after"])
+    return alike and int(second["number"]) == int(first["number"]) + 1
+
+
+def _same_width(texts: Sequence[str]) -> bool:
+    """True unless zeros in front would get lost: then all numbers must be equally long."""
+    try:
+        return expand(_range([texts[0], texts[-1]]))[-1:] == (texts[-1],)
+    except ValueError:
+        return False
+
+
+def _range(texts: Sequence[str]) -> str:
+    first, last = _NUMBERED.fullmatch(texts[0]), _NUMBERED.fullmatch(texts[-1])
+    if len(texts) == 1 or first is None or last is None:
+        return texts[0]
+    return f"{first['before']}[{first['number']}:{last['number']}]{first['after']}"
+
+
+# -- TOML
+
+
+def _lines(table: Mapping[str, Any]) -> Iterator[str]:
+    return (_line(key, value) for key, value in table.items() if value is not None)
+
+
+def _line(key: str, value: Any) -> str:
+    return f"{key} = {_quoted(key, value)}"
+
+
+def _quoted(key: str, value: Any) -> str:
+    match value:
+        case Enum():
+            return json.dumps(value.value)
+        case Amount():
+            return json.dumps(str(value)) if value.percent else str(value.value)
+        case int() if key in _MODES:
+            return f'"{value:04o}"'
+        case date():
+            return value.isoformat()
+        case dict():
+            return "{ " + ", ".join(_line(inner, each) for inner, each in value.items()) + " }"
+        case list() | tuple():
+            return "[" + ", ".join(_quoted(key, each) for each in value) + "]"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _bare(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)

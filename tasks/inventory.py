@@ -1,0 +1,111 @@
+"""`fab inventory.check` and `fab inventory.convert`: what a fleet's file means, and the same in our own form."""
+
+import json as jsonlib
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from hivekeys.errors import UserError
+from tasks.frame import FLEET_HELP, INVENTORY, verb
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet
+    from hivekeys.inventory import Loaded
+
+HELP = {name: FLEET_HELP[name] for name in ("fleet", "json")}
+
+# Imports inside the functions below: pydantic and rich take time that `fab --list` has not.
+
+
+@task(name="check", help=HELP, auto_shortflags=False)
+@verb
+def check(_: Context, fleet: str = "", json: bool = False) -> None:
+    """Check a fleet's file and show the hosts it means; contacts nobody."""
+    from hivekeys import roster  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    found = _looked(fleet)
+    if json:
+        document = roster.document(found.fleet, found.files, found.untouched)
+        sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
+        return
+    show = Show()
+    show.table(roster.table(found.fleet))
+    for line in roster.lines(found.fleet, found.files, found.untouched):
+        show.line(line)
+
+
+@task(
+    name="convert",
+    help={
+        "fleet": FLEET_HELP["fleet"],
+        "output": "the file to write, NAME.toml (default: print it)",
+        "force": "replace the file if it is there already",
+    },
+    auto_shortflags=False,
+)
+@verb
+def convert(_: Context, fleet: str = "", output: str = "", force: bool = False) -> None:
+    """Write a fleet's file in hivekeys' own form, TOML, whatever form it has; contacts nobody."""
+    from hivekeys.inventory.written import toml  # noqa: PLC0415
+
+    path = _target(output, force) if output else None
+    found = _looked(fleet).fleet
+    text = toml(found)
+    _prove(text, found)
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        _write(path, text, force)
+        sys.stderr.write(f"{path} written: {len(found.hosts)} hosts; next: fab inventory.check --fleet {path}\n")
+
+
+def _looked(fleet: str) -> "Loaded":
+    from hivekeys import inventory  # noqa: PLC0415
+
+    return inventory.look(inventory.find(fleet or None, INVENTORY, os.environ))
+
+
+def _prove(text: str, fleet: "Fleet") -> None:
+    """The text is read again before anybody gets it. RuntimeError, a bug, if it means another fleet."""
+    from hivekeys import inventory  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fleet.toml"
+        path.write_text(text, encoding="utf-8")
+        if replace(inventory.load(path), source=fleet.source) != fleet:
+            raise RuntimeError("the file that was made means another fleet")
+
+
+def _target(output: str, force: bool) -> Path:
+    path = Path(output).expanduser()
+    if path.suffix != ".toml":
+        raise UserError(
+            f"--output {output}: expected a name that ends in .toml", hint="hivekeys reads others as Ansible's"
+        )
+    if path.exists() and not force:
+        raise UserError(f"--output {output}: is there already", hint="--force replaces it")
+    return path
+
+
+def _write(path: Path, text: str, force: bool) -> None:
+    """The file, whole or not at all; one that has appeared meanwhile is not replaced without --force."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        if force:
+            scratch.replace(path)
+        else:
+            path.hardlink_to(scratch)
+    except OSError as error:
+        raise UserError(
+            f"--output {path}: {error.strerror}", hint="the folder must exist and be yours to write"
+        ) from None
+    finally:
+        scratch.unlink(missing_ok=True)
