@@ -18,7 +18,7 @@ from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token
 
 ATTEMPTS = 3  # times that a host is tried
-PATIENCE = 3.0  # seconds that the slower half of the hosts may take longer before the others go on without them
+PATIENCE = 2.0  # seconds that the slower half of the hosts may take longer before the others go on without them
 RETRY_PAUSE = 3.0  # seconds before hosts that failed are tried again
 
 

@@ -155,9 +155,11 @@ class Story:
                 Step(Verb.REVERT, goal.want),
                 *(step for step in steps if step.verb not in (Verb.STAGE, Verb.SWAP)),
             )
-        if phase is Phase.SETTLE:
-            return tuple(replace(step, stable=False, log=True) if step.verb is Verb.PROVE else step for step in steps)
-        return steps
+        # Where tokens leaked, nobody waits for a host to stay up before the next one turns: that is asked at the end.
+        settles, leaked = phase is Phase.SETTLE, bool(goal.revoke)
+        return tuple(
+            replace(step, stable=settles is leaked, log=settles) if step.verb is Verb.PROVE else step for step in steps
+        )
 
     def _judge(self, phase: Phase, goal: Goal, there: State, reply: Reply) -> Outcome:
         """What an answer means: the machine must find nothing left to move."""

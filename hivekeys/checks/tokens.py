@@ -47,6 +47,14 @@ def _quality(_: Host, inspected: Inspected) -> Answer:
     return unless(faults)
 
 
+@of_seen("token-revoked", "No slot holds a token that leaked", "Emergency Revocation")
+def _revoked(_: Host, seen: Seen, __: Norm) -> Answer:
+    slots = {"api-token": seen.active, "the staged slot": seen.staged, "the previous slot": seen.previous}
+    return unless(
+        [f"{name} holds what run {slot.revoked} revoked" for name, slot in slots.items() if slot and slot.revoked]
+    )
+
+
 @of_seen("same-token", "All hosts of the fleet have the same token", "Token Rotation")
 def _same_token(_: Host, seen: Seen, norm: Norm) -> Answer:
     if seen.token is None or norm.token is None:

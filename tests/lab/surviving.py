@@ -1,7 +1,8 @@
 """A small fleet to break a run on, the bastion's death at an exact moment, and what no death may leave behind.
 
-`python -m tests.lab.surviving FLEET STATE EVENT` is `fab rotate` that kills itself (SIGKILL) as soon as that many
-events are in the journal. All checks ask the hosts, through their namespaces and over HTTP, never the program.
+`python -m tests.lab.surviving VERB FLEET STATE EVENT` is `fab rotate` (or revoke) that kills itself (SIGKILL) as soon
+as that many events are in the journal. All checks ask the hosts, through their namespaces and over HTTP, never the
+program.
 """
 
 import contextlib
@@ -22,7 +23,9 @@ from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import SECRETS
 from hivekeys.model import Event
 from hivekeys.remote import SshDialer
+from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
+from hivekeys.run import REVOKE, ROTATE
 from hivekeys.runner import Runner
 from hivekeys.wire import Greeting
 
@@ -82,9 +85,9 @@ class Bastion:
             with work.process as process:
                 process.kill()
 
-    def dies_after(self, event: int) -> int:
-        """Rotates until this many events are written down; the exit status."""
-        words = [sys.executable, "-m", "tests.lab.surviving", self.lab.name, str(self.home), str(event)]
+    def dies_after(self, event: int, verb: str = ROTATE) -> int:
+        """Rotates (or revokes) until this many events are written down; the exit status."""
+        words = [sys.executable, "-m", "tests.lab.surviving", verb, self.lab.name, str(self.home), str(event)]
         return subprocess.run(words, cwd=PROJECT, capture_output=True, timeout=60, check=False).returncode
 
 
@@ -181,8 +184,9 @@ def whole_again(lab: Lab) -> None:
     made_whole(lab)
 
 
-def _rotate_and_die(fleet_name: str, home: str, last: int) -> None:
+def _turn_and_die(verb: str, fleet_name: str, home: str, last: int) -> None:
     fleet = inventory.load(INVENTORY / f"{fleet_name}.toml")
+    fleet = paced(fleet) if verb == REVOKE else fleet
     folder = state.folder_for(fleet.name, home)
     run = f"{fleet.name}-{secrets.token_hex(4)}"
     greeting = Greeting(fleet.name, state.fingerprint_key(folder), run, state.operator())
@@ -196,10 +200,13 @@ def _rotate_and_die(fleet_name: str, home: str, last: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with state.hold_lock(folder, fleet.name, run, ""):
-        rollout = Rollout(Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record))
-        if rollout.look():
+        runner = Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, task=verb)
+        rollout = Rollout(runner)
+        if verb == REVOKE:
+            Revocation(runner).revoke(token.generate)
+        elif rollout.look():
             rollout.rotate(token.generate())
 
 
 if __name__ == "__main__":
-    _rotate_and_die(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    _turn_and_die(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -10,7 +10,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
 from hivekeys.fleet import TokenAge
 from hivekeys.inspected import Chain, InEnvironment, Lock, Log, Quality, Trail
-from hivekeys.model import Proof, State
+from hivekeys.model import Proof, Slot, State
 from hivekeys.run import HostRun, Run
 from hivekeys.token import Fingerprint
 
@@ -175,6 +175,13 @@ def test_a_token_is_not_shared_only_when_every_other_host_was_asked() -> None:
     verdict, said = compared(frozenset({"aa"}), Other("staging", holders, {"s4": "silent"}))
     assert (verdict, said) == (Verdict.UNTOLD, "fleet staging could not be asked on s4 (silent)")
     assert compared(None, Other("staging", holders, {}))[0] is Verdict.UNTOLD
+
+
+def test_a_token_that_leaked_is_found_in_any_slot() -> None:
+    leaked = Slot(TOKEN, revoked="blue-1")
+    for slot in ("active", "staged", "previous"):
+        held: dict[str, Any] = {slot: leaked}
+        assert judged(replace(GOOD, seen=replace(SEEN, **held)))["token-revoked"] is Verdict.FAIL, slot
 
 
 def test_without_a_queen_to_compare_with_nobody_says_that_the_tokens_agree() -> None:
