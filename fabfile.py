@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from tasks import auditing, inventory, lab, records, recovery, revocation, rotation, upkeep, verification
+from tasks import auditing, inventory, lab, records, recovery, revocation, rotation, status, upkeep, verification
 
 namespace = Collection(
     rotation.plan,
@@ -18,7 +18,7 @@ namespace = Collection(
     upkeep.uninstall,
     upkeep.watch,
     records.history,
-    records.status,
+    status.status,
     inventory=inventory,
     lab=lab,
 )

@@ -1,4 +1,4 @@
-"""What the bastion keeps between runs: a key for fingerprints and a lock, one of each per fleet. No token, ever.
+"""What the bastion keeps between runs, per fleet: a key for fingerprints, a lock, what verify found. No token, ever.
 
 Everything lies in the user's state directory (`HIVEKEYS_STATE_DIR` overrides), 0700 and 0600. The lock is the
 kernel's: it dies with its holder, so nobody ever has to break one by force (hashicorp/terraform#25776).
@@ -18,9 +18,13 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
+from hivekeys import tally
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.files import write_whole
+from hivekeys.tally import Tally
 
 KEY_BYTES = 32
+TALLY = "verify.json"
 
 
 def operator() -> str:
@@ -70,6 +74,24 @@ def fingerprint_key(folder: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise UserError(f"{path}: has {len(key)} bytes, not {KEY_BYTES}", hint="restore it, or delete it to begin anew")
     return key
+
+
+def keep_tally(folder: Path, numbers: Tally) -> None:
+    """What the last `fab verify` of the whole fleet found, for who asks later."""
+    write_whole(folder / TALLY, tally.written(numbers), mode=0o600)
+
+
+def kept_tally(folder: Path) -> Tally | None:
+    """What it found; None where there was none yet."""
+    path = folder / TALLY
+    try:
+        return tally.read(path.read_text())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}", hint="`fab verify` writes it anew") from error
 
 
 @contextmanager

@@ -1,12 +1,10 @@
 """`fab verify`: the security checklist, on every host at once. Changes nothing anywhere."""
 
 import json as jsonlib
-import os
 import secrets
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
@@ -55,6 +53,8 @@ def verify(
     json: bool = False,
 ) -> None:
     """Check everything that the guide's security checklist asks for, on every host; changes nothing."""
+    from hivekeys.files import destination, write_whole  # noqa: PLC0415
+
     found, hosts = chosen(fleet, limit, exclude)
     asked = _checks(checks, skip, severity, against)
     shape = "json" if json else format
@@ -63,13 +63,27 @@ def verify(
     other = chosen(against, "", "")[0] if against else None
     if other and (other.name == found.name or other.source == found.source):
         raise UserError(f"--against {against}: that is fleet {found.name} itself", hint="name another inventory")
+    path = destination("--output", output) if output else None
     report = _report(found, hosts, asked, other, state_dir)
-    text = _told(report, shape, verbose, sys.stdout.isatty() and not output)
-    if output:
-        _write(output, text)
+    if hosts == found.hosts and not (checks or skip or severity):
+        _keep(report, state_dir)
+    text = _told(report, shape, verbose, sys.stdout.isatty() and not path)
+    if path:
+        write_whole(path, text)
     else:
         sys.stdout.write(text)
     finish(report.code)
+
+
+def _keep(report: "Report", state_dir: str) -> None:
+    """Its numbers for `fab status --metrics`. Without them the metrics say how old the last ones are."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.tally import tally  # noqa: PLC0415
+
+    try:
+        state.keep_tally(state.folder_for(report.fleet, state_dir), tally(report))
+    except UserError as error:
+        sys.stderr.write(f"hivekeys: not kept for --metrics: {error.message}\n")
 
 
 def _report(
@@ -187,17 +201,3 @@ def _table(report: "Report", verbose: bool, on_terminal: bool) -> str:
         for line in lines:
             console.print(line, markup=False, soft_wrap=True)
     return said.get()
-
-
-def _write(name: str, text: str) -> None:
-    """The report in a file, whole or not at all."""
-    path = Path(name).expanduser()
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_text(text)
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise UserError(
-            f"--output {name}: {error.strerror}", hint="the folder must exist and be yours to write"
-        ) from None

@@ -50,6 +50,8 @@ PURE = {
     "hivekeys.sarif",
     "hivekeys.waivers",
     "hivekeys.machine",
+    "hivekeys.metrics",
+    "hivekeys.tally",
     "hivekeys.waves",
     "hivekeys.run",
     "hivekeys.report",
@@ -59,6 +61,7 @@ PURE = {
 }
 EDGES = {
     "hivekeys.bootstrap",
+    "hivekeys.files",
     "hivekeys.inventory",
     "hivekeys.journal",
     "hivekeys.known_hosts",

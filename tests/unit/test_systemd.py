@@ -35,7 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_each_timer_has_its_service() -> None:
     names = {unit.name for unit in UNITS}
-    assert {"hivekeys-rotate@.service", "hivekeys-verify@.service"} == {n for n in names if n.endswith(".service")}
+    services = {f"hivekeys-{verb}@.service" for verb in ("rotate", "status", "verify")}
+    assert services == {name for name in names if name.endswith(".service")}
     assert {n.replace(".timer", ".service") for n in names if n.endswith(".timer")} < names
 
 

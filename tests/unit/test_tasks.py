@@ -3,12 +3,15 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.terminal import CTRL_C, Terminal
 
 FAB = Path(sys.executable).with_name("fab")
 PROJECT = Path(__file__).parents[2]
@@ -20,6 +23,13 @@ address = "192.0.2.1"
 [hosts."hive[1:3]"]
 role = "hive"
 address = "192.0.2.[11:13]"
+"""
+HERE = """
+fleet = "paper"
+[hosts.queen]
+role = "queen"
+address = "127.0.0.1"
+port = {port}
 """
 
 
@@ -56,6 +66,9 @@ class Fab:
         assert "Traceback" not in done.stderr, done.stderr
         return Answer(done.returncode, done.stdout, done.stderr)
 
+    def on_terminal(self, *words: str) -> Terminal:
+        return Terminal([str(FAB), *words], self.folder, self.environ)
+
 
 @pytest.fixture
 def fab(tmp_path: Path) -> Fab:
@@ -90,6 +103,12 @@ REFUSED = [
     (["reconcile"], "there was no run"),
     (["status", "--run", "last"], "there was no run"),
     (["status", "--run", "paper-1"], "has no run paper-1"),
+    (["status", "--watch"], "--watch draws on a terminal, and there is none"),
+    (["status", "--watch", "--json"], "--watch and --json do not go together"),
+    (["status", "--run", "last", "--metrics", "fleet.prom"], "--run and --metrics do not go together"),
+    (["status", "--metrics", "fleet.prom", "--limit", "queen"], "--metrics tells of a whole fleet"),
+    (["status", "--metrics", "gone/fleet.prom"], "--metrics gone/fleet.prom: there is no folder gone"),
+    (["verify", "--output", "/dev/null"], "--output /dev/null: there is something that is no plain file"),
 ]
 
 
@@ -187,3 +206,40 @@ def test_the_list_of_verbs_needs_none_of_the_heavy_libraries(fab: Fab) -> None:
     imported = {line.split("|")[-1].strip() for line in answer.err.splitlines() if "|" in line}
     assert imported, "the interpreter names what it imports"
     assert imported.isdisjoint({"pydantic", "rich", "sqlite3", "hivekeys.rollout", "hivekeys.remote", "hivekeys.lab"})
+
+
+# -- on a terminal
+
+
+def test_a_watch_of_hosts_that_say_nothing_ends_at_once(fab: Fab) -> None:
+    """Their time-outs are far away."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (fab.folder / "inventory" / "paper.toml").write_text(HERE.format(port=silent.getsockname()[1]))
+        with fab.on_terminal("status", "--watch") as terminal:
+            terminal.until("asking the hosts for")
+            terminal.type(CTRL_C)
+            assert terminal.end(within=5) == 130
+    assert "Traceback" not in terminal.shown
+
+
+def test_the_last_picture_of_a_watch_stays_and_its_code_is_that_of_the_hosts(fab: Fab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (fab.folder / "inventory" / "paper.toml").write_text(HERE.format(port=taken.getsockname()[1]))
+    with fab.on_terminal("status", "--watch") as terminal:  # nobody listens there any more
+        terminal.until("queen: no-connection")
+        terminal.type(CTRL_C)
+        last = terminal.until("\x1b[?25h")  # the cursor is back
+        assert terminal.end() == 4
+    assert "no agreement to be seen: not seen: queen" in last
+    assert "loaded from" in last
+
+
+def test_what_goes_wrong_while_watching_is_told(fab: Fab) -> None:
+    (fab.folder / "inventory" / "paper.toml").write_text(HERE.format(port=9))
+    folder = fab.folder / "state" / "paper"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "journal.db").write_bytes(b"this is not a database" * 100)
+    with fab.on_terminal("status", "--watch") as terminal:
+        assert terminal.end() == 2
+    assert "journal.db cannot be used" in terminal.shown
+    assert "Traceback" not in terminal.shown

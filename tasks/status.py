@@ -1,0 +1,128 @@
+"""`fab status`: how the hosts are now, once, again and again (--watch), or for a monitoring system (--metrics)."""
+
+import contextlib
+import json as jsonlib
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from hivekeys.errors import UserError
+from tasks.engine import dialer_of, greeting_of, past_runs, program_of
+from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.records import show_run, standing_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from hivekeys.fleet import Fleet, Host
+    from hivekeys.status import FleetStatus
+
+
+@task(
+    help={
+        **FLEET_HELP,
+        "run": "what the journal tells of this run instead, without asking a host: an id, or last",
+        "watch": "draw it over every few seconds, until Ctrl-C",
+        "metrics": "also write the whole fleet to this file, for Prometheus' node_exporter (NAME.prom)",
+    },
+    auto_shortflags=False,
+)
+@verb
+def status(
+    _: Context,
+    fleet: str = "",
+    limit: str = "",
+    exclude: str = "",
+    run: str = "",
+    watch: bool = False,
+    metrics: str = "",
+    state_dir: str = "",
+    json: bool = False,
+) -> None:
+    """Show how every host is now and which owe the newest token; changes nothing. With --run, how a run went."""
+    found, hosts = chosen(fleet, limit, exclude)
+    _refuse_mixed({"--run": run, "--watch": watch, "--metrics": metrics}, {"--watch": watch, "--json": json})
+    if metrics and hosts != found.hosts:
+        raise UserError("--metrics tells of a whole fleet", hint="leave --limit and --exclude out")
+    if run:
+        show_run(found, run, state_dir, json)
+    elif watch:
+        _keep_watching(found, hosts, state_dir)
+    else:
+        _show_hosts(found, hosts, metrics, state_dir, json)
+
+
+def _refuse_mixed(*groups: "dict[str, str | bool]") -> None:
+    """Of each group an operator can have one."""
+    for group in groups:
+        given = [option for option, value in group.items() if value]
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)} do not go together", hint="give one of them")
+
+
+def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, json: bool) -> None:
+    from hivekeys import status as now  # noqa: PLC0415
+    from hivekeys.files import destination  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    path = destination("--metrics", metrics) if metrics else None
+    with _looking(fleet, hosts, state_dir) as look:
+        shown = look()
+    if path:
+        _write_metrics(path, shown, state_dir)
+    if json:
+        sys.stdout.write(jsonlib.dumps(now.document(shown), indent=2) + "\n")
+        finish(shown.code)
+        return
+    show = Show()
+    show.table(now.table(shown))
+    for line in (*now.lines(shown), *standing_lines(fleet.name, state_dir)):
+        show.line(line)
+    finish(shown.code)
+
+
+def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> None:
+    from tasks.picture import refuse_without_terminal, watch  # noqa: PLC0415
+
+    refuse_without_terminal()
+    with _looking(fleet, hosts, state_dir) as look:
+        watch(look)
+
+
+def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.files import write_whole  # noqa: PLC0415
+    from hivekeys.metrics import metrics  # noqa: PLC0415
+
+    name = shown.fleet.name
+    checklist = state.kept_tally(state.folder_for(name, state_dir))
+    write_whole(path, metrics(shown, list(past_runs(name, state_dir)), checklist), mode=0o644)
+
+
+@contextlib.contextmanager
+def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iterator[Callable[[], FleetStatus]]":
+    """How to look at hosts, once or again and again, over lines that stay open."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.findings import recorded  # noqa: PLC0415
+    from hivekeys.status import status_of  # noqa: PLC0415
+    from hivekeys.survey import Watch  # noqa: PLC0415
+
+    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
+    dialer = dialer_of(fleet, hosts, program_of("agent"))
+    watch = Watch(fleet, hosts, dialer, greeting)
+
+    def look() -> "FleetStatus":
+        answers = watch.look()
+        runs = list(past_runs(fleet.name, state_dir, every=True))
+        record = recorded(run for run in runs if run.brings_token)
+        return status_of(fleet, answers, record, runs, time.time())
+
+    try:
+        yield look
+    finally:
+        watch.close()
+        dialer.close()
