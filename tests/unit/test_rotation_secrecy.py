@@ -19,7 +19,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
 from hivekeys.line import Line
 from hivekeys.model import Event, State, Step
-from hivekeys.token import Token
+from hivekeys.token import Token, generate
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine
 from tests.unit.rotating import Operator, breaks
 
@@ -195,6 +195,20 @@ def changed_answer(verb: str, change: dict[str, Any]) -> Any:
         return truth
 
     return lie
+
+
+def test_a_host_that_recalls_another_token_is_not_believed(tmp_path: Path) -> None:
+    """Or it would have the run bring a token to the fleet that somebody else knows."""
+    for name, said in (("true", None), ("false", generate())):
+        lie = changed_answer("recall", {"token": said.reveal()} if said else {})
+        operator = LiedTo(tmp_path / name, lie)
+        operator.fleet.hosts["hive1"].write(operator.token, ".new")
+        assert operator.rollout.look()
+        operator.runner.introduce()
+        want = operator.runner.fingerprint(operator.token)
+        operator.runner.recall({want})
+        operator.runner.end()
+        assert operator.runner.tokens == ({} if said else {want: operator.token})
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e308, -1e308, "1", "nan", True])
