@@ -22,6 +22,7 @@ from hivekeys.lab import Lab, boot
 from hivekeys.lab.faults import inject
 from hivekeys.lab.files import SECRETS
 
+from .asking import put_token
 from .rotating import PROJECT, Answer, fab, made_whole, serves, truth, write_policy
 
 pytestmark = pytest.mark.lab
@@ -153,12 +154,25 @@ def test_a_token_that_went_everywhere_is_only_in_its_own_file(
     answer = run_in_the_open(secret, *rotate, state=tmp_path / "state", stdin=stdin, debug=debug)
     assert answer.code == 0, answer.err
     assert serves(loud, secret.token)
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(loud.hosts, pool.map(lambda name: secret.on_host(loud, name), loud.hosts), strict=True))
-    assert found == {name: own_files(loud, name) for name in loud.hosts}
+    assert found_on(loud, secret) == {name: own_files(loud, name) for name in loud.hosts}
     log = loud.sh("hive1", "journalctl -q -o cat")
     assert "COMMAND=" in log  # sudo's own log was searched, and sshd's loudest
     assert "debug3" in log
+
+
+def brought(loud: Lab, folder: Path) -> Secret:
+    """A recognisable token that the whole fleet has."""
+    write_policy(loud)
+    secret = Secret(folder)
+    turned = fab("rotate", "--fleet", loud.name, "--yes", "--token-file", str(secret.file), state=folder / "state")
+    assert turned.code == 0, turned.err
+    return secret
+
+
+def found_on(lab: Lab, secret: Secret) -> dict[str, set[str]]:
+    """Where the hosts have it."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(lab.hosts, pool.map(lambda name: secret.on_host(lab, name), lab.hosts), strict=True))
 
 
 @pytest.fixture
@@ -190,9 +204,7 @@ def test_a_sudo_password_is_told_to_sudo_alone(loud: Lab, tmp_path: Path, guarde
     answer = run_in_the_open(guarded, *rotate, "--json", state=state, debug=True, env=env)
     assert answer.code == 3, answer.err
     assert answer.hosts["hive3"]["cause"]["trouble"] == "sudo-password-refused"
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(loud.hosts, pool.map(lambda name: guarded.on_host(loud, name), loud.hosts), strict=True))
-    assert found == {name: set() for name in loud.hosts}
+    assert found_on(loud, guarded) == {name: set() for name in loud.hosts}
 
 
 def test_a_token_that_leaked_is_on_no_host_any_more_and_its_tombstones_do_not_show_it(
@@ -213,10 +225,7 @@ def test_a_token_that_leaked_is_on_no_host_any_more_and_its_tombstones_do_not_sh
 
 def test_verify_brings_no_token_out_of_its_file(loud: Lab, tmp_path: Path) -> None:
     """Nor into the agent's arguments, a command's on the host, or what verify prints in any format."""
-    write_policy(loud)
-    secret = Secret(tmp_path)
-    turned = fab("rotate", "--fleet", loud.name, "--yes", "--token-file", str(secret.file), state=tmp_path / "state")
-    assert turned.code == 0, turned.err
+    secret = brought(loud, tmp_path)
     loud.sh("hive1", f"cp -p {SECRETS}/api-token {SECRETS}/worker-key; touch {SECRETS}/api-token.old")
     try:
         for form in ("table", "json", "junit", "sarif", "markdown"):
@@ -225,9 +234,34 @@ def test_verify_brings_no_token_out_of_its_file(loud: Lab, tmp_path: Path) -> No
             assert answer.code == 6, answer.err
     finally:
         loud.sh("hive1", f"rm {SECRETS}/worker-key {SECRETS}/api-token.old")
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(loud.hosts, pool.map(lambda name: secret.on_host(loud, name), loud.hosts), strict=True))
-    assert found == {name: own_files(loud, name) for name in loud.hosts}
+    assert found_on(loud, secret) == {name: own_files(loud, name) for name in loud.hosts}
+
+
+def test_fix_quotes_no_copy_of_a_token_and_leaves_none(loud: Lab, tmp_path: Path) -> None:
+    """Not even one that is named after the token."""
+    secret = brought(loud, tmp_path)
+    copies = f"{SECRETS}/api-token.old {SECRETS}/api-token.{secret.token} /tmp/api-token"
+    loud.sh("hive1", f"for copy in {copies}; do cp -p {SECRETS}/api-token $copy; done; chmod 644 {SECRETS}/api-token")
+    fix = ("fix", "--fleet", loud.name)
+    for words in (fix, (*fix, "--json"), (*fix, "--apply", "--strays")):
+        answer = run_in_the_open(secret, *words, state=tmp_path / "state", debug="--json" not in words)
+        assert answer.code == (0 if "--apply" in words else 6), answer.err
+    assert found_on(loud, secret) == {name: own_files(loud, name) for name in loud.hosts}
+
+
+def test_a_hive_that_joins_and_leaves_again_gets_and_loses_the_token_unseen(loud: Lab, tmp_path: Path) -> None:
+    """It goes from a host that proves it through the bastion's memory, and is nowhere afterwards."""
+    secret = brought(loud, tmp_path)
+    loud.sh("hive1", f"systemctl stop rbee-hive; rm {SECRETS}/api-token")
+    hive = ("--fleet", loud.name, "--limit", "hive1")
+    joined = run_in_the_open(secret, "install", *hive, state=tmp_path / "state", debug=True)
+    assert joined.code == 0, joined.err
+    assert found_on(loud, secret) == {name: own_files(loud, name) for name in loud.hosts}
+    left = run_in_the_open(secret, "uninstall", *hive, "--yes", "--json", state=tmp_path / "state")
+    assert [change["part"] for change in left.hosts["hive1"]["changes"] if not change["refused"]][:1], left.out
+    assert secret.on_host(loud, "hive1") == set()
+    put_token(loud, "hive1", secret.token)
+    made_whole(loud)
 
 
 def test_a_token_whose_run_failed_is_nowhere(loud: Lab, tmp_path: Path) -> None:
@@ -241,7 +275,7 @@ def test_a_token_whose_run_failed_is_nowhere(loud: Lab, tmp_path: Path) -> None:
     assert answer.code == 4, answer.err
     assert "hive4" in answer.out
     assert serves(loud, old)
-    assert {name: secret.on_host(loud, name) for name in loud.hosts} == {name: set() for name in loud.hosts}
+    assert found_on(loud, secret) == {name: set() for name in loud.hosts}
 
 
 def test_the_search_finds_what_it_searches(loud: Lab, tmp_path: Path) -> None:
