@@ -175,6 +175,12 @@ class Fleet:
     token_age: TokenAge = field(default_factory=TokenAge)
     waivers: tuple[Waiver, ...] = ()
     source: str = ""
+    called: str = ""
+
+    @property
+    def typed(self) -> str:
+        """What an operator types after `--fleet`: the file's name or path, which need not be the fleet's own name."""
+        return self.called or self.name
 
     @property
     def queen(self) -> Host:

@@ -134,7 +134,7 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
     folder = state.folder_for(fleet.name, asked.state_dir)
     with state.hold_lock(folder, fleet.name, run, asked.reason), contextlib.closing(Journal(folder)) as journal:
         if not beside_open:
-            _refuse_while_open(journal, fleet.name, asked.task)
+            _refuse_while_open(journal, fleet, asked.task)
 
         def record(event: "Event") -> None:
             journal.append(run, event)
@@ -166,7 +166,7 @@ def _signals(runner: "Runner", show: "Show") -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _refuse_while_open(journal: "Journal", fleet: str, task: str) -> None:
+def _refuse_while_open(journal: "Journal", fleet: "Fleet", task: str) -> None:
     """A new run must not begin on top of one that was cut off. Under the lock: no other run is at work."""
     from hivekeys.run import REVOKE, fold  # noqa: PLC0415
 
@@ -175,10 +175,10 @@ def _refuse_while_open(journal: "Journal", fleet: str, task: str) -> None:
     if newest is None or not newest.is_open or (task == REVOKE and not newest.is_revocation):
         return
     phase = newest.phase.value if newest.phase else "–"
-    back = "" if newest.is_revocation else f"; or take it back: fab rollback --fleet {fleet}"
+    back = "" if newest.is_revocation else f"; or take it back: fab rollback --fleet {fleet.typed}"
     raise UserError(
         f"run {newest.id} of {newest.who} was cut off in phase {phase}",
-        hint=f"go on: fab resume --fleet {fleet}{back}",
+        hint=f"go on: fab resume --fleet {fleet.typed}{back}",
     )
 
 

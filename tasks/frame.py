@@ -2,9 +2,11 @@
 
 import functools
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +83,9 @@ def chosen(fleet: str, limit: str, exclude: str) -> "tuple[Fleet, tuple[Host, ..
     """The fleet that an operator named, and the hosts of it that were asked for. Contacts nobody."""
     from hivekeys import inventory  # noqa: PLC0415  pydantic takes 0.1 s that `fab --list` has not
 
-    found = inventory.load(inventory.find(fleet or None, INVENTORY, os.environ))
+    path = inventory.find(fleet or None, INVENTORY, os.environ)
+    called = path.stem if path.parent == INVENTORY else shlex.quote(str(path))
+    found = replace(inventory.load(path), called=called)
     return found, inventory.select(found, limit, exclude)
 
 

@@ -149,8 +149,8 @@ class Show:
         for line in report.exposure_lines(run) if run.is_revocation else ():
             self._out.print(Text(line))
         self._out.print(Text(report.summary(run, code), "bold"))
-        if report.next_step(run):
-            self._out.print(Text(report.next_step(run)))
+        if step := report.next_step(run, fleet.typed):
+            self._out.print(Text(step))
 
     def table(self, table: Table) -> None:
         """A table on stdout."""

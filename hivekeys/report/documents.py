@@ -25,7 +25,7 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
         "token": str(run.want) if run.want else None,
         "stopped": run.stopped or None,
         "exit_code": None if run.code is None else int(run.code),
-        "next": next_step(run) or None,
+        "next": next_step(run, fleet.typed) or None,
         "revoked": [str(fingerprint) for fingerprint in run.condemned],
         "exposure": _exposure(run) if run.is_revocation else None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],

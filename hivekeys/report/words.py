@@ -137,13 +137,17 @@ def disagreement(run: Run) -> str:
     )
 
 
-def next_step(run: Run) -> str:
-    """What to type now, as the last line of a run; "" when there is nothing that only this run can do."""
-    resume, rollback, reconcile = (f"fab {verb} --fleet {run.fleet}" for verb in ("resume", "rollback", "reconcile"))
+def next_step(run: Run, typed: str = "") -> str:
+    """What to type now, as the last line of a run; "" when there is nothing that only this run can do.
+
+    `typed` is what the operator means the fleet by, if that is not its own name.
+    """
+    typed = typed or run.fleet
+    resume, rollback, reconcile = (f"fab {verb} --fleet {typed}" for verb in ("resume", "rollback", "reconcile"))
     if run.is_open:
         return f"go on: {resume}" + ("" if run.retiring or run.is_revocation else f"   go back: {rollback}")
     if run.is_revocation and run.code is ExitCode.INCOMPLETE and (run.stopped or run.want is None):
-        return f"when hosts answer again: fab revoke --fleet {run.fleet} --reason …"
+        return f"when hosts answer again: fab revoke --fleet {typed} --reason …"
     if run.debts and not run.rolled_back:
         return f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
     if run.behind:

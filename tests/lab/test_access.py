@@ -53,6 +53,26 @@ def test_hosts_whose_keys_are_unknown_are_not_talked_to(lab: Lab, tmp_path: Path
     assert known_hosts.read_text() == text
 
 
+def test_an_ansible_inventory_leads_to_the_same_hosts_through_its_jump_host(lab: Lab, tmp_path: Path) -> None:
+    lines = [f"{host.name} ansible_host={host.address}" for host in lab.hosts.values()]
+    (tmp_path / "hosts.ini").write_text(
+        "\n".join(("[queen]", lines[0], "[hives]", *lines[1:]))
+        + f"\n[all:vars]\nansible_user=deploy\nansible_ssh_private_key_file={lab.key}\n"
+        "[hives:vars]\nansible_ssh_common_args=-o StrictHostKeyChecking=no -o ProxyCommand='ssh -q -W %h:%p queen'\n"
+    )
+    ours = tmp_path / "ours.toml"
+    ours.write_text(
+        f'fleet = "{lab.name}"\nansible.inventory = "hosts.ini"\n'
+        f'ssh = {{ config = "{lab.ssh_config}", known_hosts = "{lab.known_hosts}" }}\n'
+    )
+    since = {name: logins(lab, name) for name in lab.hosts}
+    answer = fab("plan", "--fleet", str(ours), "--json", state=tmp_path)
+    assert answer.code == 0, answer.err
+    assert {name: host["cause"] for name, host in answer.hosts.items()} == dict.fromkeys(lab.hosts)
+    came_from = {name: set(logins(lab, name)[len(since[name]) :]) for name in lab.hosts if name != "queen"}
+    assert came_from == {name: {lab.hosts["queen"].address} for name in came_from}
+
+
 def test_hives_behind_a_jump_host_see_only_the_jump_host(lab: Lab, tmp_path: Path) -> None:
     text = (lab.folder / "inventory.toml").read_text()
     text = text.replace('role = "hive"', 'role = "hive"\njump = "queen"')

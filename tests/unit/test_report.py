@@ -122,7 +122,13 @@ def test_the_last_line_is_what_to_type(run: Run, words: str) -> None:
 
 
 def test_programs_are_told_what_to_type_too() -> None:
-    assert report.document(RUN, FLEET)["next"] == report.next_step(RUN)
+    assert report.document(RUN, FLEET)["next"] == report.next_step(RUN, FLEET.name)
+
+
+def test_what_to_type_names_the_fleet_as_the_operator_did() -> None:
+    """Its own name would not find a file that lies elsewhere."""
+    elsewhere = replace(FLEET, called="./hosts.ini")
+    assert report.document(RUN, elsewhere)["next"].endswith(": fab reconcile --fleet ./hosts.ini")
 
 
 def test_failures_are_grouped_by_cause_the_most_hosts_first_each_with_the_next_step() -> None:
