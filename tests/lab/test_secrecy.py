@@ -210,16 +210,12 @@ def test_a_sudo_password_is_told_to_sudo_alone(loud: Lab, tmp_path: Path, guarde
 def test_a_token_that_leaked_is_on_no_host_any_more_and_its_tombstones_do_not_show_it(
     loud: Lab, tmp_path: Path
 ) -> None:
+    secret = brought(loud, tmp_path)
     write_policy(loud, revocation_recheck=0)
-    secret = Secret(tmp_path)
-    turned = fab("rotate", "--fleet", loud.name, "--yes", "--token-file", str(secret.file), state=tmp_path / "state")
-    assert turned.code == 0, turned.err
     words = ("revoke", "--fleet", loud.name, "--yes", "--reason", "it leaked", "--json")
     answer = run_in_the_open(secret, *words, state=tmp_path / "state", debug=True)
     assert answer.code == 0, answer.err
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(loud.hosts, pool.map(lambda name: secret.on_host(loud, name), loud.hosts), strict=True))
-    assert found == {name: set() for name in loud.hosts}
+    assert found_on(loud, secret) == {name: set() for name in loud.hosts}
     assert "it leaked" in answer.out
 
 
