@@ -5,7 +5,7 @@ PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the rehearsal fleet needs (image, hosts, network), and the tests (a real sshd and sudo).
 PACKAGES := mmdebstrap systemd-container iproute2 util-linux mount openssh-client debian-archive-keyring \
-	openssh-server sudo curl auditd
+	openssh-server sudo curl auditd age
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests docs fabfile.py

@@ -2,7 +2,19 @@
 
 from invoke.collection import Collection
 
-from tasks import auditing, inventory, lab, records, recovery, revocation, rotation, status, upkeep, verification
+from tasks import (
+    auditing,
+    backups,
+    inventory,
+    lab,
+    records,
+    recovery,
+    revocation,
+    rotation,
+    status,
+    upkeep,
+    verification,
+)
 
 namespace = Collection(
     rotation.plan,
@@ -17,6 +29,8 @@ namespace = Collection(
     upkeep.install,
     upkeep.uninstall,
     upkeep.watch,
+    backups.backup,
+    backups.restore,
     records.history,
     status.status,
     inventory=inventory,

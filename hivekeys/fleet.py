@@ -164,6 +164,17 @@ class Waiver:
 
 
 @dataclass(frozen=True)
+class Backups:
+    """For whom a rotation seals its new token once it is done (nobody: it takes none), and how many stay (None: all).
+
+    A recipient is a public key, or the path of a file of such keys.
+    """
+
+    to: tuple[str, ...] = ()
+    keep: int | None = None
+
+
+@dataclass(frozen=True)
 class Fleet:
     """All hosts of one environment: the queen first, then the hives in the order of the file."""
 
@@ -174,6 +185,7 @@ class Fleet:
     ssh: Ssh = field(default_factory=Ssh)
     token_age: TokenAge = field(default_factory=TokenAge)
     waivers: tuple[Waiver, ...] = ()
+    backup: Backups = field(default_factory=Backups)
     source: str = ""
     called: str = ""
 

@@ -11,10 +11,10 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
 from hivekeys.machine import steps_to
 from hivekeys.model import Goal, Reply, Stance, Step, Upkept, Verb
+from hivekeys.recall import Shown, holders_of, recalled
 from hivekeys.token import Fingerprint, Token
 from hivekeys.upkeep import Upkeep, fleets_token
 
-Shown = dict[Host, Reply | Cause]
 RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
 
 
@@ -90,19 +90,14 @@ def _the_token(upkeep: Upkeep, shown: Shown) -> Fingerprint | None:
 
 def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint) -> Token:
     """The fleet's token from a host that proves it; in a fleet that is being set up, from one that has it."""
-    holders = [
-        host for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen and reply.seen.token == want
-    ]
-    for host in holders:
-        reply = upkeep.ask(host, Step(Verb.PROVE, want, stable=False))
-        if isinstance(reply, Reply) and reply.proof and reply.proof.proven and (token := upkeep.recall(host, want)):
-            return token
-    if all(host in upkeep.hosts for host in holders):  # an installation that was cut off: nobody has served it yet
-        for host in holders:
-            if token := upkeep.recall(host, want):
-                return token
-    raise UserError(
-        f"no host of fleet {upkeep.fleet.name} proves its token: a host that joins would get one that may not work",
-        hint="`fab verify` says what is wrong; mend it, or `fab rotate`",
-        code=ExitCode.INCOMPLETE,
-    )
+    holders = holders_of(want, shown)
+    found = recalled(upkeep, holders, want)
+    if found is None and all(host in upkeep.hosts for host in holders):  # cut off: nobody has served the token yet
+        found = next(filter(None, (upkeep.recall(host, want) for host in holders)), None)
+    if found is None:
+        raise UserError(
+            f"no host of fleet {upkeep.fleet.name} proves its token: a host that joins would get one that may not work",
+            hint="`fab verify` says what is wrong; mend it, or `fab rotate`",
+            code=ExitCode.INCOMPLETE,
+        )
+    return found

@@ -222,6 +222,7 @@ class Phase(Enum):
     INSTALL = "install"
     UNINSTALL = "uninstall"
     WATCH = "watch"
+    BACKUP = "backup"
 
 
 class Status(Enum):
@@ -267,7 +268,7 @@ class RunStarted:
     waves: tuple[tuple[Phase, tuple[str, ...]], ...]
     left_out: tuple[str, ...]
     when: Moment
-    task: str = "rotate"  # or revoke; or fix, install, uninstall: upkeep, which has one phase and can't be resumed
+    task: str = "rotate"  # or revoke; or fix, install, uninstall, backup: upkeep, which can't be resumed
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NoReturn
@@ -117,3 +118,12 @@ def weak(text: str) -> str:
     if in_sequence * 2 > len(steps):
         return "most characters follow their neighbours in sequence"
     return ""
+
+
+def refuse_revoked(fingerprint: Fingerprint, revoked: Mapping[Fingerprint, str], source: str) -> None:
+    """A token that was revoked is written to no host again (promise 5)."""
+    if run := revoked.get(fingerprint):
+        raise UserError(
+            f"{source}: its token (token:{fingerprint}) was revoked by run {run}: nothing may write it again",
+            hint="`fab rotate` brings a new token",
+        )

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.journal import Journal
     from hivekeys.ledger import Record
-    from hivekeys.model import Event
+    from hivekeys.model import Event, Phase
     from hivekeys.remote import SshDialer, Sudo
     from hivekeys.run import Run
     from hivekeys.runner import Runner
     from hivekeys.token import Fingerprint
+    from hivekeys.upkeep import Upkeep
     from hivekeys.wire import Greeting
     from tasks.live import Show
 
@@ -119,6 +120,37 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         stack.callback(runner.close)
         stack.enter_context(_signals(runner, show))
         yield runner, show
+
+
+@contextlib.contextmanager
+def upkeep_of(
+    fleet: "Fleet",
+    hosts: "tuple[Host, ...]",
+    phase: "Phase",
+    asked: Asked,
+    modules: tuple[str, ...] = (),
+    *,
+    beside_open: bool = True,
+    only_asks: bool = False,
+) -> "Iterator[Upkeep]":
+    """Upkeep that is ready to begin; what is recorded is applied unless it `only_asks`, the rest only shown."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.upkeep import Upkeep  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir))
+    with contextlib.ExitStack() as stack:
+        show = Show(asked.json)
+        record: Record = show.record
+        if asked.records:
+            record = stack.enter_context(recorded(fleet, greeting.run, asked, show, beside_open))
+        dialer = dialer_of(fleet, hosts, program_of("agent", *modules))
+        stack.callback(dialer.close)
+        stack.enter_context(show)
+        apply = asked.records and not only_asks
+        work = Upkeep(fleet, hosts, dialer, greeting, record, phase, apply, asked.reason)
+        stack.callback(work.close)
+        yield work
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,6 +23,7 @@ from hivekeys.run import Run, advance
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
+    from hivekeys.shelf import Taken
 
 WIDTH = 160  # characters, where there is no terminal to ask
 SHOWN_HOSTS = 12  # hosts in flight that get a line of their own
@@ -136,11 +137,11 @@ class Show:
             self._out.print(Text(report.disagreement(run), "yellow"))
         self._failures(run)
 
-    def result(self, run: Run, fleet: "Fleet", code: ExitCode) -> None:
-        """How it went, and what to type next."""
+    def result(self, run: Run, fleet: "Fleet", code: ExitCode, backup: "Taken | None" = None) -> None:
+        """How it went, and what to type next; and the backup that was taken of it, or should have been."""
         self._stop_live()
         if self._json:
-            self._print_json(run, fleet)
+            self._print_json(run, fleet, {"backup": backup.document()} if backup else {})
             return
         self._out.print(report.result_table(run, fleet))
         self._failures(run)
@@ -149,6 +150,8 @@ class Show:
         for line in report.exposure_lines(run) if run.is_revocation else ():
             self._out.print(Text(line))
         self._out.print(Text(report.summary(run, code), "bold"))
+        for line in backup.lines() if backup else ():
+            self._out.print(Text(line, "" if backup and backup.kept else "yellow"))
         if step := report.next_step(run, fleet.typed):
             self._out.print(Text(step))
 
@@ -186,5 +189,5 @@ class Show:
             self._out.print(Text(line))
 
     @staticmethod
-    def _print_json(run: Run, fleet: "Fleet") -> None:
-        sys.stdout.write(json.dumps(report.document(run, fleet), indent=2) + "\n")
+    def _print_json(run: Run, fleet: "Fleet", more: dict[str, Any] | None = None) -> None:
+        sys.stdout.write(json.dumps({**report.document(run, fleet), **(more or {})}, indent=2) + "\n")

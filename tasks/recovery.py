@@ -8,6 +8,7 @@ from invoke.tasks import task
 from hivekeys.errors import UserError
 from tasks.engine import Asked, newest_served, past_run, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.keeping import kept
 
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
@@ -98,7 +99,7 @@ def _take_up(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, verb: str)
     fleet = paced(fleet) if revokes else fleet
     with runner_of(fleet, hosts, asked) as (runner, show):
         code = _goes_on(runner, verb)
-        show.result(runner.run, fleet, code)
+        show.result(runner.run, fleet, code, kept(fleet, runner, code, asked.state_dir))
     finish(code)
 
 

@@ -8,6 +8,7 @@ from invoke.tasks import task
 from hivekeys.errors import UserError
 from tasks.engine import Asked, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.keeping import kept
 from tasks.pace import amount
 
 HELP = {
@@ -53,5 +54,5 @@ def revoke(
         raise UserError("not confirmed: nothing was changed")
     with runner_of(found, hosts, Asked(reason, json, REVOKE, state_dir=state_dir)) as (runner, show):
         code = Revocation(runner, attempts=tries, fence=fence).revoke(generate)
-        show.result(runner.run, found, code)
+        show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)

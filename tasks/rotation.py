@@ -9,8 +9,9 @@ from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
-from tasks.engine import Asked, runner_of
+from tasks.engine import Asked, runner_of, tombstones
 from tasks.frame import FLEET_HELP, chosen, finish, names, verb
+from tasks.keeping import kept
 from tasks.pace import PACE_HELP, age, seconds, with_pace
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def rotate(
     oldest = age("--if-older-than", if_older_than)
     between = seconds("--pause", pause)
     token = _token(token_file)
+    if token_file:
+        _refuse_revoked(found, token, token_file, state_dir)
     if oldest and not _is_due(found, hosts, oldest, Asked(json=json, state_dir=state_dir, records=False)):
         return
     with runner_of(found, hosts, Asked(reason, json, state_dir=state_dir)) as (runner, show):
@@ -90,11 +93,11 @@ def rotate(
             _refuse_known(runner, token)
             if not yes:
                 show.plan(runner.run, found)
-                _confirm(runner, show)
+                confirm(runner, show, "to a new token")
             code = rollout.rotate(token, given=bool(token_file))
         else:
             code = runner.end()
-        show.result(runner.run, found, code)
+        show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)
 
 
@@ -128,6 +131,15 @@ def _token(source: str) -> "Token":
     return token.parse(secrets_given.read(source, token.MAX_LENGTH + 3, hint), source)
 
 
+def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str) -> None:
+    """A token that leaked is nobody's to bring back."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.token import refuse_revoked  # noqa: PLC0415
+
+    folder = state.folder_for(fleet.name, state_dir)
+    refuse_revoked(token.fingerprint(state.fingerprint_key(folder)), tombstones(folder), source)
+
+
 def _refuse_known(runner: "Runner", token: "Token") -> None:
     """A token that a host already serves is no rotation."""
     want = runner.fingerprint(token)
@@ -140,8 +152,9 @@ def _refuse_known(runner: "Runner", token: "Token") -> None:
         )
 
 
-def _confirm(runner: "Runner", show: "Show") -> None:
+def confirm(runner: "Runner", show: "Show", where: str) -> None:
+    """Asks on the terminal before anything is changed; whatever is not a yes ends the run."""
     count = len(runner.run.hosts) - len(runner.run.left_out)
-    if not show.agrees(f"Turn {count} hosts of fleet {runner.run.fleet} to a new token? [y/N] "):
+    if not show.agrees(f"Turn {count} hosts of fleet {runner.run.fleet} {where}? [y/N] "):
         runner.end()
         raise UserError("not confirmed: nothing was changed")

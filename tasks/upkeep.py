@@ -1,26 +1,24 @@
 """`fab fix`, `install`, `uninstall`, `watch`: hosts as they should be, into the fleet, out of it, and watched."""
 
-import contextlib
 import json as jsonlib
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import Asked, dialer_of, greeting_of, past_runs, program_of, recorded
+from tasks.engine import Asked, past_runs, upkeep_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hivekeys.errors import ExitCode
-    from hivekeys.fleet import Fleet, Host
-    from hivekeys.ledger import Record
-    from hivekeys.model import Phase, Upkept
+    from hivekeys.model import Upkept
     from hivekeys.upkeep import Upkeep
+
+VERBS = ("trail", "inspection", "repair", "installation", "dropin", "removal", "watching")  # sent beside the agent
 
 
 @task(
@@ -49,7 +47,7 @@ def fix(
     from hivekeys.model import Phase  # noqa: PLC0415
 
     found, hosts = chosen(fleet, limit, exclude)
-    with _upkeep(found, hosts, Phase.FIX, Asked(reason, json, state_dir=state_dir, records=apply)) as work:
+    with upkeep_of(found, hosts, Phase.FIX, Asked(reason, json, state_dir=state_dir, records=apply), VERBS) as work:
         kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir))
         code = _tell(work, kept, json)
     finish(code)
@@ -89,7 +87,7 @@ def install(
     wanted = {"create-account": create_account, "harden": harden, "plain-file": plain_file}
     options = [name for name, is_wanted in wanted.items() if is_wanted]
     asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
-    with _upkeep(found, hosts, Phase.INSTALL, asked, beside_open=False) as work:
+    with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS, beside_open=False) as work:
         code = _tell(work, joining.install(work, options, generate), json)
     finish(code)
 
@@ -123,7 +121,7 @@ def uninstall(
     if not dry_run and not yes:
         _confirm(found.name, [host.name for host in hosts])
     asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
-    with _upkeep(found, hosts, Phase.UNINSTALL, asked, beside_open=False) as work:
+    with upkeep_of(found, hosts, Phase.UNINSTALL, asked, VERBS, beside_open=False) as work:
         code = _tell(work, joining.uninstall(work), json)
     finish(code)
 
@@ -153,7 +151,8 @@ def watch(
     from hivekeys.model import Phase, Step, Verb  # noqa: PLC0415
 
     found, hosts = chosen(fleet, limit, exclude)
-    with _upkeep(found, hosts, Phase.WATCH, Asked(reason, json, state_dir=state_dir, records=not dry_run)) as work:
+    asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
+    with upkeep_of(found, hosts, Phase.WATCH, asked, VERBS) as work:
         step = Step(Verb.WATCH, apply=work.apply, options=("remove",) if remove else ())
         code = _tell(work, work.do("watch the token files", hosts, lambda _: (step,)), json)
     finish(code)
@@ -173,30 +172,6 @@ def _confirm(fleet: str, hosts: list[str]) -> None:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         raise UserError("not confirmed: nothing was changed")
-
-
-@contextlib.contextmanager
-def _upkeep(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", phase: "Phase", asked: Asked, beside_open: bool = True
-) -> "Iterator[Upkeep]":
-    """Upkeep that is ready to begin; what is recorded is applied, the rest only shown."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.upkeep import Upkeep  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
-
-    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir))
-    program = program_of("agent", "trail", "inspection", "repair", "installation", "dropin", "removal", "watching")
-    with contextlib.ExitStack() as stack:
-        show = Show(asked.json)
-        record: Record = show.record
-        if asked.records:
-            record = stack.enter_context(recorded(fleet, greeting.run, asked, show, beside_open))
-        dialer = dialer_of(fleet, hosts, program)
-        stack.callback(dialer.close)
-        stack.enter_context(show)
-        work = Upkeep(fleet, hosts, dialer, greeting, record, phase, asked.records, asked.reason)
-        stack.callback(work.close)
-        yield work
 
 
 def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":

@@ -69,3 +69,15 @@ class Terminal:
             more = b""
         self.shown += more.decode(errors="replace")
         return bool(more)
+
+
+def typed(
+    argv: Sequence[str | Path], *answers: tuple[str, str], cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Runs a program; gives each answer once its question is there. The exit code, and all that was shown."""
+    words = [str(word) for word in argv]
+    with Terminal(words, cwd or Path(), os.environ if env is None else env) as terminal:
+        for question, answer in answers:
+            terminal.until(question, 60)
+            terminal.type(f"{answer}\n")
+        return terminal.end(90), terminal.shown

@@ -6,7 +6,20 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from hivekeys.fleet import SERVICES, Become, Fleet, Host, Policy, Role, Service, Ssh, Timeouts, TokenAge, Waiver
+from hivekeys.fleet import (
+    SERVICES,
+    Backups,
+    Become,
+    Fleet,
+    Host,
+    Policy,
+    Role,
+    Service,
+    Ssh,
+    Timeouts,
+    TokenAge,
+    Waiver,
+)
 from hivekeys.inventory import ansible, hives_conf
 from hivekeys.inventory.files import TOML, read, refusal
 from hivekeys.inventory.gathered import Gathered
@@ -14,6 +27,7 @@ from hivekeys.inventory.mistakes import at, shown
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between
 from hivekeys.inventory.schema import Document, ServiceKeys, ServicesKeys, checked
+from hivekeys.inventory.values import is_public_key
 
 ELSEWHERE = "docs/guide.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
 POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
@@ -116,12 +130,17 @@ def _fleet(document: Document, path: Path) -> Fleet:
         ),
         token_age=replace(TokenAge(), **document.get("token_age", {})),
         waivers=tuple(_waiver(**keys) for keys in document.get("waivers", ())),
+        backup=_backup(**document.get("backup", {}), folder=folder),
         source=str(path),
     )
 
 
 def _waiver(check: str, reason: str, until: date, hosts: tuple[str, ...] = ()) -> Waiver:
     return Waiver(check, reason, until, tuple(name for pattern in hosts for name in expand(pattern)))
+
+
+def _backup(folder: Path, to: tuple[str, ...] = (), keep: int | None = None) -> Backups:
+    return Backups(tuple(text if is_public_key(text) else _local(text, folder) for text in to), keep)
 
 
 def _hosts(entry: str, document: Document, folder: Path) -> Iterator[Host]:

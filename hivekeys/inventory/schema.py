@@ -6,6 +6,7 @@ a file holds under a key that is not known is never shown: it might be a passwor
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Annotated, Any, Required
@@ -101,6 +102,13 @@ class TokenAgeKeys(TypedDict, total=False):
     fail: Annotated[float, PlainValidator(values.days)]
 
 
+class BackupKeys(TypedDict, total=False):
+    """`[backup]`."""
+
+    to: Annotated[tuple[str, ...], PlainValidator(values.recipients)]
+    keep: Annotated[int, PlainValidator(values.whole(1, 10_000))]
+
+
 class WaiverKeys(TypedDict, total=False):
     """One of `[[waivers]]`."""
 
@@ -136,6 +144,7 @@ class Document(TypedDict, total=False):
     token_age: TokenAgeKeys
     services: ServicesKeys
     waivers: list[WaiverKeys]
+    backup: BackupKeys
     ansible: AnsibleKeys
     llama_orch: LlamaOrchKeys
     hosts: dict[Annotated[str, PlainValidator(values.host_name)], HostKeys]
@@ -182,6 +191,8 @@ def _found(key: str, value: object) -> str:
     """The value; but what should be a path may be the secret itself, and then is not shown."""
     if key in ("token", "key", "sudo_password_file") and isinstance(value, str) and not value.startswith(("/", "~")):
         return f"a text of {len(value)} characters"
+    if key == "to" and re.search("SECRET-KEY|PRIVATE KEY", str(value), re.IGNORECASE):
+        return "a secret key"
     return shown(value)
 
 
@@ -191,6 +202,7 @@ _TABLES: dict[tuple[str, ...], type] = {
     ("timeouts",): TimeoutKeys,
     ("rollout",): RolloutKeys,
     ("token_age",): TokenAgeKeys,
+    ("backup",): BackupKeys,
     ("waivers", "*"): WaiverKeys,
     ("ansible",): AnsibleKeys,
     ("llama_orch",): LlamaOrchKeys,

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TypeVar
 
 from hivekeys.checks import CHECKS
+from hivekeys.errors import UserError
 from hivekeys.fleet import Amount
 from hivekeys.inventory.ranges import expand
 
@@ -182,6 +183,29 @@ def reason(value: object) -> str:
     raise ValueError(f"why, in words: one line of at most {LONGEST_REASON} characters")
 
 
+def is_public_key(text: str) -> bool:
+    """True for a recipient that is the key itself, not a file of keys."""
+    return text.startswith(("age1", "ssh-"))
+
+
+def _recipient(value: object) -> str:
+    """For whom backups are sealed; a key is read whole here, a file only when it is used."""
+    from hivekeys.agefile import WANTED, recipients  # noqa: PLC0415  takes time that other inventories need not pay
+
+    wanted = f"{WANTED.removeprefix('expected ')}, with a / or . in its name"
+    if not isinstance(value, str):
+        raise ValueError(wanted)
+    if not is_public_key(value):
+        if not re.search(r"[/.]", file_path(value)):
+            raise ValueError(wanted)
+        return value
+    try:
+        recipients([value])
+    except UserError as error:
+        raise ValueError(f"{wanted} ({error.message})") from None
+    return value
+
+
 def day(value: object) -> date:
     """A day as TOML writes it, without quotes and without a time."""
     if isinstance(value, date) and not isinstance(value, datetime):
@@ -194,3 +218,4 @@ http_paths_or_none = several(_http_path, least=0)
 file_paths = several(file_path, least=1)
 host_names = several(host_name, least=1)
 words = several(_word, least=1)
+recipients = several(_recipient, least=1)

@@ -13,7 +13,7 @@ from datetime import date
 from enum import Enum
 from typing import Any
 
-from hivekeys.fleet import SERVICES, Amount, Become, Fleet, Host, Policy, Role, Timeouts, TokenAge, Waiver
+from hivekeys.fleet import SERVICES, Amount, Backups, Become, Fleet, Host, Policy, Role, Timeouts, TokenAge, Waiver
 from hivekeys.inventory.ranges import expand
 
 LOGIN = ("user", "port", "key", "jump", "become")
@@ -38,6 +38,7 @@ def _sections(fleet: Fleet) -> Iterator[list[str]]:
     yield from _section("timeouts", _flat(fleet.timeouts), _flat(Timeouts()))
     yield from _section("rollout", _flat(fleet.policy), _flat(Policy()))
     yield from _section("token_age", _flat(fleet.token_age), _flat(TokenAge()))
+    yield from _section("backup", _flat(fleet.backup), _flat(Backups()))
     for role in Role:
         yield from _section(f"services.{role.value}", services[role], asdict(SERVICES[role]))
     settings = [(host, _own(host, login, services[host.role])) for host in fleet.hosts]

@@ -37,6 +37,7 @@ from .asking import eventually, put_token, restart, status
 
 PROJECT = Path(__file__).resolve().parents[2]
 INVENTORY = PROJECT / "inventory"
+FAB = str(Path(sys.executable).with_name("fab"))
 AGENT = (PROJECT / "hivekeys/agent.py").read_bytes()
 WHOLE = {"api-token": "600 llama-orch:llama-orch"}  # the token directory of a host that no run is at work on
 SOON = Timeouts(connect=3, banner=3, auth=10, channel=5, request=8)  # nobody is far away in a lab
@@ -155,7 +156,7 @@ class Answer:
 def start_fab(*words: str, state: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """`fab` at work, from a bastion whose state is in `state`."""
     return subprocess.Popen(
-        [str(Path(sys.executable).with_name("fab")), *words],
+        [FAB, *words],
         cwd=PROJECT,
         env={**os.environ, "HIVEKEYS_STATE_DIR": str(state), **(env or {})},
         stdin=subprocess.PIPE,

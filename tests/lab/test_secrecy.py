@@ -260,6 +260,29 @@ def test_a_hive_that_joins_and_leaves_again_gets_and_loses_the_token_unseen(loud
     made_whole(loud)
 
 
+def test_a_backup_and_its_restore_show_the_token_to_nobody(loud: Lab, tmp_path: Path) -> None:
+    """Nor the key that opens it; on this machine the token is in its sealed file alone, on the hosts in its own."""
+    write_policy(loud)
+    secret = Secret(tmp_path)
+    state = tmp_path / "state"
+    subprocess.run(["age-keygen", "-o", tmp_path / "key"], capture_output=True, check=True)
+    public = subprocess.run(["age-keygen", "-y", tmp_path / "key"], capture_output=True, text=True, check=True).stdout
+    turned = fab("rotate", "--fleet", loud.name, "--yes", "--token-file", str(secret.file), state=state)
+    assert turned.code == 0, turned.err
+    kept = run_in_the_open(secret, "backup", "--fleet", loud.name, "--to", public.strip(), state=state, debug=True)
+    assert kept.code == 0, kept.err
+    (file,) = (state / loud.name / "backups").iterdir()
+    assert fab("rotate", "--fleet", loud.name, "--yes", state=state).code == 0
+    restore = ("restore", str(file), "--identity", str(tmp_path / "key"), "--fleet", loud.name, "--yes")
+    answer = run_in_the_open(secret, *restore, state=state, debug=True)
+    assert answer.code == 0, answer.err
+    key = (tmp_path / "key").read_text().split()[-1]
+    assert key[20:40] not in answer.out + answer.err + kept.out + kept.err
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(loud.hosts, pool.map(lambda name: secret.on_host(loud, name), loud.hosts), strict=True))
+    assert found == {name: own_files(loud, name) for name in loud.hosts}
+
+
 def test_a_token_whose_run_failed_is_nowhere(loud: Lab, tmp_path: Path) -> None:
     write_policy(loud)
     old = truth(loud)["queen"].token

@@ -23,6 +23,7 @@ TABLES: list[Any] = [
     schema.WaiverKeys,
     schema.AnsibleKeys,
     schema.LlamaOrchKeys,
+    schema.BackupKeys,
     schema.ServicesKeys,
     schema.ServiceKeys,
     schema.HostKeys,

@@ -35,6 +35,8 @@ LEAVES = {
 }
 PURE = {
     "hivekeys.access_report",
+    "hivekeys.backup",
+    "hivekeys.shelf",
     "hivekeys.census",
     "hivekeys.census_report",
     "hivekeys.certificates",
@@ -60,6 +62,8 @@ PURE = {
     "hivekeys.wire",
 }
 EDGES = {
+    "hivekeys.agefile",
+    "hivekeys.backup_folder",
     "hivekeys.bootstrap",
     "hivekeys.files",
     "hivekeys.inventory",
@@ -80,6 +84,7 @@ SHELL = {
     "hivekeys.survey",
     "hivekeys.upkeep",
     "hivekeys.joining",
+    "hivekeys.recall",
 }  # the loop, and what it is made of
 LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
 ON_THE_HOST = {
@@ -195,6 +200,10 @@ def test_tasks_reach_ssh_only_through_the_engine() -> None:
 
 def test_pydantic_stays_where_documents_become_values() -> None:
     assert naming("pydantic") == {"hivekeys.inventory.schema", "hivekeys.journal", "hivekeys.wire"}
+
+
+def test_age_is_in_one_module() -> None:
+    assert naming("pyrage") == {"hivekeys.agefile"}
 
 
 def test_invoke_is_the_tasks_alone() -> None:

@@ -9,6 +9,7 @@ from hivekeys.fleet import (
     HIVE_SERVICE,
     QUEEN_SERVICE,
     Amount,
+    Backups,
     Become,
     Fleet,
     Order,
@@ -53,7 +54,7 @@ def test_the_example_is_a_fleet() -> None:
 def test_the_example_shows_every_key() -> None:
     document = read(EXAMPLE)
     shown: set[tuple[str, ...]] = {
-        (section, key) for section in ("ssh", "timeouts", "rollout", "token_age") for key in document[section]
+        (section, key) for section in ("ssh", "timeouts", "rollout", "token_age", "backup") for key in document[section]
     }
     shown |= {("hosts", key) for host in document["hosts"].values() for key in host}
     shown |= {(role, key) for role in ("queen", "hive") for key in document["services"][role]}
@@ -67,6 +68,7 @@ def test_the_example_shows_every_key() -> None:
         | keys_of(schema.RolloutKeys, "rollout")
         | keys_of(schema.TokenAgeKeys, "token_age")
         | keys_of(schema.WaiverKeys, "waivers")
+        | keys_of(schema.BackupKeys, "backup")
         | keys_of(schema.HostKeys, "hosts")
         | keys_of(schema.ServiceKeys, "queen")
         | keys_of(schema.ServiceKeys, "hive")
@@ -114,6 +116,13 @@ def test_a_relative_path_begins_at_the_files_folder_and_a_tilde_at_home(tmp_path
     fleet = fleet_of(paths + SMALLEST, tmp_path)
     assert fleet.queen.key == str(tmp_path / "keys/deploy")
     assert fleet.ssh == Ssh((str(Path.home() / "known"),), "/etc/ssh/ssh_config")
+
+
+def test_files_of_recipients_are_paths_and_keys_are_themselves(tmp_path: Path) -> None:
+    key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+    fleet = fleet_of(f'backup = {{ to = ["{key}", "ops.pub", "/etc/safe.pub"], keep = 3 }}\n{SMALLEST}', tmp_path)
+    assert fleet.backup == Backups((key, str(tmp_path / "ops.pub"), "/etc/safe.pub"), 3)
+    assert fleet_of(SMALLEST, tmp_path).backup == Backups()
 
 
 def test_the_rollout_is_read(tmp_path: Path) -> None:

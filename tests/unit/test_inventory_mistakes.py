@@ -101,6 +101,12 @@ def test_all_mistakes_are_told_at_once(file: Path) -> None:
         ('services.hive.health = "health"', "services.hive.health"),
         ('services.hive.protected = ["/a b"]', "services.hive.protected"),
         ('services.hive.protected = "/a\\r\\nHost: b"', "services.hive.protected"),
+        ("backup.keep = 0", "backup.keep"),
+        ("backup.to = []", "backup.to"),
+        ('backup.to = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8q"', "backup.to"),
+        ('backup.to = ["ssh-ed25519 AAAA", "~/key.pub"]', "backup.to"),
+        ('backup.to = "agel"', "backup.to"),
+        ("backup.for = 1", "backup.for"),
         ("services.queen = 3", "services.queen"),
         ("services.worker = {}", "services.worker"),
         ("timeouts = []", "timeouts"),
@@ -270,3 +276,9 @@ def test_a_day_that_there_is_not_is_no_toml(file: Path) -> None:
 )
 def test_ages_that_make_no_sense_are_refused(file: Path, line: str, said: str) -> None:
     assert refused(file, f"{FLEET}{HOSTS}[token_age]\n{line}") == [said]
+
+
+def test_a_secret_key_in_place_of_a_public_one_is_not_shown(file: Path) -> None:
+    (mistake,) = refused(file, f'{FLEET}backup.to = ["~/key.pub", "AGE-SECRET-KEY-1QYQSZQGP"]\n{HOSTS}')
+    assert mistake.startswith("backup.to: found a secret key, expected ")
+    assert "QYQSZQGP" not in mistake

@@ -1,5 +1,6 @@
 """The verbs as an operator types them: what is refused before any host is contacted, and how it is said."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,8 +10,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyrage
 import pytest
 
+from hivekeys import backup_folder
+from hivekeys.agefile import Recipients
+from hivekeys.journal import Journal
+from hivekeys.model import Condemned, Moment, RunStarted
+from hivekeys.run import REVOKE
+from hivekeys.state import fingerprint_key
+from hivekeys.token import Fingerprint, generate, parse
 from tests.terminal import CTRL_C, Terminal
 
 FAB = Path(sys.executable).with_name("fab")
@@ -31,6 +40,9 @@ role = "queen"
 address = "127.0.0.1"
 port = {port}
 """
+
+
+KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,20 @@ REFUSED = [
     (["status", "--metrics", "fleet.prom", "--limit", "queen"], "--metrics tells of a whole fleet"),
     (["status", "--metrics", "gone/fleet.prom"], "--metrics gone/fleet.prom: there is no folder gone"),
     (["verify", "--output", "/dev/null"], "--output /dev/null: there is something that is no plain file"),
+    (["backup"], "for whom is the token to be sealed?"),
+    (["backup", "--to", "age1foo"], "recipient age1foo…: is no public key"),
+    (["backup", "--to", f"{KEY},gone.pub"], "recipient gone.pub: No such file"),
+    (["backup", "--to", KEY, "--to", "gone.pub"], "recipient gone.pub: No such file"),
+    (["backup", "--to", "inventory/paper.toml"], "recipient inventory/paper.toml, line 2: is no public key"),
+    (["backup", "--to", KEY, "--passphrase"], "one or the other"),
+    (["backup", "--passphrase"], "there is no terminal to ask on: Passphrase to seal"),
+    (["backup", "--to", KEY, "--keep", "0"], "--keep: found '0'"),
+    (["backup", "--to", KEY, "--keep", "2", "--output", "f"], "--keep is for the fleet's folder"),
+    (["backup", "--to", KEY, "--output", "fabfile.py"], "fabfile.py: is there already"),
+    (["backup", "--to", KEY, "--output", "gone/f"], "gone: there is no such folder"),
+    (["restore", "gone", "--yes"], "gone: No such file"),
+    (["restore", "fabfile.py", "--yes"], "fabfile.py: is no backup"),
+    (["restore", "fabfile.py"], "no terminal to ask"),
 ]
 
 
@@ -190,6 +216,78 @@ def test_a_journal_that_cannot_be_used_stops_a_run_before_any_host_is_contacted(
     answer = fab("rotate", "--yes")
     assert answer.code == 2 and "journal.db cannot be used" in answer.err
     assert "nothing was touched" in answer.err
+
+
+@pytest.fixture
+def sealed(fab: Fab) -> Path:
+    """A backup of the fleet on paper, and the key that opens it beside it."""
+    secret, token = pyrage.x25519.Identity.generate(), generate()
+    (fab.folder / "key").write_text(f"{secret}\n")
+    (fab.folder / "token").touch(0o600)
+    (fab.folder / "token").write_text(token.reveal())
+    state = state_of(fab)
+    order = backup_folder.Order(Recipients((secret.to_public(),)), str(fab.folder / "sealed"))
+    backup_folder.put(token, fingerprint_key(state), "paper", "", 0.0, order=order, state=state)
+    return fab.folder / "sealed"
+
+
+def state_of(fab: Fab) -> Path:
+    folder = fab.folder / "state" / "paper"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def test_a_backup_that_may_not_be_restored_is_refused_before_any_host_is_contacted(fab: Fab, sealed: Path) -> None:
+    text = (fab.folder / "inventory" / "paper.toml").read_text()
+    (fab.folder / "inventory" / "other.toml").write_text(text.replace('"paper"', '"other"'))
+    shutil.copy(sealed, fab.folder / "changed")
+    (fab.folder / "changed").write_text(sealed.read_text().replace("made: 1970", "made: 1971"))
+    (fab.folder / "stranger").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    for said, words in {
+        "sealed: is a backup of fleet paper, not of other": ("sealed", "--fleet", "other", "--identity", "gone"),
+        "sealed: is sealed for age": ("sealed", "--fleet", "paper"),
+        "gone: No such file": ("sealed", "--fleet", "paper", "--identity", "gone"),
+        "sealed: is not sealed for this key": ("sealed", "--fleet", "paper", "--identity", "stranger"),
+        "changed: its header is not the one": ("changed", "--fleet", "paper", "--identity", "key"),
+    }.items():
+        answer = fab("restore", *words, "--yes")
+        assert (answer.code, answer.out) == (2, ""), answer
+        assert said in answer.err
+    assert fab("history", "--fleet", "paper", "--json").out.strip() == "[]"
+
+
+def test_a_token_that_was_revoked_is_refused_before_any_host_is_contacted(fab: Fab, sealed: Path) -> None:
+    """A backup by its header, so that no key is asked for; from a bastion with another key when it is opened."""
+    leaked, folder = parse((fab.folder / "token").read_bytes(), "token"), state_of(fab)
+    condemn(folder, leaked.fingerprint(fingerprint_key(folder)))
+    said = f"its token (token:{leaked.fingerprint(b'')}) was revoked by run paper-9: nothing may write it again"
+    for words in (("restore", "sealed"), ("rotate", "--token-file", "token")):
+        answer = fab(*words, "--yes")
+        assert (answer.code, answer.out) == (2, "")
+        assert f"{words[-1]}: {said}" in answer.err
+
+
+def test_a_bastion_with_a_new_key_knows_a_revoked_token_when_the_backup_is_open(fab: Fab, sealed: Path) -> None:
+    leaked, folder = parse((fab.folder / "token").read_bytes(), "token"), state_of(fab)
+    (folder / "fingerprint.key").unlink()
+    condemn(folder, leaked.fingerprint(fingerprint_key(folder)))
+    answer = fab("restore", "sealed", "--identity", "key", "--yes")
+    assert (answer.code, answer.out) == (2, "")
+    assert "was revoked by run paper-9" in answer.err
+
+
+def condemn(folder: Path, fingerprint: Fingerprint) -> None:
+    """As a revocation that this bastion made writes it down."""
+    now = Moment(0.0, 0.0)
+    with contextlib.closing(Journal(folder)) as journal:
+        if not journal.runs():
+            journal.append("paper-9", RunStarted("paper-9", "paper", "ann", "leaked", (), (), (), now, REVOKE))
+        journal.append("paper-9", Condemned((fingerprint,), now))
+
+
+def test_a_list_of_no_backups_is_an_empty_list(fab: Fab) -> None:
+    answer = fab("backup", "--list", "--json")
+    assert (answer.code, json.loads(answer.out)) == (0, [])
 
 
 def test_every_verb_explains_its_options(fab: Fab) -> None:

@@ -1,0 +1,178 @@
+"""A backup as a file: what stands in the open, what is sealed, and how the two are bound together. Pure.
+
+The file is ASCII: a header, then the armored age block. Cut off the header, and `age -d` opens the rest; the header's
+last line is the command. Sealed are two lines: the token, and the SHA-256 of the header. So a header that was changed,
+or put before another block, shows as soon as it is opened. age does not say *who* sealed: only a bastion that has the
+key of the fingerprint can tell that the token is the one it says.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from hivekeys.causes import one_line
+from hivekeys.errors import UserError
+from hivekeys.token import MAX_LENGTH, Fingerprint, Token, refuse_revoked
+
+FORMAT = 1
+LARGEST = 256 * 1024  # bytes; a thousand recipients are far fewer
+BLOCK = "-----BEGIN AGE ENCRYPTED FILE-----"
+BLOCK_END = "-----END AGE ENCRYPTED FILE-----"
+OPEN = "sed -n '/^-----BEGIN AGE/,$p' FILE | age -d -i KEY | head -n 1"
+PASSPHRASE = "passphrase"  # noqa: S105  a word for people
+KINDS = {"X25519": "age", "scrypt": PASSPHRASE}  # as age calls them in its own header, and as people do
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+HEAD = re.compile(
+    r"hivekeys-backup: 1\n"
+    r"fleet: ([A-Za-z0-9][A-Za-z0-9._-]{0,62})\n"
+    r"run: ([A-Za-z0-9._-]{1,80})\n"
+    r"token: ([0-9a-f]{6})\n"
+    r"fingerprint: ([0-9a-f]{64})\n"
+    r"key: ([0-9a-f]{16})\n"
+    r"made: ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\n" + re.escape(f"open: {OPEN}\n")
+)
+NO_RUN = "-"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a backup says in the open. `run`: whose token it is, "" when no journal knew. `made`: UTC, whole seconds.
+
+    `key` stands for the bastion's key under which the fingerprint was made: another bastion cannot compare it.
+    """
+
+    fleet: str
+    run: str
+    fingerprint: Fingerprint
+    key: str
+    made: datetime
+
+    def __str__(self) -> str:
+        lines = (
+            f"hivekeys-backup: {FORMAT}",
+            f"fleet: {self.fleet}",
+            f"run: {self.run or NO_RUN}",
+            f"token: {self.fingerprint.fp6}",
+            f"fingerprint: {self.fingerprint.keyed}",
+            f"key: {self.key}",
+            f"made: {self.made.strftime(TIME)}",
+            f"open: {OPEN}",
+        )
+        return "".join(f"{line}\n" for line in lines)
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup that was read and not opened. `kinds`: what kind of key opens it, one for each recipient."""
+
+    header: Header
+    block: str
+    kinds: tuple[str, ...]
+
+
+def key_name(key: bytes) -> str:
+    """What stands for a bastion's key in a header; says nothing of the key."""
+    return hmac.new(key, b"hivekeys backup", hashlib.sha256).hexdigest()[:16]
+
+
+def plain(header: Header, token: Token) -> bytes:
+    """What is sealed. Its first line is the token, for whoever opens it without hivekeys."""
+    return f"{token.reveal()}\nheader-sha256 {_digest(header)}\n".encode()
+
+
+def text_of(header: Header, block: str) -> str:
+    """The whole file."""
+    return f"{header}{block}"
+
+
+def parse(data: bytes, source: str) -> Backup:
+    """The backup in a file's bytes, unopened. Raises UserError that says what is wrong with it."""
+
+    def refuse(why: str, hint: str = "`fab backup --list` shows this fleet's backups") -> NoReturn:
+        raise UserError(f"{source}: {why}", hint=hint)
+
+    if len(data) > LARGEST:
+        refuse(f"is larger than {LARGEST >> 10} KiB, so it is no backup")
+    text = data.decode("ascii", "replace")
+    head, marker, rest = text.partition(BLOCK)
+    if data.startswith(b"age-encryption.org/") or (marker and not head.strip()):
+        refuse(
+            "is an age file without a header: it does not say whose token it is",
+            f"if you know it: age -d -i KEY {source} | fab rotate --token-file - --yes",
+        )
+    version = re.match(r"hivekeys-backup: ([0-9]+)\n", head)
+    if version and int(version[1]) > FORMAT:
+        refuse(f"written by a newer hivekeys (format {version[1]}, this one knows {FORMAT})", "update hivekeys here")
+    found = HEAD.fullmatch(head)
+    if not found or not marker:
+        refuse("is no backup, or its header was changed" if version else "is no backup")
+    block = marker + rest
+    try:
+        made = datetime.strptime(found[6], TIME).replace(tzinfo=UTC)
+        kinds = _kinds(block)
+    except ValueError:
+        refuse("is a backup that was cut short or changed", "try another one: `fab backup --list`")
+    run = "" if found[2] == NO_RUN else found[2]
+    return Backup(Header(found[1], run, Fingerprint(found[4], found[3]), found[5], made), block, kinds)
+
+
+def refuse_early(backup: Backup, fleet: str, revoked: Mapping[Fingerprint, str], source: str) -> None:
+    """What the header alone forbids: another fleet's token, a revoked one."""
+    if backup.header.fleet != fleet:
+        raise UserError(
+            f"{source}: is a backup of fleet {backup.header.fleet}, not of {fleet}",
+            hint="tokens are never shared between fleets; nothing was opened and no host contacted",
+        )
+    refuse_revoked(backup.header.fingerprint, revoked, source)
+
+
+def token_in(backup: Backup, opened: bytes, key: bytes, source: str) -> Token:
+    """The token, when everything that can be checked of it is right. Raises UserError that shows nothing of it."""
+
+    def refuse(why: str) -> NoReturn:
+        raise UserError(f"{source}: {why}", hint="do not use this file; find out who could write to it")
+
+    lines = opened.decode("ascii", "replace").split("\n")
+    if len(lines) != 3 or lines[2] or not _is_token(lines[0]):
+        refuse("what is sealed in it is not a token and the header's digest")
+    if not hmac.compare_digest(lines[1].encode(), f"header-sha256 {_digest(backup.header)}".encode()):
+        refuse("its header is not the one that the token was sealed with: somebody changed it")
+    token = Token(lines[0])
+    fingerprint, said = token.fingerprint(key), backup.header.fingerprint
+    if fingerprint.fp6 != said.fp6 or (backup.header.key == key_name(key) and fingerprint != said):
+        refuse("the token in it is not the one that its header names")
+    return token
+
+
+def _is_token(text: str) -> bool:
+    """As the agent has it: a fleet may have had a token that would be refused today as too weak."""
+    return 0 < len(text) <= MAX_LENGTH and all("!" <= char <= "~" for char in text)
+
+
+def _digest(header: Header) -> str:
+    return hashlib.sha256(str(header).encode()).hexdigest()
+
+
+def _kinds(block: str) -> tuple[str, ...]:
+    """The kinds of recipients, read from age's own header. Raises ValueError when there is none."""
+    lines = block.strip().split("\n")
+    if lines[-1] != BLOCK_END or len(lines) < 3:
+        raise ValueError("no end")
+    try:
+        raw = base64.b64decode("".join(lines[1:-1]), validate=True)
+    except binascii.Error as error:
+        raise ValueError("no base64") from error
+    head, mark, _ = raw.partition(b"\n--- ")
+    if not mark or not head.startswith(b"age-encryption.org/v1\n"):
+        raise ValueError("no age header")
+    types = re.findall(r"^-> (\S+)", head.decode("ascii", "replace"), re.MULTILINE)
+    real = [kind for kind in types if not kind.endswith("-grease")]  # age's own padding against rigid readers
+    if not real:
+        raise ValueError("no recipient")
+    return tuple(one_line(KINDS.get(kind, kind)) for kind in real)

@@ -1,0 +1,244 @@
+"""`fab backup` and `fab restore`: the fleet's token under lock and key, and back from there by a rotation."""
+
+import json as jsonlib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from hivekeys.errors import ExitCode, UserError
+from tasks import secrets_given
+from tasks.engine import Asked, past_runs, runner_of, tombstones, upkeep_of
+from tasks.frame import FLEET_HELP, chosen, finish, names, verb
+from tasks.keeping import kept
+from tasks.pace import PACE_HELP, with_pace
+from tasks.rotation import confirm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hivekeys.agefile import Recipients
+    from hivekeys.backup import Backup
+    from hivekeys.backup_folder import Order
+    from hivekeys.fleet import Fleet
+    from hivekeys.runner import Runner
+    from hivekeys.shelf import Taken
+    from hivekeys.token import Fingerprint, Token
+
+# Imports inside the functions below: SSH, pydantic, rich and age take time that `fab --list` has not.
+
+HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
+
+
+@task(
+    help={
+        **HELP,
+        "to": "for whom: age1…, an SSH public key, or a file of them; again or with commas for several "
+        "(default: `to` of [backup] in the inventory)",
+        "passphrase": "seal it with a passphrase instead, asked on the terminal",
+        "output": "write to this file instead of the fleet's folder of backups",
+        "keep": "how many backups of the folder stay (default: `keep` of [backup], else all)",
+        "list": "show the backups in the fleet's folder, contact nobody",
+        "reason": "why, for the record",
+    },
+    iterable=["to"],
+    auto_shortflags=False,
+)
+@verb
+def backup(
+    _: Context,
+    fleet: str = "",
+    to: "Sequence[str] | None" = None,
+    passphrase: bool = False,
+    output: str = "",
+    keep: str = "",
+    list: bool = False,
+    reason: str = "",
+    state_dir: str = "",
+    json: bool = False,
+) -> None:
+    """Seal the fleet's token for the holders of some keys, read from a host that proves it; or list what there is."""
+    found, hosts = chosen(fleet, "", "")
+    if list:
+        _show_list(found, state_dir, json)
+        return
+    from hivekeys.model import Phase  # noqa: PLC0415
+    from hivekeys.recall import current  # noqa: PLC0415
+
+    order = _order(found, to or (), passphrase, output, keep)
+    asked = Asked(reason, json, state_dir=state_dir)
+    with upkeep_of(found, hosts, Phase.BACKUP, asked, beside_open=False, only_asks=True) as work:
+        token = current(work, f"read the token, to be sealed for {order.whom}")
+        taken = _put(found, token, order, state_dir)
+        code = work.end(ExitCode.DONE)
+    _tell(taken, json)
+    finish(code)
+
+
+def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str, keep: str) -> "Order":
+    """What was asked for, checked before any host is contacted; a passphrase is asked for when all else is right."""
+    from hivekeys import agefile, backup_folder  # noqa: PLC0415
+
+    texts = [text for given in to for text in given.split(",") if text.strip()]
+    if texts and by_passphrase:
+        raise UserError("--to and --passphrase: the age format has one or the other", hint="leave one out")
+    if keep and output:
+        raise UserError("--keep is for the fleet's folder of backups", hint="leave --keep or --output out")
+    if keep and not (keep.isascii() and keep.isdigit() and int(keep[:6]) > 0 and len(keep) < 6):
+        raise UserError(f"--keep: found {keep!r}, expected how many backups stay, 1 or more")
+    if output:
+        backup_folder.free(Path(output).expanduser())
+    if not (texts or by_passphrase or fleet.backup.to):
+        raise UserError(
+            "for whom is the token to be sealed?",
+            hint="--to age1… (make a key with age-keygen), --to ~/.ssh/id_ed25519.pub, or --passphrase",
+        )
+    limit = int(keep) if keep else None if output else fleet.backup.keep
+    whom = _new_passphrase() if by_passphrase else agefile.recipients(texts or fleet.backup.to)
+    return backup_folder.Order(whom, output, limit)
+
+
+def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Taken":
+    from hivekeys import backup_folder, state  # noqa: PLC0415
+    from hivekeys.token import refuse_revoked  # noqa: PLC0415
+
+    folder = state.folder_for(fleet.name, state_dir)
+    key = state.fingerprint_key(folder)
+    want = token.fingerprint(key)
+    refuse_revoked(want, tombstones(folder), f"fleet {fleet.name}")
+    run = next((run.id for run in past_runs(fleet.name, state_dir) if run.want == want and run.is_served), "")
+    return backup_folder.put(token, key, fleet.name, run, time.time(), order=order, state=folder)
+
+
+def _tell(taken: "Taken", json: bool) -> None:
+    from tasks.live import Show  # noqa: PLC0415
+
+    if json:
+        sys.stdout.write(jsonlib.dumps(taken.document(), indent=2) + "\n")
+        return
+    show = Show()
+    for line in taken.lines():
+        show.line(line)
+
+
+def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
+    from hivekeys import backup_folder, shelf, state  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    base = state.folder_for(fleet.name, state_dir)
+    folder = backup_folder.folder_in(base)
+    there, gone = backup_folder.found(folder), tombstones(base)
+    if json:
+        sys.stdout.write(jsonlib.dumps(shelf.document(there, fleet.name, gone), indent=2) + "\n")
+        return
+    show = Show()
+    show.table(shelf.table(there, fleet.name, gone))
+    show.line(f"in {folder}")
+
+
+@task(
+    help={
+        **HELP,
+        **{name: PACE_HELP[name] for name in ("canary", "batch", "max-failures")},
+        "file": "the backup, as `fab backup --list` names it or as a path",
+        "identity": "the key that opens it: a file of age-keygen, or an SSH private key",
+        "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
+        "reason": "why, for the record",
+        "yes": "do not ask",
+    },
+    auto_shortflags=False,
+)
+@verb
+def restore(
+    _: Context,
+    file: str,
+    fleet: str = "",
+    identity: str = "",
+    canary: str = "",
+    batch: str = "",
+    max_failures: str = "",
+    allow_missing: str = "",
+    reason: str = "",
+    state_dir: str = "",
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.rollout import Rollout  # noqa: PLC0415
+
+    found, hosts = chosen(fleet, "", "")
+    found = with_pace(found, canary, batch, max_failures)
+    missing = names(found, allow_missing)
+    if not yes and not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
+    folder = state.folder_for(found.name, state_dir)
+    gone = tombstones(folder)
+    sealed = _sealed(found, file, gone, folder)
+    token = _opened(sealed, file, identity, gone, state.fingerprint_key(folder))
+    made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
+    why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
+    with runner_of(found, hosts, Asked(why, json, state_dir=state_dir)) as (runner, show):
+        rollout = Rollout(runner, may_be_missing=missing)
+        if rollout.look():
+            _refuse_served(runner, runner.fingerprint(token), file)
+            if not yes:
+                show.plan(runner.run, found)
+                confirm(runner, show, f"to token:{runner.fingerprint(token)} of the backup of {made}")
+            code = rollout.rotate(token, given=True)
+        else:
+            code = runner.end()
+        show.result(runner.run, found, code, kept(found, runner, code, state_dir))
+    finish(code)
+
+
+def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: Path) -> "Backup":
+    """The backup, unopened, when its header lets it be restored here."""
+    from hivekeys import backup, backup_folder  # noqa: PLC0415
+
+    path = Path(file).expanduser()
+    in_folder = backup_folder.folder_in(folder) / file
+    if "/" not in file and not path.exists() and in_folder.exists():
+        path = in_folder
+    sealed = backup.parse(backup_folder.read(path, file), file)
+    backup.refuse_early(sealed, fleet.name, gone, file)
+    return sealed
+
+
+def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint, str]", key: bytes) -> "Token":
+    """The token of a backup, in memory, when it is what the header says and was not revoked."""
+    from hivekeys import agefile, backup  # noqa: PLC0415
+    from hivekeys.token import refuse_revoked  # noqa: PLC0415
+
+    if backup.PASSPHRASE in sealed.kinds:
+        if identity:
+            raise UserError(f"{file}: is sealed with a passphrase, not for a key", hint="leave --identity out")
+        opened = agefile.unseal_by_passphrase(sealed.block.encode(), _secret(f"Passphrase of {file}: "), file)
+    elif not identity:
+        raise UserError(f"{file}: is sealed for {', '.join(sealed.kinds)}", hint="name the key with --identity FILE")
+    else:
+        opened = agefile.unseal(sealed.block, agefile.identities(identity, _secret), file)
+    token = backup.token_in(sealed, opened, key, file)
+    refuse_revoked(token.fingerprint(key), gone, file)  # the header's may be another bastion's
+    return token
+
+
+def _refuse_served(runner: "Runner", want: "Fingerprint", file: str) -> None:
+    """A token that every host has already is no rotation; where only some have it, it is one for the others."""
+    if all(host.was == want for host in runner.run.hosts.values() if host.was):
+        runner.end()
+        raise UserError(f"{file}: the fleet has its token already (token:{want})", hint="`fab status` shows every host")
+
+
+def _new_passphrase() -> "Recipients":
+    from hivekeys.agefile import passphrase  # noqa: PLC0415
+
+    return passphrase(_secret("Passphrase to seal the token with: "), _secret("The same again: "))
+
+
+def _secret(question: str) -> str:
+    """A passphrase, typed on the terminal and shown nowhere."""
+    return secrets_given.typed(question, "or use a key that has no passphrase").decode()

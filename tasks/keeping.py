@@ -1,0 +1,37 @@
+"""The backup that a run takes of its own token once it is done, where the inventory asks for it (`[backup]`)."""
+
+import time
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet
+    from hivekeys.runner import Runner
+    from hivekeys.shelf import Taken
+
+
+def kept(fleet: "Fleet", runner: "Runner", code: "ExitCode", state_dir: str) -> "Taken | None":
+    """A backup of the token that the run has just brought everywhere, from its memory; None where none is due.
+
+    Whatever goes wrong is told and changes nothing else: the fleet is turned.
+    """
+    want = runner.run.want
+    token = runner.tokens.get(want) if want else None
+    if code is not ExitCode.DONE or not fleet.backup.to or token is None or runner.run.rolled_back:
+        return None
+    from hivekeys import agefile, backup_folder, state  # noqa: PLC0415  they take time that `fab --list` has not
+    from hivekeys.shelf import Taken  # noqa: PLC0415
+
+    try:
+        folder = state.folder_for(fleet.name, state_dir)
+        there = backup_folder.found(backup_folder.folder_in(folder))
+        if any(one.backup and one.backup.header.fingerprint == want for one in there):
+            return None  # it was restored from there, or the run was taken up again after it was done
+        order = backup_folder.Order(agefile.recipients(fleet.backup.to), keep=fleet.backup.keep)
+        key = state.fingerprint_key(folder)
+        return backup_folder.put(token, key, fleet.name, runner.run.id, time.time(), order=order, state=folder)
+    except UserError as error:
+        return Taken(why=error.message)
+    except Exception as error:  # a bug here must not make a rotation that is done look like one that is not
+        return Taken(why=f"a bug in hivekeys: {type(error).__name__}")

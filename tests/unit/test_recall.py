@@ -1,0 +1,81 @@
+"""The token that is backed up is one that a service has just proven; and a restore is a rotation back to it."""
+
+from pathlib import Path
+
+import pytest
+
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Policy
+from hivekeys.model import Event, Outcome, Phase, RunStarted, State
+from hivekeys.recall import current
+from hivekeys.token import Token, generate
+from hivekeys.upkeep import Upkeep
+from hivekeys.wire import Greeting
+from tests.inprocess import KEY, InProcessFleet, OwnClock, Session
+from tests.unit.rotating import Operator, serving
+
+
+def read(fleet: InProcessFleet, events: list[Event] | None = None) -> Token:
+    greeting = Greeting(fleet.inventory.name, KEY, "backup-1", "ann@bastion")
+    told = [] if events is None else events
+    hosts = fleet.inventory.hosts
+    work = Upkeep(fleet.inventory, hosts, fleet.dialer(), greeting, told.append, Phase.BACKUP, False, "", OwnClock())
+    try:
+        return current(work, "read the token")
+    finally:
+        work.close()
+
+
+def test_it_comes_from_the_queen_and_nothing_is_written_anywhere(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    events: list[Event] = []
+    assert read(fleet, events) == fleet.token
+    assert {verb for host in fleet.hosts for verb in fleet.verbs(host)} == {"hello", "observe", "prove", "recall"}
+    assert [host for host in fleet.hosts if "recall" in fleet.verbs(host)] == ["queen"]
+    assert isinstance(events[0], RunStarted) and events[0].task == "backup"
+    assert {event.state for event in events if isinstance(event, Outcome)} == {State.PROVEN}
+
+
+def test_a_hive_says_it_when_the_queen_is_away_or_does_not_prove_it(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    fleet.hosts["queen"].fault = "link-down"
+    assert read(fleet) == fleet.token
+    fleet.hosts["queen"].fault = "accepts-any-token"
+    fleet.hosts["queen"].start()
+    assert read(fleet) == fleet.token
+
+
+def test_a_token_that_no_service_proves_is_not_backed_up(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    for host in fleet.hosts.values():
+        host.fault = "accepts-any-token"
+        host.start()
+    with pytest.raises(UserError, match="no host of fleet inprocess proves its token") as caught:
+        read(fleet)
+    assert caught.value.code is ExitCode.INCOMPLETE
+    assert not [host for host in fleet.hosts if "recall" in fleet.verbs(host)]
+
+
+def test_where_the_queen_is_away_and_hives_disagree_nobody_knows_which_to_back_up(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    fleet.hosts["queen"].fault = "link-down"
+    fleet.hosts["hive2"].write(generate())
+    with pytest.raises(UserError, match="nobody can tell which token"):
+        read(fleet)
+
+
+def test_a_host_where_another_run_is_at_work_keeps_its_token_and_the_next_one_says_it(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    rival = Session(fleet.hosts["queen"], run="rival")
+    assert read(fleet) == fleet.token
+    rival.line.close()
+
+
+def test_a_restore_turns_the_fleet_back_though_a_hive_never_left_that_token(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path, policy=Policy(stable_seconds=0.0))
+    new = generate()
+    for name in ("queen", "hive1", "hive2"):
+        fleet.hosts[name].write(new)
+        fleet.hosts[name].start()
+    assert Operator(fleet, token=fleet.token).rotate() is ExitCode.DONE
+    assert serving(fleet, new) == dict.fromkeys(fleet.hosts, "old")
