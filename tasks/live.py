@@ -69,32 +69,33 @@ class Show:
     def record(self, event: Event) -> None:
         """Takes one event of the run."""
         with self._mutex:
-            self._run = advance(self._run, event)
-            match event:
-                case PhaseStarted():
-                    self._title, self._of_phase, self._ready = event.title, event.hosts, set()
-                    if event.hosts:
-                        self._say(Text(f"{event.title}: {self._names(event.hosts)}"))
-                case Intent():
-                    verbs = " ".join(verb.value for verb in event.verbs)
-                    self._in_flight[event.host] = (verbs, time.monotonic())
-                case Outcome():
-                    self._in_flight.pop(event.host, None)
-                    self._ready.add(event.host)
-                    told = (event.host, str(event.cause))
-                    if event.status is not Status.OK and told not in self._told:
-                        self._told.add(told)
-                        self._say(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"), always=True)
-                case Stopped():
-                    self._say(Text(f"stopped in phase {event.phase.value}: {event.why}", "red"), always=True)
-                case RunEnded():
-                    self._in_flight.clear()
+            line = self._take(event)
+        if line:  # outside: to print is to draw the picture anew, which asks for the mutex
+            self._talk.print(Text(time.strftime("%H:%M:%S "), "dim") + line)
 
-    def _say(self, line: Text, always: bool = False) -> None:
-        """A line that stays. With the picture on the screen only what went wrong needs one."""
-        if self._live is None or always:
-            stamp = Text(time.strftime("%H:%M:%S "), "dim")
-            self._talk.print(stamp + line)
+    def _take(self, event: Event) -> Text | None:
+        """The line that stays of an event; beside the picture only what went wrong needs one."""
+        self._run = advance(self._run, event)
+        match event:
+            case PhaseStarted():
+                self._title, self._of_phase, self._ready = event.title, event.hosts, set()
+                if event.hosts and self._live is None:
+                    return Text(f"{event.title}: {self._names(event.hosts)}")
+            case Intent():
+                verbs = " ".join(verb.value for verb in event.verbs)
+                self._in_flight[event.host] = (verbs, time.monotonic())
+            case Outcome():
+                self._in_flight.pop(event.host, None)
+                self._ready.add(event.host)
+                told = (event.host, str(event.cause))
+                if event.status is not Status.OK and told not in self._told:
+                    self._told.add(told)
+                    return Text(f"  {event.host}: {event.status.value}: {event.cause}", "red")
+            case Stopped():
+                return Text(f"stopped in phase {event.phase.value}: {event.why}", "red")
+            case RunEnded():
+                self._in_flight.clear()
+        return None
 
     @staticmethod
     def _names(hosts: tuple[str, ...]) -> str:
