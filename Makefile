@@ -40,6 +40,7 @@ demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, 
 	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; fi; \
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
+test: PACKAGES += zsh fish  # completion is tried in real shells
 test: install system lint  ## every test, two at a time; needs root for the rehearsal fleet
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile
 
