@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hivekeys.agefile import Recipients, seal
 from hivekeys.backup import LARGEST, Header, key_name, parse, plain, text_of
-from hivekeys.errors import ExitCode, UserError
+from hivekeys.errors import UserError
 from hivekeys.shelf import Kept, Taken, expired
 from hivekeys.token import Token
 
@@ -26,7 +26,7 @@ class Order:
 
 
 def put(token: Token, key: bytes, fleet: str, run: str, now: float, *, order: Order, state: Path) -> Taken:
-    """Seals the token and writes it down; what was written, and what went for it. Raises UserError.
+    """Seals the token and writes it down; what was written, and what went for it. Raises UserError if there is none.
 
     `key` is the bastion's key for fingerprints, `run` whose token it is, `state` the fleet's state folder.
     """
@@ -37,8 +37,8 @@ def put(token: Token, key: bytes, fleet: str, run: str, now: float, *, order: Or
     path = Path(order.output).expanduser() if order.output else _make(folder) / name_of(header)
     write(path, text)
     gone = [] if order.keep is None else expired(found(folder), order.keep, header.fingerprint, header.key)
-    _remove(gone)
-    return Taken(Kept(str(path), parse(text.encode(), path.name)), tuple(gone))
+    why = _remove(gone)
+    return Taken(Kept(str(path), parse(text.encode(), path.name)), tuple(gone) if not why else (), why)
 
 
 def folder_in(state: Path) -> Path:
@@ -102,19 +102,15 @@ def found(folder: Path) -> list[Kept]:
     return sorted(kept, key=lambda one: one.made, reverse=True)
 
 
-def _remove(kept: Sequence[Kept]) -> None:
-    """These files go."""
-    for one in kept:
-        path = Path(one.path)
-        try:
-            path.unlink(missing_ok=True)
-            _sync(path.parent)
-        except OSError as error:
-            raise UserError(
-                f"{path}: {error.strerror}",
-                hint="the new backup is written; remove the old one by hand",
-                code=ExitCode.INCOMPLETE,
-            ) from None
+def _remove(kept: Sequence[Kept]) -> str:
+    """These files go; why the first did not that stays."""
+    try:
+        for one in kept:
+            Path(one.path).unlink(missing_ok=True)
+            _sync(Path(one.path).parent)
+    except OSError as error:
+        return f"{one.path}: {error.strerror}"
+    return ""
 
 
 def _make(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
 from hivekeys.model import Reply, Step, Verb
-from hivekeys.token import Fingerprint, Token
+from hivekeys.token import Fingerprint, Token, refuse_revoked
 from hivekeys.upkeep import Upkeep, fleets_token
 
 Shown = dict[Host, Reply | Cause]
@@ -36,10 +36,10 @@ def prove(want: Fingerprint) -> Step:
     return Step(Verb.PROVE, want, stable=False)
 
 
-def current(upkeep: Upkeep, title: str) -> Token:
+def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str]) -> Token:
     """The token that the fleet serves now. The hosts that hold it are proven, and that is recorded under `title`.
 
-    Raises UserError where nobody can tell which token that is, or no host proves it.
+    Raises UserError where nobody can tell which token that is, where it is `revoked`, or no host proves it.
     """
     shown = upkeep.look(upkeep.hosts)
     want = fleets_token(upkeep.fleet, shown)
@@ -49,6 +49,7 @@ def current(upkeep: Upkeep, title: str) -> Token:
             hint="`fab status` shows every host",
             code=ExitCode.INCOMPLETE,
         )
+    refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
     holders = holders_of(want, shown)
     kept = upkeep.do(title, holders, lambda _: (prove(want),))
     for host, one in zip(holders, kept, strict=True):

@@ -32,7 +32,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Taken:
-    """A backup that was taken, and what went for it; or why there is none."""
+    """A backup that was taken, and what went for it; `why` there is none, or an older one could not be removed."""
 
     kept: Kept | None = None
     gone: tuple[Kept, ...] = ()
@@ -46,13 +46,19 @@ class Taken:
         of_run = f" of run {head.run}" if head.run else ""
         went = f"; older ones removed: {len(self.gone)}" if self.gone else ""
         opened_by = ", ".join(self.kept.backup.kinds)
-        return [f"backup: {self.kept.path}", f"    token:{head.fingerprint}{of_run}, opened by {opened_by}{went}"]
+        lines = [f"backup: {self.kept.path}", f"    token:{head.fingerprint}{of_run}, opened by {opened_by}{went}"]
+        return [*lines, f"warning: an older backup stays: {self.why}"] if self.why else lines
 
     def document(self) -> dict[str, Any]:
         """For programs."""
         if self.kept is None:
             return {"taken": False, "why": self.why}
-        return {"taken": True, **_facts(self.kept), "removed": [one.path for one in self.gone]}
+        return {
+            "taken": True,
+            **_facts(self.kept),
+            "removed": [one.path for one in self.gone],
+            "why": self.why or None,
+        }
 
 
 def expired(kept: Sequence[Kept], keep: int, served: Fingerprint, key: str) -> list[Kept]:

@@ -65,15 +65,17 @@ def backup(
     if list:
         _show_list(found, state_dir, json)
         return
+    from hivekeys import state  # noqa: PLC0415
     from hivekeys.model import Phase  # noqa: PLC0415
     from hivekeys.recall import current  # noqa: PLC0415
 
     order = _order(found, to or (), passphrase, output, keep)
     asked = Asked(reason, json, state_dir=state_dir)
     with upkeep_of(found, hosts, Phase.BACKUP, asked, beside_open=False, only_asks=True) as work:
-        token = current(work, f"read the token, to be sealed for {order.whom}")
+        title = f"read the token, to be sealed for {order.whom}"
+        token = current(work, title, tombstones(state.folder_for(found.name, state_dir)))
         taken = _put(found, token, order, state_dir)
-        code = work.end(ExitCode.DONE)
+        code = work.end(ExitCode.INCOMPLETE if taken.why else ExitCode.DONE)
     _tell(taken, json)
     finish(code)
 
@@ -103,12 +105,10 @@ def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str
 
 def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Taken":
     from hivekeys import backup_folder, state  # noqa: PLC0415
-    from hivekeys.token import refuse_revoked  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, state_dir)
     key = state.fingerprint_key(folder)
     want = token.fingerprint(key)
-    refuse_revoked(want, tombstones(folder), f"fleet {fleet.name}")
     run = next((run.id for run in past_runs(fleet.name, state_dir) if run.want == want and run.is_served), "")
     return backup_folder.put(token, key, fleet.name, run, time.time(), order=order, state=folder)
 

@@ -51,8 +51,8 @@ def json_list(lab: Lab, state: Path) -> list[dict[str, Any]]:
 def test_a_restore_is_a_rotation_back_to_the_token_of_the_backup(lab: Lab, tmp_path: Path, key: Path) -> None:
     write_policy(lab, canary=0)
     state = tmp_path / "state"
-    old = rotated(lab, state)
     before = truth(lab)
+    old = before["queen"].token
     file = backed_up(lab, state, key)
     assert truth(lab) == before
     new = rotated(lab, state)
@@ -65,17 +65,6 @@ def test_a_restore_is_a_rotation_back_to_the_token_of_the_backup(lab: Lab, tmp_p
     again = restored(lab, state, file.name, "--identity", str(key))
     assert (again.code, again.out) == (2, "")
     assert "the fleet has its token already" in again.err
-
-
-def test_a_new_bastion_that_has_nothing_but_the_backup_restores_it(lab: Lab, tmp_path: Path, key: Path) -> None:
-    """Another fingerprint key, no journal."""
-    write_policy(lab, canary=0)
-    old = truth(lab)["queen"].token
-    file = backed_up(lab, tmp_path / "state", key)
-    new = rotated(lab, tmp_path / "state")
-    answer = restored(lab, tmp_path / "elsewhere", file, "--identity", str(key))
-    assert answer.code == 0, answer.err
-    assert serves(lab, old, refused=new)
 
 
 def test_a_backup_of_a_token_that_leaked_is_refused_here_and_by_the_hosts(lab: Lab, tmp_path: Path, key: Path) -> None:
@@ -97,18 +86,19 @@ def test_a_backup_of_a_token_that_leaked_is_refused_here_and_by_the_hosts(lab: L
     assert (listed["usable"], listed["revoked_by"]) == (False, revoked.document["run"])
 
 
-def test_a_passphrase_is_asked_on_the_terminal(lab: Lab, tmp_path: Path) -> None:
+def test_a_new_bastion_that_has_nothing_but_the_backup_and_its_passphrase_restores_it(lab: Lab, tmp_path: Path) -> None:
+    """Another fingerprint key, no journal. The passphrase is asked on the terminal and not echoed."""
     write_policy(lab, canary=0)
     old = truth(lab)["queen"].token
     words, file = "four words by dice", tmp_path / "FILE"
-    common = ("--fleet", lab.name, "--state-dir", str(tmp_path / "state"))
+    there = ("--fleet", lab.name, "--state-dir", str(tmp_path / "state"))
     asked = (("Passphrase to seal", words), ("same again", words))
-    code, shown = typed([FAB, "backup", *common, "--passphrase", "--output", file], *asked, cwd=PROJECT)
+    code, shown = typed([FAB, "backup", *there, "--passphrase", "--output", file], *asked, cwd=PROJECT)
     assert code == 0, shown
     assert words not in shown
     new = rotated(lab, tmp_path / "state")
-    answers = (("Passphrase of", words), ("[y/N]", "y"))
-    code, shown = typed([FAB, "restore", file, *common], *answers, cwd=PROJECT)
+    here = ("--fleet", lab.name, "--state-dir", str(tmp_path / "elsewhere"))
+    code, shown = typed([FAB, "restore", file, *here], ("Passphrase of", words), ("[y/N]", "y"), cwd=PROJECT)
     assert code == 0, shown
     assert words not in shown
     assert serves(lab, old, refused=new)

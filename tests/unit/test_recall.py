@@ -1,5 +1,6 @@
 """The token that is backed up is one that a service has just proven; and a restore is a rotation back to it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,20 +9,22 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.model import Event, Outcome, Phase, RunStarted, State
 from hivekeys.recall import current
-from hivekeys.token import Token, generate
+from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep import Upkeep
 from hivekeys.wire import Greeting
 from tests.inprocess import KEY, InProcessFleet, OwnClock, Session
 from tests.unit.rotating import Operator, serving
 
 
-def read(fleet: InProcessFleet, events: list[Event] | None = None) -> Token:
+def read(
+    fleet: InProcessFleet, events: list[Event] | None = None, revoked: Mapping[Fingerprint, str] | None = None
+) -> Token:
     greeting = Greeting(fleet.inventory.name, KEY, "backup-1", "ann@bastion")
     told = [] if events is None else events
     hosts = fleet.inventory.hosts
     work = Upkeep(fleet.inventory, hosts, fleet.dialer(), greeting, told.append, Phase.BACKUP, False, "", OwnClock())
     try:
-        return current(work, "read the token")
+        return current(work, "read the token", revoked or {})
     finally:
         work.close()
 
@@ -56,6 +59,13 @@ def test_a_token_that_no_service_proves_is_not_backed_up(tmp_path: Path) -> None
     assert not [host for host in fleet.hosts if "recall" in fleet.verbs(host)]
 
 
+def test_a_token_that_leaked_is_not_backed_up_though_the_fleet_still_serves_it(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    with pytest.raises(UserError, match=r"fleet inprocess: its token .* was revoked by run run-9"):
+        read(fleet, revoked={fleet.token.fingerprint(KEY): "run-9"})
+    assert not [host for host in fleet.hosts if "recall" in fleet.verbs(host)]
+
+
 def test_where_the_queen_is_away_and_hives_disagree_nobody_knows_which_to_back_up(tmp_path: Path) -> None:
     fleet = InProcessFleet(tmp_path)
     fleet.hosts["queen"].fault = "link-down"
@@ -71,10 +81,13 @@ def test_a_host_where_another_run_is_at_work_keeps_its_token_and_the_next_one_sa
     rival.line.close()
 
 
-def test_a_restore_turns_the_fleet_back_though_a_hive_never_left_that_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("elsewhere", [("queen", "hive1", "hive2"), ("hive1",)])
+def test_a_restore_turns_the_fleet_back_though_some_hosts_never_left_that_token(
+    tmp_path: Path, elsewhere: tuple[str, ...]
+) -> None:
     fleet = InProcessFleet(tmp_path, policy=Policy(stable_seconds=0.0))
     new = generate()
-    for name in ("queen", "hive1", "hive2"):
+    for name in elsewhere:
         fleet.hosts[name].write(new)
         fleet.hosts[name].start()
     assert Operator(fleet, token=fleet.token).rotate() is ExitCode.DONE
