@@ -47,11 +47,16 @@ class HostStatus:
     @property
     def is_fine(self) -> bool:
         """True when it was seen, runs, has a token and the running process has read it, as far as can be told."""
-        if self.cause or self.seen is None or self.seen.token is None or self.owes_for is not None:
+        if self.cause or self.seen is None or self.seen.token is None or self.owes_for is not None or self.revoked_by:
             return False
         loaded = self.seen.loaded
         current = loaded.fingerprint == self.seen.token if loaded.fingerprint else loaded.evidence == "touched"
         return self.seen.unit.state == "active" and current
+
+    @property
+    def revoked_by(self) -> str:
+        """The run that revoked the host's token, "" where it may be used."""
+        return self.seen.active.revoked if self.seen and self.seen.active else ""
 
     @property
     def loaded(self) -> str:
@@ -148,6 +153,11 @@ def table(status: FleetStatus, worst_first: bool = False) -> Table:
 def lines(status: FleetStatus) -> list[str]:
     """Below the table: why hosts were not seen, what the fleet holds, when the next rotation is due."""
     said = [f"{one.host.name}: {one.cause}\n  hint: {one.cause.hint}" for one in status.hosts if one.cause]
+    said += [
+        f"{one.host.name} holds a token that leaked (run {one.revoked_by} revoked it): fab reconcile"
+        for one in status.hosts
+        if one.revoked_by
+    ]
     if status.agrees:
         said.append(f"all {len(status.hosts)} hosts hold token:{next(iter(status.tokens))}")
     else:
@@ -191,6 +201,7 @@ def _host(one: HostStatus) -> dict[str, Any]:
         "service": one.seen.unit.state if one.seen else None,
         "up": one.up,
         "token": str(one.seen.token) if one.seen and one.seen.token else None,
+        "revoked_by": one.revoked_by or None,
         "age": one.age,
         "loaded": one.loaded if one.seen else None,
         "owes_for": one.owes_for,

@@ -49,6 +49,13 @@ def test_hosts_that_hold_different_tokens_are_named_with_them() -> None:
     assert lines(shown)[0] == "no agreement to be seen: token:abcdef on queen; token:cdcdcd on hive1"
 
 
+def test_a_host_on_a_token_that_leaked_is_not_fine_and_says_so() -> None:
+    shown = status(replace(SEEN, active=Slot(TOKEN, modified=NOW - DAY, revoked="paper-2")))
+    assert shown.code is ExitCode.INCOMPLETE
+    assert lines(shown)[0] == "hive1 holds a token that leaked (run paper-2 revoked it): fab reconcile"
+    assert [host["revoked_by"] for host in document(shown)["hosts"]] == [None, "paper-2"]
+
+
 def test_a_host_that_is_away_keeps_its_row_its_cause_and_what_it_owes() -> None:
     shown = status(AWAY, Record({TOKEN.keyed: NOW - 3 * DAY}, "paper-1", TOKEN, ("hive1",)))
     hive = document(shown)["hosts"][1]
