@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from hivekeys.causes import one_line
+from hivekeys.moment import Moment
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,38 @@ class Audited:
         _made_clean(self, "folder", "cut", "chain_cut")
         for name in ("places", "unread", "breaks"):
             object.__setattr__(self, name, tuple(map(one_line, getattr(self, name))))
+
+
+@dataclass(frozen=True)
+class Use:
+    """Calls with an old token after it was replaced: let in (`ok`), or turned away. `last` is the host's clock."""
+
+    host: str
+    service: str
+    token: str
+    path: str
+    address: str
+    ok: bool
+    count: int
+    last: float
+
+
+@dataclass(frozen=True)
+class CensusTaken:
+    """What the services' records said of the old tokens just before these were to go.
+
+    `unread`: hosts whose records say nothing, and why. `anyway`: the operator has them retired whatever it says.
+    """
+
+    uses: tuple[Use, ...]
+    unread: tuple[tuple[str, str], ...]
+    anyway: bool
+    when: Moment
+
+    @property
+    def holds(self) -> bool:
+        """True when an old token was let in: who uses it would be cut off."""
+        return not self.anyway and any(use.ok for use in self.uses)
 
 
 READERS = ("service", "systemd", "hivekeys", "other")

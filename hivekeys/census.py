@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from hivekeys.audited import Audited, Call, Group
+from hivekeys.audited import Audited, Call, Group, Use
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
 from hivekeys.model import Reply, Seen
 from hivekeys.run import Run
 
+USES = 20  # uses of a host that are told: a journal is no place for a trail
 TURNING = 2.0  # seconds after a host's restart in which others may still call it as before
 
 
@@ -49,10 +50,7 @@ class Row:
     @property
     def is_local(self) -> bool:
         """True for calls from the host itself, as hivekeys' own proofs are."""
-        try:
-            return ip_address(self.address).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.address)
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,7 @@ class Census:
         return [row for row in self.rows if row.token in self.tokens.previous and _after(row)]
 
     def _is_gap(self, row: Row) -> bool:
-        turned = [one.audited.replaced for one in self.hosts if one.audited and one.audited.replaced is not None]
-        return not row.ok_after and row.last <= max(turned, default=0.0) + TURNING
+        return not row.ok_after and row.last <= last_turned(one.audited for one in self.hosts) + TURNING
 
     @property
     def newest(self) -> list[tuple[str, Call]]:
@@ -171,6 +168,45 @@ def replaced_at(host: Host, look: Reply | Cause, run: Run | None) -> float | Non
         return part.seen.unit.started
     seen = _seen(look)
     return seen.unit.started if seen else None
+
+
+# -- before an old token goes
+
+
+def last_turned(answers: Iterable[Audited | None]) -> float:
+    """When the last host had the new token, as far as their clocks agree; 0 when nobody says."""
+    return max((one.replaced for one in answers if one and one.replaced is not None), default=0.0)
+
+
+def uses_of(host: str, reply: Reply | Cause, tokens: Iterable[str], turned: float) -> list[Use]:
+    """Who used these tokens on a host after they were replaced, the newest first; no proofs of ours, and no gap.
+
+    `turned`: until then the fleet itself called with them, in vain.
+    """
+    audited = None if isinstance(reply, Cause) else reply.audited
+    found = [one for one in audited.groups if one.after and one.token in tokens] if audited else []
+    meant = [one for one in found if one.ok or (one.last > turned + TURNING and not _is_loopback(one.address))]
+    uses = [Use(host, one.service, one.token, one.path, one.address, one.ok, one.after, one.last) for one in meant]
+    return sorted(uses, key=lambda use: (not use.ok, -use.last))[:USES]
+
+
+def unread_of(reply: Reply | Cause) -> str:
+    """Why a host's records say nothing, or not all, in one line; "" when they were read."""
+    if isinstance(reply, Cause) or reply.audited is None:
+        return str(reply if isinstance(reply, Cause) else reply.cause or "no answer")
+    found = reply.audited
+    if not found.on and not found.found:
+        return "no audit trail is written"
+    if not found.found:
+        return f"there are no records in {found.folder}"
+    return found.cut or "; ".join(found.unread)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _seen(look: Reply | Cause) -> Seen | None:

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from hivekeys.model import Event, Moment
+from hivekeys.model import Event
+from hivekeys.moment import Moment
 from hivekeys.run import HostRun, Run, advance
 
 Record = Callable[[Event], None]

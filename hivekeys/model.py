@@ -7,11 +7,12 @@ Three families: what a host *shows* (Seen), what it is told and *answers* (Step,
 from dataclasses import dataclass
 from enum import Enum
 
-from hivekeys.audited import Accesses, Audited, Query
+from hivekeys.audited import Accesses, Audited, CensusTaken, Query
 from hivekeys.causes import Cause
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
 from hivekeys.inspected import Inspected
+from hivekeys.moment import Moment
 from hivekeys.token import Fingerprint, Token
 
 
@@ -249,14 +250,6 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Moment:
-    """When something happened: `at` on the wall clock (epoch), `clock` on the bastion's monotonic one."""
-
-    at: float
-    clock: float
-
-
-@dataclass(frozen=True)
 class RunStarted:
     """A run begins; the order of `waves` is the order of change."""
 
@@ -387,6 +380,7 @@ Event = (
     | Again
     | Intent
     | Outcome
+    | CensusTaken
     | Stopped
     | Paused
     | RunEnded

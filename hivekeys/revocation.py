@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from hivekeys import usage
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Fleet
@@ -39,6 +40,7 @@ class Revocation:
         fence: bool = False,
         pause: float = RETRY_PAUSE,
         patience: float = PATIENCE,
+        census: bool = False,
     ) -> None:
         self._runner = runner
         self._ledger = runner.ledger
@@ -46,6 +48,7 @@ class Revocation:
         self._fence = fence
         self._pause = pause
         self._patience = patience
+        self._census = census
         self._is_lost = False  # another run has the hosts, or nobody who answers has the token
 
     def revoke(self, make: Callable[[], Token]) -> ExitCode:
@@ -153,6 +156,8 @@ class Revocation:
         proven = [story for story in self._runner.standing() if story.part.state is State.PROVEN]
         alone = Goal(Stance.ALONE, want)
         self._phase(Phase.RETIRE, proven, lambda story: story.reach(Phase.RETIRE, alone, State.PROVEN))
+        if self._census and not self._is_over():  # holds nothing back: it is for the report
+            self._ledger.tell(usage.taken(self._runner, self._ledger.run.condemned))
 
     def _wait_for_caches(self) -> None:
         """Until `revocation_recheck` seconds have passed since the last host began to refuse the old tokens."""

@@ -8,7 +8,7 @@ goal.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from hivekeys import waves
+from hivekeys import usage, waves
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.model import Claimed, Goal, Outcome, Phase, Stance, State, Status, Stopped
@@ -28,13 +28,21 @@ class Rollout:
         may_be_missing: Iterable[str] = (),
         pause: float = 0.0,
         go_on: Callable[[], bool] | None = None,
+        census: bool = False,
+        retire_anyway: bool = False,
     ) -> None:
-        """`pause`: seconds between two waves; `go_on` asks the operator there."""
+        """`pause`: seconds between two waves; `go_on` asks the operator there.
+
+        `census`: the services' records are asked who still uses the old tokens, and may hold these back; hosts need the
+        verb `audit` for it. `retire_anyway`: they hold nothing back.
+        """
         self._runner = runner
         self._ledger = runner.ledger
         self._may_be_missing = frozenset(may_be_missing)
         self._pause = pause
         self._go_on = go_on
+        self._census = census
+        self._retire_anyway = retire_anyway
         self._only_forward = False
 
     @property
@@ -108,12 +116,20 @@ class Rollout:
 
     def _retire(self, want: Fingerprint) -> bool:
         """The previous slots go, once every host of the inventory is proven. The point of no return."""
-        if all(host.state is State.PROVEN for host in self.run.hosts.values()):
+        proven = all(host.state is State.PROVEN for host in self.run.hosts.values())
+        if proven and not self._is_over() and not self._is_held(want):
             goal = Goal(Stance.ALONE, want)
             self._everywhere(
                 Phase.RETIRE, self._runner.stories, lambda story: story.reach(Phase.RETIRE, goal, State.PROVEN)
             )
         return True
+
+    def _is_held(self, want: Fingerprint) -> bool:
+        """True when somebody was let in with an old token after it was replaced: to retire it could cut him off."""
+        old = {host.was for host in self.run.hosts.values() if host.was and host.was.fp6 != want.fp6}
+        if self._census and old:
+            self._ledger.tell(usage.taken(self._runner, old, self._retire_anyway))
+        return self.run.is_held
 
     def _roll_back(self, want: Fingerprint) -> None:
         """Every host that was told anything goes back to its own old token, in the same order and pace."""

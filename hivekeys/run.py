@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
+from hivekeys.audited import CensusTaken
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.model import (
@@ -81,6 +82,7 @@ class Run:
     retiring: bool = False  # past the point of no return
     reconciling: bool = False  # it had ended and was taken up again: hosts come to its token, none goes back
     stopped: str = ""
+    census: CensusTaken | None = None  # who used the old tokens, by the services' records
     code: ExitCode | None = None
     hosts: dict[str, HostRun] = field(default_factory=dict)
 
@@ -115,6 +117,11 @@ class Run:
     def is_back(self) -> bool:
         """True when the run was taken back, and every host that it touched with it."""
         return self.rolled_back and is_as_before(self)
+
+    @property
+    def is_held(self) -> bool:
+        """True when all is proven and the old tokens stay, because somebody was let in with one."""
+        return self.census is not None and self.census.holds and not self.is_revocation and not self.rolled_back
 
     @property
     def behind(self) -> tuple[str, ...]:
@@ -170,8 +177,8 @@ def advance(run: Run, event: Event) -> Run:
             run = _in_phase(run, event.phase)
         case Intent() | Outcome():
             run = replace(run, hosts={**run.hosts, event.host: _after(run.hosts[event.host], event)})
-        case Stopped():
-            run = replace(run, stopped=event.why, reconciling=False)
+        case CensusTaken() | Stopped():
+            run = _with_news(run, event)
         case RunEnded():
             run = replace(run, code=event.code, hosts=_final(run))
     return replace(run, seconds=event.when.clock - run.clock)
@@ -187,6 +194,12 @@ def _with_tokens(run: Run, event: TokenChosen | Condemned) -> Run:
     if isinstance(event, TokenChosen):
         return replace(run, want=event.fingerprint, given=event.given)
     return replace(run, condemned=(*run.condemned, *event.fingerprints))
+
+
+def _with_news(run: Run, event: CensusTaken | Stopped) -> Run:
+    if isinstance(event, CensusTaken):
+        return replace(run, census=event)
+    return replace(run, stopped=event.why, reconciling=False)
 
 
 def _in_phase(run: Run, phase: Phase) -> Run:
@@ -213,7 +226,8 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     hosts = {name: replace(host, left=None, back=None) for name, host in hosts.items()}
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
-    return replace(run, hosts=hosts, waves=event.waves, left_out=event.left_out, clock=event.when.clock, resumed=True)
+    order = replace(run, waves=event.waves, left_out=event.left_out, census=None)
+    return replace(order, hosts=hosts, clock=event.when.clock, resumed=True)
 
 
 def _forgiven(host: HostRun) -> HostRun:
@@ -303,7 +317,7 @@ def exit_code(run: Run) -> ExitCode:
     if any(is_superseded(host.cause) for host in run.hosts.values()):
         return ExitCode.LOCKED
     if states == {State.PROVEN}:
-        return ExitCode.DONE
+        return ExitCode.INCOMPLETE if run.is_held else ExitCode.DONE
     if run.is_revocation and any(host.touched for host in run.hosts.values()):
         return ExitCode.INCOMPLETE  # never taken back, and no other run's host ends it
     if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):

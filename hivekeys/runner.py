@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from typing import TypeVar
 
 from hivekeys import waves
 from hivekeys.errors import ExitCode
@@ -22,6 +23,7 @@ from hivekeys.token import Fingerprint, Token
 from hivekeys.wire import Greeting
 
 Work = Callable[[Story], Outcome]
+T = TypeVar("T")
 
 
 class Runner:
@@ -132,6 +134,10 @@ class Runner:
         self._late.update({story: future for story, future in futures.items() if not future.done()})
         done = (future.result() for story, future in futures.items() if story not in self._late)
         return [outcome for outcome in done if outcome]
+
+    def ask(self, stories: Sequence[Story], work: Callable[[Story], T]) -> list[tuple[Story, T]]:
+        """A question to all of them at once that is no part of a phase: who has what to say."""
+        return list(zip(stories, self._pool.map(work, stories), strict=True))
 
     def gather(self) -> None:
         """Waits for whoever was left behind."""

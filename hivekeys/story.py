@@ -7,6 +7,7 @@ broke is looked into, not guessed about: only when that fails too is the host `u
 from collections.abc import Container
 from dataclasses import replace
 
+from hivekeys.audited import Query
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Ledger
@@ -99,6 +100,10 @@ class Story:
         reply = self.session.ask((Step(Verb.RECALL, want),))
         token = None if isinstance(reply, Cause) else reply.token
         return token if token and token.fingerprint(key) == want else None
+
+    def audit(self, query: Query) -> Reply | Cause:
+        """What the service's audit records say. No outcome: it tells nothing of the host's own state."""
+        return self.session.open() or self.session.ask((Step(Verb.AUDIT, query=query),))
 
     # -- changing it
 

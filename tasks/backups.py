@@ -182,7 +182,7 @@ def restore(
     made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
     why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
     with runner_of(found, hosts, Asked(why, json, state_dir=state_dir)) as (runner, show):
-        rollout = Rollout(runner, may_be_missing=missing)
+        rollout = Rollout(runner, may_be_missing=missing, census=True)
         if rollout.look():
             _refuse_served(runner, runner.fingerprint(token), file)
             if not yes:

@@ -114,7 +114,9 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, greeting.run, asked, show, asked.past is not None))
-        dialer = dialer_of(fleet, hosts, program_of("agent"))
+        # Who writes also asks for the services' records, before old tokens go.
+        program = program_of("agent", "trail", "auditing") if asked.records else program_of("agent")
+        dialer = dialer_of(fleet, hosts, program)
         stack.enter_context(show)
         runner = Runner(fleet, hosts, dialer, greeting, record, reason=asked.reason, task=asked.task, past=asked.past)
         stack.callback(runner.close)

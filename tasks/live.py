@@ -148,7 +148,7 @@ class Show:
         self._failures(run)
         if run.stopped:
             self._out.print(Text(f"stopped: {run.stopped}"))
-        for line in report.exposure_lines(run) if run.is_revocation else ():
+        for line in (*(report.exposure_lines(run) if run.is_revocation else ()), *report.census_lines(run)):
             self._out.print(Text(line))
         self._out.print(Text(report.summary(run, code), "bold"))
         for line in backup.lines() if backup else ():

@@ -10,6 +10,7 @@ from hivekeys.errors import UserError
 if TYPE_CHECKING:
     from hivekeys.fleet import Amount, Fleet
 
+RETIRE_ANYWAY = "remove the old tokens though somebody is still let in with one; the journal says so"
 PACE_HELP = {
     "canary": "how many hives turn alone before the others (0: none)",
     "batch": "how many hives turn together: a number or a percentage (5, 25%)",

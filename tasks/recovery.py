@@ -9,6 +9,7 @@ from hivekeys.errors import UserError
 from tasks.engine import Asked, newest_served, past_run, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 from tasks.keeping import kept
+from tasks.pace import RETIRE_ANYWAY
 
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
@@ -22,11 +23,14 @@ HELP = {
     "state-dir": FLEET_HELP["state-dir"],
     "json": FLEET_HELP["json"],
 }
+FORWARD_HELP = {**HELP, "retire-anyway": RETIRE_ANYWAY}
 
 
-@task(help=HELP, auto_shortflags=False)
+@task(help=FORWARD_HELP, auto_shortflags=False)
 @verb
-def resume(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json: bool = False) -> None:
+def resume(
+    _: Context, fleet: str = "", run: str = "", retire_anyway: bool = False, state_dir: str = "", json: bool = False
+) -> None:
     """Go on with a run that was cut off: looks at every host first, makes no second token."""
     found, _hosts = chosen(fleet, "", "")
     past = past_run(found.name, run, state_dir)
@@ -36,7 +40,7 @@ def resume(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
 
-    _take_up(found, _of(found, past), Asked(past.reason, json, past=past, state_dir=state_dir), "resume")
+    _take_up(found, _of(found, past), Asked(past.reason, json, past=past, state_dir=state_dir), "resume", retire_anyway)
 
 
 @task(help=HELP, auto_shortflags=False)
@@ -62,9 +66,11 @@ def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", js
     _take_up(found, _of(found, past), Asked(past.reason, json, past=past, state_dir=state_dir), "roll_back")
 
 
-@task(help=HELP, auto_shortflags=False)
+@task(help=FORWARD_HELP, auto_shortflags=False)
 @verb
-def reconcile(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json: bool = False) -> None:
+def reconcile(
+    _: Context, fleet: str = "", run: str = "", retire_anyway: bool = False, state_dir: str = "", json: bool = False
+) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
     found, hosts = chosen(fleet, "", "")
     newest = past_run(found.name, run, state_dir)
@@ -77,7 +83,7 @@ def reconcile(_: Context, fleet: str = "", run: str = "", state_dir: str = "", j
     if past is None or past.want is None or past.rolled_back or not past.went_on:
         hint = "`fab rollback` goes back with the hosts that it did not reach" if newest.behind else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
-    _take_up(found, hosts, Asked(past.reason, json, past=past, state_dir=state_dir), "reconcile")
+    _take_up(found, hosts, Asked(past.reason, json, past=past, state_dir=state_dir), "reconcile", retire_anyway)
 
 
 def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
@@ -92,26 +98,26 @@ def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
     return tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
 
 
-def _take_up(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, verb: str) -> None:
+def _take_up(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, verb: str, retire_anyway: bool = False) -> None:
     from hivekeys.revocation import paced  # noqa: PLC0415  not for `fab --list`
 
     revokes = asked.past is not None and asked.past.is_revocation
     fleet = paced(fleet) if revokes else fleet
     with runner_of(fleet, hosts, asked) as (runner, show):
-        code = _goes_on(runner, verb)
+        code = _goes_on(runner, verb, retire_anyway)
         show.result(runner.run, fleet, code, kept(fleet, runner, code, asked.state_dir))
     finish(code)
 
 
-def _goes_on(runner: "Runner", verb: str) -> "ExitCode":
+def _goes_on(runner: "Runner", verb: str, retire_anyway: bool) -> "ExitCode":
     """A revocation has one direction, whatever it is taken up for."""
     from hivekeys.revocation import Revocation  # noqa: PLC0415
     from hivekeys.rollout import Rollout  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
 
     if runner.run.is_revocation:
-        return Revocation(runner).revoke(generate)
-    rollout = Rollout(runner)
+        return Revocation(runner, census=True).revoke(generate)
+    rollout = Rollout(runner, census=True, retire_anyway=retire_anyway)
     match verb:
         case "resume":
             return rollout.resume(generate)

@@ -53,6 +53,6 @@ def revoke(
     if not yes and not Show().agrees(question):
         raise UserError("not confirmed: nothing was changed")
     with runner_of(found, hosts, Asked(reason, json, REVOKE, state_dir=state_dir)) as (runner, show):
-        code = Revocation(runner, attempts=tries, fence=fence).revoke(generate)
+        code = Revocation(runner, attempts=tries, fence=fence, census=True).revoke(generate)
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)

@@ -9,10 +9,10 @@ from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
-from tasks.engine import Asked, runner_of, tombstones
+from tasks.engine import Asked, newest_served, runner_of, tombstones
 from tasks.frame import FLEET_HELP, chosen, finish, names, verb
 from tasks.keeping import kept
-from tasks.pace import PACE_HELP, age, seconds, with_pace
+from tasks.pace import PACE_HELP, RETIRE_ANYWAY, age, seconds, with_pace
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -42,6 +42,7 @@ def plan(
         **FLEET_HELP,
         **PACE_HELP,
         "token-file": "take the token from this file (- is stdin): one line of 64 or more characters",
+        "retire-anyway": RETIRE_ANYWAY,
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
         "if-older-than": "do nothing, with exit code 0, while all hosts have one younger token (90d, 12h)",
         "reason": "why, for the record and for whoever meets the lock",
@@ -63,6 +64,7 @@ def rotate(
     pause_for_confirmation: bool = False,
     allow_missing: str = "",
     if_older_than: str = "",
+    retire_anyway: bool = False,
     reason: str = "",
     state_dir: str = "",
     yes: bool = False,
@@ -84,11 +86,15 @@ def rotate(
     token = _token(token_file)
     if token_file:
         _refuse_revoked(found, token, token_file, state_dir)
+    if oldest:
+        _refuse_held(found.name, state_dir)
     if oldest and not _is_due(found, hosts, oldest, Asked(json=json, state_dir=state_dir, records=False)):
         return
     with runner_of(found, hosts, Asked(reason, json, state_dir=state_dir)) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
-        rollout = Rollout(runner, may_be_missing=missing, pause=between, go_on=go_on)
+        rollout = Rollout(
+            runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway
+        )
         if rollout.look():
             _refuse_known(runner, token)
             if not yes:
@@ -117,6 +123,17 @@ def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Aske
         else:
             show.line(f"not due: the token of fleet {found.name} is {report.ago(oldest)} old; nothing was changed")
     return False
+
+
+def _refuse_held(fleet: str, state_dir: str) -> None:
+    """Not by the clock: a rotation each night would bury, one by one, the tokens that somebody still uses."""
+    newest = newest_served(fleet, state_dir)
+    if newest and newest.is_held:
+        raise UserError(
+            f"run {newest.id} keeps the token from before it, because it was still used: nothing was changed",
+            hint=f"fab audit --fleet {fleet} --token previous; then fab reconcile --fleet {fleet}",
+            code=ExitCode.INCOMPLETE,
+        )
 
 
 def _token(source: str) -> "Token":

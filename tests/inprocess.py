@@ -12,6 +12,7 @@ sleeps.
     assert fleet.hosts["hive1"].accepts(token)
 """
 
+import datetime
 import errno
 import grp
 import itertools
@@ -30,6 +31,13 @@ from hivekeys import agent
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import SERVICES, Fleet, Host, Policy, Role
 from hivekeys.token import Token, generate
+
+ENGINE = Path(agent.__file__).parent
+# Hosts know the verb `audit` too: in one text with the agent, as it is sent to a host.
+exec(  # noqa: S102
+    compile(b"\n".join((ENGINE / f"{name}.py").read_bytes() for name in ("trail", "auditing")), "on-the-host", "exec"),
+    dict(vars(agent)),
+)
 
 FAULTS = {
     "start-fails": "the service does not start",
@@ -126,6 +134,8 @@ class SimulatedHost:
         self.uid = pwd.getpwnam(host.service.owner).pw_uid
         self.gid = grp.getgrnam(host.service.group).gr_gid
         self.log: list[str] = []  # the service's log lines since its last start
+        self.is_audited = False  # the service writes an audit trail
+        self.ahead = 0.0  # seconds that its wall clock is ahead of this machine's
         self.lines: list[InProcessLine] = []
         self.left_behind: dict[int, tuple[agent.Agent, float]] = {}
         self._fault: str | None = None
@@ -180,6 +190,20 @@ class SimulatedHost:
         for path in self.secrets.iterdir():
             path.unlink()
         self.start()
+
+    def writes(
+        self, token: Token, *, ok: bool = True, path: str = "/v1/work", address: str = "10.0.0.9", after: float = 0.0
+    ) -> None:
+        """The service's record of a call with this token, `after` so many seconds from now."""
+        folder = self.root / "var/log/llama-orch/audit"
+        folder.mkdir(parents=True, exist_ok=True)
+        at = datetime.datetime.fromtimestamp(time.time() + after, datetime.UTC).isoformat()
+        user = f"token:{token.fingerprint(KEY).fp6}"
+        event: dict[str, Any] = {"event_type": "auth_failure", "attempted_user": user, "ip": address, "path": path}
+        if ok:
+            event = {"event_type": "auth_success", "actor": {"user_id": user, "ip": address}, "path": path}
+        with (folder / f"{at[:10]}.audit").open("a") as file:
+            file.write(json.dumps({"timestamp": at, "service_id": self.host.service.unit, "event": event}) + "\n")
 
     # -- the service
 
@@ -267,7 +291,7 @@ class Machine(agent.System):
         self.own_pid = next(_numbers)
 
     def now(self) -> float:
-        return time.time()
+        return time.time() + self.host.ahead
 
     def monotonic(self) -> float:
         return self.host.clock
@@ -354,7 +378,7 @@ class Machine(agent.System):
             "MainPID": host.process.pid if host.process else 0,
             "NRestarts": host.restarts,
             "InvocationID": "0" * 32 if host.process else "",
-            "Environment": f"LLORCH_API_TOKEN_FILE={path}",
+            "Environment": f"LLORCH_API_TOKEN_FILE={path}" + " LLORCH_AUDIT_MODE=local" * host.is_audited,
         }
         return "".join(f"{name}={value}\n" for name, value in shown.items())
 

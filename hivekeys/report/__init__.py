@@ -2,6 +2,7 @@
 
 from hivekeys.report.documents import digest, document
 from hivekeys.report.tables import history_table, plain_table, plan_table, result_table
+from hivekeys.report.uses import census_lines
 from hivekeys.report.words import (
     age,
     ago,
@@ -18,6 +19,7 @@ from hivekeys.report.words import (
 __all__ = [
     "age",
     "ago",
+    "census_lines",
     "digest",
     "disagreement",
     "document",

@@ -1,5 +1,6 @@
 """A run as one JSON document, for programs. Holds no token and no keyed fingerprint. Pure."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,9 +29,19 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
         "next": next_step(run, fleet.typed) or None,
         "revoked": [str(fingerprint) for fingerprint in run.condemned],
         "exposure": _exposure(run) if run.is_revocation else None,
+        "census": _census(run),
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
         "hosts": [_host(run, part, host) for part, host in members(run, fleet)],
     }
+
+
+def _census(run: Run) -> dict[str, Any] | None:
+    """Who used an old token after it was replaced; None when nobody was asked."""
+    if run.census is None:
+        return None
+    silent = [{"host": name, "why": why} for name, why in run.census.unread]
+    uses = [asdict(use) for use in run.census.uses]
+    return {"held": run.is_held, "anyway": run.census.anyway, "uses": uses, "unread": silent}
 
 
 def _exposure(run: Run) -> dict[str, Any]:

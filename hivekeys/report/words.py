@@ -11,6 +11,7 @@ from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.run import HostRun, Run
 
+ANYWAY = "or now, and cut them off: the same with --retire-anyway"
 CALLS = ("new", "old", "none", "garbage")
 MEANS = {
     ExitCode.DONE: "done, and proven, on every host",
@@ -148,6 +149,8 @@ def next_step(run: Run, typed: str = "") -> str:
         return f"go on: {resume}" + ("" if run.retiring or run.is_revocation else f"   go back: {rollback}")
     if run.is_revocation and run.code is ExitCode.INCOMPLETE and (run.stopped or run.want is None):
         return f"when hosts answer again: fab revoke --fleet {typed} --reason …"
+    if run.is_held:
+        return f"the old token is kept: when nobody uses it any more (within an hour): {reconcile}   {ANYWAY}"
     if run.debts and not run.rolled_back:
         return f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
     if run.behind:
@@ -165,6 +168,8 @@ def standing(run: Run, since: str) -> str:
         phase = run.phase.value if run.phase else "–"
         back = "" if run.is_revocation else ", fab rollback goes back"
         return f"cut off in phase {phase}, begun {since} ago: fab resume goes on{back}"
+    if run.is_held:
+        return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab reconcile"
     if run.debts and not run.rolled_back:
         return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
     if run.behind:

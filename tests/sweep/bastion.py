@@ -77,7 +77,7 @@ class Bastion:
         """`fab rotate`; None when the bastion was killed."""
 
         def work(runner: Runner) -> ExitCode:
-            rollout = Rollout(runner, may_be_missing=may_be_missing)
+            rollout = Rollout(runner, may_be_missing=may_be_missing, census=True)
             if not rollout.look():
                 return runner.end()
             if thinking:
@@ -97,17 +97,17 @@ class Bastion:
         past = self.past(run)
         if past.is_revocation:
             return self._command(past.id, past, _revoke)
-        return self._command(run or self.last, past, lambda runner: Rollout(runner).resume(generate))
+        return self._command(run or self.last, past, lambda runner: Rollout(runner, census=True).resume(generate))
 
     def roll_back(self, run: str = "") -> ExitCode | None:
         """`fab rollback`."""
-        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner).roll_back())
+        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner, census=True).roll_back())
 
     def reconcile(self, run: str = "") -> ExitCode | None:
         """`fab reconcile`."""
         if self.past(run).is_revocation:
             return self.resume(run)
-        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner).reconcile())
+        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner, census=True).reconcile())
 
     def does_as_the_last_line_says(self) -> ExitCode | None:
         """Types the first command that the last line of the newest run names."""
@@ -204,7 +204,7 @@ class Bastion:
 
 
 def _revoke(runner: Runner, fence: bool = False) -> ExitCode:
-    return Revocation(runner, attempts=2, fence=fence, pause=0.0, patience=60.0).revoke(generate)
+    return Revocation(runner, attempts=2, fence=fence, pause=0.0, patience=60.0, census=True).revoke(generate)
 
 
 def _phase(event: Event) -> str:

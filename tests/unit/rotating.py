@@ -33,6 +33,8 @@ class Operator:
         task: str = ROTATE,
         past: Run | None = None,
         revoked: Mapping[str, str] = MappingProxyType({}),
+        census: bool = False,
+        retire_anyway: bool = False,
     ) -> None:
         self.fleet = fleet
         self.token = token or generate()
@@ -46,7 +48,8 @@ class Operator:
         self.runner = Runner(
             inventory, chosen, lines, greeting, self._record, self.clock, "routine", task=task, past=past
         )
-        self.rollout = Rollout(self.runner)
+        self.rollout = Rollout(self.runner, census=census, retire_anyway=retire_anyway)
+        self.census = census
 
     def _record(self, event: Event) -> None:
         self.events.append(event)
@@ -63,7 +66,9 @@ class Operator:
 
     def revoke(self, *, attempts: int = 1, fence: bool = False, patience: float = 60.0) -> ExitCode:
         """Types `fab revoke`, or takes one up again."""
-        revocation = Revocation(self.runner, attempts=attempts, fence=fence, pause=0.0, patience=patience)
+        revocation = Revocation(
+            self.runner, attempts=attempts, fence=fence, pause=0.0, patience=patience, census=self.census
+        )
         return revocation.revoke(lambda: self.token)
 
     @property

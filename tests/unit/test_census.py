@@ -9,7 +9,7 @@ from rich.console import Console
 from hivekeys import census_report
 from hivekeys.audited import Audited, Call, Group, Time
 from hivekeys.causes import Cause, Trouble
-from hivekeys.census import Census, HostCensus, Tokens, census_of, known_tokens, replaced_at
+from hivekeys.census import Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.model import Reply, Slot
 from hivekeys.run import HostRun, Run
@@ -149,6 +149,27 @@ def test_what_hosts_wrote_is_neither_markup_nor_a_second_line() -> None:
     assert "/[red]x" in told.get()
     assert "\x1b" not in told.get()
     assert not any(line.strip().startswith("hive9") for line in (told.get() + said(found)).splitlines())
+
+
+def test_what_may_hold_a_token_back_is_named_and_bounded() -> None:
+    """What was let in, whoever it was; what was refused only if it is neither our proof nor the fleet's own gap."""
+    groups = (
+        group(ok=True, address="127.0.0.1", path="/cron"),
+        group(address="127.0.0.1"),
+        group(last=NOW - 99),
+        group(address="10.0.0.8", last=NOW - 1),
+        group(token=NEW, ok=True),
+        group(ok=True, after=0),
+    )
+    reply = Reply((), audited=replace(READ, groups=groups))
+    uses = uses_of("hive1", reply, (OLD,), turned=NOW - 100)
+    assert [(use.path, use.address, use.ok) for use in uses] == [
+        ("/cron", "127.0.0.1", True),
+        ("/v1/workers/list", "10.0.0.8", False),
+    ]
+    many = Reply((), audited=replace(READ, groups=tuple(group(path=f"/{n}", last=NOW + n) for n in range(99))))
+    assert [use.path for use in uses_of("hive1", many, (OLD,), NOW - 100)] == [f"/{n}" for n in range(98, 78, -1)]
+    assert uses_of("hive1", AWAY, (OLD,), NOW) == []
 
 
 def was(keyed: str, short: str) -> Fingerprint:

@@ -30,6 +30,7 @@ LEAVES = {
     "hivekeys.causes",
     "hivekeys.inspected",
     "hivekeys.model",
+    "hivekeys.moment",
     "hivekeys.fleet",
     "hivekeys.line",
 }
@@ -79,6 +80,7 @@ SHELL = {
     "hivekeys.ledger",
     "hivekeys.story",
     "hivekeys.rollout",
+    "hivekeys.usage",
     "hivekeys.runner",
     "hivekeys.revocation",
     "hivekeys.survey",

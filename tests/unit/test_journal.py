@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from hivekeys.audited import CensusTaken, Use
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.journal import Journal
 from hivekeys.model import (
     Event,
     Intent,
-    Moment,
     Outcome,
     Phase,
     PhaseStarted,
@@ -26,6 +26,7 @@ from hivekeys.model import (
     TokenChosen,
     Verb,
 )
+from hivekeys.moment import Moment
 from hivekeys.run import fold
 from hivekeys.token import Token, generate
 
@@ -56,6 +57,12 @@ def story(run: str, token: Token, began: float = 0.0) -> list[Event]:
             failed,
             proof=proof,
             results=(Result(Verb.SWAP, True, 0.1),),
+        ),
+        CensusTaken(
+            (Use("hive1", "rbee-hive", "0ddba1", "/v1", "10.0.0.9", True, 2, 1.5),),
+            (("queen", "off"),),
+            False,
+            moment(5),
         ),
         Stopped(Phase.QUEEN, "queen failed", moment(began + 5)),
         RunEnded(ExitCode.ROLLED_BACK, moment(began + 6)),

@@ -11,7 +11,6 @@ from hivekeys.errors import ExitCode
 from hivekeys.model import (
     Event,
     Intent,
-    Moment,
     Outcome,
     Phase,
     PhaseStarted,
@@ -25,6 +24,7 @@ from hivekeys.model import (
     TokenChosen,
     Verb,
 )
+from hivekeys.moment import Moment
 from hivekeys.run import Run, exit_code, fold
 from hivekeys.token import Token
 from tests.unit.test_machine import seen

@@ -16,7 +16,8 @@ import pytest
 from hivekeys import backup_folder
 from hivekeys.agefile import Recipients
 from hivekeys.journal import Journal
-from hivekeys.model import Condemned, Moment, RunStarted
+from hivekeys.model import Condemned, RunStarted
+from hivekeys.moment import Moment
 from hivekeys.run import REVOKE
 from hivekeys.state import fingerprint_key
 from hivekeys.token import Fingerprint, generate, parse

@@ -1,0 +1,34 @@
+"""Who used an old token after it was replaced, in words. Pure."""
+
+from collections import defaultdict
+from datetime import UTC, datetime
+
+from hivekeys.audited import Use
+from hivekeys.causes import one_line
+from hivekeys.names import fold_names
+from hivekeys.run import Run
+
+LATEST = 1e11  # seconds since the epoch that a date can have: a host can say anything
+
+
+def census_lines(run: Run) -> list[str]:
+    """Who used an old token after it was replaced, and which records say nothing of it."""
+    if run.census is None:
+        return []
+    lines = [_use(use) for use in run.census.uses]
+    if lines:
+        lines.insert(0, "the old token after it was replaced, by the services' records:")
+    silent: dict[str, list[str]] = defaultdict(list)
+    for name, why in run.census.unread:
+        silent[one_line(why)].append(name)
+    lines += [f"the census had nothing to read on {fold_names(names)}: {why}" for why, names in silent.items()]
+    if run.census.anyway and any(use.ok for use in run.census.uses):
+        lines.append("retired all the same (--retire-anyway)")
+    return lines
+
+
+def _use(use: Use) -> str:
+    who = f"{use.address or 'somebody'} called {use.path or 'it'} of {use.service or 'a service'}"
+    answer = "was let in" if use.ok else "was refused"
+    last = datetime.fromtimestamp(min(max(use.last, 0.0), LATEST), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return f"  {use.host}: {one_line(who)} with token:{use.token}, {answer} {use.count} times, last {last} (its clock)"

@@ -1,0 +1,37 @@
+"""Who still used the old tokens, asked of the services' records just before these tokens go.
+
+One bounded request a host. What is found may hold the old tokens back; it never says which token a host holds (fp6 is
+24 bits), and where nobody writes records nothing is held back.
+"""
+
+from collections.abc import Iterable
+
+from hivekeys.audited import CensusTaken, Query, Time
+from hivekeys.causes import Cause
+from hivekeys.census import last_turned, unread_of, uses_of
+from hivekeys.model import Reply
+from hivekeys.runner import Runner
+from hivekeys.story import Story
+from hivekeys.token import Fingerprint
+
+FRESH = 3600.0  # seconds: a use that is longer ago holds nothing back any more
+SIZE = 64 << 20  # bytes of records that a host reads, the newest first
+SECONDS = 5.0
+
+
+def taken(runner: Runner, old: Iterable[Fingerprint], anyway: bool = False) -> CensusTaken:
+    """The census of the hosts that stand; `anyway`: what it finds holds nothing back."""
+    tokens = tuple(sorted({fingerprint.fp6 for fingerprint in old}))
+    stories = runner.standing()
+    replies = {story.host.name: reply for story, reply in runner.ask(stories, lambda story: _ask(story, tokens))}
+    turned = last_turned(reply.audited for reply in replies.values() if isinstance(reply, Reply))
+    uses = [use for name, reply in replies.items() for use in uses_of(name, reply, tokens, turned)]
+    unread = [(name, why) for name, reply in replies.items() if (why := unread_of(reply))]
+    return CensusTaken(tuple(uses), tuple(unread), anyway, runner.ledger.now())
+
+
+def _ask(story: Story, tokens: tuple[str, ...]) -> Reply | Cause:
+    started = story.part.seen.unit.started if story.part.seen else None
+    since = Time(FRESH, before_now=True)
+    query = Query(since, None, tokens, replaced=started, fresh=FRESH, size=SIZE, seconds=SECONDS, chain=False)
+    return story.audit(query)
