@@ -5,6 +5,7 @@ from invoke.collection import Collection
 from tasks import (
     auditing,
     backups,
+    hostkeys,
     inventory,
     lab,
     records,
@@ -17,6 +18,7 @@ from tasks import (
 )
 
 namespace = Collection(
+    hostkeys.trust,
     rotation.plan,
     rotation.rotate,
     revocation.revoke,

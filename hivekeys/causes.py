@@ -67,9 +67,9 @@ HINTS: dict[Trouble, str] = {
     Trouble.NAME_UNKNOWN: "check `address` in the inventory, or the name in DNS",
     Trouble.NO_CONNECTION: "check that the host is up and that its SSH port is open from here",
     Trouble.NO_BANNER: "the port answers but sshd does not: log in on the console, look at sshd and the load",
-    Trouble.HOST_KEY_UNKNOWN: "compare the key on the host's console, then add it to known_hosts",
+    Trouble.HOST_KEY_UNKNOWN: "compare the key on the host's console, then add it to known_hosts: `fab trust`",
     Trouble.HOST_KEY_CHANGED: "do NOT accept it blindly: find out whether the host was re-installed, "
-    "then `ssh-keygen -R` and add the new key",
+    "then `fab trust --replace HOST`",
     Trouble.HOST_KEY_REVOKED: "known_hosts marks this key @revoked: give the host a new key",
     Trouble.HOST_CERTIFICATE_REFUSED: "let the authority sign the host's key anew; `ssh-keygen -L` shows it",
     Trouble.NO_COMMON_ALGORITHM: "the host offers only algorithms or key types that are refused here: update its sshd",

@@ -33,6 +33,7 @@ class Settings:
     jump: str | None = None
     proxy_command: str | None = None
     known_hosts: tuple[str, ...] = ()
+    own_known_hosts: str | None = None  # the one of them that new keys go into, as with `ssh`
     host_key_alias: str | None = None
 
     @property
@@ -76,6 +77,7 @@ def parse(alias: str, answer: str, known_hosts: tuple[str, ...] | None) -> Setti
         family=_FAMILIES.get(one("addressfamily") or "any", socket.AF_UNSPEC),
         jump=one("proxyjump"),
         proxy_command=expand(command, bare) if command else None,
+        own_known_hosts=own[0] if own else None,
         known_hosts=(*own, *files(one("globalknownhostsfile"))),
         host_key_alias=one("hostkeyalias"),
     )

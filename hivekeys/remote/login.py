@@ -16,15 +16,14 @@ import fabric
 import paramiko
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.certificates import SUFFIX
 from hivekeys.fleet import Timeouts
 from hivekeys.host_keys import HostKey
 from hivekeys.known_keys import KnownKeys
 from hivekeys.remote.keyring import Keyring
 from hivekeys.remote.reach import Wire
+from hivekeys.remote.transport import certified, kind, transport
 from hivekeys.ssh_settings import Settings
 
-_WEAK = ("cbc", "3des", "md5", "sha1", "dss", "arcfour")  # in the name of an algorithm
 _IDLE_TICK = 5.0  # seconds between two looks of an idle transport at itself; paramiko's own 0.1 costs CPU for nothing
 
 # Paramiko logs tracebacks of what becomes a Cause here; without any handler Python would print them.
@@ -84,7 +83,7 @@ def log_in(wire: Wire, settings: Settings, known: KnownKeys, keyring: Keyring, t
         connection.open()
         connection.transport.sock.settimeout(_IDLE_TICK)
     except Exception as error:  # a host that talks nonsense makes paramiko raise anything at all
-        cause = _cause(error, connection.client.get_transport(), settings, wire)
+        cause = cause_of(error, connection.client.get_transport(), settings, wire)
         wire.close()
         connection.client.close()
         return cause
@@ -144,34 +143,18 @@ def _try(transport: Any, user: str, key: Any) -> str | None:
 
 
 def _transport_for(known: KnownKeys, timeouts: Timeouts) -> Callable[..., Any]:
-    """Makes transports without weak algorithms, which ask for a type of host key that is known.
+    """Makes transports which ask for a type of host key that is known.
 
     The other types follow, as OpenSSH has it: a host that has none of the known ones then shows the key it
     has, and the verdict can name it. Nothing but a known key is ever accepted. Certificates come first where an
     authority is known for the host, and are not asked for where none is.
     """
 
-    def make(sock: Any, **options: Any) -> Any:
-        transport = _Transport(sock, **options)
-        transport.handshake_timeout = timeouts.banner
-        security = transport.get_security_options()
-        for name in ("ciphers", "digests", "kex", "key_types"):
-            setattr(security, name, [algorithm for algorithm in getattr(security, name) if not _weak(algorithm)])
-        kinds = sorted(security.key_types, key=lambda name: _kind(name) not in known.kinds)
-        certified = [f"{kind}{SUFFIX}" for kind in kinds] if known.authorities else []
-        security.key_types = certified + kinds
-        return transport
+    def choose(algorithms: list[str]) -> list[str]:
+        ordered = sorted(algorithms, key=lambda name: kind(name) not in known.kinds)
+        return certified(ordered) + ordered if known.authorities else ordered
 
-    return make
-
-
-class _Transport(paramiko.Transport):  # type: ignore[misc]  # the library has no types
-    """paramiko's, asking for just the host key algorithms that it was told, in their order."""
-
-    @property
-    def preferred_keys(self) -> tuple[str, ...]:
-        """paramiko itself adds certificates behind all others, so that no host with a plain key shows one."""
-        return tuple(self._preferred_keys)
+    return lambda sock, **options: transport(sock, timeouts, choose, **options)
 
 
 def said(error: Exception) -> str:
@@ -179,17 +162,8 @@ def said(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _weak(algorithm: str) -> bool:
-    return any(word in algorithm for word in _WEAK)
-
-
-def _kind(algorithm: str) -> str:
-    """The type of key behind a signature algorithm: an ssh-rsa key signs as rsa-sha2-256 or -512."""
-    return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
-
-
-def _cause(error: Exception, transport: Any, settings: Settings, wire: Wire) -> Cause:
-    """What a failed login means, by how far it came."""
+def cause_of(error: Exception, transport: Any, settings: Settings, wire: Wire) -> Cause:
+    """What a failed connection means, by how far it came."""
     if isinstance(error, RefusedError):
         return error.cause
     words = wire.complaint() or said(error)

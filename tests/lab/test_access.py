@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -71,6 +72,27 @@ def test_an_ansible_inventory_leads_to_the_same_hosts_through_its_jump_host(lab:
     assert {name: host["cause"] for name, host in answer.hosts.items()} == dict.fromkeys(lab.hosts)
     came_from = {name: set(logins(lab, name)[len(since[name]) :]) for name in lab.hosts if name != "queen"}
     assert came_from == {name: {lab.hosts["queen"].address} for name in came_from}
+
+
+def test_a_fleet_that_nobody_knew_is_trusted_by_a_list_of_fingerprints(lab: Lab, tmp_path: Path) -> None:
+    """The list is what `ssh-keygen -lf` prints. What was written is enough to plan; a second look writes nothing."""
+    mine, listed = tmp_path / "known_hosts", tmp_path / "list"
+    print_list = ["ssh-keygen", "-lf", str(lab.known_hosts)]
+    listed.write_text(subprocess.run(print_list, capture_output=True, text=True, check=True).stdout)
+    write_policy(lab)
+    lab.inventory.write_text(lab.inventory.read_text().replace(str(lab.known_hosts), str(mine)))
+    words = ("trust", "--fleet", lab.name, "--fingerprints", str(listed), "--json")
+    answer = fab(*words, state=tmp_path)
+    assert answer.code == 0, answer.err
+    assert {host["written"] for host in answer.document["hosts"]} == {True}
+    assert all(host.address not in mine.read_text() for host in lab.hosts.values())
+    assert fab("plan", "--fleet", lab.name, state=tmp_path).code == 0
+    was = mine.read_bytes()
+    answer = fab(*words, state=tmp_path)
+    assert answer.code == 0, answer.err
+    assert {host["standing"] for host in answer.document["hosts"]} == {"known"}
+    assert mine.read_bytes() == was
+    write_policy(lab)
 
 
 def test_hives_behind_a_jump_host_see_only_the_jump_host(lab: Lab, tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ PURE = {
     "hivekeys.report",
     "hivekeys.roster",
     "hivekeys.status",
+    "hivekeys.trust",
+    "hivekeys.trust_report",
     "hivekeys.wire",
 }
 EDGES = {
@@ -70,6 +72,7 @@ EDGES = {
     "hivekeys.inventory",
     "hivekeys.journal",
     "hivekeys.known_hosts",
+    "hivekeys.known_hosts_file",
     "hivekeys.openssh",
     "hivekeys.remote",
     "hivekeys.session",
@@ -87,6 +90,7 @@ SHELL = {
     "hivekeys.upkeep",
     "hivekeys.joining",
     "hivekeys.recall",
+    "hivekeys.trusting",
 }  # the loop, and what it is made of
 LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
 ON_THE_HOST = {

@@ -1,10 +1,6 @@
 """The password for sudo: checked, never shown, taken from a file that is a secret still or typed without an echo."""
 
-import os
 import pickle
-import pty
-import re
-import subprocess
 import traceback
 from pathlib import Path
 
@@ -13,7 +9,7 @@ import pytest
 from hivekeys.errors import UserError
 from hivekeys.password import Password, parse
 
-from .test_tasks import FAB, Answer, Fab
+from .test_tasks import Answer, Fab
 
 SECRET = "correct horse battery staple"
 
@@ -119,31 +115,10 @@ def test_fleets_that_need_no_password_are_not_asked_for_one(fab: Fab) -> None:
 
 def test_it_is_asked_once_on_the_terminal_and_not_echoed(fab: Fab) -> None:
     """`rotate --if-older-than` looks first and runs then: two connections to each host, one question."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        ["setsid", "--ctty", FAB, "rotate", "--yes", "--if-older-than", "90d"],
-        cwd=fab.folder,
-        env={**fab.environ, "TERM": "dumb"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    shown = b""
-    typed = False
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # the terminal's other end was closed
-            break
-        if not piece:
-            break
-        shown += piece
-        if not typed and b"sudo password on fleet paper: " in shown:
-            os.write(ours, f"{SECRET}\n".encode())
-            typed = True
-    assert process.wait(60) == 3
-    os.close(ours)
-    assert len(re.findall(b"sudo password", shown)) == 1
-    assert shown.count(b"no-connection") >= 2
-    assert SECRET.encode() not in shown
+    with fab.on_terminal("rotate", "--yes", "--if-older-than", "90d") as terminal:
+        terminal.until("sudo password on fleet paper: ")
+        terminal.type(f"{SECRET}\n")
+        assert terminal.end() == 3
+        assert terminal.shown.count("sudo password") == 1
+        assert terminal.shown.count("no-connection") >= 2
+        assert SECRET not in terminal.shown

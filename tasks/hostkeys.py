@@ -1,0 +1,157 @@
+"""`fab trust`: host keys into known_hosts, after they were compared; never by itself."""
+
+import contextlib
+import json as jsonlib
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from hivekeys.errors import UserError
+from tasks.frame import FLEET_HELP, chosen, finish, verb
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hivekeys.trust import Shown, Trusted
+
+HELP = {name: FLEET_HELP[name] for name in ("fleet", "limit", "exclude", "json")}
+LARGEST_LIST = 4 * 1024 * 1024  # bytes
+WIDTH = 160  # characters, where there is no terminal to ask
+NARROWEST = 80  # characters: a fingerprint that was cut off could not be compared
+
+
+@task(
+    help={
+        **HELP,
+        "fingerprints": "a file of trusted fingerprints: write keys that agree with it, refuse all when one does not",
+        "replace": "hosts whose changed keys are to come instead of the old ones, comma separated",
+        "plain-names": "write the names of hosts as they are (default: hashed, so that the file does not list them)",
+    },
+    auto_shortflags=False,
+)
+@verb
+def trust(
+    _: Context,
+    fleet: str = "",
+    limit: str = "",
+    exclude: str = "",
+    fingerprints: str = "",
+    replace: str = "",
+    plain_names: bool = False,
+    json: bool = False,
+) -> None:
+    """Show the host keys of all hosts, new and old, and write to known_hosts those that you confirm."""
+    from rich.console import Console  # noqa: PLC0415  SSH and rich take half a second that `fab --list` has not
+
+    from hivekeys import trust_report  # noqa: PLC0415
+    from hivekeys.trust import writable  # noqa: PLC0415
+    from hivekeys.trusting import Trusting  # noqa: PLC0415
+
+    found, hosts = chosen(fleet, limit, exclude)
+    listed = _listed(fingerprints)
+    if listed is None and not sys.stdin.isatty():
+        raise UserError(
+            "there is no terminal to ask for confirmation on",
+            hint="compare with a list of trusted fingerprints: --fingerprints FILE",
+        )
+    screen = Console(stderr=json, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    screen.width = max(screen.width, NARROWEST)
+    written: list[str] = []
+    with contextlib.closing(Trusting(found, hosts)) as trusting:
+        instead = _named(replace, trusting.names)
+        while shown := trusting.look():
+            _screen(screen, shown)
+            fresh, changed = writable(shown, instead)
+            both = _agreed(fresh + changed, listed) if listed else _confirmed(fresh, changed, screen)
+            for backup in trusting.write(both, hashed=not plain_names):
+                screen.print(f"what was there before is in {backup}", markup=False, soft_wrap=True)
+            written += (each.name for each in both)
+        everybody = trusting.shown
+    code = trust_report.code(everybody)
+    if json:
+        document = trust_report.document(found.name, everybody, written, code)
+        sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
+    else:
+        screen.print(trust_report.summary(everybody, written), markup=False, soft_wrap=True)
+    finish(code)
+
+
+def _listed(source: str) -> "Trusted | None":
+    """The list of trusted fingerprints that was named."""
+    from hivekeys.trust import parse_list  # noqa: PLC0415
+
+    if not source:
+        return None
+    try:
+        with Path(source).expanduser().open("rb") as file:
+            text = file.read(LARGEST_LIST).decode(errors="replace")
+    except OSError as error:
+        raise UserError(f"--fingerprints {source}: {error.strerror}") from error
+    found = parse_list(text)
+    if isinstance(found, list):
+        lines = "\n".join(f"--fingerprints {source}: {mistake}" for mistake in found[:10])
+        raise UserError(lines, hint="no host was contacted")
+    return found
+
+
+def _named(patterns: str, names: tuple[str, ...]) -> set[str]:
+    """The hosts, and jump hosts, that --replace means. A typo never counts as nobody."""
+    meant: set[str] = set()
+    for pattern in filter(None, (piece.strip() for piece in patterns.split(","))):
+        matching = {name for name in names if fnmatchcase(name, pattern)}
+        if not matching:
+            raise UserError(f"--replace {pattern}: matches no host", hint=f"there are {', '.join(names[:20])}")
+        meant |= matching
+    return meant
+
+
+def _agreed(shown: "list[Shown]", listed: "Trusted") -> "list[Shown]":
+    """Those with new keys that are listed; if the list speaks against one, none is written.
+
+    Who is trusted by a known key need not be listed for keys of more types: they are not written then.
+    """
+    from hivekeys.trust import TRUSTED  # noqa: PLC0415
+
+    answers = [listed.agreed(each) for each in shown if each.standing not in TRUSTED or listed.names(each)]
+    against = [answer for answer in answers if isinstance(answer, str)]
+    if against:
+        raise UserError("\n".join(against), hint="the list does not agree, so no key of this round was written")
+    return [answer for answer in answers if not isinstance(answer, str) and answer.unknown]
+
+
+def _confirmed(fresh: "list[Shown]", changed: "list[Shown]", screen: "Console") -> "list[Shown]":
+    """All of them, if the operator says so; changed keys are a question of their own."""
+    for shown, question in ((fresh, "Write the new keys of"), (changed, "REPLACE the old keys of")):
+        if shown and not _yes(shown, question, screen):
+            raise UserError("not confirmed: no key of these hosts was written")
+    return fresh + changed
+
+
+def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
+    from rich.text import Text  # noqa: PLC0415
+
+    from hivekeys.names import fold_names  # noqa: PLC0415
+
+    keys = sum(len(each.unknown) for each in shown)
+    into = ", ".join(dict.fromkeys(str(each.file) for each in shown))
+    names = fold_names(each.name for each in shown)
+    try:
+        answer = screen.input(Text(f"{question} {names} ({keys} keys) to {into}? [y/N] "))
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _screen(screen: "Console", shown: "tuple[Shown, ...]") -> None:
+    """The fingerprints of a round: where the operator looks while he is asked."""
+    from hivekeys import trust_report  # noqa: PLC0415
+
+    made = trust_report.table(shown)
+    if made.row_count:
+        screen.print(made)
+    for line in trust_report.lines(shown):
+        screen.print(line, markup=False, soft_wrap=True)
