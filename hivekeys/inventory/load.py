@@ -25,7 +25,7 @@ from hivekeys.inventory.files import TOML, read, refusal
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.mistakes import at, shown
 from hivekeys.inventory.ranges import expand
-from hivekeys.inventory.rules import members, mistakes_between
+from hivekeys.inventory.rules import members, mistakes_between, too_many
 from hivekeys.inventory.schema import Document, ServiceKeys, ServicesKeys, checked
 from hivekeys.inventory.values import is_public_key
 
@@ -53,6 +53,8 @@ def look(path: Path) -> Loaded:
     if path.suffix != TOML:
         return _direct(path)
     tables = read(path)
+    if crowd := too_many(tables):
+        raise refusal(path, *crowd)
     document, mistakes = checked(tables)
     others = [table for table in ("ansible", "llama_orch") if table in tables]
     if not others:

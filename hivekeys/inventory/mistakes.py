@@ -60,8 +60,13 @@ def shown(value: object) -> str:
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return f"[{some([_quoted(each) for each in value])}]"
     if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "a table"
+        return kind(value)
     return str(value).lower() if isinstance(value, bool) else _clipped(printable(str(value)))
+
+
+def kind(value: object) -> str:
+    """What a value is, where it is not shown itself."""
+    return "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else "a single value"
 
 
 def some(words: Sequence[str], most: int = 4) -> str:

@@ -12,6 +12,7 @@ from hivekeys.inventory.mistakes import Mistake, key_path, shown, some, wrong
 from hivekeys.inventory.ranges import expand
 
 Table = Mapping[str, Any]
+MOST_HOSTS = 100_000
 _ROLES = [role.value for role in Role]
 
 
@@ -24,6 +25,16 @@ def mistakes_between(document: Table) -> list[Mistake]:
     if document.get("hosts") == hosts and all(table.get("role") in _ROLES for table in hosts.values()):
         mistakes += _queens(hosts)  # who is the queen can't be told before every role is right
     return [*mistakes, *_ages(_table(document, "token_age")), *_waived(document.get("waivers"), hosts)]
+
+
+def too_many(document: Table) -> list[Mistake]:
+    """Ranges are short to write: the rules, which expand every one, are asked only of so many hosts."""
+    room = MOST_HOSTS
+    for pattern in _table(document, "hosts"):
+        room -= len(_expanded(pattern))
+        if room < 0:
+            return [wrong(("hosts",), f"more than {MOST_HOSTS} hosts", "less")]
+    return []
 
 
 def members(pattern: str, table: Table) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # pydantic refuses the standard one bef
 
 from hivekeys.fleet import Amount, Become, Order, Role
 from hivekeys.inventory import values
-from hivekeys.inventory.mistakes import Mistake, shown, wrong
+from hivekeys.inventory.mistakes import Mistake, kind, shown, wrong
 
 Port = Annotated[int, PlainValidator(values.whole(1, 65_535))]
 Seconds = Annotated[float, PlainValidator(values.seconds(least=0.1))]
@@ -182,9 +182,9 @@ def _mistake(error: ErrorDetails) -> Mistake:
             return Mistake(key, f"missing, expected {_REQUIRED[key[-1]]}")
         case "value_error":
             return wrong(key, _found(key[-1], value), str(error["ctx"]["error"]))
-        case kind:  # dict_type and list_type, the only other things that pydantic itself looks for
-            found = "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else "a single value"
-            return wrong(key, found, f"tables, each headed [[{key[0]}]]" if kind == "list_type" else "a table")
+        case other:  # dict_type and list_type, the only other things that pydantic itself looks for
+            expected = f"tables, each headed [[{key[0]}]]" if other == "list_type" else "a table"
+            return wrong(key, kind(value), expected)
 
 
 def _found(key: str, value: object) -> str:

@@ -58,6 +58,25 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "vault.ini": ("$ANSIBLE_VAULT;1.1;AES256\n6162\n", "found a file that ansible-vault encrypted"),
     "key": ("-----BEGIN OPENSSH PRIVATE KEY-----\n5ec2e7\n", "line 1: found a word without ="),
     "empty.yml": ("", "found no table, expected groups"),
+    "many.ini": (
+        f"{HEAD}{'h[1:9999] a=1 b=2 c=3 d=4' + chr(10)}" * 5_000,
+        "found more than 500000 hosts and variables",
+    ),
+    "variables.ini": (
+        f"{HEAD}h[1:9999] {' '.join(f'v{n}=1' for n in range(9_999))}",
+        "found more than 500000 hosts and",
+    ),
+    "many.yml": (
+        "".join(f"g{n}: {{hosts: {{'h[1:9999]': }}}}\n" for n in range(100)),
+        "found more than 500000 hosts and",
+    ),
+    "nested.yml": ("".join(f"{'  ' * n}{'children' if n % 2 else f'g{n}'}:\n" for n in range(1_600)), "nest"),
+    "nested.json": ("".join(f'{{"g{n}": {{"children": ' for n in range(495)) + "{}" + "}}" * 495, "nested too deeply"),
+    "value.json": (
+        '{"hives": {"vars": {"hivekeys_fleet": "f"}, "hosts": {"h": {}}},'
+        '"queen": {"hosts": {"q": {"hivekeys_fleet": "f", "ansible_host": ' + "[" * 600 + "]" * 600 + "}}}}",
+        "queen.hosts.q.ansible_host: found a list, expected a host name",
+    ),
     "null.json": ("null", "found no table, expected groups"),
     "latin.ini": (HEAD.encode() + b"h\xe9\n", "found a byte that is not UTF-8"),
 }
@@ -169,6 +188,24 @@ def test_a_program_gets_no_shell_no_terminal_and_one_word(tmp_path: Path, progra
     path = path.rename(tmp_path / "a; touch pwned")
     assert answer(path) == b"1\n--list\n"
     assert not (tmp_path / "pwned").exists()
+
+
+def test_a_program_that_others_can_put_another_in_the_place_of_is_not_run(
+    tmp_path: Path, program: Callable[[str], Path]
+) -> None:
+    path = program(f"touch {tmp_path}/pwned")
+    tmp_path.chmod(0o770)
+    assert f"found a program that other accounts can change ({tmp_path})" in refused(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_groups_may_be_many_and_stand_in_a_long_row(tmp_path: Path) -> None:
+    began = time.monotonic()
+    rows = "".join(f"[g{n}]\nh{n}\n[g{n}:children]\ng{n + 1}\n" for n in range(20_000))
+    path = tmp_path / "hosts.ini"
+    path.write_text(f"{HEAD}h\n[hives:children]\ng19990\n{rows}[g20000]\n[g19990:vars]\nansible_port=7\n")
+    assert {host.port for host in load(path).hives} == {None, 7}
+    assert time.monotonic() - began < 20.0
 
 
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])

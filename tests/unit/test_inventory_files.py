@@ -136,3 +136,8 @@ def test_whatever_a_file_says_it_is_a_fleet_or_refused(file: Path, tables: dict[
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_fleet_or_refused(file: Path, content: bytes) -> None:
     assert refused(file, content)
+
+
+def test_a_file_whose_ranges_stand_for_millions_of_hosts_is_refused_at_once(file: Path) -> None:
+    ranges = "".join(f'[hosts."h{number}-[1:9999]"]\nrole = "hive"\n' for number in range(20_000))
+    assert refused(file, f'fleet = "f"\n{ranges}'.encode()) == "hosts: found more than 100000 hosts, expected less"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hivekeys.fleet import Role
+from hivekeys.inventory.ansible.documents import TOO_DEEP
 from hivekeys.inventory.ansible.groups import Inventory
 from hivekeys.inventory.ansible.sources import read_all
 from hivekeys.inventory.ansible.variables import FLEET, Entry, left_alone, not_plain
@@ -14,7 +15,13 @@ QUEEN, HIVES = "queen", "hives"
 
 def gathered(path: Path, queen: str = QUEEN, hives: str = HIVES, ignore: tuple[str, ...] = ()) -> Gathered:
     """The hosts of two groups (or hosts) of an Ansible inventory, or what is wrong with it. Contacts nobody."""
-    ignored = frozenset(ignore)
+    try:
+        return _gathered(path, queen, hives, frozenset(ignore))
+    except RecursionError:
+        return Gathered(mistakes=[Mistake((), TOO_DEEP, str(path))])
+
+
+def _gathered(path: Path, queen: str, hives: str, ignored: frozenset[str]) -> Gathered:
     inventory, mistakes = read_all(path, ignored)
     found = Gathered(mistakes=mistakes)
     if mistakes:

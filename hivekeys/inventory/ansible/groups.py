@@ -7,12 +7,15 @@ host's own, then host_vars. Groups equally far from the top: by `ansible_group_p
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from hivekeys.inventory.mistakes import Place
+from hivekeys.errors import UserError
+from hivekeys.inventory.mistakes import Place, shown, some
 
 ALL, UNGROUPED = "all", "ungrouped"
 PRIORITY = "ansible_group_priority"
+MOST_SAYINGS = 500_000
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,23 @@ class Named:
     """One host: where it was first named, its own variables, those of host_vars."""
 
     place: Place
+    groups: dict[str, None] = field(default_factory=dict)  # those that name it
     own: Variables = field(default_factory=dict)
     beside: Variables = field(default_factory=dict)
 
 
 class Inventory:
-    """Filled by the readers of each form, then asked. A group that is its own ancestor is a ValueError when asked."""
+    """Filled by the readers of each form, then asked. A group that is its own ancestor is a ValueError when asked.
+
+    A short pattern can stand for many hosts, each with many variables: UserError when there are more than
+    MOST_SAYINGS of them in all.
+    """
 
     def __init__(self) -> None:
         self.groups: dict[str, Group] = {ALL: Group(), UNGROUPED: Group()}
         self.hosts: dict[str, Named] = {}
+        self._above: dict[str, dict[str, None]] = {}
+        self._said = 0
         self._merged: dict[tuple[str, ...], Variables] = {}
         self._depths: dict[str, int] = {}
 
@@ -68,13 +78,26 @@ class Inventory:
             if port is not None:
                 self.hosts[name].own["ansible_port"] = Variable(port, place)
         self.group(group).hosts[name] = None
+        self.hosts[name].groups[group] = None
+        self._count()
         return self.hosts[name]
+
+    def set_own(self, host: Named, name: str, variable: Variable) -> None:
+        """A host's own variable."""
+        put(host.own, name, variable)
+        self._count()
+
+    def _count(self) -> None:
+        self._said += 1
+        if self._said > MOST_SAYINGS:
+            raise UserError(f"found more than {MOST_SAYINGS} hosts and variables of hosts, expected less")
 
     def child(self, parent: str, name: str) -> None:
         """The second group is beneath the first; every group is beneath `all` anyway."""
         if name != ALL:
             self.group(name)
             self.group(parent).children[name] = None
+            self._above.setdefault(name, {})[parent] = None
 
     def set(self, group: str, name: str, variable: Variable) -> None:
         """A group's own variable. Raises ValueError for a priority that is no number."""
@@ -95,23 +118,22 @@ class Inventory:
     def variables(self, host: str) -> Variables:
         """What Ansible would hand to a play for this host, untemplated."""
         groups = self.groups_of(host)
-        if groups not in self._merged:
-            self._merged[groups] = _merged([self.groups[name].own for name in groups])
-            for name in groups:
-                self._merged[groups].update(self.groups[name].beside)
+        merged = self._merged.get(groups)
+        if merged is None:
+            merged = _merged([self.groups[name].own for name in groups] + [self.groups[name].beside for name in groups])
+            self._merged[groups] = merged
         named = self.hosts[host]
-        return {**self._merged[groups], **named.own, **named.beside}
+        return {**merged, **named.own, **named.beside}
 
     def groups_of(self, host: str) -> tuple[str, ...]:
         """Every group that the host is in, `all` first, the one whose variables win last."""
-        direct = {name for name, group in self.groups.items() if host in group.hosts} - {ALL}
+        direct = self.hosts[host].groups.keys() - {ALL}
         direct = direct - {UNGROUPED} or {UNGROUPED}
         found, waiting = set(direct), list(direct)
         while waiting:
-            above = {name for name, group in self.groups.items() if waiting[-1] in group.children} - found
-            waiting.pop()
-            found |= above
-            waiting += above
+            new = self._above.get(waiting.pop(), {}).keys() - found
+            found |= new
+            waiting += new
         return (ALL, *sorted(found - {ALL}, key=lambda name: (self.depth(name), self.groups[name].priority, name)))
 
     def depth(self, name: str) -> int:
@@ -121,18 +143,15 @@ class Inventory:
         return self._depths[name]
 
     def _measured(self) -> dict[str, int]:
-        parents: dict[str, set[str]] = {name: set() for name in self.groups}
-        for name, group in self.groups.items():
-            for child in group.children:
-                parents[child].add(name)
-        depths = {ALL: 0}
-        waiting = [name for name in self.groups if name != ALL]
-        while waiting:
-            ready = [name for name in waiting if parents[name] <= depths.keys()]
-            if not ready:
-                raise ValueError(f"groups that are not beneath themselves, as one of {', '.join(sorted(waiting))} is")
-            depths.update({name: 1 + max((depths[above] for above in parents[name]), default=0) for name in ready})
-            waiting = [name for name in waiting if name not in depths]
+        depths: dict[str, int] = {}
+        order = TopologicalSorter({name: self._above.get(name, {}).keys() for name in self.groups})
+        try:
+            for name in order.static_order():
+                above = self._above.get(name, {})
+                depths[name] = 0 if name == ALL else 1 + max((depths[each] for each in above), default=0)
+        except CycleError as error:
+            circle = some([shown(name) for name in error.args[1]])
+            raise ValueError(f"found groups in a circle, {circle}, expected none beneath itself") from None
         return depths
 
     def _beneath(self, name: str) -> Iterable[str]:

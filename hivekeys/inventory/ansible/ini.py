@@ -10,7 +10,7 @@ import shlex
 import warnings
 from typing import Any
 
-from hivekeys.inventory.ansible.groups import ALL, UNGROUPED, Inventory, Variable, put
+from hivekeys.inventory.ansible.groups import ALL, UNGROUPED, Inventory, Variable
 from hivekeys.inventory.ansible.patterns import expand
 from hivekeys.inventory.mistakes import Mistake, Place, at, shown
 
@@ -80,7 +80,7 @@ class Reader:
         for name in names:
             host = self._inventory.host(name, self._group, Place(place.file, (name,), place.line), port)
             for key, value in given.items():
-                put(host.own, key, Variable(value, Place(place.file, (name, key), place.line)))
+                self._inventory.set_own(host, key, Variable(value, Place(place.file, (name, key), place.line)))
 
     def _variable(self, line: str, place: Place) -> None:
         key, value = _pair(line)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hivekeys.inventory.ansible.groups import Inventory, Variable, put
-from hivekeys.inventory.mistakes import Mistake, Place, shown
+from hivekeys.inventory.ansible.groups import Inventory, Variable
+from hivekeys.inventory.mistakes import Mistake, Place, kind, shown
 
 META = "_meta"
 _SECTIONS = ("hosts", "children", "vars")
@@ -24,7 +24,7 @@ class Reader:
         Without `_meta.hostvars` it would have to be asked for each host; Ansible is giving that up, too.
         """
         if not isinstance(document, Mapping):
-            self._wrong((), f"found {_kind(document)}, expected a table of groups")
+            self._wrong((), f"found {kind(document)}, expected a table of groups")
             return
         meta = document.get(META)
         hostvars = meta.get("hostvars") if isinstance(meta, Mapping) else None
@@ -40,7 +40,7 @@ class Reader:
     def _group(self, name: str, group: Any) -> None:
         table = {"hosts": group} if isinstance(group, list) else group
         if not isinstance(table, Mapping):
-            self._wrong((name,), f"found {_kind(group)}, expected a table with hosts, children and vars")
+            self._wrong((name,), f"found {kind(group)}, expected a table with hosts, children and vars")
             return
         self._inventory.group(name)
         for section in table:
@@ -52,7 +52,7 @@ class Reader:
             self._inventory.child(name, child)
         variables = table.get("vars", {})
         if not isinstance(variables, Mapping):
-            self._wrong((name, "vars"), f"found {_kind(variables)}, expected a table")
+            self._wrong((name, "vars"), f"found {kind(variables)}, expected a table")
             return
         for key, value in variables.items():
             place = Place(self._file, (name, "vars", key))
@@ -65,22 +65,18 @@ class Reader:
         names = table.get(section, [])
         if isinstance(names, list) and all(isinstance(each, str) and each for each in names):
             return names
-        self._wrong((group, section), f"found {_kind(names)}, expected a list of names")
+        self._wrong((group, section), f"found {kind(names)}, expected a list of names")
         return []
 
     def _hostvars(self, host: str, variables: Any) -> None:
         if host not in self._inventory.hosts:
             return  # Ansible, too, knows only hosts of groups
         if not isinstance(variables, Mapping):
-            self._wrong((META, "hostvars", host), f"found {_kind(variables)}, expected a table")
+            self._wrong((META, "hostvars", host), f"found {kind(variables)}, expected a table")
             return
         for key, value in variables.items():
             place = Place(self._file, (META, "hostvars", host, key))
-            put(self._inventory.hosts[host].own, key, Variable(value, place))
+            self._inventory.set_own(self._inventory.hosts[host], key, Variable(value, place))
 
     def _wrong(self, key: tuple[str, ...], says: str) -> None:
         self.mistakes.append(Mistake(key, says, self._file))
-
-
-def _kind(value: object) -> str:
-    return "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else "a single value"

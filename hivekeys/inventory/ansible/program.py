@@ -55,13 +55,17 @@ def answer(path: Path, limit: float = TIME_LIMIT) -> bytes | None:
 
 
 def _refuse_strangers(path: Path) -> None:
-    """What another account can change is not run: it would act as whoever runs this."""
-    info = path.stat()
-    if info.st_uid not in (0, os.geteuid()) or stat.S_IMODE(info.st_mode) & 0o022:
-        raise ValueError(
-            "found a program that other accounts can change, expected one that is yours (or root's) alone: "
-            "chmod go-w; or save what it answers to --list as FILE.json and name that"
-        )
+    """What another account can change, or put in its place, is not run: it would act as whoever runs this."""
+    whole = path.resolve()
+    for each in (whole, *whole.parents):
+        info = each.stat()
+        shared = stat.S_IMODE(info.st_mode) & 0o022
+        keeps = stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX  # /tmp: nobody removes another's file
+        if info.st_uid not in (0, os.geteuid()) or (shared and not keeps):
+            raise ValueError(
+                f"found a program that other accounts can change ({printable(str(each))}), expected one that is yours "
+                "(or root's) alone: chmod go-w; or save what it answers to --list as FILE.json and name that"
+            )
 
 
 def _heard(process: "subprocess.Popen[bytes]", limit: float) -> tuple[bytes, bytes]:

@@ -99,5 +99,5 @@ def _beneath(path: Path, inventory: Inventory) -> list[Mistake]:
     try:
         inventory.depth("all")
     except ValueError as error:
-        return [Mistake((), f"found groups in a circle, expected {error}", os.fspath(path))]
+        return [Mistake((), str(error), os.fspath(path))]
     return []

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hivekeys.inventory.ansible.groups import Inventory, Variable, put
+from hivekeys.inventory.ansible.groups import Inventory, Variable
 from hivekeys.inventory.ansible.patterns import expand
-from hivekeys.inventory.mistakes import Mistake, Place, shown
+from hivekeys.inventory.mistakes import Mistake, Place, kind, shown
 
 _SECTIONS = ("hosts", "children", "vars")
 
@@ -38,7 +38,7 @@ class Reader:
             self._wrong(key, "found a name that is no text, expected it in quotes")
             return False
         if not isinstance(table, Mapping | None):
-            self._wrong(key, f"found {_kind(table)}, expected a table with hosts, children and vars")
+            self._wrong(key, f"found {kind(table)}, expected a table with hosts, children and vars")
             return False
         self._inventory.group(name)
         for section, given in (table or {}).items():
@@ -46,7 +46,7 @@ class Reader:
             if section not in _SECTIONS:
                 self._wrong((*key, str(section)), "unknown key, expected hosts, children or vars")
             elif not isinstance(content, Mapping | None):
-                self._wrong((*key, section), f"found {_kind(content)}, expected a table")
+                self._wrong((*key, section), f"found {kind(content)}, expected a table")
             else:
                 self._section(name, key, section, content or {})
         return True
@@ -67,7 +67,7 @@ class Reader:
             self._wrong(place.key, "found a name that is no text, expected it in quotes")
             return
         if not isinstance(table, Mapping | None):
-            self._wrong(place.key, f"found {_kind(table)}, expected a table of the host's variables")
+            self._wrong(place.key, f"found {kind(table)}, expected a table of the host's variables")
             return
         try:
             names, port = expand(pattern)
@@ -77,7 +77,7 @@ class Reader:
         for host in names:
             named = self._inventory.host(host, group, place, port)
             for key, value in (table or {}).items():
-                put(named.own, str(key), Variable(value, Place(self._file, (*place.key, str(key)))))
+                self._inventory.set_own(named, str(key), Variable(value, Place(self._file, (*place.key, str(key)))))
 
     def _variable(self, group: str, name: Any, variable: Variable) -> None:
         try:
@@ -87,7 +87,3 @@ class Reader:
 
     def _wrong(self, key: tuple[str, ...], says: str) -> None:
         self.mistakes.append(Mistake(key, says, self._file))
-
-
-def _kind(value: object) -> str:
-    return "a list" if isinstance(value, list) else "a single value"
