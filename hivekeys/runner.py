@@ -145,7 +145,8 @@ class Runner:
         wait(late.values())
         for future in late.values():
             future.result()
-        self.introduce()
+        if late:
+            self.introduce()  # them too, now that nobody speaks with them
 
     def standing(self) -> list[Story]:
         """The hosts that have not failed so far, and were not left behind."""

@@ -43,6 +43,21 @@ def test_every_host_ends_proven_and_on_the_one_new_token(lab: Lab, tmp_path: Pat
     assert serves(lab, new, refused=old)
 
 
+def test_a_rotation_costs_a_host_one_login_and_one_sudo(lab: Lab) -> None:
+    """As sshd and sudo on the hosts count them."""
+    script = "journalctl -q --sync; journalctl -q -o cat | grep -cE '%s' || true"
+
+    def counted(name: str) -> tuple[int, int]:
+        logins, sudos = (int(lab.sh(name, script % words)) for words in ("^Accepted publickey", "COMMAND="))
+        return logins, sudos
+
+    before = {name: counted(name) for name in lab.hosts}
+    assert rotate(fleet_of(lab)).code == 0
+    assert {name: counted(name) for name in lab.hosts} == {
+        name: (logins + 1, sudos + 1) for name, (logins, sudos) in before.items()
+    }
+
+
 def test_the_token_directory_keeps_owner_and_mode(lab: Lab) -> None:
     script = f"stat -c '%a %U:%G' {SECRETS}; ls -A {SECRETS}"
     before = {name: lab.sh(name, script) for name in lab.hosts}

@@ -1,0 +1,66 @@
+"""What a run costs, counted and not timed: connections, requests and bytes per host, however many hosts there are."""
+
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hivekeys.fleet import Amount, Policy
+from hivekeys.run import REVOKE, ROTATE
+from tests.inprocess import InProcessFleet, SimulatedHost
+from tests.unit.rotating import Operator
+
+POLICY = Policy(batch=Amount(100, percent=True), revocation_recheck=0.0)
+BYTES = 4096  # that are sent to a host in a run, the program itself apart
+# One request a phase: the phases are the run's barriers, so none of these can be saved.
+ROTATION = [
+    "hello observe prove",  # look
+    "hello probe_write observe",  # claim: greeted anew, as a run that writes
+    "stage observe",
+    "swap restart prove observe",
+    "prove observe",  # settle
+    "retire observe",
+]
+REVOCATION = [
+    "hello observe",
+    "hello probe_write observe",
+    "hello stage revoke observe",  # the old tokens are known now: they go with the greeting
+    "swap restart prove observe",
+    "prove observe",
+    "retire observe",
+]
+
+
+@pytest.mark.parametrize("hives", [3, 30])
+@pytest.mark.parametrize(("task", "requests"), [(ROTATE, ROTATION), (REVOKE, REVOCATION)])
+def test_a_run_opens_one_line_a_host_and_asks_once_a_phase(
+    tmp_path: Path, task: str, requests: list[str], hives: int
+) -> None:
+    fleet = InProcessFleet(tmp_path, hives, policy=POLICY)
+    asked: dict[str, list[str]] = defaultdict(list)
+    sent: Counter[str] = Counter()
+
+    def on_request(host: SimulatedHost, request: dict[str, Any]) -> None:
+        asked[host.name].append(" ".join(step["verb"] for step in request["steps"]))
+        sent[host.name] += len(json.dumps(request))
+
+    fleet.on_request = on_request
+    operator = Operator(fleet, task=task)
+    assert (operator.revoke() if task == REVOKE else operator.rotate()) == 0
+    assert Counter(fleet.dialled) == dict.fromkeys(fleet.hosts, 1)
+    assert {name: asked[name] for name in fleet.hosts if name != "queen"} == dict.fromkeys(
+        (name for name in fleet.hosts if name != "queen"), requests
+    )
+    assert max(sent.values()) < BYTES
+
+
+def test_a_run_writes_two_events_for_each_request(tmp_path: Path) -> None:
+    """Intent and outcome; a look needs no intent. Each is a sync of the bastion's disk."""
+    fleet = InProcessFleet(tmp_path, 3, policy=POLICY)
+    operator = Operator(fleet)
+    operator.rotate()
+    kinds = Counter(type(event).__name__ for event in operator.events)
+    assert kinds["Outcome"] == len(ROTATION) * len(fleet.hosts)
+    assert kinds["Intent"] == (len(ROTATION) - 1) * len(fleet.hosts)
