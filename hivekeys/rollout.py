@@ -5,7 +5,7 @@ host's part, `runner` a phase on all of them. Resume is the same loop run again,
 goal.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from hivekeys import usage, waves
@@ -92,13 +92,14 @@ class Rollout:
         code = self._runner.code()
         return self._runner.end(ExitCode.DONE if code is ExitCode.ROLLED_BACK else code)
 
-    def reconcile(self) -> ExitCode:
+    def reconcile(self, gone_back: Collection[str] = ()) -> ExitCode:
         """Brings every host that owes the run's token to it, from a host that serves it; never back.
 
         Also how a run is finished whose old tokens are partly gone: all hosts are proven anew before more of them go.
+        `gone_back`: later runs of this bastion that left the hosts as they were; any other's supersede this one.
         """
         self._only_forward = True
-        want = self._taken_up()
+        want = self._taken_up(gone_back)
         if want in self._runner.tokens:
             self._forward(want)
         return self._runner.end()
@@ -227,12 +228,15 @@ class Rollout:
 
     # -- taking a run up again
 
-    def _taken_up(self) -> Fingerprint:
+    def _taken_up(self, gone_back: Collection[str] = ()) -> Fingerprint:
         """Looks at every host, takes their locks, and has the run's tokens back in memory where a host holds them."""
         want = self.run.want
         if want is None:
             raise ValueError("a run without a token has nothing to go on with")
         self._everywhere(Phase.LOOK, self._runner.stories, lambda story: story.look_again(want))
+        later = [host.met for host in self.run.hosts.values() if host.met and host.met.epoch > self.run.epoch]
+        if later and all(met.run in gone_back for met in later):  # the hosts would refuse it as the older one
+            self._ledger.tell(Claimed(1 + max(met.epoch for met in later), self._ledger.now()))
         self._runner.introduce()
         self._claim(want)
         self._runner.recall({want, *(host.was for host in self.run.hosts.values() if host.was)})

@@ -302,6 +302,14 @@ def is_superseded(cause: Cause | None) -> bool:
     return cause is not None and cause.trouble is Trouble.SUPERSEDED
 
 
+def gone_back(runs: Iterable[Run]) -> frozenset[str]:
+    """Those of the runs that are over and left every host as it was: an earlier run may go on after them.
+
+    Never a revocation: what it condemned is condemned, whomever it reached.
+    """
+    return frozenset(run.id for run in runs if run.code is not None and is_as_before(run) and not run.is_revocation)
+
+
 def is_as_before(run: Run) -> bool:
     """True when every host that the run touched has its token from before the run."""
     return all(map(_is_as_before, run.hosts.values()))

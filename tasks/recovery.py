@@ -1,12 +1,13 @@
 """`fab resume`, `fab rollback`, `fab reconcile`: after a run that was cut off, or that left hosts behind."""
 
+import itertools
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import Asked, newest_served, past_run, runner_of
+from tasks.engine import Asked, newest_served, past_run, past_runs, runner_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 from tasks.keeping import kept
 from tasks.pace import RETIRE_ANYWAY
@@ -72,6 +73,8 @@ def reconcile(
     _: Context, fleet: str = "", run: str = "", retire_anyway: bool = False, state_dir: str = "", json: bool = False
 ) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
+    from hivekeys.run import gone_back  # noqa: PLC0415  not for `fab --list`
+
     found, hosts = chosen(fleet, "", "")
     newest = past_run(found.name, run, state_dir)
     if newest.is_open:
@@ -83,7 +86,9 @@ def reconcile(
     if past is None or past.want is None or past.rolled_back or not past.went_on:
         hint = "`fab rollback` goes back with the hosts that it did not reach" if newest.behind else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
-    _take_up(found, hosts, Asked(past.reason, json, past=past, state_dir=state_dir), "reconcile", retire_anyway)
+    later = itertools.takewhile(lambda run: run.id != past.id, past_runs(found.name, state_dir))
+    asked = Asked(past.reason, json, past=past, state_dir=state_dir)
+    _take_up(found, hosts, asked, "reconcile", retire_anyway, gone_back(later))
 
 
 def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
@@ -98,18 +103,25 @@ def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
     return tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
 
 
-def _take_up(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, verb: str, retire_anyway: bool = False) -> None:
+def _take_up(
+    fleet: "Fleet",
+    hosts: "tuple[Host, ...]",
+    asked: Asked,
+    verb: str,
+    retire_anyway: bool = False,
+    later: "frozenset[str]" = frozenset(),
+) -> None:
     from hivekeys.revocation import paced  # noqa: PLC0415  not for `fab --list`
 
     revokes = asked.past is not None and asked.past.is_revocation
     fleet = paced(fleet) if revokes else fleet
     with runner_of(fleet, hosts, asked) as (runner, show):
-        code = _goes_on(runner, verb, retire_anyway)
+        code = _goes_on(runner, verb, retire_anyway, later)
         show.result(runner.run, fleet, code, kept(fleet, runner, code, asked.state_dir))
     finish(code)
 
 
-def _goes_on(runner: "Runner", verb: str, retire_anyway: bool) -> "ExitCode":
+def _goes_on(runner: "Runner", verb: str, retire_anyway: bool, later: "frozenset[str]") -> "ExitCode":
     """A revocation has one direction, whatever it is taken up for."""
     from hivekeys.revocation import Revocation  # noqa: PLC0415
     from hivekeys.rollout import Rollout  # noqa: PLC0415
@@ -124,4 +136,4 @@ def _goes_on(runner: "Runner", verb: str, retire_anyway: bool) -> "ExitCode":
         case "roll_back":
             return rollout.roll_back()
         case _:
-            return rollout.reconcile()
+            return rollout.reconcile(later)

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from hivekeys import report
@@ -18,7 +19,7 @@ from hivekeys.journal import Journal
 from hivekeys.model import Condemned, Event
 from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
-from hivekeys.run import REVOKE, ROTATE, Run, fold
+from hivekeys.run import REVOKE, ROTATE, Run, fold, gone_back
 from hivekeys.runner import Runner
 from hivekeys.token import generate
 from hivekeys.wire import Greeting
@@ -107,7 +108,10 @@ class Bastion:
         """`fab reconcile`."""
         if self.past(run).is_revocation:
             return self.resume(run)
-        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner, census=True).reconcile())
+        later = gone_back(self.past(name) for name in dropwhile(lambda name: name != (run or self.last), self.journals))
+        return self._command(
+            run or self.last, self.past(run), lambda runner: Rollout(runner, census=True).reconcile(later)
+        )
 
     def does_as_the_last_line_says(self) -> ExitCode | None:
         """Types the first command that the last line of the newest run names."""

@@ -256,3 +256,65 @@ def test_a_way_back_that_was_cut_off_behind_the_restart_is_proven_when_it_is_tak
     fleet.hosts["hive1"].fault = "accepts-any-token"
     assert ann.roll_back() is ExitCode.INCOMPLETE
     assert ann.past().hosts["hive1"].state is State.FAILED
+
+
+# -- a host is left behind, and a later run goes back
+
+
+def leaves_hive2_behind(bastion: Bastion) -> str:
+    """Run 1 is served by all but hive2, which was away; its token."""
+    bastion.fleet.hosts["hive2"].fault = "link-down"
+    assert bastion.rotate("run-1", may_be_missing=["hive2"]) is ExitCode.INCOMPLETE
+    bastion.fleet.hosts["hive2"].fault = None
+    (token,) = bastion.fleet.made["run-1"]
+    return token
+
+
+def mends(host: SimulatedHost) -> None:
+    host.fault = None
+
+
+@pytest.mark.parametrize("is_back", [True, False], ids=["hive2 is back by then", "hive2 is away still"])
+def test_a_debt_is_paid_though_a_later_run_was_begun_and_went_back(ann: Bastion, is_back: bool) -> None:
+    fleet = ann.fleet
+    token = leaves_hive2_behind(ann)
+    fleet.hosts["hive2"].fault = None if is_back else "link-down"
+    fleet.at("hive1", "restart", breaks("start-fails"))
+    fleet.at("hive1", "revert", mends)
+    missing = () if is_back else ("hive2",)
+    assert ann.rotate("run-2", may_be_missing=missing) is ExitCode.ROLLED_BACK
+    fleet.hosts["hive2"].fault = None
+    assert ann.reconcile("run-1") is ExitCode.DONE
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert not not_alone(fleet, token)
+
+
+def test_a_rotation_takes_a_host_in_debt_along_and_nothing_is_owed_any_more(ann: Bastion) -> None:
+    leaves_hive2_behind(ann)
+    assert ann.rotate("run-2") is ExitCode.DONE
+    (newest,) = ann.fleet.made["run-2"]
+    assert not not_alone(ann.fleet, newest)
+
+
+def test_a_reconcile_does_not_go_past_another_bastions_run(ann: Bastion) -> None:
+    fleet = ann.fleet
+    leaves_hive2_behind(ann)
+    bob = Bastion(fleet, who="bob@two")
+    watch(ann, bob)
+    assert bob.rotate("run-2") is ExitCode.DONE
+    (newest,) = fleet.made["run-2"]
+    assert ann.reconcile("run-1") is ExitCode.LOCKED
+    assert not not_alone(fleet, newest)
+
+
+def test_a_reconcile_does_not_go_past_a_run_that_has_not_come_back_whole(ann: Bastion) -> None:
+    fleet = ann.fleet
+    leaves_hive2_behind(ann)
+    fleet.at("hive1", "restart", breaks("start-fails"))
+    assert ann.rotate("run-2") is ExitCode.INCOMPLETE
+    fleet.hosts["hive1"].fault = None
+    before = {name: host.slots() for name, host in fleet.hosts.items()}
+    assert ann.reconcile("run-1") is ExitCode.LOCKED
+    assert {name: host.slots() for name, host in fleet.hosts.items()} == before
+    assert ann.roll_back("run-2") is ExitCode.DONE
+    assert ann.reconcile("run-1") is ExitCode.DONE
