@@ -44,9 +44,10 @@ def _kind(key: HostKey) -> Text:
 
 
 def _before(shown: Shown, key: HostKey) -> tuple[HostKey, ...]:
-    """What known_hosts has in the place of a key: of the same type, or all there is when that has changed."""
+    """What known_hosts has in the place of a key: of the same type; all there is where no type is the same."""
     same = tuple(known for known in shown.known.keys if known.kind == key.kind)
-    return same or (shown.known.keys if shown.standing is Standing.CHANGED else ())
+    is_other = shown.standing is Standing.CHANGED and not {each.kind for each in shown.presented} & {*shown.known.kinds}
+    return same or (shown.known.keys if is_other and key == shown.presented[0] else ())
 
 
 def lines(shown: Sequence[Shown]) -> list[str]:

@@ -125,7 +125,11 @@ def _agreed(shown: "list[Shown]", listed: "Trusted") -> "list[Shown]":
 
 def _confirmed(fresh: "list[Shown]", changed: "list[Shown]", screen: "Console") -> "list[Shown]":
     """All of them, if the operator says so; changed keys are a question of their own."""
-    for shown, question in ((fresh, "Write the new keys of"), (changed, "REPLACE the old keys of")):
+    questions = (
+        (fresh, "Write {keys} of {hosts} to {file}? [y/N] "),
+        (changed, "REPLACE all old keys of {hosts} by {keys} in {file}? [y/N] "),
+    )
+    for shown, question in questions:
         if shown and not _yes(shown, question, screen):
             raise UserError("not confirmed: no key of these hosts was written")
     return fresh + changed
@@ -136,11 +140,13 @@ def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
 
     from hivekeys.names import fold_names  # noqa: PLC0415
 
-    keys = sum(len(each.unknown) for each in shown)
-    into = ", ".join(dict.fromkeys(str(each.file) for each in shown))
-    names = fold_names(each.name for each in shown)
+    count = sum(len(each.unknown) for each in shown)
+    file = ", ".join(dict.fromkeys(str(each.file) for each in shown))
+    hosts = fold_names(each.name for each in shown)
+    words = question.format(keys=f"{count} new key{'s' if count > 1 else ''}", hosts=hosts, file=file)
+    screen.print(Text(words), end="", soft_wrap=True)
     try:
-        answer = screen.input(Text(f"{question} {names} ({keys} keys) to {into}? [y/N] "))
+        answer = input()
     except (EOFError, KeyboardInterrupt):
         answer = ""
     return answer.strip().lower() in ("y", "yes")
@@ -153,5 +159,6 @@ def _screen(screen: "Console", shown: "tuple[Shown, ...]") -> None:
     made = trust_report.table(shown)
     if made.row_count:
         screen.print(made)
+        screen.print()
     for line in trust_report.lines(shown):
         screen.print(line, markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.test_tasks import Answer, Fab
 
 from .bastion import Bastion, Sshd, free_port
+from .test_remote_login import relay
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 
@@ -119,7 +120,7 @@ def test_a_changed_key_is_not_covered_by_the_general_yes(operator: Operator) -> 
     assert operator.trusts(other) and not operator.trusts(changed)
     code, screen = operator.asked("y", "--replace", "hive1")
     assert code == 0, screen
-    assert "REPLACE the old keys of hive1" in screen
+    assert "REPLACE all old keys of hive1 by 1 new key in" in screen
     assert operator.trusts(changed)
     assert new.public() not in operator.ssh.known_hosts.read_text()
     backups = operator.ssh.folder.glob("known_hosts.*")
@@ -187,7 +188,7 @@ def test_a_host_behind_a_jump_host_comes_after_the_jump_host(operator: Operator)
     assert "Connection from" not in host.log.read_text()
     code, screen = operator.asked("yy")
     assert code == 0, screen
-    assert screen.index("keys of gate") < screen.index("keys of queen")
+    assert screen.index("key of gate") < screen.index("key of queen")
     assert "Accepted publickey" in jump.log.read_text()
     assert "ublickey" not in host.log.read_text()
     assert operator.trusts(jump) and operator.trusts(host)
@@ -201,6 +202,15 @@ def test_a_jump_host_that_is_not_trusted_keeps_those_behind_it_out(operator: Ope
     assert answer.code == 4
     assert '"standing": "changed"' in answer.out
     assert "it has to be trusted first" in answer.out
+
+
+def test_a_proxy_command_is_a_way_like_any_other(operator: Operator) -> None:
+    sshd = operator.ssh.sshd(known=False)
+    config = operator.ssh.config
+    config.write_text(f"{config.read_text()}ProxyCommand {relay(operator.ssh)} %h %p\n")
+    operator.inventory({"queen": sshd})
+    assert operator.compare(listed(("queen", sshd), kinds=("ed25519",))).code == 0
+    assert operator.trusts(sshd)
 
 
 def test_a_certified_host_needs_nothing(operator: Operator) -> None:
