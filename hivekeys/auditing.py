@@ -7,6 +7,7 @@ memory at a time, and so many groups of counts; a file may have any size, and an
 """
 
 import calendar
+import errno
 import heapq
 import json
 import os
@@ -77,7 +78,9 @@ def audit(
     facts.update(clock=now, found=False, breaks=[], chained=0, chain_cut="")
     try:
         folder = open_directory(agent.root, place)
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # a link on the way, say: what lies behind it was not looked at
+            count.unread.append("%s: %s" % (facts["folder"], error.strerror))
         facts.update(count.told(agent))
         return False, facts
     try:

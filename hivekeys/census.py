@@ -197,7 +197,7 @@ def unread_of(reply: Reply | Cause) -> str:
     found = reply.audited
     if not found.on and not found.found:
         return "no audit trail is written"
-    if not found.found:
+    if not found.found and not found.unread:
         return f"there are no records in {found.folder}"
     return found.cut or "; ".join(found.unread)
 

@@ -132,7 +132,7 @@ def _troubles(one: HostCensus) -> list[str]:
         said.append(f"{found.broken} lines are no records, the first at {', '.join(found.places)} (file @ byte)")
     if found.folded:
         said.append(f"{found.folded} calls are counted without path and address: there were too many different ones")
-    if found.on and not found.found:
+    if found.on and not found.found and not found.unread:
         said.append(f"there are no records in {found.folder}")
     if one.off is not None and abs(one.off) > OFF:
         said.append(f"its clock is {abs(one.off):.0f} s {'ahead of' if one.off > 0 else 'behind'} this machine's")

@@ -6,6 +6,7 @@ sshd logs at its loudest meanwhile.
 """
 
 import base64
+import json
 import secrets
 import subprocess
 import tempfile
@@ -20,7 +21,7 @@ import pytest
 
 from hivekeys.lab import Lab, boot
 from hivekeys.lab.faults import inject
-from hivekeys.lab.files import SECRETS
+from hivekeys.lab.files import AUDIT, SECRETS
 
 from .asking import put_token
 from .rotating import PROJECT, Answer, fab, made_whole, serves, truth, write_policy
@@ -230,6 +231,25 @@ def test_verify_brings_no_token_out_of_its_file(loud: Lab, tmp_path: Path) -> No
             assert answer.code == 6, answer.err
     finally:
         loud.sh("hive1", f"rm {SECRETS}/worker-key {SECRETS}/api-token.old")
+    assert found_on(loud, secret) == {name: own_files(loud, name) for name in loud.hosts}
+
+
+def test_audit_quotes_no_token_that_a_caller_put_where_none_belongs(loud: Lab, tmp_path: Path) -> None:
+    """Whoever calls a service chooses what its trail says of the path; of the two halves, too."""
+    secret = brought(loud, tmp_path)
+    event = {"event_type": "auth_failure", "path": f"/list?key={secret.token}", "ip": secret.token[:32]}
+    record = {"timestamp": "2001-01-02T00:00:00Z", "service_id": secret.token[32:], "event": event}
+    file = f"{AUDIT}/2001-01-02.audit"
+    loud.run("hive1", ["sh", "-c", f"cat >{file}"], text=f"{json.dumps(record)}\n{secret.token}\n", check=True)
+    audit = ("audit", "--fleet", loud.name, "--until", "2001-01-03")
+    try:
+        shown = run_in_the_open(secret, *audit, state=tmp_path / "state", debug=True)
+        told = run_in_the_open(secret, *audit, "--failed", "--json", state=tmp_path / "state")
+    finally:
+        loud.sh("hive1", f"rm {file}")
+    assert (shown.code, told.code) == (0, 0), shown.err + told.err
+    assert "1 calls in" in shown.out
+    assert [row["path"] for row in told.document["rows"]] == ["/list?key=[token]"]
     assert found_on(loud, secret) == {name: own_files(loud, name) for name in loud.hosts}
 
 

@@ -281,6 +281,14 @@ def test_where_nothing_is_written_that_is_said(host: Host) -> None:
     assert (found.on, found.found, found.folder) == (False, False, "/var/log/llama-orch/audit")
 
 
+def test_a_directory_behind_a_link_is_not_read_and_that_is_said(host: Host) -> None:
+    host.write("2026-11-24.audit", success("2026-11-24T10:00:00Z"))
+    host.audit.rename(host.root / "elsewhere")
+    host.audit.symlink_to(host.root / "elsewhere")
+    found = host.ask()
+    assert (found.matched, found.unread) == (0, ("/audit: Not a directory",))
+
+
 def test_many_different_calls_cost_no_more_memory_and_none_is_lost(host: Host) -> None:
     """Whoever calls the service chooses path and token of a refused call."""
     lines = [failure("2026-11-24T10:00:00Z", f"{number:06x}", f"/{number}") for number in range(5000)]
