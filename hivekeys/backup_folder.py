@@ -36,7 +36,8 @@ def put(token: Token, key: bytes, fleet: str, run: str, now: float, *, order: Or
     folder = folder_in(state)
     path = Path(order.output).expanduser() if order.output else _make(folder) / name_of(header)
     write(path, text)
-    gone = [] if order.keep is None else expired(found(folder), order.keep, header.fingerprint, header.key)
+    ours = [one for one in found(folder) if one.backup and one.backup.header.fleet == fleet]
+    gone = [] if order.keep is None else expired(ours, order.keep, header.fingerprint, header.key)
     why = _remove(gone)
     return Taken(Kept(str(path), parse(text.encode(), path.name)), tuple(gone) if not why else (), why)
 

@@ -182,16 +182,18 @@ def test_the_only_backup_of_the_token_that_is_served_stays_however_old() -> None
     assert expired([kept(9, served), *others, kept(0, served)], 2, want, mine) == [others[1], kept(0, served)]
 
 
-def test_a_file_that_is_no_backup_is_shown_and_never_removed(tmp_path: Path) -> None:
+def test_a_file_that_is_no_backup_of_the_fleet_is_shown_and_never_removed(tmp_path: Path) -> None:
     (tmp_path / "backups").mkdir()
-    stray = tmp_path / "backups" / "notes.backup"
+    stray, other = tmp_path / "backups" / "notes.backup", tmp_path / "backups" / "other.backup"
     stray.write_text("[red]not one\x1b[31m")
+    other.write_bytes(file_of(replace(HEADER, fleet="other")))
     for day in range(3):
         taken(tmp_path, generate(), day, keep=1)
     console = Console(width=200)
     with console.capture() as said:
         console.print(shelf.table(found(tmp_path / "backups"), "paper", {}))
-    assert stray.exists()
+    assert stray.exists() and other.exists()
+    assert "of fleet other" in said.get()
     assert "notes.backup: is no backup" in said.get()
     assert "\x1b[31m" not in said.get()
 
