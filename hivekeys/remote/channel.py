@@ -36,7 +36,7 @@ def open_line(
         login.close()
         return door.hide(startup) if door else startup
     ahead = None if startup.clock is None else startup.clock - time.monotonic()
-    return SshLine(login, stream, ahead)
+    return SshLine(login, stream, ahead, door)
 
 
 def _session(login: Login, command: str, timeout: float) -> Any:
@@ -67,7 +67,7 @@ def _start(stream: Stream, opening: bytes, timeout: float, door: Door | None) ->
 class SshLine:
     """A line whose agent is ready; the contract is `hivekeys.line.Line`'s."""
 
-    def __init__(self, login: Login, stream: Stream, ahead: float | None = None) -> None:
+    def __init__(self, login: Login, stream: Stream, ahead: float | None = None, door: Door | None = None) -> None:
         """`ahead`: seconds by which the host's monotonic clock is ahead of ours.
 
         Measured when the ready line arrived, which was sent before: in truth it is more, so a request's time ends
@@ -76,6 +76,7 @@ class SshLine:
         self._login = login
         self._stream = stream
         self._ahead = ahead
+        self._door = door
         self._over: Cause | None = None
         self._talking = threading.Lock()
 
@@ -88,6 +89,8 @@ class SshLine:
             request = {**request, "expires": until + self._ahead}
         with self._talking:
             answer = self._exchange(json.dumps(request).encode() + b"\n", until, deadline)
+        if self._door:
+            answer = self._door.checked(answer)
         if isinstance(answer, Cause):
             self._over = Cause(Trouble.LINE_BROKEN, f"the line was given up earlier ({answer})")
             self._login.close()

@@ -6,6 +6,7 @@ question again, or the end.
 """
 
 import contextlib
+import json
 import secrets
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.password import Password
 from hivekeys.remote.hearing import hear
 from hivekeys.remote.stream import Stop, Stream
+
+TELLING = 12  # characters
 
 
 class Sudo:
@@ -64,6 +67,11 @@ class Sudo:
         """The cause without the password, should a host have repeated it."""
         return Cause(cause.trouble, cause.detail.replace(self._password.reveal(), "…"))
 
+    def is_in(self, reply: dict[str, object]) -> bool:
+        """Whether a host repeats the password. One so short that it may be a word of the fleet's is not looked for."""
+        text = self._password.reveal()
+        return len(text) >= TELLING and json.dumps(text)[1:-1] in json.dumps(reply)
+
 
 class Door:
     """sudo on one host: it may open by itself, ask for the password, or stay shut."""
@@ -88,6 +96,12 @@ class Door:
     def hide(self, cause: Cause) -> Cause:
         """The cause without the password, should the host have repeated it."""
         return self._sudo.hide(cause)
+
+    def checked(self, answer: dict[str, object] | Cause) -> dict[str, object] | Cause:
+        """The answer, unless the host repeats the password in it: that must get into no record and on no screen."""
+        if isinstance(answer, Cause):
+            return self.hide(answer)
+        return Cause(Trouble.RUBBISH, "the host sent the sudo password back") if self._sudo.is_in(answer) else answer
 
     def _verdict(self, then: Stop | Cause | None) -> Cause | None:
         """What sudo made of the password, by what came next."""

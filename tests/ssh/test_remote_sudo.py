@@ -101,6 +101,15 @@ def test_the_right_password_opens_and_the_agent_is_root(ssh: Bastion, account: A
     assert account.password not in account.logged
 
 
+@pytest.mark.parametrize("how", ["request = {'x': word}", "sys.exit(word)"], ids=["answer", "last words"])
+def test_a_host_that_repeats_the_password_is_not_written_down(ssh: Bastion, account: Account, how: str) -> None:
+    line = ssh.line(host_of(ssh, account), sudo=with_password(account.password))
+    answer = line.ask({"first": f"word = {account.password[::-1]!r}[::-1]; {how}"}, 10)
+    assert isinstance(answer, Cause)
+    assert answer.trouble in (Trouble.RUBBISH, Trouble.LINE_BROKEN)
+    assert account.password not in str(answer)
+
+
 def test_a_wrong_password_is_tried_once(ssh: Bastion, account: Account) -> None:
     detail = ssh.refused(host_of(ssh, account), Trouble.SUDO_PASSWORD_REFUSED, sudo=with_password("not it"))
     assert detail == "sudo asks again: the password is wrong here"
