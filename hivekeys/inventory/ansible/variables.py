@@ -167,7 +167,7 @@ def not_plain(value: object) -> str:
     """Why a value can't be used as it stands, or ""."""
     if isinstance(value, Encrypted) or (isinstance(value, str) and value.startswith("$ANSIBLE_VAULT")):
         return "found a value that ansible-vault encrypted, expected one that can be read"
-    if isinstance(value, Mapping) and any(str(key).startswith("__ansible") for key in value):
+    if isinstance(value, Mapping) and "__ansible_vault" in value:
         return "found a value that ansible-vault encrypted, expected one that can be read"
     if isinstance(value, list):
         return next(filter(None, map(not_plain, value)), "")
