@@ -10,7 +10,8 @@ from hivekeys.model import Reply, Step, Verb
 from hivekeys.token import Fingerprint
 from hivekeys.wire import Greeting, Tokens, decode, encode, seconds_for
 
-GRACE = 10.0  # seconds that an answer may take on top of the agent's own deadline
+# Seconds that an answer may take on top of the agent's own deadline: as much again, within these bounds.
+GRACE, LEAST_GRACE = 10.0, 5.0
 
 
 class Session:
@@ -22,6 +23,7 @@ class Session:
         """`request`: the most seconds that one request may take on the host, whatever the policy adds up to."""
         self.host = host
         self._request = request
+        self._grace = min(GRACE, max(LEAST_GRACE, request))
         self._dialer = dialer
         self._policy = policy
         self._greeting = greeting
@@ -54,7 +56,7 @@ class Session:
         if not self._greeted:
             words.insert(0, self._greeting.step(self.host.service, self._tokens))
         limit = min(seconds_for(steps, self._policy), self._request)
-        raw = self._line.ask({"deadline": limit, "steps": words}, limit + GRACE)
+        raw = self._line.ask({"deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and all(step.verb is not Verb.RECALL for step in steps):
             raw = Cause(Trouble.RUBBISH, "the host sent the token back")
         answer = raw if isinstance(raw, Cause) else decode(raw)

@@ -33,7 +33,7 @@ from .asking import eventually
 from .rotating import AGENT, INVENTORY, PROJECT, Answer, end_fab, fab, made_whole, mended, write_policy
 
 HEX = frozenset("0123456789abcdef")
-QUICK = {"connect": 2, "banner": 2, "auth": 8, "channel": 4, "request": 6}  # seconds; nobody is far away in a lab
+QUICK = {"connect": 1, "banner": 2, "auth": 8, "channel": 4, "request": 6}  # seconds; nobody is far away in a lab
 
 
 @contextlib.contextmanager

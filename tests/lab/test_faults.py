@@ -3,6 +3,7 @@
 import http.client
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -22,11 +23,15 @@ STATE = f"stat -c '%a %U' {SECRETS}; stat -c '%n %a %U' {SECRETS}/*; md5sum {SEC
 def first_token_again(fleet: Lab) -> Iterator[None]:
     """However a test ends, the next one finds the fleet as it was booted."""
     yield
-    for name in HIVES:
+
+    def again(name: str) -> None:
         if mend(fleet, name) or fleet.read(name, ACTIVE).strip() != FIRST_TOKEN:
             put_token(fleet, name, FIRST_TOKEN)
             restart(fleet, name)
             assert eventually(partial(accepts, fleet.hosts[name], FIRST_TOKEN))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(again, HIVES))
 
 
 def accepts(host: Host, token: str) -> bool:
@@ -96,7 +101,7 @@ def link_slow(lab: Lab, name: str) -> None:
     line.request("GET", "/v1/health")  # another
     assert line.getresponse().read()
     line.close()
-    assert 0.4 <= time.monotonic() - began < 1.5
+    assert 0.4 <= time.monotonic() - began < 3
     assert ssh(lab, name, "head -c 3000000 /dev/zero | wc -c").stdout == "3000000\n"
 
 
@@ -132,9 +137,14 @@ MEETS: dict[str, Callable[[Lab, str], None]] = {
 BEFORE_THE_FILE_IS_NEW = ("start-fails", "start-slow", "keeps-old-token", "accepts-any-token", "crash-loops")
 
 
-@pytest.mark.parametrize("name", HIVES)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_lies_in_wait_is_met_and_mended(fleet: Lab, name: str, fault: str) -> None:
+def test_a_fault_lies_in_wait_is_met_and_mended(fleet: Lab, fault: str) -> None:
+    """On every release, and on all at once: most of it is waiting."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(lies_in_wait_is_met_and_mended, fleet, fault), HIVES))
+
+
+def lies_in_wait_is_met_and_mended(fleet: Lab, fault: str, name: str) -> None:
     host = fleet.hosts[name]
     running = fleet.sh(name, f"systemctl show -p MainPID {host.unit}")
 

@@ -5,6 +5,7 @@ Each test ends as an operator would: the fault is mended, the same command runs 
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from hivekeys.lab.files import SECRETS
 from hivekeys.model import Phase, PhaseStarted, State
 
 from .rotating import (
+    SOON,
     WHOLE,
     Rotation,
     after,
@@ -265,7 +267,7 @@ class LinkComesBack:
 
 def test_a_cable_that_comes_back_is_waited_for_and_the_host_looked_at_again(lab: Lab, old: str) -> None:
     rotation = rotate(
-        fleet_of(lab),
+        replace(fleet_of(lab), timeouts=replace(SOON, request=5, connect=1)),
         before(Phase.WAVE, partial(inject, lab, "hive3", "link-down"), "hive3"),
         clock=LinkComesBack(lab, "hive3"),
     )
@@ -274,7 +276,7 @@ def test_a_cable_that_comes_back_is_waited_for_and_the_host_looked_at_again(lab:
 
 
 def test_a_host_that_stays_away_is_unknown_and_named_while_the_others_go_back(lab: Lab, old: str) -> None:
-    quick = fleet_of(lab, health_deadline=5.0)  # a request may take as long as a restart and a proof
+    quick = replace(fleet_of(lab), timeouts=replace(SOON, request=5, connect=1))
     rotation = rotate(quick, before(Phase.WAVE, partial(inject, lab, "hive3", "sshd-frozen"), "hive3"))
     assert rotation.code is ExitCode.INCOMPLETE
     assert rotation.states["hive3"] is State.UNKNOWN
