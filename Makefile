@@ -3,9 +3,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# What the rehearsal fleet needs (image, hosts, network), and the tests (a real sshd and sudo).
+# What the rehearsal fleet needs (image, hosts, network), and the tests (a real sshd and sudo, openssl, a browser).
 PACKAGES := mmdebstrap systemd-container iproute2 util-linux mount openssh-client debian-archive-keyring \
-	openssh-server sudo curl auditd age
+	openssh-server sudo curl auditd age openssl \
+	chromium fonts-dejavu-core
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests docs fabfile.py
@@ -37,7 +38,9 @@ system:  ## the Debian packages that the rehearsal fleet needs
 demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, takes it down
 	@$(SUDO) $(FAB) lab.up --name lab-demo --hives 5
 	@$(SUDO) $(FAB) plan --fleet lab-demo; code=$$?; \
-	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; fi; \
+	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; \
+		$(SUDO) $(FAB) report --fleet lab-demo --format html --output lab-demo.html \
+			&& echo "the same as a page, with a timeline: lab-demo.html (fab report --format html)"; fi; \
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
 test: PACKAGES += zsh fish  # completion is tried in real shells
@@ -58,4 +61,4 @@ lint: install
 clean: install  ## removes rehearsal fleets, their images, and what was built here
 	-$(SUDO) $(FAB) lab.down --images
 	-$(SUDO) $(FAB) lab.down --name lab-demo
-	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf lab-demo.html .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -187,6 +187,7 @@ class Fleet:
     waivers: tuple[Waiver, ...] = ()
     backup: Backups = field(default_factory=Backups)
     source: str = ""
+    digest: str = field(default="", compare=False)  # SHA-256 of the file; of all this if its hosts come from others
     called: str = ""
 
     @property

@@ -4,7 +4,6 @@ SQLite in the fleet's state folder, WAL, `synchronous=FULL`; each event carries 
 changed or missing event shows. Holds fingerprints, never a token. What cannot be written is not done.
 """
 
-import hashlib
 import json
 import sqlite3
 import threading
@@ -15,11 +14,13 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from hivekeys.chain import Row, first_break, link
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.model import Condemned, Event
 from hivekeys.token import Fingerprint
 
 SCHEMA = 1
+CHANGED = "somebody changed the journal: keep the file, compare it with a backup"
 KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
 TABLE = """
 CREATE TABLE IF NOT EXISTS events (
@@ -57,7 +58,7 @@ class Journal:
         hint = "no host is told anything any more; mend it, then `fab resume`"
         with self._mutex, self._explained(ExitCode.INCOMPLETE, hint):
             number, before = self._last.get(run) or self._tail(run)
-            chained = _hash(before, run, number + 1, kind, facts)
+            chained = link(before, run, number + 1, kind, facts)
             self._base.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", (run, number + 1, kind, facts, chained))
             self._last[run] = (number + 1, chained)
 
@@ -69,23 +70,30 @@ class Journal:
             )
             return [row[0] for row in rows]
 
-    def events(self, run: str) -> list[Event]:
-        """A run's events in order. Refuses a chain that is not whole."""
-        hint = "somebody changed the journal: keep the file, compare it with a backup"
-        with self._explained(ExitCode.USAGE, hint):
-            rows = self._base.execute(
+    def rows(self, run: str) -> list[Row]:
+        """A run's events in order, as they were written. Refuses a chain that is not whole."""
+        with self._explained(ExitCode.USAGE, CHANGED):
+            found = self._base.execute(
                 "SELECT number, kind, facts, hash FROM events WHERE run = ? ORDER BY number", (run,)
             ).fetchall()
-        before, events = "", []
-        for place, (number, kind, facts, chained) in enumerate(rows, 1):
-            if number != place or chained != _hash(before, run, number, kind, facts):
-                raise UserError(f"{self.path}: the events of run {run} are not whole at number {place}", hint=hint)
-            try:
-                events.append(KINDS[kind].validate_json(facts))
-            except (KeyError, ValidationError) as error:
-                raise UserError(f"{self.path}: event {place} of run {run} cannot be read", hint=hint) from error
-            before = chained
-        return events
+        rows = [Row(*row) for row in found]
+        broken = first_break(run, rows)
+        if broken is not None:
+            raise UserError(f"{self.path}: the events of run {run} are not whole at number {broken}", hint=CHANGED)
+        return rows
+
+    def events(self, run: str) -> list[Event]:
+        """A run's events in order. Refuses a chain that is not whole."""
+        return [self.event(run, row) for row in self.rows(run)]
+
+    def event(self, run: str, row: Row) -> Event:
+        """The event of a row."""
+        try:
+            found: Event = KINDS[row.kind].validate_json(row.facts)
+        except (KeyError, ValidationError) as error:
+            message = f"{self.path}: event {row.number} of run {run} cannot be read"
+            raise UserError(message, hint=CHANGED) from error
+        return found
 
     def tombstones(self) -> dict[Fingerprint, str]:
         """The tokens that leaked, and the run that revoked each: nothing may write them again."""
@@ -120,7 +128,3 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise UserError(f"the journal {self.path} cannot be used: {reason}", hint=hint, code=code) from error
-
-
-def _hash(before: str, run: str, number: int, kind: str, facts: str) -> str:
-    return hashlib.sha256(json.dumps([before, run, number, kind, facts]).encode()).hexdigest()

@@ -262,6 +262,8 @@ class RunStarted:
     left_out: tuple[str, ...]
     when: Moment
     task: str = "rotate"  # or revoke; or fix, install, uninstall, backup: upkeep, which can't be resumed
+    version: str = ""  # of hivekeys
+    inventory: str = ""  # SHA-256 of the file that the fleet was read from
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,8 @@ class Run:
     stopped: str = ""
     census: CensusTaken | None = None  # who used the old tokens, by the services' records
     code: ExitCode | None = None
+    version: str = ""  # of the hivekeys that began it
+    inventory: str = ""  # SHA-256 of the inventory that it began with
     hosts: dict[str, HostRun] = field(default_factory=dict)
 
     @property
@@ -187,6 +189,7 @@ def advance(run: Run, event: Event) -> Run:
 def _begun(event: RunStarted) -> Run:
     run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
     hosts = {name: HostRun(name) for name in (*event.hosts, *event.left_out)}
+    run = replace(run, version=event.version, inventory=event.inventory)
     return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
 
 
@@ -254,7 +257,7 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
         cause=outcome.cause or host.cause,
         seconds=host.seconds + sum(result.seconds for result in outcome.results),
     )
-    left, back, refused = _moments(outcome)
+    left, back, refused = moments(outcome)
     if refused is not None:
         host = replace(host, refused=host.refused or outcome.when.at - (outcome.when.clock - refused))
     elif outcome.proof and outcome.proof.calls.get("old", 401) != 401:
@@ -262,7 +265,7 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
     return host if left is None or back is None else replace(host, left=left, back=back)
 
 
-def _moments(outcome: Outcome) -> tuple[float | None, float | None, float | None]:
+def moments(outcome: Outcome) -> tuple[float | None, float | None, float | None]:
     """When the service went down, was back, and refused the old token: the seconds that the host counted, back from
     the answer, on the bastion's monotonic clock.
     """

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TypeVar
 
-from hivekeys import waves
+from hivekeys import __version__, waves
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Clock, Ledger, Record
@@ -61,8 +61,8 @@ class Runner:
         if past:
             self.ledger.tell(Resumed(greeting.who, names, order, left_out, now))
         else:
-            begun = RunStarted(greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now, task)
-            self.ledger.tell(begun)
+            told = (greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now, task)
+            self.ledger.tell(RunStarted(*told, __version__, fleet.digest))
 
     @property
     def run(self) -> Run:

@@ -1,4 +1,4 @@
-"""What the bastion keeps between runs, per fleet: a key for fingerprints, a lock, what verify found. No token, ever.
+"""What the bastion keeps between runs, per fleet: two keys, a lock, what verify found. No token, ever.
 
 Everything lies in the user's state directory (`HIVEKEYS_STATE_DIR` overrides), 0700 and 0600. The lock is the
 kernel's: it dies with its holder, so nobody ever has to break one by force (hashicorp/terraform#25776).
@@ -13,8 +13,9 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platformdirs import user_state_path
 
@@ -22,6 +23,9 @@ from hivekeys import tally
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.files import write_whole
 from hivekeys.tally import Tally
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_BYTES = 32
 TALLY = "verify.json"
@@ -92,6 +96,44 @@ def kept_tally(folder: Path) -> Tally | None:
         raise _unwritable(path, error) from error
     except ValueError as error:
         raise UserError(f"{path}: {error}", hint="`fab verify` writes it anew") from error
+
+
+def signing_key(folder: Path) -> "Ed25519PrivateKey":
+    """The fleet's key for evidence, made on first use: PEM (PKCS 8), as openssl reads it."""
+    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415  most verbs sign nothing
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+    path = folder / "evidence.key"
+    if not path.exists():
+        made = Ed25519PrivateKey.generate()
+        _write_once(path, made.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption()))
+    hint = "restore it; or move it away, and tell those who check your evidence of the new key"
+    with _private(path, os.O_RDONLY) as fd:
+        pem = os.read(fd, 65536)
+    try:
+        key = forms.load_pem_private_key(pem, None)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: this is no private key in PEM form", hint=hint) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UserError(f"{path}: found a private key of another kind, expected Ed25519", hint=hint)
+    return key
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """A new file of that content, whole or not at all; one that another process made meanwhile stays."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with _private(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+            os.write(fd, content)
+            os.fsync(fd)
+        with suppress(FileExistsError):
+            os.link(scratch, path)
+        with _private(path.parent, os.O_RDONLY | os.O_DIRECTORY) as fd:
+            os.fsync(fd)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
+from hivekeys import __version__
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
@@ -66,9 +67,8 @@ class Upkeep:
         names = tuple(host.name for host in hosts)
         now = self._ledger.now()
         waves = ((phase, names),)
-        self._ledger.tell(
-            RunStarted(greeting.run, fleet.name, greeting.who, reason, names, waves, (), now, phase.value)
-        )
+        told = (greeting.run, fleet.name, greeting.who, reason, names, waves, (), now, phase.value)
+        self._ledger.tell(RunStarted(*told, __version__, fleet.digest))
 
     def look(self, hosts: Sequence[Host]) -> dict[Host, Reply | Cause]:
         """What these hosts show, chosen ones and others; nothing is changed."""

@@ -1,5 +1,6 @@
 """Which file a fleet is, and what is in it: the only part of the inventory that looks at the disk."""
 
+import hashlib
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -67,6 +68,11 @@ def read_text(path: Path) -> str:
         return _bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise refusal(path, f"found a byte that is not UTF-8 at {error.start}, expected UTF-8") from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the file as it is now, in hex: a run's record says by which inventory it went."""
+    return hashlib.sha256(_bytes(path)).hexdigest()
 
 
 def refusal(path: Path, *mistakes: object, hint: str = "") -> UserError:

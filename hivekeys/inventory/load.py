@@ -1,5 +1,6 @@
 """From a checked file to the fleet it describes: defaults below, the file's words above, ranges expanded."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -21,7 +22,7 @@ from hivekeys.fleet import (
     Waiver,
 )
 from hivekeys.inventory import ansible, hives_conf
-from hivekeys.inventory.files import TOML, read, refusal
+from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.mistakes import at, shown
 from hivekeys.inventory.ranges import expand
@@ -45,7 +46,11 @@ class Loaded:
 
 def load(path: Path) -> Fleet:
     """The fleet of a file, or one UserError that names every mistake with its key; nothing is contacted."""
-    return look(path).fleet
+    found = look(path)
+    if not found.files:
+        return replace(found.fleet, digest=digest(path))
+    # Folders, programs, variables beside them: only what came of it can be compared with what came of it later.
+    return replace(found.fleet, digest=hashlib.sha256(repr(found.fleet).encode()).hexdigest())
 
 
 def look(path: Path) -> Loaded:

@@ -20,6 +20,13 @@ MEANS = {
     ExitCode.LOCKED: "another run works on these hosts: this one changes nothing any more",
     ExitCode.INTERRUPTED: "interrupted: the run is not over",
 }
+TONES = {
+    State.PROVEN: "good",
+    State.HEALTHY: "fair",
+    State.UNCHANGED: "plain",
+    State.ROLLED_BACK: "fair",
+    State.FENCED: "fair",
+}  # every other one needs somebody
 
 REVOKED = {
     ExitCode.DONE: "revoked: every host refuses the old token, and was asked twice",
@@ -36,6 +43,11 @@ def ago(seconds: float) -> str:
         if count or parts:
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2]) or "0 s"
+
+
+def seconds_of(seconds: float) -> str:
+    """A short duration to a tenth of a second, a long one as `ago` says it: 3.4 s, 2 min 5 s."""
+    return f"{max(0.0, seconds):.1f} s" if seconds < 99.95 else ago(seconds)
 
 
 def age(host: HostRun) -> str:

@@ -120,7 +120,19 @@ def test_hosts_in_a_row_are_written_as_one_entry() -> None:
 
 def test_every_part_of_a_fleet_is_known_to_the_writer() -> None:
     """Who adds a part to a fleet teaches the writer, or a converted file would lose it."""
-    known = {"name", "hosts", "policy", "timeouts", "ssh", "token_age", "waivers", "backup", "source", "called"}
+    known = {
+        "name",
+        "hosts",
+        "policy",
+        "timeouts",
+        "ssh",
+        "token_age",
+        "waivers",
+        "backup",
+        "source",
+        "digest",
+        "called",
+    }
     assert {each.name for each in fields(Fleet)} == known
     parts = {"name", "role", "address", "service", "port", "user", "key", "jump", "become"}
     assert {each.name for each in fields(Host)} - {"_"} == parts

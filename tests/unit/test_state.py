@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hivekeys import state
 from hivekeys.errors import ExitCode, UserError
 
+PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 HOLDER = """
 import sys
 from pathlib import Path
@@ -49,6 +53,35 @@ def test_a_folder_that_cannot_be_made_is_a_mistake_with_a_hint(tmp_path: Path) -
     with pytest.raises(UserError) as caught:
         state.folder_for("blue", str(tmp_path / "file"))
     assert "--state-dir" in caught.value.hint
+
+
+def test_the_key_for_evidence_is_made_once_and_is_secret(folder: Path) -> None:
+    key = state.signing_key(folder).private_bytes_raw()
+    assert state.signing_key(folder).private_bytes_raw() == key
+    assert (folder / "evidence.key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in folder.iterdir()] == ["evidence.key"], "nothing is left over"
+
+
+def test_of_keys_that_two_make_at_once_one_stays(folder: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = pool.map(lambda _: state.signing_key(folder).private_bytes_raw(), range(8))
+    assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", generate_private_key(SECP256R1()).private_bytes(*PLAIN)])
+def test_a_key_for_evidence_that_is_none_is_never_replaced(folder: Path, content: bytes) -> None:
+    (folder / "evidence.key").write_bytes(content)
+    with pytest.raises(UserError, match="private key") as caught:
+        state.signing_key(folder)
+    assert "tell those who check" in caught.value.hint
+    assert (folder / "evidence.key").read_bytes() == content
+
+
+def test_a_key_for_evidence_is_not_made_or_read_through_a_link(folder: Path, tmp_path: Path) -> None:
+    (folder / "evidence.key").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError):
+        state.signing_key(folder)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_the_key_is_made_once_and_is_secret(folder: Path) -> None:

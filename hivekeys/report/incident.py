@@ -1,0 +1,71 @@
+"""The guide's incident response checklist (guide.md, "Incident Response Checklist") for one run. Pure.
+
+A box is ticked by what the run observed on every host of the inventory, never by what it meant to do. What only people
+can do stays open, and says so.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hivekeys.model import Event, Outcome, TokenChosen, Verb
+from hivekeys.names import fold_names
+from hivekeys.report.inputs import Review
+from hivekeys.run import HostRun, Run
+
+
+@dataclass(frozen=True)
+class Item:
+    """One box: the guide's words, whether it is ticked, and what that rests on."""
+
+    text: str
+    done: bool
+    note: str
+
+
+def checklist(run: Run, events: Iterable[Event], review: Review | None = None) -> tuple[Item, ...]:
+    """The list as far as it is done; the audit records are reviewed when every one of them could be read."""
+    told = list(events)
+    restarted = {
+        event.host
+        for event in told
+        if isinstance(event, Outcome) and any(result.verb is Verb.RESTART for result in event.results)
+    }
+    return (
+        _generated(run, any(isinstance(event, TokenChosen) for event in told)),
+        _everywhere("Update all services", run, "hold the new token", lambda host: _holds(run, host)),
+        _everywhere(
+            "Restart all services", run, "restarted on it", lambda host: _holds(run, host) and host.name in restarted
+        ),
+        _everywhere("Verify services healthy", run, "are healthy with it", lambda host: _is_healthy(run, host)),
+        Item(
+            "Review audit logs for unauthorized access",
+            review is not None and review.whole,
+            review.figures if review else "who used it before it was replaced: fab audit --token previous",
+        ),
+        Item("Document incident", False, "for people; this report is a beginning"),
+        Item("Update security procedures", False, "for people"),
+    )
+
+
+def _generated(run: Run, chosen: bool) -> Item:
+    if not chosen or run.want is None:
+        return Item("Generate new token", False, "no token was chosen")
+    return Item("Generate new token", True, f"token:{run.want}" + (", given by the operator" if run.given else ""))
+
+
+def _everywhere(text: str, run: Run, what: str, holds: Callable[[HostRun], bool]) -> Item:
+    """Ticked when it was seen on every host of the inventory."""
+    missing = [name for name, host in run.hosts.items() if not holds(host)]
+    note = f"{len(run.hosts) - len(missing)} of {len(run.hosts)} {what}"
+    if missing:
+        note += f"; not seen on {fold_names(missing)}"
+    return Item(text, bool(run.hosts) and not missing, note)
+
+
+def _holds(run: Run, host: HostRun) -> bool:
+    return run.want is not None and host.now == run.want
+
+
+def _is_healthy(run: Run, host: HostRun) -> bool:
+    answer = host.proof.health if host.proof else None
+    return _holds(run, host) and host.cause is None and answer is not None and 200 <= answer.status < 300

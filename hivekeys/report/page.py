@@ -1,0 +1,306 @@
+"""A run as a page for people: what happened, in the order in which somebody asks. Pure.
+
+Everything is made of plain words here, on one line each, so that a template has no way to a fingerprint or a decision;
+Markdown and HTML are two ways to write the same page down.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hivekeys import __version__
+from hivekeys.causes import one_line
+from hivekeys.errors import ExitCode
+from hivekeys.exposure import Exposure, exposure_of
+from hivekeys.fleet import Fleet, Host
+from hivekeys.model import Event, State
+from hivekeys.names import fold_names
+from hivekeys.report.curve import Curve, curve, figures
+from hivekeys.report.incident import Item, checklist
+from hivekeys.report.inputs import Finding, Review
+from hivekeys.report.picture import Picture, picture
+from hivekeys.report.timeline import Timeline, timeline
+from hivekeys.report.uses import census_lines
+from hivekeys.report.words import CALLS, LEFT, MEANS, TONES, exposure_lines, failures, members, next_step, seconds_of
+from hivekeys.run import HostRun, Run
+
+TOGETHER = 60  # hosts that are shown in one table; more are folded, a group for each state
+RIGHT_ANSWERS = {"new": "2", "old": "401", "none": "401", "garbage": "401"}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and what it is."""
+
+    name: str
+    value: str
+    tone: str = "plain"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One of the four calls: what was presented, the status, and whether that is right; "" when it was not made."""
+
+    name: str
+    status: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A host's row."""
+
+    name: str
+    service: str
+    old: str
+    now: str
+    state: str
+    tone: str
+    calls: tuple[Call, ...]
+    refused: str
+    gap: str
+    took: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Hosts that ended in the same state, their names written short."""
+
+    state: str
+    tone: str
+    names: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cause, who had it, and what to do."""
+
+    hosts: str
+    count: int
+    trouble: str
+    detail: str
+    next: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole page."""
+
+    title: str
+    headline: str
+    tone: str
+    sub: str
+    tiles: tuple[Fact, ...]
+    stopped: str
+    next: str
+    failures: tuple[Failure, ...]
+    timeline: Timeline
+    picture: Picture | None
+    exposure: tuple[str, ...]
+    curve: Curve | None
+    checklist: tuple[Item, ...]
+    used: tuple[str, ...]  # who used the old token after it was replaced, and whose records say nothing of it
+    groups: tuple[Group, ...]
+    count: int
+    findings: tuple[Finding, ...] | None
+    happened: tuple[Fact, ...]
+    facts: tuple[Fact, ...]
+
+    @property
+    def folded(self) -> bool:
+        """True when there are too many hosts for one table."""
+        return self.count > TOGETHER
+
+
+def page(
+    run: Run,
+    events: Sequence[Event],
+    fleet: Fleet,
+    findings: Sequence[Finding] | None = None,
+    review: Review | None = None,
+) -> Page:
+    """The page of a run, finished or not. That of a revocation has its exposure and the incident checklist."""
+    line = timeline(events)
+    exposure = exposure_of(run) if run.is_revocation else None
+    lines = [_line(run, part, host, exposure) for part, host in members(run, fleet)]
+    headline, tone = _headline(run, exposure)
+    return Page(
+        title=one_line(f"{run.task} of fleet {run.fleet}"),
+        headline=headline,
+        tone=tone,
+        sub=one_line(f"{run.task} of fleet {run.fleet}, {_time(run.started)}, run {run.id}"),
+        tiles=_tiles(run, line, exposure),
+        stopped=one_line(run.stopped),
+        next=one_line(next_step(run, fleet.typed)),
+        failures=tuple(_failures(run)),
+        timeline=line,
+        picture=picture(line, run),
+        exposure=tuple(line[:1].upper() + line[1:] for line in exposure_lines(run)) if exposure else (),
+        curve=curve(exposure) if exposure else None,
+        checklist=checklist(run, events, review) if exposure else (),
+        used=tuple(one_line(words) for words in census_lines(run)),
+        groups=_groups(lines),
+        count=len(lines),
+        findings=None if findings is None else tuple(findings),
+        happened=tuple(Fact(_time(run.started + turn.at), one_line(turn.what)) for turn in line.turns),
+        facts=_facts(run, line, fleet),
+    )
+
+
+def _headline(run: Run, exposure: Exposure | None) -> tuple[str, str]:
+    """Did it work, in a few words."""
+    match run.code:
+        case None:
+            where = f" in phase {run.phase.value}" if run.phase else ""
+            return (f"Not over: cut off{where}", "fair") if run.is_open else ("Nothing was changed", "plain")
+        case ExitCode.DONE:
+            return _done(run, exposure)
+        case ExitCode.INCOMPLETE:
+            return _incomplete(run, exposure)
+        case ExitCode.ROLLED_BACK:
+            return "Failed, and rolled back", "fair"
+        case _:
+            means = MEANS.get(run.code, run.code.name.lower().replace("_", " "))
+            return means[:1].upper() + means[1:], "fair"
+
+
+def _done(run: Run, exposure: Exposure | None) -> tuple[str, str]:
+    if _is_upkeep(run):
+        return "Done", "good"
+    if exposure:
+        return "Revoked: every host refuses the old token", "good"
+    return ("Taken back", "fair") if run.rolled_back else ("Done, and proven on every host", "good")
+
+
+def _incomplete(run: Run, exposure: Exposure | None) -> tuple[str, str]:
+    if exposure and exposure.open:
+        return f"Not over: {_of(len(exposure.open), run)} may still trust the old token", "bad"
+    if run.is_held:
+        return "Proven on every host; the old token is kept, because it is still used", "fair"
+    need = len(run.debts or run.behind)
+    return f"Incomplete: {_of(need, run)} {'needs' if need == 1 else 'need'} you" if need else "Incomplete", "bad"
+
+
+def _of(count: int, run: Run) -> str:
+    return f"{count} of {len(run.hosts)} hosts"
+
+
+def _tiles(run: Run, line: Timeline, exposure: Exposure | None) -> tuple[Fact, ...]:
+    """The few figures that are asked for first."""
+    tiles = [Fact("took", seconds_of(line.seconds)), Fact("exit code", "–" if run.code is None else str(int(run.code)))]
+    if _is_upkeep(run):
+        return (Fact("hosts", str(len(run.hosts))), *tiles)
+    olds = {str(host.was) for host in run.hosts.values() if host.was}
+    old = olds.pop() if len(olds) == 1 else f"{len(olds)} tokens" if olds else "–"
+    tiles.insert(0, Fact("token", f"{old} → {run.want or '–'}"))
+    if exposure:
+        refusing = Fact("refuse the old token", _ratio(len(exposure.closed), run), "bad" if exposure.open else "good")
+        known = ((name, "–" if seconds is None else seconds_of(seconds)) for name, seconds in figures(exposure))
+        return (refusing, *(Fact(name, told) for name, told in known), *tiles)
+    proven = sum(host.state is State.PROVEN for host in run.hosts.values())
+    tone = "good" if proven == len(run.hosts) else "bad" if run.code is ExitCode.INCOMPLETE else "plain"
+    gaps = [span.seconds for span in line.gaps.values()]
+    longest = Fact("longest gap", seconds_of(max(gaps)) if gaps else "–")
+    return (Fact("hosts proven", _ratio(proven, run), tone), longest, *tiles)
+
+
+def _ratio(count: int, run: Run) -> str:
+    return f"{count} of {len(run.hosts)}"
+
+
+def _is_upkeep(run: Run) -> bool:
+    """True for fix, install, uninstall: work without a token of its own."""
+    return not run.brings_token
+
+
+def _line(run: Run, part: HostRun, host: Host | None, exposure: Exposure | None) -> Line:
+    gap = run.gap(part)
+    return Line(
+        one_line(part.name),
+        host.service.unit.removesuffix(".service") if host else "–",
+        str(part.was or "–"),
+        str(part.now or "–"),
+        part.state.value,
+        TONES.get(part.state, "bad"),
+        _calls(part),
+        _refused(part.name, exposure) if exposure else "",
+        "–" if gap is None else seconds_of(gap),
+        seconds_of(part.seconds),
+        str(part.cause) if part.cause else "",
+    )
+
+
+def _refused(name: str, exposure: Exposure) -> str:
+    """After how long the host refused the old token, or how it stands."""
+    if name in exposure.closed:
+        return seconds_of(exposure.closed[name])
+    return "fenced" if name in exposure.fenced else "may trust it"
+
+
+def _calls(part: HostRun) -> tuple[Call, ...]:
+    """The four proofs. A call that was not made is no proof, and no fault either."""
+    made = part.proof.calls if part.proof else {}
+    calls = []
+    for name in CALLS:
+        status = str(made[name]) if name in made else "–"
+        tone = "" if name not in made else "good" if status.startswith(RIGHT_ANSWERS[name]) else "bad"
+        calls.append(Call(name, status, tone))
+    return tuple(calls)
+
+
+def _groups(lines: Sequence[Line]) -> tuple[Group, ...]:
+    """All hosts in one group, or for a large fleet a group for each state, those that need somebody first."""
+    if len(lines) <= TOGETHER:
+        return (Group("", "plain", "", tuple(lines)),) if lines else ()
+    of_state: dict[tuple[str, str], list[Line]] = defaultdict(list)
+    for line in lines:
+        of_state[line.state, line.tone].append(line)
+    groups = [
+        Group(state, tone, fold_names(line.name for line in found), tuple(found))
+        for (state, tone), found in of_state.items()
+    ]
+    worst = ("bad", "fair", "plain", "good")
+    return tuple(sorted(groups, key=lambda group: (worst.index(group.tone), len(group.lines))))
+
+
+def _failures(run: Run) -> Iterator[Failure]:
+    """Each cause with its hosts; then those that were left behind without one."""
+    for cause, names in failures(run):
+        yield Failure(fold_names(names), len(names), cause.trouble.value, cause.detail, cause.hint)
+    for state, (said, step) in LEFT.items():
+        left = [host.name for host in run.hosts.values() if host.state is state]
+        if left:
+            yield Failure(fold_names(left), len(left), said, "", step)
+
+
+def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
+    """Who, when, why, with what."""
+    pythons = Counter(one_line(host.met.python) for host in run.hosts.values() if host.met and host.met.python)
+    same = "" if not run.inventory or not fleet.digest else _same(run.inventory == fleet.digest)
+    waves = "; ".join(f"{phase.value}: {fold_names(names)}" for phase, names in run.waves[:12])
+    more = f"; and {len(run.waves) - 12} more" if len(run.waves) > 12 else ""
+    facts = [
+        Fact("operator", one_line(run.who)),
+        Fact("reason", one_line(run.reason) or "none given"),
+        Fact("began", _time(run.started)),
+        Fact("took", seconds_of(line.seconds) + (", with interruptions" if run.resumed else "")),
+        Fact("run", one_line(run.id)),
+        Fact("epoch", str(run.epoch or "–")),
+        Fact("order", one_line(waves + more)[:300]),
+        Fact("left out", fold_names(run.left_out) or "nobody"),
+        Fact("hivekeys", one_line(f"{run.version or 'not recorded'}; this page: {__version__}")),
+        Fact("python on the hosts", ", ".join(f"{name} ({count})" for name, count in pythons.items()) or "not seen"),
+        Fact("inventory", one_line(f"SHA-256 {run.inventory}{same}") if run.inventory else "not recorded"),
+    ]
+    return tuple(facts)
+
+
+def _same(is_same: bool) -> str:
+    return ", unchanged since" if is_same else ", changed since"
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,275 @@
+"""The timeline as a picture: what is drawn where, in the units of an SVG; the template only writes it down. Pure.
+
+A row for each host, in the order in which they turn; a large fleet is folded, so that a thousand hosts fit on a page
+and every host that did not make it still has a row that names it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hivekeys.model import Phase, Status
+from hivekeys.names import fold_names
+from hivekeys.report.timeline import Band, Span, Timeline, Work, merged
+from hivekeys.report.words import TONES, ago, seconds_of
+from hivekeys.run import Run
+
+WIDTH, LEFT, RIGHT = 1060.0, 186.0, 84.0  # of the picture; what is left of it for names, and right of it for gaps
+TOP, ROW, FOOT = 34.0, 24.0, 30.0  # height of the names of phases, of a host, of the seconds
+FOLD = 26.0  # width of a wait in which no host had anything to do
+EACH = 60  # hosts that get a row of their own
+FOLDED = 40  # rows that a larger fleet gets for hosts that went as they should
+LETTER = 6.4  # width of a character
+KINDS = {
+    "look": "look, claim, stage: no service changes",
+    "turn": "turn: swap, restart, prove",
+    "settle": "settle: prove again",
+    "retire": "retire the old token",
+    "back": "back to the old token",
+    "failed": "failed",
+    "lost": "not reached, or line broken",
+    "cut": "cut off before an answer",
+    "down": "service restarting",
+    "gap": "gap: this host and the queen could not talk",
+}
+PHASES = {
+    Phase.LOOK: "look",
+    Phase.CLAIM: "look",
+    Phase.STAGE: "look",
+    Phase.SETTLE: "settle",
+    Phase.RETIRE: "retire",
+    Phase.ROLLBACK: "back",
+}
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a kind, and what it says when it is pointed at."""
+
+    x: float
+    width: float
+    kind: str
+    title: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A host, or hosts that are drawn as one."""
+
+    y: float
+    label: str
+    title: str
+    state: str
+    tone: str
+    boxes: tuple[Box, ...]
+    downs: tuple[Box, ...]
+    gaps: tuple[Box, ...]
+    note: str  # the longest gap
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything that is drawn, and what it shows in a sentence for who cannot see it."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    foot: float
+    row: float
+    bands: tuple[Box, ...]
+    waits: tuple[Box, ...]
+    ticks: tuple[Box, ...]
+    rows: tuple[Row, ...]
+    legend: tuple[tuple[str, str], ...]
+    says: str
+
+
+class Scale:
+    """Seconds → x. A wait in which nothing was done takes no more room than its mark."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        busy = sum(span.seconds for span in merged(work.span for works in timeline.work.values() for work in works))
+        waits = timeline.idle(max(1.0, 0.15 * busy))
+        room = WIDTH - LEFT - RIGHT - FOLD * len(waits)
+        self.waits = waits
+        shown = max(0.001, timeline.seconds - sum(wait.seconds for wait in waits))
+        self.step = room / shown
+        self.shown = shown
+
+    def x(self, at: float) -> float:
+        """Where that second is."""
+        folded = [wait for wait in self.waits if wait.begin < at]
+        inside = sum(min(wait.end, at) - wait.begin for wait in folded)
+        marks = sum(FOLD * (min(wait.end, at) - wait.begin) / wait.seconds for wait in folded)
+        return round(LEFT + (at - inside) * self.step + marks, 1)
+
+    def box(self, span: Span, kind: str, title: str = "", label: str = "", least: float = 0.0) -> Box:
+        """That span as a rectangle, at least so wide."""
+        begin = self.x(span.begin)
+        width = max(least, round(self.x(span.end) - begin, 1))
+        return Box(min(begin, WIDTH - RIGHT - width), width, kind, title, label)
+
+    def ticks(self) -> tuple[Box, ...]:
+        """About eight round numbers of seconds, none of them in a wait."""
+        size = round_step(self.shown)
+        starts = [0.0, *(wait.end for wait in self.waits)]
+        ends = [*(wait.begin for wait in self.waits), self.shown + sum(wait.seconds for wait in self.waits)]
+        marks: list[Box] = []
+        for begin, end in zip(starts, ends, strict=True):
+            number = -(-begin // size)
+            while number * size <= end:
+                at = number * size
+                label = tick_label(at)
+                if not marks or self.x(at) - marks[-1].x > LETTER * (len(label) + 2):
+                    marks.append(Box(self.x(at), 0.0, "tick", label=label))
+                number += 1
+        return tuple(marks)
+
+
+def round_step(seconds: float) -> float:
+    """The round number of seconds of which about ten make that much."""
+    sizes = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
+    return next((size for size in sizes if seconds / size <= 10), 86400)
+
+
+def tick_label(seconds: float) -> str:
+    """A round number of seconds, as short as it can be said."""
+    return f"{seconds:g} s" if seconds < 60 else ago(seconds).removesuffix(" 0 s").removesuffix(" 0 min")
+
+
+def picture(timeline: Timeline, run: Run) -> Picture | None:
+    """The picture of a run; None when no host did anything in it."""
+    if not any(timeline.work.values()):
+        return None
+    scale = Scale(timeline)
+    groups = _groups(run, timeline)
+    rows = tuple(_row(scale, timeline, run, names, TOP + ROW * place) for place, names in enumerate(groups))
+    kinds = {box.kind for row in rows for box in (*row.boxes, *row.downs, *row.gaps)}
+    return Picture(
+        WIDTH,
+        TOP + ROW * len(rows) + FOOT,
+        LEFT,
+        WIDTH - RIGHT,
+        TOP,
+        TOP + ROW * len(rows),
+        ROW,
+        _bands(scale, timeline.bands),
+        tuple(scale.box(wait, "wait", f"nothing was done for {ago(wait.seconds)}") for wait in scale.waits),
+        scale.ticks(),
+        rows,
+        tuple((kind, words) for kind, words in KINDS.items() if kind in kinds),
+        _says(timeline, run),
+    )
+
+
+def _groups(run: Run, timeline: Timeline) -> list[tuple[str, ...]]:
+    """Who shares a row: nobody in a small fleet; in a large one those that went well beside each other, and others
+    with the same trouble."""
+    order = dict.fromkeys(name for _, names in run.waves for name in names)
+    names = [name for name in (*order, *run.hosts) if timeline.work.get(name)]
+    names = list(dict.fromkeys(names))
+    if len(names) <= EACH:
+        return [(name,) for name in names]
+    ill: dict[object, list[str]] = defaultdict(list)
+    well: list[str] = []
+    queen = run.queen.name if run.queen else ""
+    for name in names:
+        host = run.hosts[name]
+        if name == queen:
+            continue
+        if host.cause is None and host.state in TONES:
+            well.append(name)
+        else:
+            ill[host.state, host.cause.trouble if host.cause else None].append(name)
+    size = -(-len(well) // FOLDED)
+    parts = [tuple(well[start : start + size]) for start in range(0, len(well), size or 1)]
+    first = [(queen,)] if queen in names else []
+    return [*first, *(tuple(group) for group in ill.values()), *parts]
+
+
+def _row(scale: Scale, timeline: Timeline, run: Run, names: tuple[str, ...], y: float) -> Row:
+    work = [one for name in names for one in timeline.work[name]]
+    gaps = [timeline.gaps[name] for name in names if name in timeline.gaps]
+    longest = max((gap.seconds for gap in gaps), default=None)
+    title = fold_names(names)
+    state = run.hosts[names[0]].state
+    return Row(
+        y,
+        _short(title, len(names)),
+        title,
+        state.value,
+        TONES.get(state, "bad"),
+        tuple(_boxes(scale, work, title)),
+        tuple(
+            scale.box(span, "down", f"{title}: the service was restarting for {seconds_of(span.seconds)}", least=2.0)
+            for span in merged(one.down for one in work if one.down)
+        ),
+        tuple(
+            scale.box(span, "gap", f"{title}: could not talk to the queen for {seconds_of(longest or 0.0)}", least=2.0)
+            for span in merged(gaps)
+        ),
+        "" if longest is None else seconds_of(longest),
+    )
+
+
+def _boxes(scale: Scale, work: Sequence[Work], title: str) -> Iterable[Box]:
+    """One box for each kind of work that goes on without a break."""
+    alike: dict[tuple[str, str], list[Span]] = defaultdict(list)
+    for one in work:
+        alike[_kind(one), one.phase.value].append(one.span)
+    for (kind, phase), spans in sorted(alike.items(), key=lambda item: item[0][0] in ("failed", "lost", "cut")):
+        for span in merged(spans, apart=1.0 / scale.step):
+            words = KINDS[kind] if kind in ("failed", "lost", "cut") else ""
+            told = f"{title}: {phase}, {seconds_of(span.seconds)}" + (f", {words}" if words else "")
+            yield scale.box(span, kind, told, least=2.0)
+
+
+def _kind(work: Work) -> str:
+    match work.status:
+        case None:
+            return "cut"
+        case Status.OK:
+            return PHASES.get(work.phase, "turn")
+        case Status.FAILED:
+            return "failed"
+        case _:
+            return "lost"
+
+
+def _bands(scale: Scale, bands: Sequence[Band]) -> tuple[Box, ...]:
+    """The phases behind the rows. A name is written where it fits."""
+    boxes = []
+    for band in bands:
+        box = scale.box(band.span, "band")
+        label = next((text for text in (band.title, band.title.split(" of ")[0]) if _fits(text, box.width)), "")
+        told = f"{band.title}: {fold_names(band.hosts)}, {seconds_of(band.span.seconds)}"
+        boxes.append(Box(box.x, box.width, band.phase.value, told, label))
+    return tuple(boxes)
+
+
+def _fits(text: str, width: float) -> bool:
+    return LETTER * len(text) + 9 <= width
+
+
+def _short(title: str, count: int) -> str:
+    """A row's name in the room that it has."""
+    room = int((LEFT - 34) / LETTER) - 1
+    more = f" ({count})" if count > 1 else ""
+    if len(title) + len(more) <= room:
+        return title + more
+    return title[: room - len(more) - 1] + "…" + more
+
+
+def _says(timeline: Timeline, run: Run) -> str:
+    """The picture in words."""
+    phases = ", ".join(f"{band.title} {seconds_of(band.span.seconds)}" for band in timeline.bands[:12])
+    more = f" and {len(timeline.bands) - 12} more" if len(timeline.bands) > 12 else ""
+    said = f"{len(timeline.work)} hosts in {seconds_of(timeline.seconds)}. Phases: {phases}{more}."
+    if timeline.gaps:
+        name = max(timeline.gaps, key=lambda one: timeline.gaps[one].seconds)
+        said += f" The longest gap was {seconds_of(timeline.gaps[name].seconds)}, of {name}."
+    ill = [host.name for host in run.hosts.values() if host.cause]
+    return said + (f" Did not make it: {fold_names(ill)}." if ill else " No host failed.")

@@ -1,0 +1,188 @@
+"""When each host was in which phase: the run's events → spans of time. Pure.
+
+All times are seconds since the run began. Within a sitting (from a start or a resume to the next one) they follow the
+bastion's monotonic clock; between two sittings, which may be two boots of the machine, only the wall clock can tell.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from hivekeys.model import (
+    Again,
+    Event,
+    Intent,
+    Outcome,
+    Paused,
+    Phase,
+    PhaseStarted,
+    Resumed,
+    RunEnded,
+    RunStarted,
+    Status,
+    Stopped,
+)
+from hivekeys.moment import Moment
+from hivekeys.names import fold_names
+from hivekeys.run import Run, fold, moments
+
+
+@dataclass(frozen=True)
+class Span:
+    """From `begin` to `end`."""
+
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+
+@dataclass(frozen=True)
+class Work:
+    """One host in one phase. `status` is None when the run was cut off before the host answered."""
+
+    phase: Phase
+    span: Span
+    status: Status | None
+    down: Span | None = None  # its service was being restarted: from the stop until it was healthy
+
+
+@dataclass(frozen=True)
+class Band:
+    """One phase of the run, from its start to the last answer in it."""
+
+    phase: Phase
+    title: str
+    span: Span
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Something that happened to the run as a whole, in words."""
+
+    at: float
+    what: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Where the time of a run went."""
+
+    seconds: float = 0.0
+    bands: tuple[Band, ...] = ()
+    work: dict[str, tuple[Work, ...]] = field(default_factory=dict)
+    gaps: dict[str, Span] = field(default_factory=dict)  # this host and the queen could not talk
+    turns: tuple[Turn, ...] = ()
+
+    def idle(self, longest: float) -> tuple[Span, ...]:
+        """Spans longer than that in which no host had anything to do: an operator thought, a pause, the run was cut."""
+        busy = sorted((work.span for works in self.work.values() for work in works), key=lambda span: span.begin)
+        waits, until = [], 0.0
+        for span in (*busy, Span(self.seconds, self.seconds)):
+            if span.begin - until > longest:
+                waits.append(Span(until, span.begin))
+            until = max(until, span.end)
+        return tuple(waits)
+
+
+def timeline(events: Sequence[Event]) -> Timeline:
+    """The timeline of a run, finished or not."""
+    drawing = _Drawing()
+    for event in events:
+        drawing.add(event)
+    return drawing.done(fold(events))
+
+
+class _Drawing:
+    """The events so far."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._offset = self._clock = self._now = 0.0
+        self._bands: list[Band] = []
+        self._work: dict[str, list[Work]] = defaultdict(list)
+        self._begun: dict[str, tuple[Phase, float]] = {}  # hosts that were told something and have not answered
+        self._turns: list[Turn] = []
+
+    def add(self, event: Event) -> None:
+        at = self._place(event)
+        match event:
+            case RunStarted():
+                self._turns.append(Turn(at, f"begun by {event.who}"))
+            case Resumed():
+                self._turns.append(Turn(at, f"taken up again by {event.who}"))
+            case PhaseStarted():
+                self._bands.append(Band(event.phase, event.title or event.phase.value, Span(at, at), event.hosts))
+            case Again():
+                self._turns.append(Turn(at, f"attempt {event.attempt}: {fold_names(event.hosts)}"))
+            case Intent():
+                self._begun[event.host] = (event.phase, at)
+            case Outcome():
+                self._answered(event, at)
+            case Stopped():
+                self._turns.append(Turn(at, f"stopped in phase {event.phase.value}: {event.why}"))
+            case Paused():
+                self._turns.append(Turn(at, "interrupted"))
+            case RunEnded():
+                self._turns.append(Turn(at, f"ended, exit code {int(event.code)}"))
+        self._now = max(self._now, at)
+
+    def done(self, run: Run) -> Timeline:
+        self._cut_off(self._now)
+        gaps = {}
+        for name, host in run.hosts.items():
+            seconds = run.gap(host)
+            if seconds is not None and host.back is not None:
+                queen = run.queen
+                last = max(host.back, queen.back) if queen and queen.back is not None else host.back
+                end = self._offset + last - self._clock
+                gaps[name] = Span(max(0.0, end - seconds), end)
+        work = {name: tuple(found) for name, found in self._work.items()}
+        return Timeline(self._now, tuple(self._bands), work, gaps, tuple(self._turns))
+
+    def _place(self, event: Event) -> float:
+        """Seconds since the run began."""
+        when: Moment = event.when
+        if self._began is None:
+            self._began, self._clock = when.at, when.clock
+        elif isinstance(event, Resumed):
+            self._cut_off(self._now)
+            # A wall clock that was put back in between must not turn time round.
+            self._offset, self._clock = max(self._now, when.at - self._began), when.clock
+        return self._offset + max(0.0, when.clock - self._clock)
+
+    def _answered(self, outcome: Outcome, at: float) -> None:
+        phase, begin = self._begun.pop(outcome.host, (None, at))
+        if phase is not outcome.phase:  # it was only looked at: no intent is written for that
+            of_phase = (band for band in reversed(self._bands) if band.phase is outcome.phase)
+            floor = next((band.span.begin for band in of_phase if outcome.host in band.hosts), 0.0)
+            worked = sum(result.seconds for result in outcome.results)
+            silent = outcome.status is not Status.OK and not outcome.results
+            begin = floor if silent else max(floor, at - worked)
+        left, back, _ = moments(outcome)
+        down = None
+        if left is not None and back is not None:
+            down = Span(self._offset + left - self._clock, self._offset + back - self._clock)
+        self._work[outcome.host].append(Work(outcome.phase, Span(begin, at), outcome.status, down))
+        if self._bands and self._bands[-1].phase is outcome.phase:
+            self._bands[-1] = replace(self._bands[-1], span=Span(self._bands[-1].span.begin, at))
+
+    def _cut_off(self, at: float) -> None:
+        """Whoever was told something and has not answered never will."""
+        for host, (phase, begin) in self._begun.items():
+            self._work[host].append(Work(phase, Span(begin, at), None))
+        self._begun.clear()
+
+
+def merged(spans: Iterable[Span], apart: float = 0.0) -> list[Span]:
+    """The spans joined where they touch, or are less than that apart."""
+    joined: list[Span] = []
+    for span in sorted(spans, key=lambda one: (one.begin, one.end)):
+        if joined and span.begin - joined[-1].end <= apart:
+            joined[-1] = Span(joined[-1].begin, max(joined[-1].end, span.end))
+        else:
+            joined.append(span)
+    return joined
