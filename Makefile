@@ -55,7 +55,7 @@ lint: install
 	.venv/bin/ruff check $(CHECKED)
 	.venv/bin/ruff format --check $(CHECKED)
 	.venv/bin/mypy
-	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py auditing.py accesses.py watching.py inspection.py repair.py installation.py dropin.py removal.py)
+	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py auditing.py accesses.py watching.py inspection.py repair.py installation.py dropin.py removal.py restricting.py gate.py)
 	.venv/bin/shellcheck .ci/run
 
 clean: install  ## removes rehearsal fleets, their images, and what was built here

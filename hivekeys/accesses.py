@@ -29,7 +29,7 @@ FIELD = re.compile(rb'\b(\w+)=("[^"]*"|[^\s\x1d]*)')
 QUOTED = (b"comm", b"exe", b"name", b"proctitle")  # in hex unless they are in quotes
 NOBODY = 4294967295  # "unset": no login led to it
 # hivekeys.bootstrap, "_IN_PYTHON": how every agent is started. Anybody could call himself so: it says "probably".
-OWN_TITLE = b"-I\0-c\0import sys; i = sys.stdin.buffer; exec("
+OWN_TITLES = (b"-I\0-c\0import sys; i = sys.stdin.buffer; exec(", b"-I\0/usr/local/lib/hivekeys/agent")
 
 
 def accesses(
@@ -184,7 +184,7 @@ class Readers:
             return "service"
         if uid == 0 and os.path.basename(exe) in ("systemd", "systemd-executor"):
             return "systemd"
-        return "hivekeys" if uid == 0 and OWN_TITLE in event["title"] else "other"
+        return "hivekeys" if uid == 0 and any(own in event["title"] for own in OWN_TITLES) else "other"
 
     def named(self, key: "tuple[str, str, str, str, bool]") -> "dict[str, Any]":
         kind, who, login, exe, ok = key

@@ -1,4 +1,4 @@
-"""hivekeys' agent: this file runs ON a host, as root, sent as text over SSH and never installed.
+"""hivekeys' agent: this file runs ON a host, as root, sent as text over SSH; installed only where gate.py guards it.
 
 Standard library only, Python 3.6 and up; nothing imports it but its tests. It reads one JSON request a line from
 stdin, carries out the request's steps in order, stops at the first that fails, and answers one JSON line. A token
@@ -44,6 +44,7 @@ MIN_TOKEN_CHARS = 64  # guide.md, "Verify token length"
 MAX_TOKEN_CHARS = 4096  # what fits a header; longer ones cannot be proven
 CALL_SECONDS = 5.0
 LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lock with us (hivekeys.line.BEAT)
+AHEAD = 16  # lines that may lie unread: a bastion waits for the answer to each request
 NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
 POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
@@ -636,6 +637,7 @@ class Agent:
         self.state = State(root, self.system)
         self.gone = threading.Event()  # nobody waits for an answer any more: begin nothing, wait for nothing
         self.end = 0.0
+        self.installed = False  # gate.py stands before it
         self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
 
     # -- the session
@@ -1241,13 +1243,21 @@ def refused(verb: str, trouble: str, detail: str) -> "dict[str, Any]":
     return dict(result, seconds=0.0)
 
 
-def serve(agent: Agent, lines: "Iterable[bytes]", out: "BinaryIO", idle: float = LEASE_SECONDS) -> None:
+def serve(
+    agent: Agent,
+    lines: "Iterable[bytes]",
+    out: "BinaryIO",
+    idle: float = LEASE_SECONDS,
+    reply: "Optional[Callable[[bytes], dict[str, Any]]]" = None,
+) -> None:
     """Serves requests until the line ends, nothing was heard for `idle` seconds, or SIGTERM.
+
+    `reply`: what answers a line instead of `answer` (gate.py).
 
     SIGTERM ends an idle agent at once, and a working one after the step in hand. An empty line is a bastion
     that is still there. The lock is never taken from an agent: it ends with one that has nothing in hand.
     """
-    waiting = queue.Queue()  # type: queue.Queue[Optional[bytes]]
+    waiting = queue.Queue(AHEAD)  # type: queue.Queue[Optional[bytes]]
 
     def read() -> None:
         for line in lines:
@@ -1273,8 +1283,8 @@ def serve(agent: Agent, lines: "Iterable[bytes]", out: "BinaryIO", idle: float =
         if not line.strip():
             continue
         signal.signal(signal.SIGTERM, leave)
-        reply = answer(agent, json.loads(line.decode()))
-        out.write(json.dumps(reply).encode() + b"\n")
+        said = reply(line) if reply else answer(agent, json.loads(line.decode()))
+        out.write(json.dumps(said).encode() + b"\n")
         out.flush()
 
 
@@ -1289,15 +1299,23 @@ def blunder(error: BaseException) -> str:
     return "hivekeys agent: %s in %s\n" % (type(error).__name__, where)
 
 
-def main(root: str = "/") -> None:
-    """The agent's life: never a core dump, never a wait for ever, never a file that others can read."""
+def main(
+    agent: "Optional[Agent]" = None,
+    lines: "Optional[Iterable[bytes]]" = None,
+    reply: "Optional[Callable[[bytes], dict[str, Any]]]" = None,
+    who: bytes = b"",
+) -> None:
+    """The agent's life: never a core dump, never a wait for ever, never a file that others can read.
+
+    `who`: what an installed agent says of itself when it is ready; `reply`: see `serve`.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
-    sys.stdout.buffer.write(b"hivekeys:ready %.3f\n" % time.monotonic())
+    sys.stdout.buffer.write(b"hivekeys:ready %.3f%s\n" % (time.monotonic(), who))
     sys.stdout.buffer.flush()
     status = 0
     try:
-        serve(Agent(root), sys.stdin.buffer, sys.stdout.buffer)
+        serve(agent or Agent(), lines or sys.stdin.buffer, sys.stdout.buffer, reply=reply)
     except BrokenPipeError:
         pass
     except Exception as error:

@@ -19,6 +19,9 @@ and the exit status, never from the words of sudo or a shell, which differ by la
 Where sudo wants a password it puts a question (`with_password`), which `remote/sudo.py` answers. The program is then
 sent behind the marker hivekeys:root, so that sudo never takes a line of it for an answer.
 
+A host in restricted mode has its agent installed: the command is that program, and nothing is sent. hivekeys:ready,
+which then says protocol and digest as well (gate.py), follows hivekeys:shell; what ends in between is AGENT_MISSING.
+
 LINE_BROKEN if it was the connection that ended. Text before, between and behind the markers comes from
 start-up files and banners. It is skipped, up to OTHER_LIMIT bytes; more is RUBBISH. Pure: this module reads
 nothing and sends nothing.
@@ -28,14 +31,9 @@ from dataclasses import dataclass
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Become
+from hivekeys.restriction import COMMAND, SHELL
 
-SHELL, ROOT, PYTHON, MISSING, READY = (
-    "hivekeys:shell",
-    "hivekeys:root",
-    "hivekeys:python",
-    "hivekeys:missing",
-    "hivekeys:ready",
-)
+ROOT, PYTHON, MISSING, READY = ("hivekeys:root", "hivekeys:python", "hivekeys:missing", "hivekeys:ready")
 NO_PYTHON = 83  # exit status: no python3, or one that is too old
 NO_MODULE = 84  # exit status: the program's imports failed
 OTHER_LIMIT = 64 * 1024  # bytes of other text before the agent is ready
@@ -63,7 +61,12 @@ _ENDED = {
 
 # LC_ALL: the last line of sudo's refusal is shown to the operator, so let it be in English where sudo can.
 _NO_QUESTION = _command("env LC_ALL=C sudo -n -- ")
-COMMANDS = {Become.NONE: _command(""), Become.SUDO: _NO_QUESTION, Become.SUDO_PASSWORD: _NO_QUESTION}
+COMMANDS = {
+    Become.NONE: _command(""),
+    Become.SUDO: _NO_QUESTION,
+    Become.SUDO_PASSWORD: _NO_QUESTION,
+    Become.RESTRICTED: COMMAND,
+}
 
 
 def with_password(question: str) -> str:
@@ -100,6 +103,12 @@ def joined(agent: bytes, *more: bytes) -> bytes:
     return b"\n".join((body, *more, begin + rest))
 
 
+def installed(agent: bytes, *more: bytes) -> bytes:
+    """The text of an agent that is put on a host as a program of its own; gate.py among `more` begins its work."""
+    body, begin, _ = agent.rpartition(_BEGIN)
+    return b"\n".join((b"#!/usr/bin/python3 -I", body, *more, begin + b"    guarded_main()\n"))
+
+
 def opening(program: bytes) -> bytes:
     """What the command reads before the first request: boot text and `program`, each after its length."""
     return b"".join(b"%d\n%s" % (len(part), part) for part in (_BOOT.encode(), program))
@@ -113,6 +122,7 @@ class Startup:
     said: str = ""  # what stood behind the marker
     other: str = ""  # the last line that was no marker
     other_bytes: int = 0
+    restricted: bool = False  # the command is an installed agent
 
     @property
     def ready(self) -> bool:
@@ -127,9 +137,22 @@ class Startup:
     def clock(self) -> float | None:
         """The host's monotonic clock as its agent got ready, None when it did not say."""
         try:
-            return float(self.said)
+            return float(self.said.partition(" ")[0])
         except ValueError:
             return None
+
+    def ahead(self, now: float) -> float | None:
+        """How far that is ahead of our own monotonic clock."""
+        return None if self.clock is None else self.clock - now
+
+    def differs(self, digest: str) -> Cause | None:
+        """Why an agent that is ready is not the installed one with this digest (SHA-256, hex)."""
+        _, _, protocol_and_digest = self.said.partition(" ")
+        _, _, said = protocol_and_digest.partition(" ")
+        if said == digest:
+            return None
+        has = f"the host has agent {said[:12]}" if said else "the host's agent does not say which it is"
+        return Cause(Trouble.AGENT_DIFFERS, f"{has}, this bastion {digest[:12]}")
 
     def hear(self, line: bytes) -> None:
         """Take in one line of stdout, without its end."""
@@ -152,6 +175,7 @@ class Startup:
         if self.marker not in _ENDED:
             return self.rubbish(f"the login shell ended with status {status}", complaint)
         trouble, who = _ENDED[self.marker]
+        trouble = Trouble.AGENT_MISSING if self.restricted else trouble
         words = "there is no python3" if status == NO_PYTHON else f"{who} ended with status {status}"
         return Cause(trouble, f"{words}: {complaint}" if complaint else words)
 

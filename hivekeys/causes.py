@@ -31,6 +31,10 @@ class Trouble(Enum):
     SUDO_PASSWORD_REFUSED = "sudo-password-refused"
     PYTHON_MISSING = "python-missing"
     MODULE_MISSING = "module-missing"
+    AGENT_MISSING = "agent-missing"
+    AGENT_DIFFERS = "agent-differs"
+    REQUEST_REFUSED = "request-refused"
+    SUDOERS_REFUSED = "sudoers-refused"
     RUBBISH = "rubbish"
     # talking to it
     LINE_BROKEN = "line-broken"
@@ -81,6 +85,14 @@ HINTS: dict[Trouble, str] = {
     Trouble.SUDO_PASSWORD_REFUSED: "type it again; no other host is tried with a password that one has refused",
     Trouble.PYTHON_MISSING: "install python3 on the host (3.6 or newer)",
     Trouble.MODULE_MISSING: "install the whole python3 package, not python3-minimal",
+    Trouble.AGENT_MISSING: "put agent and sudo rule there: `fab install --restricted --limit HOST --login ADMIN`, "
+    "where ADMIN is an account whose sudo allows everything",
+    Trouble.AGENT_DIFFERS: "bring the host this bastion's: `fab install --restricted --limit HOST --login ADMIN`, "
+    "where ADMIN is an account whose sudo allows everything",
+    Trouble.REQUEST_REFUSED: "has the inventory changed? `fab install --restricted --limit HOST --login ADMIN` tells "
+    "the host; else find out who asked: `journalctl -t hivekeys-agent` on the host",
+    Trouble.SUDOERS_REFUSED: "nothing was put in place: look at sudo on the host (`visudo -c`); "
+    "`fab install --print-sudoers` shows the rule",
     Trouble.RUBBISH: "the login shell prints to stdout or exits: look at its start-up files and forced commands",
     Trouble.LINE_BROKEN: "run the same command again: it looks at the host first and goes on from there",
     Trouble.SILENT: "the host took the connection and went quiet: look at its load, disk and network",

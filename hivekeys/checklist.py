@@ -66,6 +66,16 @@ def passed_line(found: Sequence[Finding]) -> str:
     return f"passed everywhere: {', '.join(passed)}" if passed else "no check passed everywhere"
 
 
+def modes_line(found: Sequence[Finding]) -> str:
+    """How hivekeys gets to be root, and on which hosts; "" when nobody was asked."""
+    modes: dict[str, list[str]] = defaultdict(list)
+    for finding in found:
+        if finding.check.id == "mode":
+            modes[(finding.detail or finding.word).partition(":")[0].partition(",")[0]].append(finding.host)
+    said = "; ".join(f"{mode} on {fold_names(hosts)}" for mode, hosts in modes.items())
+    return f"mode: {said}" if said else ""
+
+
 def expired_line(waiver: Waiver) -> str:
     """That a waiver waives nothing any more."""
     of = fold_names(waiver.hosts) if waiver.hosts else "all hosts"

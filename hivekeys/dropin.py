@@ -10,7 +10,7 @@ import stat
 
 TYPE_CHECKING = False  # type checkers take it for True; on the host these names are the agent's own
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Callable, Optional
 
     from hivekeys.agent import NOFOLLOW, Agent, Refusal, environment_of, open_directory, read_limited, write_all
     from hivekeys.inspection import FILE_LIMIT, systemd_version
@@ -170,18 +170,26 @@ def read_file(root: str, path: str) -> "Optional[str]":
         os.close(fd)
 
 
-def write_file(agent: "Agent", path: str, text: str) -> None:
-    """A file of root's for systemd to read, whole or not at all."""
+def write_file(
+    agent: "Agent", path: str, text: str, mode: int = 0o644, check: "Optional[Callable[[str], None]]" = None
+) -> None:
+    """A file of root's, whole or not at all; `check` may refuse it before it is in place, by the path it gets."""
     folder, name = os.path.split(path)
     above = open_directory(agent.root, folder)
     scratch = "." + name + ".hivekeys"
     try:
-        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o644, dir_fd=above)
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600, dir_fd=above)
         try:
-            os.fchmod(fd, 0o644)
+            os.fchmod(fd, mode)
             write_all(fd, text.encode("utf-8"))
         finally:
             os.close(fd)
+        if check:
+            try:
+                check(os.path.join(folder, scratch))
+            except Refusal:
+                os.unlink(scratch, dir_fd=above)
+                raise
         os.rename(scratch, name, src_dir_fd=above, dst_dir_fd=above)
         os.fsync(above)
     finally:

@@ -17,11 +17,15 @@ class Role(Enum):
 
 
 class Become(Enum):
-    """How the agent gets to be root: by sudo without or with a password, or not at all: the login is root already."""
+    """How the agent gets to be root: by sudo without or with a password, or not at all: the login is root already.
+
+    Restricted: sudo lets the account run one program alone, the agent that `fab install --restricted` has put there.
+    """
 
     SUDO = "sudo"
     SUDO_PASSWORD = "sudo-password"  # noqa: S105  a word of the inventory
     NONE = "none"
+    RESTRICTED = "restricted"
 
 
 class Order(Enum):

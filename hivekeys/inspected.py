@@ -69,6 +69,15 @@ class Lock:
 
 
 @dataclass(frozen=True)
+class Login:
+    """Who asked, by sudo ("": root itself), whether by an installed agent; what else sudo lets the account do."""
+
+    account: str
+    restricted: bool
+    rules: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
 class Inspected:
     """What `verify` asks beyond Seen. None means that the host did not let it be seen."""
 
@@ -84,6 +93,7 @@ class Inspected:
     temporary: tuple[str, ...] | None
     chain: Chain | None
     lock: Lock | None
+    login: Login | None
     free: int | None = None  # bytes
     acl: tuple[str, ...] | None = None
     links: int | None = None

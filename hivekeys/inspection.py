@@ -26,6 +26,9 @@ SHOWN_OF_UNIT = (
     "NoNewPrivileges,PrivateTmp,ProtectSystem,ProtectHome"
 )
 LEFT_BY_PEOPLE = ("~", ".swp", ".swo", ".bak", ".old", ".orig", ".save", ".tmp")
+AGENT = "/usr/local/lib/hivekeys/agent"  # where restricting.py puts it
+# As sudo lists it: 1.9.13 puts backslashes before the quotes, sudo-rs leaves them out.
+OUR_RULE = re.compile(r'\(root\) (?:[A-Z]+: )*%s(?: ""| \\"\\")?' % re.escape(AGENT))
 SETS_TOKEN = re.compile(rb"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=", re.MULTILINE)
 
 
@@ -46,6 +49,7 @@ def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
         "lock": had(lambda: lock(agent)),
         "watch": had(lambda: audit_watch(agent)),
         "temporary": had(lambda: temporary(agent)),
+        "login": had(lambda: login(agent)),
     }  # type: dict[str, Any]
     facts.update(had(lambda: in_directory(agent)) or {})
     return False, facts
@@ -193,6 +197,22 @@ def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, 
     if process and process["env_token"]:
         places.append("the running process")
     return {"places": told(agent, places), "unread": told(agent, unread)}
+
+
+def login(agent: "Agent") -> "dict[str, Any]":
+    """Who logged in, whether by an installed agent, and what else sudo lets that account do; root needs no sudo."""
+    name = os.environ.get("SUDO_USER", "")
+    rules = other_rules(agent, name) if name else []
+    return {"account": name, "restricted": agent.installed, "rules": None if rules is None else told(agent, rules)}
+
+
+def other_rules(agent: "Agent", account: str) -> "Optional[list[str]]":
+    """What sudo lets an account do beyond running the installed agent, as sudo lists it; None where it does not."""
+    code, output = agent.command(["sudo", "-n", "-l", "-U", account], 10.0)
+    if code not in (0, 1):
+        return None
+    rules = [line.strip() for line in output.splitlines() if re.match(r"\s+\(", line)]
+    return [rule for rule in rules if not OUR_RULE.fullmatch(rule)]
 
 
 def systemd_version(agent: "Agent") -> "Optional[int]":

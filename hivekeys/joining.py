@@ -1,10 +1,11 @@
-"""`fab install` and `fab uninstall`: hosts come into the fleet and leave it.
+"""`fab install` and `fab uninstall`: hosts come into the fleet and leave it, and into restricted mode and out of it.
 
 A new fleet gets a token made here; a host that joins gets the fleet's own, from a host that has just proven it, through
 this run's memory. The queen comes first, then all hives at once. No host's failure stops another's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode, UserError
@@ -12,6 +13,8 @@ from hivekeys.fleet import Host
 from hivekeys.machine import steps_to
 from hivekeys.model import Goal, Reply, Stance, Step, Upkept, Verb
 from hivekeys.recall import Shown, holders_of, recalled
+from hivekeys.restriction import Restriction
+from hivekeys.survey import Watch
 from hivekeys.token import Fingerprint, Token
 from hivekeys.upkeep import Upkeep, fleets_token
 
@@ -54,6 +57,35 @@ def uninstall(upkeep: Upkeep) -> list[Upkept]:
     """Takes what install put there from the chosen hosts."""
     title = "remove" if upkeep.apply else "look what is to be removed"
     return upkeep.do(title, upkeep.hosts, lambda _: (Step(Verb.UNINSTALL, apply=upkeep.apply),))
+
+
+def restrict(upkeep: Upkeep, restrictions: Mapping[str, Restriction]) -> list[Upkept]:
+    """Brings each of the chosen hosts its agent and sudo rule. No service is touched."""
+
+    def steps_of(host: Host) -> tuple[Step, ...]:
+        return (Step(Verb.RESTRICT, apply=upkeep.apply, restriction=restrictions[host.name]),)
+
+    return upkeep.do("restrict" if upkeep.apply else "look what is to be restricted", upkeep.hosts, steps_of)
+
+
+def come_back(kept: Sequence[Upkept], watch: Watch) -> list[Upkept]:
+    """The same, but a host that the restricted login does not reach, as every later run will come, has failed.
+
+    `watch`: the hosts in restricted mode.
+    """
+    looks = {host.name: reply for host, reply in watch.look().items()}
+    return [one if one.cause else replace(one, cause=_cause(looks[one.host])) for one in kept]
+
+
+def _cause(reply: Reply | Cause) -> Cause | None:
+    return reply if isinstance(reply, Cause) else reply.cause
+
+
+def unrestrict(upkeep: Upkeep) -> list[Upkept]:
+    """Takes what restrict put there from the chosen hosts."""
+    step = Step(Verb.RESTRICT, apply=upkeep.apply, options=("remove",))
+    title = "end the restricted mode" if upkeep.apply else "look what is to be removed"
+    return upkeep.do(title, upkeep.hosts, lambda _: (step,))
 
 
 def _refuse_running(shown: Shown) -> None:

@@ -13,6 +13,7 @@ from hivekeys.change import Change
 from hivekeys.errors import ExitCode
 from hivekeys.inspected import Inspected
 from hivekeys.moment import Moment
+from hivekeys.restriction import Restriction
 from hivekeys.token import Fingerprint, Token
 
 
@@ -125,6 +126,7 @@ class Verb(Enum):
     INSTALL = "install"
     UNINSTALL = "uninstall"
     WATCH = "watch"
+    RESTRICT = "restrict"
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Step:
     apply: bool = False  # upkeep is done, not only shown
     options: tuple[str, ...] = ()  # of upkeep: what it may do beyond the usual
     query: Query | None = None  # of audit and accesses
+    restriction: Restriction | None = None  # what restrict puts there; none to take it away
 
 
 @dataclass(frozen=True)

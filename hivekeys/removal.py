@@ -1,6 +1,7 @@
 """The agent's verb `uninstall`: what install put on this host goes again, last first, and nothing else.
 
-Runs ON the host, as root, in one text with agent.py, inspection.py, repair.py and installation.py.
+Runs ON the host, as root, in one text with agent.py, inspection.py, repair.py, installation.py
+and restricting.py.
 """
 
 import os
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from hivekeys.dropin import HEADER, read_file, remove_file
     from hivekeys.installation import done, exists, has_group, installed, remember, remove_directory
     from hivekeys.repair import Work
+    from hivekeys.restricting import KINDS, take_part_away
 
 
 def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> "tuple[bool, dict[str, Any]]":
@@ -27,7 +29,7 @@ def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> 
     left = list(things)
     for kind, path in reversed(things):
         before = len(work.changes)
-        take_away(work, kind, path)
+        (take_part_away if kind in KINDS else take_away)(work, kind, path)
         left.remove([kind, path])
         if apply and not any(change["refused"] for change in work.changes[before:]):
             remember(agent, left)

@@ -8,7 +8,7 @@ from hivekeys.fleet import Host, Policy, Timeouts
 from hivekeys.line import Dialer, Line
 from hivekeys.model import Reply, Step, Verb
 from hivekeys.token import Fingerprint
-from hivekeys.wire import Greeting, Tokens, decode, encode, seconds_for
+from hivekeys.wire import PROTOCOL, Greeting, Tokens, decode, encode, seconds_for
 
 # Seconds that an answer may take on top of the agent's own deadline: as much again, within these bounds.
 GRACE, LEAST_GRACE = 10.0, 5.0
@@ -56,7 +56,7 @@ class Session:
         if not self._greeted:
             words.insert(0, self._greeting.step(self.host.service, self._tokens))
         limit = min(seconds_for(steps, self._policy), self._request)
-        raw = self._line.ask({"deadline": limit, "steps": words}, limit + self._grace)
+        raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and all(step.verb is not Verb.RECALL for step in steps):
             raw = Cause(Trouble.RUBBISH, "the host sent the token back")
         answer = raw if isinstance(raw, Cause) else decode(raw)

@@ -18,9 +18,10 @@ from hivekeys.inspected import Inspected
 from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.token import Fingerprint, Token
 
+PROTOCOL = 1  # an installed agent refuses a bastion of another (gate.py); up when a request means something else
 Tokens = Mapping[Fingerprint, Token]
 T = TypeVar("T")
-UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH)
+UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH, Verb.RESTRICT)
 OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a query means anything to auditd's record
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
@@ -89,11 +90,16 @@ def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
             fields.update(asdict(step.query))
         case Verb.ACCESSES if step.query:
             fields.update((name, value) for name, value in asdict(step.query).items() if name in OF_ACCESSES)
-        case Verb.FIX | Verb.INSTALL | Verb.UNINSTALL | Verb.WATCH:
-            fields.update(apply=step.apply, options=list(step.options))
-            if step.want:
-                fields["want"] = step.want.keyed
+        case verb if verb in UPKEEP:
+            fields.update(_of_upkeep(step))
     return fields
+
+
+def _of_upkeep(step: Step) -> dict[str, Any]:
+    fields: dict[str, Any] = {"apply": step.apply, "options": list(step.options)}
+    if step.want:
+        fields["want"] = step.want.keyed
+    return fields | (asdict(step.restriction) if step.restriction else {})
 
 
 def seconds_for(steps: Sequence[Step], policy: Policy) -> float:

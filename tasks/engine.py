@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import os
 import secrets
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import hivekeys
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
 
@@ -68,8 +70,19 @@ def program_of(*names: str) -> bytes:
     """The text that hosts run: the agent, then the modules of further verbs."""
     from hivekeys import bootstrap  # noqa: PLC0415
 
-    folder = Path(bootstrap.__file__).parent
-    return bootstrap.joined(*((folder / f"{name}.py").read_bytes() for name in names))
+    return bootstrap.joined(*_texts_of(*names))
+
+
+def installed_program() -> bytes:
+    """The text that hosts in restricted mode have: what stays allowed there, and the gate before it."""
+    from hivekeys import bootstrap  # noqa: PLC0415
+
+    return bootstrap.installed(*_texts_of("agent", "trail", "inspection", "auditing", "accesses", "gate"))
+
+
+def _texts_of(*names: str) -> "Iterator[bytes]":
+    folder = Path(hivekeys.__file__).parent
+    return ((folder / f"{name}.py").read_bytes() for name in names)
 
 
 def dialer_of(fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes) -> "SshDialer":
@@ -82,7 +95,8 @@ def dialer_of(fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes) -> "Ssh
 
     wanted = any(host.become is Become.SUDO_PASSWORD for host in hosts)
     source = os.environ.get(PASSWORD_FILE) or fleet.ssh.sudo_password_file or ""
-    return SshDialer(fleet, program, _sudo(fleet.name, source) if wanted else None)
+    digest = hashlib.sha256(installed_program()).hexdigest()
+    return SshDialer(fleet, program, _sudo(fleet.name, source) if wanted else None, digest)
 
 
 @functools.cache

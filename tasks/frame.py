@@ -1,5 +1,6 @@
 """What every verb has in common: errors become a message, a hint and an exit code; options that several verbs share."""
 
+import dataclasses
 import functools
 import os
 import shlex
@@ -27,6 +28,10 @@ FLEET_HELP = {
     "exclude": "all hosts but these",
     "state-dir": "where journal, key and lock are kept (default: HIVEKEYS_STATE_DIR, or your own state directory)",
     "json": "print one JSON document on stdout and nothing else there",
+}
+LOGIN_HELP = {
+    "login": "log in as this account, whose sudo allows everything, instead of the inventory's (root needs no sudo)",
+    "become": "how that account gets to be root: sudo (default), sudo-password, none",
 }
 
 
@@ -87,6 +92,28 @@ def chosen(fleet: str, limit: str, exclude: str) -> "tuple[Fleet, tuple[Host, ..
     called = path.stem if path.parent == INVENTORY else shlex.quote(str(path))
     found = replace(inventory.load(path), called=called)
     return found, inventory.select(found, limit, exclude)
+
+
+def with_login(fleet: "Fleet", hosts: "tuple[Host, ...]", login: str, become: str) -> "tuple[Fleet, tuple[Host, ...]]":
+    """The fleet and the hosts, the latter reached as `login`: for work that restricted mode does not allow."""
+    from hivekeys.fleet import Become  # noqa: PLC0415
+    from hivekeys.names import fold_names  # noqa: PLC0415
+
+    ways = [way.value for way in Become if way is not Become.RESTRICTED]
+    if become and (not login or become not in ways):
+        raise UserError(f"--become {become}: expected --login ACCOUNT, and one of {', '.join(ways)}")
+    if login:
+        way = Become(become or ("none" if login == "root" else "sudo"))
+        changed = {host.name: dataclasses.replace(host, user=login, become=way) for host in hosts}
+        hosts = tuple(changed.values())
+        fleet = dataclasses.replace(fleet, hosts=tuple(changed.get(host.name, host) for host in fleet.hosts))
+    restricted = [host.name for host in hosts if host.become is Become.RESTRICTED]
+    if restricted:
+        raise UserError(
+            f"{fold_names(restricted)}: in restricted mode nobody may do this with the inventory's login",
+            hint="--login ACCOUNT names one whose sudo allows everything; its key comes from your SSH agent",
+        )
+    return fleet, hosts
 
 
 def names(fleet: "Fleet", patterns: str) -> tuple[str, ...]:

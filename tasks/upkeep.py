@@ -8,8 +8,9 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
+from tasks import restricting
 from tasks.engine import Asked, past_runs, upkeep_of
-from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.frame import FLEET_HELP, LOGIN_HELP, chosen, finish, verb, with_login
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,12 +19,22 @@ if TYPE_CHECKING:
     from hivekeys.model import Upkept
     from hivekeys.upkeep import Upkeep
 
-VERBS = ("trail", "inspection", "repair", "installation", "dropin", "removal", "watching")  # sent beside the agent
+VERBS = (
+    "trail",
+    "inspection",
+    "repair",
+    "installation",
+    "dropin",
+    "restricting",
+    "removal",
+    "watching",
+)  # sent as well
 
 
 @task(
     help={
         **FLEET_HELP,
+        **LOGIN_HELP,
         "apply": "mend it (default: show what would be mended)",
         "strays": "also remove copies of the token that people, editors and runs that are over have left",
         "reason": "why, for the record",
@@ -38,6 +49,8 @@ def fix(
     exclude: str = "",
     apply: bool = False,
     strays: bool = False,
+    login: str = "",
+    become: str = "",
     reason: str = "",
     state_dir: str = "",
     json: bool = False,
@@ -46,7 +59,7 @@ def fix(
     from hivekeys import upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
     from hivekeys.model import Phase  # noqa: PLC0415
 
-    found, hosts = chosen(fleet, limit, exclude)
+    found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
     with upkeep_of(found, hosts, Phase.FIX, Asked(reason, json, state_dir=state_dir, records=apply), VERBS) as work:
         kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir))
         code = _tell(work, kept, json)
@@ -56,9 +69,13 @@ def fix(
 @task(
     help={
         **FLEET_HELP,
+        **LOGIN_HELP,
         "create-account": "create the services' account and group where they are missing",
         "harden": "give the units the hardening lines of the guide as well",
         "plain-file": "let the services read the token file itself, not a systemd credential",
+        "restricted": "put the agent on the hosts and let the inventory's login run it and nothing else",
+        "restrict-key": "with --restricted: let this public key (FILE.pub) start the agent and do nothing else",
+        "print-sudoers": "print the rule for sudo that --restricted puts in place; contacts nobody",
         "dry-run": "show what would be set up",
         "reason": "why, for the record",
     },
@@ -73,6 +90,11 @@ def install(
     create_account: bool = False,
     harden: bool = False,
     plain_file: bool = False,
+    restricted: bool = False,
+    restrict_key: str = "",
+    print_sudoers: bool = False,
+    login: str = "",
+    become: str = "",
     dry_run: bool = False,
     reason: str = "",
     state_dir: str = "",
@@ -83,10 +105,26 @@ def install(
     from hivekeys.model import Phase  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
 
-    found, hosts = chosen(fleet, limit, exclude)
+    inventory = chosen(fleet, limit, exclude)
     wanted = {"create-account": create_account, "harden": harden, "plain-file": plain_file}
     options = [name for name, is_wanted in wanted.items() if is_wanted]
+    if (restricted or print_sudoers) and options:
+        raise UserError(f"--{options[0]}: --restricted touches no service", hint="first the one, then the other")
+    if restrict_key and not restricted:
+        raise UserError("--restrict-key: expected --restricted with it")
     asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
+    if print_sudoers:
+        sys.stdout.write(restricting.sudoers_of(inventory[1]))
+        return
+    found, hosts = with_login(*inventory, login, become)
+    if restricted:
+        restrictions = restricting.restrictions_of(inventory[1], restrict_key)
+        with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS) as work:
+            kept = joining.restrict(work, restrictions)
+            kept = kept if dry_run else restricting.come_back(kept, *inventory, state_dir)
+            code = _tell(work, kept, json)
+        finish(code)
+        return
     with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS, beside_open=False) as work:
         code = _tell(work, joining.install(work, options, generate), json)
     finish(code)
@@ -95,6 +133,8 @@ def install(
 @task(
     help={
         **FLEET_HELP,
+        **LOGIN_HELP,
+        "restricted": "only take the restricted mode away: the agent, its sudo rule, its key; no service is touched",
         "dry-run": "show what would be removed",
         "reason": "why, for the record",
         "yes": "do not ask",
@@ -107,6 +147,9 @@ def uninstall(
     fleet: str = "",
     limit: str = "",
     exclude: str = "",
+    restricted: bool = False,
+    login: str = "",
+    become: str = "",
     dry_run: bool = False,
     reason: str = "",
     state_dir: str = "",
@@ -117,18 +160,19 @@ def uninstall(
     from hivekeys import joining  # noqa: PLC0415
     from hivekeys.model import Phase  # noqa: PLC0415
 
-    found, hosts = chosen(fleet, limit, exclude)
-    if not dry_run and not yes:
+    found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
+    if not dry_run and not yes and not restricted:
         _confirm(found.name, [host.name for host in hosts])
     asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
-    with upkeep_of(found, hosts, Phase.UNINSTALL, asked, VERBS, beside_open=False) as work:
-        code = _tell(work, joining.uninstall(work), json)
+    with upkeep_of(found, hosts, Phase.UNINSTALL, asked, VERBS, beside_open=restricted) as work:
+        code = _tell(work, joining.unrestrict(work) if restricted else joining.uninstall(work), json)
     finish(code)
 
 
 @task(
     help={
         **FLEET_HELP,
+        **LOGIN_HELP,
         "remove": "take the rule away again",
         "dry-run": "show what would be changed",
         "reason": "why, for the record",
@@ -142,6 +186,8 @@ def watch(
     limit: str = "",
     exclude: str = "",
     remove: bool = False,
+    login: str = "",
+    become: str = "",
     dry_run: bool = False,
     reason: str = "",
     state_dir: str = "",
@@ -150,7 +196,7 @@ def watch(
     """Let auditd note on every host who reads the token file, now and after a reboot; a second time changes nothing."""
     from hivekeys.model import Phase, Step, Verb  # noqa: PLC0415
 
-    found, hosts = chosen(fleet, limit, exclude)
+    found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
     asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
     with upkeep_of(found, hosts, Phase.WATCH, asked, VERBS) as work:
         step = Step(Verb.WATCH, apply=work.apply, options=("remove",) if remove else ())

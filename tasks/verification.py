@@ -193,7 +193,9 @@ def _table(report: "Report", verbose: bool, on_terminal: bool) -> str:
     from hivekeys import checklist  # noqa: PLC0415
 
     found = report.findings
-    lines = [checklist.passed_line(found), *map(checklist.expired_line, report.expired), checklist.summary(found)]
+    modes = [line for line in [checklist.modes_line(found)] if line]
+    expired = map(checklist.expired_line, report.expired)
+    lines = [checklist.passed_line(found), *modes, *expired, checklist.summary(found)]
     console = Console(highlight=False, width=None if on_terminal else 160, force_terminal=on_terminal or None)
     with console.capture() as said:
         if verbose or checklist.folded(found):

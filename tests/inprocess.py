@@ -467,7 +467,7 @@ class InProcessLine:
                 return self.leave(deadline)
             self.host.clock += 0.2 if self.host.fault == "link-slow" else 0.0
             timed = {**request, "expires": began + deadline}
-            reply: dict[str, object] = agent.answer(self.agent, json.loads(json.dumps(timed)))
+            reply = self.reply(json.dumps(timed))
             self.host.fleet.answers(self)
         except CutError:
             return self.drop()
@@ -475,6 +475,10 @@ class InProcessLine:
             return self.leave(deadline)
         answer: dict[str, object] = json.loads(json.dumps(reply))
         return answer
+
+    def reply(self, request: str) -> dict[str, object]:
+        """What the agent says to a request."""
+        return agent.answer(self.agent, json.loads(request))
 
     def close(self) -> None:
         if self.dead is None:
@@ -557,6 +561,8 @@ class Session:
 class InProcessDialer:
     """hivekeys.line.Dialer: the lines of one process on the bastion."""
 
+    line_type = InProcessLine
+
     def __init__(self, fleet: "InProcessFleet") -> None:
         self.fleet = fleet
 
@@ -569,7 +575,7 @@ class InProcessDialer:
             if simulated.clock - since >= IDLE_SECONDS:
                 left.state.release()
                 del simulated.left_behind[pid]
-        line = InProcessLine(simulated)
+        line = self.line_type(simulated)
         simulated.lines.append(line)
         return line
 

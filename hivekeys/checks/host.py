@@ -28,3 +28,17 @@ def _lock(_: Host, inspected: Inspected) -> Answer:
     if found is None:
         return Verdict.UNTOLD, UNTOLD
     return (Verdict.WARN, f"run {found.run or '?'} of {found.who or '?'} holds its lock") if found.held else PASSED
+
+
+@of_inspected("mode", "A login that is to be restricted can do no more", "Best Practices", Severity.MEDIUM)
+def _mode(_: Host, inspected: Inspected) -> Answer:
+    found = inspected.login
+    if found is None:
+        return Verdict.UNTOLD, UNTOLD
+    if not found.restricted:
+        return Verdict.PASS, f"all of sudo: {found.account}" if found.account else "the login is root"
+    if found.rules is None:
+        return Verdict.UNTOLD, "sudo does not list what the login may do"
+    if found.rules:
+        return Verdict.FAIL, f"restricted, but sudo lets {found.account} do more: {'; '.join(found.rules)}"
+    return Verdict.PASS, f"restricted: {found.account}"

@@ -31,9 +31,13 @@ __all__ = ["Roads", "SshDialer", "Sudo"]
 class SshDialer:
     """Opens lines to a fleet's hosts. One for each run; `dial` is safe for many threads at once."""
 
-    def __init__(self, fleet: Fleet, program: bytes, sudo: Sudo | None = None) -> None:
-        """`program` is the text of the agent; `sudo` has the password for hosts whose sudo asks for one."""
+    def __init__(self, fleet: Fleet, program: bytes, sudo: Sudo | None = None, digest: str = "none") -> None:
+        """`program` is the text of the agent; `sudo` has the password for hosts whose sudo asks for one.
+
+        `digest`: that of the agent which hosts in restricted mode must have; they are sent no program.
+        """
         self._sudo = sudo
+        self._digest = digest
         self._timeouts = fleet.timeouts
         self._opening = opening(program)
         self._roads = Roads(fleet)
@@ -49,7 +53,10 @@ class SshDialer:
             return login
         door = self._sudo.door(host.name) if self._sudo and host.become is Become.SUDO_PASSWORD else None
         command = door.command if door else COMMANDS[host.become]
-        line = open_line(login, command, self._opening, self._timeouts, door)
+        if host.become is Become.RESTRICTED:
+            line = open_line(login, command, b"", self._timeouts, digest=self._digest)
+        else:
+            line = open_line(login, command, self._opening, self._timeouts, door)
         return line if isinstance(line, Cause) else self._pulse.keep(line)
 
     def close(self) -> None:

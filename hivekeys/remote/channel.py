@@ -19,9 +19,9 @@ CRASHED = 70  # the exit status of an agent that met a bug of its own (agent.mai
 
 
 def open_line(
-    login: Login, command: str, opening: bytes, timeouts: Timeouts, door: Door | None = None
+    login: Login, command: str, opening: bytes, timeouts: Timeouts, door: Door | None = None, digest: str = ""
 ) -> "SshLine | Cause":
-    """Start the agent on a fresh login, which is closed if that fails.
+    """Start the agent on a fresh login, which is closed if that fails. `digest`: which agent an installed one must be.
 
     The session gets `channel` seconds, then the agent `auth` seconds to be ready: sudo is a second login. A `door`
     (whose command it is then) is passed first, and takes its own time.
@@ -31,12 +31,11 @@ def open_line(
         login.close()
         return channel
     stream = Stream(channel, login.close)
-    startup = _start(stream, opening, timeouts.auth, door)
+    startup = _start(stream, opening, timeouts.auth, door, digest)
     if isinstance(startup, Cause):
         login.close()
         return door.hide(startup) if door else startup
-    ahead = None if startup.clock is None else startup.clock - time.monotonic()
-    return SshLine(login, stream, ahead, door)
+    return SshLine(login, stream, startup.ahead(time.monotonic()), door)
 
 
 def _session(login: Login, command: str, timeout: float) -> Any:
@@ -54,13 +53,15 @@ def _session(login: Login, command: str, timeout: float) -> Any:
     return channel
 
 
-def _start(stream: Stream, opening: bytes, timeout: float, door: Door | None) -> Startup | Cause:
-    """Send the program and read up to its ready line."""
-    startup = Startup()
+def _start(stream: Stream, opening: bytes, timeout: float, door: Door | None, digest: str) -> Startup | Cause:
+    """Send the program, if it is not there already, and read up to its ready line."""
+    startup = Startup(restricted=bool(digest))
     shut = door.pass_through(stream, startup, timeout) if door else None
     if shut:
         return shut
     cause = hear(stream, startup, lambda: startup.ready, timeout, opening)
+    if digest and cause is None:
+        cause = startup.differs(digest)
     return cause if isinstance(cause, Cause) else startup
 
 

@@ -2,7 +2,7 @@
 
 from hivekeys.findings import Norm, Other, Record, Sight
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
-from hivekeys.inspected import Chain, InEnvironment, Inspected, Lock, Log, Parent, Quality, Trail
+from hivekeys.inspected import Chain, InEnvironment, Inspected, Lock, Log, Login, Parent, Quality, Trail
 from hivekeys.model import Directory, Loaded, Proof, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
 
@@ -33,6 +33,7 @@ INSPECTED = Inspected(
     temporary=(),
     chain=Chain(files=2, records=1000),
     lock=Lock(held=False),
+    login=Login("deploy", restricted=False, rules=("(ALL : ALL) NOPASSWD: ALL",)),
     free=1 << 30,
     acl=(),
     links=1,

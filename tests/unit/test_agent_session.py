@@ -330,7 +330,7 @@ def test_a_hanging_systemctl_costs_the_deadline_and_no_more(host: SimulatedHost)
 class Process:
     """The agent as on a host: its text on stdin, then a request a line. Its root is a simulated host's directory."""
 
-    def __init__(self, host: SimulatedHost, run: str = "run-1", call: str = "main(sys.argv[1])") -> None:
+    def __init__(self, host: SimulatedHost, run: str = "run-1", call: str = "main(Agent(sys.argv[1]))") -> None:
         self.host = host
         boot = (
             "import sys; i = sys.stdin.buffer; program = i.read(int(i.readline())); __name__ = 'agent'\n"

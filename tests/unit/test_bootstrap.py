@@ -16,7 +16,7 @@ SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "fish", "tcsh"
 def test_the_command_holds_nothing_that_a_login_shell_could_take_for_its_own(command: str) -> None:
     """One line; no history, no escapes, no quotes inside quotes: true for fish and csh as for sh."""
     assert not set("\n\\!`") & set(command)
-    assert command.count("'") == 6
+    assert command.count("'") in (2, 6)
 
 
 @pytest.mark.parametrize("shell", SHELLS)

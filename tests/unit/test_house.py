@@ -31,6 +31,7 @@ LEAVES = {
     "hivekeys.inspected",
     "hivekeys.model",
     "hivekeys.moment",
+    "hivekeys.restriction",
     "hivekeys.fleet",
     "hivekeys.line",
 }
@@ -100,10 +101,12 @@ ON_THE_HOST = {
     "hivekeys.agent",
     "hivekeys.auditing",
     "hivekeys.dropin",
+    "hivekeys.gate",
     "hivekeys.inspection",
     "hivekeys.installation",
     "hivekeys.removal",
     "hivekeys.repair",
+    "hivekeys.restricting",
     "hivekeys.trail",
     "hivekeys.watching",
 }  # read as text
@@ -230,10 +233,11 @@ def test_the_agent_needs_nothing_but_the_standard_library() -> None:
 
 def test_texts_that_are_sent_together_do_not_take_each_others_names() -> None:
     """A host reads them as one text: a second `SHOWN` would quietly take the first one's place."""
-    sent = [(called, path) for path in TASKS for called in re.findall(r"program_of\(([^)]+)\)", path.read_text())]
+    calls = r"(?:program_of|texts_of|VERBS = )\(([^)]+)\)"
+    sent = [(called, path) for path in TASKS for called in re.findall(calls, path.read_text())]
     assert len(sent) > 3
     for called, path in sent:
-        names = Counter(name for module in re.findall(r'"(\w+)"', called) for name in defined_in(module))
+        names = Counter(name for module in {"agent", *re.findall(r'"(\w+)"', called)} for name in defined_in(module))
         twice = {name for name, times in names.items() if times > 1} - {"TYPE_CHECKING"}
         assert twice == set(), f"{path.name}: {called}"
 

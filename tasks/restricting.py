@@ -1,0 +1,61 @@
+"""What `fab install --restricted` brings to hosts, and whether its login then works."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import UserError
+from tasks.engine import dialer_of, greeting_of, installed_program, program_of
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet, Host
+    from hivekeys.model import Upkept
+    from hivekeys.restriction import Restriction
+
+
+def sudoers_of(hosts: "tuple[Host, ...]") -> str:
+    """The sudo rules for the logins of these hosts, as a file each; usually there is one."""
+    from hivekeys.restriction import sudoers  # noqa: PLC0415
+
+    return "\n".join(sudoers(name) for name in dict.fromkeys(_account(host) for host in hosts))
+
+
+def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restriction]":
+    """What each host is given. `key`: the file of a public key, or "". Raises UserError before anybody is contacted."""
+    from hivekeys.restriction import Restriction, login_line, sudoers  # noqa: PLC0415
+
+    line = login_line(_read(key), key) if key else ""
+    program = installed_program().decode()
+    accounts = {host.name: _account(host) for host in hosts}
+    return {name: Restriction(account, program, sudoers(account), line) for name, account in accounts.items()}
+
+
+def come_back(kept: "Sequence[Upkept]", fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "list[Upkept]":
+    """Logs in as every later run will, with the inventory's login and nothing but the installed agent."""
+    from hivekeys import joining, state  # noqa: PLC0415
+    from hivekeys.fleet import Become  # noqa: PLC0415
+    from hivekeys.survey import Watch  # noqa: PLC0415
+
+    restricted = tuple(dataclasses.replace(host, become=Become.RESTRICTED) for host in hosts)
+    dialer = dialer_of(fleet, restricted, program_of("agent"))
+    watch = Watch(fleet, restricted, dialer, greeting_of(fleet.name, state.folder_for(fleet.name, state_dir)))
+    try:
+        return joining.come_back(kept, watch)
+    finally:
+        watch.close()
+        dialer.close()
+
+
+def _account(host: "Host") -> str:
+    if not host.user:
+        raise UserError(f"{host.name}: restricted mode must know the login", hint="name it with `user` in [ssh]")
+    return host.user
+
+
+def _read(name: str) -> str:
+    try:
+        return Path(name).expanduser().read_text()
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or "it is no text"
+        raise UserError(f"--restrict-key {name}: {words}", hint="it is the file that ends in .pub") from None
