@@ -11,7 +11,7 @@ APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests docs fabfile.py
 
-.PHONY: install system demo test soak lint clean
+.PHONY: install system demo test soak lint docs clean
 
 install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
 
@@ -44,7 +44,7 @@ demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, 
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
 test: PACKAGES += zsh fish  # completion is tried in real shells
-test: install system lint  ## every test, two at a time; needs root for the rehearsal fleet
+test: install system lint docs  ## every test, two at a time; needs root for the rehearsal fleet
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile
 
 soak: install  ## a gigabyte of audit records; ten thousand random sequences of rotations and faults, about half an hour
@@ -58,7 +58,16 @@ lint: install
 	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py auditing.py accesses.py watching.py inspection.py repair.py installation.py dropin.py removal.py restricting.py gate.py)
 	.venv/bin/shellcheck .ci/run
 
+docs: .venv/.docs  ## the pages as HTML (docs/_build/html) and as a man page (docs/_build/man); a warning is an error
+	.venv/bin/sphinx-build -q -W --keep-going -b html -d docs/_build/read docs docs/_build/html
+	@mkdir -p docs/_build/man
+	.venv/bin/python -m docs.manual >docs/_build/man/hivekeys.1
+
+.venv/.docs: docs/requirements.lock .venv/.installed
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $@
+
 clean: install  ## removes rehearsal fleets, their images, and what was built here
 	-$(SUDO) $(FAB) lab.down --images
 	-$(SUDO) $(FAB) lab.down --name lab-demo
-	rm -rf lab-demo.html .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf lab-demo.html .venv docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

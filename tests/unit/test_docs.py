@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from docs.generate import REFERENCE, anchor, heading, options, reference, tasks
+from docs.manual import manual
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.inventory import schema
@@ -53,8 +54,23 @@ def test_every_task_and_each_of_its_options_has_a_line_of_help() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(tasks()))
-def test_every_task_is_in_the_guide(name: str) -> None:
-    assert f"fab {name}" in (PROJECT / "docs" / "guide.md").read_text()
+def test_every_task_is_in_the_guide_or_the_how_to(name: str) -> None:
+    pages = [PROJECT / "docs" / "guide.md", *(PROJECT / "docs").glob("how*to*.md")]
+    assert any(f"fab {name}" in page.read_text() for page in pages)
+
+
+def test_every_page_is_in_the_index() -> None:
+    text = (PROJECT / "docs" / "index.md").read_text()
+    listed = re.findall(r"^([\w-]+)$", text[text.index("{toctree}") :], re.MULTILINE)
+    assert sorted(listed) == sorted(page.stem for page in (PROJECT / "docs").glob("*.md") if page.stem != "index")
+
+
+def test_the_man_page_has_every_task_option_and_code() -> None:
+    text = manual().replace("\\-", "-")
+    for name, task in tasks().items():
+        assert f".SS fab {name}\n" in text
+        assert all(f".B {option}\n" in text for option, _ in options(task)), name
+    assert all(f".B {int(code)}\n" in text for code in ExitCode)
 
 
 def test_every_inventory_key_is_in_the_reference() -> None:

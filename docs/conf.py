@@ -1,0 +1,18 @@
+"""How Sphinx makes the pages: `make docs`. They are Markdown that reads as well where the repository is looked at."""
+
+from importlib.metadata import version as version_of
+
+project = "hivekeys"
+version = release = version_of("hivekeys")
+author = "the hivekeys authors"
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+root_doc = "index"
+exclude_patterns = ["_build", "completion", "systemd"]
+nitpicky = True
+
+myst_heading_anchors = 4  # headings have the anchors that they have on GitHub
+html_theme = "furo"
+html_title = "hivekeys"
+html_copy_source = False
+html_show_sphinx = False

@@ -1,0 +1,109 @@
+"""What a page tells the operator to type can be typed: the task, its options, what they need, the files they name."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from fabric.main import make_program
+from invoke.exceptions import ParseError
+from invoke.parser import Parser
+
+import fabfile
+from docs.generate import options, tasks
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`\n]+)`")
+BEFORE = re.compile(r"^(?:\$ |sudo (?:-u \w+ )?|[A-Z_]+=\S+ )*")  # a prompt, another account, variables
+FAB = re.compile(r"^(?:\.venv/bin/|/opt/hivekeys/\.venv/bin/)?fab\s+")
+OURS = re.compile(r"(?:^|(?<=\s)|(?<=/opt/hivekeys/))(?:docs|inventory|tests|tasks|hivekeys)/[\w/.@*-]+")
+MADE_BY_THE_READER = re.compile(r"NAME|production|staging|lab|_build")
+
+
+def commands(page: Path) -> Iterator[str]:
+    """What blocks of code would give to a shell."""
+    for language, block in FENCED.findall(page.read_text()):
+        if language in ("", "sh", "bash", "console"):
+            for line in block.splitlines():
+                yield from parts(line)
+
+
+def inline(page: Path) -> Iterator[str]:
+    """Commands in the middle of a sentence."""
+    for text in INLINE.findall(FENCED.sub("", page.read_text())):
+        yield from parts(text)
+
+
+def parts(line: str) -> Iterator[str]:
+    """The commands of a line, without comments and redirections."""
+    yield from (part.strip() for part in re.split(r"\s#\s.*|[|;&]+|\d?>\S*", line) if part.strip())
+
+
+def of_fab(texts: Iterator[str]) -> Iterator[list[str]]:
+    """The arguments of those that call fab."""
+    for text in texts:
+        bare = BEFORE.sub("", text)
+        if FAB.match(bare):
+            yield shlex.split(FAB.sub("", bare))
+
+
+@cache
+def parser() -> Parser:
+    """The one that fab itself has, with our tasks."""
+    for task in tasks().values():
+        options(task)  # keeps their help, which Invoke takes away below
+    return Parser(contexts=fabfile.namespace.to_contexts(), initial=make_program().initial_context)
+
+
+def mistake(argv: list[str]) -> str:
+    """What fab would say against it, "" for nothing."""
+    if argv[:1] == ["--help"] and len(argv) == 2:  # of which fab reads the second word itself
+        return "" if argv[1] in tasks() else f"no task {argv[1]}"
+    try:
+        chosen = parser().parse_argv(argv)
+    except ParseError as error:
+        return str(error)
+    return "" if len(chosen) > 1 or chosen[0].args["list"].value else "no task"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_fab_command_of_a_page_can_be_typed(page: Path) -> None:
+    wrong = {" ".join(argv): found for argv in of_fab(commands(page)) if (found := mistake(argv))}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_fab_command_in_a_sentence_names_a_task_and_options_of_its_own(page: Path) -> None:
+    """It need not be whole there: `fab restore` may be spoken of without its file."""
+    wrong = {}
+    for argv in of_fab(inline(page)):
+        found = mistake(argv) if argv != ["…"] else ""
+        if not re.search("^$|did not receive required positional|needed value", found):
+            wrong[" ".join(argv)] = found
+    assert wrong == {}
+
+
+def test_a_command_that_nobody_knows_is_found() -> None:
+    assert mistake(["rotat", "--fleet", "x"])
+    assert mistake(["--help", "rotat"])
+    assert mistake(["rotate", "--fleets", "x"])
+    assert mistake(["restore", "--fleet", "x"])
+    assert mistake(["rotate", "--fleet"])
+    assert mistake([]) == "no task"
+    assert mistake(["rotate", "--fleet", "x", "--batch", "5", "--yes"]) == ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_and_every_file_of_ours_that_a_command_names_is_there(page: Path) -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    for command in commands(page):
+        words = BEFORE.sub("", command).split()
+        if words and words[0] == "make":
+            assert all(re.search(rf"^{word}:", makefile, re.MULTILINE) for word in words[1:]), command
+        for path in OURS.findall(command):
+            if not MADE_BY_THE_READER.search(path):
+                assert list(PROJECT.glob(path.rstrip("."))), command
