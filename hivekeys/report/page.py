@@ -195,7 +195,8 @@ def _tiles(run: Run, line: Timeline, exposure: Exposure | None) -> tuple[Fact, .
         return (Fact("hosts", str(len(run.hosts))), *tiles)
     olds = {str(host.was) for host in run.hosts.values() if host.was}
     old = olds.pop() if len(olds) == 1 else f"{len(olds)} tokens" if olds else "–"
-    tiles.insert(0, Fact("token", f"{old} → {run.want or '–'}"))
+    there = f"{old} (not {run.want})" if run.rolled_back else f"{old} → {run.want or '–'}"
+    tiles.insert(0, Fact("token", there))
     if exposure:
         refusing = Fact("refuse the old token", _ratio(len(exposure.closed), run), "bad" if exposure.open else "good")
         known = ((name, "–" if seconds is None else seconds_of(seconds)) for name, seconds in figures(exposure))

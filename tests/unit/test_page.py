@@ -92,6 +92,17 @@ def taken_back() -> Teller:
     return teller
 
 
+def taken_back_whole() -> Teller:
+    """Stopped, and every host that was turned goes back."""
+    teller = Teller(fleet_of(4), ill={"hive2": ILL})
+    teller.before()
+    teller.turn()
+    teller.stop("1 of 5 hosts failed (hive2); max_failures is 0")
+    teller.phase(Phase.ROLLBACK, ["queen", "hive1"])
+    teller.tell(RunEnded(ExitCode.ROLLED_BACK, teller.now()))
+    return teller
+
+
 def held() -> Teller:
     """All hosts are proven, and a client was let in with the old token after it was replaced."""
     teller = Teller(fleet_of(4))
@@ -150,6 +161,12 @@ def test_a_wrong_answer_is_marked_with_more_than_a_colour() -> None:
     line = page_of(teller).groups[0].lines[2]
     assert [(call.name, call.tone) for call in line.calls if call.tone == "bad"] == [("new", "bad")]
     assert "✕ 401" in html(page_of(teller))
+
+
+def test_a_token_that_was_taken_back_is_not_shown_as_the_one_of_now() -> None:
+    shown = {"there": page_of(rotated()).tiles, "back": page_of(taken_back_whole()).tiles}
+    tokens = {name: next(tile.value for tile in tiles if tile.name == "token") for name, tiles in shown.items()}
+    assert tokens == {"there": f"{OLD} → {NEW}", "back": f"{OLD} (not {NEW})"}
 
 
 def test_causes_come_with_the_next_step() -> None:
