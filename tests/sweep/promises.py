@@ -202,7 +202,7 @@ def breaches(fleet: WatchedFleet, run: Run, events: Iterable[Event]) -> list[str
     for name, part in run.hosts.items():
         host = fleet.hosts[name]
         found.extend(f"promise 1: {fault}" for fault in faults_of_files(host))
-        if run.code is None:
+        if run.code in (None, ExitCode.LOCKED):  # others are at work there: its states are from before
             continue
         active = host.active_token()
         shown = Token(active).fingerprint(KEY) if active else None
