@@ -3,19 +3,22 @@
 A test fails while the file is stale. Words for people belong in the other pages; this one only lists.
 """
 
+import ast
 import functools
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from invoke.tasks import Task
 
 import fabfile
+from hivekeys import agent, restriction, state
 from hivekeys.causes import HINTS, Trouble
 from hivekeys.checks import CHECKS
 from hivekeys.errors import ExitCode
 from hivekeys.inventory.ansible import variables
-from hivekeys.model import State
+from hivekeys.model import Event, State
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE / "reference.md"
@@ -35,6 +38,40 @@ ENVIRONMENT = {
     "`sudo_password_file` in the inventory",
     "HIVEKEYS_DEBUG": "print the traceback of a bug in hivekeys",
     "NO_COLOR": "no colours",
+}
+
+
+def said(module: str, name: str) -> str:
+    """A constant of a text that can't be imported: it is sent to hosts joined to the agent's, whose names it uses."""
+    for node in ast.parse((HERE.parent / "hivekeys" / f"{module}.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return str(ast.literal_eval(node.value))
+    raise LookupError(f"{module} has no {name}")
+
+
+KEPT = f"/{agent.STATE}"  # on the host; root's, 0700
+ON_THE_HOST = {
+    "TOKEN": "the service's token, where the inventory says (default: /etc/llama-orch/secrets/api-token)",
+    "TOKEN.new": "the token that a run has staged; gone when the run is over",
+    "TOKEN.backup": "the token from before a run, until every host is proven",
+    f"{KEPT}/fleet": "the fleet's name: another fleet's inventory is refused",
+    f"{KEPT}/run": "the last run that wrote here: an older one is refused",
+    f"{KEPT}/lock": "held by the agent of a run that is at work; it is free when that ends",
+    f"{KEPT}/tombstones": "salted digests of tokens that leaked: none of them is written again",
+    f"{KEPT}/installed": "what `fab install` put there; `fab uninstall` removes that and nothing else",
+    f"{KEPT}/{said('restricting', 'OWN_SETTINGS')}": "restricted mode: what the agent may work on",
+    f"{said('dropin', 'UNITS')}/UNIT.d/{said('dropin', 'DROP_IN')}": "`fab install`: where the unit has its token from",
+    f"{said('watching', 'RULES')}/50-hivekeys.rules": "`fab watch`: the rule by which auditd notes who reads the token",
+    restriction.INSTALLED: "restricted mode: the agent",
+    said("restricting", "RULE"): "restricted mode: the one program that the login may run as root",
+}
+ON_THE_BASTION = {
+    "journal.db": "every event of every run, in a chain of hashes; SQLite",
+    "fingerprint.key": "the key of the keyed fingerprints; without it past runs can't be resumed",
+    "evidence.key": "signs what `fab evidence` writes; made on first use",
+    "lock": "held by a run that is at work, with its operator; free when that ends",
+    state.TALLY: "the numbers of the last `fab verify`, for `fab status --metrics`",
+    "backups/": "sealed backups, `*.backup`",
 }
 
 
@@ -77,8 +114,8 @@ def _options(task: Task[Any]) -> Iterator[tuple[str, str]]:
 
 def reference() -> str:
     """The whole page."""
-    lists = (_tasks(), _codes(), _states(), _troubles(), _checks(), _environment(), _inventory(), _ansible())
-    return "\n".join([HEAD, *(line for each in lists for line in each)])
+    kinds = (_tasks, _codes, _states, _troubles, _checks, _environment, _events, _files, _inventory, _ansible)
+    return "\n".join([HEAD, *(line for each in kinds for line in each())])
 
 
 def _tasks() -> Iterator[str]:
@@ -120,6 +157,23 @@ def _environment() -> Iterator[str]:
     yield "## Environment variables\n\n| Variable | Means |\n| --- | --- |"
     yield from (f"| `{name}` | {words} |" for name, words in ENVIRONMENT.items())
     yield ""
+
+
+def _events() -> Iterator[str]:
+    yield "## Journal\n\nThe kinds of events in a run's journal, each on disk before it is acted on.\n"
+    yield "| Event | Means | Holds |\n| --- | --- | --- |"
+    for kind in get_args(Event):
+        words = (kind.__doc__ or "").split("\n")[0]
+        held = ", ".join(f"`{field.name}`" for field in fields(kind) if field.name != "when")
+        yield f"| {kind.__name__} | {words} | {held or '–'} |"
+    yield ""
+
+
+def _files() -> Iterator[str]:
+    for place, files in (("host", ON_THE_HOST), ("bastion", ON_THE_BASTION)):
+        yield f"## Files on the {place}\n\n| File | Is |\n| --- | --- |"
+        yield from (f"| `{path}` | {words} |" for path, words in files.items())
+        yield ""
 
 
 def _inventory() -> Iterator[str]:

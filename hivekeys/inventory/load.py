@@ -30,7 +30,7 @@ from hivekeys.inventory.rules import members, mistakes_between, too_many
 from hivekeys.inventory.schema import Document, ServiceKeys, ServicesKeys, checked
 from hivekeys.inventory.values import is_public_key
 
-ELSEWHERE = "docs/guide.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
+ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
 POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
 POINT_TO_HIVES = 'a file of ours with fleet = "NAME", [hosts.queen] and [llama_orch] hives = "FILE"'
 

@@ -65,7 +65,7 @@ def test_check_refuses_a_mistake_with_exit_2(fab: Fab) -> None:
     assert answer.err.startswith(
         f'hivekeys: forms/hosts.ini: line {line}: all.ansible_connection: found "winrm", expected'
     )
-    assert "hint: docs/guide.md" in answer.err
+    assert "hint: docs/howto.md" in answer.err
 
 
 @pytest.mark.parametrize(
