@@ -10,6 +10,7 @@ source_suffix = {".md": "markdown"}
 root_doc = "index"
 exclude_patterns = ["_build", "completion", "systemd"]
 nitpicky = True
+highlight_language = "none"  # blocks are mostly what a terminal shows
 
 myst_heading_anchors = 4  # headings have the anchors that they have on GitHub
 html_theme = "furo"
