@@ -5,7 +5,7 @@ PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the rehearsal fleet needs (image, hosts, network), and the tests (a real sshd and sudo, openssl, a browser).
 PACKAGES := mmdebstrap systemd-container iproute2 util-linux mount openssh-client debian-archive-keyring \
-	openssh-server sudo curl auditd age openssl \
+	openssh-server sudo curl auditd tmux age openssl \
 	chromium fonts-dejavu-core
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab

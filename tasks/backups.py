@@ -12,7 +12,7 @@ from invoke.tasks import task
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
 from tasks.engine import Asked, past_runs, runner_of, tombstones, upkeep_of
-from tasks.frame import FLEET_HELP, chosen, finish, names, verb
+from tasks.frame import FLEET_HELP, Told, chosen, finish, names, verb
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, with_pace
 from tasks.rotation import confirm
@@ -70,7 +70,7 @@ def backup(
     from hivekeys.recall import current  # noqa: PLC0415
 
     order = _order(found, to or (), passphrase, output, keep)
-    asked = Asked(reason, json, state_dir=state_dir)
+    asked = Asked(reason, Told(json), state_dir=state_dir)
     with upkeep_of(found, hosts, Phase.BACKUP, asked, beside_open=False, only_asks=True) as work:
         title = f"read the token, to be sealed for {order.whom}"
         token = current(work, title, tombstones(state.folder_for(found.name, state_dir)))
@@ -181,7 +181,7 @@ def restore(
     token = _opened(sealed, file, identity, gone, state.fingerprint_key(folder))
     made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
     why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
-    with runner_of(found, hosts, Asked(why, json, state_dir=state_dir)) as (runner, show):
+    with runner_of(found, hosts, Asked(why, Told(json), state_dir=state_dir)) as (runner, show):
         rollout = Rollout(runner, may_be_missing=missing, census=True)
         if rollout.look():
             _refuse_served(runner, runner.fingerprint(token), file)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import hivekeys
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
+from tasks.frame import TO_PEOPLE, Told
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -39,11 +40,12 @@ class Asked:
     """What an operator asked for, beyond the fleet."""
 
     reason: str = ""
-    json: bool = False
+    told: Told = TO_PEOPLE
     task: str = "rotate"  # hivekeys.run
     past: "Run | None" = None
     state_dir: str = ""
     records: bool = True  # a look alone is not written down, and takes no lock
+    goes_back: bool = False  # it is taken back
 
 
 def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
@@ -118,13 +120,17 @@ def _sudo(fleet: str, source: str) -> "Sudo":
 def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Runner, Show]]":
     """A run that is ready to begin, or to be taken up again."""
     from hivekeys import state  # noqa: PLC0415
+    from hivekeys.progress import Way  # noqa: PLC0415
     from hivekeys.runner import Runner  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, asked.state_dir)
     greeting = greeting_of(fleet.name, folder, asked.past.id if asked.past else "")
     with contextlib.ExitStack() as stack:
-        show = Show(asked.json, asked.past)
+        way = Way.LOOK if not asked.records else Way.BACK if asked.goes_back else Way.FORWARD
+        show = Show(asked.told, asked.past, way, fleet.policy.width)
+        if asked.told.on_finish:
+            stack.enter_context(_noticed(fleet.name, greeting.run, asked.told.on_finish, show))
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, greeting.run, asked, show, asked.past is not None))
@@ -156,7 +162,7 @@ def upkeep_of(
 
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir))
     with contextlib.ExitStack() as stack:
-        show = Show(asked.json)
+        show = Show(asked.told)
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, greeting.run, asked, show, beside_open))
@@ -192,6 +198,26 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
 
 
 @contextlib.contextmanager
+def _noticed(fleet: str, run: str, words: tuple[str, ...], show: "Show") -> Iterator[None]:
+    """The operator's command hears of the end, whatever it was; also when the run never began."""
+    from tasks import notice  # noqa: PLC0415
+
+    summary, code = "hivekeys ended without a result\n", ExitCode.BUG
+    try:
+        yield
+        summary, code = show.summary or (summary, code)
+    except UserError as error:
+        summary, code = f"{error.message}\nhint: {error.hint}\n", error.code
+        raise
+    except KeyboardInterrupt:
+        summary, code = "interrupted\n", ExitCode.INTERRUPTED
+        raise
+    finally:
+        facts = {"HIVEKEYS_EXIT_CODE": str(int(code)), "HIVEKEYS_RUN": run, "HIVEKEYS_FLEET": fleet}
+        notice.give(words, summary, facts, show.warn)
+
+
+@contextlib.contextmanager
 def _signals(runner: "Runner", show: "Show") -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM, or a lost terminal) ends the run in order, the second at once."""
     asked: list[int] = []
@@ -200,11 +226,11 @@ def _signals(runner: "Runner", show: "Show") -> Iterator[None]:
         if show.asking:
             raise KeyboardInterrupt  # the operator's answer to the question
         if asked:
+            show.leave()
             os._exit(ExitCode.INTERRUPTED)  # threads that wait for hosts would keep a normal exit from happening
         asked.append(number)
         runner.interrupt()
-        with contextlib.suppress(OSError):  # the terminal may be what was lost
-            os.write(2, b"\nstopping: hosts in flight finish, no new one begins (again: stop at once)\n")
+        show.stop()
 
     before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -7,7 +7,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,39 @@ LOGIN_HELP = {
     "login": "log in as this account, whose sudo allows everything, instead of the inventory's (root needs no sudo)",
     "become": "how that account gets to be root: sudo (default), sudo-password, none",
 }
+TOLD_HELP = {
+    "quiet": "say nothing but what fails, and the result",
+    "events": "stream every event of the run to stdout as it happens, a JSON line each, and nothing else there",
+}
+NOTICE_HELP = {
+    "on-finish": "a command to start when the run is over, however it ended: the summary is on its stdin, "
+    "HIVEKEYS_EXIT_CODE, HIVEKEYS_RUN and HIVEKEYS_FLEET in its environment; no shell",
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """How an operator, and whoever else, is told of a run."""
+
+    json: bool = False
+    quiet: bool = False
+    events: bool = False
+    on_finish: tuple[str, ...] = ()
+
+
+TO_PEOPLE = Told()
+
+
+def told(json: bool, quiet: bool, events: bool, on_finish: str = "") -> Told:
+    """The same from a task's options. Raises UserError for those that exclude each other."""
+    from tasks.notice import command  # noqa: PLC0415
+
+    if json and events:
+        raise UserError(
+            "--events and --json both want standard output",
+            hint="--events ends with a `result` line; `fab status --run last --json` prints the document afterwards",
+        )
+    return Told(json, quiet, events, command(on_finish) if on_finish else ())
 
 
 def verb(body: Callable[..., None]) -> Callable[..., None]:

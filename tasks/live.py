@@ -1,8 +1,10 @@
 """What an operator sees of a run: progress while it goes on (stderr), the result at its end (stdout).
 
-On a terminal the progress is one small picture that is drawn over; elsewhere it is plain lines, one a fact.
+On a terminal the progress is one picture that is drawn over; elsewhere it is plain lines, one a fact. What programs see
+(`--json`, `--events`) is on stdout.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -11,150 +13,183 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.model import Event, Intent, Outcome, PhaseStarted, RunEnded, Status, Stopped
-from hivekeys.run import Run, advance
+from hivekeys.model import Event, Outcome, PhaseStarted, Status, Stopped
+from hivekeys.moment import Moment
+from hivekeys.names import fold_names
+from hivekeys.progress import Progress, Way, heard
+from hivekeys.report import stream
+from hivekeys.report.view import view
+from hivekeys.run import Run
+from tasks.frame import TO_PEOPLE, Told
+from tasks.screen import SHOW_CURSOR, Screen
+from tasks.stream import Stream
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
     from hivekeys.shelf import Taken
 
 WIDTH = 160  # characters, where there is no terminal to ask
-SHOWN_HOSTS = 12  # hosts in flight that get a line of their own
+STOPPING = "stopping: hosts in flight finish, no new one begins (again: stop at once)"
 
 
 class Show:
     """Listens to a run's events. Safe to call from the threads that drive the hosts."""
 
-    def __init__(self, as_json: bool = False, past: Run | None = None) -> None:
-        self._json = as_json
+    def __init__(
+        self, told: Told = TO_PEOPLE, past: Run | None = None, way: Way = Way.FORWARD, at_once: int = 32
+    ) -> None:
+        """`at_once`: how many hosts may be at work."""
+        self._told = told
         wide = None if sys.stdout.isatty() else WIDTH
         self._out = Console(highlight=False, width=wide)
         self._talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
-        self._run = past or Run()
-        self._title = ""
-        self._told: set[tuple[str, str]] = set()  # a host whose way back fails as well says so only once
-        self._of_phase: tuple[str, ...] = ()
-        self._ready: set[str] = set()
-        self._in_flight: dict[str, tuple[str, float]] = {}
+        self._progress = Progress(past or Run(), way, at_once)
+        self._said: set[tuple[str, str]] = set()  # a host whose way back fails as well says so only once
         self._mutex = threading.Lock()
-        self._live: Live | None = None
+        self._screen: Screen | None = None
+        self._stream = Stream(sys.stdout.fileno(), self.warn) if told.events else None
+        self._is_watching = False  # a run goes on
+        self._stopping = False
         self.asking = False  # the operator is being asked something
+        self.summary: tuple[str, ExitCode] | None = None  # of a run that is over
 
     def __enter__(self) -> Self:
-        self._start_live()
+        self._is_watching = True
+        self._start_screen()
         return self
 
-    def _start_live(self) -> None:
-        if self._talk.is_terminal and os.environ.get("TERM") != "dumb":
-            self._live = Live(self, console=self._talk, refresh_per_second=8, transient=True)
-            self._live.start()
-
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self._stop_live()
+        self._end_screen(keep=True)
+        if self._stream:
+            self._stream.close()
 
-    def _stop_live(self) -> None:
-        if self._live:
-            self._live.stop()
-            self._live = None
+    # -- the picture
+
+    def _start_screen(self) -> None:
+        mixed = self._told.events and sys.stdout.isatty()  # lines for programs would run through the picture
+        if self._talk.is_terminal and os.environ.get("TERM") != "dumb" and not self._told.quiet and not mixed:
+            self._screen = Screen(self._talk, self._draw)
+
+    def _draw(self, width: int, height: int) -> list[Text]:
+        progress = self._progress
+        now = Moment(time.time(), time.monotonic())
+        return view(progress, now, width, height, self._stopping) if progress.leg else []
+
+    def _end_screen(self, keep: bool = False) -> None:
+        if self._screen:
+            self._screen.end(keep)
+            self._screen = None
+
+    def stop(self) -> None:
+        """Says that the run has been asked to end. For a signal handler: it takes no lock, and waits for nothing."""
+        self._stopping = True
+        if self._screen is None:
+            self._cry(f"\n{STOPPING}\n")
+
+    def leave(self) -> None:
+        """The process is about to end in the middle of everything: the terminal gets its cursor back."""
+        if self._screen:
+            self._cry(SHOW_CURSOR)
+
+    @staticmethod
+    def _cry(text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal may be what was lost
+            os.write(2, text.encode())
 
     # -- events
 
     def record(self, event: Event) -> None:
         """Takes one event of the run."""
         with self._mutex:
-            line = self._take(event)
-        if line:  # outside: to print is to draw the picture anew, which asks for the mutex
+            self._progress = heard(self._progress, event)
+            if self._stream:
+                self._stream.write(stream.line_of(event, self._progress.run.id))
+            if self._screen is None:
+                self._say(event)
+
+    def _say(self, event: Event) -> None:
+        """The event in a line that stays, if it is worth one."""
+        match event:
+            case PhaseStarted() if event.hosts and not self._told.quiet:
+                names = f"{len(event.hosts)} hosts" if len(event.hosts) > 1 else event.hosts[0]
+                self._print(Text(f"{event.title}: {names}"))
+            case Outcome() if event.status is not Status.OK:
+                said = (event.host, str(event.cause))
+                if said not in self._said:
+                    self._said.add(said)
+                    self._print(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"))
+            case Stopped():
+                self._print(Text(f"stopped in phase {event.phase.value}: {event.why}", "red"))
+
+    def _print(self, line: Text) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more: no reason to leave hosts half-way
             self._talk.print(Text(time.strftime("%H:%M:%S "), "dim") + line)
 
-    def _take(self, event: Event) -> Text | None:
-        """The line that stays of an event; beside the picture only what went wrong needs one."""
-        self._run = advance(self._run, event)
-        match event:
-            case PhaseStarted():
-                self._title, self._of_phase, self._ready = event.title, event.hosts, set()
-                if event.hosts and self._live is None:
-                    return Text(f"{event.title}: {self._names(event.hosts)}")
-            case Intent():
-                verbs = " ".join(verb.value for verb in event.verbs)
-                self._in_flight[event.host] = (verbs, time.monotonic())
-            case Outcome():
-                self._in_flight.pop(event.host, None)
-                self._ready.add(event.host)
-                told = (event.host, str(event.cause))
-                if event.status is not Status.OK and told not in self._told:
-                    self._told.add(told)
-                    return Text(f"  {event.host}: {event.status.value}: {event.cause}", "red")
-            case Stopped():
-                return Text(f"stopped in phase {event.phase.value}: {event.why}", "red")
-            case RunEnded():
-                self._in_flight.clear()
-        return None
-
-    @staticmethod
-    def _names(hosts: tuple[str, ...]) -> str:
-        return f"{len(hosts)} hosts" if len(hosts) > 1 else hosts[0]
-
-    def __rich__(self) -> Group:
-        """The picture: phase, counts, and the hosts in flight with what they do and for how long."""
-        with self._mutex:
-            now = time.monotonic()
-            states: dict[str, int] = {}
-            for host in self._run.hosts.values():
-                states[host.state.value] = states.get(host.state.value, 0) + 1
-            counts = ", ".join(f"{count} {state}" for state, count in states.items())
-            elapsed = now - self._run.clock if self._run.clock else 0.0
-            progress = f"{len(self._ready)}/{len(self._of_phase)}"
-            lines = [Text(f"{self._title}  {progress}  {elapsed:.0f} s  {counts}", "bold")]
-            if self._run.is_revocation:
-                lines += [Text(f"  {line}") for line in report.exposure_lines(self._run)]
-            flying = list(self._in_flight.items())
-            for name, (verbs, since) in flying[:SHOWN_HOSTS]:
-                lines.append(Text(f"  {name}  {verbs}  {now - since:.0f} s", overflow="ellipsis", no_wrap=True))
-            if len(flying) > SHOWN_HOSTS:
-                lines.append(Text(f"  and {len(flying) - SHOWN_HOSTS} more"))
-        return Group(*lines)
+    def warn(self, words: str) -> None:
+        """Something that is wrong beside the run."""
+        self._cry(f"hivekeys: warning: {words}\n")
 
     # -- results
 
     def plan(self, run: Run, fleet: "Fleet") -> None:
         """What a rotation would do."""
-        self._stop_live()
-        if self._json:
+        self._end_screen()
+        if self._told.json:
             self._print_json(run, fleet)
             return
-        self._out.print(report.plan_table(run, fleet))
+        out = self._talk if self._told.events else self._out
+        out.print(report.plan_table(run, fleet))
         for line in report.wave_lines(run):
-            self._out.print(Text(line))
+            out.print(Text(line))
         if run.left_out:
-            self._out.print(Text(f"left out, will owe the new token: {', '.join(run.left_out)}", "yellow"))
+            out.print(Text(f"left out, will owe the new token: {fold_names(run.left_out)}", "yellow"))
         if report.disagreement(run):
-            self._out.print(Text(report.disagreement(run), "yellow"))
-        self._failures(run)
+            out.print(Text(report.disagreement(run), "yellow"))
+        for line in report.failure_lines(run):
+            out.print(Text(line))
+
+    def planned(self, run: Run, fleet: "Fleet", code: ExitCode) -> None:
+        """The same, when that was all."""
+        if self._stream:
+            self._stream.write(stream.result_line(run, code, time.time(), fleet.typed))
+        else:
+            self.plan(run, fleet)
 
     def result(self, run: Run, fleet: "Fleet", code: ExitCode, backup: "Taken | None" = None) -> None:
         """How it went, and what to type next; and the backup that was taken of it, or should have been."""
-        self._stop_live()
-        if self._json:
+        self._end_screen(keep=True)
+        lines = report.summary_lines(run, code, backup.lines() if backup else (), fleet.typed)
+        self.summary = ("\n".join(lines) + "\n", code)
+        if self._told.json:
             self._print_json(run, fleet, {"backup": backup.document()} if backup else {})
-            return
-        self._out.print(report.result_table(run, fleet))
-        self._failures(run)
-        if run.stopped:
-            self._out.print(Text(f"stopped: {run.stopped}"))
-        for line in (*(report.exposure_lines(run) if run.is_revocation else ()), *report.census_lines(run)):
-            self._out.print(Text(line))
-        self._out.print(Text(report.summary(run, code), "bold"))
-        for line in backup.lines() if backup else ():
-            self._out.print(Text(line, "" if backup and backup.kept else "yellow"))
-        if step := report.next_step(run, fleet.typed):
-            self._out.print(Text(step))
+        elif self._stream:
+            self._stream.write(stream.result_line(run, code, time.time(), fleet.typed))
+        else:
+            self._print_result(run, fleet)
+            for line in lines:
+                lost = backup is not None and not backup.kept and line in backup.lines()
+                self._out.print(Text(line, "yellow" if lost else "bold" if line == report.summary(run, code) else ""))
+
+    def _print_result(self, run: Run, fleet: "Fleet") -> None:
+        """A row a host; or, where they would not fit on the terminal, a row a state."""
+        if self._out.is_terminal:
+            self._out.print()
+        if self._out.is_terminal and len(run.hosts) > self._out.height:
+            self._out.print(report.states_table(run))
+            self._out.print(Text(f"every host: fab status --fleet {fleet.typed} --run {run.id}", "dim"))
+        else:
+            self._out.print(report.result_table(run, fleet, self._out.width))
+
+    def event(self, line: dict[str, Any]) -> None:
+        """A line for programs that is no event of a run."""
+        if self._stream:
+            self._stream.write(line)
 
     def table(self, table: Table) -> None:
         """A table on stdout."""
@@ -166,13 +201,14 @@ class Show:
 
     def ask(self, question: str) -> str:
         """The operator's answer."""
-        self._stop_live()
+        self._end_screen()
         self.asking = True
         try:
             return self._talk.input(Text(question))
         finally:
             self.asking = False
-            self._start_live()
+            if self._is_watching:
+                self._start_screen()
 
     def agrees(self, question: str) -> bool:
         """True when the operator said yes."""
@@ -184,10 +220,6 @@ class Show:
     def go_on(self) -> bool:
         """Asked between two waves."""
         return self.agrees("Go on with the next wave? [y/N] ")
-
-    def _failures(self, run: Run) -> None:
-        for line in report.failure_lines(run):
-            self._out.print(Text(line))
 
     @staticmethod
     def _print_json(run: Run, fleet: "Fleet", more: dict[str, Any] | None = None) -> None:

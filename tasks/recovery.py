@@ -8,7 +8,7 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks.engine import Asked, newest_served, past_run, past_runs, runner_of
-from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import RETIRE_ANYWAY
 
@@ -23,6 +23,8 @@ HELP = {
     "run": "the run to take up (default: the newest one over the fleet)",
     "state-dir": FLEET_HELP["state-dir"],
     "json": FLEET_HELP["json"],
+    **TOLD_HELP,
+    **NOTICE_HELP,
 }
 FORWARD_HELP = {**HELP, "retire-anyway": RETIRE_ANYWAY}
 
@@ -30,9 +32,18 @@ FORWARD_HELP = {**HELP, "retire-anyway": RETIRE_ANYWAY}
 @task(help=FORWARD_HELP, auto_shortflags=False)
 @verb
 def resume(
-    _: Context, fleet: str = "", run: str = "", retire_anyway: bool = False, state_dir: str = "", json: bool = False
+    _: Context,
+    fleet: str = "",
+    run: str = "",
+    retire_anyway: bool = False,
+    state_dir: str = "",
+    json: bool = False,
+    quiet: bool = False,
+    events: bool = False,
+    on_finish: str = "",
 ) -> None:
     """Go on with a run that was cut off: looks at every host first, makes no second token."""
+    how = told(json, quiet, events, on_finish)
     found, _hosts = chosen(fleet, "", "")
     past = past_run(found.name, run, state_dir)
     if not past.is_open:
@@ -41,13 +52,23 @@ def resume(
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
 
-    _take_up(found, _of(found, past), Asked(past.reason, json, past=past, state_dir=state_dir), "resume", retire_anyway)
+    _take_up(found, _of(found, past), Asked(past.reason, how, past=past, state_dir=state_dir), "resume", retire_anyway)
 
 
 @task(help=HELP, auto_shortflags=False)
 @verb
-def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", json: bool = False) -> None:
+def rollback(
+    _: Context,
+    fleet: str = "",
+    run: str = "",
+    state_dir: str = "",
+    json: bool = False,
+    quiet: bool = False,
+    events: bool = False,
+    on_finish: str = "",
+) -> None:
     """Take a run back to the tokens from before it, while the hosts still have them."""
+    how = told(json, quiet, events, on_finish)
     found, _hosts = chosen(fleet, "", "")
     past = past_run(found.name, run, state_dir)
     if past.is_revocation:
@@ -64,17 +85,28 @@ def rollback(_: Context, fleet: str = "", run: str = "", state_dir: str = "", js
         raise UserError(
             f"run {past.id} has nothing to take back", hint=f"`fab status --run {past.id}` shows how it ended"
         )
-    _take_up(found, _of(found, past), Asked(past.reason, json, past=past, state_dir=state_dir), "roll_back")
+    _take_up(
+        found, _of(found, past), Asked(past.reason, how, past=past, state_dir=state_dir, goes_back=True), "roll_back"
+    )
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)
 @verb
 def reconcile(
-    _: Context, fleet: str = "", run: str = "", retire_anyway: bool = False, state_dir: str = "", json: bool = False
+    _: Context,
+    fleet: str = "",
+    run: str = "",
+    retire_anyway: bool = False,
+    state_dir: str = "",
+    json: bool = False,
+    quiet: bool = False,
+    events: bool = False,
+    on_finish: str = "",
 ) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
     from hivekeys.run import gone_back  # noqa: PLC0415  not for `fab --list`
 
+    how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
     newest = past_run(found.name, run, state_dir)
     if newest.is_open:
@@ -87,7 +119,7 @@ def reconcile(
         hint = "`fab rollback` goes back with the hosts that it did not reach" if newest.behind else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     later = itertools.takewhile(lambda run: run.id != past.id, past_runs(found.name, state_dir))
-    asked = Asked(past.reason, json, past=past, state_dir=state_dir)
+    asked = Asked(past.reason, how, past=past, state_dir=state_dir)
     _take_up(found, hosts, asked, "reconcile", retire_anyway, gone_back(later))
 
 

@@ -7,7 +7,7 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks.engine import Asked, runner_of
-from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import amount
 
@@ -20,6 +20,8 @@ HELP = {
     "state-dir": FLEET_HELP["state-dir"],
     "yes": "do not ask",
     "json": FLEET_HELP["json"],
+    **TOLD_HELP,
+    **NOTICE_HELP,
 }
 
 
@@ -35,6 +37,9 @@ def revoke(
     state_dir: str = "",
     yes: bool = False,
     json: bool = False,
+    quiet: bool = False,
+    events: bool = False,
+    on_finish: str = "",
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
     from hivekeys.revocation import ATTEMPTS, Revocation, paced  # noqa: PLC0415  not for `fab --list`
@@ -42,6 +47,7 @@ def revoke(
     from hivekeys.token import generate  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
+    how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
     found = paced(found, amount("--batch", batch, 1) if batch else None)
     tries = amount("--attempts", attempts, 1, percent=False, of="attempts").value if attempts else ATTEMPTS
@@ -52,7 +58,7 @@ def revoke(
     question = f"Revoke the token of fleet {found.name} on {len(hosts)} hosts? There is no way back. [y/N] "
     if not yes and not Show().agrees(question):
         raise UserError("not confirmed: nothing was changed")
-    with runner_of(found, hosts, Asked(reason, json, REVOKE, state_dir=state_dir)) as (runner, show):
+    with runner_of(found, hosts, Asked(reason, how, REVOKE, state_dir=state_dir)) as (runner, show):
         code = Revocation(runner, attempts=tries, fence=fence, census=True).revoke(generate)
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)

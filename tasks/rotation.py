@@ -2,6 +2,8 @@
 
 import json as jsonlib
 import sys
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
@@ -10,7 +12,7 @@ from invoke.tasks import task
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
 from tasks.engine import Asked, newest_served, runner_of, tombstones
-from tasks.frame import FLEET_HELP, chosen, finish, names, verb
+from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, age, seconds, with_pace
 
@@ -21,19 +23,27 @@ if TYPE_CHECKING:
     from tasks.live import Show
 
 
-@task(help=FLEET_HELP, auto_shortflags=False)
+@task(help={**FLEET_HELP, **TOLD_HELP}, auto_shortflags=False)
 @verb
 def plan(
-    _: Context, fleet: str = "", limit: str = "", exclude: str = "", state_dir: str = "", json: bool = False
+    _: Context,
+    fleet: str = "",
+    limit: str = "",
+    exclude: str = "",
+    state_dir: str = "",
+    json: bool = False,
+    quiet: bool = False,
+    events: bool = False,
 ) -> None:
     """Show what a rotation would meet and change, host by host; changes nothing."""
     from hivekeys.rollout import Rollout  # noqa: PLC0415  with it comes what `fab --list` has no time for
 
+    how = told(json, quiet, events)
     found, hosts = chosen(fleet, limit, exclude)
-    with runner_of(found, hosts, Asked(json=json, state_dir=state_dir, records=False)) as (runner, show):
+    with runner_of(found, hosts, Asked(told=how, state_dir=state_dir, records=False)) as (runner, show):
         code = ExitCode.DONE if Rollout(runner).look() else ExitCode.INCOMPLETE
         runner.end(code)
-        show.plan(runner.run, found)
+        show.planned(runner.run, found, code)
     finish(code)
 
 
@@ -41,6 +51,8 @@ def plan(
     help={
         **FLEET_HELP,
         **PACE_HELP,
+        **TOLD_HELP,
+        **NOTICE_HELP,
         "token-file": "take the token from this file (- is stdin): one line of 64 or more characters",
         "retire-anyway": RETIRE_ANYWAY,
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
@@ -69,10 +81,14 @@ def rotate(
     state_dir: str = "",
     yes: bool = False,
     json: bool = False,
+    quiet: bool = False,
+    events: bool = False,
+    on_finish: str = "",
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
     from hivekeys.rollout import Rollout  # noqa: PLC0415
 
+    how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, limit, exclude)
     found = with_pace(found, canary, batch, max_failures)
     if found.queen not in hosts:
@@ -88,9 +104,9 @@ def rotate(
         _refuse_revoked(found, token, token_file, state_dir)
     if oldest:
         _refuse_held(found.name, state_dir)
-    if oldest and not _is_due(found, hosts, oldest, Asked(json=json, state_dir=state_dir, records=False)):
+    if oldest and not _is_due(found, hosts, oldest, Asked(told=how, state_dir=state_dir, records=False)):
         return
-    with runner_of(found, hosts, Asked(reason, json, state_dir=state_dir)) as (runner, show):
+    with runner_of(found, hosts, Asked(reason, how, state_dir=state_dir)) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
         rollout = Rollout(
             runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway
@@ -110,18 +126,25 @@ def rotate(
 def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Asked) -> bool:
     """Whether something is to be done: a token that old, hosts that disagree or are ill, what a run left behind."""
     from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
+    from hivekeys.report import stream  # noqa: PLC0415
     from hivekeys.rollout import Rollout  # noqa: PLC0415
 
-    with runner_of(found, hosts, asked) as (runner, show):
+    how = asked.told
+    silent = replace(asked, told=Told(quiet=how.quiet or how.events))  # a look before the run is no part of its story
+    with runner_of(found, hosts, silent) as (runner, show):
         well = Rollout(runner).look()
         runner.end(ExitCode.DONE)
         oldest = report.settled_age(runner.run)
-        if not well or oldest is None or oldest >= limit:
-            return True
-        if asked.json:
-            sys.stdout.write(jsonlib.dumps({"fleet": found.name, "due": False, "age_seconds": round(oldest)}) + "\n")
-        else:
-            show.line(f"not due: the token of fleet {found.name} is {report.ago(oldest)} old; nothing was changed")
+        if runner.interrupted.is_set():
+            raise KeyboardInterrupt
+    if not well or oldest is None or oldest >= limit:
+        return True
+    if how.events:
+        sys.stdout.write(jsonlib.dumps(stream.not_due_line(found.name, oldest, time.time())) + "\n")
+    elif how.json:
+        sys.stdout.write(jsonlib.dumps({"fleet": found.name, "due": False, "age_seconds": round(oldest)}) + "\n")
+    else:
+        show.line(f"not due: the token of fleet {found.name} is {report.ago(oldest)} old; nothing was changed")
     return False
 
 

@@ -10,7 +10,7 @@ from invoke.tasks import task
 from hivekeys.errors import UserError
 from tasks import restricting
 from tasks.engine import Asked, past_runs, upkeep_of
-from tasks.frame import FLEET_HELP, LOGIN_HELP, chosen, finish, verb, with_login
+from tasks.frame import FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,9 @@ def fix(
     from hivekeys.model import Phase  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
-    with upkeep_of(found, hosts, Phase.FIX, Asked(reason, json, state_dir=state_dir, records=apply), VERBS) as work:
+    with upkeep_of(
+        found, hosts, Phase.FIX, Asked(reason, Told(json), state_dir=state_dir, records=apply), VERBS
+    ) as work:
         kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir))
         code = _tell(work, kept, json)
     finish(code)
@@ -112,7 +114,7 @@ def install(
         raise UserError(f"--{options[0]}: --restricted touches no service", hint="first the one, then the other")
     if restrict_key and not restricted:
         raise UserError("--restrict-key: expected --restricted with it")
-    asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
+    asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
     if print_sudoers:
         sys.stdout.write(restricting.sudoers_of(inventory[1]))
         return
@@ -163,7 +165,7 @@ def uninstall(
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
     if not dry_run and not yes and not restricted:
         _confirm(found.name, [host.name for host in hosts])
-    asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
+    asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
     with upkeep_of(found, hosts, Phase.UNINSTALL, asked, VERBS, beside_open=restricted) as work:
         code = _tell(work, joining.unrestrict(work) if restricted else joining.uninstall(work), json)
     finish(code)
@@ -197,7 +199,7 @@ def watch(
     from hivekeys.model import Phase, Step, Verb  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
-    asked = Asked(reason, json, state_dir=state_dir, records=not dry_run)
+    asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
     with upkeep_of(found, hosts, Phase.WATCH, asked, VERBS) as work:
         step = Step(Verb.WATCH, apply=work.apply, options=("remove",) if remove else ())
         code = _tell(work, work.do("watch the token files", hosts, lambda _: (step,)), json)

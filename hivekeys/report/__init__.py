@@ -1,7 +1,7 @@
 """A run as people and programs read it: words, tables, one JSON document. Only fp6 is ever shown. Pure."""
 
 from hivekeys.report.documents import digest, document
-from hivekeys.report.tables import history_table, plain_table, plan_table, result_table
+from hivekeys.report.tables import history_table, plain_table, plan_table, result_table, states_table
 from hivekeys.report.uses import census_lines
 from hivekeys.report.words import (
     age,
@@ -13,6 +13,7 @@ from hivekeys.report.words import (
     settled_age,
     standing,
     summary,
+    summary_lines,
     wave_lines,
 )
 
@@ -32,6 +33,8 @@ __all__ = [
     "result_table",
     "settled_age",
     "standing",
+    "states_table",
     "summary",
+    "summary_lines",
     "wave_lines",
 ]

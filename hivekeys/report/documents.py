@@ -74,11 +74,12 @@ def _host(run: Run, part: HostRun, host: Host | None) -> dict[str, Any]:
         "logged": list(part.proof.logged) if part.proof and part.proof.logged is not None else None,
         "gap_seconds": None if gap is None else round(gap, 3),
         "seconds": round(part.seconds, 3),
-        "cause": _cause(part.cause),
+        "cause": cause_of(part.cause),
     }
 
 
-def _cause(cause: Cause | None) -> dict[str, str] | None:
+def cause_of(cause: Cause | None) -> dict[str, str] | None:
+    """Why a host failed, with its hint."""
     return {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint} if cause else None
 
 

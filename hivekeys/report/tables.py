@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hivekeys.fleet import Fleet
 from hivekeys.model import State
+from hivekeys.names import fold_names
 from hivekeys.report.words import age, calls, members
 from hivekeys.run import Run
 
@@ -27,27 +28,49 @@ STYLES = {
 }
 
 
+WIDE = 78  # characters that a row of the result needs
+RESULT = ("host", "service", "old → now", "state", "new old non gar", "gap", "took")
+
+
 def plain_table(title: str) -> Table:
     """The common look: seven columns fit into 80 characters."""
     return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
-def result_table(run: Run, fleet: Fleet) -> Table:
-    """One row a host, in the inventory's order."""
+def result_table(run: Run, fleet: Fleet, width: int = WIDE) -> Table:
+    """One row a host, in the inventory's order; on a narrow terminal without what the plan shows as well."""
     table = plain_table(f"run {run.id} on fleet {run.fleet}")
-    for column in ("host", "service", "old → now", "state", "new old non gar", "gap", "took"):
-        table.add_column(column, justify="right" if column in ("gap", "took") else "left")
+    left_out = () if width >= WIDE else ("service", "took")
+    for column in RESULT:
+        if column not in left_out:
+            table.add_column(column, justify="right" if column in ("gap", "took") else "left")
     for part, host in members(run, fleet):
         gap = run.gap(part)
-        table.add_row(
-            part.name,
-            host.service.unit.removesuffix(".service") if host else "–",
-            f"{part.was or '–'} → {part.now or '–'}",
-            Text(part.state.value, STYLES[part.state]),
-            calls(part),
-            "–" if gap is None else f"{gap:.1f} s",
-            f"{part.seconds:.1f} s",
-        )
+        cells: dict[str, str | Text] = {
+            "host": part.name,
+            "service": host.service.unit.removesuffix(".service") if host else "–",
+            "old → now": f"{part.was or '–'} → {part.now or '–'}",
+            "state": Text(part.state.value, STYLES[part.state]),
+            "new old non gar": calls(part),
+            "gap": "–" if gap is None else f"{gap:.1f} s",
+            "took": f"{part.seconds:.1f} s",
+        }
+        table.add_row(*(cell for column, cell in cells.items() if column not in left_out))
+    return table
+
+
+def states_table(run: Run) -> Table:
+    """One row a state, for fleets that fill more than a screen."""
+    table = plain_table(f"run {run.id} on fleet {run.fleet}")
+    for column in ("state", "hosts", "longest gap", "which"):
+        table.add_column(column, justify="right" if column in ("hosts", "longest gap") else "left")
+    for state, style in STYLES.items():
+        parts = [host for host in run.hosts.values() if host.state is state]
+        gaps = [gap for gap in map(run.gap, parts) if gap is not None]
+        if parts:
+            gap = f"{max(gaps):.1f} s" if gaps else "–"
+            which = fold_names(host.name for host in parts)
+            table.add_row(Text(state.value, style), str(len(parts)), gap, Text(which, overflow="fold"))
     return table
 
 

@@ -1,14 +1,15 @@
 """A run in words: durations, calls, failures by cause, the last line, what to type next. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from hivekeys.causes import Cause
+from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.model import State
 from hivekeys.names import fold_names
+from hivekeys.report.uses import census_lines
 from hivekeys.run import HostRun, Run
 
 ANYWAY = "or now, and cut them off: the same with --retire-anyway"
@@ -90,11 +91,15 @@ def wave_lines(run: Run) -> list[str]:
 
 def failures(run: Run) -> list[tuple[Cause, list[str]]]:
     """Failures grouped by cause, most hosts first; the detail is the first host's."""
-    groups: dict[str, list[HostRun]] = defaultdict(list)
-    for host in run.hosts.values():
-        if host.cause:
-            groups[host.cause.trouble.value].append(host)
-    grouped = [(hosts[0].cause, [host.name for host in hosts]) for hosts in groups.values() if hosts[0].cause]
+    return by_cause((host.name, host.cause) for host in run.hosts.values() if host.cause)
+
+
+def by_cause(causes: Iterable[tuple[str, Cause]]) -> list[tuple[Cause, list[str]]]:
+    """Hosts grouped by the trouble that they have, most hosts first."""
+    groups: dict[Trouble, list[tuple[str, Cause]]] = defaultdict(list)
+    for name, cause in causes:
+        groups[cause.trouble].append((name, cause))
+    grouped = [(hosts[0][1], [name for name, _ in hosts]) for hosts in groups.values()]
     return sorted(grouped, key=lambda group: -len(group[1]))
 
 
@@ -108,11 +113,11 @@ def failure_lines(run: Run) -> list[str]:
     """Each cause with its hosts and the next step."""
     lines = []
     for cause, names in failures(run):
-        lines += [f"{', '.join(names)}: {cause}", f"    next: {cause.hint}"]
+        lines += [f"{fold_names(names)}: {cause}", f"    next: {cause.hint}"]
     for state, (said, step) in LEFT.items():
         names = [host.name for host in run.hosts.values() if host.state is state]
         if names:
-            lines += [f"{', '.join(names)}: {said}", f"    next: {step}"]
+            lines += [f"{fold_names(names)}: {said}", f"    next: {step}"]
     return lines
 
 
@@ -140,6 +145,18 @@ def summary(run: Run, code: ExitCode) -> str:
     if run.is_revocation:
         means = REVOKED.get(code, means)
     return f"{means} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
+
+
+def summary_lines(run: Run, code: ExitCode, backup: Iterable[str] = (), typed: str = "") -> list[str]:
+    """How it went without a table: what failed, why it stopped, who used which token, what to type next."""
+    lines = failure_lines(run)
+    if run.stopped:
+        lines.append(f"stopped: {run.stopped}")
+    if run.is_revocation:
+        lines += exposure_lines(run)
+    lines += [*census_lines(run), summary(run, code), *backup]
+    step = next_step(run, typed)
+    return [*lines, step] if step else lines
 
 
 def disagreement(run: Run) -> str:

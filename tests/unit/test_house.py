@@ -60,6 +60,7 @@ PURE = {
     "hivekeys.tally",
     "hivekeys.waves",
     "hivekeys.run",
+    "hivekeys.progress",
     "hivekeys.report",
     "hivekeys.roster",
     "hivekeys.status",

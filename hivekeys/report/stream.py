@@ -1,0 +1,145 @@
+"""A run's events as JSON, a line each, for programs (docs/events.md). Holds no token and no keyed fingerprint. Pure.
+
+The form is a promise: what is added keeps VERSION, what is changed or taken away raises it.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from hivekeys.audited import CensusTaken, Use
+from hivekeys.causes import one_line
+from hivekeys.errors import ExitCode
+from hivekeys.model import (
+    Again,
+    Claimed,
+    Condemned,
+    Event,
+    Intent,
+    Outcome,
+    Paused,
+    PhaseStarted,
+    Resumed,
+    RunEnded,
+    RunStarted,
+    Stopped,
+    TokenChosen,
+)
+from hivekeys.report.documents import cause_of
+from hivekeys.report.words import CALLS, next_step
+from hivekeys.run import Run
+from hivekeys.token import Fingerprint
+
+VERSION = 1
+
+
+def line_of(event: Event, run: str) -> dict[str, Any]:
+    """One event of a run, as it happened."""
+    kind, facts = _facts(event)
+    return _line(kind, event.when.at, run, facts)
+
+
+def result_line(run: Run, code: ExitCode, at: float, typed: str = "") -> dict[str, Any]:
+    """The last line: what the shell is told, where every host ended, what to type next."""
+    facts = {
+        "fleet": run.fleet,
+        "exit_code": int(code),
+        "seconds": round(run.seconds, 3),
+        "states": {name: host.state.value for name, host in run.hosts.items()},
+        "debts": list(run.debts),
+        "next": next_step(run, typed) or None,
+    }
+    return _line("result", at, run.id, facts)
+
+
+def not_due_line(fleet: str, age: float, at: float) -> dict[str, Any]:
+    """The only line when `--if-older-than` found nothing to do."""
+    return _line("not-due", at, None, {"fleet": fleet, "exit_code": 0, "age_seconds": round(age)})
+
+
+def _line(kind: str, at: float, run: str | None, facts: dict[str, Any]) -> dict[str, Any]:
+    time = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return {"version": VERSION, "type": kind, "time": time, "run": run, **facts}
+
+
+def _facts(event: Event) -> tuple[str, dict[str, Any]]:
+    match event:
+        case RunStarted():
+            return "run-started", {"task": event.task, "fleet": event.fleet, "reason": event.reason, **_plan(event)}
+        case Resumed():
+            return "run-resumed", _plan(event)
+        case PhaseStarted():
+            title = event.title or event.phase.value
+            return "phase-started", {"phase": event.phase.value, "title": title, "hosts": list(event.hosts)}
+        case Intent():
+            steps = [verb.value for verb in event.verbs]
+            return "host-begins", {"host": event.host, "phase": event.phase.value, "steps": steps}
+        case Outcome():
+            return "host-answered", _outcome(event)
+        case _:
+            return _of_the_run(event)
+
+
+def _of_the_run(
+    event: Claimed | TokenChosen | Condemned | Again | CensusTaken | Stopped | Paused | RunEnded,
+) -> tuple[str, dict[str, Any]]:
+    match event:
+        case Claimed():
+            return "hosts-claimed", {"epoch": event.epoch}
+        case TokenChosen():
+            return "token-chosen", {"token": str(event.fingerprint), "given": event.given}
+        case Condemned():
+            return "tokens-condemned", {"tokens": _fp6(event.fingerprints)}
+        case Again():
+            return "again", {"attempt": event.attempt, "hosts": list(event.hosts)}
+        case CensusTaken():
+            return "census-taken", {
+                "uses": [_use(use) for use in event.uses],
+                "unread": [{"host": name, "why": one_line(why)} for name, why in event.unread],
+            }
+        case Stopped():
+            return "stopped", {"phase": event.phase.value, "why": one_line(event.why)}
+        case Paused():
+            return "run-interrupted", {}
+        case RunEnded():
+            return "run-ended", {"exit_code": int(event.code)}
+
+
+def _plan(event: RunStarted | Resumed) -> dict[str, Any]:
+    return {
+        "who": event.who,
+        "hosts": list(event.hosts),
+        "left_out": list(event.left_out),
+        "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in event.waves],
+    }
+
+
+def _outcome(event: Outcome) -> dict[str, Any]:
+    token = event.seen.token if event.seen else None
+    calls = event.proof.calls if event.proof else {}
+    return {
+        "host": event.host,
+        "phase": event.phase.value,
+        "status": event.status.value,
+        "state": event.state.value,
+        "cause": cause_of(event.cause),
+        "token": str(token) if token else None,
+        "proofs": {call: status for call, status in calls.items() if call in CALLS} if calls else None,
+        "seconds": round(sum(result.seconds for result in event.results), 3),
+    }
+
+
+def _use(use: Use) -> dict[str, Any]:
+    """Somebody who came with a token that had been replaced, by a host's own records."""
+    return {
+        "host": use.host,
+        "token": use.token,
+        "address": one_line(use.address) or None,
+        "path": one_line(use.path) or None,
+        "let_in": use.ok,
+        "count": use.count,
+    }
+
+
+def _fp6(fingerprints: Iterable[Fingerprint]) -> list[str]:
+    return [str(fingerprint) for fingerprint in fingerprints]

@@ -1,0 +1,233 @@
+"""A run while it goes on, as a picture on a terminal: a few lines for any number of hosts. Pure.
+
+No line is longer than the width, and there are never more lines than the height. What comes from a host is shown
+without control characters, and means nothing to the terminal or to rich.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from rich.text import Text
+
+from hivekeys.causes import one_line
+from hivekeys.exposure import exposure_of
+from hivekeys.model import Phase, State
+from hivekeys.moment import Moment
+from hivekeys.names import fold_names
+from hivekeys.progress import WELL, Leg, Progress, counts, to_go
+from hivekeys.report.words import ago, by_cause, exposure_lines
+
+SLOW = 30.0  # seconds after which a host at work stands out
+CAUSES = 4  # kinds of failure that get a line of their own
+ROOMY = 16  # lines of a terminal on which one may stay empty
+AT_WORK = 12  # lines for hosts at work, however high the terminal is
+GOOD = (*WELL, State.ROLLED_BACK)
+COLOURS = {
+    "proven": "green",
+    "through": "green",
+    "waiting": "",
+    "unchanged": "",
+    "healthy": "yellow",
+    "rolled back": "yellow",
+}
+TITLES = {"rotate": "rotation", "revoke": "revocation"}
+Words = list[tuple[str, str]]  # words that stay together, each with its style
+
+
+def view(progress: Progress, now: Moment, width: int, height: int, stopping: bool = False) -> list[Text]:
+    """The picture's lines. `stopping`: the operator has asked for the end."""
+    head = [_title(progress, now, width), *_rail(progress, width), _bar(progress, width), *_counts(progress, width)]
+    if progress.run.is_revocation:
+        head += _exposure(progress, now)
+    if progress.run.stopped:
+        head.append(Text(f"stopped: {one_line(progress.run.stopped)}", "red"))
+    if stopping and not progress.is_over:
+        head.append(Text("stopping: hosts in flight finish, no new one begins (again: stop at once)", "yellow"))
+    failures = list(_failures(progress))
+    if height >= ROOMY:
+        head.append(Text())
+    room = height - len(head) - len(failures)
+    lines = [*head, *_at_work(progress, now, width, min(AT_WORK + 2, max(2, room))), *failures]
+    while lines and not lines[-1].plain:
+        lines.pop()
+    return [_fitted(line, width) for line in lines[: max(1, height)]]
+
+
+# -- how far
+
+
+def _title(progress: Progress, now: Moment, width: int) -> Text:
+    """Which run, for how long, until when."""
+    run = progress.run
+    what = Text.assemble((TITLES.get(run.task, run.task), "bold"), f" of fleet {one_line(run.fleet)}")
+    if run.attempt > 1:
+        what.append(f", attempt {run.attempt}")
+    when = next((words for words in _when(progress, now) if what.cell_len + len(words) + 2 <= width), "")
+    if what.cell_len + len(run.id) + len(when) + 5 < width:
+        what.append(f"  {one_line(run.id)}", "dim")
+    return what.append(" " * max(2, width - what.cell_len - len(when)) + when)
+
+
+def _when(progress: Progress, now: Moment) -> Iterator[str]:
+    """For how long, and until when; the longest words first."""
+    if progress.is_over:
+        yield f"{progress.run.seconds:.1f} s"
+        return
+    elapsed = ago(now.clock - progress.run.clock if progress.run.clock else 0.0)
+    rest = to_go(progress, now.clock)
+    if rest is not None:
+        end = datetime.fromtimestamp(now.at + rest).strftime("%H:%M:%S")
+        yield f"{elapsed}, about {ago(rest)} to go ({end})"
+        yield f"{elapsed}, about {ago(rest)} to go"
+        yield f"{elapsed}, until {end}"
+    yield elapsed
+
+
+def _rail(progress: Progress, width: int) -> list[Text]:
+    """The phases behind, the one that the run is in, and those to come; waves in a row are one word."""
+    words: Words = []
+    behind = progress.legs if progress.is_over else progress.legs[:-1]
+    for is_wave, legs in groupby(behind, lambda leg: leg.phase is Phase.WAVE):
+        words += _passed(list(legs), is_wave)
+    if progress.leg and not progress.is_over:
+        words.append((f"▸ {one_line(progress.leg.title)}", "bold cyan"))
+    for is_wave, stops in groupby(progress.ahead, lambda stop: stop[0] is Phase.WAVE):
+        titles = [title for _, title, _ in stops]
+        words += [(f"· {title}", "dim") for title in ([_waves(len(titles))] if is_wave else titles)]
+    return list(_flowed(words, width))
+
+
+def _passed(legs: Sequence[Leg], is_wave: bool) -> Words:
+    if is_wave and len(legs) > 1:
+        failed = any(leg.failed for leg in legs)
+        return [(f"! {_waves(len(legs))}", "red") if failed else (f"✓ {_waves(len(legs))}", "green")]
+    return [
+        (f"! {one_line(leg.title)}", "red") if leg.failed else (f"✓ {one_line(leg.title)}", "green") for leg in legs
+    ]
+
+
+def _waves(number: int) -> str:
+    return "1 wave" if number == 1 else f"{number} waves"
+
+
+def _bar(progress: Progress, width: int) -> Text:
+    """A cell stands for some hosts: through, at work, failed, waiting. It can be read without colours."""
+    hosts = progress.run.hosts
+    if progress.brings_token:
+        good = sum(host.state in GOOD for host in hosts.values())
+        bad = sum(host.state not in (*GOOD, State.UNCHANGED) for host in hosts.values())
+        flying = sum(hosts[name].state is State.UNCHANGED for name in progress.in_flight)
+    else:
+        bad = len(progress.troubles.keys() & progress.through)
+        good, flying = len(progress.through) - bad, len(progress.in_flight)
+    total = max(1, len(hosts))
+    cells = [min(width, -(-bad * width // total)), good * width // total, -(-flying * width // total)]
+    cells[2] = max(0, min(cells[2], width - cells[0] - cells[1]))
+    bar = Text("━" * cells[1], "green").append("╍" * cells[2], "cyan").append("×" * cells[0], "red")
+    return bar.append("─" * (width - bar.cell_len), "dim")
+
+
+def _counts(progress: Progress, width: int) -> Iterable[Text]:
+    words = [
+        (f"{count} {state}", (COLOURS.get(state, "red") if count else "dim"))
+        for state, count in counts(progress).items()
+    ]
+    return _flowed(words, width)
+
+
+def _exposure(progress: Progress, now: Moment) -> Iterator[Text]:
+    """The exposure clock, which runs until no host can still trust the token that leaked."""
+    run = progress.run
+    exposed = exposure_of(run).open
+    refused = exposure_lines(run)[0]
+    if exposed and not progress.is_over:
+        count = f"{len(exposed)} of {len(run.hosts)} hosts may still trust the old token"
+        yield Text(f"exposed for {ago(now.at - run.started)}: {count}", "red")
+    if len(exposed) < len(run.hosts) or progress.is_over:
+        yield Text(refused)
+
+
+# -- who is at work, who failed
+
+
+def _at_work(progress: Progress, now: Moment, width: int, room: int) -> list[Text]:
+    """The phase, the hosts in flight with their step and seconds, then who else has not answered."""
+    leg = progress.leg
+    if leg is None or progress.is_over:
+        return []
+    through = f"{len(leg.hosts) - len(progress.left)} of {len(leg.hosts)} through"
+    lines = [Text.assemble((one_line(leg.title), "bold"), f"  {through}  {ago(now.clock - leg.begun)}")]
+    cells = [
+        Text(f"{one_line(name)}  {flight.steps}  {now.clock - flight.since:.0f} s", _pressing(now.clock - flight.since))
+        for name, flight in progress.in_flight.items()
+    ]
+    others = [name for name in progress.left if name not in progress.in_flight]
+    rows = _columns(cells, width)
+    free = room - len(lines) - bool(others)
+    if len(rows) > free:
+        free = max(0, free - 1)
+        rest = list(progress.in_flight)[free * _per_row(cells, width) :]
+        rows = [*rows[:free], Text(f"  and {len(rest)} more: {fold_names(map(one_line, rest))}", "dim")]
+    lines += rows
+    if others:
+        lines.append(Text(f"  not yet: {fold_names(map(one_line, others))}", "dim"))
+    return lines
+
+
+def _pressing(seconds: float) -> str:
+    return "yellow" if seconds > SLOW else ""
+
+
+def _per_row(cells: Sequence[Text], width: int) -> int:
+    return max(1, (width - 2) // (max((cell.cell_len for cell in cells), default=0) + 3))
+
+
+def _columns(cells: Sequence[Text], width: int) -> list[Text]:
+    """Cells side by side, as many as the width allows."""
+    beside = _per_row(cells, width)
+    wide = max((cell.cell_len for cell in cells), default=0) + 3
+    rows = []
+    for start in range(0, len(cells), beside):
+        row = Text("  ")
+        for cell in cells[start : start + beside]:
+            row.append_text(cell).append(" " * (wide - cell.cell_len))
+        rows.append(row)
+    return rows
+
+
+def _failures(progress: Progress) -> Iterator[Text]:
+    """A line for each kind of failure: how many hosts, which, and what the first one said."""
+    kinds = by_cause(progress.troubles.items())
+    for cause, names in kinds[:CAUSES]:
+        many = f"{len(names)} hosts: " if len(names) > 1 else ""
+        yield Text(f"{many}{_short(names)}: {cause}", "red")
+    rest = kinds[CAUSES:]
+    if rest:
+        yield Text(f"and {sum(len(names) for _, names in rest)} hosts for {len(rest)} other reasons", "red")
+
+
+def _short(names: Sequence[str]) -> str:
+    """Names that leave room for the cause."""
+    folded = fold_names(map(one_line, names))
+    return folded if len(folded) <= 24 else folded[:23].rstrip(", ") + "…"
+
+
+# -- lines
+
+
+def _flowed(words: Words, width: int) -> Iterator[Text]:
+    """The words in as many lines as they need, none of them broken."""
+    line = Text()
+    for word, style in words:
+        if line.cell_len and line.cell_len + 2 + len(word) > width:
+            yield line
+            line = Text()
+        line.append("  " if line.cell_len else "").append(word, style)
+    yield line
+
+
+def _fitted(line: Text, width: int) -> Text:
+    line.rstrip()
+    line.truncate(width, overflow="ellipsis")
+    return line

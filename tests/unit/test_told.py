@@ -1,0 +1,327 @@
+"""How others are told of a run: events for programs, a command at the end, lines for logs, a screen that is resized."""
+
+import fcntl
+import io
+import json
+import os
+import pty
+import select
+import struct
+import termios
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from rich.console import Console
+from rich.text import Text
+
+from hivekeys.causes import Trouble
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.model import Event, Phase, Resumed, RunStarted
+from hivekeys.report.stream import line_of, not_due_line, result_line
+from hivekeys.run import REVOKE, fold
+from tasks import notice, stream
+from tasks.frame import Told, told
+from tasks.live import Show
+from tasks.screen import Screen, rows_of
+from tasks.stream import Stream
+from tests.inprocess import InProcessFleet
+
+from .journeys import at, fails, midway
+from .rotating import Operator, breaks
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "events.schema.json").read_text())
+VALID = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def lines_of(operator: Operator, code: ExitCode) -> list[dict[str, Any]]:
+    """What `--events` says of a run."""
+    run = operator.runner.run
+    lines = [line_of(event, run.id) for event in operator.events]
+    return json.loads(json.dumps([*lines, result_line(run, code, 1_790_000_000.0)]))  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> InProcessFleet:
+    return InProcessFleet(tmp_path / "hosts")
+
+
+# -- events
+
+
+def stories(fleet: InProcessFleet) -> Iterator[tuple[list[dict[str, Any]], Operator]]:
+    """A rotation that goes well, one that goes back, a revocation that leaves a host, a run that is taken up again."""
+    well = Operator(fleet)
+    yield lines_of(well, well.rotate()), well
+    fleet.at("hive2", "restart", breaks("start-fails"))
+    back = Operator(fleet, run="run-2")
+    yield lines_of(back, back.rotate()), back
+    leaked = Operator(fleet, run="run-3", task=REVOKE)
+    yield lines_of(leaked, leaked.revoke(attempts=2)), leaked
+    fleet.hosts["hive2"].fault = None
+    again = Operator(fleet, past=fold(leaked.events), token=leaked.token)
+    yield lines_of(again, again.revoke()), again
+
+
+def test_every_line_of_every_kind_of_run_fits_the_schema(fleet: InProcessFleet) -> None:
+    seen = set()
+    for lines, _ in stories(fleet):
+        for line in lines:
+            VALID.validate(line)
+            seen.add(line["type"])
+        assert lines[0]["type"] in ("run-started", "run-resumed")
+        assert lines[-1]["type"] == "result"
+        assert lines[-1]["states"].keys() == set(fleet.hosts)
+    line = not_due_line("blue", 86400.4, 1_790_000_000.0)
+    VALID.validate(line)
+    assert line["age_seconds"] == 86400
+    VALID.validate(line_of(midway_event(), "blue-1"))
+    missed = set(SCHEMA["$defs"]) - seen - {"host", "run", "time", "fp6", "phase", "state", "cause", "use"}
+    assert missed == {"not-due", "run-interrupted", "census-taken"}
+
+
+def midway_event() -> Event:
+    return next(event for event in midway(5, 2) if isinstance(event, RunStarted))
+
+
+def test_the_schema_refuses_what_nobody_promised() -> None:
+    line = line_of(midway_event(), "blue-1")
+    for wrong in (
+        {**line, "version": 2},
+        {**line, "type": "other"},
+        {**line, "token": "a" * 64},
+        {**line, "time": "x"},
+    ):
+        assert not VALID.is_valid(wrong)
+
+
+def test_no_token_and_no_keyed_fingerprint_is_in_a_stream(fleet: InProcessFleet) -> None:
+    for lines, operator in stories(fleet):
+        text = json.dumps(lines)
+        for token in (fleet.token, operator.token):
+            assert token.reveal() not in text
+            assert operator.runner.fingerprint(token).keyed not in text
+        assert operator.token.fingerprint(b"").fp6 in text
+
+
+def test_what_a_host_says_stays_inside_its_line() -> None:
+    failed = fails("hive1", Phase.CANARY, 4, Trouble.UNHEALTHY, 'x"\n{"type": "result"}\u2028\x1b[2J')
+    encoded = json.dumps(line_of(failed, "blue-1"))
+    assert encoded.isprintable() and encoded.isascii()
+    assert json.loads(encoded)["cause"]["detail"] == 'x" {"type": "result"} [2J'
+
+
+def test_every_kind_of_event_has_a_line(fleet: InProcessFleet) -> None:
+    resumed = Resumed("ann", ("queen",), ((Phase.QUEEN, ("queen",)),), (), at(0))
+    assert line_of(resumed, "blue-1")["type"] == "run-resumed"
+
+
+# -- the stream and its reader
+
+
+def test_a_reader_that_never_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "PATIENCE", 0.1)
+    theirs, ours = os.pipe()
+    warnings: list[str] = []
+    writer = Stream(ours, warnings.append)
+    for number in range(3000):  # a pipe takes 64 KiB
+        writer.write({"number": number, "fill": "x" * 200})
+    writer.close()
+    assert warnings == ["nobody reads the events on standard output: some of them are lost"]
+    os.close(theirs)
+
+
+def test_a_reader_that_has_gone_is_one_warning() -> None:
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    warnings: list[str] = []
+    writer = Stream(ours, warnings.append)
+    for number in range(10):
+        writer.write({"number": number})
+    writer.close()
+    os.close(ours)
+    assert warnings == ["the events cannot be written to standard output: Broken pipe; the run goes on"]
+
+
+def test_a_slow_reader_gets_every_line_in_order() -> None:
+    theirs, ours = os.pipe()
+    warnings: list[str] = []
+    writer = Stream(ours, warnings.append)
+    found: list[dict[str, Any]] = []
+
+    def read() -> None:
+        with os.fdopen(theirs) as reader:
+            found.extend(json.loads(line) for line in reader)
+
+    reader = threading.Thread(target=read)
+    for number in range(5000):
+        writer.write({"number": number, "fill": "x" * 50})
+    reader.start()
+    writer.close()
+    os.close(ours)
+    reader.join(30)
+    assert [line["number"] for line in found] == list(range(5000))
+    assert warnings == []
+
+
+# -- options
+
+
+def test_events_and_json_do_not_go_together() -> None:
+    with pytest.raises(UserError, match="--events and --json both want standard output") as refused:
+        told(json=True, quiet=False, events=True)
+    assert refused.value.hint
+
+
+def test_quiet_leaves_only_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    for how, lines in ((Told(quiet=True), 1), (Told(), 7)):
+        show = Show(how)
+        for event in [*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "[red]no\x1b[0m[/]")]:
+            show.record(event)
+        err = capsys.readouterr().err.splitlines()
+        assert len(err) == lines
+        assert err[-1].endswith("hive3: failed: unhealthy: [red]no [0m[/]")
+
+
+# -- a command at the end
+
+FACTS = {"HIVEKEYS_EXIT_CODE": "4", "HIVEKEYS_RUN": "blue-1", "HIVEKEYS_FLEET": "blue"}
+
+
+def script(folder: Path, text: str) -> str:
+    path = folder / "tell"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+def test_the_command_gets_the_summary_and_the_facts_and_its_own_words_as_they_are(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tell = script(tmp_path, f'{{ printf "%s|" "$@"; echo; env | grep ^HIVEKEYS_ | sort; cat; }} >{out}')
+    warnings: list[str] = []
+    words = notice.command(f"{tell} 'two words' $HOME ; '`id`'")
+    notice.give(words, "hive3: unhealthy: $(touch x)\n", FACTS, warnings.append)
+    said = out.read_text().splitlines()
+    assert said[0] == "two words|$HOME|;|`id`|"
+    assert said[1:4] == ["HIVEKEYS_EXIT_CODE=4", "HIVEKEYS_FLEET=blue", "HIVEKEYS_RUN=blue-1"]
+    assert said[4:] == ["hive3: unhealthy: $(touch x)"]
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("'open", "No closing quotation"), ("  ", "no command"), ("no-such-program-here x", "no program 'no-such-")],
+)
+def test_a_command_that_cannot_start_is_refused_before_anything_begins(line: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as refused:
+        notice.command(line)
+    assert refused.value.code is ExitCode.USAGE and refused.value.hint
+
+
+def test_a_command_that_fails_or_reads_nothing_is_a_warning(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    notice.give((script(tmp_path, "exit 7"),), "x" * 200_000, FACTS, warnings.append)
+    assert warnings == [f"--on-finish: {tmp_path}/tell ended with 7; the run's exit code is its own"]
+    (tmp_path / "tell").write_text("no program")
+    notice.give((str(tmp_path / "tell"),), "x", FACTS, warnings.append)
+    assert warnings[1:] == [f"--on-finish: {tmp_path}/tell: Exec format error"]
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notice, "PATIENCE", 0.3)
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    warnings: list[str] = []
+    notice.give((script(tmp_path, f"sleep 60 >{fifo} & sleep 60"),), "x", FACTS, warnings.append)
+    assert warnings == [f"--on-finish: {tmp_path}/tell: not through after 0 s, ended"]
+    os.set_blocking(reader, True)
+    assert os.read(reader, 1) == b""  # nobody holds the other end
+    os.close(reader)
+
+
+# -- the screen
+
+
+class Pane:
+    """A terminal that is looked at as bytes, and resized."""
+
+    def __init__(self) -> None:
+        self.ours, theirs = pty.openpty()
+        self.file = os.fdopen(theirs, "w")
+        self.console = Console(file=self.file, force_terminal=True, color_system=None, highlight=False)
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def until(self, words: str) -> str:
+        """What was written, to these words."""
+        shown = ""
+        while words not in shown:
+            ready, _, _ = select.select([self.ours], [], [], 10)
+            assert ready, f"no {words!r} in {shown!r}"
+            shown += os.read(self.ours, 65536).decode()
+        return shown
+
+
+@pytest.fixture
+def pane() -> Iterator[Pane]:
+    pane = Pane()
+    pane.resize(80, 24)
+    yield pane
+    pane.file.close()
+    os.close(pane.ours)
+
+
+def test_a_narrower_terminal_is_cleared_of_the_lines_that_it_broke(pane: Pane) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def draw(width: int, height: int) -> list[Text]:
+        sizes.append((width, height))
+        return [Text("x" * width), Text(f"[red]{width} columns[/]")]
+
+    screen = Screen(pane.console, draw)
+    assert "[red]79 columns[/]" in pane.until("columns[/]\x1b[K")
+    pane.resize(30, 10)
+    narrow = pane.until("[red]29 columns[/]\x1b[K")
+    assert "\x1b[4F" in narrow, "79 characters are three rows of 30, and there is another line"
+    screen.end(keep=True)
+    assert pane.until("\x1b[?25h")
+    assert sizes[-1] == (29, 9)
+
+
+def test_nothing_is_written_while_nothing_changes_and_nothing_is_left_when_it_is_not_kept(pane: Pane) -> None:
+    frames = threading.Semaphore(0)
+
+    def draw(_: int, __: int) -> list[Text]:
+        frames.release()
+        return [Text("the same")]
+
+    screen = Screen(pane.console, draw)
+    assert all(frames.acquire(timeout=10) for _ in range(4))
+    screen.end(keep=False)
+    assert pane.until("\x1b[?25h").count("the same") == 1
+
+
+def test_a_terminal_that_is_lost_disturbs_nobody() -> None:
+    with os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0) as full:
+        file = io.TextIOWrapper(full, write_through=True)
+        frames = threading.Semaphore(0)
+
+        def draw(_: int, __: int) -> list[Text]:
+            frames.release()
+            return [Text("x")]
+
+        screen = Screen(Console(file=file, force_terminal=True), draw)
+        assert frames.acquire(timeout=10)
+        screen.end(keep=True)
+        file.detach()
+
+
+def test_rows_are_counted_as_a_terminal_breaks_lines() -> None:
+    assert rows_of([Text("x" * 60), Text(""), Text("漢" * 40)], 60) == 1 + 1 + 2
