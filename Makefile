@@ -9,9 +9,9 @@ PACKAGES := mmdebstrap systemd-container iproute2 util-linux mount openssh-clien
 	chromium fonts-dejavu-core
 APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
-CHECKED := hivekeys tasks tests docs fabfile.py
+CHECKED := hivekeys tasks tests docs bench fabfile.py
 
-.PHONY: install system demo test soak lint docs clean
+.PHONY: install system demo test soak bench lint docs clean
 
 install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
 
@@ -51,6 +51,11 @@ soak: install  ## a gigabyte of audit records; ten thousand random sequences of 
 	HIVEKEYS_TRAIL_MIB=1024 .venv/bin/python -m pytest tests/unit/test_auditing.py
 	HIVEKEYS_SEQUENCES=10000 .venv/bin/python -m pytest tests/sweep/test_model.py
 
+bench: HOSTS ?= 10
+bench: RUNS ?= 5
+bench: install system  ## hivekeys beside other tools on one rehearsal fleet: make bench HOSTS=10 RUNS=5 TOOLS=paramiko,Ansible
+	$(SUDO) .venv/bin/python -m bench --hosts $(HOSTS) --runs $(RUNS) --tools '$(TOOLS)'
+
 lint: install
 	.venv/bin/ruff check $(CHECKED)
 	.venv/bin/ruff format --check $(CHECKED)
@@ -70,4 +75,4 @@ docs: .venv/.docs  ## the pages as HTML (docs/_build/html) and as a man page (do
 clean: install  ## removes rehearsal fleets, their images, and what was built here
 	-$(SUDO) $(FAB) lab.down --images
 	-$(SUDO) $(FAB) lab.down --name lab-demo
-	rm -rf lab-demo.html .venv docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf bench/.envs bench-results lab-demo.html .venv docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
