@@ -32,7 +32,12 @@ def main() -> int:
         try:
             lab = up(NAME, hives=asked.hosts - 1, inventory_dir=folder, say=_say)
             measure.prepare(lab)
-            runs, wrong = _all(lab, given.write(lab, folder), chosen, asked.runs)
+            runs: dict[str, list[measure.Run]] = defaultdict(list)
+            wrong: dict[str, str] = {}
+            try:
+                _all(lab, given.write(lab, folder), chosen, asked.runs, runs, wrong)
+            except KeyboardInterrupt:
+                _say("interrupted: what was counted so far is written")
         finally:
             down(NAME, inventory_dir=folder)
     results.write(Path(asked.output), asked.hosts, runs, wrong)
@@ -40,11 +45,14 @@ def main() -> int:
 
 
 def _all(
-    lab: Lab, g: given.Given, chosen: list[Contender], counted: int
-) -> tuple[dict[str, list[measure.Run]], dict[str, str]]:
-    """Rounds, each with one run of every tool; the first is a warm-up. A tool that fails is out."""
-    runs: dict[str, list[measure.Run]] = defaultdict(list)
-    wrong: dict[str, str] = {}
+    lab: Lab,
+    g: given.Given,
+    chosen: list[Contender],
+    counted: int,
+    runs: dict[str, list[measure.Run]],
+    wrong: dict[str, str],
+) -> None:
+    """Fill `runs` in rounds of one run of every tool; the first is a warm-up. A tool that fails is out: see `wrong`."""
     for turn in range(counted + 1):
         for contender in chosen:
             if contender.name in wrong:
@@ -59,7 +67,6 @@ def _all(
             _say(f"{turn or 'warm-up'}: {contender.name}: {run.wall:.2f} s")
             if turn:
                 runs[contender.name].append(run)
-    return runs, wrong
 
 
 def _one(lab: Lab, g: given.Given, contender: Contender) -> measure.Run:
