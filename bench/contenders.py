@@ -85,7 +85,7 @@ CONTENDERS = (
     Contender("hivekeys, revoke", _fab("revoke", "defaults.toml", "--reason", "a benchmark"), makes_token=True),
     Contender("paramiko, by hand", _script("paramiko", "paramiko_tuned.py"), "paramiko"),
     Contender("asyncssh, by hand", _script("asyncssh", "asyncssh_tuned.py"), "asyncssh"),
-    Contender("parallel-ssh", _script("parallel-ssh", "pssh.py"), "parallel-ssh"),
+    Contender("parallel-ssh", _script("parallel-ssh", "parallel_ssh.py"), "parallel-ssh"),
     Contender("OpenSSH and xargs", _shell("xargs.sh", "ssh_config", "hosts", "turn.sh")),
     Contender("clush", _clush, "clustershell"),
     Contender("Fabric, the obvious way", _script("fabric", "fabric_obvious.py"), "fabric"),

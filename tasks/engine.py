@@ -92,9 +92,11 @@ def dialer_of(fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes) -> "Ssh
 
     So it is called when all else is known to be right, and before anything is drawn on the screen.
     """
+    from hivekeys import limits  # noqa: PLC0415
     from hivekeys.fleet import Become  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
 
+    limits.raise_open_files(len(hosts), fleet.policy.width)
     wanted = any(host.become is Become.SUDO_PASSWORD for host in hosts)
     source = os.environ.get(PASSWORD_FILE) or fleet.ssh.sudo_password_file or ""
     digest = hashlib.sha256(installed_program()).hexdigest()

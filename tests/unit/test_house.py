@@ -76,6 +76,7 @@ EDGES = {
     "hivekeys.inventory",
     "hivekeys.journal",
     "hivekeys.known_hosts",
+    "hivekeys.limits",
     "hivekeys.known_hosts_file",
     "hivekeys.openssh",
     "hivekeys.remote",
