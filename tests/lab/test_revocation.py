@@ -55,6 +55,11 @@ def test_a_leaked_token_is_refused_within_a_minute_and_whoever_is_left_behind_is
 
     mended(twenty)
     assert bastion.fab("rollback").code == 2
+    answer = bastion.fab("status")
+    assert answer.code == 4
+    assert "hive3 holds a token that leaked" in answer.out
+    answer = bastion.fab("verify", "--checks", "token-revoked", "--json")
+    assert {one["host"] for one in answer.document["findings"] if one["verdict"] == "fail"} == set(BAD)
     answer = bastion.fab("reconcile", "--json")
     assert answer.code == 0, answer.err
     assert answer.document["exposure"]["open"] == []
