@@ -144,8 +144,8 @@ def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
     file = ", ".join(dict.fromkeys(str(each.file) for each in shown))
     hosts = fold_names(each.name for each in shown)
     words = question.format(keys=f"{count} new key{'s' if count > 1 else ''}", hosts=hosts, file=file)
-    screen.print(Text(words), end="", soft_wrap=True)
     try:
+        screen.print(Text(words), end="", soft_wrap=True)
         answer = input()
     except (EOFError, KeyboardInterrupt):
         answer = ""
