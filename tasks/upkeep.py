@@ -214,11 +214,7 @@ def _confirm(fleet: str, hosts: list[str]) -> None:
     if not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation on", hint="look at --dry-run, then add --yes")
     question = f"Stop the services of {fold_names(hosts)} in fleet {fleet} and remove their tokens? [y/N] "
-    try:
-        answer = Show().ask(question)
-    except (EOFError, KeyboardInterrupt):
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
+    if not Show().agrees(question):
         raise UserError("not confirmed: nothing was changed")
 
 
