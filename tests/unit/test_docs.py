@@ -15,6 +15,7 @@ from hivekeys.model import State
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 TABLES: list[Any] = [
     schema.Document,
     schema.SshKeys,
@@ -33,8 +34,7 @@ TABLES: list[Any] = [
 
 def headings(page: Path) -> list[str]:
     """The text of a page's headings, none of them from a block of code."""
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE)
 
 
 @pytest.mark.parametrize("item", [*ExitCode, *State, *Trouble], ids=str)
@@ -57,6 +57,12 @@ def test_every_task_and_each_of_its_options_has_a_line_of_help() -> None:
 def test_every_task_is_in_the_guide_or_the_how_to(name: str) -> None:
     pages = [PROJECT / "docs" / "guide.md", *(PROJECT / "docs").glob("how*to*.md")]
     assert any(f"fab {name}" in page.read_text() for page in pages)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_page_has_one_title(page: Path) -> None:
+    """With two the site's sidebar shows the page in pieces."""
+    assert len(re.findall(r"^# ", FENCED.sub("", page.read_text()), re.MULTILINE)) == 1
 
 
 def test_every_page_is_in_the_index() -> None:
