@@ -547,7 +547,7 @@ class State:
                 return
             except BlockingIOError:
                 holder = self.holder(lock)
-            lives = bool(holder) and self.system.born(holder["pid"]) == holder.get("born")
+            lives = self.is_alive(holder)
             if not lives and self.system.monotonic() < named:
                 patience.pause(POLL_SECONDS)  # whoever has just taken it has not signed yet: the name is another's
                 continue
@@ -566,6 +566,27 @@ class State:
             return {}
         sound = isinstance(found, dict) and isinstance(found.get("pid"), int) and found["pid"] > 1
         return found if sound else {}
+
+    def is_alive(self, holder: "dict[str, Any]") -> bool:
+        """True while the process that wrote itself into the lock is there."""
+        return bool(holder) and self.system.born(holder["pid"]) == holder.get("born")
+
+    def at_work(self) -> "dict[str, Any]":
+        """Who else has the host's lock; {} for nobody. It is not tried: that could turn a run away at that moment."""
+        folder = self.open(create=False)
+        if folder is None:
+            return {}
+        try:
+            lock = os.open("lock", os.O_RDONLY | NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:
+            return {}
+        finally:
+            os.close(folder)
+        try:
+            holder = self.holder(lock)
+        finally:
+            os.close(lock)
+        return holder if self.is_alive(holder) and holder["pid"] != self.system.pid() else {}
 
     def described(self, holder: "dict[str, Any]") -> str:
         """The holder in words: which run, whose, and since when by this host's clock."""
@@ -1059,8 +1080,11 @@ class Agent:
             if not answered and (loaded["fingerprint"] or {}).get("keyed") != want:
                 raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
         except Refusal as refusal:
+            other = self.state.at_work() if self.state.lock is None else {}
+            if other and other.get("run") != self.run:  # what was seen is that run's work: a restart, a swap
+                refusal = Refusal("host-busy", self.state.described(other))
             refusal.facts = dict(facts, proven=False)
-            raise
+            raise refusal from None
         if log:
             facts["logged"] = self.logged(unit)
         return False, facts

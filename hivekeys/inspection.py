@@ -256,25 +256,9 @@ def audit_chain(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any
 
 
 def lock(agent: "Agent") -> "dict[str, Any]":
-    """Who holds the host's lock. It is not tried: that could turn a run away at that very moment."""
-    free = {"held": False, "run": "", "who": ""}
-    folder = agent.state.open(create=False)
-    if folder is None:
-        return free
-    try:
-        fd = os.open("lock", os.O_RDONLY | NOFOLLOW, dir_fd=folder)
-    except FileNotFoundError:
-        return free
-    finally:
-        os.close(folder)
-    try:
-        inode, holder = os.fstat(fd).st_ino, agent.state.holder(fd)
-    finally:
-        os.close(fd)
-    with open("/proc/locks") as lines:  # proc(5): number, FLOCK, ADVISORY, WRITE, pid, major:minor:inode, start, end
-        rows = [line.split() for line in lines]
-    held = any(row[1] == "FLOCK" and row[5].split(":")[-1] == str(inode) for row in rows if len(row) > 6)
-    return {"held": held, "run": str(holder.get("run", "")), "who": str(holder.get("who", ""))} if held else free
+    """Who holds the host's lock."""
+    holder = agent.state.at_work()
+    return {"held": bool(holder), "run": str(holder.get("run", "")), "who": str(holder.get("who", ""))}
 
 
 def audit_trail(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any]":

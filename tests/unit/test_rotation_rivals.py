@@ -34,6 +34,19 @@ def test_a_run_that_comes_while_another_is_at_work_changes_nothing(tmp_path: Pat
     assert slots_used(fleet) == []
 
 
+def test_what_another_run_does_to_a_host_at_this_moment_is_not_a_failure_of_the_host(tmp_path: Path) -> None:
+    """The file holds the new token, the service has not read it yet: that is seen by whoever looks just then."""
+    fleet = InProcessFleet(tmp_path, hives=2)
+    first, second = Operator(fleet, run="run-1"), Operator(fleet, run="run-2", who="bob@elsewhere")
+    codes = []
+    fleet.at("queen", "restart", lambda _: codes.append(second.rotate()))
+    assert first.rotate() is ExitCode.DONE
+    assert codes == [ExitCode.LOCKED]
+    assert second.troubles == {"queen": Trouble.HOST_BUSY}
+    assert "run-1 of ann@bastion" in str(second.rollout.run.hosts["queen"].cause)
+    assert not any(host.accepts(second.token) for host in fleet.hosts.values())
+
+
 def test_a_run_that_does_not_get_its_first_host_asks_no_other_for_its_lock(tmp_path: Path) -> None:
     """Also without the queen: or each of two runs would hold a hive that the other needs, and none would go on."""
     fleet = InProcessFleet(tmp_path, hives=3)
