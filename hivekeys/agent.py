@@ -1080,11 +1080,11 @@ class Agent:
             if not answered and (loaded["fingerprint"] or {}).get("keyed") != want:
                 raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
         except Refusal as refusal:
+            refusal.facts = dict(facts, proven=False)
             other = self.state.at_work() if self.state.lock is None else {}
             if other and other.get("run") != self.run:  # what was seen is that run's work: a restart, a swap
-                refusal = Refusal("host-busy", self.state.described(other))
-            refusal.facts = dict(facts, proven=False)
-            raise refusal from None
+                refusal.trouble, refusal.detail = "host-busy", self.state.described(other)
+            raise
         if log:
             facts["logged"] = self.logged(unit)
         return False, facts

@@ -136,20 +136,14 @@ def _confirmed(fresh: "list[Shown]", changed: "list[Shown]", screen: "Console") 
 
 
 def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
-    from rich.text import Text  # noqa: PLC0415
-
     from hivekeys.names import fold_names  # noqa: PLC0415
+    from tasks.asking import agrees  # noqa: PLC0415
 
     count = sum(len(each.unknown) for each in shown)
     file = ", ".join(dict.fromkeys(str(each.file) for each in shown))
     hosts = fold_names(each.name for each in shown)
     words = question.format(keys=f"{count} new key{'s' if count > 1 else ''}", hosts=hosts, file=file)
-    try:
-        screen.print(Text(words), end="", soft_wrap=True)
-        answer = input()
-    except (EOFError, KeyboardInterrupt):
-        answer = ""
-    return answer.strip().lower() in ("y", "yes")
+    return agrees(words, screen)
 
 
 def _screen(screen: "Console", shown: "tuple[Shown, ...]") -> None:

@@ -26,6 +26,7 @@ from hivekeys.progress import Progress, Way, heard
 from hivekeys.report import stream
 from hivekeys.report.view import view
 from hivekeys.run import Run
+from tasks import asking
 from tasks.frame import TO_PEOPLE, Told
 from tasks.screen import SHOW_CURSOR, Screen
 from tasks.stream import Stream
@@ -199,23 +200,16 @@ class Show:
         """A line on stdout, as it is."""
         self._out.print(Text(line))
 
-    def ask(self, question: str) -> str:
-        """The operator's answer."""
+    def agrees(self, question: str) -> bool:
+        """True when the operator said yes."""
         self._end_screen()
         self.asking = True
         try:
-            return self._talk.input(Text(question))
+            return asking.agrees(question, self._talk)
         finally:
             self.asking = False
             if self._is_watching:
                 self._start_screen()
-
-    def agrees(self, question: str) -> bool:
-        """True when the operator said yes."""
-        try:
-            return self.ask(question).strip().lower() in ("y", "yes")
-        except (EOFError, KeyboardInterrupt):
-            return False
 
     def go_on(self) -> bool:
         """Asked between two waves."""
