@@ -13,7 +13,9 @@ CHECKED := hivekeys tasks tests docs bench fabfile.py
 
 .PHONY: install system demo test soak bench lint docs clean
 
+# Compiled here, since who runs `fab` may not be allowed to write beside it, and would compile at every start.
 install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
+	@.venv/bin/python -m compileall -q hivekeys tasks fabfile.py
 
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hivekeys needs Python 3.11 or newer"; exit 2; }
