@@ -11,7 +11,7 @@ APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests docs bench fabfile.py
 
-.PHONY: install system demo test soak bench lint docs clean
+.PHONY: install system demo test soak bench bench-size lint docs clean
 
 # Compiled here, since who runs `fab` may not be allowed to write beside it, and would compile at every start.
 install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
@@ -57,6 +57,9 @@ bench: HOSTS ?= 10
 bench: RUNS ?= 5
 bench: install system  ## hivekeys beside other tools on one rehearsal fleet: make bench HOSTS=10 RUNS=5 TOOLS=paramiko,Ansible
 	$(SUDO) .venv/bin/python -m bench --hosts $(HOSTS) --runs $(RUNS) --tools '$(TOOLS)'
+
+bench-size: install  ## what large fleets cost the bastion; the hosts are simulated: make bench-size SIZE="--hosts 1000 --rtt 20"
+	.venv/bin/python -m bench.size $(SIZE)
 
 lint: install
 	.venv/bin/ruff check $(CHECKED)
