@@ -306,6 +306,16 @@ class Again:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Another run has the host's lock, as `cause` says; whether it is let go is waited for, at most so many seconds."""
+
+    host: str
+    cause: Cause
+    seconds: float
+    when: Moment
+
+
+@dataclass(frozen=True)
 class Intent:
     """Written before a host is told anything that changes it."""
 
@@ -375,18 +385,5 @@ class RunEnded:
     when: Moment
 
 
-Event = (
-    RunStarted
-    | Claimed
-    | Resumed
-    | PhaseStarted
-    | TokenChosen
-    | Condemned
-    | Again
-    | Intent
-    | Outcome
-    | CensusTaken
-    | Stopped
-    | Paused
-    | RunEnded
-)
+_Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | Condemned | Again
+Event = _Begun | Waiting | Intent | Outcome | CensusTaken | Stopped | Paused | RunEnded

@@ -23,6 +23,7 @@ from hivekeys.model import (
     RunStarted,
     State,
     Status,
+    Waiting,
 )
 from hivekeys.run import Run, advance
 
@@ -118,12 +119,20 @@ def heard(progress: Progress, event: Event) -> Progress:
         case Intent():
             steps = " ".join(verb.value for verb in event.verbs).replace("_", " ")
             return replace(progress, in_flight={**progress.in_flight, event.host: Flight(steps, event.when.clock)})
+        case Waiting():
+            flight = Flight(f"waits at most {event.seconds:.0f} s for {holder_of(event)}", event.when.clock)
+            return replace(progress, in_flight={**progress.in_flight, event.host: flight})
         case Outcome():
             return _answered(progress, event)
         case Paused() | RunEnded():
             return replace(progress, in_flight={}, is_over=True)
         case _:
             return progress
+
+
+def holder_of(event: Waiting) -> str:
+    """Whose lock is waited for, without since when: "run R of ann@bastion"."""
+    return event.cause.detail.partition(", at work")[0]
 
 
 def _in_phase(progress: Progress, event: PhaseStarted) -> Progress:

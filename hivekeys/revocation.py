@@ -91,7 +91,10 @@ class Revocation:
         return stories
 
     def _claim(self, stories: list[Story]) -> None:
-        """Takes the hosts' locks: the first host alone, so that of two runs exactly one wins."""
+        """Takes the hosts' locks: the first host alone, so that of two runs exactly one wins.
+
+        A bastion that died keeps them for a lease. Nobody is woken to wait for that and type the command again.
+        """
         run = self._ledger.run
         if run.epoch == 0:
             epochs = (host.met.epoch for host in run.hosts.values() if host.met)
@@ -99,7 +102,7 @@ class Revocation:
         self._runner.introduce()
 
         def claim(story: Story) -> Outcome:
-            return story.claim((story.part.now, run.want))
+            return story.claim((story.part.now, run.want), self._is_over)
 
         first = self._phase(Phase.CLAIM, stories[:1], claim)
         busy = any(outcome.cause and outcome.cause.trouble is Trouble.HOST_BUSY for outcome in first)

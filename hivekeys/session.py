@@ -67,8 +67,8 @@ class Session:
             answer = Cause(Trouble.RUBBISH, "the agent answered what it was not asked")
         if isinstance(answer, Cause):
             self.close()
-        elif answer.results:
-            self._greeted = True
+        elif any(result.verb is Verb.HELLO for result in answer.results):
+            self._greeted = True  # a last look is done also where the greeting was refused
         return answer
 
     def _quotes_a_token(self, raw: dict[str, object] | Cause) -> bool:

@@ -4,15 +4,16 @@ What a host needs is `machine`'s to say; this module sends it and makes one outc
 broke is looked into, not guessed about: only when that fails too is the host `unknown`.
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import replace
 
 from hivekeys.audited import Query
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Ledger
+from hivekeys.line import LEASE
 from hivekeys.machine import obstacle, steps_to, untidy
-from hivekeys.model import Goal, Intent, Outcome, Phase, Reply, Seen, Stance, State, Status, Step, Verb
+from hivekeys.model import Goal, Intent, Outcome, Phase, Reply, Seen, Stance, State, Status, Step, Verb, Waiting
 from hivekeys.run import HostRun
 from hivekeys.session import Session
 from hivekeys.token import Fingerprint, Token
@@ -20,6 +21,8 @@ from hivekeys.token import Fingerprint, Token
 LOOK = Step(Verb.OBSERVE)
 ROUNDS = 3  # how often a host whose line broke is looked at again
 REDIAL_PAUSE = 1.0  # seconds between two tries to get a lost host back
+LOCK_PATIENCE = LEASE + 2.0  # seconds, in which a dead bastion's lock is gone for certain
+LOCK_PAUSE = 1.0  # seconds between two tries to get a lock that another run has
 
 
 class Story:
@@ -30,6 +33,7 @@ class Story:
         self.session = session
         self._fleet = fleet
         self._ledger = ledger
+        self._has_waited = False  # whoever still has the host's lock then is alive
 
     @property
     def part(self) -> HostRun:
@@ -71,16 +75,14 @@ class Story:
             state = State.ROLLED_BACK if self.part.state is State.ROLLED_BACK else State.UNCHANGED
         return self._outcome(Phase.LOOK, Status.OK, state, None, reply)
 
-    def claim(self, expected: Container[Fingerprint | None]) -> Outcome:
-        """The host's lock for this run, and proof that a file can be written where the token will be."""
+    def claim(self, expected: Container[Fingerprint | None], gives_up: Callable[[], bool] = lambda: True) -> Outcome:
+        """The host's lock for this run, and proof that a file can be written where the token will be.
+
+        Another run's lock is waited for until `gives_up`, once, for as long as a bastion that died can have it.
+        """
         self._ledger.tell(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._ledger.now()))
-        reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
         before = self.part.met
-        for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
-            cause = self.session.open()
-            reply = cause or self.session.ask((Step(Verb.PROBE_WRITE), LOOK))
-            if not isinstance(reply, Cause) or cause:
-                break
+        reply = self._wait_for_lock(self._locked(), gives_up)
         if isinstance(reply, Cause):
             state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
             return self._outcome(Phase.CLAIM, Status.UNREACHABLE, state, reply)
@@ -92,6 +94,29 @@ class Story:
         if cause:
             return self._outcome(Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
         return self._outcome(Phase.CLAIM, Status.OK, self.part.state, None, reply)
+
+    def _locked(self) -> Reply | Cause:
+        """The host's answer to the question for its lock."""
+        reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
+        for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
+            cause = self.session.open()
+            reply = cause or self.session.ask((Step(Verb.PROBE_WRITE), LOOK))
+            if not isinstance(reply, Cause) or cause:
+                break
+        return reply
+
+    def _wait_for_lock(self, reply: Reply | Cause, gives_up: Callable[[], bool]) -> Reply | Cause:
+        """The last answer: the lock is ours, or whoever has it is alive."""
+        clock, held = self._ledger.clock, _held_by_another(reply)
+        if held is None or self._has_waited or gives_up():
+            return reply
+        self._ledger.tell(Waiting(self.host.name, held, LOCK_PATIENCE, self._ledger.now()))
+        end = clock.monotonic() + LOCK_PATIENCE
+        while _held_by_another(reply) and not self._has_waited and not gives_up():
+            clock.sleep(LOCK_PAUSE)
+            reply = self._locked()
+            self._has_waited = clock.monotonic() >= end
+        return reply
 
     def recall(self, want: Fingerprint, key: bytes) -> Token | None:
         """The token itself, if a slot of this host holds it; for the memory of this run only."""
@@ -215,3 +240,9 @@ def _is_stale(reply: Reply, steps: tuple[Step, ...]) -> bool:
     old = (Trouble.NEW_REFUSED, Trouble.OLD_ACCEPTED, Trouble.STALE_PROCESS)
     restarted = any(step.verb is Verb.RESTART for step in steps)
     return reply.cause is not None and reply.cause.trouble in old and not restarted
+
+
+def _held_by_another(reply: Reply | Cause) -> Cause | None:
+    """Who has the host's lock, when it is another run."""
+    cause = reply if isinstance(reply, Cause) else reply.cause
+    return cause if cause and cause.trouble is Trouble.HOST_BUSY else None

@@ -19,10 +19,10 @@ from rich.text import Text
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.model import Event, Outcome, PhaseStarted, Status, Stopped
+from hivekeys.model import Event, Outcome, PhaseStarted, Status, Stopped, Waiting
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
-from hivekeys.progress import Progress, Way, heard
+from hivekeys.progress import Progress, Way, heard, holder_of
 from hivekeys.report import stream
 from hivekeys.report.view import view
 from hivekeys.run import Run
@@ -120,6 +120,9 @@ class Show:
             case PhaseStarted() if event.hosts and not self._told.quiet:
                 names = f"{len(event.hosts)} hosts" if len(event.hosts) > 1 else event.hosts[0]
                 self._print(Text(f"{event.title}: {names}"))
+            case Waiting():
+                words = f"waiting for the lock of {holder_of(event)} on {event.host}, at most {event.seconds:.0f} s"
+                self._print(Text(words, "yellow"))
             case Outcome() if event.status is not Status.OK:
                 said = (event.host, str(event.cause))
                 if said not in self._said:

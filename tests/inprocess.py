@@ -205,6 +205,13 @@ class SimulatedHost:
         with (folder / f"{at[:10]}.audit").open("a") as file:
             file.write(json.dumps({"timestamp": at, "service_id": self.host.service.unit, "event": event}) + "\n")
 
+    def end_leases(self) -> None:
+        """Agents that have not heard of their bastion for that long have left, and their lock with them."""
+        for pid, (left, since) in list(self.left_behind.items()):
+            if self.clock - since >= IDLE_SECONDS:
+                left.state.release()
+                del self.left_behind[pid]
+
     # -- the service
 
     def accepts(self, token: Token | str) -> bool:
@@ -461,6 +468,7 @@ class InProcessLine:
         if self.dead:
             return self.dead
         began = self.host.clock
+        self.host.end_leases()
         try:
             self.host.fleet.asks(self.host, request, self)
             if self.host.fault in SILENCING:
@@ -571,10 +579,7 @@ class InProcessDialer:
         self.fleet.dialled.append(host.name)
         if simulated.fault in ON_DIAL:
             return ON_DIAL[simulated.fault]
-        for pid, (left, since) in list(simulated.left_behind.items()):
-            if simulated.clock - since >= IDLE_SECONDS:
-                left.state.release()
-                del simulated.left_behind[pid]
+        simulated.end_leases()
         line = self.line_type(simulated)
         simulated.lines.append(line)
         return line
@@ -648,6 +653,12 @@ class InProcessFleet:
         for host in self.hosts.values():
             for line in list(host.lines):
                 line.close()
+
+    def bastion_falls_silent(self) -> None:
+        """Its machine is gone, or the way to it: the agents wait for what no longer comes."""
+        for host in self.hosts.values():
+            for line in list(host.lines):
+                line.leave(0.0)
 
     def advance(self, seconds: float) -> None:
         """Time passes on every host."""

@@ -24,6 +24,7 @@ from hivekeys.model import (
     RunStarted,
     Stopped,
     TokenChosen,
+    Waiting,
 )
 from hivekeys.report.documents import cause_of
 from hivekeys.report.words import CALLS, next_step
@@ -74,6 +75,8 @@ def _facts(event: Event) -> tuple[str, dict[str, Any]]:
         case Intent():
             steps = [verb.value for verb in event.verbs]
             return "host-begins", {"host": event.host, "phase": event.phase.value, "steps": steps}
+        case Waiting():
+            return "host-waits", {"host": event.host, "cause": cause_of(event.cause), "seconds": event.seconds}
         case Outcome():
             return "host-answered", _outcome(event)
         case _:

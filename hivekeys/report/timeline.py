@@ -5,7 +5,7 @@ bastion's monotonic clock; between two sittings, which may be two boots of the m
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from hivekeys.model import (
@@ -21,6 +21,7 @@ from hivekeys.model import (
     RunStarted,
     Status,
     Stopped,
+    Waiting,
 )
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
@@ -110,24 +111,14 @@ class _Drawing:
     def add(self, event: Event) -> None:
         at = self._place(event)
         match event:
-            case RunStarted():
-                self._turns.append(Turn(at, f"begun by {event.who}"))
-            case Resumed():
-                self._turns.append(Turn(at, f"taken up again by {event.who}"))
             case PhaseStarted():
                 self._bands.append(Band(event.phase, event.title or event.phase.value, Span(at, at), event.hosts))
-            case Again():
-                self._turns.append(Turn(at, f"attempt {event.attempt}: {fold_names(event.hosts)}"))
             case Intent():
                 self._begun[event.host] = (event.phase, at)
             case Outcome():
                 self._answered(event, at)
-            case Stopped():
-                self._turns.append(Turn(at, f"stopped in phase {event.phase.value}: {event.why}"))
-            case Paused():
-                self._turns.append(Turn(at, "interrupted"))
-            case RunEnded():
-                self._turns.append(Turn(at, f"ended, exit code {int(event.code)}"))
+            case _:
+                self._turns += [Turn(at, words) for words in _turn(event)]
         self._now = max(self._now, at)
 
     def done(self, run: Run) -> Timeline:
@@ -175,6 +166,25 @@ class _Drawing:
         for host, (phase, begin) in self._begun.items():
             self._work[host].append(Work(phase, Span(begin, at), None))
         self._begun.clear()
+
+
+def _turn(event: Event) -> Iterator[str]:
+    """What turned the run, in words."""
+    match event:
+        case RunStarted():
+            yield f"begun by {event.who}"
+        case Resumed():
+            yield f"taken up again by {event.who}"
+        case Again():
+            yield f"attempt {event.attempt}: {fold_names(event.hosts)}"
+        case Waiting():
+            yield f"waiting for the lock of {event.host}: {event.cause.detail}"
+        case Stopped():
+            yield f"stopped in phase {event.phase.value}: {event.why}"
+        case Paused():
+            yield "interrupted"
+        case RunEnded():
+            yield f"ended, exit code {int(event.code)}"
 
 
 def merged(spans: Iterable[Span], apart: float = 0.0) -> list[Span]:

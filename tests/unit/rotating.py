@@ -35,12 +35,13 @@ class Operator:
         revoked: Mapping[str, str] = MappingProxyType({}),
         census: bool = False,
         retire_anyway: bool = False,
+        clock: OwnClock | None = None,
     ) -> None:
         self.fleet = fleet
         self.token = token or generate()
         self.events: list[Event] = []
         self.on_event = on_event
-        self.clock = OwnClock()
+        self.clock = clock or OwnClock()
         greeting = Greeting(fleet.inventory.name, KEY, past.id if past else run, who, write=False, revoked=revoked)
         inventory = paced(fleet.inventory) if task == REVOKE else fleet.inventory
         chosen = inventory.hosts if hosts is None else hosts

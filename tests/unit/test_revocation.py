@@ -11,10 +11,13 @@ from hivekeys import agent
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, Policy
-from hivekeys.model import Again, Condemned, Outcome, Phase, PhaseStarted, State
+from hivekeys.line import LEASE
+from hivekeys.model import Again, Condemned, Outcome, Phase, PhaseStarted, State, Waiting
+from hivekeys.progress import holder_of
 from hivekeys.run import REVOKE, fold
+from hivekeys.story import LOCK_PATIENCE
 from hivekeys.token import Token, generate
-from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, Session
+from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, OwnClock, Session
 from tests.unit.rotating import Operator, breaks, serving, slots_used
 
 DONE, OPEN, LOCKED = ExitCode.DONE, ExitCode.INCOMPLETE, ExitCode.LOCKED
@@ -323,22 +326,75 @@ def test_a_token_that_only_hosts_hold_who_do_not_answer_is_not_made_a_second_tim
 # -- rivals
 
 
+class SharedClock(OwnClock):
+    """While the bastion waits, time passes on the hosts too."""
+
+    def __init__(self, fleet: InProcessFleet) -> None:
+        super().__init__()
+        self._fleet = fleet
+
+    def sleep(self, seconds: float, /) -> None:
+        super().sleep(seconds)
+        self._fleet.advance(seconds)
+
+
+def waited(operator: Operator) -> dict[str, float]:
+    """Whose lock was waited for, and for how long at most."""
+    return {event.host: event.seconds for event in operator.events if isinstance(event, Waiting)}
+
+
 def test_of_two_revocations_at_once_one_wins(fleet: InProcessFleet) -> None:
     other = Session(fleet.hosts["queen"], run="run-0", epoch=1)
-    ann = responder(fleet)
-    assert ann.revoke() is LOCKED
+    ann = responder(fleet, clock=SharedClock(fleet))
+    assert ann.revoke(attempts=3) is LOCKED
     assert ann.troubles == {"queen": Trouble.HOST_BUSY}
     assert set(serving(fleet, ann.token).values()) == {"old"}
+    assert waited(ann) == {"queen": LOCK_PATIENCE}
+    assert LOCK_PATIENCE <= ann.clock.monotonic() <= LOCK_PATIENCE + 2
     other.line.close()
 
 
-def test_a_hive_that_somebody_else_holds_stops_nobody(fleet: InProcessFleet) -> None:
+def test_a_hive_that_somebody_else_holds_stops_nobody_and_is_waited_for_once(fleet: InProcessFleet) -> None:
     other = Session(fleet.hosts["hive3"], run="run-0", epoch=1)
-    ann = responder(fleet)
-    assert ann.revoke() is OPEN
+    ann = responder(fleet, clock=SharedClock(fleet))
+    assert ann.revoke(attempts=3) is OPEN
     assert ann.troubles == {"hive3": Trouble.HOST_BUSY}
+    assert [event.host for event in ann.events if isinstance(event, Waiting)] == ["hive3"]
     other.line.close()
     assert again(ann).revoke() is DONE
+
+
+def test_the_locks_of_a_bastion_that_died_are_waited_for_and_the_fleet_turned(fleet: InProcessFleet) -> None:
+    """Its agents have not noticed yet: it went silent in the middle of a rotation."""
+    bob = Operator(fleet, run="run-0", who="bob@bastion")
+    assert bob.rollout.look()
+    fleet.at("hive1", "swap", lambda _: bob.runner.interrupt())
+    fleet.at("hive1", "swap", lambda _: fleet.bastion_falls_silent(), when="after")
+    bob.rollout.rotate(bob.token)
+    ann = responder(fleet, clock=SharedClock(fleet))
+    assert ann.revoke() is DONE
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+    assert "queen" in waited(ann)
+    (told,) = [event for event in ann.events if isinstance(event, Waiting) and event.host == "queen"]
+    assert holder_of(told) == "run run-0 of bob@bastion"
+    assert ann.clock.monotonic() <= LOCK_PATIENCE
+
+
+def test_whoever_waits_for_a_lock_can_be_interrupted(fleet: InProcessFleet) -> None:
+    other = Session(fleet.hosts["queen"], run="run-0", epoch=1)
+
+    def stop(event: object) -> None:
+        if isinstance(event, Waiting):
+            ann.runner.interrupt()
+
+    ann = responder(fleet, clock=SharedClock(fleet), on_event=stop)
+    assert ann.revoke() is ExitCode.INTERRUPTED
+    assert ann.clock.monotonic() < LOCK_PATIENCE
+    other.line.close()
+
+
+def test_a_lease_is_as_long_on_the_bastion_as_on_the_hosts() -> None:
+    assert LEASE == agent.LEASE_SECONDS < LOCK_PATIENCE
 
 
 def test_it_goes_past_a_rotation_that_was_cut_off_and_that_one_is_superseded(fleet: InProcessFleet) -> None:

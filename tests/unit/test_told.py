@@ -18,9 +18,9 @@ from jsonschema import Draft202012Validator
 from rich.console import Console
 from rich.text import Text
 
-from hivekeys.causes import Trouble
+from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.model import Event, Phase, Resumed, RunStarted
+from hivekeys.model import Event, Phase, Resumed, RunStarted, Waiting
 from hivekeys.report.stream import line_of, not_due_line, result_line
 from hivekeys.run import REVOKE, fold
 from tasks import notice, stream
@@ -80,7 +80,24 @@ def test_every_line_of_every_kind_of_run_fits_the_schema(fleet: InProcessFleet) 
     assert line["age_seconds"] == 86400
     VALID.validate(line_of(midway_event(), "blue-1"))
     missed = set(SCHEMA["$defs"]) - seen - {"host", "run", "time", "fp6", "phase", "state", "cause", "use"}
-    assert missed == {"not-due", "run-interrupted", "census-taken"}
+    assert missed == {"not-due", "run-interrupted", "census-taken", "host-waits"}
+    VALID.validate(line_of(waiting(), "blue-1"))
+
+
+def waiting() -> Waiting:
+    holder = "run blue-1 of bob@bastion, at work for 12 s, since 2026-11-25 02:00:00 UTC by the host's clock"
+    return Waiting("queen", Cause(Trouble.HOST_BUSY, holder), 32.0, at(12))
+
+
+def test_whose_lock_is_waited_for_is_a_line_that_stays(capfd: pytest.CaptureFixture[str]) -> None:
+    show = Show()
+    show.record(midway_event())
+    show.record(waiting())
+    assert "waiting for the lock of run blue-1 of bob@bastion on queen, at most 32 s" in capfd.readouterr().err
+
+
+def test_the_schema_knows_every_trouble() -> None:
+    assert SCHEMA["$defs"]["cause"]["properties"]["trouble"]["enum"] == [trouble.value for trouble in Trouble]
 
 
 def midway_event() -> Event:
