@@ -11,6 +11,7 @@
     sudo.py       a password for sudo, given to a host that asks for it
     pulse.py      the sign of life that keeps the agents, and their locks
     stream.py     its bytes, bounded in time and memory
+    deadlines.py  what ends a call that knows no time-out
     keyscan.py    the host keys that a host shows to a stranger
 
 `ssh -G` and known_hosts are OpenSSH's to read: `hivekeys.openssh`, `hivekeys.known_hosts`.

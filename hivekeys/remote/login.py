@@ -24,7 +24,7 @@ from hivekeys.remote.reach import Wire
 from hivekeys.remote.transport import certified, kind, transport
 from hivekeys.ssh_settings import Settings
 
-_IDLE_TICK = 5.0  # seconds between two looks of an idle transport at itself; paramiko's own 0.1 costs CPU for nothing
+_IDLE_TICK = 60.0  # seconds between two looks of an idle transport at itself; paramiko's own 0.1 costs a core for 1,000
 
 # Paramiko logs tracebacks of what becomes a Cause here; without any handler Python would print them.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())

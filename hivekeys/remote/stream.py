@@ -6,11 +6,12 @@ watchdog breaks the connection when the deadline is over, and the blocked call r
 """
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
+
+from hivekeys.remote.deadlines import Deadlines
 
 STDERR_KEPT = 4 * 1024  # bytes
 _CHUNK = 64 * 1024  # bytes asked for at once
@@ -18,6 +19,8 @@ _WINDOW = 2 * 1024 * 1024  # bytes that a host may send ahead; paramiko's defaul
 _SLICE = 0.5  # seconds; stdout and stderr share a window, so stderr is emptied this often while stdout is quiet
 _ALERT = 0.05  # seconds between two looks at stderr while a question may come there
 _FAREWELL = 1.0  # seconds for the end of file to leave
+
+watchdog = Deadlines().watch  # breaks the connection under a block that is still running at its end
 
 
 class Stop(Enum):
@@ -106,15 +109,3 @@ class Stream:
             if not self._channel.recv_stderr_ready():
                 return
             self._errors = (self._errors + self._channel.recv_stderr(_CHUNK))[-STDERR_KEPT:]
-
-
-@contextlib.contextmanager
-def watchdog(until: float, abort: Callable[[], None]) -> Iterator[None]:
-    """Calls `abort` from another thread if the block is still running at `until` (monotonic)."""
-    timer = threading.Timer(max(0.0, until - time.monotonic()), abort)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

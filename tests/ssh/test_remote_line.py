@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import threading
 import time
 
 import pytest
@@ -193,4 +192,3 @@ def test_closing_a_line_ends_the_agent_and_every_thread(ssh: Bastion) -> None:
     cause = line.ask({}, 10)
     assert isinstance(cause, Cause)
     assert cause.trouble is Trouble.LINE_BROKEN
-    wait_until(lambda: not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()), "the timers")
