@@ -2,16 +2,30 @@
 
 OpenSSH is the only judge of its own files: Include, Match and ProxyJump mean here what they mean to
 `ssh HOST`. Nothing is contacted.
+
+A question is a process, 5 ms of it, and the hosts of a fleet mostly differ by their names alone. So OpenSSH also says
+which files it read (-v). Where nothing in them looks at a host's name, one answer is that of all hosts of which the
+inventory says the same.
 """
 
+import re
 import subprocess
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.ssh_settings import Settings, expand, parse
 
 MAX_HOPS = 8  # more jump hosts than that is a circle
+
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9.-]*")  # a name that OpenSSH leaves as it is
+_READ = re.compile(r"^debug1: Reading configuration data (.{1,199})$", re.MULTILINE)  # it cuts them at 200
+# What makes a setting depend on the host's name, or on whether the host is its own jump host.
+_BY_NAME = re.compile(
+    r"""^\s*"?(match|hostname|canonical\w*|proxy\w*|host(?!["\s=]+\*\s*$))["\s=]|^(?!\s*\#).*%""",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -25,8 +39,16 @@ class Target:
     jump: str | None = None
 
 
+@dataclass
+class _Alike:
+    """Targets that differ by their names alone, and the answer that is all theirs: "" when there is none."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    answer: str | None = None
+
+
 class OpenSsh:
-    """Asks `ssh -G`, once per target. Safe for many threads."""
+    """Asks `ssh -G`, once per target at most. Safe for many threads."""
 
     def __init__(self, config: str | None, known_hosts: tuple[str, ...] | None, timeout: float) -> None:
         """`config` and `known_hosts` replace the user's own files; `timeout` (seconds) bounds a question."""
@@ -34,6 +56,7 @@ class OpenSsh:
         self._known_hosts = known_hosts
         self._timeout = timeout
         self._answers: dict[Target, Settings | Cause] = {}
+        self._alike: dict[Target, _Alike] = {}
         self._lock = threading.Lock()
 
     def route(self, target: Target) -> tuple[Settings, ...] | Cause:
@@ -68,13 +91,48 @@ class OpenSsh:
         return known
 
     def _ask(self, target: Target) -> Settings | Cause:
-        answer = call(["ssh", "-G", "-T", *_overrides(target, self._config), "--", target.alias], self._timeout)
+        odd = "%" in f"{target.key}{target.jump}" or target.alias in (target.jump or "")
+        if odd or not _PLAIN.fullmatch(target.alias):
+            return self._ask_alone(target)
+        with self._lock:
+            alike = self._alike.setdefault(replace(target, alias=""), _Alike())
+        with alike.lock:
+            if alike.answer is None:
+                alike.answer = self._common_answer(target)
+        if not alike.answer:
+            return self._ask_alone(target)
+        return parse(target.alias, f"hostname {target.alias}\n{alike.answer}", self._known_hosts)
+
+    def _ask_alone(self, target: Target) -> Settings | Cause:
+        answer = self._call(target)
         if isinstance(answer, Cause):
             return answer
         if answer.returncode != 0:
             words = answer.stderr.strip() or f"`ssh -G` ended with status {answer.returncode}"
             return Cause(Trouble.SSH_CONFIG, f"{target.alias}: {words}")
         return parse(target.alias, answer.stdout, self._known_hosts)
+
+    def _common_answer(self, target: Target) -> str:
+        """The answer without the host's name; "" where another name could have another."""
+        answer = self._call(target, "-v")
+        if isinstance(answer, Cause) or answer.returncode != 0:
+            return ""
+        lines = answer.stdout.splitlines()
+        if f"hostname {target.alias}" not in lines or any(map(_looks_at_names, _READ.findall(answer.stderr))):
+            return ""
+        return "\n".join(line for line in lines if not line.startswith(("host ", "hostname ")))
+
+    def _call(self, target: Target, *options: str) -> "subprocess.CompletedProcess[str] | Cause":
+        words = ["ssh", "-G", "-T", *options, *_overrides(target, self._config), "--", target.alias]
+        return call(words, self._timeout)
+
+
+def _looks_at_names(file: str) -> bool:
+    """True for a file of configuration in which something may depend on the host's name."""
+    try:
+        return _BY_NAME.search(Path(file.rstrip("\r")).read_text(errors="replace")) is not None
+    except OSError:
+        return True
 
 
 def call(command: list[str], timeout: float) -> subprocess.CompletedProcess[str] | Cause:

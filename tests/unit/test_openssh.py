@@ -1,7 +1,11 @@
 """What `ssh -G` says of a host: OpenSSH reads its own files, and the inventory's values come first."""
 
 import getpass
+import os
+import shlex
 import socket
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +134,98 @@ def test_openssh_is_asked_once_about_the_same_target(tmp_path: Path) -> None:
     before = asker.settings(Target("h"))
     (tmp_path / "config").write_text("User second\n")
     assert asker.settings(Target("h")) is before
+
+
+COUNTED = """\
+#!/bin/sh
+echo asked >>"$0.log"
+PATH={path} exec ssh "$@"
+"""
+NAMES = ("hive1", "hive2.example.org", "10.0.0.7")
+
+
+def asked(folder: Path, config: str, targets: Sequence[Target], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often OpenSSH was started for all of them; each got what it gets when it is asked about alone."""
+    alone = [openssh(folder, config).settings(target) for target in targets]
+    program = folder / "ssh"
+    program.write_text(COUNTED.format(path=shlex.quote(os.environ["PATH"])))
+    program.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(folder), prepend=":")
+        asker = openssh(folder, config)
+        assert [asker.settings(target) for target in targets] == alone
+    return len((folder / "ssh.log").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "User deploy\nIdentityFile ~/.ssh/id\nHostKeyAlias all\n# 100 % of them\n",
+        "Host *\n  Port 2201\n  AddressFamily inet\n",
+        "Include more\n",
+    ],
+)
+def test_hosts_that_no_configuration_tells_apart_share_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    (tmp_path / "more").write_text("Port 2202\n")
+    config = config.replace("more", str(tmp_path / "more"))
+    assert asked(tmp_path, config, [Target(name, user="deploy") for name in NAMES], monkeypatch) == 1
+
+
+@pytest.mark.parametrize("jump", ["none", "gate,ops@inner:2222"])
+def test_hosts_behind_the_same_jump_host_share_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: str
+) -> None:
+    assert asked(tmp_path, "", [Target(name, jump=jump) for name in NAMES], monkeypatch) == 1
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "Host hive1\n  Port 2201\n",
+        "Host * !hive2.example.org\n  User ann\n",
+        "Match originalhost hive1\n  User ann\n",
+        "MATCH host hive1\n  User ann\n",
+        '"Host"="10.*"\n  User ann\n',
+        "IdentityFile ~/.ssh/%h\n",
+        "HostName hive1\n",
+        "HostName %h.example.org\n",
+        "CanonicalizeHostname yes\nCanonicalDomains example.org\n",
+        "ProxyJump gate\n",
+        "ProxyCommand relay %h\n",
+        "Include more\n",
+    ],
+)
+def test_hosts_that_a_configuration_may_tell_apart_are_asked_about_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    (tmp_path / "more").write_text("Host hive*\n  Port 2202\n")
+    config = config.replace("more", str(tmp_path / "more"))
+    assert asked(tmp_path, config, [Target(name) for name in NAMES], monkeypatch) > len(NAMES)
+
+
+def test_hosts_share_an_answer_only_where_the_inventory_says_the_same_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = [
+        Target("a", port=1),
+        Target("b", port=2),
+        Target("c", user="u"),
+        Target("d", key="/k"),
+        Target("e", port=1),
+    ]
+    assert asked(tmp_path, "", targets, monkeypatch) == 4
+
+
+@pytest.mark.parametrize(
+    "odd", [Target("UPPER"), Target("2001:db8::1"), Target("h", key="/k/%h"), Target("gate", jump="u@gate:2")], ids=str
+)
+def test_a_host_that_is_not_plain_is_asked_about_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: Target
+) -> None:
+    assert asked(tmp_path, "", [Target("h"), odd, replace(odd, alias=f"{odd.alias}1")], monkeypatch) == 3
 
 
 def openssh(folder: Path, config: str, known_hosts: tuple[str, ...] | None = None) -> OpenSsh:
