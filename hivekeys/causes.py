@@ -42,6 +42,7 @@ class Trouble(Enum):
     AGENT_CRASHED = "agent-crashed"
     HOST_BUSY = "host-busy"
     SUPERSEDED = "superseded"
+    NOT_BEGUN = "not-begun"
     # what the host showed
     WRONG_FLEET = "wrong-fleet"
     ACCOUNT_MISSING = "account-missing"
@@ -99,6 +100,7 @@ HINTS: dict[Trouble, str] = {
     Trouble.AGENT_CRASHED: "this is a bug in hivekeys: please report it with the detail above",
     Trouble.HOST_BUSY: "another run works on this host: wait for it, or look at `fab status` on its bastion",
     Trouble.SUPERSEDED: "a newer run has worked on this host: look at `fab plan`; this run changes nothing any more",
+    Trouble.NOT_BEGUN: "nothing was done on this host: mend those that failed, then run the same command again",
     Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
     Trouble.ACCOUNT_MISSING: "create the service's account on the host (`fab install --create-account`), "
     "or mend `owner` and `group` in the inventory",

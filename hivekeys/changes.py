@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__
-from hivekeys.causes import one_line
+from hivekeys.causes import Cause, Trouble, one_line
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
 from hivekeys.model import Upkept
@@ -46,15 +46,20 @@ def table(kept: Sequence[Upkept], apply: bool) -> Table:
 
 def lines(kept: Sequence[Upkept], apply: bool) -> list[str]:
     """What is said below the table: hosts that failed, hosts that need nothing, and the sum."""
-    said = [f"{host.host}: {host.cause}\n  hint: {host.cause.hint}" for host in kept if host.cause]
+    causes: dict[Cause, list[str]] = defaultdict(list)
+    for host in kept:
+        if host.cause:
+            causes[host.cause].append(host.host)
+    said = [f"{fold_names(names)}: {cause}\n  hint: {cause.hint}" for cause, names in causes.items()]
     fine = [host.host for host in kept if not host.cause and not host.changes]
     if fine:
         said.append(f"nothing to do: {fold_names(fine)}")
     every = [change for host in kept for change in host.changes]
     left = sum(bool(change.refused) for change in every)
-    failed = sum(bool(host.cause) for host in kept)
+    waiting = sum(host.cause is not None and host.cause.trouble is Trouble.NOT_BEGUN for host in kept)
+    failed = sum(bool(host.cause) for host in kept) - waiting
     counts = f"{len(every) - left} {'changed' if apply else 'to do'}, {left} stay as they are, {failed} hosts failed"
-    return [*said, f"{len(kept)} hosts: {counts}"]
+    return [*said, f"{len(kept)} hosts: {counts}" + (f", {waiting} not begun" if waiting else "")]
 
 
 def document(kept: Sequence[Upkept], fleet: str, task: str, apply: bool, code: ExitCode) -> dict[str, Any]:

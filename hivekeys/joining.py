@@ -1,13 +1,15 @@
 """`fab install` and `fab uninstall`: hosts come into the fleet and leave it, and into restricted mode and out of it.
 
 A new fleet gets a token made here; a host that joins gets the fleet's own, from a host that has just proven it, through
-this run's memory. The queen comes first, then all hives at once. No host's failure stops another's.
+this run's memory. Services that run change as in a rotation: queen, canary, then batches, until one fails. Hosts that
+join are out of service anyway: all at once, and no host's failure stops another's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from hivekeys.causes import Cause
+from hivekeys import waves
+from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
 from hivekeys.machine import steps_to
@@ -15,18 +17,24 @@ from hivekeys.model import Goal, Reply, Stance, Step, Upkept, Verb
 from hivekeys.recall import Shown, holders_of, recalled
 from hivekeys.restriction import Restriction
 from hivekeys.survey import Watch
-from hivekeys.token import Fingerprint, Token
+from hivekeys.token import Fingerprint, Token, refuse_revoked
 from hivekeys.upkeep import Upkeep, fleets_token
 
 RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
 
 
-def install(upkeep: Upkeep, options: Sequence[str], make: Callable[[], Token]) -> list[Upkept]:
-    """Sets the chosen hosts up and proves them. Raises UserError where nobody can tell which token they are to have."""
-    fleet = upkeep.fleet
-    shown = upkeep.look(fleet.hosts)
+def install(
+    upkeep: Upkeep, options: Sequence[str], make: Callable[[], Token], revoked: Mapping[Fingerprint, str]
+) -> list[Upkept]:
+    """Sets the chosen hosts up and proves them. `revoked`: tokens that leaked, and the run that revoked each.
+
+    Raises UserError where nobody can tell which token they are to have, or where that one leaked.
+    """
+    shown = upkeep.look(upkeep.fleet.hosts)
     _refuse_running(shown)
     want = _the_token(upkeep, shown)
+    if want:
+        refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
     token = None if not upkeep.apply else make() if want is None else _recalled(upkeep, shown, want)
     if token:
         want = upkeep.know(token)
@@ -42,15 +50,38 @@ def install(upkeep: Upkeep, options: Sequence[str], make: Callable[[], Token]) -
         restart = Step(Verb.RESTART)
         return (restart, *steps) if changed and restart not in steps else steps
 
-    queen = [host for host in upkeep.hosts if host == fleet.queen]
-    hives = [host for host in upkeep.hosts if host != fleet.queen]
-    title = "set up" if upkeep.apply else "look what is to be set up"
-    return [
-        result
-        for what, hosts in (("queen", queen), ("hives", hives))
-        if hosts
-        for result in upkeep.do(f"{title}: {what}", hosts, steps_of, then)
-    ]
+    def set_up(title: str, hosts: Sequence[Host]) -> list[Upkept]:
+        return upkeep.do(title, hosts, steps_of, then)
+
+    if not upkeep.apply:
+        return set_up("look what is to be set up", upkeep.hosts)
+    return _in_order(upkeep, shown, set_up)
+
+
+def _in_order(upkeep: Upkeep, shown: Shown, set_up: Callable[[str, Sequence[Host]], list[Upkept]]) -> list[Upkept]:
+    """The queen and the hives that serve wave by wave, until one fails; then the hives that join."""
+    fleet, policy = upkeep.fleet, upkeep.fleet.policy
+    turned = [host for host in upkeep.hosts if host == fleet.queen or _serves(shown[host])]
+    joining = [host for host in upkeep.hosts if host not in turned]
+    kept: list[Upkept] = []
+    why = ""
+    for wave in waves.plan(turned, policy):
+        if why:
+            kept += [Upkept(host.name, cause=Cause(Trouble.NOT_BEGUN, why)) for host in wave.hosts]
+            continue
+        now = set_up(f"set up: {wave.title}", wave.hosts)
+        kept += now
+        failed = [one.host for one in now if one.cause]
+        in_all = sum(one.cause is not None for one in kept)
+        why = waves.stop_reason(wave.phase, failed, in_all, len(turned), policy, fleet.queen.name)
+        if why:
+            upkeep.stop(why)
+    return [*kept, *(set_up("set up: hives that join", joining) if joining else ())]
+
+
+def _serves(reply: Reply | Cause) -> bool:
+    """True for a host whose service runs: a restart takes it out of service."""
+    return isinstance(reply, Reply) and reply.seen is not None and reply.seen.unit.state == "active"
 
 
 def uninstall(upkeep: Upkeep) -> list[Upkept]:

@@ -28,6 +28,7 @@ from hivekeys.model import (
     State,
     Status,
     Step,
+    Stopped,
     Upkept,
     Verb,
 )
@@ -111,6 +112,10 @@ class Upkeep:
         names = tuple(host.name for host in hosts)
         self._ledger.tell(PhaseStarted(self.phase, names, self._ledger.now(), title))
         return self._at_once(lambda host: self._one(host, steps_of(host), then), hosts)
+
+    def stop(self, why: str) -> None:
+        """Writes down that no more hosts are begun."""
+        self._ledger.tell(Stopped(self.phase, why, self._ledger.now()))
 
     def end(self, code: ExitCode) -> ExitCode:
         """The work is over."""

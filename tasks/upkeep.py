@@ -9,7 +9,7 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks import restricting
-from tasks.engine import Asked, past_runs, upkeep_of
+from tasks.engine import Asked, past_runs, tombstones, upkeep_of
 from tasks.frame import FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def install(
     json: bool = False,
 ) -> None:
     """Set hosts up, from "the binary is there" to "proven in the fleet"; what is right already stays untouched."""
-    from hivekeys import joining  # noqa: PLC0415
+    from hivekeys import joining, state  # noqa: PLC0415
     from hivekeys.model import Phase  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
 
@@ -128,7 +128,8 @@ def install(
         finish(code)
         return
     with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS, beside_open=False) as work:
-        code = _tell(work, joining.install(work, options, generate), json)
+        gone = tombstones(state.folder_for(found.name, state_dir))
+        code = _tell(work, joining.install(work, options, generate, gone), json)
     finish(code)
 
 

@@ -1,0 +1,165 @@
+"""`fab install`: the pace at which services that run are restarted, and which token no host is given."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from hivekeys import agent, changes
+from hivekeys.causes import Trouble
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Amount, Policy
+from hivekeys.joining import install
+from hivekeys.model import Event, Phase, PhaseStarted, Stopped, Upkept
+from hivekeys.names import fold_names
+from hivekeys.run import REVOKE
+from hivekeys.token import Fingerprint, generate
+from hivekeys.upkeep import Upkeep
+from hivekeys.wire import Greeting
+from tests.inprocess import ENGINE, KEY, InProcessFleet, OwnClock
+from tests.unit.rotating import Operator, breaks
+
+# Hosts know the verb `install` too: in one text with the agent, as it is sent to a host.
+TEXTS = ("trail", "inspection", "repair", "installation", "dropin")
+exec(  # noqa: S102
+    compile(b"\n".join((ENGINE / f"{name}.py").read_bytes() for name in TEXTS), "on-the-host", "exec"),
+    dict(vars(agent)),
+)
+POLICY = Policy(canary=1, batch=Amount(2), max_failures=Amount(0), revocation_recheck=0.0)
+
+
+class Installer:
+    """Types `fab install`. `events` is what it recorded, `kept` a result for each host, in the order of change."""
+
+    def __init__(
+        self,
+        fleet: InProcessFleet,
+        revoked: Mapping[Fingerprint, str] = MappingProxyType({}),
+        key: bytes = KEY,
+        apply: bool = True,
+    ) -> None:
+        self.events: list[Event] = []
+        told = {fingerprint.keyed: run for fingerprint, run in revoked.items()}
+        greeting = Greeting(fleet.inventory.name, key, "install-1", "ann@bastion", revoked=told)
+        hosts = fleet.inventory.hosts
+        work = Upkeep(
+            fleet.inventory, hosts, fleet.dialer(), greeting, self.events.append, Phase.INSTALL, apply, "", OwnClock()
+        )
+        try:
+            self.kept: list[Upkept] = install(work, (), generate, revoked)
+        finally:
+            work.close()
+
+    @property
+    def phases(self) -> dict[str, tuple[str, ...]]:
+        return {event.title: event.hosts for event in self.events if isinstance(event, PhaseStarted)}
+
+    @property
+    def troubles(self) -> dict[str, Trouble]:
+        return {one.host: one.cause.trouble for one in self.kept if one.cause}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> InProcessFleet:
+    """A queen and five hives that serve one token; nobody has installed anything on them."""
+    return InProcessFleet(tmp_path, hives=5, policy=POLICY)
+
+
+def restarts(fleet: InProcessFleet) -> list[str]:
+    return [entry.host for entry in fleet.log if entry.verb == "restart"]
+
+
+# -- the pace
+
+
+def test_services_that_run_are_restarted_queen_first_then_a_canary_then_in_batches(fleet: InProcessFleet) -> None:
+    ann = Installer(fleet)
+    assert ann.phases == {
+        "set up: queen": ("queen",),
+        "set up: canary": ("hive1",),
+        "set up: wave 1 of 2": ("hive2", "hive3"),
+        "set up: wave 2 of 2": ("hive4", "hive5"),
+    }
+    assert {one.host for one in ann.kept if one.proof and one.proof.proven} == set(fleet.hosts)
+    assert fleet.out_together[:2] == [{"queen"}, {"hive1"}]
+    assert max(map(len, fleet.out_together)) <= 2
+    assert all(host.accepts(fleet.token) for host in fleet.hosts.values())
+
+
+@pytest.mark.parametrize(
+    ("ill", "reached"),
+    [("queen", ["queen"]), ("hive1", ["queen", "hive1"]), ("hive2", ["queen", "hive1", "hive2", "hive3"])],
+)
+def test_when_a_wave_fails_no_later_one_is_begun(fleet: InProcessFleet, ill: str, reached: list[str]) -> None:
+    fleet.at(ill, "restart", breaks("start-fails"))
+    ann = Installer(fleet)
+    assert sorted(restarts(fleet)) == sorted(reached)
+    others = {name: Trouble.NOT_BEGUN for name in fleet.hosts if name not in reached}
+    assert ann.troubles == {ill: Trouble.START_FAILED, **others}
+    assert all(fleet.hosts[name].accepts(fleet.token) for name in others)
+    (stopped,) = [event for event in ann.events if isinstance(event, Stopped)]
+    assert ill in stopped.why
+    assert changes.exit_code(ann.kept, apply=True) is ExitCode.INCOMPLETE
+    said = changes.lines(ann.kept, apply=True)
+    assert said[1].startswith(f"{fold_names(others)}: not-begun: ")
+    assert said[-1].endswith(f" 1 hosts failed, {len(others)} not begun")
+
+
+def test_a_host_that_joins_waits_for_no_wave_and_stops_nobody(fleet: InProcessFleet) -> None:
+    for name in ("hive1", "hive4"):
+        fleet.hosts[name].reimage()
+        fleet.hosts[name].stop()
+    fleet.at("hive1", "restart", breaks("start-fails"))
+    fleet.at("hive2", "restart", breaks("start-fails"))
+    ann = Installer(fleet)
+    assert ann.troubles == {
+        "hive1": Trouble.START_FAILED,
+        "hive2": Trouble.START_FAILED,
+        "hive3": Trouble.NOT_BEGUN,
+        "hive5": Trouble.NOT_BEGUN,
+    }
+    assert list(ann.phases)[-1] == "set up: hives that join"
+    assert fleet.hosts["hive4"].accepts(fleet.token)
+
+
+def test_a_host_that_cannot_be_reached_stops_nobody(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive1"].fault = "link-down"
+    ann = Installer(fleet)
+    assert ann.troubles == {"hive1": Trouble.NO_CONNECTION}
+    assert sorted(restarts(fleet)) == ["hive2", "hive3", "hive4", "hive5", "queen"]
+
+
+def test_a_look_asks_all_hosts_at_once_and_restarts_none(fleet: InProcessFleet) -> None:
+    ann = Installer(fleet, apply=False)
+    assert list(ann.phases) == ["look what is to be set up"]
+    assert restarts(fleet) == []
+    assert all(one.changes for one in ann.kept)
+
+
+# -- a token that leaked
+
+
+def test_a_fleet_that_still_has_a_token_that_leaked_is_not_set_up_with_it(fleet: InProcessFleet) -> None:
+    """Away while it was revoked, and then installed anew: the bastion knows, and writes nothing."""
+    gone = {fleet.token.fingerprint(KEY): "run-9"}
+    with pytest.raises(UserError, match="was revoked by run run-9: nothing may write it again"):
+        Installer(fleet, gone)
+    assert {verb for name in fleet.hosts for verb in fleet.verbs(name)} == {"hello", "observe"}
+
+
+def test_a_host_refuses_a_token_that_leaked_from_a_bastion_that_knows_nothing_of_it(fleet: InProcessFleet) -> None:
+    """hive1 refused it once, and was left with no token; the others were restored by hand, tombstones and all gone."""
+    old = fleet.token
+    Operator(fleet, task=REVOKE).revoke()
+    for name, host in fleet.hosts.items():
+        if name == "hive1":
+            host.active.unlink()
+            host.stop()
+        else:
+            host.reimage()
+            host.write(old)
+            host.start()
+    ann = Installer(fleet, key=b"\x01" * 32)
+    assert ann.troubles == {"hive1": Trouble.REVOKED}
+    assert fleet.hosts["hive1"].active_token() is None
