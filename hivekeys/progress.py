@@ -61,13 +61,17 @@ class Flight:
 
 @dataclass(frozen=True)
 class Progress:
-    """`width`: how many hosts may be at work at once. `through` are the hosts that have answered in the last leg."""
+    """`width`: how many hosts may be at work at once. `through` are the hosts that have answered in the last leg.
+
+    `late` are those that have not answered in an earlier one: the others went on without them.
+    """
 
     run: Run = field(default_factory=Run)
     way: Way = Way.FORWARD
     width: int = 32
     legs: tuple[Leg, ...] = ()
     through: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
     in_flight: dict[str, Flight] = field(default_factory=dict)
     troubles: dict[str, Cause] = field(default_factory=dict)  # of hosts that have not come through since
     is_over: bool = False
@@ -111,7 +115,7 @@ def heard(progress: Progress, event: Event) -> Progress:
     progress = replace(progress, run=advance(progress.run, event))
     match event:
         case RunStarted() | Resumed():
-            return replace(progress, legs=(), troubles={}, in_flight={}, is_over=False)
+            return replace(progress, legs=(), late=frozenset(), troubles={}, in_flight={}, is_over=False)
         case Again():
             return replace(progress, legs=())
         case PhaseStarted():
@@ -142,7 +146,8 @@ def _in_phase(progress: Progress, event: PhaseStarted) -> Progress:
         more = replace(leg, hosts=tuple(dict.fromkeys((*leg.hosts, *event.hosts))))
         return replace(progress, legs=(*progress.legs[:-1], more))
     begun = Leg(event.phase, event.title or event.phase.value, event.hosts, event.when.clock)
-    return replace(progress, legs=(*progress.legs, begun), through=frozenset())
+    late = progress.late.union(progress.left).difference(event.hosts)
+    return replace(progress, legs=(*progress.legs, begun), through=frozenset(), late=late)
 
 
 def _answered(progress: Progress, outcome: Outcome) -> Progress:
@@ -156,7 +161,8 @@ def _answered(progress: Progress, outcome: Outcome) -> Progress:
     if cause:
         troubles[name] = cause
     in_flight = {other: flight for other, flight in progress.in_flight.items() if other != name}
-    return replace(progress, legs=legs, through=through, troubles=troubles, in_flight=in_flight)
+    late = progress.late - {name}
+    return replace(progress, legs=legs, through=through, late=late, troubles=troubles, in_flight=in_flight)
 
 
 def _course(run: Run) -> Iterator[tuple[Phase, str, int]]:
@@ -187,11 +193,15 @@ def counts(progress: Progress) -> dict[str, int]:
 
 
 def to_go(progress: Progress, clock: float) -> float | None:
-    """Seconds until the end, by the pace of the waves so far; None until the first is over, and on the way back."""
+    """Seconds until the end, by the pace of the waves so far; None until the first is over, and on the way back.
+
+    None also where a revocation will try hosts again: nobody knows how long they keep it waiting.
+    """
     turned = [
         (leg, after.begun) for leg, after in zip(progress.legs, progress.legs[1:], strict=False) if leg.phase in TURNS
     ]
-    if not turned or progress.is_over or progress.run.stopped or progress.leg is None:
+    tries = progress.run.is_revocation and (progress.late or progress.troubles)
+    if not turned or progress.is_over or progress.run.stopped or tries or progress.leg is None:
         return None
     rounds = sum(_rounds(len(leg.hosts), progress.width) for leg, _ in turned)
     pace = sum(end - leg.begun for leg, end in turned) / rounds

@@ -28,8 +28,8 @@ STYLES = {
 }
 
 
-WIDE = 78  # characters that a row of the result needs
-RESULT = ("host", "service", "old → now", "state", "new old non gar", "gap", "took")
+WIDE, NARROW = 78, 68  # characters that a row of the result needs, with and without what the plan shows as well
+RESULT = ("host", "service", "old → now", "now", "state", "new old non gar", "gap", "took")
 
 
 def plain_table(title: str) -> Table:
@@ -40,7 +40,9 @@ def plain_table(title: str) -> Table:
 def result_table(run: Run, fleet: Fleet, width: int = WIDE) -> Table:
     """One row a host, in the inventory's order; on a narrow terminal without what the plan shows as well."""
     table = plain_table(f"run {run.id} on fleet {run.fleet}")
-    left_out = () if width >= WIDE else ("service", "took")
+    left_out: tuple[str, ...] = ("now",) if width >= WIDE else ("now", "service", "took")
+    if width < NARROW:
+        left_out = ("service", "old → now", "took")
     for column in RESULT:
         if column not in left_out:
             table.add_column(column, justify="right" if column in ("gap", "took") else "left")
@@ -50,6 +52,7 @@ def result_table(run: Run, fleet: Fleet, width: int = WIDE) -> Table:
             "host": part.name,
             "service": host.service.unit.removesuffix(".service") if host else "–",
             "old → now": f"{part.was or '–'} → {part.now or '–'}",
+            "now": str(part.now or "–"),
             "state": Text(part.state.value, STYLES[part.state]),
             "new old non gar": calls(part),
             "gap": "–" if gap is None else f"{gap:.1f} s",

@@ -16,7 +16,7 @@ from hivekeys.model import Phase, State
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
 from hivekeys.progress import WELL, Leg, Progress, counts, to_go
-from hivekeys.report.words import ago, by_cause, exposure_lines
+from hivekeys.report.words import ago, by_cause, exposure_in_short, exposure_lines
 
 SLOW = 30.0  # seconds after which a host at work stands out
 CAUSES = 4  # kinds of failure that get a line of their own
@@ -39,7 +39,7 @@ def view(progress: Progress, now: Moment, width: int, height: int, stopping: boo
     """The picture's lines. `stopping`: the operator has asked for the end."""
     head = [_title(progress, now, width), *_rail(progress, width), _bar(progress, width), *_counts(progress, width)]
     if progress.run.is_revocation:
-        head += _exposure(progress, now)
+        head += _exposure(progress, now, width)
     if progress.run.stopped:
         head.append(Text(f"stopped: {one_line(progress.run.stopped)}", "red"))
     if stopping and not progress.is_over:
@@ -136,16 +136,22 @@ def _counts(progress: Progress, width: int) -> Iterable[Text]:
     return _flowed(words, width)
 
 
-def _exposure(progress: Progress, now: Moment) -> Iterator[Text]:
+def _exposure(progress: Progress, now: Moment, width: int) -> Iterator[Text]:
     """The exposure clock, which runs until no host can still trust the token that leaked."""
     run = progress.run
-    exposed = exposure_of(run).open
-    refused = exposure_lines(run)[0]
+    exposed, total = exposure_of(run).open, len(run.hosts)
     if exposed and not progress.is_over:
-        count = f"{len(exposed)} of {len(run.hosts)} hosts may still trust the old token"
-        yield Text(f"exposed for {ago(now.at - run.started)}: {count}", "red")
-    if len(exposed) < len(run.hosts) or progress.is_over:
-        yield Text(refused)
+        since, count = ago(now.at - run.started), f"{len(exposed)} of {total} hosts may still trust"
+        yield Text(
+            _fitting(width, f"exposed for {since}: {count} the old token", f"exposed {since}: {count} it"), "red"
+        )
+    if len(exposed) < total or progress.is_over:
+        yield Text(_fitting(width, exposure_lines(run)[0], *exposure_in_short(run)))
+
+
+def _fitting(width: int, *words: str) -> str:
+    """The first that fits; the last where none does."""
+    return next((one for one in words if len(one) <= width), words[-1])
 
 
 # -- who is at work, who failed
@@ -163,8 +169,9 @@ def _at_work(progress: Progress, now: Moment, width: int, room: int) -> list[Tex
         for name, flight in progress.in_flight.items()
     ]
     others = [name for name in progress.left if name not in progress.in_flight]
+    late = sorted(progress.late - progress.in_flight.keys())
     rows = _columns(cells, width)
-    free = room - len(lines) - bool(others)
+    free = room - len(lines) - bool(others) - bool(late)
     if len(rows) > free:
         free = max(0, free - 1)
         rest = list(progress.in_flight)[free * _per_row(cells, width) :]
@@ -172,6 +179,8 @@ def _at_work(progress: Progress, now: Moment, width: int, room: int) -> list[Tex
     lines += rows
     if others:
         lines.append(Text(f"  not yet: {fold_names(map(one_line, others))}", "dim"))
+    if late:
+        lines.append(Text(f"  still waiting for: {fold_names(map(one_line, late))}", "yellow"))
     return lines
 
 

@@ -133,6 +133,17 @@ def exposure_lines(run: Run) -> list[str]:
     return lines
 
 
+def exposure_in_short(run: Run) -> list[str]:
+    """The first of these lines for a narrow terminal, where somebody refuses the old token."""
+    found = exposure_of(run)
+    if found.median is None or found.longest is None:
+        return []
+    return [
+        f"refused on {len(found.closed)} of {len(run.hosts)} hosts after: median {found.median:.1f} s, "
+        f"last {found.longest:.1f} s"
+    ]
+
+
 def summary(run: Run, code: ExitCode) -> str:
     """What a run came to, in one line."""
     counts: dict[State, int] = defaultdict(int)

@@ -176,11 +176,32 @@ def test_the_exposure_clock_runs_until_no_host_can_trust_the_old_token() -> None
     some = {name: replace(host, refused=NOON + 4, state=State.PROVEN) for name, host in list(hosts.items())[:4]}
     closing = replace(progress, run=replace(progress.run, hosts={**hosts, **some}))
     assert "exposed for 14 s: 2 of 6 hosts may still trust the old token" in drawn(closing)
-    assert any(
-        line.startswith("the old token was refused on 4 of 6 hosts after: median 4.0 s") for line in drawn(closing)
-    )
+    refused = "the old token was refused on 4 of 6 hosts after: median 4.0 s, 95 %"
+    assert any(line.startswith(refused) for line in drawn(closing, width=100))
     every = {name: replace(host, refused=NOON + 4, state=State.PROVEN) for name, host in hosts.items()}
     assert "exposed" not in "".join(drawn(replace(closing, run=replace(closing.run, hosts=every))))
+
+
+def test_at_sixty_columns_the_exposure_clock_is_whole() -> None:
+    progress = followed(begun(5, 5, REVOKE))
+    hosts = progress.run.hosts
+    some = {name: replace(host, refused=NOON + 4, state=State.PROVEN) for name, host in list(hosts.items())[:4]}
+    lines = drawn(replace(progress, run=replace(progress.run, hosts={**hosts, **some})), 1000, width=60)
+    assert "exposed 16 min 40 s: 2 of 6 hosts may still trust it" in lines
+    assert "refused on 4 of 6 hosts after: median 4.0 s, last 4.0 s" in lines
+
+
+def test_whoever_the_others_did_not_wait_for_is_named_until_he_answers() -> None:
+    """And nobody knows when the end will be: he is tried again."""
+    claim = PhaseStarted(Phase.CLAIM, ("queen", "hive1", "hive2"), at(3), "claim")
+    claimed = [Outcome(name, Phase.CLAIM, Status.OK, State.UNCHANGED, at(4)) for name in ("queen", "hive1")]
+    turned = passed(Phase.QUEEN, ("queen",), 4, 1)
+    events = [*begun(2, 2, REVOKE), claim, *claimed, *turned, PhaseStarted(Phase.WAVE, ("hive1",), at(5), "wave")]
+    assert "  still waiting for: hive2" in drawn(followed(events))
+    assert to_go(followed(events), 104) is None
+    answered = Outcome("hive2", Phase.CLAIM, Status.OK, State.UNCHANGED, at(9))
+    assert "still waiting" not in "".join(drawn(followed([*events, answered])))
+    assert to_go(followed([*events, answered]), 104) is not None
 
 
 def test_another_attempt_is_said_and_begins_at_the_first_phase() -> None:
