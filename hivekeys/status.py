@@ -132,7 +132,8 @@ def table(status: FleetStatus, worst_first: bool = False) -> Table:
     """One row a host, in the inventory's order or with those first that are not fine."""
     shown = plain_table(f"fleet {status.fleet.name}")
     for column in ("host", "service", "since", "token", "age", "loaded from", "owes", "last run"):
-        shown.add_column(column, justify="right" if column in ("since", "age", "owes") else "left")
+        right = column in ("since", "age", "owes")
+        shown.add_column(column, justify="right" if right else "left", no_wrap=column == "service")
     for one in sorted(status.hosts, key=lambda one: worst_first and one.is_fine):
         unit = one.seen.unit if one.seen else None
         service = "not seen" if unit is None else unit.state if unit.state == "active" else f"{unit.state} ({unit.sub})"

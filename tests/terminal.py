@@ -25,7 +25,7 @@ class Terminal:
         self._process = subprocess.Popen(
             ["setsid", "--ctty", *argv],  # its own terminal, or Ctrl-C would be nobody's
             cwd=cwd,
-            env={**env, "TERM": "xterm"},
+            env={name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")} | {"TERM": "xterm"},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

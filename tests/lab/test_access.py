@@ -4,7 +4,6 @@ import contextlib
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -181,9 +180,7 @@ def test_a_second_run_from_this_bastion_is_told_who_is_at_work_and_since_when(la
     first = start_fab(*words, "--reason", "the yearly one", state=tmp_path)
     assert eventually(lambda: lock.exists() and lock.stat().st_size > 0)
     first.send_signal(signal.SIGSTOP)
-    began = time.monotonic()
-    second = fab(*words, state=tmp_path)
-    assert time.monotonic() - began < 5
+    second = fab(*words, state=tmp_path)  # it ends: nobody waits for whoever holds the lock
     first.send_signal(signal.SIGCONT)
     assert second.code == 5
     assert second.out == ""

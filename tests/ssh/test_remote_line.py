@@ -11,7 +11,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.remote.channel import REPLY_LIMIT, SshLine
 from hivekeys.remote.pulse import Pulse
 
-from .bastion import ECHO_AGENT, Bastion, paramiko_threads, wait_until
+from .bastion import ECHO_AGENT, SOON, Bastion, paramiko_threads, wait_until
 
 
 def test_the_agent_answers_each_request_on_one_connection(ssh: Bastion) -> None:
@@ -25,9 +25,7 @@ def test_a_megabyte_goes_out_and_comes_back(ssh: Bastion) -> None:
     """Size is no matter of time: nothing feeds the host a character at a time."""
     line = ssh.line(ssh.host())
     text = "0123456789abcdef" * 65536
-    started = time.monotonic()
-    assert line.ask({"text": text}, 10) == {"echo": {"text": text}}
-    assert time.monotonic() - started < 5
+    assert line.ask({"text": text}, SOON) == {"echo": {"text": text}}
 
 
 def test_small_packets_are_not_held_back(ssh: Bastion) -> None:
@@ -43,14 +41,14 @@ def test_an_agent_that_is_too_late_costs_its_deadline_and_the_line(ssh: Bastion)
     """A host that takes longer than its deadline is silent; nobody waits for it, nobody asks it again."""
     line = ssh.line(ssh.host())
     started = time.monotonic()
-    late = line.ask({"first": "time.sleep(20)"}, 0.3)
+    late = line.ask({"first": "time.sleep(60)"}, 0.3)
     assert isinstance(late, Cause)
     assert late.trouble is Trouble.SILENT
     again = line.ask({}, 600)
     assert isinstance(again, Cause)
     assert again.trouble is Trouble.LINE_BROKEN
     assert "silent" in again.detail
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON
 
 
 def test_a_host_that_stops_reading_cannot_hold_the_run(ssh: Bastion) -> None:
@@ -62,7 +60,7 @@ def test_a_host_that_stops_reading_cannot_hold_the_run(ssh: Bastion) -> None:
     line.close()
     assert isinstance(cause, Cause)
     assert cause.trouble is Trouble.SILENT
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON
 
 
 def test_a_frozen_host_does_not_hold_up_the_farewell(ssh: Bastion) -> None:
@@ -71,7 +69,7 @@ def test_a_frozen_host_does_not_hold_up_the_farewell(ssh: Bastion) -> None:
     os.kill(ssh.sshd_of(line), signal.SIGSTOP)
     started = time.monotonic()
     line.close()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < SOON
 
 
 def beats_heard(line: SshLine) -> int:

@@ -12,7 +12,7 @@ import pytest
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
 
-from .bastion import Bastion, free_port, paramiko_threads, wait_until
+from .bastion import SOON, Bastion, free_port, paramiko_threads, wait_until
 
 QUICK = Timeouts(connect=1, banner=1, auth=1, channel=1)
 
@@ -47,7 +47,7 @@ def test_a_port_behind_which_no_sshd_answers_costs_its_time_and_no_more(ssh: Bas
         threading.Thread(target=accept, daemon=True).start()
         started = time.monotonic()
         ssh.refused(ssh.host(port=listener.getsockname()[1]), Trouble.NO_BANNER, timeouts=QUICK)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < SOON
         held[0].close()
     wait_until(lambda: not paramiko_threads(), "the end of paramiko's threads")
 
@@ -110,9 +110,11 @@ def test_a_stale_agent_does_not_hang_the_run(ssh: Bastion) -> None:
         dialer = ssh.dialer()
         host = ssh.host(key="/no/such/key")
         assert "does not answer" in ssh.refused(host, Trouble.LOGIN_REFUSED, dialer=dialer)
-        started = time.monotonic()
         ssh.refused(host, Trouble.LOGIN_REFUSED, dialer=dialer)
-        assert time.monotonic() - started < 2
+        listener.accept()[0].close()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_a_password_is_never_offered(ssh: Bastion) -> None:
@@ -178,10 +180,10 @@ def test_a_proxy_command_that_fails_is_quoted(ssh: Bastion) -> None:
 
 def test_a_proxy_command_that_hangs_costs_its_time_and_no_more(ssh: Bastion) -> None:
     """The time-outs hold for it as for a socket."""
-    ssh.config.write_text("IdentityAgent none\nProxyCommand sleep 20\n")
+    ssh.config.write_text("IdentityAgent none\nProxyCommand sleep 60\n")
     started = time.monotonic()
     ssh.refused(ssh.host(), Trouble.NO_BANNER, timeouts=QUICK)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON
 
 
 def test_a_configuration_that_openssh_refuses_is_a_cause(ssh: Bastion) -> None:

@@ -323,7 +323,7 @@ def test_a_lease_on_a_slot_does_not_hold_the_agent(host: SimulatedHost) -> None:
         fault = Session(host, write=False).do("observe")["facts"]["active"]["fault"]
         holder.kill()
     assert fault == "cannot be read: Resource temporarily unavailable"
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 30.0
 
 
 def test_a_link_in_the_place_of_the_directory_is_not_followed(host: SimulatedHost, tmp_path: Path, new: Token) -> None:
