@@ -1,0 +1,27 @@
+"""The order of all tests: fast ones first, then the files that take longest, so that no worker ends alone with one."""
+
+import pytest
+
+# Each of these takes a minute or more. They are begun one after the other, and the short ones fill in behind them.
+LONG = (
+    "lab/test_survival.py",
+    "lab/test_secrecy.py",
+    "sweep/test_crash_sweep.py",
+    "lab/test_revocation.py",
+    "lab/test_rotation_faults.py",
+    "lab/test_restricted.py",
+    "lab/test_rotation.py",
+    "lab/test_install.py",
+    "lab/test_backup.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files keep their tests in order; where several workers take files, they take them in this order too."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[bool, int]:
+    file = "/".join(item.path.parts[-2:])
+    return not file.startswith("unit/"), LONG.index(file) if file in LONG else len(LONG)
