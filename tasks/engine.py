@@ -228,7 +228,7 @@ def _signals(runner: "Runner", show: "Show") -> Iterator[None]:
         if show.asking:
             raise KeyboardInterrupt  # the operator's answer to the question
         if asked:
-            show.leave()
+            show.leave(runner.run, runner.fleet.typed)
             os._exit(ExitCode.INTERRUPTED)  # threads that wait for hosts would keep a normal exit from happening
         asked.append(number)
         runner.interrupt()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
     from hivekeys.shelf import Taken
 
+UNTOUCHED = "nothing was changed: no host had been given a token"
 WIDTH = 160  # characters, where there is no terminal to ask
 STOPPING = "stopping: hosts in flight finish, no new one begins (again: stop at once)"
 
@@ -93,10 +94,12 @@ class Show:
         if self._screen is None:
             self._cry(f"\n{STOPPING}\n")
 
-    def leave(self) -> None:
-        """The process is about to end in the middle of everything: the terminal gets its cursor back."""
+    def leave(self, run: Run, typed: str) -> None:
+        """The process is about to end in the middle of everything: what is to be typed then, and the cursor back."""
         if self._screen:
+            self._screen.silence()
             self._cry(SHOW_CURSOR)
+        self._cry(f"stopped at once: nobody waited for hosts in flight\n{report.next_step(run, typed) or UNTOUCHED}\n")
 
     @staticmethod
     def _cry(text: str) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 EVERY = 0.25  # seconds between two frames
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 CLEAR_REST = "\x1b[K"  # of a line; a terminal that is cleared as a whole may keep a copy to scroll back to
+SILENCE = 0.5  # seconds that a frame which is being written may take to its end
 SMALLEST = (20, 5)
 
 
@@ -26,6 +27,7 @@ class Screen:
         self._shown: list[Text] = []
         self._frame = ""
         self._width = 0
+        self._writing = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_drawing, name="screen", daemon=True)
         self._thread.start()
@@ -40,6 +42,10 @@ class Screen:
             else:
                 self._put("", 0, *self._size())
             self._write(SHOW_CURSOR)
+
+    def silence(self) -> None:
+        """No frame is written any more. For the signal handler of a process that is about to end."""
+        self._writing.acquire(timeout=SILENCE)
 
     def _keep_drawing(self) -> None:
         with contextlib.suppress(OSError):
@@ -75,8 +81,9 @@ class Screen:
             return 80, 24
 
     def _write(self, text: str) -> None:
-        self._console.file.write(text)
-        self._console.file.flush()
+        with self._writing:
+            self._console.file.write(text)
+            self._console.file.flush()
 
 
 def rows_of(lines: Sequence[Text], columns: int) -> int:

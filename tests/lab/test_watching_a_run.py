@@ -1,6 +1,7 @@
 """A rotation as an operator watches it in a real terminal (tmux): resized, interrupted, and what stays there."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from hivekeys.lab import Lab
+from tests.terminal import CTRL_C, Terminal
 
 from .asking import eventually
 from .rotating import PROJECT, fab, serves, truth, write_policy
@@ -101,6 +103,24 @@ def test_a_terminal_is_resized_and_an_interruption_leaves_the_command_that_goes_
     assert f"go on: fab resume --fleet {lab.name}" in after
     assert "interrupted: the run is not over" in told.read_text() and "HIVEKEYS_EXIT_CODE=130" in told.read_text()
     assert fab("resume", "--fleet", lab.name, "--json", state=tmp_path / "state").code == 0
+    assert serves(lab, truth(lab)["queen"].token, refused=old)
+
+
+def test_a_second_ctrl_c_ends_at_once_with_the_command_that_goes_on(lab: Lab, tmp_path: Path) -> None:
+    """The queen would be watched for a minute more; she has the new token, and nobody waits for her proof."""
+    write_policy(lab, stable_seconds=60)
+    old = truth(lab)["queen"].token
+    words = [str(FAB), "rotate", "--fleet", lab.name, "--yes", "--state-dir", str(tmp_path)]
+    with Terminal(words, PROJECT, os.environ) as terminal:
+        terminal.until("restart prove", within=120)
+        terminal.type(CTRL_C)
+        terminal.until("stopping: hosts in flight finish")
+        terminal.type(CTRL_C)
+        terminal.until(f"go on: fab resume --fleet {lab.name}   go back: fab rollback --fleet {lab.name}")
+        assert terminal.end() == 130
+    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex("\x1b[?25l")
+    write_policy(lab)
+    assert fab("resume", "--fleet", lab.name, "--json", state=tmp_path).code == 0
     assert serves(lab, truth(lab)["queen"].token, refused=old)
 
 

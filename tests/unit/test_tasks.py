@@ -1,6 +1,7 @@
 """The verbs as an operator types them: what is refused before any host is contacted, and how it is said."""
 
 import contextlib
+import inspect
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
+import fabfile
 from hivekeys import backup_folder
 from hivekeys.agefile import Recipients
 from hivekeys.journal import Journal
@@ -148,6 +150,10 @@ REFUSED = [
     (["restore", "gone", "--yes"], "gone: No such file"),
     (["restore", "fabfile.py", "--yes"], "fabfile.py: is no backup"),
     (["restore", "fabfile.py"], "no terminal to ask"),
+    (["restore", "fabfile.py", "--yes", "--limit", "hive1"], "the queen is left out"),
+    (["restore", "fabfile.py", "--yes", "--pause", "nan"], "--pause: found 'nan'"),
+    (["restore", "fabfile.py", "--yes", "--pause-for-confirmation"], "no terminal to ask"),
+    (["restore", "fabfile.py", "--yes", "--json", "--events"], "--events and --json both want"),
 ]
 
 
@@ -311,6 +317,12 @@ def test_every_verb_explains_its_options(fab: Fab) -> None:
         )
 
 
+def test_a_restore_takes_every_option_of_a_rotation_that_means_something_for_a_known_token() -> None:
+    """The backup is the file with the token, and nobody restores by the clock."""
+    options = {verb: set(inspect.signature(fabfile.namespace[verb].body).parameters) for verb in ("rotate", "restore")}
+    assert options["rotate"] - options["restore"] == {"token_file", "if_older_than"}
+
+
 def test_the_list_of_verbs_needs_none_of_the_heavy_libraries(fab: Fab) -> None:
     answer = fab("--list", PYTHONPROFILEIMPORTTIME="1")
     assert answer.code == 0 and "rotate" in answer.out
@@ -332,6 +344,22 @@ def test_a_watch_of_hosts_that_say_nothing_ends_at_once(fab: Fab) -> None:
             terminal.until("asking the hosts for")
             terminal.type(CTRL_C)
             assert terminal.end() == 130
+    assert "Traceback" not in terminal.shown
+
+
+def test_a_second_ctrl_c_ends_at_once_and_gives_the_cursor_back(fab: Fab) -> None:
+    """Hosts in flight are not waited for: this one would say nothing for five minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        inventory = HERE.format(port=silent.getsockname()[1]) + "[timeouts]\nbanner = 300\n"
+        (fab.folder / "inventory" / "paper.toml").write_text(inventory)
+        with fab.on_terminal("rotate", "--yes") as terminal:
+            terminal.until("not yet: queen", within=60)
+            terminal.type(CTRL_C)
+            terminal.until("stopping: hosts in flight finish")
+            terminal.type(CTRL_C)
+            terminal.until("nothing was changed: no host had been given a token")
+            assert terminal.end() == 130
+    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex("\x1b[?25l")
     assert "Traceback" not in terminal.shown
 
 
