@@ -12,10 +12,10 @@ from invoke.tasks import task
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
 from tasks.engine import Asked, past_runs, runner_of, tombstones, upkeep_of
-from tasks.frame import FLEET_HELP, Told, chosen, finish, names, verb
+from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.keeping import kept
-from tasks.pace import PACE_HELP, with_pace
-from tasks.rotation import confirm
+from tasks.pace import PACE_HELP, RETIRE_ANYWAY, seconds, with_pace
+from tasks.rotation import confirm, refuse_without_queen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,11 +141,14 @@ def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
 
 @task(
     help={
-        **HELP,
-        **{name: PACE_HELP[name] for name in ("canary", "batch", "max-failures")},
+        **FLEET_HELP,
+        **PACE_HELP,
+        **TOLD_HELP,
+        **NOTICE_HELP,
         "file": "the backup, as `fab backup --list` names it or as a path",
         "identity": "the key that opens it: a file of age-keygen, or an SSH private key",
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
+        "retire-anyway": RETIRE_ANYWAY,
         "reason": "why, for the record",
         "yes": "do not ask",
     },
@@ -156,33 +159,47 @@ def restore(
     _: Context,
     file: str,
     fleet: str = "",
+    limit: str = "",
+    exclude: str = "",
     identity: str = "",
     canary: str = "",
     batch: str = "",
     max_failures: str = "",
+    pause: str = "",
+    pause_for_confirmation: bool = False,
     allow_missing: str = "",
+    retire_anyway: bool = False,
     reason: str = "",
     state_dir: str = "",
     yes: bool = False,
     json: bool = False,
+    quiet: bool = False,
+    events: bool = False,
+    on_finish: str = "",
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.rollout import Rollout  # noqa: PLC0415
 
-    found, hosts = chosen(fleet, "", "")
+    how = told(json, quiet, events, on_finish)
+    found, hosts = chosen(fleet, limit, exclude)
     found = with_pace(found, canary, batch, max_failures)
-    missing = names(found, allow_missing)
-    if not yes and not sys.stdin.isatty():
+    refuse_without_queen(found, hosts)
+    if (pause_for_confirmation or not yes) and not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
+    missing = names(found, allow_missing)
+    between = seconds("--pause", pause)
     folder = state.folder_for(found.name, state_dir)
     gone = tombstones(folder)
     sealed = _sealed(found, file, gone, folder)
     token = _opened(sealed, file, identity, gone, state.fingerprint_key(folder))
     made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
     why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
-    with runner_of(found, hosts, Asked(why, Told(json), state_dir=state_dir)) as (runner, show):
-        rollout = Rollout(runner, may_be_missing=missing, census=True)
+    with runner_of(found, hosts, Asked(why, how, state_dir=state_dir)) as (runner, show):
+        go_on = show.go_on if pause_for_confirmation else None
+        rollout = Rollout(
+            runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway
+        )
         if rollout.look():
             _refuse_served(runner, runner.fingerprint(token), file)
             if not yes:

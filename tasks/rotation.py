@@ -91,8 +91,7 @@ def rotate(
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, limit, exclude)
     found = with_pace(found, canary, batch, max_failures)
-    if found.queen not in hosts:
-        raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
+    refuse_without_queen(found, hosts)
     from_stdin = token_file == "-"  # noqa: S105  a dash, not a secret
     if (pause_for_confirmation or not yes) and (from_stdin or not sys.stdin.isatty()):
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
@@ -178,6 +177,12 @@ def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str)
 
     folder = state.folder_for(fleet.name, state_dir)
     refuse_revoked(token.fingerprint(state.fingerprint_key(folder)), tombstones(folder), source)
+
+
+def refuse_without_queen(fleet: "Fleet", hosts: "tuple[Host, ...]") -> None:
+    """Hives that have a token which their queen has not are cut off from it."""
+    if fleet.queen not in hosts:
+        raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
 
 
 def _refuse_known(runner: "Runner", token: "Token") -> None:
