@@ -12,15 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import TypeAdapter, ValidationError
+
 from hivekeys.chain import Row, first_break, link
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.model import Condemned, Event
 from hivekeys.token import Fingerprint
-from hivekeys.typed import plain, read
 
 SCHEMA = 1
 CHANGED = "somebody changed the journal: keep the file, compare it with a backup"
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
+KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
 TABLE = """
 CREATE TABLE IF NOT EXISTS events (
     run TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, facts TEXT NOT NULL, hash TEXT NOT NULL,
@@ -53,7 +54,7 @@ class Journal:
     def append(self, run: str, event: Event) -> None:
         """One more event, on the disk when this returns."""
         kind = type(event).__name__
-        facts = json.dumps(plain(event), sort_keys=True)
+        facts = json.dumps(KINDS[kind].dump_python(event, mode="json"), sort_keys=True)
         hint = "no host is told anything any more; mend it, then `fab resume`"
         with self._mutex, self._explained(ExitCode.INCOMPLETE, hint):
             number, before = self._last.get(run) or self._tail(run)
@@ -88,8 +89,8 @@ class Journal:
     def event(self, run: str, row: Row) -> Event:
         """The event of a row."""
         try:
-            found: Event = read(KINDS[row.kind], json.loads(row.facts))
-        except (KeyError, ValueError, RecursionError) as error:
+            found: Event = KINDS[row.kind].validate_json(row.facts)
+        except (KeyError, ValidationError) as error:
             message = f"{self.path}: event {row.number} of run {run} cannot be read"
             raise UserError(message, hint=CHANGED) from error
         return found
@@ -98,7 +99,7 @@ class Journal:
         """The tokens that leaked, and the run that revoked each: nothing may write them again."""
         with self._explained(ExitCode.USAGE, "nothing was touched"):
             rows = self._base.execute("SELECT run, facts FROM events WHERE kind = ?", (Condemned.__name__,)).fetchall()
-        events = ((run, read(Condemned, json.loads(facts))) for run, facts in rows)
+        events = ((run, KINDS[Condemned.__name__].validate_json(facts)) for run, facts in rows)
         return {fingerprint: run for run, event in events for fingerprint in event.fingerprints}
 
     def close(self) -> None:

@@ -3,9 +3,12 @@
 A host can send anything: every field is checked against its type here, and what does not fit is `rubbish`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from hivekeys.audited import Accesses, Audited
 from hivekeys.causes import Cause, Trouble
@@ -14,10 +17,10 @@ from hivekeys.fleet import Policy, Service
 from hivekeys.inspected import Inspected
 from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.token import Fingerprint, Token
-from hivekeys.typed import MisfitError, read
 
 PROTOCOL = 1  # an installed agent refuses a bastion of another (gate.py); up when a request means something else
 Tokens = Mapping[Fingerprint, Token]
+T = TypeVar("T")
 UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH, Verb.RESTRICT)
 OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a query means anything to auditd's record
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
@@ -122,23 +125,16 @@ class _Answer:
     detail: str
 
 
-@dataclass(frozen=True)
-class _Answers:
-    results: tuple[_Answer, ...]
-
-
-@dataclass(frozen=True)
-class _Changes:
-    changes: tuple[Change, ...]
-
-
-_SHOWN: dict[Verb, tuple[str, type[Any]]] = {  # what a verb's facts are, and their place in the reply
-    Verb.HELLO: ("met", Met),
-    Verb.OBSERVE: ("seen", Seen),
-    Verb.INSPECT: ("inspected", Inspected),
-    Verb.AUDIT: ("audited", Audited),
-    Verb.ACCESSES: ("accesses", Accesses),
+_ANSWERS = TypeAdapter(list[_Answer])
+_SHOWN: dict[Verb, tuple[str, TypeAdapter[Any]]] = {  # what a verb's facts are, and their place in the reply
+    Verb.HELLO: ("met", TypeAdapter(Met)),
+    Verb.OBSERVE: ("seen", TypeAdapter(Seen)),
+    Verb.INSPECT: ("inspected", TypeAdapter(Inspected)),
+    Verb.AUDIT: ("audited", TypeAdapter(Audited)),
+    Verb.ACCESSES: ("accesses", TypeAdapter(Accesses)),
 }
+_PROOF = TypeAdapter(Proof)
+_CHANGES = TypeAdapter(tuple[Change, ...])
 
 
 def decode(raw: object) -> Reply | Cause:
@@ -146,12 +142,13 @@ def decode(raw: object) -> Reply | Cause:
     try:
         if _is_beyond(raw):
             return Cause(Trouble.RUBBISH, "the agent's answer has a number beyond all measure")
-        answers = read(_Answers, raw).results
+        answers = _read(_ANSWERS, raw.get("results") if isinstance(raw, dict) else None)
         reply = Reply(tuple(Result(a.verb, a.changed, a.seconds) for a in answers if a.ok))
         for answer in answers:
             reply = _with(reply, answer)
-    except MisfitError as error:
-        return Cause(Trouble.RUBBISH, f"the agent's answer is malformed at {error}")
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        return Cause(Trouble.RUBBISH, f"the agent's answer is malformed at {'.'.join(map(str, first['loc']))}")
     except (ValueError, RecursionError):
         return Cause(Trouble.RUBBISH, "the agent's answer is malformed")
     return reply
@@ -166,19 +163,24 @@ def _is_beyond(found: object) -> bool:
     return isinstance(found, int | float) and not -LARGEST <= found <= LARGEST
 
 
+def _read(adapter: TypeAdapter[T], found: object) -> T:
+    """What the host sent as the adapter's type, strictly: a string is no number."""
+    return adapter.validate_json(json.dumps(found), strict=True)
+
+
 def _with(reply: Reply, answer: _Answer) -> Reply:
     """The reply with one more answer's facts in it."""
     if not answer.ok and reply.cause is None:
         reply = replace(reply, cause=Cause(Trouble(answer.trouble), answer.detail))
     if answer.verb is Verb.PROVE and answer.facts:
-        return replace(reply, proof=read(Proof, answer.facts))
+        return replace(reply, proof=_read(_PROOF, answer.facts))
     if answer.verb in UPKEEP and answer.facts:
-        return replace(reply, changes=read(_Changes, answer.facts).changes)
+        return replace(reply, changes=_read(_CHANGES, answer.facts.get("changes")))
     if not answer.ok:
         return reply
     if answer.verb in _SHOWN:
-        name, kind = _SHOWN[answer.verb]
-        shown: dict[str, Any] = {name: read(kind, answer.facts)}
+        name, adapter = _SHOWN[answer.verb]
+        shown: dict[str, Any] = {name: _read(adapter, answer.facts)}
         return replace(reply, **shown)
     if answer.verb is Verb.RECALL:
         text = answer.facts.get("token")

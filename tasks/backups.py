@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hivekeys.shelf import Taken
     from hivekeys.token import Fingerprint, Token
 
-# Imports inside the functions below: SSH, rich and age take time that `fab --list` has not.
+# Imports inside the functions below: SSH, pydantic, rich and age take time that `fab --list` has not.
 
 HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
 

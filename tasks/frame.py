@@ -119,7 +119,7 @@ def finish(code: ExitCode) -> None:
 
 def chosen(fleet: str, limit: str, exclude: str) -> "tuple[Fleet, tuple[Host, ...]]":
     """The fleet that an operator named, and the hosts of it that were asked for. Contacts nobody."""
-    from hivekeys import inventory  # noqa: PLC0415  takes time that `fab --list` has not
+    from hivekeys import inventory  # noqa: PLC0415  pydantic takes 0.1 s that `fab --list` has not
 
     path = inventory.find(fleet or None, INVENTORY, os.environ)
     called = path.stem if path.parent == INVENTORY else shlex.quote(str(path))

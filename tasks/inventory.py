@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HELP = {name: FLEET_HELP[name] for name in ("fleet", "json")}
 
-# Imports inside the functions below: rich takes time that `fab --list` has not.
+# Imports inside the functions below: pydantic and rich take time that `fab --list` has not.
 
 
 @task(name="check", help=HELP, auto_shortflags=False)

@@ -56,7 +56,7 @@ def fix(
     json: bool = False,
 ) -> None:
     """Mend modes, owners, access lists and directories on every host; shows them first, and restarts nothing."""
-    from hivekeys import upkeep  # noqa: PLC0415  SSH and rich take time that `fab --list` has not
+    from hivekeys import upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
     from hivekeys.model import Phase  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)

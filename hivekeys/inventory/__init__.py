@@ -5,7 +5,7 @@
     look    the same, with what the fleet was made from
     select  which of its hosts --limit and --exclude mean
 
-Import this package late: `fab --list` has no time for it.
+Import this package late: pydantic alone takes longer than `fab --list` may.
 """
 
 from hivekeys.inventory.files import find

@@ -1,39 +1,42 @@
 """Which keys an inventory has, and every mistake in one, each with its key path.
 
-The classes say which tables and keys there are, and with each key its check from `values.py`; the functions below
-walk a document along them and gather the mistakes. What a file holds under a key that is not known is never shown: it
-might be a password.
+The only module that names pydantic, which is slow to import: tasks import `inventory`, and with it this, when
+they run. pydantic walks the tables and gathers the mistakes; what a value may be is said in `values.py`. What
+a file holds under a key that is not known is never shown: it might be a password.
 """
 
 import difflib
-import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Annotated, Any, Required, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Required
+
+from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, with_config
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
 from hivekeys.fleet import Amount, Become, Order, Role
 from hivekeys.inventory import values
 from hivekeys.inventory.mistakes import Mistake, kind, shown, wrong
 
-Port = Annotated[int, values.whole(1, 65_535)]
-Seconds = Annotated[float, values.seconds(least=0.1)]
-FilePath = Annotated[str, values.file_path]
-Account = Annotated[str, values.account]
+Port = Annotated[int, PlainValidator(values.whole(1, 65_535))]
+Seconds = Annotated[float, PlainValidator(values.seconds(least=0.1))]
+FilePath = Annotated[str, PlainValidator(values.file_path)]
+Account = Annotated[str, PlainValidator(values.account)]
 
 
 class ServiceKeys(TypedDict, total=False):
     """`[services.queen]`, `[services.hive]` and the `service` of a host."""
 
-    unit: Annotated[str, values.unit]
-    token: Annotated[str, values.token_path]
+    unit: Annotated[str, PlainValidator(values.unit)]
+    token: Annotated[str, PlainValidator(values.token_path)]
     owner: Account
     group: Account
-    mode: Annotated[int, values.mode(values.FILE_MODES)]
-    directory_mode: Annotated[int, values.mode(values.DIRECTORY_MODES)]
+    mode: Annotated[int, PlainValidator(values.mode(values.FILE_MODES))]
+    directory_mode: Annotated[int, PlainValidator(values.mode(values.DIRECTORY_MODES))]
     port: Port
-    health: Annotated[tuple[str, ...], values.http_paths]
-    protected: Annotated[tuple[str, ...], values.http_paths_or_none]
+    health: Annotated[tuple[str, ...], PlainValidator(values.http_paths)]
+    protected: Annotated[tuple[str, ...], PlainValidator(values.http_paths_or_none)]
 
 
 class ServicesKeys(TypedDict, total=False):
@@ -46,17 +49,17 @@ class ServicesKeys(TypedDict, total=False):
 class LoginKeys(TypedDict, total=False):
     """How to reach a host: in `[ssh]` for all of them, in `[hosts.NAME]` for one entry."""
 
-    user: Annotated[str, values.user]
+    user: Annotated[str, PlainValidator(values.user)]
     port: Port
     key: FilePath
-    jump: Annotated[str, values.jump]
-    become: Annotated[Become, values.choice(Become)]
+    jump: Annotated[str, PlainValidator(values.jump)]
+    become: Annotated[Become, PlainValidator(values.choice(Become))]
 
 
 class SshKeys(LoginKeys, total=False):
     """`[ssh]`."""
 
-    known_hosts: Annotated[tuple[str, ...], values.file_paths]
+    known_hosts: Annotated[tuple[str, ...], PlainValidator(values.file_paths)]
     config: FilePath
     sudo_password_file: FilePath
 
@@ -64,8 +67,8 @@ class SshKeys(LoginKeys, total=False):
 class HostKeys(LoginKeys, total=False):
     """`[hosts.NAME]`."""
 
-    role: Required[Annotated[Role, values.choice(Role)]]
-    address: Annotated[str, values.address]
+    role: Required[Annotated[Role, PlainValidator(values.choice(Role))]]
+    address: Annotated[str, PlainValidator(values.address)]
     service: ServiceKeys
 
 
@@ -82,46 +85,46 @@ class TimeoutKeys(TypedDict, total=False):
 class RolloutKeys(TypedDict, total=False):
     """`[rollout]`."""
 
-    order: Annotated[Order, values.choice(Order)]
-    canary: Annotated[int, values.whole(0, 10_000)]
-    batch: Annotated[Amount, values.amount(least=1)]
-    width: Annotated[int, values.whole(1, 1_000)]
-    max_failures: Annotated[Amount, values.amount(least=0)]
+    order: Annotated[Order, PlainValidator(values.choice(Order))]
+    canary: Annotated[int, PlainValidator(values.whole(0, 10_000))]
+    batch: Annotated[Amount, PlainValidator(values.amount(least=1))]
+    width: Annotated[int, PlainValidator(values.whole(1, 1_000))]
+    max_failures: Annotated[Amount, PlainValidator(values.amount(least=0))]
     health_deadline: Seconds
-    stable_seconds: Annotated[float, values.seconds(least=0)]
-    revocation_recheck: Annotated[float, values.seconds(least=0)]
+    stable_seconds: Annotated[float, PlainValidator(values.seconds(least=0))]
+    revocation_recheck: Annotated[float, PlainValidator(values.seconds(least=0))]
 
 
 class TokenAgeKeys(TypedDict, total=False):
     """`[token_age]`."""
 
-    warn: Annotated[float, values.days]
-    fail: Annotated[float, values.days]
+    warn: Annotated[float, PlainValidator(values.days)]
+    fail: Annotated[float, PlainValidator(values.days)]
 
 
 class BackupKeys(TypedDict, total=False):
     """`[backup]`."""
 
-    to: Annotated[tuple[str, ...], values.recipients]
-    keep: Annotated[int, values.whole(1, 10_000)]
+    to: Annotated[tuple[str, ...], PlainValidator(values.recipients)]
+    keep: Annotated[int, PlainValidator(values.whole(1, 10_000))]
 
 
 class WaiverKeys(TypedDict, total=False):
     """One of `[[waivers]]`."""
 
-    check: Required[Annotated[str, values.check_id]]
-    reason: Required[Annotated[str, values.reason]]
-    until: Required[Annotated[date, values.day]]
-    hosts: Annotated[tuple[str, ...], values.host_names]
+    check: Required[Annotated[str, PlainValidator(values.check_id)]]
+    reason: Required[Annotated[str, PlainValidator(values.reason)]]
+    until: Required[Annotated[date, PlainValidator(values.day)]]
+    hosts: Annotated[tuple[str, ...], PlainValidator(values.host_names)]
 
 
 class AnsibleKeys(TypedDict, total=False):
     """`[ansible]`: the hosts are in an inventory of Ansible's."""
 
     inventory: Required[FilePath]
-    queen: Annotated[str, values.group]
-    hives: Annotated[str, values.group]
-    ignore: Annotated[tuple[str, ...], values.words]
+    queen: Annotated[str, PlainValidator(values.group)]
+    hives: Annotated[str, PlainValidator(values.group)]
+    ignore: Annotated[tuple[str, ...], PlainValidator(values.words)]
 
 
 class LlamaOrchKeys(TypedDict, total=False):
@@ -130,10 +133,11 @@ class LlamaOrchKeys(TypedDict, total=False):
     hives: Required[FilePath]
 
 
+@with_config(ConfigDict(extra="forbid"))
 class Document(TypedDict, total=False):
     """A whole file."""
 
-    fleet: Required[Annotated[str, values.fleet_name]]
+    fleet: Required[Annotated[str, PlainValidator(values.fleet_name)]]
     ssh: SshKeys
     timeouts: TimeoutKeys
     rollout: RolloutKeys
@@ -143,10 +147,10 @@ class Document(TypedDict, total=False):
     backup: BackupKeys
     ansible: AnsibleKeys
     llama_orch: LlamaOrchKeys
-    hosts: dict[Annotated[str, values.host_name], HostKeys]
+    hosts: dict[Annotated[str, PlainValidator(values.host_name)], HostKeys]
 
 
-Key = tuple[str, ...]  # the path of a key, table by table
+_DOCUMENT = TypeAdapter(Document)
 _REQUIRED = {
     "fleet": 'the name of the fleet, such as fleet = "production"',
     "inventory": 'the path of an Ansible inventory, such as inventory = "hosts.yml"',
@@ -160,68 +164,27 @@ _REQUIRED = {
 
 def checked(document: Mapping[str, Any]) -> tuple[Document | None, list[Mistake]]:
     """The document with every value as the engine uses it, or every mistake that is in its values."""
-    mistakes: list[Mistake] = []
-    found = _read(Document, document, (), mistakes)
-    return (None if mistakes else cast(Document, found)), mistakes
-
-
-def _read(kind_: Any, value: object, key: Key, mistakes: list[Mistake]) -> object:
-    """The value under a key as its kind says; what is wrong with it is added to the mistakes."""
-    origin = get_origin(kind_)
-    if origin is Required:
-        return _read(get_args(kind_)[0], value, key, mistakes)
-    if origin is Annotated:
-        return _checked(kind_.__metadata__[0], value, key, mistakes)
-    if origin is list:
-        return _read_tables(get_args(kind_)[0], value, key, mistakes)
-    if not isinstance(value, dict):
-        mistakes.append(wrong(key, kind(value), "a table"))
-        return None
-    if is_typeddict(kind_):
-        return _read_table(kind_, value, key, mistakes)
-    check, entry = get_args(kind_)
-    return {
-        _checked(check.__metadata__[0], name, (*key, str(name)), mistakes): _read(
-            entry, table, (*key, str(name)), mistakes
-        )
-        for name, table in value.items()
-    }
-
-
-def _read_table(table: Any, found: dict[str, object], key: Key, mistakes: list[Mistake]) -> dict[str, object]:
-    read = {}
-    kinds = _kinds(table)
-    for name, kind_ in kinds.items():
-        if name in found:
-            read[name] = _read(kind_, found[name], (*key, name), mistakes)
-        elif name in table.__required_keys__:
-            mistakes.append(Mistake((*key, name), f"missing, expected {_REQUIRED[name]}"))
-    for name in (str(name) for name in found if name not in kinds):
-        near = difflib.get_close_matches(name, kinds, n=1)
-        mistakes.append(Mistake((*key, name), "unknown key" + (f", did you mean {near[0]}?" if near else "")))
-    return read
-
-
-def _read_tables(table: Any, found: object, key: Key, mistakes: list[Mistake]) -> list[object]:
-    """Several tables under one key, counted from 1, as people count them."""
-    if not isinstance(found, list):
-        mistakes.append(wrong(key, kind(found), f"tables, each headed [[{key[0]}]]"))
-        return []
-    return [_read(table, each, (*key, str(number)), mistakes) for number, each in enumerate(found, 1)]
-
-
-def _checked(check: Callable[[object], Any], value: object, key: Key, mistakes: list[Mistake]) -> Any:
     try:
-        return check(value)
-    except ValueError as error:
-        mistakes.append(wrong(key, _found(key[-1], value), str(error)))
-        return None
+        return _DOCUMENT.validate_python(document), []
+    except ValidationError as error:
+        return None, [_mistake(each) for each in error.errors(include_url=False)]
 
 
-@functools.cache
-def _kinds(table: type) -> dict[str, Any]:
-    """The keys of a table, each with its kind."""
-    return get_type_hints(table, include_extras=True)
+def _mistake(error: ErrorDetails) -> Mistake:
+    # Tables of a list are counted from 1, as people count them.
+    key = tuple(str(part + 1 if isinstance(part, int) else part) for part in error["loc"] if part != "[key]")
+    value = error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(key[-1], _keys_beside(key), n=1)
+            return Mistake(key, "unknown key" + (f", did you mean {near[0]}?" if near else ""))
+        case "missing":
+            return Mistake(key, f"missing, expected {_REQUIRED[key[-1]]}")
+        case "value_error":
+            return wrong(key, _found(key[-1], value), str(error["ctx"]["error"]))
+        case other:  # dict_type and list_type, the only other things that pydantic itself looks for
+            expected = f"tables, each headed [[{key[0]}]]" if other == "list_type" else "a table"
+            return wrong(key, kind(value), expected)
 
 
 def _found(key: str, value: object) -> str:
@@ -231,3 +194,25 @@ def _found(key: str, value: object) -> str:
     if key == "to" and re.search("SECRET-KEY|PRIVATE KEY", str(value), re.IGNORECASE):
         return "a secret key"
     return shown(value)
+
+
+_TABLES: dict[tuple[str, ...], type] = {
+    (): Document,
+    ("ssh",): SshKeys,
+    ("timeouts",): TimeoutKeys,
+    ("rollout",): RolloutKeys,
+    ("token_age",): TokenAgeKeys,
+    ("backup",): BackupKeys,
+    ("waivers", "*"): WaiverKeys,
+    ("ansible",): AnsibleKeys,
+    ("llama_orch",): LlamaOrchKeys,
+    ("services",): ServicesKeys,
+    ("hosts", "*"): HostKeys,
+}
+
+
+def _keys_beside(key: tuple[str, ...]) -> Iterable[str]:
+    """The keys that the table of an unknown key may have."""
+    above = key[:-1]
+    table = _TABLES.get(above) or _TABLES.get((*above[:1], "*") if len(above) == 2 else above, ServiceKeys)
+    return table.__annotations__

@@ -34,7 +34,6 @@ LEAVES = {
     "hivekeys.restriction",
     "hivekeys.fleet",
     "hivekeys.line",
-    "hivekeys.typed",
 }
 PURE = {
     "hivekeys.access_report",
@@ -212,6 +211,10 @@ def test_tasks_reach_ssh_only_through_the_engine() -> None:
     assert all(name.startswith("hivekeys.remote") for name in naming("fabric", "paramiko"))
 
 
+def test_pydantic_stays_where_documents_become_values() -> None:
+    assert naming("pydantic") == {"hivekeys.inventory.schema", "hivekeys.journal", "hivekeys.wire"}
+
+
 def test_age_is_in_one_module() -> None:
     assert naming("pyrage") == {"hivekeys.agefile"}
 
@@ -313,7 +316,7 @@ def test_every_task_says_in_one_line_what_it_does_and_explains_every_option(name
 
 def test_the_list_of_tasks_does_not_wait_for_what_only_a_run_needs() -> None:
     """`fab --list` has half a second; fab itself brings paramiko."""
-    script = "import sys, fabfile; print(*sorted({'rich', 'sqlite3', 'platformdirs'} & sys.modules.keys()))"
+    script = "import sys, fabfile; print(*sorted({'rich', 'pydantic', 'sqlite3', 'platformdirs'} & sys.modules.keys()))"
     argv = [sys.executable, "-c", script]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split() == []
