@@ -244,10 +244,9 @@ def _signals(runner: "Runner", show: "Show") -> Iterator[None]:
 
 def _refuse_while_open(journal: "Journal", fleet: "Fleet", task: str) -> None:
     """A new run must not begin on top of one that was cut off. Under the lock: no other run is at work."""
-    from hivekeys.run import REVOKE, fold  # noqa: PLC0415
+    from hivekeys.run import REVOKE  # noqa: PLC0415
 
-    runs = (fold(journal.events(run)) for run in journal.runs())
-    newest = next((run for run in runs if run.brings_token), None)
+    newest = _newest_going_on(journal)
     if newest is None or not newest.is_open or (task == REVOKE and not newest.is_revocation):
         return
     phase = newest.phase.value if newest.phase else "–"
@@ -256,6 +255,18 @@ def _refuse_while_open(journal: "Journal", fleet: "Fleet", task: str) -> None:
         f"run {newest.id} of {newest.who} was cut off in phase {phase}",
         hint=f"go on: fab resume --fleet {fleet.typed}{back}",
     )
+
+
+def _newest_going_on(journal: "Journal") -> "Run | None":
+    """The newest run that brought a token, None when its last event is its end: then not all of them need be read."""
+    from hivekeys.model import RunEnded  # noqa: PLC0415
+    from hivekeys.run import fold  # noqa: PLC0415
+
+    for name in journal.runs():
+        rows = journal.rows(name)
+        if fold([journal.event(name, rows[0])]).brings_token:
+            return None if rows[-1].kind == RunEnded.__name__ else fold(journal.event(name, row) for row in rows)
+    return None
 
 
 def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]":

@@ -21,7 +21,6 @@ from hivekeys.fleet import (
     TokenAge,
     Waiver,
 )
-from hivekeys.inventory import ansible, hives_conf
 from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.mistakes import at, shown
@@ -75,6 +74,8 @@ def _direct(path: Path) -> Loaded:
     """An Ansible inventory without a file of ours: all that we need stands in it."""
     if path.name == "hives.conf":
         raise refusal(path, "found llama-orch's hives alone, expected a fleet with its queen", hint=POINT_TO_HIVES)
+    from hivekeys.inventory import ansible  # noqa: PLC0415  takes time that our own form need not pay
+
     found = ansible.gathered(path)
     if found.mistakes:
         raise refusal(path, *found.mistakes, hint=ELSEWHERE)
@@ -85,6 +86,8 @@ def _direct(path: Path) -> Loaded:
 
 def _with_others(document: Document, tables: dict[str, Any], path: Path) -> Loaded:
     """A file of ours whose hosts are, some or all, in other files."""
+    from hivekeys.inventory import ansible, hives_conf  # noqa: PLC0415  takes time that our own form need not pay
+
     folder = path.absolute().parent
     found: list[Gathered] = []
     files: list[str] = []

@@ -13,7 +13,6 @@ from datetime import date, datetime
 from enum import Enum
 from typing import TypeVar
 
-from hivekeys.checks import CHECKS
 from hivekeys.errors import UserError
 from hivekeys.fleet import Amount
 from hivekeys.inventory.ranges import expand
@@ -170,6 +169,8 @@ def days(value: object) -> float:
 
 def check_id(value: object) -> str:
     """The name of a check of `fab verify`."""
+    from hivekeys.checks import CHECKS  # noqa: PLC0415  takes time that other inventories need not pay
+
     if isinstance(value, str) and value in CHECKS:
         return value
     near = difflib.get_close_matches(value, CHECKS, n=1) if isinstance(value, str) else []

@@ -8,6 +8,7 @@ import paramiko
 from hivekeys.certificates import SUFFIX
 from hivekeys.fleet import Timeouts
 
+_QUICK = "gcm"  # first: for all others paramiko compares the digest of each packet byte by byte, in Python
 _WEAK = ("cbc", "3des", "md5", "sha1", "dss", "arcfour")  # in the name of an algorithm
 
 
@@ -27,7 +28,8 @@ def transport(sock: Any, timeouts: Timeouts, choose: Callable[[list[str]], list[
     made.banner_timeout = timeouts.banner
     security = made.get_security_options()
     for name in ("ciphers", "digests", "kex"):
-        setattr(security, name, [algorithm for algorithm in getattr(security, name) if not _is_weak(algorithm)])
+        strong = [algorithm for algorithm in getattr(security, name) if not _is_weak(algorithm)]
+        setattr(security, name, sorted(strong, key=lambda algorithm: _QUICK not in algorithm))
     security.key_types = choose([algorithm for algorithm in security.key_types if not _is_weak(algorithm)])
     return made
 
