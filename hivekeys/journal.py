@@ -51,16 +51,19 @@ class Journal:
         """True when there is one, for who must not make one by looking."""
         return (folder / "journal.db").exists()
 
-    def append(self, run: str, event: Event) -> None:
-        """One more event, on the disk when this returns."""
-        kind = type(event).__name__
-        facts = json.dumps(KINDS[kind].dump_python(event, mode="json"), sort_keys=True)
+    def append(self, run: str, *events: Event) -> None:
+        """More events, all of them on the disk when this returns, or none."""
+        told = [(type(event).__name__, _facts(event)) for event in events]
         hint = "no host is told anything any more; mend it, then `fab resume`"
-        with self._mutex, self._explained(ExitCode.INCOMPLETE, hint):
+        with self._mutex, self._explained(ExitCode.INCOMPLETE, hint), self._whole():
             number, before = self._last.get(run) or self._tail(run)
-            chained = link(before, run, number + 1, kind, facts)
-            self._base.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", (run, number + 1, kind, facts, chained))
-            self._last[run] = (number + 1, chained)
+            rows = []
+            for kind, facts in told:
+                number, before = number + 1, link(before, run, number + 1, kind, facts)
+                rows.append((run, number, kind, facts, before))
+            self._base.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
+            self._base.execute("COMMIT")
+            self._last[run] = (number, before)
 
     def runs(self) -> list[str]:
         """All runs, newest first."""
@@ -121,6 +124,16 @@ class Journal:
             )
 
     @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """A transaction that the block commits, or that never was."""
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            if self._base.in_transaction:
+                self._base.execute("ROLLBACK")
+
+    @contextmanager
     def _explained(self, code: ExitCode, hint: str) -> Iterator[None]:
         """Every failure of the file as one sentence."""
         try:
@@ -128,3 +141,7 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise UserError(f"the journal {self.path} cannot be used: {reason}", hint=hint, code=code) from error
+
+
+def _facts(event: Event) -> str:
+    return json.dumps(KINDS[type(event).__name__].dump_python(event, mode="json"), sort_keys=True)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -192,9 +192,9 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
         if not beside_open:
             _refuse_while_open(journal, fleet, asked.task)
 
-        def record(event: "Event") -> None:
-            journal.append(run, event)
-            show.record(event)
+        def record(events: "Sequence[Event]") -> None:
+            journal.append(run, *events)
+            show.record(events)
 
         yield record
 

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -108,14 +109,15 @@ class Show:
 
     # -- events
 
-    def record(self, event: Event) -> None:
-        """Takes one event of the run."""
+    def record(self, events: Sequence[Event]) -> None:
+        """Takes events of the run."""
         with self._mutex:
-            self._progress = heard(self._progress, event)
-            if self._stream:
-                self._stream.write(stream.line_of(event, self._progress.run.id))
-            if self._screen is None:
-                self._say(event)
+            for event in events:
+                self._progress = heard(self._progress, event)
+                if self._stream:
+                    self._stream.write(stream.line_of(event, self._progress.run.id))
+                if self._screen is None:
+                    self._say(event)
 
     def _say(self, event: Event) -> None:
         """The event in a line that stays, if it is worth one."""

@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -91,10 +91,11 @@ def rotate(
     token = token or tokens.generate()
     events: list[Event] = []
 
-    def record(event: Event) -> None:
-        events.append(event)
-        for hook in hooks:
-            hook(event)
+    def record(told: Sequence[Event]) -> None:
+        for event in told:
+            events.append(event)
+            for hook in hooks:
+                hook(event)
 
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-{secrets.token_hex(4)}", who, write=False)
     runner = Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, clock)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -193,11 +193,12 @@ def _turn_and_die(verb: str, fleet_name: str, home: str, last: int) -> None:
     journal = Journal(folder)
     written: list[Event] = []
 
-    def record(event: Event) -> None:
-        journal.append(run, event)
-        written.append(event)
-        if len(written) == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def record(events: Sequence[Event]) -> None:
+        for event in events:
+            journal.append(run, event)
+            written.append(event)
+            if len(written) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     with state.hold_lock(folder, fleet.name, run, ""):
         runner = Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, task=verb)

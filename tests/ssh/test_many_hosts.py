@@ -5,7 +5,7 @@ The hosts are simulated (bench/simulated.py); `python -m bench.size` measures th
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -60,13 +60,13 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
     with Hosts(done.folder, f"--hosts={HOSTS}", "--dead=0.05", "--silent=0.05") as hosts:
         held = _descriptors()
 
-        def record(event: Event) -> None:
+        def record(events: Sequence[Event]) -> None:
             done.threads = max(done.threads, threading.active_count() - before[0])
             done.descriptors = max(done.descriptors, _descriptors() - held)
-            if isinstance(event, Outcome):
-                done.outcomes.append(event)
-                if len(done.outcomes) == HOSTS - LOST:
-                    hosts.let_go()
+            outcomes = [event for event in events if isinstance(event, Outcome)]
+            if len(done.outcomes) < HOSTS - LOST <= len(done.outcomes) + len(outcomes):
+                hosts.let_go()
+            done.outcomes += outcomes
 
         fleet = inventory.load(done.folder / "fleet.toml")
         fleet = replace(

@@ -6,7 +6,7 @@ which it can be killed is a Point: before and after every journal append and eve
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -154,8 +154,9 @@ class Bastion:
         revoked = dict.fromkeys(self.tombstones, "an earlier run")
         greeting = Greeting(self.fleet.inventory.name, KEY, run, self.who, revoked=revoked)
 
-        def record(event: Event) -> None:
-            self._append(run, event)
+        def record(events: Sequence[Event]) -> None:
+            for event in events:
+                self._append(run, event)
 
         self._runner = None
         inventory = self.fleet.inventory

@@ -52,10 +52,11 @@ class Operator:
         self.rollout = Rollout(self.runner, census=census, retire_anyway=retire_anyway)
         self.census = census
 
-    def _record(self, event: Event) -> None:
-        self.events.append(event)
-        if self.on_event:
-            self.on_event(event)
+    def _record(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.events.append(event)
+            if self.on_event:
+                self.on_event(event)
 
     def rotate(self, thinking: Callable[[], None] | None = None) -> ExitCode:
         """Looks, lets the operator think about the plan, says yes."""

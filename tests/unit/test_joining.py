@@ -44,7 +44,7 @@ class Installer:
         greeting = Greeting(fleet.inventory.name, key, "install-1", "ann@bastion", revoked=told)
         hosts = fleet.inventory.hosts
         work = Upkeep(
-            fleet.inventory, hosts, fleet.dialer(), greeting, self.events.append, Phase.INSTALL, apply, "", OwnClock()
+            fleet.inventory, hosts, fleet.dialer(), greeting, self.events.extend, Phase.INSTALL, apply, "", OwnClock()
         )
         try:
             self.kept: list[Upkept] = install(work, (), generate, revoked)

@@ -166,6 +166,19 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     assert fold(Journal(tmp_path).events("run-1")).code is ExitCode.ROLLED_BACK
 
 
+def test_events_that_come_together_are_all_on_the_disk_or_none(tmp_path: Path) -> None:
+    events = written(tmp_path)
+    journal = Journal(tmp_path)
+    (pages,) = journal._base.execute("PRAGMA page_count").fetchone()
+    journal._base.execute(f"PRAGMA max_page_count={pages}")
+    many = [Stopped(Phase.LOOK, f"event {number} " + "x" * 500, moment(number)) for number in range(1000)]
+    with pytest.raises(UserError, match="full"):
+        journal.append("run-1", *many)
+    assert journal.events("run-1") == events
+    journal.append("run-1", many[0], many[1])
+    assert journal.events("run-1") == [*events, many[0], many[1]]
+
+
 def test_many_threads_write_one_whole_chain(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
 

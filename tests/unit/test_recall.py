@@ -22,7 +22,7 @@ def read(
     greeting = Greeting(fleet.inventory.name, KEY, "backup-1", "ann@bastion")
     told = [] if events is None else events
     hosts = fleet.inventory.hosts
-    work = Upkeep(fleet.inventory, hosts, fleet.dialer(), greeting, told.append, Phase.BACKUP, False, "", OwnClock())
+    work = Upkeep(fleet.inventory, hosts, fleet.dialer(), greeting, told.extend, Phase.BACKUP, False, "", OwnClock())
     try:
         return current(work, "read the token", revoked or {})
     finally:

@@ -91,8 +91,7 @@ def waiting() -> Waiting:
 
 def test_whose_lock_is_waited_for_is_a_line_that_stays(capfd: pytest.CaptureFixture[str]) -> None:
     show = Show()
-    show.record(midway_event())
-    show.record(waiting())
+    show.record([midway_event(), waiting()])
     assert "waiting for the lock of run blue-1 of bob@bastion on queen, at most 32 s" in capfd.readouterr().err
 
 
@@ -196,8 +195,7 @@ def test_events_and_json_do_not_go_together() -> None:
 def test_quiet_leaves_only_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
     for how, lines in ((Told(quiet=True), 1), (Told(), 7)):
         show = Show(how)
-        for event in [*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "[red]no\x1b[0m[/]")]:
-            show.record(event)
+        show.record([*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "[red]no\x1b[0m[/]")])
         err = capsys.readouterr().err.splitlines()
         assert len(err) == lines
         assert err[-1].endswith("hive3: failed: unhealthy: [red]no [0m[/]")

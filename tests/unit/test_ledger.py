@@ -1,0 +1,90 @@
+"""The ledger: events of many threads, each on the disk before its thread goes on, written together where they meet."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+
+from hivekeys.ledger import Ledger
+from hivekeys.model import Claimed, Event
+from hivekeys.moment import Moment
+
+PATIENCE = 60.0  # seconds; only a test that fails waits for so long
+
+
+def claim(number: int) -> Claimed:
+    return Claimed(number, Moment(1_700_000_000.0 + number, float(number)))
+
+
+class Disk:
+    """A disk that is busy with its first write until it may go on, or that is full from the next one on."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[Event]] = []
+        self.busy, self.may_go_on = threading.Event(), threading.Event()
+        self.is_full = False
+
+    def record(self, events: Sequence[Event]) -> None:
+        if self.is_full:
+            raise OSError("No space left on device")
+        self.groups.append(list(events))
+        self.busy.set()
+        self.may_go_on.wait(PATIENCE)
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for group in self.groups for event in group]
+
+
+def everybody_waits(ledger: Ledger, many: int) -> None:
+    while len(ledger._waiting) < many:
+        threading.Event().wait(0.001)
+
+
+def test_who_comes_while_the_disk_is_busy_is_written_with_all_others_who_wait() -> None:
+    disk = Disk()
+    ledger = Ledger(disk.record)
+    with ThreadPoolExecutor(21) as threads:
+        told = [threads.submit(ledger.tell, claim(0))]
+        assert disk.busy.wait(PATIENCE)
+        told += [threads.submit(ledger.tell, claim(number)) for number in range(1, 21)]
+        everybody_waits(ledger, 20)
+        assert not any(one.done() for one in told)
+        disk.may_go_on.set()
+        wait(told, PATIENCE)
+    assert [len(group) for group in disk.groups] == [1, 20]
+    assert {one.exception() for one in told} == {None}
+    assert sorted(event.epoch for event in disk.events if isinstance(event, Claimed)) == list(range(21))
+
+
+def test_nothing_is_counted_before_it_is_recorded() -> None:
+    disk = Disk()
+    ledger = Ledger(disk.record)
+    with ThreadPoolExecutor(1) as threads:
+        told = threads.submit(ledger.tell, claim(7))
+        assert disk.busy.wait(PATIENCE)
+        assert ledger.run.epoch == 0
+        disk.may_go_on.set()
+        told.result(PATIENCE)
+    assert ledger.run.epoch == 7
+
+
+def test_all_who_wait_for_a_write_that_fails_are_told_so_and_so_is_whoever_comes_later() -> None:
+    disk = Disk()
+    ledger = Ledger(disk.record)
+    with ThreadPoolExecutor(6) as threads:
+        first = threads.submit(ledger.tell, claim(1))
+        assert disk.busy.wait(PATIENCE)
+        told = [threads.submit(ledger.tell, claim(number)) for number in range(2, 7)]
+        everybody_waits(ledger, 5)
+        disk.is_full = True
+        disk.may_go_on.set()
+        first.result(PATIENCE)
+        wait(told, PATIENCE)
+    assert [str(one.exception()) for one in told] == ["No space left on device"] * 5
+    disk.is_full = False
+    with pytest.raises(OSError, match="No space left"):
+        ledger.tell(claim(8))
+    assert disk.events == [claim(1)]
+    assert ledger.run.epoch == 1
