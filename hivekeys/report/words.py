@@ -10,7 +10,7 @@ from hivekeys.fleet import Fleet, Host
 from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.uses import census_lines
-from hivekeys.run import HostRun, Run
+from hivekeys.run import HostRun, Run, is_superseded
 
 ANYWAY = "or now, and cut them off: the same with --retire-anyway"
 CALLS = ("new", "old", "none", "garbage")
@@ -185,6 +185,8 @@ def next_step(run: Run, typed: str = "") -> str:
     """
     typed = typed or run.fleet
     resume, rollback, reconcile = (f"fab {verb} --fleet {typed}" for verb in ("resume", "rollback", "reconcile"))
+    if any(is_superseded(host.cause) for host in run.hosts.values()):
+        return ""  # a newer run goes on, from wherever it was begun
     if run.is_open:
         return f"go on: {resume}" + ("" if run.retiring or run.is_revocation else f"   go back: {rollback}")
     if run.is_revocation and run.code is ExitCode.INCOMPLETE and (run.stopped or run.want is None):

@@ -14,6 +14,7 @@ from hivekeys.fleet import Host, Policy
 from hivekeys.line import LEASE
 from hivekeys.model import Again, Condemned, Outcome, Phase, PhaseStarted, State, Waiting
 from hivekeys.progress import holder_of
+from hivekeys.report import next_step
 from hivekeys.run import REVOKE, fold
 from hivekeys.story import LOCK_PATIENCE
 from hivekeys.token import Token, generate
@@ -407,6 +408,7 @@ def test_it_goes_past_a_rotation_that_was_cut_off_and_that_one_is_superseded(fle
     late = Operator(fleet, past=fold(bob.events))
     assert late.rollout.resume(generate) is LOCKED
     assert set(late.troubles.values()) == {Trouble.SUPERSEDED}
+    assert next_step(late.runner.run) == "", "there is nothing that this run could still do"
     assert set(serving(fleet, ann.token).values()) == {"new"}
 
 
