@@ -1,5 +1,6 @@
 """The units of docs/systemd are what systemd takes, and what they call is there."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -42,6 +43,15 @@ def test_each_timer_has_its_service() -> None:
 
 @pytest.mark.parametrize("name", [unit.name for unit in UNITS])
 def test_systemd_has_nothing_to_say_about_a_unit(folder: Path, name: str) -> None:
+    assert complaints(folder, name) == ""
+
+
+@pytest.mark.parametrize("name", [unit.name for unit in UNITS if unit.suffix == ".service"])
+def test_nor_about_the_lines_that_give_it_a_password(folder: Path, name: str) -> None:
+    unit = folder / name
+    text = re.sub("^#(LoadCredential|Environment)=", r"\1=", unit.read_text(), flags=re.MULTILINE)
+    assert text != unit.read_text()
+    unit.write_text(text)
     assert complaints(folder, name) == ""
 
 
