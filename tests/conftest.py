@@ -13,6 +13,7 @@ LONG = (
     "lab/test_rotation.py",
     "lab/test_install.py",
     "lab/test_backup.py",
+    "lab/test_pages.py",
 )
 
 

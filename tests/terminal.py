@@ -60,6 +60,17 @@ class Terminal:
             pass
         return self._process.wait(max(0.0, end - time.monotonic()))
 
+    def answering(self, answers: Mapping[str, str], within: float) -> int:
+        """The exit code of the program; each answer is typed whenever its question has come up."""
+        end = time.monotonic() + within
+        answered = 0
+        while self._read(end):
+            for question, answer in answers.items():
+                if question in self.shown[answered:]:
+                    answered = len(self.shown)
+                    self.type(f"{answer}\n")
+        return self._process.wait(max(0.0, end - time.monotonic()))
+
     def _read(self, end: float) -> bool:
         """More of what is shown; False when nothing more came, or comes."""
         ready, _, _ = select.select([self._ours], [], [], max(0.0, end - time.monotonic()))

@@ -12,6 +12,13 @@ from hivekeys.lab.files import PROTECTED, SECRETS
 FIRST_TOKEN = "1f" * 32
 HIVES = ("hive1", "hive2", "hive3")
 ACTIVE = f"{SECRETS}/api-token"
+RULES = "/etc/sudoers.d"
+# An administrator as any host has one, who logs in with the same key here.
+ADMIN = f"""\
+useradd --create-home --shell /bin/bash admin
+cp -r ~deploy/.ssh ~admin/.ssh && chown -R admin:admin ~admin/.ssh
+echo 'admin ALL=(ALL:ALL) NOPASSWD: ALL' >{RULES}/admin && chmod 0440 {RULES}/admin
+"""
 
 
 def ask(host: Host, token: str | None, path: str = "") -> tuple[int, str]:

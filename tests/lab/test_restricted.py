@@ -20,20 +20,13 @@ from hivekeys.session import Session
 from hivekeys.wire import PROTOCOL, Greeting
 from tasks.engine import program_of
 
-from .asking import ssh, status
+from .asking import ADMIN, RULES, ssh, status
 from .rotating import INVENTORY, Answer, fab, truth_of, write_policy
 
 pytestmark = pytest.mark.lab
-RULES = "/etc/sudoers.d"
 SETTINGS = "/var/lib/hivekeys/restricted"
 PARTS = ["agent", "agent", "agent", "sudoers"]  # directory, program, settings, rule
 ALLOWED = "deploy ALL=(ALL:ALL) NOPASSWD: ALL\n"
-# An administrator as any host has one, who logs in with the same key here.
-ADMIN = f"""\
-useradd --create-home --shell /bin/bash admin
-cp -r ~deploy/.ssh ~admin/.ssh && chown -R admin:admin ~admin/.ssh
-echo 'admin ALL=(ALL:ALL) NOPASSWD: ALL' >{RULES}/admin && chmod 0440 {RULES}/admin
-"""
 EVERYTHING = (
     "find /etc /usr/local /home /var/lib/hivekeys -xdev -printf '%p %m %u:%g %l\\n' | sort;"
     "find /etc /usr/local /home /var/lib/hivekeys -xdev -type f ! -name lock -exec sha256sum {} + | sort"

@@ -1,4 +1,7 @@
-"""What a page tells the operator to type can be typed: the task, its options, what they need, the files they name."""
+"""What a page tells the operator to type can be typed: the task, its options, what they need, the files they name.
+
+tests/lab/test_pages.py types every block of it; here are the sentences too, and what makes sure that it is every block.
+"""
 
 import re
 import shlex
@@ -13,10 +16,8 @@ from invoke.parser import Parser
 
 import fabfile
 from docs.generate import options, tasks
+from tests.pages import FENCED, NOT_TYPED, PAGES, PROJECT, lines, sections
 
-PROJECT = Path(__file__).resolve().parents[2]
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 BEFORE = re.compile(r"^(?:\$ |sudo (?:-u \w+ )?|[A-Z_]+=\S+ )*")  # a prompt, another account, variables
 FAB = re.compile(r"^(?:\.venv/bin/|/opt/hivekeys/\.venv/bin/)?fab\s+")
@@ -27,8 +28,8 @@ MADE_BY_THE_READER = re.compile(r"NAME|production|staging|lab|_build")
 def commands(page: Path) -> Iterator[str]:
     """What blocks of code would give to a shell."""
     for language, block in FENCED.findall(page.read_text()):
-        if language in ("", "sh", "bash", "console"):
-            for line in block.splitlines():
+        if language == "sh":
+            for line in lines(block):
                 yield from parts(line)
 
 
@@ -107,3 +108,29 @@ def test_every_make_target_and_every_file_of_ours_that_a_command_names_is_there(
         for path in OURS.findall(command):
             if not MADE_BY_THE_READER.search(path):
                 assert list(PROJECT.glob(path.rstrip("."))), command
+
+
+# -- that nothing is left out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_says_what_it_is_and_only_those_marked_sh_hold_commands(page: Path) -> None:
+    """So that a new command is typed by the lab's test without anybody thinking of it."""
+    assert not re.search(r"```|^~~~", FENCED.sub("", page.read_text()), re.MULTILINE), "a block in another form"
+    programs = {BEFORE.sub("", command).split()[0] for one in PAGES for command in commands(one)} | {"fab", "sudo"}
+    for language, block in FENCED.findall(page.read_text()):
+        assert language in ("sh", "text", "toml", "promql", "{toctree}"), f"{language}: {block}"
+        if language != "sh":
+            assert not {line.split()[0] for line in block.splitlines() if line.strip()} & programs, block
+
+
+def test_the_few_commands_that_nobody_types_are_in_the_pages_and_say_why() -> None:
+    there = {command for section in sections() for command in section.commands}
+    assert len(NOT_TYPED) <= 4 and all(NOT_TYPED.values())
+    assert set(NOT_TYPED) <= there
+
+
+def test_a_command_that_stands_twice_is_typed_once() -> None:
+    found = [command for section in sections() for command in section.commands]
+    assert len(found) > 50
+    assert len(found) == len(set(found))
