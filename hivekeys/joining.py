@@ -1,12 +1,13 @@
 """`fab install` and `fab uninstall`: hosts come into the fleet and leave it, and into restricted mode and out of it.
 
 A new fleet gets a token made here; a host that joins gets the fleet's own, from a host that has just proven it, through
-this run's memory. Services that run change as in a rotation: queen, canary, then batches, until one fails. Hosts that
-join are out of service anyway: all at once, and no host's failure stops another's.
+this run's memory. Where services that run have to be restarted, it goes as in a rotation: queen, canary, then batches,
+until one fails. All other hosts are set up at once, and no host's failure stops another's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from hivekeys import waves
 from hivekeys.causes import Cause, Trouble
@@ -39,30 +40,38 @@ def install(
     if token:
         want = upkeep.know(token)
 
-    def steps_of(_: Host) -> tuple[Step, ...]:
-        return (Step(Verb.INSTALL, want, apply=upkeep.apply, options=tuple(options)),)
-
-    def then(reply: Reply) -> tuple[Step, ...]:
-        if not upkeep.apply or want is None or reply.seen is None:
-            return ()
-        steps = steps_to(Goal(Stance.SERVING, want), reply.seen)
-        changed = any(change.part in RELOADED and not change.refused for change in reply.changes)
-        restart = Step(Verb.RESTART)
-        return (restart, *steps) if changed and restart not in steps else steps
-
-    def set_up(title: str, hosts: Sequence[Host]) -> list[Upkept]:
-        return upkeep.do(title, hosts, steps_of, then)
-
-    if not upkeep.apply:
-        return set_up("look what is to be set up", upkeep.hosts)
-    return _in_order(upkeep, shown, set_up)
+    step = Step(Verb.INSTALL, want, apply=upkeep.apply, options=tuple(options))
+    if not upkeep.apply or want is None:
+        return upkeep.do("look what is to be set up", upkeep.hosts, lambda _: (step,))
+    after = partial(_after, want)
+    found = upkeep.look(upkeep.hosts, replace(step, apply=False))
+    turned = [host for host in upkeep.hosts if host == upkeep.fleet.queen or _is_interrupted(found[host], after)]
+    return _in_order(upkeep, turned, lambda title, hosts: upkeep.do(title, hosts, lambda _: (step,), after))
 
 
-def _in_order(upkeep: Upkeep, shown: Shown, set_up: Callable[[str, Sequence[Host]], list[Upkept]]) -> list[Upkept]:
-    """The queen and the hives that serve wave by wave, until one fails; then the hives that join."""
+def _after(want: Fingerprint, reply: Reply) -> tuple[Step, ...]:
+    """What a host that is set up still needs: its service started anew where that read something else, and a proof."""
+    if reply.seen is None:
+        return ()
+    steps = steps_to(Goal(Stance.SERVING, want), reply.seen)
+    changed = any(change.part in RELOADED and not change.refused for change in reply.changes)
+    restart = Step(Verb.RESTART)
+    return (restart, *steps) if changed and restart not in steps else steps
+
+
+def _is_interrupted(found: Reply | Cause, after: Callable[[Reply], tuple[Step, ...]]) -> bool:
+    """True for a host whose service runs and will be restarted."""
+    if isinstance(found, Cause) or found.cause or found.seen is None or found.seen.unit.state != "active":
+        return False
+    return any(step.verb is Verb.RESTART for step in after(found))
+
+
+def _in_order(
+    upkeep: Upkeep, turned: Sequence[Host], set_up: Callable[[str, Sequence[Host]], list[Upkept]]
+) -> list[Upkept]:
+    """The queen and the hosts that are `turned`, wave by wave, until one fails; then the others."""
     fleet, policy = upkeep.fleet, upkeep.fleet.policy
-    turned = [host for host in upkeep.hosts if host == fleet.queen or _serves(shown[host])]
-    joining = [host for host in upkeep.hosts if host not in turned]
+    others = [host for host in upkeep.hosts if host not in turned]
     kept: list[Upkept] = []
     why = ""
     for wave in waves.plan(turned, policy):
@@ -76,12 +85,7 @@ def _in_order(upkeep: Upkeep, shown: Shown, set_up: Callable[[str, Sequence[Host
         why = waves.stop_reason(wave.phase, failed, in_all, len(turned), policy, fleet.queen.name)
         if why:
             upkeep.stop(why)
-    return [*kept, *(set_up("set up: hives that join", joining) if joining else ())]
-
-
-def _serves(reply: Reply | Cause) -> bool:
-    """True for a host whose service runs: a restart takes it out of service."""
-    return isinstance(reply, Reply) and reply.seen is not None and reply.seen.unit.state == "active"
+    return [*kept, *(set_up("set up: the other hives", others) if others else ())]
 
 
 def uninstall(upkeep: Upkeep) -> list[Upkept]:

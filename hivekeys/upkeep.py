@@ -71,12 +71,12 @@ class Upkeep:
         told = (greeting.run, fleet.name, greeting.who, reason, names, waves, (), now, phase.value)
         self._ledger.tell(RunStarted(*told, __version__, fleet.digest))
 
-    def look(self, hosts: Sequence[Host]) -> dict[Host, Reply | Cause]:
-        """What these hosts show, chosen ones and others; nothing is changed."""
+    def look(self, hosts: Sequence[Host], *steps: Step) -> dict[Host, Reply | Cause]:
+        """What these hosts show, chosen ones and others, and answer to `steps`, which change nothing."""
 
         def one(host: Host) -> Reply | Cause:
             session = self._sessions[host]
-            return session.open() or session.ask((LOOK,))
+            return session.open() or session.ask((*steps, LOOK))
 
         return dict(zip(hosts, self._at_once(one, hosts), strict=True))
 

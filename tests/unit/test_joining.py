@@ -119,8 +119,17 @@ def test_a_host_that_joins_waits_for_no_wave_and_stops_nobody(fleet: InProcessFl
         "hive3": Trouble.NOT_BEGUN,
         "hive5": Trouble.NOT_BEGUN,
     }
-    assert list(ann.phases)[-1] == "set up: hives that join"
+    assert list(ann.phases)[-1] == "set up: the other hives"
     assert fleet.hosts["hive4"].accepts(fleet.token)
+
+
+def test_a_second_time_all_hives_are_only_proven_and_at_once(fleet: InProcessFleet) -> None:
+    Installer(fleet)
+    before = restarts(fleet)
+    again = Installer(fleet)
+    assert restarts(fleet) == before
+    assert list(again.phases.values()) == [("queen",), ("hive1", "hive2", "hive3", "hive4", "hive5")]
+    assert {one.host for one in again.kept if one.proof and one.proof.proven} == set(fleet.hosts)
 
 
 def test_a_host_that_cannot_be_reached_stops_nobody(fleet: InProcessFleet) -> None:
