@@ -1,10 +1,15 @@
 """What the bastion's own limits let a run hold open: asked before any host is touched.
 
-A line to a host is one file descriptor for the whole run. Too few of them would end a run in its middle, with an error
-that names no cause; so the soft limit is raised as far as the hard one lets us, and a fleet that needs more is refused.
+A line to a host is one file descriptor and one thread for the whole run. Too few of them would end a run in its middle,
+with an error that names no cause; so soft limits are raised as far as the hard ones let us, and a fleet that needs more
+is refused.
 """
 
+import os
 import resource
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from hivekeys.errors import UserError
 
@@ -34,3 +39,73 @@ def raise_open_files(hosts: int, width: int) -> None:
     wanted = raised(hosts, width, soft, hard)
     if wanted != soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+BESIDE_THREADS = 16  # threads that are neither a line nor a worker: sign of life, deadlines, screen, resolvers
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """A limit of threads: what it is called, how many it lets us start yet, and how to raise it."""
+
+    name: str
+    left: int
+    hint: str
+
+
+def check_threads(hosts: int, width: int, ceilings: Iterable[Ceiling]) -> None:
+    """Raises UserError, naming the limit, when one of them is too low for so many hosts, `width` of them at work."""
+    needed = hosts + width + BESIDE_THREADS
+    for ceiling in ceilings:
+        if ceiling.left < needed:
+            raise UserError(
+                f"{hosts} hosts need {needed} threads at once, and {ceiling.name} leaves you {max(0, ceiling.left)}",
+                hint=f"{ceiling.hint}, or use --limit",
+            )
+
+
+def ceilings() -> Iterator[Ceiling]:
+    """The limits of threads that hold for this process; its user's soft one is raised to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+    if hard != resource.RLIM_INFINITY and os.getuid() != 0:  # root is bound by no such limit
+        hint = "raise it (ulimit -Hu as root, or `nproc` in /etc/security/limits.conf)"
+        yield Ceiling(f"your limit of processes ({hard})", hard - _threads_of(os.getuid()), hint)
+    for line in _text(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, own = line.split(":", 2)
+        if not controllers:
+            yield from control_groups(CGROUPS, own)
+        elif "pids" in controllers.split(","):  # version 1 of control groups
+            yield from control_groups(CGROUPS / "pids", own)
+
+
+def control_groups(root: Path, own: str) -> Iterator[Ceiling]:
+    """The limits of the control group `own`, as in /proc/self/cgroup, and of those that it is in."""
+    here = root / own.lstrip("/")
+    for group in (here, *here.parents):
+        most, now = _text(group / "pids.max").strip(), _text(group / "pids.current").strip()
+        if most.isdecimal() and now.isdecimal():
+            hint = "raise it (TasksMax= of the systemd unit, --pids-limit of the container)"
+            yield Ceiling(f"{group / 'pids.max'} ({most})", int(most) - int(now), hint)
+        if group == root:
+            return
+
+
+def _threads_of(user: int) -> int:
+    """How many threads a user has now."""
+    found = 0
+    for process in Path("/proc").iterdir():
+        facts = dict(line.partition(":")[::2] for line in _text(process / "status").splitlines())
+        if facts.get("Uid", "").split()[:1] == [str(user)]:
+            found += int(facts["Threads"])
+    return found
+
+
+def _text(path: Path) -> str:
+    """What is in a file; nothing, where there is none or it is not for us to read."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

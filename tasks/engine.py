@@ -97,6 +97,7 @@ def dialer_of(fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes) -> "Ssh
     from hivekeys.remote import SshDialer  # noqa: PLC0415
 
     limits.raise_open_files(len(hosts), fleet.policy.width)
+    limits.check_threads(len(hosts), fleet.policy.width, limits.ceilings())
     wanted = any(host.become is Become.SUDO_PASSWORD for host in hosts)
     source = os.environ.get(PASSWORD_FILE) or fleet.ssh.sudo_password_file or ""
     digest = hashlib.sha256(installed_program()).hexdigest()

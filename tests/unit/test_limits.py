@@ -1,7 +1,8 @@
-"""The bastion's limit of open files: raised where that is allowed, refused by its name where it is not."""
+"""The bastion's limits of open files and threads: raised where that is allowed, refused by name where it is not."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,38 @@ def test_a_real_process_gets_the_limit_that_it_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split() == ["1256", "2048"]
+
+
+# -- threads
+
+
+def test_a_thousand_hosts_need_a_thread_each_and_one_for_each_at_work() -> None:
+    limits.check_threads(1000, 32, [limits.Ceiling("a limit", 1000 + 32 + 16, "raise it")])
+    with pytest.raises(
+        UserError, match=r"1000 hosts need 1048 threads at once, and a limit leaves you 1047"
+    ) as refusal:
+        limits.check_threads(1000, 32, [limits.Ceiling("a limit", 1047, "raise it")])
+    assert refusal.value.hint == "raise it, or use --limit"
+
+
+def test_a_control_group_and_those_around_it_are_limits(tmp_path: Path) -> None:
+    """A unit's TasksMax=, its slice's, a container's: the first that is too low is named."""
+    own = tmp_path / "system.slice/rotate.service"
+    own.mkdir(parents=True)
+    for group, most, now in ((own, "max", "3"), (own.parent, "500", "120")):
+        (group / "pids.max").write_text(f"{most}\n")
+        (group / "pids.current").write_text(f"{now}\n")
+    found = list(limits.control_groups(tmp_path, "/system.slice/rotate.service"))
+    assert [(one.name, one.left) for one in found] == [(f"{own.parent / 'pids.max'} (500)", 380)]
+    with pytest.raises(UserError, match=r"pids.max \(500\) leaves you 380") as refusal:
+        limits.check_threads(400, 32, found)
+    assert "TasksMax=" in refusal.value.hint
+
+
+def test_a_group_that_is_not_there_is_no_limit(tmp_path: Path) -> None:
+    """A container sees its own part of the tree, and perhaps the path that it has outside."""
+    assert list(limits.control_groups(tmp_path, "/docker/0123")) == []
+
+
+def test_this_process_knows_its_own_limits() -> None:
+    assert all(one.left > 0 for one in limits.ceilings())
