@@ -23,7 +23,8 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._process = subprocess.Popen(
-            ["setsid", "--ctty", *argv],  # its own terminal, or Ctrl-C would be nobody's
+            # Its own terminal, or Ctrl-C would be nobody's; no signal ignored, as in whatever began the tests
+            ["setsid", "--ctty", "env", "--default-signal", *argv],
             cwd=cwd,
             env={name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")} | {"TERM": "xterm"},
             stdin=theirs,

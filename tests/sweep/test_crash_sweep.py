@@ -18,8 +18,9 @@ import pytest
 from hivekeys import agent
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
-from hivekeys.model import Event, Intent
+from hivekeys.model import Event, Intent, Waiting
 from hivekeys.run import CHANGING
+from tests.inprocess import Session
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import POLICY, WatchedFleet, breaches, is_proven, not_alone
 from tests.unit.rotating import breaks
@@ -378,6 +379,23 @@ def revoke_until_it_is_through(bastion: Bastion) -> ExitCode | None:
 
 def test_a_revocation_killed_at_any_point_and_resumed_ends_as_if_undisturbed(memory: Path) -> None:
     assert Sweep(memory, nothing_special, revoke, revoke_until_it_is_through, new_everywhere).run() > 150
+
+
+def another_run_holds_hive2_until_it_is_waited_for(bastion: Bastion) -> None:
+    rival = Session(bastion.fleet.hosts["hive2"], run="run-0", epoch=1)
+
+    def lets_go(event: Event) -> None:
+        if isinstance(event, Waiting):
+            rival.line.close()
+
+    bastion.on_event = lets_go
+
+
+def test_one_that_waits_for_a_lock_killed_at_any_point_is_gone_on_with(memory: Path) -> None:
+    sweep = Sweep(
+        memory, another_run_holds_hive2_until_it_is_waited_for, revoke, revoke_until_it_is_through, new_everywhere
+    )
+    assert sweep.run(every=3) > 50
 
 
 def hive2_keeps_the_old_token(bastion: Bastion) -> None:
