@@ -48,6 +48,11 @@ AHEAD = 16  # lines that may lie unread: a bastion waits for the answer to each 
 NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
 POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
+RECENT_SECONDS = (
+    2.0  # `observe` shows a look at a unit that is no older, while its process lives and we did not move it
+)
+MOVING = ("restart", "fence", "fix", "install", "uninstall")  # verbs after which a unit is another
+NEVER = float("-inf")
 GRACE_SECONDS = 3.0  # for the last look after a step that used up the request's time
 NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW
@@ -660,6 +665,8 @@ class Agent:
         self.end = 0.0
         self.installed = False  # gate.py stands before it
         self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
+        self.last_unit, self.unit_at = {}, NEVER  # type: dict[str, Any], float
+        self.last_file, self.file_at = "", NEVER
 
     # -- the session
 
@@ -750,8 +757,7 @@ class Agent:
 
     def observe(self) -> "tuple[bool, dict[str, Any]]":
         """Everything that decisions are made from; changes nothing."""
-        unit = self.unit()
-        unit["reads"] = self.file_read_by(unit)
+        unit = self.recent_unit()
         seen = self.slots()
         seen.update(unit=unit, loaded=self.loaded(unit, seen["active"]), clock=self.system.now())
         return False, seen
@@ -779,6 +785,16 @@ class Agent:
         finally:
             os.close(folder)
 
+    def recent_unit(self) -> "dict[str, Any]":
+        """The unit and the token file that it is told to read, as they were a moment ago: each look is a process."""
+        since = self.system.monotonic() - RECENT_SECONDS
+        if self.unit_at < since or not self.lives(self.last_unit):
+            self.unit()
+        unit = self.last_unit
+        if self.file_at < since:
+            self.last_file, self.file_at = self.file_read_by(unit), self.system.monotonic()
+        return dict(unit, reads=self.last_file)
+
     def unit(self) -> "dict[str, Any]":
         """What systemd and /proc say of the service; of its environment only the token file's path."""
         argv = ["systemctl", "show", "--no-pager", "--property=" + SHOWN, "--", self.service["unit"]]
@@ -791,7 +807,8 @@ class Agent:
         environment = environment_of(shown.get("Environment", ""))
         reads = environment.get("LLORCH_API_TOKEN_FILE") or (process["reads"] if process else "")
         inside = "/%s/%s/" % (CREDENTIALS, self.service["unit"])
-        return {
+        self.unit_at = self.system.monotonic()
+        self.last_unit = {
             "load": shown.get("LoadState", ""),
             "state": shown.get("ActiveState", ""),
             "sub": shown.get("SubState", ""),
@@ -806,6 +823,7 @@ class Agent:
             "credential": reads[len(inside) :] if reads.startswith(inside) else "",
             "env_token": "LLORCH_API_TOKEN" in environment or bool(process and process["env_token"]),
         }
+        return dict(self.last_unit)
 
     def file_read_by(self, unit: "dict[str, Any]") -> str:
         """The token file that the unit is told to read; "" when it cannot be told."""
@@ -1213,6 +1231,8 @@ class Agent:
         except Refusal as refusal:
             detail = self.without_tokens(refusal.detail)
             result.update(ok=False, trouble=refusal.trouble, detail=detail, facts=refusal.facts)
+        if verb in MOVING:
+            self.unit_at = self.file_at = NEVER
         result["seconds"] = round(self.system.monotonic() - began, 4)
         return result
 

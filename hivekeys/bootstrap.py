@@ -27,6 +27,7 @@ start-up files and banners. It is skipped, up to OTHER_LIMIT bytes; more is RUBB
 nothing and sends nothing.
 """
 
+import zlib
 from dataclasses import dataclass
 
 from hivekeys.causes import Cause, Trouble
@@ -85,8 +86,9 @@ sys.stdout.flush()
 if sys.version_info < (3, 6):
     sys.exit({NO_PYTHON})
 try:
-    source = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
-    exec(compile(source, "hivekeys-agent", "exec"), globals())
+    import zlib
+    packed = sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+    exec(compile(zlib.decompress(packed), "hivekeys-agent", "exec"), globals())
 except ImportError as error:
     print("{MISSING} %s" % (error.name or error))
     sys.stdout.flush()
@@ -110,8 +112,11 @@ def installed(agent: bytes, *more: bytes) -> bytes:
 
 
 def opening(program: bytes) -> bytes:
-    """What the command reads before the first request: boot text and `program`, each after its length."""
-    return b"".join(b"%d\n%s" % (len(part), part) for part in (_BOOT.encode(), program))
+    """What the command reads before the first request: boot text and packed `program`, each after its length.
+
+    Packed, it fits into what TCP sends in its first two round trips; plain, it takes one or two more.
+    """
+    return b"".join(b"%d\n%s" % (len(part), part) for part in (_BOOT.encode(), zlib.compress(program, 9)))
 
 
 @dataclass

@@ -177,8 +177,9 @@ def advance(run: Run, event: Event) -> Run:
             run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh})
         case PhaseStarted():
             run = _in_phase(run, event.phase)
-        case Intent() | Outcome():
-            run = replace(run, hosts={**run.hosts, event.host: _after(run.hosts[event.host], event)})
+        case Intent() | Outcome():  # nearly all events: not a copy more than must be
+            hosts = {**run.hosts, event.host: _after(run.hosts[event.host], event)}
+            return replace(run, hosts=hosts, seconds=event.when.clock - run.clock)
         case CensusTaken() | Stopped():
             run = _with_news(run, event)
         case RunEnded():

@@ -156,11 +156,13 @@ def decode(raw: object) -> Reply | Cause:
 
 def _is_beyond(found: object) -> bool:
     """True when a number in it is infinite, none at all, or larger than LARGEST."""
+    if isinstance(found, str):  # most of what an answer has
+        return False
     if isinstance(found, dict):
         return any(map(_is_beyond, found.values()))
     if isinstance(found, list):
         return any(map(_is_beyond, found))
-    return isinstance(found, int | float) and not -LARGEST <= found <= LARGEST
+    return isinstance(found, (int, float)) and not -LARGEST <= found <= LARGEST
 
 
 def _read(adapter: TypeAdapter[T], found: object) -> T:

@@ -124,6 +124,7 @@ class SimulatedHost:
         self.last_words = "error: cannot start"
         self.systemctl_hangs = False
         self.start_limit_hit = False  # systemd refuses to start the unit until its failures are reset
+        self.started: list[str] = []  # commands that its agent ran
         self.terminated: list[int] = []  # processes that were told to leave
         self.credentials = fleet.credentials
         self.port_held_by: int | None = None  # uid of a stranger that took the service's port
@@ -343,6 +344,7 @@ class Machine(agent.System):
     def run(self, argv: list[str], timeout: float) -> tuple[int, str]:
         self.host.tick()
         words = [word for word in argv if not word.startswith("-")]
+        self.host.started.append(" ".join(words[:2]) if words[0] == "systemctl" else words[0])
         if timeout <= 0 or (self.host.systemctl_hangs and words[0] == "systemctl"):
             self.host.clock += timeout
             return 124, f"{words[0]} did not answer within {timeout:.0f} s"

@@ -353,3 +353,52 @@ def test_every_trouble_of_the_agents_is_a_word_of_the_runbook() -> None:
     named = set(re.findall(r'Refusal\(\s*"([a-z-]+)"', text))
     assert named
     assert named <= {trouble.value for trouble in Trouble}
+
+
+# -- what a look shows of the unit
+
+
+def looks(session: Session) -> tuple[dict[str, Any], list[str]]:
+    """The unit as a look shows it, and the commands that this took."""
+    session.line.host.started.clear()
+    unit: dict[str, Any] = session.do("observe")["facts"]["unit"]
+    return unit, list(session.line.host.started)
+
+
+def test_a_look_shows_a_unit_as_it_was_seen_a_moment_ago(host: SimulatedHost) -> None:
+    session = Session(host)
+    first, commands = looks(session)
+    assert commands
+    assert looks(session) == (first, [])
+
+
+def test_a_moment_is_over_soon(host: SimulatedHost) -> None:
+    session = Session(host)
+    first, commands = looks(session)
+    host.clock += agent.RECENT_SECONDS + 0.1
+    assert looks(session) == (first, commands)
+
+
+def test_a_unit_whose_process_is_another_is_looked_at_anew(host: SimulatedHost) -> None:
+    session = Session(host)
+    first, _ = looks(session)
+    host.stop()
+    host.start()
+    second, commands = looks(session)
+    assert commands
+    assert second["pid"] != first["pid"]
+    host.stop()
+    assert looks(session)[0]["state"] == "inactive"
+
+
+def test_a_unit_that_the_agent_itself_moved_is_looked_at_anew(host: SimulatedHost, new: Token) -> None:
+    session = turned(host, new)
+    assert looks(session)[1]
+
+
+def test_a_proof_never_rests_on_an_earlier_look(host: SimulatedHost) -> None:
+    session = Session(host)
+    looks(session)
+    host.started.clear()
+    session.do("prove")
+    assert host.started == ["systemctl show"] * 2  # as it begins, and as it ends

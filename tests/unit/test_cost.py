@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from hivekeys.bootstrap import opening
 from hivekeys.fleet import Amount, Policy
 from hivekeys.run import REVOKE, ROTATE
+from tasks.engine import program_of
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.unit.rotating import Operator
 
 POLICY = Policy(batch=Amount(100, percent=True), revocation_recheck=0.0)
 BYTES = 4096  # that are sent to a host in a run, the program itself apart
+PROGRAM = 32 * 1024  # bytes of the program
 # One request a phase: the phases are the run's barriers, so none of these can be saved.
 ROTATION = [
     "hello observe prove",  # look
@@ -56,6 +59,21 @@ def test_a_run_opens_one_line_a_host_and_asks_once_a_phase(
         (name for name in fleet.hosts if name != "queen"), requests
     )
     assert max(sent.values()) < BYTES
+
+
+def test_the_program_is_sent_packed() -> None:
+    program = program_of("agent", "trail", "auditing")
+    assert len(opening(program)) < PROGRAM < len(program) / 2
+
+
+def test_a_host_starts_no_process_for_what_it_saw_a_moment_ago(tmp_path: Path) -> None:
+    """A look at a unit is a process. Every proof begins and ends with one; what is only shown needs none of its own."""
+    fleet = InProcessFleet(tmp_path, 2, policy=POLICY, credentials=True)
+    assert Operator(fleet, census=True).rotate() == 0
+    show = "systemctl show"
+    look, turn = [show, "busctl", show, show], [show, "systemctl restart", show, show, "busctl"]
+    settle, audit = [show, show, "journalctl"], [show]
+    assert fleet.hosts["hive1"].started == [*look, *turn, *settle, *audit]
 
 
 def test_a_run_writes_two_events_for_each_request(tmp_path: Path) -> None:
