@@ -37,7 +37,7 @@ def find(name: str | None, folder: Path, environ: Mapping[str, str]) -> Path:
         return folder / f"{own[0]}.toml"
     if own:
         raise UserError("which fleet?", hint=f"name it with --fleet or {VARIABLE}; {there}")
-    raise UserError("there is no fleet yet", hint=f"copy {EXAMPLE}.toml and name it with --fleet; {there}")
+    raise UserError("there is no fleet yet", hint=f"write NAME.toml ({EXAMPLE}.toml explains every key); {there}")
 
 
 def _path(wanted: str, asked: str) -> Path:

@@ -80,8 +80,6 @@ def test_every_command_of_a_section_does_what_it_is_for(desk: Desk, section: Sec
             code, shown = desk.type(command)
             assert code == code_of(command), f"{command}\n{shown}"
             assert "Traceback" not in shown
-            if "inventory/example.toml" in command:
-                desk.edited()
 
 
 def enter(needed: ExitStack, desk: Desk, commands: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ tests/lab/test_pages.py types every block of it; here are the sentences too, and
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from invoke.parser import Parser
 
 import fabfile
 from docs.generate import options, tasks
+from hivekeys import inventory
 from tests.pages import FENCED, NOT_TYPED, PAGES, PROJECT, lines, sections
 
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -122,6 +124,15 @@ def test_every_block_says_what_it_is_and_only_those_marked_sh_hold_commands(page
         assert language in ("sh", "text", "toml", "promql", "{toctree}"), f"{language}: {block}"
         if language != "sh":
             assert not {line.split()[0] for line in block.splitlines() if line.strip()} & programs, block
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_inventory_of_a_page_is_right(page: Path, tmp_path: Path) -> None:
+    """A whole one loads as it stands; a part of one is TOML at least."""
+    for language, block in FENCED.findall(page.read_text()):
+        if language == "toml" and tomllib.loads(block).keys() == {"fleet", "ssh", "hosts"}:
+            (tmp_path / "production.toml").write_text(block)
+            assert len(inventory.load(tmp_path / "production.toml").hosts) > 1
 
 
 def test_the_few_commands_that_nobody_types_are_in_the_pages_and_say_why() -> None:
