@@ -25,6 +25,7 @@ from bench.results import machine
 from bench.simulated import KINDS, Hosts
 
 LOOKS = 0.2  # seconds between two looks at the bastion's threads and descriptors
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  a thousand hosts have a thousand disks, not one
 ROLLOUT = 'width = {width}\nmax_failures = "50%"\nbatch = "{batch}"\n'
 
 
@@ -53,26 +54,26 @@ def main() -> None:
     print(json.dumps(machine()), flush=True)
     print(" | ".join(field.name for field in fields(Row)), flush=True)
     for hosts, width, rtt in itertools.product(asked.hosts, asked.width, asked.rtt):
-        with tempfile.TemporaryDirectory() as place:
-            row = measured(Path(place), hosts, width, rtt, asked)
+        with tempfile.TemporaryDirectory(dir=MEMORY) as hives, tempfile.TemporaryDirectory() as own:
+            row = measured(Path(hives), Path(own), hosts, width, rtt, asked)
         print(" | ".join(map(str, asdict(row).values())), flush=True)
 
 
-def measured(folder: Path, hosts: int, width: int, rtt: float, asked: argparse.Namespace) -> Row:
-    """A fleet, and one rotation of it."""
+def measured(folder: Path, own: Path, hosts: int, width: int, rtt: float, asked: argparse.Namespace) -> Row:
+    """A fleet, and one rotation of it; the bastion's `own` folder is on a disk."""
     shares = [f"--{kind}={getattr(asked, kind)}" for kind in KINDS]
     rollout = ROLLOUT.format(width=width, batch=asked.batch)
     told = [f"--hosts={hosts}", f"--rtt={rtt / 1000}", f"--slow-seconds={asked.slow_seconds}", f"--rollout={rollout}"]
     with Hosts(folder, *told, *shares) as simulated:
-        command = [FAB, "rotate", "--fleet", str(folder / "fleet.toml"), "--state-dir", str(folder / "state")]
+        command = [FAB, "rotate", "--fleet", str(folder / "fleet.toml"), "--state-dir", str(own / "state")]
         command = [*asked.under.split(), *command, "--yes", "--json"]
         began = time.monotonic()
-        with (folder / "result.json").open("wb") as out, Path(asked.log).open("ab") as log:
+        with (own / "result.json").open("wb") as out, Path(asked.log).open("ab") as log:
             bastion = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
             most, usage, code = _watched(bastion)
         wall = time.monotonic() - began
         reports = simulated.report().values()
-    result = json.loads((folder / "result.json").read_text())
+    result = json.loads((own / "result.json").read_text())
     cpu = usage.ru_utime + usage.ru_stime
     states = Counter(host["state"] for host in result["hosts"])
     return Row(
