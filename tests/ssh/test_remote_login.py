@@ -138,6 +138,17 @@ def test_weak_algorithms_are_not_spoken(ssh: Bastion, weakness: str) -> None:
     ssh.refused(ssh.host(ssh.sshd(weakness)), Trouble.NO_COMMON_ALGORITHM)
 
 
+@pytest.mark.parametrize(
+    ("offered", "spoken"),
+    [("aes256-ctr,aes256-gcm@openssh.com", "aes256-gcm@openssh.com"), ("aes256-ctr", "aes256-ctr")],
+)
+def test_packets_are_sealed_by_gcm_where_the_host_has_it(ssh: Bastion, offered: str, spoken: str) -> None:
+    """All others need a digest, which paramiko compares byte by byte in Python."""
+    sshd = ssh.sshd(f"Ciphers {offered}", "LogLevel DEBUG1")
+    ssh.line(ssh.host(sshd))
+    assert f"kex: client->server cipher: {spoken} " in sshd.log.read_text()
+
+
 def test_forward_agent_is_not_honoured(ssh: Bastion) -> None:
     """Whatever the user's configuration says, a host never gets at the operator's agent."""
     agent = ssh.folder / "agent"
