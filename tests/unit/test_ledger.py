@@ -1,6 +1,7 @@
 """The ledger: events of many threads, each on the disk before its thread goes on, written together where they meet."""
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -38,7 +39,9 @@ class Disk:
 
 
 def everybody_waits(ledger: Ledger, many: int) -> None:
+    until = time.monotonic() + PATIENCE
     while len(ledger._waiting) < many:
+        assert time.monotonic() < until, f"{len(ledger._waiting)} of {many} wait"
         threading.Event().wait(0.001)
 
 
