@@ -33,18 +33,20 @@ CREATE TABLE IF NOT EXISTS events (
 class Journal:
     """One fleet's journal. Many threads may append; raises UserError for whatever is wrong with the file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writes: bool = False) -> None:
+        """`writes`: whether it can be written is tried at once, which takes the disk as long as an event does."""
         self.path = folder / "journal.db"
         self._mutex = threading.Lock()
         self._last: dict[str, tuple[int, str]] = {}
         with self._explained(ExitCode.USAGE, "nothing was touched"):
             self.path.touch(mode=0o600)
             self._base = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
-            self._check_version()
+            version = self._version()
             for words in ("journal_mode=WAL", "synchronous=FULL"):
                 self._base.execute(f"PRAGMA {words}")
             self._base.execute(TABLE)
-            self._base.execute(f"PRAGMA user_version={SCHEMA}")
+            if writes or version < SCHEMA:
+                self._base.execute(f"PRAGMA user_version={SCHEMA}")
 
     @staticmethod
     def is_in(folder: Path) -> bool:
@@ -115,13 +117,14 @@ class Journal:
         ).fetchone()
         return (row[0], row[1]) if row else (0, "")
 
-    def _check_version(self) -> None:
-        (version,) = self._base.execute("PRAGMA user_version").fetchone()
+    def _version(self) -> int:
+        version: int = self._base.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise UserError(
                 f"{self.path}: written by a newer hivekeys (schema {version}, this one knows {SCHEMA})",
                 hint="update hivekeys on this bastion; nothing was touched",
             )
+        return version
 
     @contextmanager
     def _whole(self) -> Iterator[None]:

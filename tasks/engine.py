@@ -189,7 +189,10 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
     from hivekeys.journal import Journal  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, asked.state_dir)
-    with state.hold_lock(folder, fleet.name, run, asked.reason), contextlib.closing(Journal(folder)) as journal:
+    with (
+        state.hold_lock(folder, fleet.name, run, asked.reason),
+        contextlib.closing(Journal(folder, writes=True)) as journal,
+    ):
         if not beside_open:
             _refuse_while_open(journal, fleet, asked.task)
 

@@ -153,6 +153,17 @@ def test_a_journal_that_somebody_else_locks_is_an_error_in_known_time(tmp_path: 
     assert refused.value.code is ExitCode.INCOMPLETE
 
 
+def test_who_only_reads_writes_nothing_and_waits_for_nobody(tmp_path: Path) -> None:
+    """A status beside a run. Whoever is about to write hears at once that he cannot."""
+    events = written(tmp_path)
+    other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert Journal(tmp_path).events("run-1") == events
+    with pytest.raises(UserError, match="cannot be used: database is locked") as refused:
+        Journal(tmp_path, writes=True)
+    assert refused.value.code is ExitCode.USAGE
+
+
 def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     written(tmp_path)
     journal = Journal(tmp_path)
