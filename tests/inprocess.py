@@ -170,7 +170,14 @@ class SimulatedHost:
         """What is in the slots: active, staged, previous."""
         suffixes = {"active": "", "staged": ".new", "previous": ".backup"}
         paths = {slot: self.active.with_name(self.active.name + suffix) for slot, suffix in suffixes.items()}
-        return {slot: path.read_text().strip() if path.exists() else None for slot, path in paths.items()}
+        return {slot: self._text(path) for slot, path in paths.items()}
+
+    @staticmethod
+    def _text(path: Path) -> str | None:
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            return None
 
     def active_token(self) -> str | None:
         return self.slots()["active"]

@@ -22,6 +22,7 @@ GARBAGE = "0f" * 32
 ALONE = {"staged": None, "previous": None}
 HEX = frozenset("0123456789abcdef")
 POLICY = Policy(canary=1, batch=Amount(1), stable_seconds=3.0, revocation_recheck=0.0)
+MOVING = ("stage", "swap", "revert", "retire", "discard")  # verbs that change what lies in the slots
 SCRATCH = ".api-token.hivekeys"
 OnVerb = Callable[[InProcessLine, str, str], None]  # the line, "before" or "after", "host: verb"
 
@@ -70,14 +71,15 @@ class WatchedFleet(InProcessFleet):
         if self.on_verb:
             self.on_verb(line, "before", f"{host.name}: {verb}")
         super().begins(host, verb, line)
-        self._before[host.name] = {text for text in host.slots().values() if text}
+        if verb in MOVING:
+            self._before[host.name] = {text for text in host.slots().values() if text}
         if verb == "restart":
             self._begins_restart(host, line)
         if verb == "retire":
             self._begins_retire(host, line)
 
     def ended(self, host: SimulatedHost, verb: str, line: InProcessLine, *, ok: bool) -> None:
-        if verb in ("stage", "swap", "revert", "retire", "discard"):
+        if verb in MOVING:
             self._look_at_files(host, verb, line)
         super().ended(host, verb, line, ok=ok)
         if self.on_verb:
