@@ -9,6 +9,7 @@ import pytest
 from hivekeys import report
 from hivekeys.audited import CensusTaken
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Policy
 from hivekeys.model import Event, Phase, PhaseStarted, State
 from hivekeys.run import REVOKE, Run, fold
 from hivekeys.token import generate
@@ -19,7 +20,7 @@ from .rotating import Operator, slots_used
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> InProcessFleet:
-    found = InProcessFleet(tmp_path, hives=2)
+    found = InProcessFleet(tmp_path, hives=2, policy=Policy(revocation_recheck=0.0))
     for host in found.hosts.values():
         host.is_audited = True
     return found

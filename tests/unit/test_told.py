@@ -20,6 +20,7 @@ from rich.text import Text
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Policy
 from hivekeys.model import Event, Phase, Resumed, RunStarted, Waiting
 from hivekeys.report.stream import line_of, not_due_line, result_line
 from hivekeys.run import REVOKE, fold
@@ -46,7 +47,7 @@ def lines_of(operator: Operator, code: ExitCode) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> InProcessFleet:
-    return InProcessFleet(tmp_path / "hosts")
+    return InProcessFleet(tmp_path / "hosts", policy=Policy(revocation_recheck=0.0))
 
 
 # -- events
