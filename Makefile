@@ -46,8 +46,8 @@ demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, 
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
 test: PACKAGES += zsh fish  # completion is tried in real shells
-test: install system lint docs  ## every test, two at a time; needs root for the rehearsal fleet
-	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+test: install system lint docs  ## every test, four at a time, since most wait for hosts; needs root for the rehearsal fleet
+	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 soak: install  ## a gigabyte of audit records; ten thousand random sequences of rotations and faults, about half an hour
 	HIVEKEYS_TRAIL_MIB=1024 .venv/bin/python -m pytest tests/unit/test_auditing.py

@@ -48,12 +48,17 @@ class Asked:
     goes_back: bool = False  # it is taken back
 
 
+def new_run(fleet: str) -> str:
+    """The id of a run that begins."""
+    return f"{fleet}-{secrets.token_hex(4)}"
+
+
 def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
     """Who speaks to the hosts: the operator, as a run that exists or as a new one; and what must never come back."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.wire import Greeting  # noqa: PLC0415
 
-    run = run or f"{fleet}-{secrets.token_hex(4)}"
+    run = run or new_run(fleet)
     revoked = {fingerprint.keyed: by for fingerprint, by in tombstones(folder).items()}
     return Greeting(fleet, state.fingerprint_key(folder), run, state.operator(), revoked=revoked)
 
@@ -128,15 +133,16 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
     from tasks.live import Show  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, asked.state_dir)
-    greeting = greeting_of(fleet.name, folder, asked.past.id if asked.past else "")
+    run = asked.past.id if asked.past else new_run(fleet.name)
     with contextlib.ExitStack() as stack:
         way = Way.LOOK if not asked.records else Way.BACK if asked.goes_back else Way.FORWARD
         show = Show(asked.told, asked.past, way, fleet.policy.width)
         if asked.told.on_finish:
-            stack.enter_context(_noticed(fleet.name, greeting.run, asked.told.on_finish, show))
+            stack.enter_context(_noticed(fleet.name, run, asked.told.on_finish, show))
         record: Record = show.record
         if asked.records:
-            record = stack.enter_context(recorded(fleet, greeting.run, asked, show, asked.past is not None))
+            record = stack.enter_context(recorded(fleet, run, asked, show, asked.past is not None))
+        greeting = greeting_of(fleet.name, folder, run)  # under the lock: a run that has just ended may have condemned
         # Who writes also asks for the services' records, before old tokens go.
         program = program_of("agent", "trail", "auditing") if asked.records else program_of("agent")
         dialer = dialer_of(fleet, hosts, program)
@@ -163,12 +169,13 @@ def upkeep_of(
     from hivekeys.upkeep import Upkeep  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
-    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir))
+    run = new_run(fleet.name)
     with contextlib.ExitStack() as stack:
         show = Show(asked.told)
         record: Record = show.record
         if asked.records:
-            record = stack.enter_context(recorded(fleet, greeting.run, asked, show, beside_open))
+            record = stack.enter_context(recorded(fleet, run, asked, show, beside_open))
+        greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir), run)
         dialer = dialer_of(fleet, hosts, program_of("agent", *modules))
         stack.callback(dialer.close)
         stack.enter_context(show)

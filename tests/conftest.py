@@ -5,15 +5,20 @@ import pytest
 # Each of these takes a minute or more. They are begun one after the other, and the short ones fill in behind them.
 LONG = (
     "lab/test_survival.py",
-    "lab/test_secrecy.py",
     "sweep/test_crash_sweep.py",
-    "lab/test_revocation.py",
+    "lab/test_secrecy.py",
     "lab/test_rotation_faults.py",
+    "lab/test_verify.py",
+    "lab/test_crash_points.py",
+    "sweep/test_contract.py",
+    "lab/test_revocation.py",
+    "lab/test_pages.py",
+    "lab/test_fix.py",
+    "lab/test_install.py",
     "lab/test_restricted.py",
     "lab/test_rotation.py",
-    "lab/test_install.py",
+    "sweep/test_model.py",
     "lab/test_backup.py",
-    "lab/test_pages.py",
 )
 
 

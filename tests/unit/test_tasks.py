@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from hivekeys.journal import Journal
 from hivekeys.model import Condemned, RunStarted
 from hivekeys.moment import Moment
 from hivekeys.run import REVOKE
-from hivekeys.state import fingerprint_key
+from hivekeys.state import fingerprint_key, hold_lock
 from hivekeys.token import Fingerprint, generate, parse
 from tests.terminal import CTRL_C, Terminal
 
@@ -329,6 +330,22 @@ def test_the_list_of_verbs_needs_none_of_the_heavy_libraries(fab: Fab) -> None:
     imported = {line.split("|")[-1].strip() for line in answer.err.splitlines() if "|" in line}
     assert imported, "the interpreter names what it imports"
     assert imported.isdisjoint({"pydantic", "rich", "sqlite3", "hivekeys.rollout", "hivekeys.remote", "hivekeys.lab"})
+
+
+# -- two at once
+
+
+def test_a_run_whose_journal_is_being_made_at_this_moment_has_the_fleets_lock(fab: Fab) -> None:
+    """Who comes second is told who is at work, not that a file cannot be used."""
+    folder = fab.folder / "state" / "paper"
+    folder.mkdir(parents=True, mode=0o700)
+    journal = sqlite3.connect(folder / "journal.db", isolation_level=None)
+    journal.execute("BEGIN EXCLUSIVE")
+    with hold_lock(folder, "paper", "paper-1", "the yearly one"):
+        answer = fab("rotate", "--yes")
+    journal.close()
+    assert answer.code == 5
+    assert "another run works on fleet paper: run paper-1" in answer.err
 
 
 # -- on a terminal
