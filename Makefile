@@ -66,7 +66,7 @@ lint: install
 	.venv/bin/ruff format --check $(CHECKED)
 	.venv/bin/mypy
 	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py auditing.py accesses.py watching.py inspection.py repair.py installation.py dropin.py removal.py restricting.py gate.py)
-	.venv/bin/shellcheck .ci/run
+	.venv/bin/shellcheck .ci/run bench/turn.sh bench/tools/*.sh
 
 docs: .venv/.docs  ## the pages as HTML (docs/_build/html) and as a man page (docs/_build/man); a warning is an error
 	.venv/bin/sphinx-build -q -W --keep-going -b html -d docs/_build/read docs docs/_build/html

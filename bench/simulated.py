@@ -115,8 +115,10 @@ class Network:
 
     def let_go(self) -> None:
         """Nobody waits in vain any more: silent hosts hang up, dead ones refuse the SYN when it is sent again."""
-        for thing in (*self._held, *self._full):
-            thing.close()
+        for writer in self._held:
+            writer.close()
+        for plug in self._full:
+            plug.close()
         self._held.clear()
         self._full.clear()
 
@@ -254,14 +256,14 @@ class Hosts:
 async def serve(asked: argparse.Namespace) -> None:
     """Build the fleet, say that it is ready, obey."""
     folder = Path(asked.folder).resolve()
-    keys = [folder / name for name in ("host_key", "key")]
-    for key in keys:
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    host_key, key = folder / "host_key", folder / "key"
+    for each in (host_key, key):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(each)], check=True)
     fleet = InProcessFleet(folder / "hosts", hives=asked.hosts - 1)
     placed = stations(fleet, {kind: getattr(asked, kind) for kind in KINDS})
     network = Network(placed, asked.rtt, asked.slow_seconds)
-    await network.open(keys[0], keys[1].with_suffix(".pub"))
-    write_fleet(folder, network, *keys, asked.rollout)
+    await network.open(host_key, key.with_suffix(".pub"))
+    write_fleet(folder, network, host_key, key, asked.rollout)
     print("ready", flush=True)
     loop = asyncio.get_running_loop()
     while word := await loop.run_in_executor(None, sys.stdin.readline):

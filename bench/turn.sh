@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2164  # -e ends it where cd fails
 # The job on one host, in one piece: `sudo -n sh -eu -s UNIT PORT/HEALTH-PATH`, with this text on stdin and the token in its place.
 # Install atomically with owner and mode, look at both, restart, wait for health.
 umask 077
@@ -11,7 +12,7 @@ sync .bench-token
 mv -f .bench-token api-token
 [ "$(stat -c '%a %U:%G %s' api-token)" = "600 llama-orch:llama-orch 65" ]
 systemctl restart "$1" </dev/null
-for try in $(seq 300); do
+for _ in $(seq 300); do
 	curl -fs -o /dev/null "http://127.0.0.1:$2" </dev/null && exit 0
 	sleep 0.05
 done

@@ -1,12 +1,13 @@
 """asyncssh, tuned by hand: one connection, one exec, one script on stdin, all hosts of a wave at once."""
 
 import asyncio
+from typing import Any
 
 import asyncssh
 from job import command, given, script, waves
 
 
-async def turn(fleet, key, text, host):
+async def turn(fleet: dict[str, Any], key: asyncssh.SSHKey, text: str, host: dict[str, Any]) -> None:
     """Turn one host."""
     async with asyncssh.connect(
         host["address"],
@@ -19,7 +20,7 @@ async def turn(fleet, key, text, host):
         await line.run(command(host), input=text, check=True)
 
 
-async def main():
+async def main() -> None:
     """Turn the fleet."""
     fleet, token = given()
     key = asyncssh.read_private_key(fleet["key"])

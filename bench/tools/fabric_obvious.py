@@ -8,7 +8,7 @@ from job import given, waves
 SECRETS = "/etc/llama-orch/secrets"
 
 
-def main():
+def main() -> None:
     """Turn the fleet."""
     fleet, token = given()
     for wave in waves(fleet):

@@ -4,7 +4,7 @@ from job import command, given, script, waves
 from pssh.clients import ParallelSSHClient
 
 
-def main():
+def main() -> None:
     """Turn the fleet."""
     fleet, token = given()
     for wave in waves(fleet):

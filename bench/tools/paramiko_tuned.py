@@ -3,12 +3,13 @@
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import paramiko
 from job import command, given, script, waves
 
 
-def turn(key, known, text, host):
+def turn(key: paramiko.PKey, known: paramiko.HostKeys, text: str, host: dict[str, Any]) -> None:
     """Turn one host."""
     sock = socket.create_connection((host["address"], 22), timeout=20)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -31,7 +32,7 @@ def turn(key, known, text, host):
         transport.close()
 
 
-def main():
+def main() -> None:
     """Turn the fleet."""
     fleet, token = given()
     key = paramiko.Ed25519Key.from_private_key_file(fleet["key"])
