@@ -1,4 +1,4 @@
-"""The documented unit under a real systemd: a host of the lab is the bastion, and everybody's sudo wants a password."""
+"""The documented unit under a real systemd: the bastion is a host of the fleet, and all sudo wants a password."""
 
 import re
 import secrets
@@ -33,7 +33,7 @@ printf 'home = /usr/bin\\ninclude-system-site-packages = false\\n' >{HOME}/.venv
 """
 GONE = f"""\
 userdel --remove hivekeys 2>/dev/null
-rm -rf {HOME} /etc/hivekeys /var/lib/bastion /etc/systemd/system/hivekeys-*
+rm -rf {HOME} /etc/hivekeys /var/lib/hivekeys-bastion /etc/systemd/system/hivekeys-*
 systemctl daemon-reload
 """
 
@@ -94,7 +94,6 @@ def become_bastion(lab: Lab) -> None:
     lab.write(BASTION, "/etc/hivekeys/sudo", f"{PASSWORD}\n", mode=0o600)
     unit = (PROJECT / "docs/systemd/hivekeys-rotate@.service").read_text().replace("--if-older-than 90d ", "")
     unit = re.sub("^#(LoadCredential|Environment)=", r"\1=", unit, flags=re.MULTILINE)
-    unit = re.sub("(StateDirectory=|%S/)hivekeys", r"\1bastion", unit)  # on a host of the fleet it is the agent's
     lab.write(BASTION, "/etc/systemd/system/hivekeys-rotate@.service", unit)
 
 
