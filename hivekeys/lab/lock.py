@@ -1,7 +1,8 @@
 """One piece of work at a time on a lab, an image, or the choice of a subnet, between processes.
 
 The lock is a name in the kernel's abstract socket space: it leaves no file, and dies with its holder
-however that dies.
+however that dies. A program that the holder had just begun holds it too, until it ends: what a killed `up`
+still does to this machine is done before the next one looks.
 """
 
 import socket
@@ -20,6 +21,7 @@ def lock(what: str, *, patience: float = 120) -> Iterator[None]:
         while True:
             try:
                 held.bind(f"\0hivekeys-lab/{what}")
+                held.set_inheritable(True)
                 break
             except OSError:  # the name is taken
                 if time.monotonic() > deadline:

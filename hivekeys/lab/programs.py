@@ -53,10 +53,20 @@ def check() -> None:
 
 
 def call(argv: Sequence[str], *, text: str | None = None, timeout: float = 60) -> str:
-    """Run a program of this machine and return what it printed; a failure is a UserError with its last words."""
+    """Run a program of this machine and return what it printed; a failure is a UserError with its last words.
+
+    It inherits the locks that are held here, and with them what they promise if it outlives us.
+    """
     try:
         done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, timeout=timeout, check=False, env=environment()
+            argv,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=environment(),
+            close_fds=False,
         )
     except subprocess.TimeoutExpired as late:
         raise UserError(f"{argv[0]} did not end within {timeout:.0f} s", code=ExitCode.INCOMPLETE) from late

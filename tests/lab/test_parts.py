@@ -1,6 +1,9 @@
 """The lab's pure parts: names, addresses, the files of a host, and what SSH clients are told."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from hivekeys.errors import UserError
 from hivekeys.lab import Lab, Shape, access, files, image, memory, network, programs
 from hivekeys.lab.faults import FAULTS, inject
 from hivekeys.lab.faults.service import drop_in
+from hivekeys.lab.lock import lock
 
 
 def lab_of(*releases: str, hives: int = 2, name: str = "lab") -> Lab:
@@ -115,6 +119,23 @@ def test_what_is_missing_is_named_with_its_package(tmp_path: Path) -> None:
     absent = programs.missing(str(tmp_path))
     assert absent["systemd-nspawn"] == "systemd-container"
     assert absent["mmdebstrap"] == "mmdebstrap"
+
+
+def test_what_a_killed_holder_had_begun_keeps_its_lock_until_that_has_ended(tmp_path: Path) -> None:
+    begun, go_on, what = tmp_path / "begun", tmp_path / "go-on", f"lab lab-lock{os.getpid()}"
+    for pipe in (begun, go_on):
+        os.mkfifo(pipe)
+    work = f"with lock({what!r}): call(['sh', '-c', 'echo >{begun}; read _ <{go_on}; echo >{begun}'])"
+    holder = f"from hivekeys.lab.lock import lock\nfrom hivekeys.lab.programs import call\n{work}"
+    with subprocess.Popen([sys.executable, "-c", holder]) as process:
+        begun.read_text()
+        process.kill()
+    with pytest.raises(UserError, match="somebody else is at work"), lock(what, patience=0):
+        pass
+    go_on.write_text("\n")
+    begun.read_text()
+    with lock(what, patience=10):
+        pass
 
 
 def test_every_fault_says_what_it_does_in_one_line() -> None:
