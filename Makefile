@@ -65,7 +65,7 @@ lint: install
 	.venv/bin/ruff check $(CHECKED)
 	.venv/bin/ruff format --check $(CHECKED)
 	.venv/bin/mypy
-	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips $(addprefix hivekeys/,agent.py trail.py auditing.py accesses.py watching.py inspection.py repair.py installation.py dropin.py removal.py restricting.py gate.py)
+	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips hivekeys/host/*.py
 	.venv/bin/shellcheck .ci/run bench/turn.sh bench/tools/*.sh
 
 docs: .venv/.docs  ## the pages as HTML (docs/_build/html) and as a man page (docs/_build/man); a warning is an error

@@ -3,7 +3,6 @@
 A test fails while the file is stale. Words for people belong in the other pages; this one only lists.
 """
 
-import ast
 import functools
 from collections.abc import Iterator
 from dataclasses import fields
@@ -13,12 +12,14 @@ from typing import Any, get_args
 from invoke.tasks import Task
 
 import fabfile
-from hivekeys import agent, restriction, state
+from hivekeys import restriction, state
 from hivekeys.causes import HINTS, Trouble
-from hivekeys.checks import CHECKS
 from hivekeys.errors import ExitCode
+from hivekeys.host import dropin, restricting, watching
+from hivekeys.host.state import STATE
 from hivekeys.inventory.ansible import variables
 from hivekeys.model import Event, State
+from hivekeys.verify.checks import CHECKS
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE / "reference.md"
@@ -41,15 +42,7 @@ ENVIRONMENT = {
 }
 
 
-def said(module: str, name: str) -> str:
-    """A constant of a text that can't be imported: it is sent to hosts joined to the agent's, whose names it uses."""
-    for node in ast.parse((HERE.parent / "hivekeys" / f"{module}.py").read_text()).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return str(ast.literal_eval(node.value))
-    raise LookupError(f"{module} has no {name}")
-
-
-KEPT = f"/{agent.STATE}"  # on the host; root's, 0700
+KEPT = f"/{STATE}"  # on the host; root's, 0700
 ON_THE_HOST = {
     "TOKEN": "the service's token, where the inventory says (default: /etc/llama-orch/secrets/api-token)",
     "TOKEN.new": "the token that a run has staged; gone when the run is over",
@@ -59,11 +52,11 @@ ON_THE_HOST = {
     f"{KEPT}/lock": "held by the agent of a run that is at work; it is free when that ends",
     f"{KEPT}/tombstones": "salted digests of tokens that leaked: none of them is written again",
     f"{KEPT}/installed": "what `fab install` put there; `fab uninstall` removes that and nothing else",
-    f"{KEPT}/{said('restricting', 'OWN_SETTINGS')}": "restricted mode: what the agent may work on",
-    f"{said('dropin', 'UNITS')}/UNIT.d/{said('dropin', 'DROP_IN')}": "`fab install`: where the unit has its token from",
-    f"{said('watching', 'RULES')}/50-hivekeys.rules": "`fab watch`: the rule by which auditd notes who reads the token",
+    f"{KEPT}/{restricting.OWN_SETTINGS}": "restricted mode: what the agent may work on",
+    f"{dropin.UNITS}/UNIT.d/{dropin.DROP_IN}": "`fab install`: where the unit has its token from",
+    f"{watching.RULES}/50-hivekeys.rules": "`fab watch`: the rule by which auditd notes who reads the token",
     restriction.INSTALLED: "restricted mode: the agent",
-    said("restricting", "RULE"): "restricted mode: the one program that the login may run as root",
+    restricting.RULE: "restricted mode: the one program that the login may run as root",
 }
 ON_THE_BASTION = {
     "journal.db": "every event of every run, in a chain of hashes; SQLite",

@@ -27,7 +27,9 @@ start-up files and banners. It is skipped, up to OTHER_LIMIT bytes; more is RUBB
 nothing and sends nothing.
 """
 
+import re
 import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hivekeys.causes import Cause, Trouble
@@ -96,19 +98,36 @@ except ImportError as error:
 """
 
 
-_BEGIN = b'if __name__ == "__main__":\n'  # the agent's last lines
+_BEGIN = b'if __name__ == "__main__":\n    main()\n'  # serving.py's last lines
+_IMPORT = re.compile(rb"^from hivekeys\.host\.(\w+) import (?:\([^)]*\)|[^\n]*)\n", re.MULTILINE)
 
 
-def joined(agent: bytes, *more: bytes) -> bytes:
-    """The text of an agent that knows more verbs: they stand before the lines that begin its work."""
-    body, begin, rest = agent.rpartition(_BEGIN)
-    return b"\n".join((body, *more, begin + rest))
+def joined(text_of: Callable[[str], bytes], *verbs: str) -> bytes:
+    """The one text that hosts run: the agent, the modules of further verbs, and what these import from hivekeys.host.
+
+    `text_of` reads a module of that package. On the host every name is everybody's, so the imports are left out.
+    """
+    return _one(text_of, verbs) + _BEGIN
 
 
-def installed(agent: bytes, *more: bytes) -> bytes:
-    """The text of an agent that is put on a host as a program of its own; gate.py among `more` begins its work."""
-    body, begin, _ = agent.rpartition(_BEGIN)
-    return b"\n".join((b"#!/usr/bin/python3 -I", body, *more, begin + b"    guarded_main()\n"))
+def installed(text_of: Callable[[str], bytes], *verbs: str) -> bytes:
+    """The same as a program of its own that stays on a host; the module `gate` begins its work."""
+    return b"#!/usr/bin/python3 -I\n" + _one(text_of, (*verbs, "gate")) + _BEGIN.replace(b"main()", b"guarded_main()")
+
+
+def _one(text_of: Callable[[str], bytes], verbs: Iterable[str]) -> bytes:
+    texts: dict[str, bytes] = {}
+
+    def take(name: str) -> None:
+        if name not in texts:
+            text = text_of(name)
+            for needed in _IMPORT.findall(text):
+                take(needed.decode())
+            texts[name] = _IMPORT.sub(b"", text).replace(_BEGIN, b"")
+
+    for name in ("serving", *verbs):
+        take(name)
+    return b"\n".join(texts.values())
 
 
 def opening(program: bytes) -> bytes:

@@ -17,9 +17,9 @@ from hivekeys.machine import steps_to
 from hivekeys.model import Goal, Reply, Stance, Step, Upkept, Verb
 from hivekeys.recall import Shown, holders_of, recalled
 from hivekeys.restriction import Restriction
-from hivekeys.survey import Watch
 from hivekeys.token import Fingerprint, Token, refuse_revoked
 from hivekeys.upkeep import Upkeep, fleets_token
+from hivekeys.verify.survey import Watch
 
 RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
 

@@ -11,7 +11,7 @@ from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.run import Run
 from hivekeys.status import FleetStatus
-from hivekeys.tally import Tally
+from hivekeys.verify.tally import Tally
 
 Labels = dict[str, str]
 Sample = tuple[Labels, float]

@@ -7,14 +7,14 @@ Three families: what a host *shows* (Seen), what it is told and *answers* (Step,
 from dataclasses import dataclass
 from enum import Enum
 
-from hivekeys.audited import Accesses, Audited, CensusTaken, Query
+from hivekeys.audit.audited import Accesses, Audited, CensusTaken, Query
 from hivekeys.causes import Cause
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
-from hivekeys.inspected import Inspected
 from hivekeys.moment import Moment
 from hivekeys.restriction import Restriction
 from hivekeys.token import Fingerprint, Token
+from hivekeys.verify.inspected import Inspected
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_state_path
 
-from hivekeys import tally
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.files import write_whole
-from hivekeys.tally import Tally
+from hivekeys.verify import tally
+from hivekeys.verify.tally import Tally
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -11,12 +11,12 @@ from rich.text import Text
 from hivekeys import __version__
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.findings import DAY, Record, token_age
 from hivekeys.fleet import Fleet, Host
 from hivekeys.model import Reply, Seen
 from hivekeys.names import fold_names
 from hivekeys.report import ago, plain_table
 from hivekeys.run import Run
+from hivekeys.verify.findings import DAY, Record, token_age
 
 # The words of `loaded`, by the evidence that agents give.
 LOADED = {

@@ -7,7 +7,7 @@ broke is looked into, not guessed about: only when that fails too is the host `u
 from collections.abc import Callable, Container
 from dataclasses import replace
 
-from hivekeys.audited import Query
+from hivekeys.audit.audited import Query
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Ledger

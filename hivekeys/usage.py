@@ -6,9 +6,9 @@ One bounded request a host. What is found may hold the old tokens back; it never
 
 from collections.abc import Iterable
 
-from hivekeys.audited import CensusTaken, Query, Time
+from hivekeys.audit.audited import CensusTaken, Query, Time
+from hivekeys.audit.census import last_turned, unread_of, uses_of
 from hivekeys.causes import Cause
-from hivekeys.census import last_turned, unread_of, uses_of
 from hivekeys.model import Reply
 from hivekeys.runner import Runner
 from hivekeys.story import Story

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hivekeys.audited import Accesses, Audited
+from hivekeys.audit.audited import Accesses, Audited
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
-from hivekeys.inspected import Inspected
 from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.token import Fingerprint, Token
+from hivekeys.verify.inspected import Inspected
 
 PROTOCOL = 1  # an installed agent refuses a bastion of another (gate.py); up when a request means something else
 Tokens = Mapping[Fingerprint, Token]

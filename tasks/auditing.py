@@ -14,8 +14,8 @@ from tasks.frame import FLEET_HELP, chosen, finish, verb
 from tasks.times import count, fp6, moment
 
 if TYPE_CHECKING:
-    from hivekeys.audited import Query
-    from hivekeys.census import Census, Tokens
+    from hivekeys.audit.audited import Query
+    from hivekeys.audit.census import Census, Tokens
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
 
@@ -60,7 +60,7 @@ def audit(
         return
     census = _census(found, hosts, query, wanted, state_dir)
     if json:
-        from hivekeys import census_report  # noqa: PLC0415  rich takes time that `fab --list` has not
+        from hivekeys.audit import census_report  # noqa: PLC0415  rich takes time that `fab --list` has not
 
         sys.stdout.write(jsonlib.dumps(census_report.document(census), indent=2) + "\n")
     else:
@@ -69,7 +69,7 @@ def audit(
 
 
 def _query(since: str, until: str, failed: bool, records: int) -> "Query":
-    from hivekeys.audited import Query  # noqa: PLC0415
+    from hivekeys.audit.audited import Query  # noqa: PLC0415
 
     begin, end = moment("--since", since), moment("--until", until)
     if begin and end and begin.before_now == end.before_now:
@@ -83,14 +83,14 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
     from dataclasses import replace  # noqa: PLC0415
 
     from hivekeys import state  # noqa: PLC0415
+    from hivekeys.audit.census import census_of, known_tokens, replaced_at  # noqa: PLC0415
     from hivekeys.causes import Cause  # noqa: PLC0415
-    from hivekeys.census import census_of, known_tokens, replaced_at  # noqa: PLC0415
     from hivekeys.model import Step, Verb  # noqa: PLC0415
-    from hivekeys.survey import Watch  # noqa: PLC0415
+    from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     run = newest_served(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
-    dialer = dialer_of(fleet, hosts, program_of("agent", "trail", "auditing"))
+    dialer = dialer_of(fleet, hosts, program_of("auditing"))
     watch = Watch(fleet, hosts, dialer, greeting)
     try:
         looks = watch.look()
@@ -110,13 +110,14 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
 
 def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_dir: str, json: bool) -> "ExitCode":
     """Asks auditd's record on every host, and shows it."""
-    from hivekeys import access_report, state  # noqa: PLC0415
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.audit import access_report  # noqa: PLC0415
     from hivekeys.model import Step, Verb  # noqa: PLC0415
-    from hivekeys.survey import Watch  # noqa: PLC0415
+    from hivekeys.verify.survey import Watch  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
-    dialer = dialer_of(fleet, hosts, program_of("agent", "trail", "inspection", "auditing", "accesses"))
+    dialer = dialer_of(fleet, hosts, program_of("accesses"))
     watch = Watch(fleet, hosts, dialer, greeting)
     try:
         answers = watch.ask(dict.fromkeys(hosts, (Step(Verb.ACCESSES, query=query),)))
@@ -153,7 +154,7 @@ def _meant(tokens: "Tokens", word: str) -> tuple[str, ...]:
 
 
 def _show(census: "Census", records: int) -> None:
-    from hivekeys import census_report  # noqa: PLC0415
+    from hivekeys.audit import census_report  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     show = Show()

@@ -20,12 +20,12 @@ from tasks.rotation import confirm, refuse_without_queen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hivekeys.agefile import Recipients
-    from hivekeys.backup import Backup
-    from hivekeys.backup_folder import Order
+    from hivekeys.backups.agefile import Recipients
+    from hivekeys.backups.backup import Backup
+    from hivekeys.backups.folder import Order
+    from hivekeys.backups.shelf import Taken
     from hivekeys.fleet import Fleet
     from hivekeys.runner import Runner
-    from hivekeys.shelf import Taken
     from hivekeys.token import Fingerprint, Token
 
 # Imports inside the functions below: SSH, pydantic, rich and age take time that `fab --list` has not.
@@ -82,7 +82,8 @@ def backup(
 
 def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str, keep: str) -> "Order":
     """What was asked for, checked before any host is contacted; a passphrase is asked for when all else is right."""
-    from hivekeys import agefile, backup_folder  # noqa: PLC0415
+    from hivekeys.backups import agefile  # noqa: PLC0415
+    from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
 
     texts = [text for given in to for text in given.split(",") if text.strip()]
     if texts and by_passphrase:
@@ -104,7 +105,8 @@ def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str
 
 
 def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Taken":
-    from hivekeys import backup_folder, state  # noqa: PLC0415
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, state_dir)
     key = state.fingerprint_key(folder)
@@ -125,7 +127,9 @@ def _tell(taken: "Taken", json: bool) -> None:
 
 
 def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
-    from hivekeys import backup_folder, shelf, state  # noqa: PLC0415
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
+    from hivekeys.backups import shelf  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     base = state.folder_for(fleet.name, state_dir)
@@ -214,7 +218,8 @@ def restore(
 
 def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: Path) -> "Backup":
     """The backup, unopened, when its header lets it be restored here."""
-    from hivekeys import backup, backup_folder  # noqa: PLC0415
+    from hivekeys.backups import backup  # noqa: PLC0415
+    from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
 
     path = Path(file).expanduser()
     in_folder = backup_folder.folder_in(folder) / file
@@ -227,7 +232,7 @@ def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: P
 
 def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint, str]", key: bytes) -> "Token":
     """The token of a backup, in memory, when it is what the header says and was not revoked."""
-    from hivekeys import agefile, backup  # noqa: PLC0415
+    from hivekeys.backups import agefile, backup  # noqa: PLC0415
     from hivekeys.token import refuse_revoked  # noqa: PLC0415
 
     if backup.PASSPHRASE in sealed.kinds:
@@ -251,7 +256,7 @@ def _refuse_served(runner: "Runner", want: "Fingerprint", file: str) -> None:
 
 
 def _new_passphrase() -> "Recipients":
-    from hivekeys.agefile import passphrase  # noqa: PLC0415
+    from hivekeys.backups.agefile import passphrase  # noqa: PLC0415
 
     return passphrase(_secret("Passphrase to seal the token with: "), _secret("The same again: "))
 

@@ -73,23 +73,22 @@ def tombstones(folder: Path) -> "dict[Fingerprint, str]":
         return journal.tombstones()
 
 
-def program_of(*names: str) -> bytes:
-    """The text that hosts run: the agent, then the modules of further verbs."""
+def program_of(*verbs: str) -> bytes:
+    """The text that hosts run: the agent, and the modules of further verbs."""
     from hivekeys import bootstrap  # noqa: PLC0415
 
-    return bootstrap.joined(*_texts_of(*names))
+    return bootstrap.joined(_text_of, *verbs)
 
 
 def installed_program() -> bytes:
     """The text that hosts in restricted mode have: what stays allowed there, and the gate before it."""
     from hivekeys import bootstrap  # noqa: PLC0415
 
-    return bootstrap.installed(*_texts_of("agent", "trail", "inspection", "auditing", "accesses", "gate"))
+    return bootstrap.installed(_text_of, "inspection", "auditing", "accesses")
 
 
-def _texts_of(*names: str) -> "Iterator[bytes]":
-    folder = Path(hivekeys.__file__).parent
-    return ((folder / f"{name}.py").read_bytes() for name in names)
+def _text_of(name: str) -> bytes:
+    return (Path(hivekeys.__file__).parent / "host" / f"{name}.py").read_bytes()
 
 
 def dialer_of(fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes) -> "SshDialer":
@@ -144,7 +143,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
             record = stack.enter_context(recorded(fleet, run, asked, show, asked.past is not None))
         greeting = greeting_of(fleet.name, folder, run)  # under the lock: a run that has just ended may have condemned
         # Who writes also asks for the services' records, before old tokens go.
-        program = program_of("agent", "trail", "auditing") if asked.records else program_of("agent")
+        program = program_of(*(["auditing"] if asked.records else []))
         dialer = dialer_of(fleet, hosts, program)
         stack.enter_context(show)
         runner = Runner(fleet, hosts, dialer, greeting, record, reason=asked.reason, task=asked.task, past=asked.past)
@@ -176,7 +175,7 @@ def upkeep_of(
         if asked.records:
             record = stack.enter_context(recorded(fleet, run, asked, show, beside_open))
         greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir), run)
-        dialer = dialer_of(fleet, hosts, program_of("agent", *modules))
+        dialer = dialer_of(fleet, hosts, program_of(*modules))
         stack.callback(dialer.close)
         stack.enter_context(show)
         apply = asked.records and not only_asks

@@ -16,7 +16,7 @@ from tasks.frame import FLEET_HELP, chosen, finish, verb
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hivekeys.trust import Shown, Trusted
+    from hivekeys.hostkeys.trust import Shown, Trusted
 
 HELP = {name: FLEET_HELP[name] for name in ("fleet", "limit", "exclude", "json")}
 LARGEST_LIST = 4 * 1024 * 1024  # bytes
@@ -47,9 +47,9 @@ def trust(
     """Show the host keys of all hosts, new and old, and write to known_hosts those that you confirm."""
     from rich.console import Console  # noqa: PLC0415  SSH and rich take half a second that `fab --list` has not
 
-    from hivekeys import trust_report  # noqa: PLC0415
-    from hivekeys.trust import writable  # noqa: PLC0415
-    from hivekeys.trusting import Trusting  # noqa: PLC0415
+    from hivekeys.hostkeys import trust_report  # noqa: PLC0415
+    from hivekeys.hostkeys.trust import writable  # noqa: PLC0415
+    from hivekeys.hostkeys.trusting import Trusting  # noqa: PLC0415
 
     found, hosts = chosen(fleet, limit, exclude)
     listed = _listed(fingerprints)
@@ -82,7 +82,7 @@ def trust(
 
 def _listed(source: str) -> "Trusted | None":
     """The list of trusted fingerprints that was named."""
-    from hivekeys.trust import parse_list  # noqa: PLC0415
+    from hivekeys.hostkeys.trust import parse_list  # noqa: PLC0415
 
     if not source:
         return None
@@ -114,7 +114,7 @@ def _agreed(shown: "list[Shown]", listed: "Trusted") -> "list[Shown]":
 
     Who is trusted by a known key need not be listed for keys of more types: they are not written then.
     """
-    from hivekeys.trust import TRUSTED  # noqa: PLC0415
+    from hivekeys.hostkeys.trust import TRUSTED  # noqa: PLC0415
 
     answers = [listed.agreed(each) for each in shown if each.standing not in TRUSTED or listed.names(each)]
     against = [answer for answer in answers if isinstance(answer, str)]
@@ -148,7 +148,7 @@ def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
 
 def _screen(screen: "Console", shown: "tuple[Shown, ...]") -> None:
     """The fingerprints of a round: where the operator looks while he is asked."""
-    from hivekeys import trust_report  # noqa: PLC0415
+    from hivekeys.hostkeys import trust_report  # noqa: PLC0415
 
     made = trust_report.table(shown)
     if made.row_count:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from hivekeys.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
+    from hivekeys.backups.shelf import Taken
     from hivekeys.fleet import Fleet
     from hivekeys.runner import Runner
-    from hivekeys.shelf import Taken
 
 
 def kept(fleet: "Fleet", runner: "Runner", code: "ExitCode", state_dir: str) -> "Taken | None":
@@ -20,8 +20,10 @@ def kept(fleet: "Fleet", runner: "Runner", code: "ExitCode", state_dir: str) -> 
     token = runner.tokens.get(want) if want else None
     if code is not ExitCode.DONE or not fleet.backup.to or token is None or runner.run.rolled_back:
         return None
-    from hivekeys import agefile, backup_folder, state  # noqa: PLC0415  they take time that `fab --list` has not
-    from hivekeys.shelf import Taken  # noqa: PLC0415
+    from hivekeys import state  # noqa: PLC0415  they take time that `fab --list` has not
+    from hivekeys.backups import agefile  # noqa: PLC0415  they take time that `fab --list` has not
+    from hivekeys.backups import folder as backup_folder  # noqa: PLC0415  they take time that `fab --list` has not
+    from hivekeys.backups.shelf import Taken  # noqa: PLC0415
 
     try:
         folder = state.folder_for(fleet.name, state_dir)

@@ -33,8 +33,8 @@ from tasks.screen import SHOW_CURSOR, Screen
 from tasks.stream import Stream
 
 if TYPE_CHECKING:
+    from hivekeys.backups.shelf import Taken
     from hivekeys.fleet import Fleet
-    from hivekeys.shelf import Taken
 
 UNTOUCHED = "nothing was changed: no host had been given a token"
 WIDTH = 160  # characters, where there is no terminal to ask

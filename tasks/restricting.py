@@ -35,10 +35,10 @@ def come_back(kept: "Sequence[Upkept]", fleet: "Fleet", hosts: "tuple[Host, ...]
     """Logs in as every later run will, with the inventory's login and nothing but the installed agent."""
     from hivekeys import joining, state  # noqa: PLC0415
     from hivekeys.fleet import Become  # noqa: PLC0415
-    from hivekeys.survey import Watch  # noqa: PLC0415
+    from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     restricted = tuple(dataclasses.replace(host, become=Become.RESTRICTED) for host in hosts)
-    dialer = dialer_of(fleet, restricted, program_of("agent"))
+    dialer = dialer_of(fleet, restricted, program_of())
     watch = Watch(fleet, restricted, dialer, greeting_of(fleet.name, state.folder_for(fleet.name, state_dir)))
     try:
         return joining.come_back(kept, watch)

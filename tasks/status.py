@@ -107,12 +107,12 @@ def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
 def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iterator[Callable[[], FleetStatus]]":
     """How to look at hosts, once or again and again, over lines that stay open."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.findings import recorded  # noqa: PLC0415
     from hivekeys.status import status_of  # noqa: PLC0415
-    from hivekeys.survey import Watch  # noqa: PLC0415
+    from hivekeys.verify.findings import recorded  # noqa: PLC0415
+    from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
-    dialer = dialer_of(fleet, hosts, program_of("agent"))
+    dialer = dialer_of(fleet, hosts, program_of())
     watch = Watch(fleet, hosts, dialer, greeting)
 
     def look() -> "FleetStatus":

@@ -19,16 +19,7 @@ if TYPE_CHECKING:
     from hivekeys.model import Upkept
     from hivekeys.upkeep import Upkeep
 
-VERBS = (
-    "trail",
-    "inspection",
-    "repair",
-    "installation",
-    "dropin",
-    "restricting",
-    "removal",
-    "watching",
-)  # sent as well
+VERBS = ("inspection", "repair", "installation", "restricting", "removal", "watching")  # sent as well
 
 
 @task(

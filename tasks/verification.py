@@ -15,9 +15,9 @@ from tasks.engine import dialer_of, greeting_of, past_runs, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
-    from hivekeys.findings import Check, Other, Record, Report
     from hivekeys.fleet import Fleet, Host
     from hivekeys.line import Dialer
+    from hivekeys.verify.findings import Check, Other, Record, Report
 
 FORMATS = ("table", "json", "junit", "sarif", "markdown")
 SHARED = "shared-token"  # the one check that needs a second fleet
@@ -78,7 +78,7 @@ def verify(
 def _keep(report: "Report", state_dir: str) -> None:
     """Its numbers for `fab status --metrics`. Without them the metrics say how old the last ones are."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.tally import tally  # noqa: PLC0415
+    from hivekeys.verify.tally import tally  # noqa: PLC0415
 
     try:
         state.keep_tally(state.folder_for(report.fleet, state_dir), tally(report))
@@ -90,17 +90,17 @@ def _report(
     fleet: "Fleet", hosts: "tuple[Host, ...]", checks: "list[Check]", other: "Fleet | None", state_dir: str
 ) -> "Report":
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.findings import Norm, Report, examine  # noqa: PLC0415
-    from hivekeys.survey import survey  # noqa: PLC0415
-    from hivekeys.waivers import over, waive  # noqa: PLC0415
+    from hivekeys.verify.findings import Norm, Report, examine  # noqa: PLC0415
+    from hivekeys.verify.survey import survey  # noqa: PLC0415
+    from hivekeys.verify.waivers import over, waive  # noqa: PLC0415
 
     now = time.time()
     record = _record(fleet, state_dir)
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
     comparison = secrets.token_bytes(32) if other else b""  # nobody can compare anything with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    dialer = dialer_of(fleet, asked, program_of("agent", "trail", "inspection"))
-    to_others = dialer_of(other, other.hosts, program_of("agent")) if other else None  # whose password is asked for now
+    dialer = dialer_of(fleet, asked, program_of("inspection"))
+    to_others = dialer_of(other, other.hosts, program_of()) if other else None  # whose password is asked for now
     try:
         sights = survey(fleet, asked, dialer, greeting, comparison)
     finally:
@@ -122,7 +122,7 @@ def _report(
 def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
     """The other fleet's answer. Its hosts are greeted under its own name: they know whose they are."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.survey import others  # noqa: PLC0415
+    from hivekeys.verify.survey import others  # noqa: PLC0415
     from hivekeys.wire import Greeting  # noqa: PLC0415
 
     greeting = Greeting(fleet.name, comparison, f"{fleet.name}-{secrets.token_hex(4)}", state.operator())
@@ -135,8 +135,8 @@ def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
 def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
     """What this bastion's journal knows; None where it has none. Makes no journal."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.findings import recorded  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.verify.findings import recorded  # noqa: PLC0415
 
     if not Journal.is_in(state.folder_for(fleet.name, state_dir)):
         return None
@@ -144,7 +144,7 @@ def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
 
 
 def _told(report: "Report", shape: str, verbose: bool, on_terminal: bool) -> str:
-    from hivekeys import checklist, junit, sarif  # noqa: PLC0415
+    from hivekeys.verify import checklist, junit, sarif  # noqa: PLC0415
 
     match shape:
         case "json":
@@ -161,8 +161,8 @@ def _told(report: "Report", shape: str, verbose: bool, on_terminal: bool) -> str
 
 def _checks(only: str, skip: str, severity: str, against: str) -> "list[Check]":
     """The checks that an operator asked for; unknown names are refused with what there is."""
-    from hivekeys.checks import CHECKS  # noqa: PLC0415
-    from hivekeys.findings import Severity  # noqa: PLC0415
+    from hivekeys.verify.checks import CHECKS  # noqa: PLC0415
+    from hivekeys.verify.findings import Severity  # noqa: PLC0415
 
     for option, names in (("--checks", only), ("--skip", skip)):
         unknown = [name for name in _names(names) if name not in CHECKS]
@@ -190,7 +190,7 @@ def _names(text: str) -> list[str]:
 def _table(report: "Report", verbose: bool, on_terminal: bool) -> str:
     from rich.console import Console  # noqa: PLC0415
 
-    from hivekeys import checklist  # noqa: PLC0415
+    from hivekeys.verify import checklist  # noqa: PLC0415
 
     found = report.findings
     modes = [line for line in [checklist.modes_line(found)] if line]

@@ -27,17 +27,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hivekeys import agent
+import hivekeys.host.auditing  # noqa: F401  hosts know its verb, too
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import SERVICES, Fleet, Host, Policy, Role
+from hivekeys.host import agent
+from hivekeys.host.serving import LEASE_SECONDS, answer
+from hivekeys.host.slots import CREDENTIALS, Secrets
+from hivekeys.host.state import STATE
+from hivekeys.host.system import System, refuse_strangers
 from hivekeys.token import Token, generate
-
-ENGINE = Path(agent.__file__).parent
-# Hosts know the verb `audit` too: in one text with the agent, as it is sent to a host.
-exec(  # noqa: S102
-    compile(b"\n".join((ENGINE / f"{name}.py").read_bytes() for name in ("trail", "auditing")), "on-the-host", "exec"),
-    dict(vars(agent)),
-)
 
 FAULTS = {
     "start-fails": "the service does not start",
@@ -60,7 +58,7 @@ ON_DIAL = {
     "host-key-changed": Cause(Trouble.HOST_KEY_CHANGED, "known_hosts has another key"),
 }
 SILENCING = ("link-down", "sshd-frozen")
-IDLE_SECONDS = agent.LEASE_SECONDS  # an agent that hears nothing leaves; agent.serve
+IDLE_SECONDS = LEASE_SECONDS  # an agent that hears nothing leaves; serve
 CRASH_SECONDS = 2.0
 KEY = b"\x5a" * 32  # the fleet's key, where a test makes its own session
 _numbers = itertools.count(1000)  # pids and process starts: unique among all hosts of a test run
@@ -194,7 +192,7 @@ class SimulatedHost:
         for line in list(self.lines):
             line.drop()
         self.left_behind.clear()
-        shutil.rmtree(self.root / agent.STATE, ignore_errors=True)
+        shutil.rmtree(self.root / STATE, ignore_errors=True)
         for path in self.secrets.iterdir():
             path.unlink()
         self.start()
@@ -270,7 +268,7 @@ class SimulatedHost:
         if self.active.stat().st_mode & 0o077:
             return ""
         if self.credentials:
-            folder = self.root / agent.CREDENTIALS / self.host.service.unit
+            folder = self.root / CREDENTIALS / self.host.service.unit
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "api-token").write_bytes(self.active.read_bytes())
         return self.active.read_text().strip()
@@ -298,7 +296,7 @@ class SimulatedHost:
         return 200 if open_door or token == self.process.token or token in self.also_accepts else 401
 
 
-class Machine(agent.System):
+class Machine(System):
     """systemd, the service and the clock of a simulated host, for one agent."""
 
     def __init__(self, host: SimulatedHost) -> None:
@@ -389,7 +387,7 @@ class Machine(agent.System):
             return "LoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0\n"
         path = host.host.service.token
         if host.credentials:
-            path = f"/{agent.CREDENTIALS}/{unit}/api-token"
+            path = f"/{CREDENTIALS}/{unit}/api-token"
         shown = {
             "LoadState": "loaded",
             "ActiveState": host.unit_state,
@@ -406,7 +404,7 @@ class Machine(agent.System):
         self, port: int, path: str, token: str | None, timeout: float, trusted: frozenset[int] | None = None
     ) -> tuple[int, str]:
         if trusted is not None:
-            agent.refuse_strangers(port, self.listeners(port), trusted)
+            refuse_strangers(port, self.listeners(port), trusted)
         if self.host.port_held_by is not None:
             self.host.heard.extend([token] if token else [])
             return (200 if token is None and path != self.host.protected else 401), ""
@@ -419,7 +417,7 @@ class Machine(agent.System):
         return {self.host.uid} if self.host.process else set()
 
 
-class HostSecrets(agent.Secrets):
+class HostSecrets(Secrets):
     """The real token directory, on a disk that can be full or read-only."""
 
     host: SimulatedHost
@@ -455,7 +453,7 @@ class HostAgent(agent.Agent):
         self.host = host
         self.line = line
 
-    def secrets_of(self, root: str, service: dict[str, Any], key: bytes) -> agent.Secrets:
+    def secrets_of(self, root: str, service: dict[str, Any], key: bytes) -> Secrets:
         secrets = HostSecrets(root, service, key)
         secrets.host = self.host
         return secrets
@@ -499,7 +497,7 @@ class InProcessLine:
 
     def reply(self, request: str) -> dict[str, object]:
         """What the agent says to a request."""
-        return agent.answer(self.agent, json.loads(request))
+        return answer(self.agent, json.loads(request))
 
     def close(self) -> None:
         if self.dead is None:

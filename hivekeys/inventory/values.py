@@ -169,7 +169,7 @@ def days(value: object) -> float:
 
 def check_id(value: object) -> str:
     """The name of a check of `fab verify`."""
-    from hivekeys.checks import CHECKS  # noqa: PLC0415  takes time that other inventories need not pay
+    from hivekeys.verify.checks import CHECKS  # noqa: PLC0415  takes time that other inventories need not pay
 
     if isinstance(value, str) and value in CHECKS:
         return value
@@ -191,7 +191,7 @@ def is_public_key(text: str) -> bool:
 
 def _recipient(value: object) -> str:
     """For whom backups are sealed; a key is read whole here, a file only when it is used."""
-    from hivekeys.agefile import WANTED, recipients  # noqa: PLC0415  takes time that other inventories need not pay
+    from hivekeys.backups.agefile import WANTED, recipients  # noqa: PLC0415  takes time that other inventories need not pay
 
     wanted = f"{WANTED.removeprefix('expected ')}, with a / or . in its name"
     if not isinstance(value, str):

@@ -14,7 +14,7 @@
     deadlines.py  what ends a call that knows no time-out
     keyscan.py    the host keys that a host shows to a stranger
 
-`ssh -G` and known_hosts are OpenSSH's to read: `hivekeys.openssh`, `hivekeys.known_hosts`.
+`ssh -G` and known_hosts are OpenSSH's to read: `hivekeys.openssh`, `hivekeys.hostkeys.known_hosts`.
 """
 
 from hivekeys.bootstrap import COMMANDS, opening

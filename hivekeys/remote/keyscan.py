@@ -9,8 +9,8 @@ import time
 import paramiko
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.host_keys import HostKey
-from hivekeys.known_keys import KnownKeys
+from hivekeys.hostkeys.key import HostKey
+from hivekeys.hostkeys.known_keys import KnownKeys
 from hivekeys.remote.jumps import Route
 from hivekeys.remote.login import cause_of
 from hivekeys.remote.roads import Roads

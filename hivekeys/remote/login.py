@@ -17,8 +17,8 @@ import paramiko
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
-from hivekeys.host_keys import HostKey
-from hivekeys.known_keys import KnownKeys
+from hivekeys.hostkeys.key import HostKey
+from hivekeys.hostkeys.known_keys import KnownKeys
 from hivekeys.remote.keyring import Keyring
 from hivekeys.remote.reach import Wire
 from hivekeys.remote.transport import certified, kind, transport

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from hivekeys.causes import Cause
 from hivekeys.fleet import Fleet, Host
-from hivekeys.host_keys import HostKey
-from hivekeys.known_hosts import KnownHosts
-from hivekeys.known_keys import KnownKeys
+from hivekeys.hostkeys.key import HostKey
+from hivekeys.hostkeys.known_hosts import KnownHosts
+from hivekeys.hostkeys.known_keys import KnownKeys
 from hivekeys.openssh import OpenSsh, Target
 from hivekeys.remote.jumps import Jumps, Route
 from hivekeys.remote.keyring import Keyring

@@ -5,8 +5,8 @@ from typing import Any
 
 import paramiko
 
-from hivekeys.certificates import SUFFIX
 from hivekeys.fleet import Timeouts
+from hivekeys.hostkeys.certificates import SUFFIX
 
 _QUICK = "gcm"  # first: for all others paramiko compares the digest of each packet byte by byte, in Python
 _WEAK = ("cbc", "3des", "md5", "sha1", "dss", "arcfour")  # in the name of an algorithm

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from hivekeys.audited import CensusTaken, Use
+from hivekeys.audit.audited import CensusTaken, Use
 from hivekeys.causes import one_line
 from hivekeys.errors import ExitCode
 from hivekeys.model import (

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from datetime import UTC, datetime
 
-from hivekeys.audited import Use
+from hivekeys.audit.audited import Use
 from hivekeys.causes import one_line
 from hivekeys.names import fold_names
 from hivekeys.run import Run

@@ -32,13 +32,14 @@ from hivekeys.run import Run
 from hivekeys.runner import Runner
 from hivekeys.token import Token
 from hivekeys.wire import Greeting
+from tasks.engine import program_of
 
 from .asking import eventually, put_token, restart, status
 
 PROJECT = Path(__file__).resolve().parents[2]
 INVENTORY = PROJECT / "inventory"
 FAB = str(Path(sys.executable).with_name("fab"))
-AGENT = (PROJECT / "hivekeys/agent.py").read_bytes()
+AGENT = program_of()
 WHOLE = {"api-token": "600 llama-orch:llama-orch"}  # the token directory of a host that no run is at work on
 SOON = Timeouts(connect=3, banner=3, auth=10, channel=5, request=8)  # nobody is far away in a lab
 EVERYBODY = Amount(100, percent=True)

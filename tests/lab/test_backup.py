@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hivekeys.backup import OPEN
+from hivekeys.backups.backup import OPEN
 from hivekeys.lab import Lab
 from tests.terminal import typed
 

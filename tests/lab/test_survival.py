@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.agent import LEASE_SECONDS
 from hivekeys.fleet import Amount
+from hivekeys.host.serving import LEASE_SECONDS
 from hivekeys.lab import Lab, boot, cgroup
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS

@@ -16,7 +16,7 @@ from hivekeys.lab.files import AUDIT, SECRETS
 from hivekeys.ledger import Clock
 from hivekeys.model import Phase
 from hivekeys.remote import SshDialer
-from hivekeys.survey import survey
+from hivekeys.verify.survey import survey
 from hivekeys.wire import Greeting
 from tasks.engine import program_of
 
@@ -206,7 +206,7 @@ def test_a_clock_that_is_wrong_is_found(lab: Lab) -> None:
     """The hosts' clock is this machine's own and stays right; it is the bastion's that differs from it."""
     fleet = fleet_of(lab)
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-1", "tester@bastion")
-    program = program_of("agent", "trail", "inspection")
+    program = program_of("inspection")
 
     def off(clock: Clock) -> list[float]:
         sights = survey(fleet, fleet.hosts, SshDialer(fleet, program), greeting, clock=clock)

@@ -26,6 +26,7 @@ from hivekeys.remote import SshDialer
 from hivekeys.session import Session
 from hivekeys.token import Fingerprint, Token
 from hivekeys.wire import Greeting
+from tasks.engine import program_of
 from tests.inprocess import KEY, InProcessFleet
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -79,7 +80,7 @@ class Real:
         self._runs = 0
 
     def dialer(self) -> Dialer:
-        return SshDialer(self.fleet, (PROJECT / "hivekeys/agent.py").read_bytes())
+        return SshDialer(self.fleet, program_of())
 
     def inject(self, fault: str) -> None:
         lab_faults.inject(self.lab, NAME, fault)

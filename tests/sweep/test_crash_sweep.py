@@ -15,9 +15,9 @@ from typing import get_args
 
 import pytest
 
-from hivekeys import agent
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
+from hivekeys.host.serving import VERBS
 from hivekeys.model import Event, Intent, Waiting
 from hivekeys.run import CHANGING
 from tests.inprocess import Session
@@ -426,4 +426,4 @@ def test_one_that_leaves_a_host_behind_killed_at_any_point_is_finished_when_the_
 def test_every_kind_of_event_and_every_verb_was_swept() -> None:
     """A new event or verb must be swept too. Needs the sweeps above: run the whole file."""
     kinds = {kind.__name__ for kind in get_args(Event)}
-    assert (kinds | set(agent.VERBS)) - {"Paused"} <= SWEPT, "Paused is swept where runs are interrupted"
+    assert (kinds | set(VERBS)) - {"Paused"} <= SWEPT, "Paused is swept where runs are interrupted"

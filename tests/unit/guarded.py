@@ -6,21 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import hivekeys
-from hivekeys import agent
+from hivekeys.host.gate import Gate
+from hivekeys.host.state import STATE
 from hivekeys.wire import PROTOCOL
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine, SimulatedHost, hello
-
-ENGINE = Path(hivekeys.__file__).parent
-# The gate as it stands behind the agent's own text, with the classes of the agent that tests import.
-HOST_SIDE: dict[str, Any] = {**vars(agent), "__name__": "on-the-host"}
-exec(compile((ENGINE / "gate.py").read_text(), "gate.py", "exec"), HOST_SIDE)  # noqa: S102  as a host does
-Gate: Any = HOST_SIDE["Gate"]
 
 
 def restrict(host: SimulatedHost) -> None:
     """What `fab install --restricted` writes down of a host."""
-    folder = host.root / agent.STATE
+    folder = host.root / STATE
     folder.mkdir(mode=0o700, exist_ok=True)
     own = {"fleet": "inprocess", "service": asdict(host.host.service), "account": "deploy"}
     (folder / "restricted").write_text(json.dumps(own))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys import agefile
-from hivekeys.agefile import identities, recipients, seal, unseal, unseal_by_passphrase
+from hivekeys.backups import agefile
+from hivekeys.backups.agefile import identities, recipients, seal, unseal, unseal_by_passphrase
 from hivekeys.errors import UserError
 from tests.terminal import typed
 

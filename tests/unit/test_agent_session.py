@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
-from hivekeys import agent
+from hivekeys.host import agent
+from hivekeys.host.serving import GRACE_SECONDS, LEASE_SECONDS, answer
+from hivekeys.host.state import POLL_SECONDS, STATE
 from hivekeys.line import BEAT
 from hivekeys.token import Token, generate
+from tasks.engine import program_of
 from tests.inprocess import KEY, InProcessFleet, InProcessLine, Session, SimulatedHost, hello
 
-PROGRAM = Path(agent.__file__).read_bytes()
+PROGRAM = program_of()
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def host(tmp_path: Path) -> SimulatedHost:
 
 
 def state(host: SimulatedHost) -> Path:
-    return host.root / agent.STATE
+    return host.root / STATE
 
 
 # -- whose fleet
@@ -289,11 +292,11 @@ def test_a_request_that_was_held_up_until_its_bastion_gave_up_changes_nothing(ho
     """A frozen sshd hands it on when it thaws: the bastion has called the host unknown by then."""
     session = Session(host)
     request = {"steps": [{"verb": "stage", "token": generate().reveal()}, {"verb": "observe"}], "deadline": 30.0}
-    reply = agent.answer(session.line.agent, {**request, "expires": host.clock})
+    reply = answer(session.line.agent, {**request, "expires": host.clock})
     assert [(result["verb"], result["trouble"]) for result in reply["results"]] == [("stage", "deadline")]
     assert host.slots()["staged"] is None
     late = agent.Agent(str(host.root), session.line.agent.system)
-    reply = agent.answer(late, {"steps": [hello(host)], "deadline": 30.0, "expires": host.clock - 1.0})
+    reply = answer(late, {"steps": [hello(host)], "deadline": 30.0, "expires": host.clock - 1.0})
     assert [result["trouble"] for result in reply["results"]] == ["deadline"]
 
 
@@ -303,8 +306,8 @@ def test_no_step_begins_when_the_bastion_waits_no_more(host: SimulatedHost) -> N
     host.fault, host.slow_seconds = "start-slow", 500.0
     host.start()
     began = host.clock
-    agent.answer(session.line.agent, {"steps": [{"verb": "prove"}], "deadline": 60.0, "expires": began + 5.0})
-    assert host.clock - began <= 5.0 + agent.POLL_SECONDS
+    answer(session.line.agent, {"steps": [{"verb": "prove"}], "deadline": 60.0, "expires": began + 5.0})
+    assert host.clock - began <= 5.0 + POLL_SECONDS
 
 
 def test_a_last_look_is_taken_even_when_a_step_used_up_the_time(host: SimulatedHost) -> None:
@@ -321,7 +324,7 @@ def test_a_hanging_systemctl_costs_the_deadline_and_no_more(host: SimulatedHost)
     before = host.clock
     results = session.ask({"verb": "restart"}, {"verb": "observe"}, deadline=7.0)
     assert [result["trouble"] for result in results] == ["deadline", "deadline"]
-    assert host.clock - before <= 7.0 + agent.GRACE_SECONDS
+    assert host.clock - before <= 7.0 + GRACE_SECONDS
 
 
 # -- the real process
@@ -478,7 +481,7 @@ def test_an_empty_line_is_a_bastion_that_is_still_there_and_has_no_answer(
 
 
 def test_a_lock_is_not_lost_between_two_signs_of_life() -> None:
-    assert agent.LEASE_SECONDS >= 3 * BEAT, "one may be late, and one may be lost"
+    assert LEASE_SECONDS >= 3 * BEAT, "one may be late, and one may be lost"
 
 
 @pytest.mark.parametrize(

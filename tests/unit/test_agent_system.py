@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.agent import Refusal, System
+from hivekeys.host.system import Refusal, System
 
 SOON = 0.3  # seconds: the deadline that a misbehaving service is given
 LATE = 30.0  # seconds: whoever needs longer than this hangs

@@ -16,30 +16,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import hivekeys
-from hivekeys import bootstrap
-from hivekeys.audited import Audited, Query, Time
+from hivekeys.audit.audited import Audited, Query, Time
 from hivekeys.fleet import Policy
+from hivekeys.host import auditing, trail
+from hivekeys.host.agent import Agent
+from hivekeys.host.serving import answer
+from hivekeys.host.system import System
 from hivekeys.model import Reply, Step, Verb
 from hivekeys.wire import decode, encode
+from tasks.engine import program_of
 
-ENGINE = Path(hivekeys.__file__).parent
-TEXTS = [(ENGINE / f"{name}.py").read_bytes() for name in ("agent", "trail", "auditing")]
 TOKEN = "5e" * 32
 NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 UNIT = "Environment=LLORCH_AUDIT_MODE=local LLORCH_AUDIT_DIR=/audit\nMainPID=0\n"
 
 
-def host_names() -> dict[str, Any]:
-    """The names that a host knows once it has read the texts."""
-    names: dict[str, Any] = {"__name__": "on-the-host"}
-    exec(compile(bootstrap.joined(*TEXTS), "hivekeys-agent", "exec"), names)  # noqa: S102  as a host does
-    return names
-
-
-NAMES = host_names()
-SYSTEM: Any = NAMES["System"]
-SMALL = host_names()  # of a host that reads in small bites
+SMALL: dict[str, Any] = {"__name__": "on-the-host"}  # what a host knows that reads in small bites
+exec(compile(program_of("auditing"), "hivekeys-agent", "exec"), SMALL)  # noqa: S102  as a host does
 SMALL["LINE_LIMIT"] = 20
 
 
@@ -63,14 +56,14 @@ class Host:
     def ask(self, query: Query | None = None, seconds: float = 100.0) -> Audited:
         host = self
 
-        class Machine(SYSTEM):  # type: ignore[misc]  # a class of the host's own text
+        class Machine(System):
             def now(self) -> float:
                 return NOW
 
             def run(self, argv: list[str], timeout: float) -> tuple[int, str]:
                 return 0, host.unit
 
-        agent = NAMES["Agent"](str(self.root), Machine())
+        agent = Agent(str(self.root), Machine())
         service = {
             "unit": "rbee-hive.service",
             "token": "/secrets/api-token",
@@ -80,7 +73,7 @@ class Host:
         hello = {"verb": "hello", "fleet": "f", "key": "00", "run": "r", "who": "w", "write": False, "service": service}
         step = encode(Step(Verb.AUDIT, query=query or Query()), Policy(), {})
         request = json.loads(json.dumps({"deadline": seconds, "steps": [hello, step]}))
-        raw = json.loads(json.dumps(NAMES["answer"](agent, request)))
+        raw = json.loads(json.dumps(answer(agent, request)))
         raw["results"] = raw["results"][1:]
         reply = decode(raw)
         assert isinstance(reply, Reply), (reply, raw)
@@ -156,7 +149,7 @@ def test_a_call_is_told_with_service_path_address_and_times(host: Host) -> None:
     ],
 )
 def test_times_are_read_as_services_write_them(text: str, at: float | None) -> None:
-    assert NAMES["epoch_of"](text) == at
+    assert auditing.epoch_of(text) == at
 
 
 @pytest.mark.parametrize(
@@ -203,11 +196,11 @@ def test_what_a_limit_cuts_is_the_oldest(host: Host) -> None:
     lines = [success(f"2026-11-24T10:{number // 60:02}:{number % 60:02}Z") for number in range(3000)]
     host.write("2026-11-24.audit", *lines, *lines, *lines)
     host.write("2026-11-23.audit", success("2026-11-23T10:00:00Z", "0000aa"))
-    found = host.ask(Query(size=NAMES["BLOCK"], records=1))
+    found = host.ask(Query(size=auditing.BLOCK, records=1))
     assert found.cut == "there is more than is read at once"
     assert 0 < found.matched < 9000
     assert found.newest[0].place.startswith("2026-11-24.audit @ ")
-    assert found.newest[0].at == NAMES["epoch_of"](json.loads(lines[-1])["timestamp"])
+    assert found.newest[0].at == auditing.epoch_of(json.loads(lines[-1])["timestamp"])
     assert ("0000aa", True) not in counts(found)
     assert host.ask(Query(seconds=0.0)).cut == "the time was up"
 
@@ -217,11 +210,11 @@ def test_a_recent_question_reads_the_end_of_a_large_file_only(host: Host) -> Non
     host.write("2026-11-24.audit", *(line for line in lines for _ in range(20)))
     found = host.ask(Query(since=Time(600.0, before_now=True)))
     assert found.matched == 200
-    assert found.size <= 2 * NAMES["BLOCK"] < (host.audit / "2026-11-24.audit").stat().st_size
+    assert found.size <= 2 * auditing.BLOCK < (host.audit / "2026-11-24.audit").stat().st_size
 
 
 def test_broken_lines_are_counted_and_the_rest_is_read(host: Host) -> None:
-    endless = "x" * (NAMES["LINE_LIMIT"] * 3)
+    endless = "x" * (trail.LINE_LIMIT * 3)
     whole = success("2026-11-24T10:00:00Z")
     broken = ["{", "not json", whole[:60], '{"event": {"event_type": "auth_success"', endless]
     path = host.write("2026-11-24.audit", whole, *broken, whole)
@@ -294,7 +287,7 @@ def test_many_different_calls_cost_no_more_memory_and_none_is_lost(host: Host) -
     lines = [failure("2026-11-24T10:00:00Z", f"{number:06x}", f"/{number}") for number in range(5000)]
     host.write("2026-11-24.audit", *lines, *[success("2026-11-24T10:00:00Z")] * 5)
     found = host.ask()
-    assert len(found.groups) <= 2 * NAMES["GROUPS"] + 2
+    assert len(found.groups) <= 2 * auditing.GROUPS + 2
     assert sum(group.count for group in found.groups) == found.matched == 5005
     assert found.folded > 0
 
@@ -356,7 +349,7 @@ def test_a_trail_of_any_size_is_read_in_a_few_megabytes(tmp_path: Path) -> None:
     with (tmp_path / "2026-11-24.audit").open("wb") as file:
         for _ in range(size // len(block) + 1):
             file.write(block)
-    program = bootstrap.joined(*TEXTS).replace(b"\n    main()", MEASURE.replace("\n", "\n    ").encode())
+    program = program_of("auditing").replace(b"\n    main()", MEASURE.replace("\n", "\n    ").encode())
     done = subprocess.run(
         [sys.executable, "-I", "-c", program, str(tmp_path)],
         capture_output=True,

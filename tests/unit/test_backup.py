@@ -9,12 +9,13 @@ import pyrage
 import pytest
 from rich.console import Console
 
-from hivekeys import agefile, backup, backup_folder, shelf
-from hivekeys.agefile import Recipients
-from hivekeys.backup import Backup, Header
-from hivekeys.backup_folder import Order, found, put
+from hivekeys.backups import agefile, backup, shelf
+from hivekeys.backups import folder as backup_folder
+from hivekeys.backups.agefile import Recipients
+from hivekeys.backups.backup import Backup, Header
+from hivekeys.backups.folder import Order, found, put
+from hivekeys.backups.shelf import Kept, expired
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.shelf import Kept, expired
 from hivekeys.token import Fingerprint, Token, generate
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hivekeys import census_report
-from hivekeys.audited import Audited, Call, Group, Time
+from hivekeys.audit import census_report
+from hivekeys.audit.audited import Audited, Call, Group, Time
+from hivekeys.audit.census import Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
 from hivekeys.causes import Cause, Trouble
-from hivekeys.census import Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.model import Reply, Slot
 from hivekeys.run import HostRun, Run

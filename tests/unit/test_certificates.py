@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hivekeys.causes import Trouble
-from hivekeys.certificates import Certificate, read
-from hivekeys.host_keys import HostKey
-from hivekeys.known_keys import KnownKeys
+from hivekeys.hostkeys.certificates import Certificate, read
+from hivekeys.hostkeys.key import HostKey
+from hivekeys.hostkeys.known_keys import KnownKeys
 
 NOW = 1_800_000_000.0
 

@@ -12,15 +12,15 @@ import jsonschema
 import pytest
 import xmlschema
 
-from hivekeys import checklist
-from hivekeys.checks import CHECKS
 from hivekeys.errors import ExitCode
-from hivekeys.findings import Finding, Report, Sight, Verdict, examine
 from hivekeys.fleet import Waiver
-from hivekeys.junit import junit
 from hivekeys.names import fold_names
-from hivekeys.sarif import sarif
-from hivekeys.waivers import over, waive
+from hivekeys.verify import checklist
+from hivekeys.verify.checks import CHECKS
+from hivekeys.verify.findings import Finding, Report, Sight, Verdict, examine
+from hivekeys.verify.junit import junit
+from hivekeys.verify.sarif import sarif
+from hivekeys.verify.waivers import over, waive
 
 from .sights import GOOD, HIVE, INSPECTED, NORM, NOW, QUEEN, UNMET
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from hivekeys.checks import CHECKS
 from hivekeys.errors import ExitCode
-from hivekeys.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
 from hivekeys.fleet import TokenAge
-from hivekeys.inspected import Chain, InEnvironment, Lock, Log, Quality, Trail
 from hivekeys.model import Proof, Slot, State
 from hivekeys.run import HostRun, Run
 from hivekeys.token import Fingerprint
+from hivekeys.verify.checks import CHECKS
+from hivekeys.verify.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
+from hivekeys.verify.inspected import Chain, InEnvironment, Lock, Log, Quality, Trail
 
 from .sights import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET
 

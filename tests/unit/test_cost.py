@@ -62,7 +62,7 @@ def test_a_run_opens_one_line_a_host_and_asks_once_a_phase(
 
 
 def test_the_program_is_sent_packed() -> None:
-    program = program_of("agent", "trail", "auditing")
+    program = program_of("auditing")
     assert len(opening(program)) < PROGRAM < len(program) / 2
 
 

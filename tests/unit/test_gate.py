@@ -16,16 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hivekeys import bootstrap, wire
-from hivekeys.audited import Query, Time
+from hivekeys.audit.audited import Query, Time
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
+from hivekeys.host import gate
 from hivekeys.model import Step, Verb
 from hivekeys.run import REVOKE
 from hivekeys.wire import PROTOCOL, encode
 from tasks.engine import installed_program
 from tests.inprocess import KEY, InProcessFleet
-from tests.unit.guarded import HOST_SIDE, GuardedDialer, GuardedLine, files, greeting, request, restrict
+from tests.unit.guarded import GuardedDialer, GuardedLine, files, greeting, request, restrict
 from tests.unit.rotating import Operator, breaks
 
 TOKEN = "ab" * 32
@@ -92,7 +93,7 @@ def test_every_question_to_the_audit_trail_fits(line: GuardedLine, verb: Verb, q
 
 
 def test_bastion_and_gate_mean_the_same_protocol() -> None:
-    assert HOST_SIDE["PROTOCOL"] == wire.PROTOCOL
+    assert gate.PROTOCOL == wire.PROTOCOL
 
 
 # -- what does not
@@ -266,7 +267,7 @@ def test_a_host_that_does_not_know_itself_refuses_everything(line: GuardedLine) 
 
 
 def test_a_session_that_is_refused_again_and_again_is_over(line: GuardedLine) -> None:
-    for _ in range(HOST_SIDE["REFUSALS"]):
+    for _ in range(gate.REFUSALS):
         assert not line.agent.gone.is_set()
         line.say(b"{}")
     assert line.agent.gone.is_set()

@@ -4,23 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import hivekeys
-from hivekeys import bootstrap
-
-ENGINE = Path(hivekeys.__file__).parent
-TEXTS = [(ENGINE / name).read_bytes() for name in ("agent.py", "trail.py", "inspection.py")]
-
-
-@pytest.fixture(scope="module")
-def host_side() -> dict[str, Any]:
-    """The names that a host knows once it has read both texts."""
-    names: dict[str, Any] = {"__name__": "on-the-host"}
-    exec(compile(bootstrap.joined(*TEXTS), "hivekeys-agent", "exec"), names)  # noqa: S102  as a host does
-    return names
+from hivekeys.host import inspection
+from tasks.engine import program_of
 
 
 @pytest.mark.parametrize(
@@ -34,14 +22,14 @@ def host_side() -> dict[str, Any]:
         ("x", {"chars": 1, "symbols": 1, "run": 1, "period": 1}),
     ],
 )
-def test_counts_tell_what_a_token_is_made_of(host_side: dict[str, Any], token: str, counts: dict[str, int]) -> None:
-    assert host_side["quality"](token) == counts
+def test_counts_tell_what_a_token_is_made_of(token: str, counts: dict[str, int]) -> None:
+    assert inspection.quality(token) == counts
 
 
-def test_the_longest_token_is_counted_in_no_time(host_side: dict[str, Any]) -> None:
+def test_the_longest_token_is_counted_in_no_time() -> None:
     """Whoever owns the file chooses its text: it must not keep root busy. A wrong way takes minutes here."""
     longest = "a" * 2047 + "b" + "a" * 2048
-    assert host_side["quality"](longest)["period"] == 2049
+    assert inspection.quality(longest)["period"] == 2049
 
 
 @pytest.mark.parametrize(
@@ -55,21 +43,21 @@ def test_the_longest_token_is_counted_in_no_time(host_side: dict[str, Any]) -> N
         ("tls.key", False),
     ],
 )
-def test_copies_are_known_by_their_names(host_side: dict[str, Any], name: str, stray: bool) -> None:
-    assert host_side["is_stray"](name, "api-token") is stray
+def test_copies_are_known_by_their_names(name: str, stray: bool) -> None:
+    assert inspection.is_stray(name, "api-token") is stray
 
 
-def test_an_access_list_is_none_where_the_disk_knows_none(host_side: dict[str, Any], tmp_path: Path) -> None:
+def test_an_access_list_is_none_where_the_disk_knows_none(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert host_side["has_acl"](folder) is False
+        assert inspection.has_acl(folder) is False
     finally:
         os.close(folder)
 
 
 def test_an_agent_with_more_verbs_still_begins_its_work_last() -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-c", bootstrap.joined(*TEXTS)], input=b"", capture_output=True, timeout=30, check=True
+        [sys.executable, "-I", "-c", program_of("inspection")], input=b"", capture_output=True, timeout=30, check=True
     )
     assert done.stdout.split()[0] == b"hivekeys:ready"
     assert done.stderr == b""
@@ -94,8 +82,6 @@ TOKEN = "/etc/llama-orch/secrets/api-token"
         ("-a always,exit -F arch=b64 -S openat -F dir=/etc", True),
     ],
 )
-def test_an_audit_watch_is_one_that_sees_the_token_being_read(
-    host_side: dict[str, Any], rules: str, watched: bool
-) -> None:
+def test_an_audit_watch_is_one_that_sees_the_token_being_read(rules: str, watched: bool) -> None:
     """As `auditctl -l` prints them. auditd itself does not run in a container, so no test here has a real one."""
-    assert host_side["watches"](rules, TOKEN) is watched
+    assert inspection.watches(rules, TOKEN) is watched

@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 import pytest
 
-from hivekeys import agent, changes
+import hivekeys.host.installation  # noqa: F401  hosts know its verb
+from hivekeys import changes
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
@@ -17,15 +18,9 @@ from hivekeys.run import REVOKE
 from hivekeys.token import Fingerprint, generate
 from hivekeys.upkeep import Upkeep
 from hivekeys.wire import Greeting
-from tests.inprocess import ENGINE, KEY, InProcessFleet, OwnClock
+from tests.inprocess import KEY, InProcessFleet, OwnClock
 from tests.unit.rotating import Operator, breaks
 
-# Hosts know the verb `install` too: in one text with the agent, as it is sent to a host.
-TEXTS = ("trail", "inspection", "repair", "installation", "dropin")
-exec(  # noqa: S102
-    compile(b"\n".join((ENGINE / f"{name}.py").read_bytes() for name in TEXTS), "on-the-host", "exec"),
-    dict(vars(agent)),
-)
 POLICY = Policy(canary=1, batch=Amount(2), max_failures=Amount(0), revocation_recheck=0.0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.audited import CensusTaken, Use
+from hivekeys.audit.audited import CensusTaken, Use
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.journal import Journal

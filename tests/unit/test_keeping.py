@@ -6,7 +6,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from hivekeys import agefile, backup, backup_folder
+from hivekeys.backups import agefile, backup
+from hivekeys.backups import folder as backup_folder
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Backups, Fleet, Policy
 from tasks.keeping import kept

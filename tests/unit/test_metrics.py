@@ -14,13 +14,13 @@ from prometheus_client.samples import Sample
 from hivekeys import files, state
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.findings import Check, Finding, Record, Report, Severity, Verdict
 from hivekeys.fleet import Fleet
 from hivekeys.metrics import metrics
 from hivekeys.model import Reply, Seen, State
 from hivekeys.run import HostRun, Run
 from hivekeys.status import FleetStatus, status_of
-from hivekeys.tally import Tally, read, tally, written
+from hivekeys.verify.findings import Check, Finding, Record, Report, Severity, Verdict
+from hivekeys.verify.tally import Tally, read, tally, written
 
 from .sights import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
 

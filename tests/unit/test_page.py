@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hivekeys.audited import CensusTaken, Use
+from hivekeys.audit.audited import CensusTaken, Use
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.model import Event, Met, Outcome, Phase, RunEnded, RunStarted, State

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hivekeys.census_report import document
+from hivekeys.audit.census_report import document
 from hivekeys.journal import Journal
 from hivekeys.state import folder_for
 from tests.unit.telling import NEW, OLD, Teller, fleet_of

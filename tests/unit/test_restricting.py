@@ -11,29 +11,22 @@ from typing import Any
 
 import pytest
 
-import hivekeys
 from hivekeys import bootstrap, restriction
 from hivekeys.errors import UserError
 from hivekeys.fleet import HIVE_SERVICE, Become
-from tests.unit.guarded import HOST_SIDE
+from hivekeys.host import gate, inspection, restricting
+from hivekeys.host.agent import Agent
+from hivekeys.host.system import Refusal, System
 
 from .test_tasks import Fab
 
-ENGINE = Path(hivekeys.__file__).parent
-TEXTS = ("agent", "trail", "inspection", "repair", "installation", "dropin", "restricting", "removal")
-NAMES: dict[str, Any] = {"__name__": "on-the-host"}
-exec(  # noqa: S102  as a host does
-    compile(bootstrap.joined(*((ENGINE / f"{name}.py").read_bytes() for name in TEXTS)), "hivekeys-agent", "exec"),
-    NAMES,
-)
-SYSTEM: Any = NAMES["System"]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKtVqb5t6R"
 LINE = restriction.login_line(f"{KEY} ann@bastion\n", "key.pub")
 RULE = restriction.sudoers("deploy")
 ME = "nobody"
 
 
-class Quiet(SYSTEM):  # type: ignore[misc]  # a class of the host's own text
+class Quiet(System):
     """A host whose commands succeed and list no other rule."""
 
     def __init__(self) -> None:
@@ -54,7 +47,7 @@ def agent(tmp_path: Path, system: Quiet) -> Iterator[Any]:
     """An agent that has been greeted, on a host below a folder. Its account's home is there as well."""
     for folder in ("usr/local/lib", "etc/sudoers.d", "var/lib", pwd.getpwnam(ME).pw_dir.lstrip("/")):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-    agent = NAMES["Agent"](str(tmp_path), system)
+    agent = Agent(str(tmp_path), system)
     agent.end = 1e12
     _, facts = agent.hello(
         fleet="paper", key="5a" * 32, service=asdict(HIVE_SERVICE), run="run-1", write=True, who="ann", claim=False
@@ -67,11 +60,11 @@ def agent(tmp_path: Path, system: Quiet) -> Iterator[Any]:
 def restrict(agent: Any, **fields: Any) -> list[tuple[str, str]]:
     """(part, why it stays) of all that the verb noted."""
     given = {"apply": True, "account": ME, "program": "#!x\n", "sudoers": RULE, "login": "", **fields}
-    return [(one["part"], one["refused"]) for one in NAMES["restrict"](agent, **given)[1]["changes"]]
+    return [(one["part"], one["refused"]) for one in restricting.restrict(agent, **given)[1]["changes"]]
 
 
 def refused(agent: Any, **fields: Any) -> str:
-    with pytest.raises(NAMES["Refusal"]) as found:
+    with pytest.raises(Refusal) as found:
         restrict(agent, **fields)
     return f"{found.value.trouble}: {found.value.detail}"
 
@@ -80,9 +73,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to anoth
 
 
 def test_host_and_bastion_mean_the_same_program() -> None:
-    assert NAMES["AGENT"] == restriction.INSTALLED
-    assert NAMES["OWN_SETTINGS"] == HOST_SIDE["SETTINGS"]
-    assert NAMES["RULE"] in RULE
+    assert inspection.AGENT == restriction.INSTALLED
+    assert restricting.OWN_SETTINGS == gate.SETTINGS
+    assert restricting.RULE in RULE
     assert bootstrap.COMMANDS[Become.RESTRICTED] == restriction.COMMAND
 
 
@@ -128,12 +121,12 @@ LISTED = "User deploy may run the following commands on hive1:\n"
 )
 def test_every_rule_but_ours_is_one_more(agent: Any, system: Quiet, said: str, others: list[str]) -> None:
     system.listed = (0, said)
-    assert NAMES["other_rules"](agent, "deploy") == others
+    assert inspection.other_rules(agent, "deploy") == others
 
 
 def test_a_sudo_that_lists_nothing_is_not_taken_for_one_that_allows_nothing(agent: Any, system: Quiet) -> None:
     system.listed = (127, "sudo: not found")
-    assert NAMES["other_rules"](agent, "deploy") is None
+    assert inspection.other_rules(agent, "deploy") is None
 
 
 def test_root_is_not_restricted(agent: Any) -> None:
@@ -147,7 +140,7 @@ def test_a_key_goes_among_the_others_and_out_again(agent: Any, tmp_path: Path) -
     assert file.read_text().splitlines() == ["ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ ann", LINE]
     assert (file.stat().st_mode & 0o777, file.owner()) == (0o600, ME)
     assert restrict(agent, login=LINE) == []
-    NAMES["restrict"](agent, apply=True, options=["remove"])
+    restricting.restrict(agent, apply=True, options=["remove"])
     assert file.read_text() == "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ ann\n"
     assert not (tmp_path / "usr/local/lib/hivekeys").exists()
     assert os.listdir(tmp_path / "etc/sudoers.d") == []  # noqa: PTH208

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys import agent
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, Policy
+from hivekeys.host.serving import LEASE_SECONDS
+from hivekeys.host.state import STATE
 from hivekeys.line import LEASE
 from hivekeys.model import Again, Condemned, Outcome, Phase, PhaseStarted, State, Waiting
 from hivekeys.progress import holder_of
@@ -234,7 +235,7 @@ def test_tombstones_are_laid_before_the_old_token_moves(fleet: InProcessFleet) -
 
 def test_a_tombstone_shows_nobody_the_token(fleet: InProcessFleet) -> None:
     responder(fleet).revoke()
-    path = fleet.hosts["hive1"].root / agent.STATE / "tombstones"
+    path = fleet.hosts["hive1"].root / STATE / "tombstones"
     text = path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
     (stone,) = json.loads(text)
@@ -395,7 +396,7 @@ def test_whoever_waits_for_a_lock_can_be_interrupted(fleet: InProcessFleet) -> N
 
 
 def test_a_lease_is_as_long_on_the_bastion_as_on_the_hosts() -> None:
-    assert LEASE == agent.LEASE_SECONDS < LOCK_PATIENCE
+    assert LEASE == LEASE_SECONDS < LOCK_PATIENCE
 
 
 def test_it_goes_past_a_rotation_that_was_cut_off_and_that_one_is_superseded(fleet: InProcessFleet) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.audited import CensusTaken
+from hivekeys.audit.audited import CensusTaken
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.model import Event, Phase, PhaseStarted, State

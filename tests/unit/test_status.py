@@ -8,11 +8,11 @@ from rich.console import Console
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.findings import Record
 from hivekeys.fleet import Fleet
 from hivekeys.model import Loaded, Reply, Seen, Slot
 from hivekeys.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
+from hivekeys.verify.findings import Record
 
 from .sights import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
 

@@ -16,8 +16,8 @@ import pyrage
 import pytest
 
 import fabfile
-from hivekeys import backup_folder
-from hivekeys.agefile import Recipients
+from hivekeys.backups import folder as backup_folder
+from hivekeys.backups.agefile import Recipients
 from hivekeys.journal import Journal
 from hivekeys.model import Condemned, RunStarted
 from hivekeys.moment import Moment

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hivekeys import trail
+from hivekeys.host import trail
 from hivekeys.lab import standin
 
 ROOMY = 1 << 30

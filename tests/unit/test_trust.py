@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.host_keys import HostKey
-from hivekeys.known_keys import KnownKeys
-from hivekeys.trust import Shown, Standing, Trusted, parse_list, writable
-from hivekeys.trust_report import code, document, lines, table
+from hivekeys.hostkeys.key import HostKey
+from hivekeys.hostkeys.known_keys import KnownKeys
+from hivekeys.hostkeys.trust import Shown, Standing, Trusted, parse_list, writable
+from hivekeys.hostkeys.trust_report import code, document, lines, table
 
 from .test_report import printed
 

@@ -1,32 +1,18 @@
 """What upkeep says of its work, and what install takes out of a unit's text."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from rich.console import Console
 
-import hivekeys
-from hivekeys import bootstrap, changes
+from hivekeys import changes
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
+from hivekeys.host import dropin
 from hivekeys.model import Upkept
 
-ENGINE = Path(hivekeys.__file__).parent
-TEXTS = ("agent", "trail", "inspection", "repair", "installation", "dropin", "removal")
 MODE = Change("file-mode", "/etc/token", "0644 root:root", "0600 llama-orch:llama-orch")
 STRAY = Change("strays", "/etc/api-token.old", "0644 root:root", "removed", "give --strays to remove it")
 AWAY = Cause(Trouble.NO_CONNECTION, "port 22")
-
-
-@pytest.fixture(scope="module")
-def host_side() -> dict[str, Any]:
-    """The names that a host knows once it has read all texts."""
-    names: dict[str, Any] = {"__name__": "on-the-host"}
-    text = bootstrap.joined(*((ENGINE / f"{name}.py").read_bytes() for name in TEXTS))
-    exec(compile(text, "hivekeys-agent", "exec"), names)  # noqa: S102  as a host does
-    return names
 
 
 def shown(kept: list[Upkept], *, apply: bool) -> str:
@@ -49,9 +35,9 @@ def shown(kept: list[Upkept], *, apply: bool) -> str:
         ("Environment=LLORCH_API_TOKEN=x LLORCH_API_TOKEN_FILE=/x", "Environment=LLORCH_API_TOKEN_FILE=/x"),
     ],
 )
-def test_a_token_is_taken_out_of_a_drop_in_and_nothing_else(host_side: dict[str, Any], before: str, after: str) -> None:
-    assert host_side["without_settings"](before) == after
-    assert not host_side["names_token"](after)
+def test_a_token_is_taken_out_of_a_drop_in_and_nothing_else(before: str, after: str) -> None:
+    assert dropin.without_settings(before) == after
+    assert not dropin.names_token(after)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +48,13 @@ def test_a_token_is_taken_out_of_a_drop_in_and_nothing_else(host_side: dict[str,
         "PassEnvironment=LLORCH_API_TOKEN",
     ],
 )
-def test_what_cannot_be_taken_out_safely_is_left_for_the_operator(host_side: dict[str, Any], text: str) -> None:
-    assert host_side["names_token"](host_side["without_settings"](text))
+def test_what_cannot_be_taken_out_safely_is_left_for_the_operator(text: str) -> None:
+    assert dropin.names_token(dropin.without_settings(text))
 
 
 @pytest.mark.parametrize("text", ["# LLORCH_API_TOKEN=x", "UnsetEnvironment=LLORCH_API_TOKEN", "; LLORCH_API_TOKEN"])
-def test_a_word_about_the_token_is_no_setting(host_side: dict[str, Any], text: str) -> None:
-    assert not host_side["names_token"](text)
+def test_a_word_about_the_token_is_no_setting(text: str) -> None:
+    assert not dropin.names_token(text)
 
 
 @pytest.mark.parametrize(

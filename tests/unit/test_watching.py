@@ -7,29 +7,25 @@ from typing import Any
 
 import pytest
 
-import hivekeys
-from hivekeys import access_report, bootstrap
-from hivekeys.audited import Access, Accesses, Reader
+from hivekeys import bootstrap
+from hivekeys.audit import access_report
+from hivekeys.audit.audited import Access, Accesses, Reader
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.host import accesses
+from hivekeys.host.agent import Agent
+from hivekeys.host.system import Refusal, System
+from hivekeys.host.watching import watch
 from hivekeys.model import Reply
 from hivekeys.run import HostRun, Run
 
 from .sights import HIVE, NOW, QUEEN
 
-ENGINE = Path(hivekeys.__file__).parent
-TEXTS = ("agent", "trail", "inspection", "auditing", "accesses", "repair", "installation", "dropin", "watching")
-NAMES: dict[str, Any] = {"__name__": "on-the-host"}
-exec(  # noqa: S102  as a host does
-    compile(bootstrap.joined(*((ENGINE / f"{name}.py").read_bytes() for name in TEXTS)), "hivekeys-agent", "exec"),
-    NAMES,
-)
-SYSTEM: Any = NAMES["System"]
 TOKEN = "/secrets/api-token"
 RULE = f"-w {TOKEN} -p r -k secret-access"
 
 
-class Kernel(SYSTEM):  # type: ignore[misc]  # a class of the host's own text
+class Kernel(System):
     """auditctl with rules that last as long as the test."""
 
     def __init__(self) -> None:
@@ -60,7 +56,7 @@ def kernel() -> Kernel:
 @pytest.fixture
 def agent(tmp_path: Path, kernel: Kernel) -> Iterator[Any]:
     (tmp_path / "etc/audit/rules.d").mkdir(parents=True)
-    agent = NAMES["Agent"](str(tmp_path), kernel)
+    agent = Agent(str(tmp_path), kernel)
     agent.service = {"token": TOKEN}
     agent.end = agent.system.monotonic() + 60
     agent.state.lock = 0
@@ -74,13 +70,13 @@ def rules_file(root: Path, name: str = "50-hivekeys.rules") -> Path:
 
 def changes(agent: Any, *options: str) -> list[tuple[str, bool]]:
     """What was changed, and what stayed as it is."""
-    _, facts = NAMES["watch"](agent, apply=True, options=options)
+    _, facts = watch(agent, apply=True, options=options)
     return [(Path(change["path"]).name, not change["refused"]) for change in facts["changes"]]
 
 
 def refusal(agent: Any) -> tuple[str, str]:
-    with pytest.raises(NAMES["Refusal"]) as refused:
-        NAMES["watch"](agent, apply=True)
+    with pytest.raises(Refusal) as refused:
+        watch(agent, apply=True)
     return refused.value.trouble, refused.value.detail
 
 
@@ -140,7 +136,7 @@ EVENT = (
 def event(**changes: str) -> dict[str, Any]:
     usual = {"ok": "yes", "auid": "4294967295", "uid": "0", "comm": '"cat"', "exe": '"/bin/cat"', "title": '"cat"'}
     lines = EVENT.format(**{**usual, **changes}).encode().split(b"\n")
-    (found,) = NAMES["events"](iter(lines))
+    (found,) = accesses.events(iter(lines))
     return dict(found)
 
 
@@ -156,12 +152,12 @@ def test_what_stands_in_hex_is_read() -> None:
 
 def test_a_rule_that_comes_or_goes_is_no_access() -> None:
     lines = [b"type=CONFIG_CHANGE msg=audit(1.0:3): op=add_rule", b"type=SYSCALL msg=audit(1.0:3): success=yes"]
-    assert list(NAMES["events"](iter(lines))) == []
+    assert list(accesses.events(iter(lines))) == []
 
 
 def test_our_agents_are_told_by_how_they_are_started(agent: Any) -> None:
     title = "/usr/bin/python3\0-I\0-c\0" + bootstrap._IN_PYTHON
-    readers = NAMES["Readers"].__new__(NAMES["Readers"])
+    readers = accesses.Readers.__new__(accesses.Readers)
     readers.owner, readers.program = 990, "/usr/bin/rbee-hive"
     kinds = [
         readers.kind(event(title=title.encode().hex()), 0, "/usr/bin/python3"),

@@ -1,0 +1,149 @@
+"""Who opened the token files, by auditd's record: tables, lines, one JSON document. Pure.
+
+Names of programs came from hosts: they go into `rich.text.Text`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hivekeys import __version__
+from hivekeys.audit.audited import Access, Accesses, Reader
+from hivekeys.audit.census_report import ROWS, iso, stamp
+from hivekeys.causes import Cause, Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Host
+from hivekeys.model import Reply
+from hivekeys.names import fold_names
+from hivekeys.report import plain_table
+from hivekeys.run import Run
+
+WORDS = {"service": "the service", "systemd": "systemd, for a unit", "hivekeys": "hivekeys, probably", "other": "other"}
+FIRST = ("other", "hivekeys", "systemd", "service")  # what an operator looks for stands first
+NEAR = 10.0  # seconds by which a run's own accesses may lie outside of its times
+
+
+@dataclass(frozen=True)
+class HostAccesses:
+    """One host's answer, or why there is none."""
+
+    host: str
+    found: Accesses | None
+    cause: Cause | None
+    off: float = 0.0  # seconds that its clock is ahead of the bastion's
+
+
+def accesses_of(answers: Mapping[Host, Reply | Cause], now: float) -> list[HostAccesses]:
+    """The answers in the order of the inventory. `now`: the bastion's clock when they came."""
+
+    def one(host: Host, answer: Reply | Cause) -> HostAccesses:
+        found = None if isinstance(answer, Cause) else answer.accesses
+        cause = answer if isinstance(answer, Cause) else answer.cause
+        if found is None and cause is None:
+            cause = Cause(Trouble.RUBBISH, "the agent did not say who opened the file")
+        return HostAccesses(host.name, found, cause, found.clock - now if found else 0.0)
+
+    return [one(host, answer) for host, answer in answers.items()]
+
+
+def exit_code(hosts: Iterable[HostAccesses]) -> ExitCode:
+    """4 when a host could not be asked, or not to the end, else 0."""
+    whole = all(one.found and not one.found.cut for one in hosts)
+    return ExitCode.DONE if whole else ExitCode.INCOMPLETE
+
+
+def table(hosts: Sequence[HostAccesses]) -> Table:
+    """One row for each reader of each host."""
+    shown = plain_table("who opened the token file, by auditd")
+    for column in ("who", "host", "account", "login", "program", "answer", "times", "first", "last"):
+        shown.add_column(column, justify="right" if column == "times" else "left", overflow="fold")
+    rows = [(one.host, reader) for one in hosts if one.found for reader in one.found.readers]
+    rows.sort(key=lambda row: (FIRST.index(row[1].kind), -row[1].last))
+    for host, reader in rows[:ROWS]:
+        shown.add_row(Text(WORDS[reader.kind], _style(reader)), Text(host), *map(Text, _cells(reader)))
+    return shown
+
+
+def _style(reader: Reader | Access) -> str:
+    return "yellow" if reader.kind == "other" else ""
+
+
+def _cells(reader: Reader) -> tuple[str, ...]:
+    answer = "opened" if reader.ok else "refused"
+    times = (str(reader.count), stamp(reader.first), stamp(reader.last))
+    return (reader.account or "–", reader.login or "–", reader.program or "–", answer, *times)
+
+
+def newest_table(hosts: Sequence[HostAccesses], runs: Sequence[Run], most: int) -> Table:
+    """The newest accesses one by one; those of hivekeys with the run that they may belong to."""
+    shown = plain_table("the newest accesses")
+    for column in ("when", "host", "who", "account", "program", "pid", "answer"):
+        shown.add_column(column, overflow="fold")
+    for one, access in _newest(hosts)[:most]:
+        who = WORDS[access.kind]
+        run = run_at(runs, one.host, access.at - one.off) if access.kind == "hivekeys" else ""
+        cells = (f"{who}: run {run}" if run else who, access.account, access.program, str(access.pid))
+        answer = "opened" if access.ok else "refused"
+        shown.add_row(Text(stamp(access.at)), Text(one.host), *map(Text, cells), Text(answer))
+    return shown
+
+
+def _newest(hosts: Sequence[HostAccesses]) -> list[tuple[HostAccesses, Access]]:
+    every = [(one, access) for one in hosts if one.found for access in one.found.newest]
+    return sorted(every, key=lambda found: -found[1].at)
+
+
+def run_at(runs: Iterable[Run], host: str, at: float) -> str:
+    """The run that worked on a host at that time (the bastion's clock), by the journal; "" for none."""
+    for run in runs:
+        is_on = host in run.hosts and host not in run.left_out
+        if is_on and run.started - NEAR <= at <= run.started + run.seconds + NEAR:
+            return run.id
+    return ""
+
+
+def lines(hosts: Sequence[HostAccesses]) -> list[str]:
+    """Below the tables: who could not be asked, who is not watched, and the sum."""
+    said = [f"{one.host}: {one.cause}\n  hint: {one.cause.hint}" for one in hosts if one.cause]
+    said += [f"{one.host}: cut, {one.found.cut} (narrow --since)" for one in hosts if one.found and one.found.cut]
+    bare = [one.host for one in hosts if one.found and not one.found.watched]
+    if bare:
+        said.append(f"no rule watches the token file, so nothing is noted: {fold_names(bare)} (`fab watch`)")
+    readers = [reader for one in hosts if one.found for reader in one.found.readers]
+    others = sum(reader.count for reader in readers if reader.kind == "other")
+    total = sum(reader.count for reader in readers)
+    return [*said, f"{total} accesses noted, {others} of them by somebody else; times are each host's own, in UTC"]
+
+
+def document(hosts: Sequence[HostAccesses], fleet: str, runs: Sequence[Run], code: ExitCode) -> dict[str, Any]:
+    """Everything, for a program."""
+    return {
+        "fleet": fleet,
+        "hivekeys": __version__,
+        "exit_code": int(code),
+        "hosts": [_host(one, runs) for one in hosts],
+    }
+
+
+def _host(one: HostAccesses, runs: Sequence[Run]) -> dict[str, Any]:
+    cause = one.cause
+    said: dict[str, Any] = {
+        "host": one.host,
+        "cause": cause and {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint},
+    }
+    if one.found is None:
+        return said
+    readers = [{**asdict(r), "first": iso(r.first), "last": iso(r.last)} for r in one.found.readers]
+    newest = [
+        {
+            **asdict(a),
+            "at": iso(a.at),
+            "run": run_at(runs, one.host, a.at - one.off) or None if a.kind == "hivekeys" else None,
+        }
+        for a in one.found.newest
+    ]
+    facts = {"watched": one.found.watched, "folded": one.found.folded, "cut": one.found.cut or None}
+    return {**said, **facts, "clock_off": round(one.off, 3), "readers": readers, "newest": newest}

@@ -1,0 +1,213 @@
+"""The census: audit records of every host → who used which token, and who still uses the one that was replaced. Pure.
+
+All of it is evidence. The services log 24 bits of a token (fp6): too few to decide which token a host holds. A call's
+time is its host's clock, and so is the moment at which that host's token was replaced.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from hivekeys.audit.audited import Audited, Call, Group, Use
+from hivekeys.causes import Cause, Trouble
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Host
+from hivekeys.model import Reply, Seen
+from hivekeys.run import Run
+
+USES = 20  # uses of a host that are told: a journal is no place for a trail
+TURNING = 2.0  # seconds after a host's restart in which others may still call it as before
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The fleet's tokens by fp6: what hosts serve now, and what they served before."""
+
+    current: frozenset[str] = frozenset()
+    previous: frozenset[str] = frozenset()
+
+    def word(self, token: str) -> str:
+        """What a token is, in one word; "" for one that nobody knows."""
+        return "current" if token in self.current else "previous" if token in self.previous else ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Calls that are alike, those that were let in and those that were not. `after`: behind the replacement."""
+
+    host: str
+    service: str
+    token: str
+    path: str
+    address: str
+    ok: int
+    failed: int
+    ok_after: int
+    failed_after: int
+    first: float
+    last: float
+
+    @property
+    def is_local(self) -> bool:
+        """True for calls from the host itself, as hivekeys' own proofs are."""
+        return _is_loopback(self.address)
+
+
+@dataclass(frozen=True)
+class HostCensus:
+    """One host's answer, or why there is none. `off`: seconds that its clock is ahead of the bastion's, None untold."""
+
+    host: str
+    audited: Audited | None
+    cause: Cause | None
+    off: float | None = None
+
+
+@dataclass(frozen=True)
+class Census:
+    """The fleet's answer, in the order of the inventory."""
+
+    fleet: str
+    tokens: Tokens
+    hosts: tuple[HostCensus, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every group of calls; the replaced token's first, then the newest."""
+        rows = [row for one in self.hosts if one.audited for row in _rows(one.host, one.audited.groups)]
+        return sorted(rows, key=lambda row: (row.token not in self.tokens.previous or not _after(row), -row.last))
+
+    @property
+    def forgotten(self) -> list[Row]:
+        """Who presented the old token after it was replaced; calls from the host itself last."""
+        rows = [row for row in self._behind if not self._is_gap(row)]
+        return sorted(rows, key=lambda row: (row.is_local, not row.ok_after, -row.last))
+
+    @property
+    def gap(self) -> list[Row]:
+        """Who presented it only until the last host had turned, in vain: the fleet's own moment of disagreement."""
+        return [row for row in self._behind if self._is_gap(row)]
+
+    @property
+    def _behind(self) -> list[Row]:
+        return [row for row in self.rows if row.token in self.tokens.previous and _after(row)]
+
+    def _is_gap(self, row: Row) -> bool:
+        return not row.ok_after and row.last <= last_turned(one.audited for one in self.hosts) + TURNING
+
+    @property
+    def newest(self) -> list[tuple[str, Call]]:
+        """The newest records that were asked for, with their hosts."""
+        calls = [(one.host, call) for one in self.hosts if one.audited for call in one.audited.newest]
+        return sorted(calls, key=lambda found: -found[1].at)
+
+    @property
+    def code(self) -> ExitCode:
+        """4 when a host could not be read, or not to the end of what was asked for, else 0."""
+        whole = all(one.audited and not one.audited.cut and not one.audited.unread for one in self.hosts)
+        return ExitCode.DONE if whole else ExitCode.INCOMPLETE
+
+
+def _after(row: Row) -> int:
+    return row.ok_after + row.failed_after
+
+
+def _rows(host: str, groups: Iterable[Group]) -> Iterable[Row]:
+    """Groups that differ in nothing but the answer become one row."""
+    rows: dict[tuple[str, ...], Row] = {}
+    for group in groups:
+        key = (group.service, group.token, group.path, group.address)
+        before = rows.get(key, Row(host, *key, 0, 0, 0, 0, group.first, group.last))
+        rows[key] = Row(
+            host,
+            *key,
+            before.ok + group.count * group.ok,
+            before.failed + group.count * (not group.ok),
+            before.ok_after + group.after * group.ok,
+            before.failed_after + group.after * (not group.ok),
+            min(before.first, group.first),
+            max(before.last, group.last),
+        )
+    return rows.values()
+
+
+def census_of(
+    fleet: str, tokens: Tokens, looks: Mapping[Host, Reply | Cause], answers: Mapping[Host, Reply | Cause], now: float
+) -> Census:
+    """Puts together what the hosts showed and what their trails told. `now`: the bastion's clock when they answered."""
+
+    def one(host: Host) -> HostCensus:
+        answer = answers.get(host, looks[host])
+        audited = None if isinstance(answer, Cause) else answer.audited
+        cause = answer if isinstance(answer, Cause) else answer.cause
+        if audited is None and cause is None:
+            cause = Cause(Trouble.RUBBISH, "the agent did not say what its trail holds")
+        return HostCensus(host.name, audited, cause, audited.clock - now if audited else None)
+
+    return Census(fleet, tokens, tuple(one(host) for host in looks))
+
+
+def known_tokens(looks: Mapping[Host, Reply | Cause], run: Run | None) -> Tokens:
+    """The tokens by what hosts show, and by the newest run whose token the fleet went on with."""
+    seen = [found for found in map(_seen, looks.values()) if found]
+    current = {found.token.fp6 for found in seen if found.token}
+    previous = {found.previous.fingerprint.fp6 for found in seen if found.previous and found.previous.fingerprint}
+    if run and run.want:
+        previous |= {host.was.fp6 for host in run.hosts.values() if host.was} | {old.fp6 for old in run.condemned}
+        current |= {run.want.fp6} if not current else set()
+    return Tokens(frozenset(current), frozenset(previous - current))
+
+
+def replaced_at(host: Host, look: Reply | Cause, run: Run | None) -> float | None:
+    """When this host's old token was replaced, by its own clock: the start of the process that first had the new one.
+
+    By the journal where it knows it, else the start of the process that runs now: then at that time at the latest.
+    """
+    part = run.hosts.get(host.name) if run else None
+    if part and part.seen and run and part.seen.token == run.want and part.seen.unit.started:
+        return part.seen.unit.started
+    seen = _seen(look)
+    return seen.unit.started if seen else None
+
+
+# -- before an old token goes
+
+
+def last_turned(answers: Iterable[Audited | None]) -> float:
+    """When the last host had the new token, as far as their clocks agree; 0 when nobody says."""
+    return max((one.replaced for one in answers if one and one.replaced is not None), default=0.0)
+
+
+def uses_of(host: str, reply: Reply | Cause, tokens: Iterable[str], turned: float) -> list[Use]:
+    """Who used these tokens on a host after they were replaced, the newest first; no proofs of ours, and no gap.
+
+    `turned`: until then the fleet itself called with them, in vain.
+    """
+    audited = None if isinstance(reply, Cause) else reply.audited
+    found = [one for one in audited.groups if one.after and one.token in tokens] if audited else []
+    meant = [one for one in found if one.ok or (one.last > turned + TURNING and not _is_loopback(one.address))]
+    uses = [Use(host, one.service, one.token, one.path, one.address, one.ok, one.after, one.last) for one in meant]
+    return sorted(uses, key=lambda use: (not use.ok, -use.last))[:USES]
+
+
+def unread_of(reply: Reply | Cause) -> str:
+    """Why a host's records say nothing, or not all, in one line; "" when they were read."""
+    if isinstance(reply, Cause) or reply.audited is None:
+        return str(reply if isinstance(reply, Cause) else reply.cause or "no answer")
+    found = reply.audited
+    if not found.on and not found.found:
+        return "no audit trail is written"
+    if not found.found and not found.unread:
+        return f"there are no records in {found.folder}"
+    return found.cut or "; ".join(found.unread)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _seen(look: Reply | Cause) -> Seen | None:
+    return None if isinstance(look, Cause) else look.seen

@@ -1,0 +1,1 @@
+"""A fleet's token in a sealed file: made, kept, opened."""

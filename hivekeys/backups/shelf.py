@@ -1,0 +1,132 @@
+"""The backups that are kept of a fleet: which of them may go, and how they are shown. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hivekeys.backups.backup import Backup
+from hivekeys.causes import one_line
+from hivekeys.report import plain_table
+from hivekeys.token import Fingerprint
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file of the folder: a backup, or the reason why it is none."""
+
+    path: str
+    backup: Backup | None = None
+    fault: str = ""
+
+    @property
+    def made(self) -> datetime:
+        """When, by the clock of the bastion that made it."""
+        return self.backup.header.made if self.backup else NEVER
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A backup that was taken, and what went for it; `why` there is none, or an older one could not be removed."""
+
+    kept: Kept | None = None
+    gone: tuple[Kept, ...] = ()
+    why: str = ""
+
+    def lines(self) -> list[str]:
+        """For people."""
+        if self.kept is None or self.kept.backup is None:
+            return [f"warning: no backup was taken: {self.why}", "    next: mend it, then `fab backup`"]
+        head = self.kept.backup.header
+        of_run = f" of run {head.run}" if head.run else ""
+        went = f"; older ones removed: {len(self.gone)}" if self.gone else ""
+        opened_by = ", ".join(self.kept.backup.kinds)
+        lines = [f"backup: {self.kept.path}", f"    token:{head.fingerprint}{of_run}, opened by {opened_by}{went}"]
+        return [*lines, f"warning: an older backup stays: {self.why}"] if self.why else lines
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        if self.kept is None:
+            return {"taken": False, "why": self.why}
+        return {
+            "taken": True,
+            **_facts(self.kept),
+            "removed": [one.path for one in self.gone],
+            "why": self.why or None,
+        }
+
+
+def expired(kept: Sequence[Kept], keep: int, served: Fingerprint, key: str) -> list[Kept]:
+    """What goes when the newest `keep` stay: never the only backup of the token that the fleet serves.
+
+    `key` names this bastion's key: a backup from under another one may be of that token when it looks like it.
+    What is no backup is not ours to remove.
+    """
+    backups = sorted((one for one in kept if one.backup), key=lambda one: one.made, reverse=True)
+    stay, rest = backups[:keep], backups[keep:]
+
+    def is_served(one: Kept) -> bool:
+        header = one.backup.header if one.backup else None
+        if header is None:
+            return False
+        return header.fingerprint == served or (header.key != key and header.fingerprint.fp6 == served.fp6)
+
+    if not any(map(is_served, stay)):
+        only = next((one for one in rest if is_served(one)), None)
+        rest = [one for one in rest if one is not only]
+    return rest
+
+
+def table(kept: Sequence[Kept], fleet: str, revoked: Mapping[Fingerprint, str]) -> Table:
+    """One row a file."""
+    shown = plain_table(f"backups of fleet {fleet}, newest first")
+    for title in ("made (UTC)", "token", "run", "opened by", "state", "file"):
+        shown.add_column(title, overflow="fold")
+    for one in kept:
+        name = one.path.rpartition("/")[2]
+        if one.backup is None:
+            cells = [Text("–"), Text("–"), Text("–"), Text("–"), Text(one_line(one.fault), "yellow"), Text(name)]
+        else:
+            head = one.backup.header
+            state = _state(one.backup, fleet, revoked)
+            cells = [Text(f"{head.made:%Y-%m-%d %H:%M:%S}"), Text(str(head.fingerprint)), Text(head.run or "–")]
+            cells += [Text(", ".join(one.backup.kinds)), Text(state, "" if state == "usable" else "red"), Text(name)]
+        shown.add_row(*cells)
+    return shown
+
+
+def document(kept: Sequence[Kept], fleet: str, revoked: Mapping[Fingerprint, str]) -> list[dict[str, Any]]:
+    """The same for a program. Holds no keyed fingerprint."""
+    return [_entry(one, fleet, revoked) for one in kept]
+
+
+def _entry(one: Kept, fleet: str, revoked: Mapping[Fingerprint, str]) -> dict[str, Any]:
+    if one.backup is None:
+        return {"file": one.path, "fault": one.fault}
+    usable = _state(one.backup, fleet, revoked) == "usable"
+    return {**_facts(one), "revoked_by": revoked.get(one.backup.header.fingerprint), "usable": usable}
+
+
+def _facts(one: Kept) -> dict[str, Any]:
+    if one.backup is None:
+        return {"file": one.path}
+    head = one.backup.header
+    return {
+        "file": one.path,
+        "fleet": head.fleet,
+        "token": str(head.fingerprint),
+        "run": head.run or None,
+        "made": head.made.isoformat(timespec="seconds"),
+        "opened_by": list(one.backup.kinds),
+    }
+
+
+def _state(backup: Backup, fleet: str, revoked: Mapping[Fingerprint, str]) -> str:
+    if run := revoked.get(backup.header.fingerprint):
+        return f"revoked by {run}"
+    return "usable" if backup.header.fleet == fleet else f"of fleet {backup.header.fleet}"

@@ -1,0 +1,637 @@
+"""hivekeys' agent: its verbs. Runs ON a host, as root, sent as text over SSH; installed only where gate.py guards it.
+
+This package is standard library only, Python 3.6 and up. Nothing but tests imports it: its modules are read as text,
+and on a host they are one program (`hivekeys.bootstrap.joined`), with those of further verbs when they are asked for. A
+token arrives on stdin and leaves only into its file, into calls to the service on loopback, and to the run that holds
+the host's lock and names it by its keyed fingerprint (`recall`).
+
+Annotations are quoted and `typing` is not imported: Python 3.6 lacks their newer forms, and an import is paid for on
+every host.
+"""
+
+import functools
+import hashlib
+import hmac
+import json
+import os
+import re
+import stat
+import sys
+import threading
+
+from hivekeys.host.slots import CREDENTIALS, MAX_TOKEN_CHARS, Secrets, is_token, is_under
+from hivekeys.host.state import NO_RUN, POLL_SECONDS, STATE, State
+from hivekeys.host.system import Refusal, System, names_of, refuse_strangers
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Optional, Sequence
+
+MIN_TOKEN_CHARS = 64  # guide.md, "Verify token length"
+CALL_SECONDS = 5.0
+LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
+RECENT_SECONDS = (
+    2.0  # `observe` shows a look at a unit that is no older, while its process lives and we did not move it
+)
+MOVING = ("restart", "fence", "fix", "install", "uninstall")  # verbs after which a unit is another
+NEVER = float("-inf")
+SHOWN = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,Environment"
+JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
+
+
+EXTRA = {}  # type: dict[str, Callable[..., tuple[bool, dict[str, Any]]]]  # sent only when asked for: inspection.py
+
+
+def environment_of(shown: str) -> "dict[str, str]":
+    """The variables in systemctl's `Environment=`; one with blanks stands in quotes, with backslashes."""
+    pairs = {}
+    for quoted, plain in re.findall(r'\$?["\']((?:[^"\'\\]|\\.)*)["\'](?=\s|$)|(\S+)', shown):
+        name, _, value = (re.sub(r"\\(.)", r"\1", quoted) or plain).partition("=")
+        pairs[name] = value
+    return pairs
+
+
+class Agent:
+    """The verbs. Each takes its step's fields and returns (changed, facts) or raises Refusal."""
+
+    def __init__(
+        self, root: str = "/", system: "Optional[System]" = None, secrets_type: "Callable[..., Secrets]" = Secrets
+    ) -> None:
+        self.root = root
+        self.system = system or System()
+        self.secrets_type = secrets_type
+        self.state = State(root, self.system)
+        self.gone = threading.Event()  # nobody waits for an answer any more: begin nothing, wait for nothing
+        self.end = 0.0
+        self.installed = False  # gate.py stands before it
+        self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
+        self.last_unit, self.unit_at = {}, NEVER  # type: dict[str, Any], float
+        self.last_file, self.file_at = "", NEVER
+
+    # -- the session
+
+    def hello(
+        self,
+        *,
+        fleet: str,
+        key: str,
+        service: "dict[str, Any]",
+        run: str,
+        write: bool,
+        who: str,
+        epoch: int = 0,
+        claim: bool = True,
+        tokens: "Iterable[str]" = (),
+        revoked: "Optional[dict[str, str]]" = None,
+    ) -> "tuple[bool, dict[str, Any]]":
+        """Begins a session: whose fleet, which service. `write` takes the host's lock, else it is let go.
+
+        A run whose `epoch` is lower than the last one's that wrote here comes too late and is refused. Work that
+        is no rotation does not `claim` the host: it takes the lock and leaves the order of runs as it is.
+        `tokens` are made known for proofs and for the way back; none of them is written. `revoked` maps the keyed
+        fingerprints of tokens that leaked to the runs that revoked them: none is written again.
+        """
+        self.fleet = fleet
+        self.service = service
+        self.run = run
+        self.secrets = self.secrets_type(self.root, service, bytes.fromhex(key))
+        self.secrets.known = self.known
+        self.secrets.revoked = dict(revoked or {})
+        for token in tokens:
+            self.known_good(token)
+            self.secrets.remember(token)
+        owner, last = "", dict(NO_RUN)
+        try:
+            folder = self.state.open(create=write)
+            if folder is not None:
+                try:
+                    owner, last = self.join(folder, fleet, write, {"epoch": epoch, "run": run, "who": who}, claim)
+                finally:
+                    os.close(folder)
+        except (Refusal, OSError) as error:
+            self.state.release()  # a host that refused the run is nobody's
+            if isinstance(error, Refusal):
+                raise
+            raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
+        facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner}
+        return write and claim and not owner, dict(facts, epoch=last["epoch"], run=last["run"])
+
+    def join(
+        self, folder: int, fleet: str, write: bool, mine: "dict[str, Any]", claim: bool
+    ) -> "tuple[str, dict[str, Any]]":
+        """The fleet that the host belongs to, "" when only from now on, and the last run before `mine`."""
+        if write:
+            self.state.take_lock(folder, mine["run"], mine["who"], self)
+        else:
+            self.state.release()
+        owner = self.state.read(folder, "fleet")
+        if owner and owner != fleet:
+            raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (owner, fleet))
+        last = self.state.last_run(folder)
+        self.secrets.tombstones = self.state.tombstones(folder)
+        if write and claim:
+            self.state.begin(folder, last, mine)
+            if not owner:
+                self.state.write(folder, "fleet", fleet)
+        return owner, last
+
+    def left(self, most: "Optional[float]" = None) -> float:
+        """Seconds until this request's deadline, at most `most`, never negative."""
+        rest = max(self.end - self.system.monotonic(), 0.0)
+        return rest if most is None else min(rest, most)
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps, unless nobody waits for the outcome any more."""
+        if self.gone.is_set():
+            raise Refusal("line-broken", "nobody waits for the answer any more")
+        self.system.sleep(seconds)
+
+    def command(self, argv: "list[str]", seconds: float) -> "tuple[int, str]":
+        """`System.run` within the request's deadline; a command that used it up is a refusal."""
+        code, output = self.system.run(argv, self.left(seconds))
+        if code == 124:
+            raise Refusal("deadline", output)
+        return code, output
+
+    # -- looking
+
+    def observe(self) -> "tuple[bool, dict[str, Any]]":
+        """Everything that decisions are made from; changes nothing."""
+        unit = self.recent_unit()
+        seen = self.slots()
+        seen.update(unit=unit, loaded=self.loaded(unit, seen["active"]), clock=self.system.now())
+        return False, seen
+
+    def slots(self) -> "dict[str, Any]":
+        """The token directory and what is in it."""
+        try:
+            folder = self.secrets.open()
+        except Refusal as refusal:
+            return {"directory": {"fault": refusal.detail}, "active": None, "staged": None, "previous": None}
+        try:
+            info = os.fstat(folder)
+            owner, group = names_of(info)
+            return {
+                "directory": {
+                    "mode": stat.S_IMODE(info.st_mode),
+                    "owner": owner,
+                    "group": group,
+                    "fault": "",
+                },
+                "active": self.secrets.look(folder, self.secrets.active),
+                "staged": self.secrets.look(folder, self.secrets.staged),
+                "previous": self.secrets.look(folder, self.secrets.previous),
+            }
+        finally:
+            os.close(folder)
+
+    def recent_unit(self) -> "dict[str, Any]":
+        """The unit and the token file that it is told to read, as they were a moment ago: each look is a process."""
+        since = self.system.monotonic() - RECENT_SECONDS
+        if self.unit_at < since or not self.lives(self.last_unit):
+            self.unit()
+        unit = self.last_unit
+        if self.file_at < since:
+            self.last_file, self.file_at = self.file_read_by(unit), self.system.monotonic()
+        return dict(unit, reads=self.last_file)
+
+    def unit(self) -> "dict[str, Any]":
+        """What systemd and /proc say of the service; of its environment only the token file's path."""
+        argv = ["systemctl", "show", "--no-pager", "--property=" + SHOWN, "--", self.service["unit"]]
+        code, output = self.command(argv, 20.0)
+        if code != 0:
+            raise Refusal("systemctl-failed", output)
+        shown = dict(line.partition("=")[::2] for line in output.splitlines())
+        pid = int(shown.get("MainPID") or 0)
+        process = self.system.process(pid) if pid else None
+        environment = environment_of(shown.get("Environment", ""))
+        reads = environment.get("LLORCH_API_TOKEN_FILE") or (process["reads"] if process else "")
+        inside = "/%s/%s/" % (CREDENTIALS, self.service["unit"])
+        self.unit_at = self.system.monotonic()
+        self.last_unit = {
+            "load": shown.get("LoadState", ""),
+            "state": shown.get("ActiveState", ""),
+            "sub": shown.get("SubState", ""),
+            "result": shown.get("Result", ""),
+            "pid": pid,
+            "restarts": int(shown.get("NRestarts") or 0),
+            "invocation": shown.get("InvocationID", ""),
+            "born": process["born"] if process else None,
+            "started": process["started"] if process else None,
+            "uid": process["uid"] if process else None,
+            "reads": self.without_tokens(reads),
+            "credential": reads[len(inside) :] if reads.startswith(inside) else "",
+            "env_token": "LLORCH_API_TOKEN" in environment or bool(process and process["env_token"]),
+        }
+        return dict(self.last_unit)
+
+    def file_read_by(self, unit: "dict[str, Any]") -> str:
+        """The token file that the unit is told to read; "" when it cannot be told."""
+        if not unit["credential"]:
+            return str(unit["reads"])
+        # systemctl shows LoadCredential as "[unprintable]" (247 to 257): busctl asks systemd itself.
+        name = re.sub("[^A-Za-z0-9]", lambda char: "_%02x" % ord(char.group()), self.service["unit"])
+        argv = ["busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/" + name]
+        output = self.command([*argv, "org.freedesktop.systemd1.Service", "LoadCredential"], 10.0)[1]
+        return self.without_tokens(dict(re.findall(r'"([^"]*)" "([^"]*)"', output)).get(unit["credential"], ""))
+
+    def loaded(self, unit: "dict[str, Any]", active: "Optional[dict[str, Any]]") -> "dict[str, Any]":
+        """Which token the running process read: its credential, or the file if the process is younger.
+
+        `evidence`: credential, younger, older (the file has changed since), touched (all but its content has),
+        none.
+        """
+        if not unit["pid"]:
+            return {"fingerprint": None, "evidence": "none"}
+        copy = self.secrets.credential(unit["credential"])
+        if copy:
+            return {"fingerprint": copy, "evidence": "credential"}
+        if unit["started"] is None or not active or not active["fingerprint"]:
+            return {"fingerprint": None, "evidence": "none"}
+        # A process start is known to a clock tick (10 ms), a file's change to the kernel's timer.
+        if unit["started"] + 0.02 >= active["changed"]:
+            return {"fingerprint": active["fingerprint"], "evidence": "younger"}
+        # Mode or owner were mended since the start, or the file was renamed: only the service's answers can tell.
+        touched = unit["started"] + 0.02 >= active["modified"]
+        return {"fingerprint": None, "evidence": "touched" if touched else "older"}
+
+    # -- writing
+
+    def change(self, work: "Callable[[int], bool]") -> "tuple[bool, dict[str, Any]]":
+        """Runs `work(folder)`; every failed write is one refusal, and nothing half-made stays behind."""
+        if self.state.lock is None:
+            raise RuntimeError("a verb that writes needs a session that holds the lock")
+        folder = self.secrets.open_to_write()
+        try:
+            self.secrets.remove(folder, self.secrets.scratch)  # of an agent that was killed
+            return work(folder), {}
+        except OSError as error:
+            try:
+                self.secrets.remove(folder, self.secrets.scratch)
+            except OSError:
+                pass  # a read-only file system: there is nothing of ours on it
+            raise Refusal("write-failed", "%s: %s" % (self.secrets.folder, error.strerror)) from None
+        finally:
+            os.close(folder)
+
+    def probe_write(self) -> "tuple[bool, dict[str, Any]]":
+        """A real write where the token will be written, taken away again: full, read-only, no account?"""
+
+        def work(folder: int) -> bool:
+            self.secrets.create(folder, self.secrets.scratch, b"\0" * MAX_TOKEN_CHARS)
+            self.secrets.remove(folder, self.secrets.scratch)
+            return False
+
+        return self.change(work)
+
+    def stage(self, token: str) -> "tuple[bool, dict[str, Any]]":
+        """The new token in the staged slot; nothing reads it yet."""
+        self.known_good(token)
+        want = self.secrets.remember(token)["keyed"]
+
+        def work(folder: int) -> bool:
+            if self.secrets.ready(folder, self.secrets.staged, want):
+                return False
+            self.replaceable(folder, self.secrets.staged)
+            self.secrets.put(folder, self.secrets.staged, token)
+            return True
+
+        return self.change(work)
+
+    def known_good(self, token: str) -> None:
+        """The last check before a write (k3s-io/k3s#12982): what a header and the services can carry."""
+        if len(token) < MIN_TOKEN_CHARS or not is_token(token):
+            raise Refusal("slot-changed", "what arrived is no token; nothing was written")
+
+    def replaceable(self, folder: int, name: str) -> None:
+        """Refuses to write over what somebody made on purpose: a link, a directory, a pipe."""
+        shown = self.secrets.look(folder, name)
+        if shown and not shown["regular"]:
+            raise Refusal("token-unsafe", "%s/%s %s" % (self.secrets.folder, name, shown["fault"]))
+
+    def swap(self, want: str) -> "tuple[bool, dict[str, Any]]":
+        """Active becomes previous, staged becomes active."""
+        secrets = self.secrets
+
+        def work(folder: int) -> bool:
+            if secrets.holds(folder, secrets.active, want):
+                return False
+            if not secrets.ready(folder, secrets.staged, want):
+                raise Refusal("slot-changed", "%s is not the token that was staged" % secrets.staged)
+            secrets.refuse_revoked(secrets.known[want])
+            self.replaceable(folder, secrets.active)
+            if secrets.look(folder, secrets.active):
+                secrets.keep_previous(folder)
+            secrets.rename(folder, secrets.staged, secrets.active)
+            return self.written(folder, want)
+
+        return self.change(work)
+
+    def revert(self, want: str) -> "tuple[bool, dict[str, Any]]":
+        """The previous token is active again: from its slot, or from this agent's memory."""
+        secrets = self.secrets
+
+        def work(folder: int) -> bool:
+            if secrets.holds(folder, secrets.active, want):
+                return False
+            self.replaceable(folder, secrets.active)
+            if secrets.ready(folder, secrets.previous, want):
+                secrets.refuse_revoked(secrets.known[want])
+                secrets.rename(folder, secrets.previous, secrets.active)
+            elif want in secrets.known:
+                secrets.put(folder, secrets.active, secrets.known[want])
+            else:
+                raise Refusal("slot-changed", "%s is not the token from before the run" % secrets.previous)
+            return self.written(folder, want)
+
+        return self.change(work)
+
+    def written(self, folder: int, want: str) -> bool:
+        """True: the active slot is what it was meant to become, looked at once more behind the rename."""
+        if not self.secrets.ready(folder, self.secrets.active, want):
+            raise Refusal("slot-changed", "%s was exchanged while it was written" % self.secrets.active)
+        return True
+
+    def recall(self, want: str) -> "tuple[bool, dict[str, Any]]":
+        """The token itself, for the run that made it and was cut off, or for a host that owes it."""
+        self.slots()
+        if self.state.lock is None or want not in self.secrets.known:
+            raise Refusal("slot-changed", "no slot holds the token that was asked for")
+        return False, {"token": self.secrets.known[want]}
+
+    def discard(self) -> "tuple[bool, dict[str, Any]]":
+        """The staged slot is empty again."""
+
+        def work(folder: int) -> bool:
+            gone = self.secrets.remove(folder, self.secrets.staged)
+            os.fsync(folder)
+            return gone
+
+        return self.change(work)
+
+    def retire(self, want: str) -> "tuple[bool, dict[str, Any]]":
+        """The previous slot is gone; only with `want` active. The point of no return."""
+
+        def work(folder: int) -> bool:
+            if not self.secrets.holds(folder, self.secrets.active, want):
+                raise Refusal("slot-changed", "%s is not the token that was proven" % self.secrets.active)
+            gone = self.secrets.remove(folder, self.secrets.previous)
+            os.fsync(folder)
+            return gone
+
+        return self.change(work)
+
+    def revoke(self, tokens: "list[str]") -> "tuple[bool, dict[str, Any]]":
+        """A tombstone for each of these tokens (keyed fingerprints): nothing writes it on this host again.
+
+        A tombstone is a salted digest of the token itself, so that it holds for whoever comes, from any bastion. Of
+        a token that nobody here has at hand only the fingerprint is known, which every greeting brings.
+        """
+        if self.state.lock is None:
+            raise RuntimeError("a tombstone needs a session that holds the lock")
+        self.slots()  # what lies in them is known from now on
+        self.secrets.revoked.update((keyed, self.run) for keyed in tokens)
+        stones = self.secrets.tombstones
+        texts = [self.known[keyed] for keyed in tokens if keyed in self.known]
+        fresh = [text for text in texts if not any(is_under(stone, text) for stone in stones)]
+        if not fresh:
+            return False, {}
+        for text in fresh:
+            salt = os.urandom(16)
+            digest = hmac.new(salt, text.encode("ascii"), hashlib.sha256).hexdigest()
+            stones.append({"salt": salt.hex(), "digest": digest, "run": self.run})
+        folder = self.state.open(create=True)
+        if folder is None:
+            raise RuntimeError("the state directory was to be made")
+        try:
+            self.state.write(folder, "tombstones", json.dumps(stones))
+        finally:
+            os.close(folder)
+        return True, {}
+
+    # -- the service
+
+    def fence(self) -> "tuple[bool, dict[str, Any]]":
+        """The unit is stopped: a service that cannot be turned serves nobody with a token that leaked."""
+        if self.state.lock is None:
+            raise RuntimeError("to stop a unit needs a session that holds the lock")
+        if self.unit()["state"] in ("inactive", "failed"):
+            return False, {}
+        code, output = self.command(["systemctl", "--no-ask-password", "stop", "--", self.service["unit"]], self.left())
+        if code != 0:
+            raise Refusal("systemctl-failed", output)
+        return True, {}
+
+    def restart(self) -> "tuple[bool, dict[str, Any]]":
+        """A fresh process. A unit that failed before gets its start limit back first."""
+        if self.state.lock is None:
+            raise RuntimeError("a restart needs a session that holds the lock")
+        name, unit = self.service["unit"], self.unit()
+        if unit["load"] != "loaded":
+            raise Refusal("unit-missing", "%s is %s" % (name, unit["load"] or "unknown"))
+        if unit["state"] == "failed" or unit["restarts"]:
+            self.command(["systemctl", "reset-failed", "--", name], 10.0)
+        again = ["systemctl", "--no-ask-password", "restart", "--", name]
+        code, output = self.command(again, self.left())
+        if code != 0 and self.unit()["result"] == "start-limit-hit":  # restarts of ours count too: five in ten seconds
+            self.command(["systemctl", "reset-failed", "--", name], 10.0)
+            code, output = self.command(again, self.left())
+        if code != 0:
+            raise Refusal("start-failed", self.last_words(self.unit()) or output)
+        return True, {}
+
+    def last_words(self, unit: "dict[str, Any]") -> str:
+        """The service's last log lines since its start, or "", for the operator; tokens taken out."""
+        code, output = self.log_of(unit, 3)
+        return self.without_tokens(" / ".join(output.split("\n")).strip(" /")) if code == 0 else ""
+
+    def logged(self, unit: "dict[str, Any]") -> "list[str]":
+        """The fp6 that the service's own log shows since its start: evidence for people, never a decision."""
+        code, output = self.log_of(unit, 200)
+        return sorted(set(re.findall(r"\btoken:([0-9a-f]{6})\b", output))) if code == 0 else []
+
+    def log_of(self, unit: "dict[str, Any]", lines: int) -> "tuple[int, str]":
+        start = "_SYSTEMD_INVOCATION_ID=" + unit["invocation"] if unit["invocation"] else "--boot"
+        return self.system.run([*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.service["unit"], start], 5.0)
+
+    def without_tokens(self, text: str) -> str:
+        """`text` with every token this agent knows, and all that looks like one, taken out."""
+        for token in self.known.values():
+            text = text.replace(token, "[token]")
+        return re.sub(r"[0-9A-Za-z_+=-]{32,}", "[secret?]", text)
+
+    # -- the proof
+
+    def prove(
+        self,
+        want: "Optional[str]" = None,
+        refuse: "Sequence[str]" = (),
+        health_seconds: float = 60.0,
+        stable_seconds: float = 0.0,
+        log: bool = False,
+    ) -> "tuple[bool, dict[str, Any]]":
+        """Health, the four calls, the process's age, and that all of it holds for `stable_seconds`.
+
+        `want` is the keyed fingerprint of the token that must work (the active one unless told), `refuse`
+        those of the ones that must not. The facts are the same whether it holds or not; a refusal has them
+        too.
+        """
+        began = self.system.monotonic()
+        active = self.slots()["active"] or {"fault": "is not there", "fingerprint": None}
+        want = want or (active["fingerprint"] or {}).get("keyed")
+        if not want:
+            raise Refusal("token-missing", "%s %s" % (self.service["token"], active["fault"]))
+        facts = {"calls": {}, "proven": False}  # type: dict[str, Any]
+        try:
+            unit = self.until_healthy(facts, began, health_seconds)
+            self.judge(facts, unit, want, refuse)
+            if "old" in facts["calls"]:
+                facts["refused_after"] = self.system.monotonic() - began
+            if stable_seconds:
+                self.hold(unit, stable_seconds)
+                if not self.lives(unit):  # it died: that is why nobody answers
+                    self.same_process(unit, stable_seconds)
+                self.judge(facts, unit, want, refuse)  # again: a refusal may come out of a cache at first
+            unit = self.same_process(unit, stable_seconds)
+            loaded = self.loaded(unit, self.slots()["active"])
+            answered = facts["proven"] and loaded["evidence"] == "touched"
+            if not answered and (loaded["fingerprint"] or {}).get("keyed") != want:
+                raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
+        except Refusal as refusal:
+            refusal.facts = dict(facts, proven=False)
+            other = self.state.at_work() if self.state.lock is None else {}
+            if other and other.get("run") != self.run:  # what was seen is that run's work: a restart, a swap
+                refusal.trouble, refusal.detail = "host-busy", self.state.described(other)
+            raise
+        if log:
+            facts["logged"] = self.logged(unit)
+        return False, facts
+
+    def until_healthy(self, facts: "dict[str, Any]", began: float, seconds: float) -> "dict[str, Any]":
+        """Waits, on the host, for health; gives up early when systemd has. Answers the unit as it then is."""
+        end = began + self.left(seconds)
+        first = unit = self.unit()
+        looked = self.system.monotonic()
+        while True:
+            self.refuse_hopeless(unit, first)
+            status, why = self.health(facts)
+            now = self.system.monotonic()
+            if 200 <= status < 300:
+                facts["healthy_after"] = now - began
+                return unit if self.lives(unit) else self.unit()
+            if now >= end:
+                shown = "answers %d" % status if status else why
+                raise Refusal("unhealthy", "%s: %s after %.0f s" % (facts["health"]["path"], shown, seconds))
+            self.pause(POLL_SECONDS)
+            if not self.lives(unit) or now - looked >= LOOK_SECONDS:
+                unit, looked = self.unit(), now
+
+    def refuse_hopeless(self, unit: "dict[str, Any]", first: "dict[str, Any]") -> None:
+        """Raises when waiting for health is of no use: systemd gave up, or starts it again and again."""
+        if unit["state"] in ("failed", "inactive"):
+            raise Refusal("start-failed", self.last_words(unit) or "the unit is %(state)s (%(result)s)" % unit)
+        if unit["restarts"] >= first["restarts"] + 2:
+            raise Refusal("unstable", self.last_words(unit) or "systemd restarted it %(restarts)d times" % unit)
+
+    def health(self, facts: "dict[str, Any]") -> "tuple[int, str]":
+        """(status, why not) of the first health path that is not 404. Fills facts["health"]."""
+        status, why = 0, ""
+        for path in self.service["health"]:
+            status, why = self.system.get(self.service["port"], path, None, self.left(CALL_SECONDS))
+            facts["health"] = {"path": path, "status": status}
+            if status != 404:
+                break
+        return status, why
+
+    def judge(self, facts: "dict[str, Any]", unit: "dict[str, Any]", want: str, refuse: "Sequence[str]") -> None:
+        """The four calls, and what their answers mean. Fills facts["calls"] with the statuses.
+
+        Of several old tokens the answer to the one that still works, if any does, stands for all.
+
+        The two calls without a token of ours come first: only a service that refuses them, and whose port is
+        in the hands of its own account or of root, is told one.
+        """
+        if not self.service["protected"]:
+            return
+        calls = {}  # type: dict[str, int]
+        for path in self.service["protected"]:
+            calls["none"] = self.call(path, None)
+            if calls["none"] != 404:
+                break
+        facts.update(calls=calls, path=path, proven=False)
+        calls["garbage"] = self.call(path, os.urandom(32).hex())
+        for name, said in (("none", "no token"), ("garbage", "a garbage token")):
+            if calls[name] != 401:
+                trouble = "fail-open" if calls[name] < 400 else "unhealthy"
+                raise Refusal(trouble, "%s with %s answers %d" % (path, said, calls[name]))
+        # Read anew: when the unit was looked at, its process may still have been root, on its way to exec.
+        process = self.system.process(unit["pid"]) if unit["pid"] else None
+        trusted = frozenset((0, process["uid"]) if process else (0,))
+        refuse_strangers(self.service["port"], self.system.listeners(self.service["port"]), trusted)
+        for name, keyed in [("new", want), *(("old", old) for old in refuse)]:
+            if keyed in self.secrets.known and calls.get(name, 401) == 401:
+                calls[name] = self.call(path, self.secrets.known[keyed], trusted)
+        self.conclude(calls, path, unit, refuse)
+        facts["proven"] = True
+
+    def call(self, path: str, token: "Optional[str]", trusted: "Optional[frozenset[int]]" = None) -> int:
+        """The status of one call to the protected path; no answer is a failure of the service."""
+        status, why = self.system.get(self.service["port"], path, token, self.left(CALL_SECONDS), trusted)
+        if not status:
+            raise Refusal("unhealthy", "%s: %s" % (path, why))
+        return status
+
+    def conclude(self, calls: "dict[str, int]", path: str, unit: "dict[str, Any]", refuse: "Sequence[str]") -> None:
+        """Raises unless the new token works and the old one, where there is one, does not."""
+        if not 200 <= calls.get("new", 0) < 300:
+            why = "%s with the right token answers %d" % (path, calls.get("new", 0))
+            if 200 <= calls.get("old", 0) < 300:
+                why = "it still works with the other token"
+            reads = self.file_read_by(unit)
+            if reads and reads != self.service["token"]:
+                why += ": the unit reads %s, we wrote %s" % (reads, self.service["token"])
+            raise Refusal("new-refused", why)
+        if not all(old in self.secrets.known for old in refuse):
+            raise Refusal("slot-changed", "the other token is in no slot any more: nobody can ask whether it works")
+        if calls.get("old", 401) != 401:
+            raise Refusal("old-accepted", "%s with the other token answers %d" % (path, calls["old"]))
+
+    def lives(self, unit: "dict[str, Any]") -> bool:
+        """True while the unit's process is the one that was seen."""
+        return bool(unit["pid"]) and unit["born"] is not None and self.system.born(unit["pid"]) == unit["born"]
+
+    def hold(self, unit: "dict[str, Any]", seconds: float) -> None:
+        """Waits `seconds`, or until the process ends."""
+        end = self.system.monotonic() + self.left(seconds)
+        while self.lives(unit) and self.system.monotonic() < end:
+            self.pause(min(POLL_SECONDS * 4, max(end - self.system.monotonic(), 0.001)))
+
+    def same_process(self, unit: "dict[str, Any]", seconds: float) -> "dict[str, Any]":
+        """The unit as it is now; refuses when its process is not the one that was seen."""
+        now = self.unit()
+        if not self.lives(unit) or now["pid"] != unit["pid"]:
+            said = "the process did not live for %.0f s" % seconds if unit["pid"] else "systemd knows no main process"
+            raise Refusal("unstable", self.last_words(now) or said)
+        return now
+
+    # -- one step
+
+    def carry_out(self, verb: str, fields: "dict[str, Any]") -> "dict[str, Any]":
+        """One step's result: done, or refused with the reason."""
+        began = self.system.monotonic()
+        result = {"verb": verb, "ok": True, "changed": False, "facts": {}, "trouble": "", "detail": ""}
+        try:
+            if verb != "observe" and self.left() <= 0:
+                raise Refusal("deadline", "no time was left to begin %s" % verb)
+            try:
+                act = functools.partial(EXTRA[verb], self) if verb in EXTRA else getattr(self, verb)
+                result["changed"], result["facts"] = act(**fields)
+            except OSError as error:
+                raise Refusal("write-failed", "%s: %s" % (verb, error.strerror or type(error).__name__)) from None
+        except Refusal as refusal:
+            detail = self.without_tokens(refusal.detail)
+            result.update(ok=False, trouble=refusal.trouble, detail=detail, facts=refusal.facts)
+        if verb in MOVING:
+            self.unit_at = self.file_at = NEVER
+        result["seconds"] = round(self.system.monotonic() - began, 4)
+        return result

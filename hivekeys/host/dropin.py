@@ -1,0 +1,208 @@
+"""What `install` does to a unit: a drop-in of its own, and LLORCH_API_TOKEN out of those that are there.
+
+Runs ON the host, as root, in one text with agent.py. A drop-in that
+systemd would not take is gone again before systemd has read it.
+"""
+
+import os
+import re
+import stat
+
+from hivekeys.host.agent import Agent, environment_of
+from hivekeys.host.inspection import FILE_LIMIT, systemd_version
+from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
+from hivekeys.host.system import NOFOLLOW, Refusal, open_directory, read_limited, write_all
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+UNITS = "/etc/systemd/system"
+DROP_IN = "50-hivekeys.conf"
+HEADER = "# Written by `fab install`; `fab uninstall` takes it away. Changes made here are lost.\n"
+CREDENTIALS_SINCE = 250  # systemd: `%d`; guide.md, "Using systemd Credentials"
+HARDENING = "NoNewPrivileges=true\nPrivateTmp=true\nProtectSystem=strict\nProtectHome=true\n"  # guide.md, the unit
+HARDENED = ("NoNewPrivileges", "PrivateTmp", "ProtectSystem", "ProtectHome")
+PLAIN = re.compile(r"[\w@%+=:,./-]+")  # a path that systemd reads as it stands
+IN_QUOTES = r'"LLORCH_API_TOKEN=(?:[^"\\]|\\.)*"' + r"|'LLORCH_API_TOKEN=(?:[^'\\]|\\.)*'"
+SETTING = re.compile(r"(?:%s|(?<!\S)LLORCH_API_TOKEN=\S*)[ \t]*" % IN_QUOTES)
+NAMED = re.compile(r"LLORCH_API_TOKEN(?!_FILE)")
+
+
+def unit_of(agent: "Agent") -> "dict[str, Any]":
+    """What systemd knows of the unit before anything of it is changed."""
+    name = agent.service["unit"]
+    wanted = ",".join(("LoadState", "FragmentPath", "DropInPaths", "UnitFileState", "Environment", *HARDENED))
+    code, output = agent.command(["systemctl", "show", "--no-pager", "--property=" + wanted, "--", name], 20.0)
+    shown = dict(line.partition("=")[::2] for line in output.splitlines())
+    if code != 0:
+        raise Refusal("systemctl-failed", output)
+    if shown.get("LoadState") != "loaded":
+        raise Refusal("unit-missing", "%s is %s" % (name, shown.get("LoadState") or "unknown"))
+    paths = [path for path in shown.get("DropInPaths", "").split() if not path.endswith("/" + DROP_IN)]
+    return {
+        **{key: shown.get(key, "") for key in HARDENED},
+        "texts": [*paths, shown.get("FragmentPath", "")],
+        "enabled": shown.get("UnitFileState", ""),
+        "environment": environment_of(shown.get("Environment", "")),
+    }
+
+
+def without_token(setup: Setup, path: str) -> None:
+    """Takes LLORCH_API_TOKEN out of a drop-in; in a unit file it is named, and kept from the process."""
+    agent = setup.agent
+    text = read_file(agent.root, path)
+    if text is None or not names_token(text):
+        return
+    without, said = without_settings(text), "sets LLORCH_API_TOKEN"
+    if path.startswith(UNITS + "/") and path.endswith(".conf") and not names_token(without):
+        setup.note("environment", path, said, "does not", lambda: write_file(agent, path, without))
+    else:
+        why = "take it out by hand; the drop-in keeps it from the process"
+        setup.refuse("environment", path, said, "does not", why)
+
+
+def names_token(text: str) -> bool:
+    """True when a line other than a comment, or one that unsets it, names LLORCH_API_TOKEN."""
+    lines = (line.lstrip() for line in text.split("\n"))
+    return any(NAMED.search(line) for line in lines if not line.startswith(("#", ";", "UnsetEnvironment=")))
+
+
+def without_settings(text: str) -> str:
+    """A unit's text without LLORCH_API_TOKEN in its `Environment=` lines; systemd.exec(5) for how they are written."""
+    kept = []
+    for line in text.split("\n"):
+        name, _, value = line.partition("=")
+        if name.strip() == "Environment" and NAMED.search(value) and not value.endswith("\\"):
+            rest = SETTING.sub("", value).strip()
+            if rest:  # alone, `Environment=` would take all other settings away
+                kept.append("Environment=" + rest)
+        else:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def drop_in(setup: Setup, unit: "dict[str, Any]", audit: str) -> None:
+    """The lines that the unit needs, checked by systemd before it reads them."""
+    agent = setup.agent
+    path = "%s/%s.d/%s" % (UNITS, agent.service["unit"], DROP_IN)
+    before = read_file(agent.root, path)
+    due = lines_for(setup, audit)
+    if before == due or (before is None and needs_nothing(setup, unit)):
+        return
+    after = "loads the token from its file" + (", hardened" if "harden" in setup.options else "")
+
+    def write() -> None:
+        folder = os.path.dirname(path)
+        for place in missing_from(agent.root, folder):
+            make_directory(agent, place, 0o755)
+        write_file(agent, path, due)
+        try:
+            done(agent, verify_command(agent))
+            done(agent, ["systemctl", "daemon-reload"])
+        except Refusal:
+            if before is None:
+                remove_file(agent, path)
+            else:
+                write_file(agent, path, before)
+            agent.command(["systemctl", "daemon-reload"], 60.0)
+            raise
+
+    if before is None:
+        setup.put("drop-in", "unit", path, after, write)
+    else:
+        setup.note("unit", path, "another version", after, write)
+
+
+def needs_nothing(setup: Setup, unit: "dict[str, Any]") -> bool:
+    """True when the unit has all that the drop-in would say, from whoever wrote it."""
+    agent, shown = setup.agent, setup.agent.unit()
+    if shown["env_token"] or agent.file_read_by(shown) != agent.service["token"]:
+        return False
+    if by_credential(setup) != bool(shown["credential"]) or unit["environment"].get("LLORCH_AUDIT_MODE") != "local":
+        return False
+    return "harden" not in setup.options or all(unit[name] in ("yes", "strict") for name in HARDENED)
+
+
+def by_credential(setup: Setup) -> bool:
+    return (systemd_version(setup.agent) or 0) >= CREDENTIALS_SINCE and "plain-file" not in setup.options
+
+
+def lines_for(setup: Setup, audit: str) -> str:
+    """The drop-in's text. `%` is systemd's own sign and doubled in a path."""
+    agent = setup.agent
+    for path in (agent.service["token"], audit):
+        if not PLAIN.fullmatch(path):
+            raise Refusal("token-unsafe", "%s: systemd would not read this path as it stands" % path)
+    token, audit = agent.service["token"].replace("%", "%%"), audit.replace("%", "%%")
+    name = os.path.basename(token)
+    lines = [HEADER + "[Service]", "UnsetEnvironment=LLORCH_API_TOKEN"]
+    if by_credential(setup):
+        lines += ["LoadCredential=%s:%s" % (name, token), 'Environment="LLORCH_API_TOKEN_FILE=%%d/%s"' % name]
+    else:
+        lines += ['Environment="LLORCH_API_TOKEN_FILE=%s"' % token]
+    lines += ["Environment=LLORCH_AUDIT_MODE=local", 'Environment="LLORCH_AUDIT_DIR=%s"' % audit]
+    lines += ["ReadWritePaths=-" + audit]
+    text = "\n".join(lines) + "\n"
+    return text + HARDENING if "harden" in setup.options else text
+
+
+def verify_command(agent: "Agent") -> "list[str]":
+    """systemd-analyze(1): whether systemd could start the unit, its programs and dependencies included."""
+    only = ["--recursive-errors=no"] if (systemd_version(agent) or 0) >= CREDENTIALS_SINCE else []
+    return ["systemd-analyze", "verify", "--man=no", *only, "--", agent.service["unit"]]
+
+
+def read_file(root: str, path: str) -> "Optional[str]":
+    """The text of a file of root's; None when it is not there, or is no plain file."""
+    folder, name = os.path.split(path)
+    try:
+        above = open_directory(root, folder)
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=above)
+        finally:
+            os.close(above)
+    except OSError:
+        return None
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        return (read_limited(fd, FILE_LIMIT) or b"").decode("utf-8", "replace") if regular else None
+    finally:
+        os.close(fd)
+
+
+def write_file(
+    agent: "Agent", path: str, text: str, mode: int = 0o644, check: "Optional[Callable[[str], None]]" = None
+) -> None:
+    """A file of root's, whole or not at all; `check` may refuse it before it is in place, by the path it gets."""
+    folder, name = os.path.split(path)
+    above = open_directory(agent.root, folder)
+    scratch = "." + name + ".hivekeys"
+    try:
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600, dir_fd=above)
+        try:
+            os.fchmod(fd, mode)
+            write_all(fd, text.encode("utf-8"))
+        finally:
+            os.close(fd)
+        if check:
+            try:
+                check(os.path.join(folder, scratch))
+            except Refusal:
+                os.unlink(scratch, dir_fd=above)
+                raise
+        os.rename(scratch, name, src_dir_fd=above, dst_dir_fd=above)
+        os.fsync(above)
+    finally:
+        os.close(above)
+
+
+def remove_file(agent: "Agent", path: str) -> None:
+    folder, name = os.path.split(path)
+    above = open_directory(agent.root, folder)
+    try:
+        os.unlink(name, dir_fd=above)
+        os.fsync(above)
+    finally:
+        os.close(above)
+    remove_directory(agent, folder)

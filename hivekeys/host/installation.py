@@ -1,0 +1,176 @@
+"""The agent's verb `install`: everything between "the binary is there" and "in the fleet".
+
+Runs ON the host, as root, in one text with agent.py, when it is asked for. The order is the guide's: account,
+directories, token, unit. Each part looks first, so it can be repeated.
+"""
+
+import grp
+import os
+import pwd
+import stat
+
+from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.dropin import drop_in, unit_of, without_token
+from hivekeys.host.repair import OPEN_TO_OTHERS, directory, is_roots, rights, token_file, walk
+from hivekeys.host.setup import Setup, done, exists, make_directory, missing_from
+from hivekeys.host.system import Refusal, open_directory
+from hivekeys.host.trail import audit_folder
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Iterable
+
+AUDIT_MODE = 0o700
+
+
+def install(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = "") -> "tuple[bool, dict[str, Any]]":
+    """Sets the host up; the caller then restarts what changed and proves it. `want`: the token it is to have.
+
+    `options`: "create-account", "harden", and "plain-file" where the service shall read the file itself.
+    """
+    setup = Setup(agent, apply, options)
+    try:
+        account(setup)
+        ensure_directory(setup, "directory", agent.secrets.folder, agent.service["directory_mode"])
+        first_token(setup, want)
+        unit = unit_of(agent)
+        audit = audit_folder(unit["environment"])
+        ensure_directory(setup, "audit", audit, AUDIT_MODE)
+        for path in unit["texts"]:
+            without_token(setup, path)
+        drop_in(setup, unit, audit)
+        enabled(setup, unit)
+        belong(setup)
+    except Refusal as refusal:
+        refusal.facts = setup.result()[1]  # what was done until then
+        raise
+    return setup.result()
+
+
+def account(setup: Setup) -> None:
+    """The service's account and group, with nothing that anybody could log in to."""
+    agent, owner, group = setup.agent, setup.agent.service["owner"], setup.agent.service["group"]
+    if not has_group(group):
+        create(setup, "group", group, ["groupadd", "--system", "--", group])
+    if not has_account(owner):
+        home = ["--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"]
+        create(setup, "account", owner, ["useradd", "--system", "--gid", group, *home, "--", owner])
+    setup.nobody = not (has_group(group) and has_account(owner))
+    if setup.apply:
+        agent.secrets.account()
+
+
+def create(setup: Setup, kind: str, name: str, command: "list[str]") -> None:
+    if "create-account" not in setup.options:
+        raise Refusal("account-missing", "there is no %s %s" % (kind, name))
+    setup.put(kind, "account", name, "a system " + kind, lambda: done(setup.agent, command))
+
+
+def has_account(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def has_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def ensure_directory(setup: Setup, part: str, path: str, mode: int) -> None:
+    """The directory and those above it; what is made is root's until its owner is set."""
+    agent = setup.agent
+    missing = missing_from(agent.root, path)
+    due = "%04o %s:%s" % (mode, agent.service["owner"], agent.service["group"])
+    for place in missing[:-1]:
+        new_directory(setup, part, place)
+    if missing:
+        setup.put("directory", part, path, due, lambda: make_directory(agent, path, mode, agent.secrets.account()))
+        return
+    controlled = [is_roots(os.fstat(fd)) for _, fd in walk(agent.root, path)]
+    fd = open_directory(agent.root, path)
+    try:
+        info = os.fstat(fd)
+        if setup.nobody:
+            setup.note(part, path, rights(info), due, nothing)
+        else:
+            stricter = mode if part == "directory" else stat.S_IMODE(info.st_mode) & ~OPEN_TO_OTHERS
+            directory(setup, part, path, fd, stricter, all(controlled[:-1]))
+    finally:
+        os.close(fd)
+
+
+def nothing() -> None:
+    """What is done where a look can only say that something would be."""
+
+
+def new_directory(setup: Setup, part: str, path: str) -> None:
+    setup.put("directory", part, path, "0755 root:root", lambda: make_directory(setup.agent, path, 0o755))
+
+
+def first_token(setup: Setup, want: str) -> None:
+    """The fleet's token where there is none; one that is there stays, and must be the fleet's."""
+    agent, secrets = setup.agent, setup.agent.secrets
+    path, due = agent.service["token"], "%(mode)04o %(owner)s:%(group)s" % agent.service
+    if setup.nobody or missing_from(agent.root, secrets.folder):  # only a look: both would be made
+        setup.put("token", "token", path, due, nothing)
+        return
+    controlled = all([is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.folder)])
+    folder = secrets.open()
+    try:
+        if not exists(folder, secrets.active):
+            setup.put("token", "token", path, due, lambda: put_token(agent, want))
+            return
+        token_file(setup, folder, want, controlled)
+        shown = secrets.look(folder, secrets.active) or {"fingerprint": None}
+        other = bool(shown["fingerprint"]) and shown["fingerprint"]["keyed"] != want
+        if (want and other) or (setup.apply and not shown["fingerprint"]):
+            raise Refusal("slot-changed", "%s does not hold the fleet's token" % path)
+    finally:
+        os.close(folder)
+
+
+def put_token(agent: "Agent", want: str) -> None:
+    def work(folder: int) -> bool:
+        agent.secrets.put(folder, agent.secrets.active, agent.secrets.known[want])
+        return True
+
+    agent.change(work)
+
+
+def enabled(setup: Setup, unit: "dict[str, Any]") -> None:
+    if not unit["enabled"].startswith("enabled"):
+        name = setup.agent.service["unit"]
+        command = ["systemctl", "--no-ask-password", "enable", "--quiet", "--", name]
+        setup.put("enabled", "enabled", name, "starts at boot", lambda: done(setup.agent, command))
+
+
+def belong(setup: Setup) -> None:
+    """The host's record of whose it is. Another fleet's was refused when the session began."""
+    agent, fleet = setup.agent, setup.agent.fleet
+    folder = agent.state.open(create=False)
+    owner = ""
+    if folder is not None:
+        try:
+            owner = agent.state.read(folder, "fleet")
+        finally:
+            os.close(folder)
+    if owner != fleet:
+        setup.put("fleet", "fleet", "/var/lib/hivekeys/fleet", fleet, lambda: write_fleet(agent, fleet))
+
+
+def write_fleet(agent: "Agent", fleet: str) -> None:
+    folder = agent.state.open(create=True)
+    if folder is not None:
+        try:
+            agent.state.write(folder, "fleet", fleet)
+        finally:
+            os.close(folder)
+
+
+EXTRA["install"] = install

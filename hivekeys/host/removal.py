@@ -1,0 +1,114 @@
+"""The agent's verb `uninstall`: what install put on this host goes again, last first, and nothing else.
+
+Runs ON the host, as root, in one text with agent.py, when it is asked for.
+"""
+
+import os
+
+from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.dropin import HEADER, read_file, remove_file
+from hivekeys.host.installation import has_group
+from hivekeys.host.repair import Work
+from hivekeys.host.restricting import KINDS, take_part_away
+from hivekeys.host.setup import done, exists, installed, remember, remove_directory
+from hivekeys.host.system import open_directory
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Iterable
+
+
+def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> "tuple[bool, dict[str, Any]]":
+    """Takes away what install put there, last first. A service whose token goes is stopped."""
+    work = Work(agent, apply)
+    things = installed(agent)
+    unit = agent.service["unit"]
+    if ["token", agent.service["token"]] in things:
+        # Started again without one it would serve everybody (llama-orch.md, "Missing token").
+        stop = ["systemctl", "--no-ask-password", "stop", "--", unit]
+        work.note("service", unit, agent.unit()["state"], "stopped", lambda: done(agent, stop))
+    left = list(things)
+    for kind, path in reversed(things):
+        before = len(work.changes)
+        (take_part_away if kind in KINDS else take_away)(work, kind, path)
+        left.remove([kind, path])
+        if apply and not any(change["refused"] for change in work.changes[before:]):
+            remember(agent, left)
+    if things and apply:
+        forget(agent)
+    return work.result()
+
+
+def take_away(work: Work, kind: str, path: str) -> None:
+    agent = work.agent
+    if kind == "fleet":
+        work.note("fleet", path, "its record", "removed", lambda: None)  # with the rest of our directory, at the end
+    elif kind == "enabled":
+        disable = ["systemctl", "--no-ask-password", "disable", "--quiet", "--", path]
+        work.note("enabled", path, "starts at boot", "does not", lambda: done(agent, disable))
+    elif kind == "drop-in":
+        if (read_file(agent.root, path) or "").startswith(HEADER):
+            work.note("unit", path, "there", "removed", lambda: remove_drop_in(agent, path))
+    elif kind == "token":
+        work.note("token", path, "there", "removed", lambda: remove_slots(agent))
+    elif kind == "directory":
+        take_directory_away(work, path)
+    elif kind in ("account", "group") and any(change["refused"] for change in work.changes):
+        work.refuse("account", path, "there", "removed", "there are files left that may be its own")
+    elif kind == "account":
+        work.note("account", path, "there", "removed", lambda: done(agent, ["userdel", "--", path]))
+    elif kind == "group":
+        work.note("account", path, "there, a group", "removed", lambda: remove_group(agent, path))
+
+
+def remove_group(agent: "Agent", name: str) -> None:
+    if has_group(name):  # some systems take it away together with its only account
+        done(agent, ["groupdel", "--", name])
+
+
+def remove_drop_in(agent: "Agent", path: str) -> None:
+    remove_file(agent, path)
+    done(agent, ["systemctl", "daemon-reload"])
+
+
+def remove_slots(agent: "Agent") -> None:
+    secrets = agent.secrets
+    folder = secrets.open()
+    try:
+        for name in (secrets.active, secrets.staged, secrets.previous):
+            secrets.remove(folder, name)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def take_directory_away(work: Work, path: str) -> None:
+    try:
+        fd = open_directory(work.agent.root, path)
+    except OSError:
+        return
+    try:
+        others = os.listdir(fd)
+    finally:
+        os.close(fd)
+    if others and work.apply:
+        work.refuse("directory", path, "%d files" % len(others), "removed", "it is not empty")
+    else:
+        work.note("directory", path, "there", "removed when empty", lambda: remove_directory(work.agent, path))
+
+
+def forget(agent: "Agent") -> None:
+    """Our own directory goes last; the lock in it dies with this agent."""
+    folder = agent.state.open(create=False)
+    if folder is None:
+        return
+    try:
+        for name in ("installed", "fleet", "run", "lock"):
+            if exists(folder, name):
+                os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+    remove_directory(agent, "/var/lib/hivekeys")
+
+
+EXTRA["uninstall"] = uninstall

@@ -1,0 +1,273 @@
+"""The agent's verb `fix`: modes, owners, access lists and left-over copies as they should be. No token is changed.
+
+Runs ON the host, as root, in one text with agent.py, when it is asked for. What is
+found is noted, with `apply` it is mended, and what cannot be mended safely stays and says why. Everything goes through
+descriptors, because the account that owns the token directory may exchange what is in it at any moment: what that
+account could have put there is never given to it, and no link is followed.
+"""
+
+import os
+import stat
+
+from hivekeys.host.agent import EXTRA, Agent, environment_of
+from hivekeys.host.inspection import has_acl, is_stray, unit_properties
+from hivekeys.host.slots import read_token
+from hivekeys.host.system import DIRECTORY, NOFOLLOW, Refusal, names_of, open_directory
+from hivekeys.host.trail import audit_folder
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator
+
+MENDED = 1000  # copies that one run removes: more would be another problem
+ACLS = ("system.posix_acl_access", "system.posix_acl_default")  # acl(5)
+OTHERS_WRITE = 0o022
+OPEN_TO_OTHERS = 0o027  # group may look into the audit trail, nobody else
+
+
+class Work:
+    """What upkeep found on this host, in order; with `apply` each thing is mended as it is noted."""
+
+    def __init__(self, agent: "Agent", apply: bool) -> None:
+        if apply and agent.state.lock is None:
+            raise RuntimeError("upkeep needs a session that holds the lock")
+        self.agent = agent
+        self.apply = apply
+        self.changes = []  # type: list[dict[str, str]]
+
+    def note(self, part: str, path: str, before: str, after: str, act: "Callable[[], object]") -> None:
+        """Something is not as it should be: `act` mends it. A failed act is said, and the next thing is looked at."""
+        refused = ""
+        if self.apply:
+            try:
+                act()
+            except OSError as error:
+                refused = error.strerror or type(error).__name__
+            except Refusal as refusal:
+                refused = refusal.detail or refusal.trouble
+        self.add(part, path, before, after, refused)
+
+    def refuse(self, part: str, path: str, before: str, after: str, why: str) -> None:
+        """Something is not as it should be, and stays so."""
+        self.add(part, path, before, after, why)
+
+    def add(self, part: str, path: str, before: str, after: str, refused: str) -> None:
+        change = {"part": part, "path": path, "before": before, "after": after, "refused": refused}
+        self.changes.append({key: self.agent.without_tokens(value) for key, value in change.items()})
+
+    def result(self) -> "tuple[bool, dict[str, Any]]":
+        """What the verb answers: whether the host was changed, and how."""
+        return self.apply and any(not change["refused"] for change in self.changes), {"changes": self.changes}
+
+
+def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = "") -> "tuple[bool, dict[str, Any]]":
+    """Mends what is there. `want`: the fleet's token, by which a file of another account's may be known.
+
+    `options`: "strays" removes copies; "slots" also what runs have left (their records say that they are over).
+    """
+    secrets = agent.secrets
+    folder = secrets.open()
+    try:
+        work = Work(agent, apply)
+        controlled = [is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.folder)]
+        directories_above(work)
+        has_token = token_file(work, folder, want, all(controlled))
+        copies(work, folder, frozenset(options), has_token)
+        directory(work, "directory", secrets.folder, folder, agent.service["directory_mode"], all(controlled[:-1]))
+        audit_directory(work)
+        return work.result()
+    finally:
+        os.close(folder)
+
+
+def walk(root: str, path: str) -> "Iterator[tuple[str, int]]":
+    """(path, descriptor) of each directory from the root down to `path`; a link among them is an OSError."""
+    name, here = "/", os.open(root, DIRECTORY)
+    try:
+        yield name, here
+        for part in path.strip("/").split("/"):
+            name, above = os.path.join(name, part), here
+            here = os.open(part, DIRECTORY, dir_fd=above)
+            os.close(above)
+            yield name, here
+    finally:
+        os.close(here)
+
+
+def is_roots(info: os.stat_result) -> bool:
+    """True when nobody but root can have put anything into this directory."""
+    return info.st_uid == 0 and not info.st_mode & OTHERS_WRITE
+
+
+def rights(info: os.stat_result) -> str:
+    """Mode, owner and group as the checklist writes them."""
+    return "%04o %s:%s" % ((stat.S_IMODE(info.st_mode), *names_of(info)))
+
+
+def directories_above(work: Work) -> None:
+    """No directory above the token directory may be written by others, or belong to one."""
+    for path, info in list(walk_above(work.agent)):
+        directory_above(work, path, info)
+
+
+def directory_above(work: Work, path: str, info: os.stat_result) -> None:
+    mode = stat.S_IMODE(info.st_mode)
+    after = "%04o" % (mode & ~OTHERS_WRITE)
+    if info.st_uid not in (0, work.agent.secrets.account()[0]):
+        work.refuse("parents", path, rights(info), after, "it belongs to %s: look into it first" % names_of(info)[0])
+    elif mode & stat.S_ISVTX and mode & OTHERS_WRITE:
+        work.refuse("parents", path, rights(info), after, "everybody shares it: the token belongs elsewhere")
+    elif mode & OTHERS_WRITE:
+        work.note("parents", path, rights(info), after, lambda: close_to_others(work.agent, path, info))
+
+
+def walk_above(agent: "Agent") -> "Iterator[tuple[str, os.stat_result]]":
+    """(path, status) of each directory above the token directory."""
+    for path, fd in walk(agent.root, os.path.dirname(agent.secrets.folder)):
+        yield path, os.fstat(fd)
+
+
+def close_to_others(agent: "Agent", path: str, seen: os.stat_result) -> None:
+    """Takes the right to write from all but the owner, if it is still the directory that was looked at."""
+    for name, fd in walk(agent.root, os.path.dirname(agent.secrets.folder)):
+        now = os.fstat(fd)
+        if name == path and (now.st_dev, now.st_ino) == (seen.st_dev, seen.st_ino):
+            os.fchmod(fd, stat.S_IMODE(now.st_mode) & ~OTHERS_WRITE)
+
+
+def token_file(work: Work, folder: int, want: str, controlled: bool) -> bool:
+    """Access list, mode and owner of the active slot; True when it holds a token that the service can be given.
+
+    A file of another account's becomes the service's only where nobody but root can have put it there, or when it
+    holds the very token that the service has anyway: the account could have renamed any of root's files to this name.
+    """
+    agent, secrets = work.agent, work.agent.secrets
+    path, due = agent.service["token"], "%(mode)04o %(owner)s:%(group)s" % agent.service
+    try:
+        fd = os.open(secrets.active, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        work.refuse("token-file", path, "not there", due, "`fab install` or `fab reconcile` brings one")
+        return False
+    except OSError as error:
+        work.refuse("token-file", path, error.strerror or "", due, "it is no file: look at it, then move it away")
+        return False
+    try:
+        info = os.fstat(fd)
+        uid, gid = secrets.account()
+        if not stat.S_ISREG(info.st_mode):
+            work.refuse("token-file", path, "no regular file", due, "look at it, then move it away")
+            return False
+        if info.st_nlink != 1:
+            why = "find the others with `find / -xdev -samefile`, then rotate: they hold the token"
+            work.refuse("hard-links", path, "%d names" % info.st_nlink, "1 name", why)
+        text = read_token(fd)[0]
+        given = controlled or (text and is_known(agent, text, want))
+        if info.st_uid != uid and not (info.st_nlink == 1 and given):
+            work.refuse("file-mode", path, rights(info), due, "it is not the fleet's token: who put it there?")
+            return False
+        without_acl(work, path, fd)
+        if stat.S_IMODE(info.st_mode) != agent.service["mode"] or (info.st_uid, info.st_gid) != (uid, gid):
+            work.note("file-mode", path, rights(info), due, lambda: set_rights(fd, agent.service["mode"], uid, gid))
+        return bool(text)
+    finally:
+        os.close(fd)
+
+
+def is_known(agent: "Agent", text: str, want: str) -> bool:
+    """True for the fleet's token, and for what systemd has given the running service as its credential."""
+    given = agent.secrets.credential(agent.unit()["credential"])
+    return agent.secrets.fingerprint(text)["keyed"] in (want, (given or {}).get("keyed"))
+
+
+def set_rights(fd: int, mode: int, uid: int, gid: int) -> None:
+    """Closed to others before it changes hands."""
+    os.fchmod(fd, mode)
+    os.fchown(fd, uid, gid)
+    os.fchmod(fd, mode)  # a change of owner may take bits away
+    os.fsync(fd)
+
+
+def without_acl(work: Work, path: str, fd: int) -> None:
+    if has_acl(fd):
+        work.note("acl", path, "an access list", "none", lambda: remove_acl(fd))
+
+
+def remove_acl(fd: int) -> None:
+    for name in os.listxattr(fd):
+        if name in ACLS:
+            os.removexattr(fd, name)
+
+
+def directory(work: Work, part: str, path: str, fd: int, mode: int, controlled: bool) -> None:
+    """Access list, mode and owner of a directory of the service's."""
+    agent, info = work.agent, os.fstat(fd)
+    uid, gid = agent.secrets.account()
+    due = "%04o %s:%s" % (mode, agent.service["owner"], agent.service["group"])
+    if info.st_uid != uid and not (info.st_uid == 0 and controlled):
+        work.refuse(part, path, rights(info), due, "its owner, or who can write above it, may have put it there")
+        return
+    without_acl(work, path, fd)
+    if stat.S_IMODE(info.st_mode) != mode or (info.st_uid, info.st_gid) != (uid, gid):
+        work.note(part, path, rights(info), due, lambda: set_rights(fd, mode, uid, gid))
+
+
+def copies(work: Work, folder: int, options: "frozenset[str]", has_token: bool) -> None:
+    """Copies that people, editors and scripts left, and the slots of runs that are over."""
+    agent, secrets = work.agent, work.agent.secrets
+    why = "" if "strays" in options else "give --strays to remove it"
+    if not why and not has_token:
+        why = "the token file holds no token: this may be the only copy"
+    slots = (secrets.staged, secrets.previous)
+    strays = [name for name in sorted(os.listdir(folder)) if name != secrets.active and is_stray(name, secrets.active)]
+    for name in strays[:MENDED]:
+        reason = why
+        if name in slots and not why and "slots" not in options:
+            reason = "a run that is not over, as far as this bastion knows, may need it"
+        remove_copy(work, "slots" if name in slots else "strays", secrets.folder, folder, name, reason)
+    for place in ("/tmp", "/var/tmp"):  # noqa: S108  looked through, not written to
+        shared = open_directory(agent.root, place)
+        try:
+            names = [name for name in sorted(os.listdir(shared)) if name.startswith(secrets.active)]
+            for name in names[:MENDED]:
+                remove_copy(work, "strays", place, shared, name, why)
+        finally:
+            os.close(shared)
+
+
+def remove_copy(work: Work, part: str, place: str, folder: int, name: str, why: str) -> None:
+    path = os.path.join(place, name)
+    try:
+        info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(info.st_mode):
+        why = "it is a directory"
+    if why:
+        work.refuse(part, path, rights(info), "removed", why)
+    else:
+        work.note(part, path, rights(info), "removed", lambda: os.unlink(name, dir_fd=folder))
+
+
+def audit_directory(work: Work) -> None:
+    """The audit trail's directory closed to others; whose it is stays."""
+    agent = work.agent
+    environment = environment_of(unit_properties(agent)["Environment"])
+    path = audit_folder(environment)
+    try:
+        fd = open_directory(agent.root, path)
+    except OSError:
+        return  # no directory, or a link in its path: `verify` says so
+    try:
+        info = os.fstat(fd)
+        mode = stat.S_IMODE(info.st_mode)
+        if mode & OPEN_TO_OTHERS:
+            after = "%04o" % (mode & ~OPEN_TO_OTHERS)
+            if info.st_uid in (0, agent.secrets.account()[0]):
+                work.note("audit", path, rights(info), after, lambda: os.fchmod(fd, mode & ~OPEN_TO_OTHERS))
+            else:
+                work.refuse("audit", path, rights(info), after, "it belongs to %s" % names_of(info)[0])
+    finally:
+        os.close(fd)
+
+
+EXTRA["fix"] = fix

@@ -1,0 +1,239 @@
+"""The token directory of one service, and the three slots in it: active, staged, previous.
+
+Runs ON a host, in one text with agent.py. A file that is not the service's own is never taken for a token, or that
+account could have root read any secret to it.
+"""
+
+import errno
+import grp
+import hashlib
+import hmac
+import os
+import pwd
+import stat
+
+from hivekeys.host.system import MAX_TOKEN_BYTES, NOFOLLOW, Refusal, names_of, open_directory, read_limited, write_all
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+CREDENTIALS = "run/credentials"  # systemd.exec(5), "LoadCredential="
+MAX_TOKEN_CHARS = 4096  # what fits a header; longer ones cannot be proven
+
+
+def is_token(text: str) -> bool:
+    """Printable ASCII without blanks, not longer than a header can carry."""
+    return 0 < len(text) <= MAX_TOKEN_CHARS and all("!" <= char <= "~" for char in text)
+
+
+class Secrets:
+    """The token directory of one service, and the three slots in it."""
+
+    def __init__(self, root: str, service: "dict[str, Any]", key: bytes) -> None:
+        self.root = root
+        self.folder, self.active = os.path.split(service["token"])
+        self.staged = self.active + ".new"
+        self.previous = self.active + ".backup"
+        self.scratch = "." + self.active + ".hivekeys"
+        self.service = service
+        self.key = key
+        self.known = {}  # type: dict[str, str]  # keyed fingerprint -> token, for proofs and the way back; memory only
+        self.revoked = {}  # type: dict[str, str]  # keyed fingerprint -> the run that revoked it, as the bastion says
+        self.tombstones = []  # type: list[dict[str, str]]  # what this host remembers itself
+
+    def open(self) -> int:
+        """The directory's descriptor, or a refusal that says what is wrong with the path."""
+        try:
+            return open_directory(self.root, self.folder)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise Refusal(
+                    "token-unsafe", "%s: a part of the path is a link or no directory" % self.folder
+                ) from None
+            if error.errno == errno.ENOENT:
+                raise Refusal("token-missing", "%s does not exist" % self.folder) from None
+            raise Refusal("token-unsafe", "%s: %s" % (self.folder, error.strerror)) from None
+
+    def open_to_write(self) -> int:
+        """As `open`, for a directory in which only root and the service's account can exchange files."""
+        folder = self.open()
+        info = os.fstat(folder)
+        open_to = stat.S_IMODE(info.st_mode) & 0o022 & ~self.service["directory_mode"]
+        if info.st_uid not in (0, self.account()[0]) or open_to:
+            os.close(folder)
+            owner = names_of(info)[0]
+            raise Refusal("token-unsafe", "%s is %s's and %04o" % (self.folder, owner, stat.S_IMODE(info.st_mode)))
+        return folder
+
+    def account(self) -> "tuple[int, int]":
+        """(uid, gid) that the token file belongs to."""
+        try:
+            return pwd.getpwnam(self.service["owner"]).pw_uid, grp.getgrnam(self.service["group"]).gr_gid
+        except KeyError as error:
+            raise Refusal("account-missing", str(error).strip("'\"")) from None
+
+    def remember(self, token: str) -> "dict[str, str]":
+        """The token's fingerprint; proofs and the way back may use the token from now on."""
+        shown = self.fingerprint(token)
+        self.known[shown["keyed"]] = token
+        return shown
+
+    def fingerprint(self, token: str) -> "dict[str, str]":
+        """{"keyed", "fp6"} as hivekeys.token.Token.fingerprint makes them."""
+        data = token.encode("ascii")
+        keyed = hmac.new(self.key, data, hashlib.sha256).hexdigest()
+        return {"keyed": keyed, "fp6": hashlib.sha256(data).hexdigest()[:6]}
+
+    def revoked_by(self, token: str) -> str:
+        """The run that revoked this token, "" for one that may be used: asked before it is written anywhere."""
+        told = self.revoked.get(self.fingerprint(token)["keyed"], "")
+        return told or next((stone["run"] for stone in self.tombstones if is_under(stone, token)), "")
+
+    def refuse_revoked(self, token: str) -> None:
+        """Raises for a token that leaked once: nothing may bring it back (openbao/openbao#522)."""
+        run = self.revoked_by(token)
+        if run:
+            raise Refusal("revoked", "run %s revoked this token" % run)
+
+    def look(self, folder: int, name: str) -> "Optional[dict[str, Any]]":
+        """What a slot shows, or None when there is no such file. Opens no device, pipe or link.
+
+        Only a regular file of the service's own account is read: with a hard link to a file of root's (where
+        `protected_hardlinks` is off) the account could otherwise have its content brought to the service.
+        """
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            fault = "is a link" if error.errno == errno.ELOOP else "cannot be read: %s" % error.strerror
+            return {"fault": fault, "fingerprint": None, "regular": False}
+        try:
+            info = os.fstat(fd)
+            shown = describe(info)
+            shown["regular"] = stat.S_ISREG(info.st_mode)
+            if not shown["regular"]:
+                shown["fault"] = "is no regular file"
+            elif info.st_uid != self.account()[0]:
+                shown["fault"] = "belongs to %s, not to %s" % (shown["owner"], self.service["owner"])
+            else:
+                text, shown["fault"] = read_token(fd)
+                if text:
+                    shown["fingerprint"] = self.remember(text)
+                    shown["revoked"] = self.revoked_by(text)
+        finally:
+            os.close(fd)
+        return shown
+
+    def credential(self, name: str) -> "Optional[dict[str, str]]":
+        """The fingerprint of the copy that systemd gave the running process, None when none can be read.
+
+        `name` comes from the service's environment: never a path. The token is not remembered, because
+        systemd makes the copy as root, of whatever stood at the path.
+        """
+        if not name or "/" in name or name in (".", ".."):
+            return None
+        try:
+            folder = open_directory(self.root, "%s/%s" % (CREDENTIALS, self.service["unit"]))
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
+            finally:
+                os.close(folder)
+            try:
+                text = read_token(fd)[0]
+            finally:
+                os.close(fd)
+        except OSError:
+            return None
+        return self.fingerprint(text) if text else None
+
+    def holds(self, folder: int, name: str, want: str) -> bool:
+        """True when the slot holds the token whose keyed fingerprint is `want`."""
+        shown = self.look(folder, name)
+        return bool(shown and shown["fingerprint"] and shown["fingerprint"]["keyed"] == want)
+
+    def ready(self, folder: int, name: str, want: str) -> bool:
+        """As `holds`, and with the mode, owner and group that the service needs."""
+        shown = self.look(folder, name)
+        if not shown or not shown["fingerprint"] or shown["fingerprint"]["keyed"] != want:
+            return False
+        return all(shown[part] == self.service[part] for part in ("mode", "owner", "group"))
+
+    def create(self, folder: int, name: str, data: bytes) -> None:
+        """A new file with owner and mode right before its first byte; the caller renames it into place."""
+        uid, gid = self.account()
+        self.remove(folder, name)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600, dir_fd=folder)
+        try:
+            os.fchown(fd, uid, gid)
+            os.fchmod(fd, self.service["mode"])
+            write_all(fd, data)
+        finally:
+            os.close(fd)
+
+    def remove(self, folder: int, name: str) -> bool:
+        """True when there was such a file; what is there is unlinked, never followed."""
+        try:
+            os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def rename(self, folder: int, name: str, target: str) -> None:
+        """One slot's file becomes another's, on the disk."""
+        os.rename(name, target, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+
+    def link(self, folder: int, name: str, target: str) -> None:
+        """A second name for a slot's file."""
+        os.link(name, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+
+    def put(self, folder: int, name: str, token: str) -> None:
+        """The token in the slot, whole or not at all, and read back."""
+        self.refuse_revoked(token)
+        self.create(folder, self.scratch, token.encode("ascii") + b"\n")
+        self.rename(folder, self.scratch, name)
+        if not self.ready(folder, name, self.remember(token)["keyed"]):
+            raise Refusal("slot-changed", "%s is not what was just written" % name)
+
+    def keep_previous(self, folder: int) -> None:
+        """Hard-links active to previous; there is no moment without an active file."""
+        self.link(folder, self.active, self.scratch)
+        self.rename(folder, self.scratch, self.previous)
+        self.remove(folder, self.scratch)  # a rename of two links to one file does nothing
+
+
+def is_under(stone: "dict[str, str]", token: str) -> bool:
+    """True when this tombstone is the token's."""
+    digest = hmac.new(bytes.fromhex(stone["salt"]), token.encode("ascii"), hashlib.sha256).hexdigest()
+    return hmac.compare_digest(digest, stone["digest"])
+
+
+def describe(info: os.stat_result) -> "dict[str, Any]":
+    """What a look shows of any file, whatever is in it."""
+    owner, group = names_of(info)
+    return {
+        "mode": stat.S_IMODE(info.st_mode),
+        "owner": owner,
+        "group": group,
+        "size": info.st_size,
+        "modified": info.st_mtime,
+        "changed": info.st_ctime,
+        "fault": "",
+        "fingerprint": None,
+        "revoked": "",
+    }
+
+
+def read_token(fd: int) -> "tuple[str, str]":
+    """(token, "") of an open file as the services would read it, or ("", what is wrong with it)."""
+    data = read_limited(fd, MAX_TOKEN_BYTES)
+    if data is None:
+        return "", "is larger than 1 MiB"
+    text = data.strip(b" \t\r\n").decode("latin-1")
+    if not text:
+        return "", "is empty"
+    if not is_token(text):
+        return "", "holds no token: blanks, control characters, or over %d characters" % MAX_TOKEN_CHARS
+    return text, ""

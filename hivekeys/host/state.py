@@ -1,0 +1,195 @@
+"""hivekeys' own directory on a host: the fleet's name, the last run, the lock, the tombstones.
+
+Runs ON a host, in one text with agent.py.
+"""
+
+import fcntl
+import json
+import os
+import time
+
+from hivekeys.host.system import DIRECTORY, NOFOLLOW, Refusal, System, open_directory, read_limited, write_all
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from hivekeys.host.agent import Agent
+
+STATE = "var/lib/hivekeys"
+NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
+POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
+NO_RUN = {"epoch": 0, "run": "", "who": ""}  # type: dict[str, Any]
+
+
+class State:
+    """hivekeys' own directory on the host, root's and 0700: whose fleet it is, and which run is at work.
+
+    The lock dies with the agent that holds it: flock, released by the kernel.
+    """
+
+    def __init__(self, root: str, system: System) -> None:
+        self.root = root
+        self.system = system
+        self.lock = None  # type: Optional[int]
+
+    def open(self, create: bool) -> "Optional[int]":
+        """The directory's descriptor; None when it does not exist and may not be made."""
+        parent, name = os.path.split(STATE)
+        above = open_directory(self.root, parent)
+        try:
+            if create:
+                try:
+                    os.mkdir(name, 0o700, dir_fd=above)
+                except FileExistsError:
+                    pass
+            try:
+                folder = os.open(name, DIRECTORY, dir_fd=above)
+            except FileNotFoundError:
+                return None
+        finally:
+            os.close(above)
+        info = os.fstat(folder)
+        if info.st_uid != os.geteuid() or info.st_mode & 0o077:
+            os.close(folder)
+            raise Refusal("token-unsafe", "/%s must be root's and 0700" % STATE)
+        return folder
+
+    def read(self, folder: int, name: str) -> str:
+        """The text of a file, "" when it is not there."""
+        try:
+            fd = os.open(name, os.O_RDONLY | NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:
+            return ""
+        try:
+            return (read_limited(fd, 65536) or b"").decode("utf-8", "replace").strip()
+        finally:
+            os.close(fd)
+
+    def write(self, folder: int, name: str, text: str) -> None:
+        """The text in a file, whole or not at all."""
+        scratch = "." + name
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600, dir_fd=folder)
+        try:
+            write_all(fd, text.encode("utf-8") + b"\n")
+        finally:
+            os.close(fd)
+        os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+
+    def take_lock(self, folder: int, run: str, who: str, patience: "Agent") -> None:
+        """The lock, or a refusal that names its holder. An agent left behind by this run is told to leave."""
+        self.release()
+        lock = os.open("lock", os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600, dir_fd=folder)
+        try:
+            self.wait_for(lock, run, patience)
+            pid = self.system.pid()
+            mine = {"run": run, "who": who, "pid": pid, "born": self.system.born(pid), "since": self.system.now()}
+            last = self.holder(lock)
+            if (last.get("run"), last.get("pid"), last.get("born")) == (run, pid, mine["born"]):
+                mine["since"] = last.get("since", mine["since"])  # greeted anew: it is the same work
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, json.dumps(mine).encode(), 0)
+        except BaseException:
+            os.close(lock)
+            raise
+        self.lock = lock
+
+    def wait_for(self, lock: int, run: str, patience: "Agent") -> None:
+        """Takes the flock; waits only for an agent of the same run, until the request's deadline."""
+        told = False
+        named = self.system.monotonic() + NAME_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                holder = self.holder(lock)
+            lives = self.is_alive(holder)
+            if not lives and self.system.monotonic() < named:
+                patience.pause(POLL_SECONDS)  # whoever has just taken it has not signed yet: the name is another's
+                continue
+            if holder.get("run") != run or patience.left() <= 0:
+                raise Refusal("host-busy", self.described(holder))
+            if not told and lives:
+                self.system.terminate(holder["pid"])
+                told = True
+            patience.pause(POLL_SECONDS)
+
+    def holder(self, lock: int) -> "dict[str, Any]":
+        """Who wrote itself into the lock; {} when that is not (yet) to be read."""
+        try:
+            found = json.loads(os.pread(lock, 65536, 0).decode())
+        except ValueError:
+            return {}
+        sound = isinstance(found, dict) and isinstance(found.get("pid"), int) and found["pid"] > 1
+        return found if sound else {}
+
+    def is_alive(self, holder: "dict[str, Any]") -> bool:
+        """True while the process that wrote itself into the lock is there."""
+        return bool(holder) and self.system.born(holder["pid"]) == holder.get("born")
+
+    def at_work(self) -> "dict[str, Any]":
+        """Who else has the host's lock; {} for nobody. It is not tried: that could turn a run away at that moment."""
+        folder = self.open(create=False)
+        if folder is None:
+            return {}
+        try:
+            lock = os.open("lock", os.O_RDONLY | NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:
+            return {}
+        finally:
+            os.close(folder)
+        try:
+            holder = self.holder(lock)
+        finally:
+            os.close(lock)
+        return holder if self.is_alive(holder) and holder["pid"] != self.system.pid() else {}
+
+    def described(self, holder: "dict[str, Any]") -> str:
+        """The holder in words: which run, whose, and since when by this host's clock."""
+        if not holder:
+            return "another run"
+        said, since = "run %s of %s" % (holder.get("run"), holder.get("who")), holder.get("since")
+        if not isinstance(since, (int, float)):
+            return said
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
+        return "%s, at work for %.0f s, since %s UTC by the host's clock" % (
+            said,
+            max(self.system.now() - since, 0.0),
+            began,
+        )
+
+    def last_run(self, folder: int) -> "dict[str, Any]":
+        """The last run that wrote here: its epoch, id and operator; epoch 0 when there was none."""
+        text = self.read(folder, "run")
+        try:
+            found = dict(NO_RUN, **json.loads(text)) if text else NO_RUN
+            return {"epoch": int(found["epoch"]), "run": str(found["run"]), "who": str(found["who"])}
+        except (ValueError, TypeError):
+            raise Refusal("token-unsafe", "/%s/run is not what hivekeys writes" % STATE) from None
+
+    def tombstones(self, folder: int) -> "list[dict[str, str]]":
+        """The tokens that leaked once, as salted digests: whoever reads the file learns none of them."""
+        try:
+            found = json.loads(self.read(folder, "tombstones") or "[]")
+            stones = [{part: str(stone[part]) for part in ("salt", "digest", "run")} for stone in found]
+            for stone in stones:
+                bytes.fromhex(stone["salt"])
+            return stones
+        except (ValueError, TypeError, KeyError):
+            raise Refusal("token-unsafe", "/%s/tombstones is not what hivekeys writes" % STATE) from None
+
+    def begin(self, folder: int, last: "dict[str, Any]", mine: "dict[str, Any]") -> None:
+        """Notes that `mine` writes here now; refuses it when a newer run did (hashicorp/vault#844)."""
+        same = last["epoch"] == mine["epoch"] != 0 and last["run"] != mine["run"]
+        if last["epoch"] > mine["epoch"] or same:
+            raise Refusal("superseded", "run %(run)s of %(who)s" % last)
+        if last != mine:
+            self.write(folder, "run", json.dumps(mine))
+
+    def release(self) -> None:
+        """Gives the lock up, if it is held."""
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None

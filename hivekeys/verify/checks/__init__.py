@@ -1,0 +1,11 @@
+"""The security checklist: what a host showed → findings. One small function a check. Pure.
+
+A check says pass, fail, warn or can't tell, with the reason; never pass for what was not seen. To add one, write its
+function in the module of its subject: the reference, `--checks` and the tests find it in CHECKS. `section` is the
+guide's (guide.md).
+"""
+
+from hivekeys.verify.checks import files, tokens, service, trail, host  # noqa: I001  the order of the checklist
+from hivekeys.verify.findings import CHECKS
+
+__all__ = ["CHECKS", "files", "host", "service", "tokens", "trail"]

@@ -1,0 +1,82 @@
+"""The security checklist's part on files: modes, owners, links, copies of the token. Pure."""
+
+from hivekeys.fleet import Host
+from hivekeys.model import Seen
+from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Verdict, of_inspected, of_seen, unless
+from hivekeys.verify.inspected import Inspected
+
+
+def _rights(mode: int, owner: str, group: str) -> str:
+    return f"{mode:04o} {owner}:{group}"
+
+
+@of_seen("directory-mode", "The token directory is the service's alone", "Critical Permission Requirements")
+def _directory_mode(host: Host, seen: Seen, _: Norm) -> Answer:
+    found, service = seen.directory, host.service
+    if found.fault:
+        return Verdict.FAIL, found.fault
+    shown, due = (
+        _rights(found.mode, found.owner, found.group),
+        _rights(service.directory_mode, service.owner, service.group),
+    )
+    return PASSED if shown == due else (Verdict.FAIL, f"{shown}, not {due}")
+
+
+@of_seen("token-file", "The token file is a regular file with a token in it", "Install API Token")
+def _token_file(host: Host, seen: Seen, _: Norm) -> Answer:
+    if seen.active is None:
+        return Verdict.FAIL, f"{host.service.token} is not there"
+    return (Verdict.FAIL, f"{host.service.token} {seen.active.fault}") if seen.active.fault else PASSED
+
+
+@of_seen("file-mode", "Only the service's account can read the token file", "Critical Permission Requirements")
+def _file_mode(host: Host, seen: Seen, _: Norm) -> Answer:
+    found, service = seen.active, host.service
+    if found is None or not found.owner:
+        return Verdict.UNTOLD, "there is no token file that can be opened"
+    shown, due = _rights(found.mode, found.owner, found.group), _rights(service.mode, service.owner, service.group)
+    return PASSED if shown == due else (Verdict.FAIL, f"{shown}, not {due}")
+
+
+@of_inspected("acl", "No access list gives others rights on token or directory", "Critical Permission Requirements")
+def _acl(_: Host, inspected: Inspected) -> Answer:
+    return unless(inspected.acl)
+
+
+@of_inspected("hard-links", "The token file has one name", "Critical Permission Requirements")
+def _hard_links(_: Host, inspected: Inspected) -> Answer:
+    if inspected.links is None:
+        return Verdict.UNTOLD, UNTOLD
+    return PASSED if inspected.links == 1 else (Verdict.FAIL, f"{inspected.links} names")
+
+
+@of_inspected("parents", "No directory above can be written by others", "Critical Permission Requirements")
+def _parents(host: Host, inspected: Inspected) -> Answer:
+    if inspected.parents is None:
+        return Verdict.UNTOLD, UNTOLD
+    trusted = ("root", host.service.owner)
+    return unless(
+        [
+            f"{p.path} is {p.owner}'s and {p.mode:04o}"
+            for p in inspected.parents
+            if p.mode & 0o022 or p.owner not in trusted
+        ]
+    )
+
+
+@of_inspected("strays", "No copies of the token are left about", "Generate API Token", Severity.MEDIUM)
+def _strays(_: Host, inspected: Inspected) -> Answer:
+    if inspected.strays is None or inspected.temporary is None:
+        return Verdict.UNTOLD, UNTOLD
+    return unless([*inspected.strays, *inspected.temporary])
+
+
+@of_seen("slots", "No staged or previous token is left from a run", "Token Rotation", Severity.MEDIUM)
+def _slots(_: Host, seen: Seen, __: Norm) -> Answer:
+    left = {"a staged token": seen.staged, "a previous token": seen.previous}
+    return unless([name for name, slot in left.items() if slot is not None])
+
+
+@of_inspected("reused", "No other file in the secrets directory holds the same token", "DON'T", Severity.MEDIUM)
+def _reused(_: Host, inspected: Inspected) -> Answer:
+    return unless(inspected.reused)

@@ -1,0 +1,44 @@
+"""The security checklist's part on what is left: the host, and what runs have left on it. Pure."""
+
+from hivekeys.fleet import Host
+from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
+from hivekeys.verify.inspected import Inspected
+
+CLOCK_SECONDS = 5.0
+FREE_BYTES = 10 << 20
+
+
+@check("clock", "The host's clock is right", "Audit Trail", Severity.LOW)
+def _clock(sight: Sight, _: Norm) -> Answer:
+    if sight.off is None:
+        return Verdict.UNTOLD, sight.complaint
+    return PASSED if abs(sight.off) <= CLOCK_SECONDS else (Verdict.FAIL, f"{sight.off:+.0f} s from the bastion's")
+
+
+@of_inspected("space", "There is room for a new token", "Rotation Procedure", Severity.MEDIUM)
+def _space(_: Host, inspected: Inspected) -> Answer:
+    if inspected.free is None:
+        return Verdict.UNTOLD, UNTOLD
+    return PASSED if inspected.free >= FREE_BYTES else (Verdict.FAIL, f"{inspected.free >> 10} KiB free")
+
+
+@of_inspected("lock", "No run is at work on the host", "Rotation Procedure", Severity.LOW)
+def _lock(_: Host, inspected: Inspected) -> Answer:
+    found = inspected.lock
+    if found is None:
+        return Verdict.UNTOLD, UNTOLD
+    return (Verdict.WARN, f"run {found.run or '?'} of {found.who or '?'} holds its lock") if found.held else PASSED
+
+
+@of_inspected("mode", "A login that is to be restricted can do no more", "Best Practices", Severity.MEDIUM)
+def _mode(_: Host, inspected: Inspected) -> Answer:
+    found = inspected.login
+    if found is None:
+        return Verdict.UNTOLD, UNTOLD
+    if not found.restricted:
+        return Verdict.PASS, f"all of sudo: {found.account}" if found.account else "the login is root"
+    if found.rules is None:
+        return Verdict.UNTOLD, "sudo does not list what the login may do"
+    if found.rules:
+        return Verdict.FAIL, f"restricted, but sudo lets {found.account} do more: {'; '.join(found.rules)}"
+    return Verdict.PASS, f"restricted: {found.account}"

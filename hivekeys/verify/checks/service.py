@@ -1,0 +1,109 @@
+"""The security checklist's part on the service: unit, environment, process, proof. Pure."""
+
+from hivekeys.fleet import Host, Role
+from hivekeys.model import Seen
+from hivekeys.verify.findings import (
+    PASSED,
+    UNTOLD,
+    Answer,
+    Norm,
+    Severity,
+    Sight,
+    Verdict,
+    check,
+    of_inspected,
+    of_seen,
+    unless,
+)
+from hivekeys.verify.inspected import Inspected
+
+CREDENTIALS_SINCE = 250  # guide.md, "Using systemd Credentials"
+HARDENING = {"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"}
+SIGINT = ("2", "SIGINT")
+
+
+@of_inspected("environment", "The token is in no environment", "DON'T")
+def _environment(_: Host, inspected: Inspected) -> Answer:
+    found = inspected.environment
+    if found is None:
+        return Verdict.UNTOLD, UNTOLD
+    if found.places:
+        return Verdict.FAIL, f"LLORCH_API_TOKEN is set in {', '.join(found.places)}"
+    return (Verdict.UNTOLD, f"could not read {', '.join(found.unread)}") if found.unread else PASSED
+
+
+@of_seen("loads-from-file", "The service is told to read the token file", "Configure Services")
+def _loads(host: Host, seen: Seen, _: Norm) -> Answer:
+    if seen.unit.load != "loaded":
+        return Verdict.FAIL, f"{host.service.unit} is {seen.unit.load or 'unknown'}"
+    reads = seen.unit.reads
+    return PASSED if reads == host.service.token else (Verdict.FAIL, f"it reads {reads or 'no file'}")
+
+
+@of_inspected("loaded", "The service logged that it loaded a token", "Security Checklist", Severity.MEDIUM)
+def _loaded(_: Host, inspected: Inspected) -> Answer:
+    if inspected.log is None:
+        return Verdict.UNTOLD, "there is no log since the last start"
+    if inspected.log.dev_mode:
+        return Verdict.FAIL, "it runs in dev mode: nobody is asked for a token"
+    return PASSED if inspected.log.loaded else (Verdict.UNTOLD, "the log does not say")
+
+
+@check("credential", "The token comes as a systemd credential", "Using systemd Credentials", Severity.LOW)
+def _credential(sight: Sight, _: Norm) -> Answer:
+    if sight.seen is None or sight.inspected is None or sight.inspected.systemd is None:
+        return Verdict.UNTOLD, sight.complaint or UNTOLD
+    if sight.seen.unit.credential or sight.inspected.systemd < CREDENTIALS_SINCE:
+        return PASSED
+    return Verdict.FAIL, f"systemd {sight.inspected.systemd} could: LoadCredential"
+
+
+@check("current", "The running process has read the file that is there", "Using systemd Credentials", Severity.HIGH)
+def _current(sight: Sight, _: Norm) -> Answer:
+    seen = sight.seen
+    if seen is None:
+        return Verdict.UNTOLD, sight.complaint
+    if not seen.unit.pid:
+        return Verdict.FAIL, "there is no process"
+    if seen.token is None:
+        return Verdict.UNTOLD, "there is no token file that can be read"
+    # Only mode, owner or name were changed since the start: the service's own answers say what it has read.
+    answered = seen.loaded.evidence == "touched" and sight.proof is not None and sight.proof.proven
+    read = answered or seen.loaded.fingerprint == seen.token
+    return PASSED if read else (Verdict.FAIL, "the file was changed since the last start")
+
+
+@of_inspected("hardening", "The unit has the guide's hardening lines", "Example Service File", Severity.LOW)
+def _hardening(_: Host, inspected: Inspected) -> Answer:
+    found = inspected.hardening
+    return unless([f"{key}={found.get(key, '')}" for key, due in HARDENING.items() if found.get(key) != due])
+
+
+@of_inspected("kill-signal", "A restart of the queen does not shut the hives down", "Rotation Procedure")
+def _kill_signal(host: Host, inspected: Inspected) -> Answer:
+    if host.role is Role.HIVE:
+        return PASSED
+    bad = inspected.kill_signal in SIGINT
+    return (Verdict.FAIL, "KillSignal=SIGINT makes the queen shut every hive down") if bad else PASSED
+
+
+@of_seen("active", "The service runs", "Verify Rotation")
+def _active(_: Host, seen: Seen, __: Norm) -> Answer:
+    return PASSED if seen.unit.state == "active" else (Verdict.FAIL, f"it is {seen.unit.state}")
+
+
+@of_inspected("enabled", "The service starts at boot", "Example Service File", Severity.LOW)
+def _enabled(_: Host, inspected: Inspected) -> Answer:
+    return PASSED if inspected.enabled.startswith("enabled") else (Verdict.FAIL, inspected.enabled or "not enabled")
+
+
+@check("proof", "The service lets its token in, and nobody else", "Verify Rotation", Severity.HIGH)
+def _proof(sight: Sight, _: Norm) -> Answer:
+    if sight.seen is None:
+        return Verdict.UNTOLD, sight.complaint
+    if sight.seen.token is None:
+        return Verdict.UNTOLD, "there is no token that can be read: nobody can ask with it"
+    if sight.unproven:
+        return Verdict.FAIL, sight.unproven
+    proven = sight.proof is not None and sight.proof.proven
+    return PASSED if proven else (Verdict.UNTOLD, "no protected path is configured")

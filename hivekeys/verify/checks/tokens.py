@@ -1,0 +1,95 @@
+"""The security checklist's part on the token itself: length, quality, age, sameness. Pure."""
+
+from hivekeys.fleet import Host
+from hivekeys.model import Seen
+from hivekeys.names import fold_names
+from hivekeys.verify.findings import (
+    DAY,
+    PASSED,
+    Answer,
+    Norm,
+    Severity,
+    Sight,
+    Verdict,
+    check,
+    of_inspected,
+    of_seen,
+    token_age,
+    unless,
+)
+from hivekeys.verify.inspected import Inspected
+
+MIN_CHARS = 64  # guide.md, "Verify token length": 32 bytes in hex
+MIN_SYMBOLS = 10  # distinct characters; 64 random hex digits have fewer once in ten million
+LONGEST_RUN = 8  # equal or neighbouring characters in a row
+
+
+@of_inspected("token-length", "The token has at least 64 characters", "Generate API Token")
+def _length(_: Host, inspected: Inspected) -> Answer:
+    if inspected.quality is None:
+        return Verdict.UNTOLD, "there is no token that can be read"
+    chars = inspected.quality.chars
+    return PASSED if chars >= MIN_CHARS else (Verdict.FAIL, f"{chars} characters")
+
+
+@of_inspected("token-quality", "The token looks random", "Security Checklist")
+def _quality(_: Host, inspected: Inspected) -> Answer:
+    found = inspected.quality
+    if found is None:
+        return Verdict.UNTOLD, "there is no token that can be read"
+    faults = []
+    if found.symbols < MIN_SYMBOLS:
+        faults.append(f"only {found.symbols} different characters")
+    if found.run >= LONGEST_RUN:
+        faults.append(f"{found.run} equal or consecutive characters in a row")
+    if found.period <= found.chars // 2:
+        faults.append(f"it repeats after {found.period} characters")
+    return unless(faults)
+
+
+@of_seen("token-revoked", "No slot holds a token that leaked", "Emergency Revocation")
+def _revoked(_: Host, seen: Seen, __: Norm) -> Answer:
+    slots = {"api-token": seen.active, "the staged slot": seen.staged, "the previous slot": seen.previous}
+    return unless(
+        [f"{name} holds what run {slot.revoked} revoked" for name, slot in slots.items() if slot and slot.revoked]
+    )
+
+
+@of_seen("same-token", "All hosts of the fleet have the same token", "Token Rotation")
+def _same_token(_: Host, seen: Seen, norm: Norm) -> Answer:
+    if seen.token is None or norm.token is None:
+        return Verdict.UNTOLD, "there is no token here or on the queen"
+    return PASSED if seen.token == norm.token else (Verdict.FAIL, f"{seen.token.fp6}, the queen has {norm.token.fp6}")
+
+
+@of_seen("token-age", "The token is not too old", "Rotation Procedure", Severity.MEDIUM)
+def _age(_: Host, seen: Seen, norm: Norm) -> Answer:
+    aged = token_age(seen, norm.record, norm.now)
+    if aged is None:
+        return Verdict.UNTOLD, "there is no token file"
+    days, by = aged[0] / DAY, aged[1]
+    said = f"{days:.0f} days old by {by}"
+    return (Verdict.FAIL, said) if days >= norm.age.fail else (Verdict.WARN, said) if days >= norm.age.warn else PASSED
+
+
+@check("debts", "The host does not owe the newest token", "Token Rotation", Severity.HIGH)
+def _debts(sight: Sight, norm: Norm) -> Answer:
+    record = norm.record
+    if record is None or record.want is None:
+        return Verdict.UNTOLD, "this bastion knows of no rotation of this fleet"
+    paid = sight.seen is not None and sight.seen.token == record.want  # it may have got it without this bastion
+    if paid or sight.host.name not in record.owing:
+        return PASSED if sight.seen else (Verdict.UNTOLD, sight.complaint)
+    return Verdict.FAIL, f"it owes token:{record.want} of run {record.run}: fab {record.verb}"
+
+
+@check("shared-token", "No token is shared with the other fleet (only with --against)", "DON'T", Severity.HIGH)
+def _shared(sight: Sight, norm: Norm) -> Answer:
+    other = norm.other
+    if other is None or sight.held is None:
+        return Verdict.UNTOLD, sight.complaint or "there is no token that can be read, or nothing to compare it with"
+    holders = [host for token in sorted(sight.held) for host in other.holders.get(token, ())]
+    if holders:
+        return Verdict.FAIL, f"fleet {other.name} has it on {fold_names(dict.fromkeys(holders))}"
+    unasked = [f"{host} ({why})" for host, why in other.unasked.items()]
+    return (Verdict.UNTOLD, f"fleet {other.name} could not be asked on {', '.join(unasked)}") if unasked else PASSED

@@ -1,0 +1,233 @@
+"""What the checklist is made of: a sight of a host, a norm, a check, a finding, and the list of all checks. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from hivekeys.causes import one_line
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Host, TokenAge, Waiver
+from hivekeys.model import Proof, Seen
+from hivekeys.run import Run
+from hivekeys.token import Fingerprint
+from hivekeys.verify.inspected import Inspected
+
+
+class Verdict(Enum):
+    """What a check found."""
+
+    PASS = "pass"  # noqa: S105  a word, not a secret
+    WARN = "warn"
+    FAIL = "fail"
+    UNTOLD = "can't tell"
+
+
+class Severity(Enum):
+    """How bad it is when a check fails."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+Answer = tuple[Verdict, str]
+PASSED: Answer = (Verdict.PASS, "")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Everything that was seen of one host; None where it was not. `off`: its clock minus the bastion's, in seconds.
+
+    `held`: every token that it holds, as fingerprints under the key of one comparison with another fleet.
+    """
+
+    host: Host
+    seen: Seen | None = None
+    inspected: Inspected | None = None
+    proof: Proof | None = None
+    complaint: str = ""  # why something was not seen
+    unproven: str = ""  # why the proof did not hold, or was not even asked for
+    off: float | None = None
+    held: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the journal of this bastion knows of a fleet's tokens, by keyed fingerprint; the bastion's clock.
+
+    `made`: when each token was chosen. `owing`: the hosts that owe `want`, the newest token, of that run; the verb
+    that brings it to them.
+    """
+
+    made: Mapping[str, float]
+    run: str = ""
+    want: Fingerprint | None = None
+    owing: tuple[str, ...] = ()
+    verb: str = "reconcile"
+
+
+@dataclass(frozen=True)
+class Other:
+    """Another fleet: which of its hosts hold which token, under the comparison's key; who could not be asked, why."""
+
+    name: str
+    holders: Mapping[str, tuple[str, ...]]
+    unasked: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What hosts are held against. `token`: that of the queen; `now`: seconds since the epoch, the bastion's clock."""
+
+    token: Fingerprint | None = None
+    age: TokenAge = field(default_factory=TokenAge)
+    now: float = 0.0
+    record: Record | None = None
+    other: Other | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the checklist."""
+
+    id: str
+    title: str
+    section: str
+    severity: Severity
+    judge: Callable[[Sight, Norm], Answer] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found on one host."""
+
+    check: Check
+    host: str
+    verdict: Verdict
+    detail: str
+    waiver: Waiver | None = None  # in force, and only for what did not pass: nothing is ever waived into a pass
+
+    @property
+    def word(self) -> str:
+        """The verdict as it is shown and counted."""
+        return WAIVED if self.waiver else self.verdict.value
+
+    @property
+    def told(self) -> str:
+        """What was found, and why that is accepted where it is."""
+        if self.waiver is None:
+            return self.detail
+        found = f"{self.verdict.value}: {self.detail}" if self.detail else self.verdict.value
+        return f"{found}; waived until {self.waiver.until}: {self.waiver.reason}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One `fab verify`: what was found, which waivers are over; when (UTC, seconds since the epoch), how long."""
+
+    fleet: str
+    findings: tuple[Finding, ...]
+    expired: tuple[Waiver, ...] = ()
+    at: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def code(self) -> ExitCode:
+        """6 when a check failed and nobody waived it, 4 when a host could not be judged at all, else 0."""
+        if any(each.verdict is Verdict.FAIL and not each.waiver for each in self.findings):
+            return ExitCode.FINDINGS
+        of_host: dict[str, list[Finding]] = {}
+        for each in self.findings:
+            of_host.setdefault(each.host, []).append(each)
+        dark = [each for each in of_host.values() if {one.verdict for one in each} == {Verdict.UNTOLD}]
+        return ExitCode.INCOMPLETE if any(not all(one.waiver for one in each) for each in dark) else ExitCode.DONE
+
+
+DAY = 86400.0  # seconds
+WAIVED = "waived"
+UNTOLD = "the host did not let it be seen"
+CHECKS: dict[str, Check] = {}  # filled by hivekeys.verify.checks
+Judge = Callable[[Sight, Norm], Answer]
+OnSeen = Callable[[Host, Seen, Norm], Answer]
+OnInspected = Callable[[Host, Inspected], Answer]
+
+
+def examine(sights: list[Sight], norm: Norm, checks: list[Check]) -> tuple[Finding, ...]:
+    """Every check on every host, in the order of the checks."""
+    return tuple(
+        Finding(check, sight.host.name, verdict, one_line(detail))
+        for check in checks
+        for sight in sights
+        for verdict, detail in [check.judge(sight, norm)]
+    )
+
+
+def recorded(runs: Iterable[Run]) -> Record:
+    """What these runs, newest first, tell of the fleet's tokens."""
+    past = list(runs)
+    made = {run.want.keyed: run.started for run in past if run.want}  # the oldest run with a token is its beginning
+    served = next((run for run in past if run.is_served), None)
+    if served is None:
+        return Record(made)
+    return Record(made, served.id, served.want, served.debts, "resume" if served.is_open else "reconcile")
+
+
+def token_age(seen: Seen, record: Record | None, now: float) -> tuple[float, str] | None:
+    """Seconds since a host's token was made, and who says so; None where there is no token file.
+
+    By the file and by the journal; the older counts, because a file can be touched or copied anew.
+    """
+    if seen.active is None or not seen.active.modified:
+        return None
+    by_file = max(0.0, seen.clock - seen.active.modified)
+    made = record.made.get(seen.token.keyed) if record and seen.token else None
+    if made is not None and now - made > by_file + DAY:  # a rotation takes a while, and two clocks differ
+        return now - made, f"the journal, {by_file / DAY:.0f} by its file"
+    return by_file, "its file"
+
+
+def check(name: str, title: str, section: str, severity: Severity) -> Callable[[Judge], Judge]:
+    def note(judge: Judge) -> Judge:
+        CHECKS[name] = Check(name, title, section, severity, judge)
+        return judge
+
+    return note
+
+
+def of_seen(name: str, title: str, section: str, severity: Severity = Severity.HIGH) -> Callable[[OnSeen], OnSeen]:
+    """A check of what `observe` shows."""
+
+    def note(judge: OnSeen) -> OnSeen:
+        def on(sight: Sight, norm: Norm) -> Answer:
+            if sight.seen is None:
+                return Verdict.UNTOLD, sight.complaint
+            return judge(sight.host, sight.seen, norm)
+
+        check(name, title, section, severity)(on)
+        return judge
+
+    return note
+
+
+def of_inspected(
+    name: str, title: str, section: str, severity: Severity = Severity.HIGH
+) -> Callable[[OnInspected], OnInspected]:
+    """A check of what `inspect` shows."""
+
+    def note(judge: OnInspected) -> OnInspected:
+        def on(sight: Sight, _: Norm) -> Answer:
+            if sight.inspected is None:
+                return Verdict.UNTOLD, sight.complaint
+            return judge(sight.host, sight.inspected)
+
+        check(name, title, section, severity)(on)
+        return judge
+
+    return note
+
+
+def unless(faults: list[str] | tuple[str, ...] | None) -> Answer:
+    """Passed unless something is listed; None is what could not be seen."""
+    if faults is None:
+        return Verdict.UNTOLD, UNTOLD
+    return (Verdict.FAIL, ", ".join(faults)) if faults else PASSED

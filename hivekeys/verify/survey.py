@@ -1,0 +1,142 @@
+"""What `fab verify` and `fab status` ask: read-only questions, all hosts at once, an answer from every one."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Fleet, Host
+from hivekeys.ledger import Clock
+from hivekeys.line import Dialer
+from hivekeys.model import Reply, Step, Verb
+from hivekeys.session import Session
+from hivekeys.verify.findings import Other, Sight
+from hivekeys.wire import Greeting
+
+# Three requests: where one is refused, the others are known all the same. The look is short: clocks are compared by it.
+# The proof comes first, because its calls are what the service must have written to its audit trail by then.
+PROVE = (Step(Verb.PROVE, stable=False),)
+LOOK = (Step(Verb.OBSERVE),)
+INSPECT = (Step(Verb.INSPECT),)
+T = TypeVar("T")
+
+
+def survey(
+    fleet: Fleet,
+    hosts: Sequence[Host],
+    dialer: Dialer,
+    greeting: Greeting,
+    comparison: bytes = b"",
+    clock: Clock = time,
+) -> list[Sight]:
+    """What every host shows, in the order of `hosts`. Takes no lock and writes nothing anywhere.
+
+    `comparison`: a key under which the tokens are fingerprinted once more, to be compared with another fleet's.
+    """
+
+    def ask(host: Host) -> Sight:
+        with _session(fleet, host, dialer, greeting) as session:
+            cause = session.open()
+            proof = cause or session.ask(PROVE)
+            asked = clock.time()
+            look = proof if isinstance(proof, Cause) else session.ask(LOOK)
+            answered = clock.time()
+            more = look if isinstance(look, Cause) or look.cause else session.ask(INSPECT)
+            held = _held(session, replace(greeting, key=comparison)) if comparison else None
+        seen = None if isinstance(look, Cause) else look.seen
+        return Sight(
+            host,
+            seen,
+            None if isinstance(more, Cause) else more.inspected,
+            None if isinstance(proof, Cause) else proof.proof,
+            str(more if isinstance(more, Cause) else more.cause or ""),
+            str(proof if isinstance(proof, Cause) else proof.cause or ""),
+            _off(seen.clock, asked, answered) if seen else None,
+            held if isinstance(held, frozenset) else None,
+        )
+
+    return _everywhere(fleet, hosts, ask)
+
+
+def others(fleet: Fleet, dialer: Dialer, greeting: Greeting) -> Other:
+    """The tokens of another fleet, as fingerprints under the greeting's key, which is made for this question alone.
+
+    Every token counts that a host holds: staged and previous ones too.
+    """
+
+    def ask(host: Host) -> frozenset[str] | Cause:
+        with _session(fleet, host, dialer, greeting) as session:
+            return session.open() or _held(session, greeting)
+
+    answers = dict(zip((host.name for host in fleet.hosts), _everywhere(fleet, fleet.hosts, ask), strict=True))
+    holders: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    for name, answer in answers.items():
+        for token in answer if isinstance(answer, frozenset) else ():
+            holders[token] += (name,)
+    unasked = {name: str(answer) for name, answer in answers.items() if isinstance(answer, Cause)}
+    return Other(fleet.name, holders, unasked)
+
+
+def _held(session: Session, greeting: Greeting) -> frozenset[str] | Cause:
+    """Every token that a host holds, under the greeting's key. A slot that cannot be read may hold one: a cause."""
+    session.introduce(greeting, {})
+    answer = session.ask(LOOK)
+    if isinstance(answer, Cause):
+        return answer
+    seen = answer.seen
+    if seen is None or answer.cause:  # a host that refuses the greeting lets itself be looked at all the same
+        return answer.cause or Cause(Trouble.RUBBISH, "the agent did not say what it sees")
+    slots = [slot for slot in (seen.active, seen.staged, seen.previous) if slot is not None]
+    unread = [slot.fault for slot in slots if slot.fingerprint is None]
+    if unread or not slots:
+        return Cause(Trouble.TOKEN_MISSING, f"its token {unread[0]}" if unread else "it holds no token")
+    return frozenset(slot.fingerprint.keyed for slot in slots if slot.fingerprint)
+
+
+class Watch:
+    """Hosts that are looked at again and again, each over one line that stays open."""
+
+    def __init__(self, fleet: Fleet, hosts: Sequence[Host], dialer: Dialer, greeting: Greeting) -> None:
+        self._fleet = fleet
+        self._sessions = {host: Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts}
+
+    def look(self) -> dict[Host, Reply | Cause]:
+        """What every host shows now. Takes no lock and writes nothing anywhere."""
+        return self.ask(dict.fromkeys(self._sessions, LOOK))
+
+    def ask(self, steps: Mapping[Host, Sequence[Step]]) -> dict[Host, Reply | Cause]:
+        """The answer of each of these hosts to its own steps."""
+
+        def one(host: Host) -> Reply | Cause:
+            session = self._sessions[host]
+            return session.open() or session.ask(steps[host])
+
+        return dict(zip(steps, _everywhere(self._fleet, list(steps), one), strict=True))
+
+    def close(self) -> None:
+        """Ends every agent; safe to repeat."""
+        for session in self._sessions.values():
+            session.close()
+
+
+@contextmanager
+def _session(fleet: Fleet, host: Host, dialer: Dialer, greeting: Greeting) -> Iterator[Session]:
+    session = Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _everywhere(fleet: Fleet, hosts: Sequence[Host], ask: Callable[[Host], T]) -> list[T]:
+    with ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host") as pool:
+        return list(pool.map(ask, hosts))
+
+
+def _off(theirs: float, asked: float, answered: float) -> float:
+    """How far a host's clock is from ours at least: 0 while its time lies between question and answer."""
+    return min(theirs - asked, 0.0) if theirs < asked else max(theirs - answered, 0.0)
