@@ -7,7 +7,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import Asked, newest_served, past_run, past_runs, runner_of
+from tasks.engine import Asked, newest_served, past_run, past_runs, runner_of, tombstones
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import RETIRE_ANYWAY
@@ -145,12 +145,23 @@ def _take_up(
 ) -> None:
     from hivekeys.revocation import paced  # noqa: PLC0415  not for `fab --list`
 
+    _refuse_revoked(fleet, asked)
     revokes = asked.past is not None and asked.past.is_revocation
     fleet = paced(fleet) if revokes else fleet
     with runner_of(fleet, hosts, asked) as (runner, show):
         code = _goes_on(runner, verb, retire_anyway, later)
         show.result(runner.run, fleet, code, kept(fleet, runner, code, asked.state_dir))
     finish(code)
+
+
+def _refuse_revoked(fleet: "Fleet", asked: Asked) -> None:
+    """A later run revoked this one's token and all that lay beside it: there is nothing to go to, and nothing back."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.token import refuse_revoked  # noqa: PLC0415
+
+    if asked.past and asked.past.want:
+        gone = tombstones(state.folder_for(fleet.name, asked.state_dir))
+        refuse_revoked(asked.past.want, gone, f"run {asked.past.id}")
 
 
 def _goes_on(runner: "Runner", verb: str, retire_anyway: bool, later: "frozenset[str]") -> "ExitCode":

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Host
+from hivekeys.fleet import Amount, Host
 from hivekeys.line import Dialer
 from hivekeys.model import Event, Outcome, State
 from hivekeys.revocation import Revocation, paced
@@ -36,6 +36,7 @@ class Operator:
         census: bool = False,
         retire_anyway: bool = False,
         clock: OwnClock | None = None,
+        batch: Amount | None = None,
     ) -> None:
         self.fleet = fleet
         self.token = token or generate()
@@ -43,7 +44,7 @@ class Operator:
         self.on_event = on_event
         self.clock = clock or OwnClock()
         greeting = Greeting(fleet.inventory.name, KEY, past.id if past else run, who, write=False, revoked=revoked)
-        inventory = paced(fleet.inventory) if task == REVOKE else fleet.inventory
+        inventory = paced(fleet.inventory, batch) if task == REVOKE else fleet.inventory
         chosen = inventory.hosts if hosts is None else hosts
         lines = dialer or fleet.dialer()
         self.runner = Runner(

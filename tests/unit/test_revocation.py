@@ -9,7 +9,7 @@ import pytest
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Host, Policy
+from hivekeys.fleet import Amount, Host, Policy
 from hivekeys.host.serving import LEASE_SECONDS
 from hivekeys.host.state import STATE
 from hivekeys.line import LEASE
@@ -63,6 +63,13 @@ def test_the_queen_turns_first_then_all_hives_at_once(fleet: InProcessFleet) -> 
     assert restarts[0] == "queen"
     assert fleet.out_together[0] == {"queen"}
     assert sorted(restarts) == ["hive1", "hive2", "hive3", "queen"]
+
+
+def test_where_it_is_told_to_so_many_hives_turn_together(fleet: InProcessFleet) -> None:
+    ann = responder(fleet, batch=Amount(2))
+    assert ann.revoke() is DONE
+    waves = [event.hosts for event in ann.events if isinstance(event, PhaseStarted) and event.phase is Phase.WAVE]
+    assert waves == [("hive1", "hive2"), ("hive3",)]
 
 
 def test_every_host_is_asked_a_second_time_whether_it_refuses_the_old_token(fleet: InProcessFleet) -> None:

@@ -25,6 +25,7 @@ from hivekeys.run import REVOKE
 from hivekeys.state import fingerprint_key, hold_lock
 from hivekeys.token import Fingerprint, generate, parse
 from tests.terminal import CTRL_C, Terminal
+from tests.unit.telling import NEW, Teller, fleet_of
 
 FAB = Path(sys.executable).with_name("fab")
 PROJECT = Path(__file__).parents[2]
@@ -115,6 +116,11 @@ REFUSED = [
     (["verify", "--against", "elsewhere"], "--fleet elsewhere: there is no such fleet"),
     (["rotate", "--yes", "--pause-for-confirmation"], "no terminal to ask"),
     (["rotate", "--token-file", "-"], "no terminal to ask"),
+    (["revoke", "--yes"], "a revocation needs its reason"),
+    (["revoke", "--yes", "--reason", " "], "a revocation needs its reason"),
+    (["revoke", "--reason", "it leaked"], "no terminal to ask"),
+    (["revoke", "--yes", "--reason", "it leaked", "--attempts", "0"], "--attempts: found '0'"),
+    (["revoke", "--yes", "--reason", "it leaked", "--batch", "0"], "--batch: found '0'"),
     (["resume"], "there was no run"),
     (["rollback"], "there was no run"),
     (["reconcile"], "there was no run"),
@@ -287,6 +293,28 @@ def test_a_token_that_was_revoked_is_refused_before_any_host_is_contacted(fab: F
         assert f"{words[-1]}: {said}" in answer.err
 
 
+def test_a_run_whose_token_was_revoked_since_is_not_taken_up_again(fab: Fab) -> None:
+    """Cut off before the leak, or over with a host that owes: neither on nor back, and no host is contacted."""
+    ended = Teller(fleet_of(3), "paper-2", lost=("hive3",))
+    cut_off = Teller(fleet_of(3), "paper-1")
+    ended.whole()
+    cut_off.before()
+    with contextlib.closing(Journal(state_of(fab))) as journal:
+        for teller in (cut_off, ended):
+            journal.append(teller.run, *teller.events)
+    condemn(state_of(fab), NEW)
+    said = f"its token (token:{NEW}) was revoked by run paper-9: nothing may write it again"
+    for words in (
+        "resume --run paper-1",
+        "rollback --run paper-1",
+        "rollback --run paper-2",
+        "reconcile --run paper-2",
+    ):
+        answer = fab(*words.split())
+        assert (answer.code, answer.out) == (2, ""), answer
+        assert f"run {words.split()[-1]}: {said}" in answer.err
+
+
 def test_a_bastion_with_a_new_key_knows_a_revoked_token_when_the_backup_is_open(fab: Fab, sealed: Path) -> None:
     leaked, folder = parse((fab.folder / "token").read_bytes(), "token"), state_of(fab)
     (folder / "fingerprint.key").unlink()
@@ -300,7 +328,7 @@ def condemn(folder: Path, fingerprint: Fingerprint) -> None:
     """As a revocation that this bastion made writes it down."""
     now = Moment(0.0, 0.0)
     with contextlib.closing(Journal(folder)) as journal:
-        if not journal.runs():
+        if "paper-9" not in journal.runs():
             journal.append("paper-9", RunStarted("paper-9", "paper", "ann", "leaked", (), (), (), now, REVOKE))
         journal.append("paper-9", Condemned((fingerprint,), now))
 
