@@ -29,10 +29,11 @@ logged "$1" | \\
 
 @dataclass(frozen=True)
 class Run:
-    """What one run cost: seconds, MiB, and what an average host logged."""
+    """What one run cost: seconds and MiB on the bastion, and of an average host milliseconds of CPU and what it logged."""
 
     wall: float
     cpu: float
+    host_cpu: float
     memory: float
     connections: float
     execs: float
@@ -58,7 +59,7 @@ systemctl daemon-reload
 def run(lab: Lab, commands: Sequence[Sequence[str]], variables: Mapping[str, str], log: Path) -> Run:
     """Run the commands of one tool; what they print goes to `log`."""
     group = cgroup.create(lab.name, PART)
-    before = _cpu(group)
+    before, hosts_before = _cpu(group), _cpu_of_hosts(lab)
     began = time.time()
     started = time.monotonic()
     over = threading.Event()
@@ -73,10 +74,10 @@ def run(lab: Lab, commands: Sequence[Sequence[str]], variables: Mapping[str, str
         over.set()
         watcher.join()
         cgroup.kill(lab.name, PART)
-    cpu = _cpu(group) - before
+    cpu, host_cpu = _cpu(group) - before, (_cpu_of_hosts(lab) - hosts_before) * 1000 / len(lab.hosts)
     seen = _everywhere(lab, lambda name: _counted(lab, name, began))
     means = [sum(host[i] for host in seen) / len(seen) for i in range(3)]
-    return Run(wall, cpu, peak[0], *means)
+    return Run(wall, cpu, host_cpu, peak[0], *means)
 
 
 def check(lab: Lab, token: str, old: str) -> None:
@@ -109,8 +110,13 @@ def _run(group: Path, command: Sequence[str], variables: Mapping[str, str], log:
 
 
 def _cpu(group: Path) -> float:
+    """Seconds of processor time of a control group, with all that ended in it."""
     lines = (group / "cpu.stat").read_text().splitlines()
     return int(dict(line.split() for line in lines)["usage_usec"]) / 1e6
+
+
+def _cpu_of_hosts(lab: Lab) -> float:
+    return sum(_cpu(cgroup.of(lab.name, name)) for name in lab.hosts)
 
 
 def _watch(group: Path, over: threading.Event, peak: list[float]) -> None:

@@ -15,6 +15,7 @@ from bench.measure import Run
 COLUMNS = {
     "wall": "wall s",
     "cpu": "bastion CPU s",
+    "host_cpu": "CPU ms a host",
     "memory": "peak MiB",
     "connections": "connections a host",
     "execs": "execs a host",

@@ -13,7 +13,6 @@ def main() -> None:
         for output in outputs:
             output.stdin.write(script(token))
             output.stdin.flush()
-            output.client.eof(output.channel)
         client.join(outputs)
         failed = [output.host for output in outputs if output.exit_code]
         if failed:

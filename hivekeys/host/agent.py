@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 MIN_TOKEN_CHARS = 64  # guide.md, "Verify token length"
 CALL_SECONDS = 5.0
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
-RECENT_SECONDS = (
-    2.0  # `observe` shows a look at a unit that is no older, while its process lives and we did not move it
-)
-MOVING = ("restart", "fence", "fix", "install", "uninstall")  # verbs after which a unit is another
+RECENT_SECONDS = 2.0  # a look at a unit that is no older will do, while its process lives and we did not move it
+FILE_SECONDS = 30.0  # the same for the token file that a unit is told to read: people change that, not restarts
+MOVING = ("restart", "fence")  # verbs after which a unit's state is another
+CHANGING = ("fix", "install", "uninstall")  # and those after which its settings may be
 NEVER = float("-inf")
 SHOWN = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,Environment"
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
@@ -67,6 +67,7 @@ class Agent:
         self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
         self.last_unit, self.unit_at = {}, NEVER  # type: dict[str, Any], float
         self.last_file, self.file_at = "", NEVER
+        self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
 
     # -- the session
 
@@ -158,6 +159,9 @@ class Agent:
     def observe(self) -> "tuple[bool, dict[str, Any]]":
         """Everything that decisions are made from; changes nothing."""
         unit = self.recent_unit()
+        if self.file_at < self.system.monotonic() - FILE_SECONDS:
+            self.last_file, self.file_at = self.file_read_by(unit), self.system.monotonic()
+        unit["reads"] = self.last_file
         seen = self.slots()
         seen.update(unit=unit, loaded=self.loaded(unit, seen["active"]), clock=self.system.now())
         return False, seen
@@ -186,14 +190,10 @@ class Agent:
             os.close(folder)
 
     def recent_unit(self) -> "dict[str, Any]":
-        """The unit and the token file that it is told to read, as they were a moment ago: each look is a process."""
-        since = self.system.monotonic() - RECENT_SECONDS
-        if self.unit_at < since or not self.lives(self.last_unit):
-            self.unit()
-        unit = self.last_unit
-        if self.file_at < since:
-            self.last_file, self.file_at = self.file_read_by(unit), self.system.monotonic()
-        return dict(unit, reads=self.last_file)
+        """As `unit`, or what that saw a moment ago: each look is a process."""
+        if self.unit_at < self.system.monotonic() - RECENT_SECONDS or not self.lives(self.last_unit):
+            return self.unit()
+        return dict(self.last_unit)
 
     def unit(self) -> "dict[str, Any]":
         """What systemd and /proc say of the service; of its environment only the token file's path."""
@@ -207,6 +207,7 @@ class Agent:
         environment = environment_of(shown.get("Environment", ""))
         reads = environment.get("LLORCH_API_TOKEN_FILE") or (process["reads"] if process else "")
         inside = "/%s/%s/" % (CREDENTIALS, self.service["unit"])
+        self.audit_settings = {name: environment[name] for name in environment if name.startswith("LLORCH_AUDIT_")}
         self.unit_at = self.system.monotonic()
         self.last_unit = {
             "load": shown.get("LoadState", ""),
@@ -426,7 +427,7 @@ class Agent:
         """A fresh process. A unit that failed before gets its start limit back first."""
         if self.state.lock is None:
             raise RuntimeError("a restart needs a session that holds the lock")
-        name, unit = self.service["unit"], self.unit()
+        name, unit = self.service["unit"], self.recent_unit()
         if unit["load"] != "loaded":
             raise Refusal("unit-missing", "%s is %s" % (name, unit["load"] or "unknown"))
         if unit["state"] == "failed" or unit["restarts"]:
@@ -510,7 +511,7 @@ class Agent:
     def until_healthy(self, facts: "dict[str, Any]", began: float, seconds: float) -> "dict[str, Any]":
         """Waits, on the host, for health; gives up early when systemd has. Answers the unit as it then is."""
         end = began + self.left(seconds)
-        first = unit = self.unit()
+        first = unit = self.recent_unit()
         looked = self.system.monotonic()
         while True:
             self.refuse_hopeless(unit, first)
@@ -608,7 +609,7 @@ class Agent:
 
     def same_process(self, unit: "dict[str, Any]", seconds: float) -> "dict[str, Any]":
         """The unit as it is now; refuses when its process is not the one that was seen."""
-        now = self.unit()
+        now = self.recent_unit()
         if not self.lives(unit) or now["pid"] != unit["pid"]:
             said = "the process did not live for %.0f s" % seconds if unit["pid"] else "systemd knows no main process"
             raise Refusal("unstable", self.last_words(now) or said)
@@ -631,7 +632,9 @@ class Agent:
         except Refusal as refusal:
             detail = self.without_tokens(refusal.detail)
             result.update(ok=False, trouble=refusal.trouble, detail=detail, facts=refusal.facts)
-        if verb in MOVING:
-            self.unit_at = self.file_at = NEVER
+        if verb in MOVING + CHANGING:
+            self.unit_at = NEVER
+        if verb in CHANGING:
+            self.file_at = NEVER
         result["seconds"] = round(self.system.monotonic() - began, 4)
         return result

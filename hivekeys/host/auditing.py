@@ -100,14 +100,10 @@ def audit(
 
 def service_environment(agent: "Agent") -> "dict[str, str]":
     """The unit's variables, and over them those of the running process: some units have theirs in a file."""
-    argv = ["systemctl", "show", "--no-pager", "--property=Environment,MainPID", "--", agent.service["unit"]]
-    code, output = agent.command(argv, 20.0)
-    if code != 0:
-        raise Refusal("systemctl-failed", output)
-    shown = dict(line.partition("=")[::2] for line in output.splitlines())
-    environment = environment_of(shown.get("Environment", ""))
+    unit = agent.recent_unit()
+    environment = dict(agent.audit_settings)
     try:
-        fd = os.open("%s/proc/%d/environ" % (agent.root.rstrip("/"), int(shown.get("MainPID") or 0)), os.O_RDONLY)
+        fd = os.open("%s/proc/%d/environ" % (agent.root.rstrip("/"), unit["pid"]), os.O_RDONLY)
     except OSError:
         return environment
     try:

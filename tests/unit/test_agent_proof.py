@@ -349,8 +349,8 @@ def test_looking_for_what_the_service_runs_tells_the_copies_apart(host: Simulate
 
 
 def test_every_trouble_of_the_agents_is_a_word_of_the_runbook() -> None:
-    text = Path(agent.__file__).read_text()
-    named = set(re.findall(r'Refusal\(\s*"([a-z-]+)"', text))
+    texts = [path.read_text() for path in Path(agent.__file__).parent.glob("*.py")]
+    named = {trouble for text in texts for trouble in re.findall(r'Refusal\(\s*"([a-z-]+)"', text)}
     assert named
     assert named <= {trouble.value for trouble in Trouble}
 
@@ -376,6 +376,8 @@ def test_a_moment_is_over_soon(host: SimulatedHost) -> None:
     session = Session(host)
     first, commands = looks(session)
     host.clock += agent.RECENT_SECONDS + 0.1
+    assert looks(session) == (first, commands[:1])
+    host.clock += agent.FILE_SECONDS
     assert looks(session) == (first, commands)
 
 
@@ -396,9 +398,27 @@ def test_a_unit_that_the_agent_itself_moved_is_looked_at_anew(host: SimulatedHos
     assert looks(session)[1]
 
 
-def test_a_proof_never_rests_on_an_earlier_look(host: SimulatedHost) -> None:
+def test_a_proof_behind_a_look_needs_none_of_its_own(host: SimulatedHost) -> None:
     session = Session(host)
     looks(session)
     host.started.clear()
     session.do("prove")
-    assert host.started == ["systemctl show"] * 2  # as it begins, and as it ends
+    assert host.started == []
+
+
+def test_a_proof_that_waits_for_stability_looks_again_at_its_end(host: SimulatedHost) -> None:
+    session = Session(host)
+    looks(session)
+    host.started.clear()
+    session.do("prove", stable_seconds=agent.RECENT_SECONDS + 1)
+    assert host.started == ["systemctl show"]
+
+
+def test_a_proof_sees_a_process_that_is_another_since_the_look(host: SimulatedHost) -> None:
+    session = Session(host)
+    looks(session)
+    host.stop()
+    host.start()
+    host.started.clear()
+    session.do("prove")
+    assert host.started == ["systemctl show"]
