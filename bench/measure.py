@@ -29,7 +29,7 @@ logged "$1" | \\
 
 @dataclass(frozen=True)
 class Run:
-    """What one run cost: seconds and MiB on the bastion, and of an average host milliseconds of CPU and what it logged."""
+    """What one run cost: seconds and MiB on the bastion; of an average host, milliseconds of CPU and what it logged."""
 
     wall: float
     cpu: float

@@ -11,8 +11,8 @@ import pwd
 import re
 import signal
 import socket
+import struct
 import subprocess
-import sys
 import time
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -23,6 +23,10 @@ MAX_TOKEN_BYTES = 1 << 20  # the services' own limit (llama-orch.md, "How the to
 NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW
 QUIET_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
+SOCK_DIAG, ASK, DUMP, ERROR, DONE = 4, 20, 0x301, 2, 3  # linux/netlink.h, linux/sock_diag.h
+LISTENS = 10  # TCP_LISTEN
+MAPPED = b"\0" * 10 + b"\xff\xff"
+REACHED = [before + address for before in (b"", MAPPED) for address in (b"\0" * 4, b"\x7f\0\0\1")] + [b"\0" * 16]
 
 
 class Refusal(Exception):  # noqa: N818  an answer, not an error: the host will not do it, and says why
@@ -146,21 +150,53 @@ class System:
 
     def listeners(self, port: int) -> "set[int]":
         """The accounts (uid) that listen where a call to 127.0.0.1:`port` could arrive."""
-        here = "%08X" % int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder)
-        mapped = "0" * 16 + "%08X" % int.from_bytes(b"\0\0\xff\xff", sys.byteorder) + here
-        uids = set()
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            try:
-                with open(table) as lines:
-                    rows = [line.split() for line in lines][1:]
-            except OSError:
-                continue  # a kernel without IPv6
-            for row in rows:
-                address, _, number = row[1].partition(":")
-                reaches = address in (here, mapped) or not address.strip("0")
-                if row[3] == "0A" and int(number, 16) == port and reaches:
-                    uids.add(int(row[7]))
-        return uids
+        try:
+            found = [each for family in (socket.AF_INET, socket.AF_INET6) for each in asked_of_kernel(family, port)]
+        except OSError:
+            found = read_in_proc(port)
+        return {uid for address, uid in found if address in REACHED}
+
+
+def asked_of_kernel(family: int, port: int) -> "list[tuple[bytes, int]]":
+    """(address, uid) of each TCP socket that listens on a port; OSError where the kernel has no sock_diag(7).
+
+    /proc/net/tcp says the same, but a read of it walks through the table of all connections: 8 ms on a machine with
+    24 GB of memory, and a proof asks three times.
+    """
+    ask = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << LISTENS) + struct.pack("!H46x", port)
+    found = []  # type: list[tuple[bytes, int]]
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as line:
+        line.settimeout(1.0)
+        line.send(struct.pack("=IHHII", 16 + len(ask), ASK, DUMP, 0, 0) + ask)
+        while True:
+            data = line.recv(1 << 16)
+            while data:
+                size, kind = struct.unpack_from("=IH", data)
+                if kind in (ERROR, DONE):
+                    code = struct.unpack_from("=i", data, 16)[0]
+                    if code < 0:
+                        raise OSError(-code, os.strerror(-code))
+                    return found
+                address = data[24 : 28 if family == socket.AF_INET else 40]
+                found.append((address, struct.unpack_from("=I", data, 80)[0]))
+                data = data[(size + 3) & ~3 :]
+
+
+def read_in_proc(port: int) -> "list[tuple[bytes, int]]":
+    """The same from /proc/net: an address is words of 32 bits there, in this machine's byte order."""
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table) as lines:
+                rows = [line.split() for line in lines][1:]
+        except OSError:
+            continue  # a kernel without IPv6
+        for row in rows:
+            address, _, number = row[1].partition(":")
+            if row[3] == "%02X" % LISTENS and int(number, 16) == port:
+                words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+                found.append((struct.pack("=%dI" % len(words), *words), int(row[7])))
+    return found
 
 
 def refuse_strangers(port: int, listeners: "set[int]", trusted: "frozenset[int]") -> None:

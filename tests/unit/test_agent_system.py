@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.host.system import Refusal, System
+from hivekeys.host.system import Refusal, System, asked_of_kernel, read_in_proc
 
 SOON = 0.3  # seconds: the deadline that a misbehaving service is given
 LATE = 30.0  # seconds: whoever needs longer than this hangs
@@ -134,6 +134,7 @@ def test_a_service_of_another_account_is_told_nothing() -> None:
         (socket.AF_INET6, "::", True),
         (socket.AF_INET6, "::1", False),
         (socket.AF_INET6, "::ffff:127.0.0.1", True),
+        (socket.AF_INET6, "::ffff:0.0.0.0", True),
     ],
 )
 def test_the_accounts_are_those_whom_a_call_on_loopback_can_reach(
@@ -144,7 +145,9 @@ def test_the_accounts_are_those_whom_a_call_on_loopback_can_reach(
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((address, 0))
         listener.listen()
-        assert System().listeners(listener.getsockname()[1]) == ({os.geteuid()} if found else set())
+        port = listener.getsockname()[1]
+        assert System().listeners(port) == ({os.geteuid()} if found else set())
+        assert asked_of_kernel(listener.family, port) == read_in_proc(port) != []
 
 
 def test_nobody_listens_on_a_port_that_is_only_bound() -> None:

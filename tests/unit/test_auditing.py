@@ -1,5 +1,6 @@
 """The verb `audit` on a host: what it counts, how it stays small, and what it never sends."""
 
+import calendar
 import getpass
 import grp
 import gzip
@@ -9,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,11 @@ def test_a_call_is_told_with_service_path_address_and_times(host: Host) -> None:
 )
 def test_times_are_read_as_services_write_them(text: str, at: float | None) -> None:
     assert auditing.epoch_of(text) == at
+
+
+@given(st.datetimes())
+def test_a_time_of_any_year_is_the_calendars(at: datetime) -> None:
+    assert auditing.epoch_of(f"{at:%Y-%m-%dT%H:%M:%S}".zfill(19)) == calendar.timegm(at.timetuple())
 
 
 @pytest.mark.parametrize(
