@@ -29,6 +29,7 @@ class Slot:
     size: int = 0
     modified: float = 0.0  # the host's clock, seconds since the epoch
     revoked: str = ""  # the run that revoked this token
+    regular: bool = True  # a file, and not a link, a pipe, a directory
 
 
 @dataclass(frozen=True)

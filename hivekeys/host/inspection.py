@@ -23,13 +23,21 @@ READ = 200  # files of the token directory that are read; where there are more, 
 LISTED = 10000  # entries of a directory that are looked at
 FILE_LIMIT = 1 << 20  # bytes of an environment file
 SHOWN_OF_UNIT = (
-    "MainPID,InvocationID,Environment,EnvironmentFiles,UnitFileState,KillSignal,"
+    "LoadState,NeedDaemonReload,MainPID,InvocationID,Environment,EnvironmentFiles,UnitFileState,KillSignal,"
     "NoNewPrivileges,PrivateTmp,ProtectSystem,ProtectHome"
 )
 LEFT_BY_PEOPLE = ("~", ".swp", ".swo", ".bak", ".old", ".orig", ".save", ".tmp")
 AGENT = "/usr/local/lib/hivekeys/agent"  # where restricting.py puts it
 # As sudo lists it: 1.9.13 puts backslashes before the quotes, sudo-rs leaves them out.
 OUR_RULE = re.compile(r'\(root\) (?:[A-Z]+: )*%s(?: ""| \\"\\")?' % re.escape(AGENT))
+# What made-up tokens are made of. Six characters or more: random hex, base32 or base64 has one by chance once in 10^5.
+WORDS = re.compile(
+    "pass(?:word|w0rd|wort|phrase)|p[a4][s5$][s5$]w[o0]rd|secret|change.?me|default|letmein|welcome|qwerty|azerty|"
+    "asdfgh|zxcvbn|iloveyou|dragon|monkey|sunshine|princess|football|baseball|superman|trustno|example|sample|"
+    "placeholder|replace|testing|api.?token|llorch|llama.?orch|orchestr|administrator|production|staging|"
+    "correct.?horse|deadbeef|cafebabe|feedface|badc0ffe|baadf00d|deadc0de",
+    re.IGNORECASE,
+)
 SETS_TOKEN = re.compile(rb"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=", re.MULTILINE)
 
 
@@ -37,16 +45,18 @@ def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """All facts of a host, each on its own: one that fails does not take the others along."""
     shown = unit_properties(agent)
     environment = environment_of(shown["Environment"])
+    is_read = shown["LoadState"] == "loaded"  # of a unit that it could not read systemd shows its own defaults
+    hardening = ("NoNewPrivileges", "PrivateTmp", "ProtectSystem", "ProtectHome")
     facts = {
         "parents": had(lambda: parents(agent)),
-        "hardening": {name: shown[name] for name in ("NoNewPrivileges", "PrivateTmp", "ProtectSystem", "ProtectHome")},
-        "kill_signal": shown["KillSignal"],
+        "hardening": {name: shown[name] for name in hardening if is_read},
+        "kill_signal": shown["KillSignal"] if is_read else "",
         "enabled": shown["UnitFileState"],
         "environment": had(lambda: token_in_environment(agent, shown)),
         "systemd": had(lambda: systemd_version(agent)),
         "log": had(lambda: log_lines(agent, shown["InvocationID"])),
-        "audit": had(lambda: audit_trail(agent, environment)),
-        "chain": had(lambda: audit_chain(agent, environment)),
+        "audit": had(lambda: audit_trail(agent, environment)) if is_read else None,
+        "chain": had(lambda: audit_chain(agent, environment)) if is_read else None,
         "lock": had(lambda: lock(agent)),
         "watch": had(lambda: audit_watch(agent)),
         "temporary": had(lambda: temporary(agent)),
@@ -100,10 +110,9 @@ def in_directory(agent: "Agent") -> "dict[str, Any]":
     folder = secrets.open()
     try:
         space = os.statvfs(folder)
-        names = sorted(os.listdir(folder))[:LISTED]
-        facts = {"free": space.f_bavail * space.f_frsize, "acl": [], "links": None, "quality": None}  # type: dict[str, Any]
-        if has_acl(folder):
-            facts["acl"].append(secrets.folder)
+        names = sorted(os.listdir(folder))
+        facts = {"free": space.f_bavail * space.f_frsize, "links": None, "quality": None}  # type: dict[str, Any]
+        acl = [secrets.folder] if has_acl(folder) else []
         shown = secrets.look(folder, secrets.active)
         keyed = shown["fingerprint"]["keyed"] if shown and shown["fingerprint"] else None
         if keyed:
@@ -111,15 +120,16 @@ def in_directory(agent: "Agent") -> "dict[str, Any]":
             try:
                 facts["links"] = os.fstat(fd).st_nlink
                 if has_acl(fd):
-                    facts["acl"].append(secrets.active)
+                    acl.append(secrets.active)
             finally:
                 os.close(fd)
             facts["quality"] = quality(secrets.known[keyed])
+        facts["acl"] = acl if acl or keyed else None
         others = [name for name in names if name not in (secrets.active, secrets.staged, secrets.previous)]
         strays = [name for name in others if is_stray(name, secrets.active)]
         facts["strays"] = told(agent, strays)
-        if len(others) <= READ:
-            same = [name for name in others if name not in strays and keyed and secrets.holds(folder, name, keyed)]
+        if keyed and len(others) <= READ:
+            same = [name for name in others if name not in strays and secrets.holds(folder, name, keyed)]
             facts["reused"] = told(agent, same)
         return facts
     finally:
@@ -142,7 +152,7 @@ def is_stray(name: str, active: str) -> bool:
 
 
 def quality(token: str) -> "dict[str, int]":
-    """Counts that tell a random token from a made-up one: characters, distinct ones, the longest run of neighbours."""
+    """Counts that tell a random token from a made-up one (hivekeys.inspected.Quality)."""
     longest = run = 1
     step = None  # type: Optional[int]
     for one, two in zip(token, token[1:]):
@@ -151,7 +161,9 @@ def quality(token: str) -> "dict[str, int]":
         step = now
         longest = max(longest, run)
     period = next(size for size in range(1, len(token) + 1) if token.startswith(token[size:]))
-    return {"chars": len(token), "symbols": len(set(token)), "run": longest, "period": period}
+    counts = {"chars": len(token), "symbols": len(set(token)), "run": longest, "period": period}
+    counts.update(digits=sum(char.isdigit() for char in token), words=len(WORDS.findall(token)))
+    return counts
 
 
 def temporary(agent: "Agent") -> "list[str]":
@@ -160,7 +172,7 @@ def temporary(agent: "Agent") -> "list[str]":
     for place in ("tmp", "var/tmp"):
         folder = open_directory(agent.root, place)
         try:
-            names = os.listdir(folder)[:LISTED]
+            names = os.listdir(folder)
         finally:
             os.close(folder)
         found += ["/%s/%s" % (place, name) for name in sorted(names) if name.startswith(agent.secrets.active)]
@@ -169,7 +181,7 @@ def temporary(agent: "Agent") -> "list[str]":
 
 def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, list[str]]":
     """Where LLORCH_API_TOKEN is set, and the environment files that could not be read. No value leaves the host."""
-    places, unread = [], []
+    places, unread = [], not_read(agent, shown)
     if "LLORCH_API_TOKEN" in environment_of(shown["Environment"]):
         places.append("the unit or a drop-in")
     for line in shown["EnvironmentFiles"].splitlines():
@@ -198,6 +210,13 @@ def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, 
     if process and process["env_token"]:
         places.append("the running process")
     return {"places": told(agent, places), "unread": told(agent, unread)}
+
+
+def not_read(agent: "Agent", shown: "dict[str, str]") -> "list[str]":
+    """What of the unit's files systemd could not read, or has not read yet."""
+    if shown["LoadState"] != "loaded":
+        return ["%s, which is %s" % (agent.service["unit"], shown["LoadState"])]
+    return ["what was changed of the unit since systemd read it"] if shown["NeedDaemonReload"] == "yes" else []
 
 
 def login(agent: "Agent") -> "dict[str, Any]":

@@ -14,12 +14,17 @@ class Parent:
 
 @dataclass(frozen=True)
 class Quality:
-    """Counts of a token: characters, distinct ones, the longest run of equal or neighbouring ones, its period."""
+    """Counts of a token: characters, distinct ones, the longest run of equal or neighbouring ones, its period.
+
+    `digits`: how many characters are one; `words`: how many well-known words are in it.
+    """
 
     chars: int
     symbols: int
     run: int
     period: int
+    digits: int
+    words: int
 
 
 @dataclass(frozen=True)

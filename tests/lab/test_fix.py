@@ -34,6 +34,7 @@ os.setxattr('%s', 'system.posix_acl_access', struct.pack('<I', 2) + b''.join(str
 """
 GUIDES_WAY = f"""\
 rm -rf {SECRETS}
+chown root:root /etc/llama-orch
 mkdir -p {SECRETS}
 printf {TOKEN} >/tmp/api-token
 mv /tmp/api-token {ACTIVE}
@@ -113,7 +114,11 @@ def test_a_token_put_there_as_the_guide_does_is_mended(lab: Lab, state: Path) ->
         restart(lab, name)
     answer = fix(lab, state, "--apply")
     assert {name: parts(answer, name) for name in lab.hosts} == {name: ["file-mode", "directory"] for name in lab.hosts}
-    assert {truth_of(lab, name).files["api-token"] for name in lab.hosts} == {"600 llama-orch:llama-orch"}
+    told = [(one["before"], one["after"]) for host in answer.hosts.values() for one in host["changes"]]
+    due = "llama-orch:llama-orch"
+    assert told == [("0644 root:root", f"0600 {due}"), ("0755 root:root", f"0700 {due}")] * len(lab.hosts)
+    assert {truth_of(lab, name).files["api-token"] for name in lab.hosts} == {f"600 {due}"}
+    assert not failed_checks(lab, state)  # the token has no final newline
 
 
 def test_copies_are_removed_only_when_asked_for(lab: Lab, state: Path) -> None:

@@ -88,6 +88,9 @@ def test_a_new_fleet_is_set_up_verified_and_set_up_again_without_a_change(lab: L
     assert {name: parts(answer, name) for name in lab.hosts} == dict.fromkeys(lab.hosts, everything)
     assert all(host["proven"] for host in answer.hosts.values())
     assert verified(lab, state) == {}
+    assert fab("verify", "--fleet", lab.name, state=state).code == 0
+    environment = "systemctl show -p Environment --value rbee-hive"
+    assert 'A=1 "B=b c"' in lab.sh("hive1", environment)
     started = {name: truth_of(lab, name).started for name in lab.hosts}
     again = install(lab, state, "--create-account", "--harden")
     assert (again.code, parts(again, "queen"), parts(again, "hive1")) == (0, [], [])

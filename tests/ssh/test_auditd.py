@@ -1,4 +1,4 @@
-"""`fab watch` and `fab audit --file-access` with a real auditd: this machine itself, over an sshd on loopback.
+"""`fab watch`, `fab audit --file-access` and verify's look with a real auditd: this machine itself, over loopback.
 
 auditd watches one kernel, so no rehearsal host can have one. What the test finds (rules, files, whether auditd runs and
 whether the kernel listens) it leaves as it was.
@@ -11,11 +11,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from hivekeys.host import inspection
+from hivekeys.host.agent import Agent
+from hivekeys.verify.checks import CHECKS
+from hivekeys.verify.findings import Verdict, examine
+from tests.unit.sights import GOOD, INSPECTED, NORM
 
 from .bastion import Bastion, wait_until
 
@@ -90,6 +96,14 @@ class Machine:
         code, host = self.fab("watch", *words)
         return code, [change["path"] for change in host["changes"] if not change["refused"]]
 
+    def verdict(self) -> Verdict:
+        """What the checklist says of it. `fab verify` asks systemd before, which this machine need not have."""
+        agent = Agent()
+        agent.service, agent.end = {"token": str(self.token)}, agent.system.monotonic() + 60
+        sight = replace(GOOD, inspected=replace(INSPECTED, watch=inspection.audit_watch(agent)))
+        (finding,) = examine([sight], NORM, [CHECKS["audit-watch"]])
+        return finding.verdict
+
     @property
     def rule(self) -> str:
         return f"-w {self.token} -p r -k secret-access"
@@ -136,6 +150,7 @@ address = "127.0.0.1"
 
 def test_a_watch_is_put_kept_for_the_next_start_and_taken_away_and_all_of_it_once(machine: Machine) -> None:
     ours = RULES / "50-hivekeys.rules"
+    assert machine.verdict() is Verdict.WARN
     shown = machine.changes("--dry-run")
     assert shown == (6, [str(ours), str(machine.token)])
     assert machine.rule not in auditctl("-l")
@@ -144,16 +159,19 @@ def test_a_watch_is_put_kept_for_the_next_start_and_taken_away_and_all_of_it_onc
     assert machine.rule in auditctl("-l").splitlines()
     assert machine.rule in ours.read_text().splitlines()
     assert ours.stat().st_mode & 0o022 == 0
+    assert machine.verdict() is Verdict.PASS
     assert machine.changes() == (0, [])
     assert machine.changes("--remove") == (0, [str(machine.token), str(ours)])
     assert machine.rule not in auditctl("-l")
     assert not ours.exists()
     assert machine.changes("--remove") == (0, [])
+    assert machine.verdict() is Verdict.WARN
 
 
 def test_a_rule_by_hand_is_enough_in_force_and_is_not_taken_away(machine: Machine) -> None:
     """As the guide has it put there."""
     auditctl("-w", str(machine.token), "-p", "r", "-k", "secret-access")
+    assert machine.verdict() is Verdict.PASS
     assert machine.changes() == (0, [str(RULES / "50-hivekeys.rules")])
     (RULES / "50-hivekeys.rules").unlink()
     code, host = machine.fab("watch", "--remove")

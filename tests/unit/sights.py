@@ -37,7 +37,7 @@ INSPECTED = Inspected(
     free=1 << 30,
     acl=(),
     links=1,
-    quality=Quality(64, 16, 3, 64),
+    quality=Quality(64, 16, 3, 64, 40, 0),
     strays=(),
     reused=(),
 )

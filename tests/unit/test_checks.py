@@ -25,6 +25,10 @@ def judged(sight: Sight, norm: Norm | None = None) -> dict[str, Verdict]:
     return {finding.check.id: finding.verdict for finding in found}
 
 
+def of_quality(*counts: int) -> Sight:
+    return replace(GOOD, inspected=replace(INSPECTED, quality=Quality(*counts)))
+
+
 def other_than_pass(sight: Sight) -> dict[str, Verdict]:
     return {name: verdict for name, verdict in judged(sight).items() if verdict is not Verdict.PASS}
 
@@ -66,9 +70,11 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
         ("clock", Verdict.FAIL, replace(GOOD, off=86400.0)),
         ("space", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, free=4096))),
         ("audit-watch", Verdict.WARN, replace(GOOD, inspected=replace(INSPECTED, watch=False))),
-        ("token-quality", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, quality=Quality(64, 16, 8, 64)))),
-        ("token-quality", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, quality=Quality(64, 9, 2, 64)))),
-        ("token-quality", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, quality=Quality(64, 16, 2, 32)))),
+        ("token-quality", Verdict.FAIL, of_quality(64, 16, 8, 64, 40, 0)),
+        ("token-quality", Verdict.FAIL, of_quality(64, 9, 2, 64, 40, 0)),
+        ("token-quality", Verdict.FAIL, of_quality(64, 16, 2, 32, 40, 0)),
+        ("token-quality", Verdict.FAIL, of_quality(64, 16, 2, 64, 9, 1)),
+        ("token-quality", Verdict.FAIL, of_quality(64, 16, 2, 64, 0, 0)),
         ("loaded", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, log=Log(loaded=False, dev_mode=True)))),
         (
             "environment",
@@ -96,6 +102,26 @@ def test_before_systemd_250_a_plain_file_is_as_good_as_it_gets() -> None:
     plain = replace(SEEN, unit=replace(SEEN.unit, credential=""))
     assert other_than_pass(replace(GOOD, seen=plain, inspected=replace(INSPECTED, systemd=247))) == {}
     assert other_than_pass(replace(GOOD, seen=plain)) == {"credential": Verdict.FAIL}
+
+
+def test_a_unit_that_systemd_could_not_read_shows_nothing_of_itself() -> None:
+    hidden = replace(INSPECTED, hardening={}, kill_signal="", audit=None, chain=None)
+    open_ = ("hardening", "kill-signal", "audit", "audit-fresh", "audit-chain")
+    assert other_than_pass(replace(GOOD, host=QUEEN, inspected=hidden)) == dict.fromkeys(open_, Verdict.UNTOLD)
+
+
+def test_a_file_of_anothers_account_is_that_and_whether_it_holds_a_token_nobody_can_tell() -> None:
+    roots = Slot(None, "belongs to root, not to llama-orch", 0o600, "root", "root")
+    found = judged(replace(GOOD, seen=replace(SEEN, active=roots)))
+    assert (found["file-mode"], found["token-file"]) == (Verdict.FAIL, Verdict.UNTOLD)
+    pipe = replace(roots, fault="is no regular file", regular=False)
+    assert judged(replace(GOOD, seen=replace(SEEN, active=pipe)))["token-file"] is Verdict.FAIL
+
+
+def test_a_slot_that_cannot_be_read_may_hold_a_token_that_leaked() -> None:
+    unread = replace(SEEN, previous=Slot(None, fault="is no regular file"))
+    found = judged(replace(GOOD, seen=unread))
+    assert found["token-revoked"] is Verdict.UNTOLD
 
 
 def test_only_the_queens_kill_signal_matters() -> None:

@@ -1,6 +1,8 @@
 """What the verb `inspect` counts of a token, and how its text is sent with the agent's."""
 
+import base64
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,16 +16,28 @@ from tasks.engine import program_of
 @pytest.mark.parametrize(
     ("token", "counts"),
     [
-        ("ab" * 32, {"chars": 64, "symbols": 2, "run": 2, "period": 2}),
-        ("a" * 64, {"chars": 64, "symbols": 1, "run": 64, "period": 1}),
-        ("0123456789", {"chars": 10, "symbols": 10, "run": 10, "period": 10}),
-        ("9876xyz", {"chars": 7, "symbols": 7, "run": 4, "period": 7}),
-        ("abcabcab", {"chars": 8, "symbols": 3, "run": 3, "period": 3}),
-        ("x", {"chars": 1, "symbols": 1, "run": 1, "period": 1}),
+        ("ab" * 32, {"chars": 64, "symbols": 2, "run": 2, "period": 2, "digits": 0, "words": 0}),
+        ("a" * 64, {"chars": 64, "symbols": 1, "run": 64, "period": 1, "digits": 0, "words": 0}),
+        ("0123456789", {"chars": 10, "symbols": 10, "run": 10, "period": 10, "digits": 10, "words": 0}),
+        ("9876xyz", {"chars": 7, "symbols": 7, "run": 4, "period": 7, "digits": 4, "words": 0}),
+        ("abcabcab", {"chars": 8, "symbols": 3, "run": 3, "period": 3, "digits": 0, "words": 0}),
+        ("x", {"chars": 1, "symbols": 1, "run": 1, "period": 1, "digits": 0, "words": 0}),
+        ("Password-2027", {"chars": 13, "symbols": 11, "run": 2, "period": 13, "digits": 4, "words": 1}),
+        ("llama-orch/API_TOKEN", {"chars": 20, "symbols": 18, "run": 2, "period": 20, "digits": 0, "words": 2}),
     ],
 )
 def test_counts_tell_what_a_token_is_made_of(token: str, counts: dict[str, int]) -> None:
     assert inspection.quality(token) == counts
+
+
+def test_a_random_token_is_not_taken_for_words() -> None:
+    """Hex digits as the guide makes them, and base64, whose letters could spell anything."""
+    source = random.Random(4)  # noqa: S311  the same ones each time
+    for _ in range(1000):
+        bytes_ = source.randbytes(48)
+        for token in (bytes_.hex(), base64.b64encode(bytes_).decode()):
+            counts = inspection.quality(token)
+            assert counts["digits"] and not counts["words"]
 
 
 def test_the_longest_token_is_counted_in_no_time() -> None:
@@ -83,5 +97,5 @@ TOKEN = "/etc/llama-orch/secrets/api-token"
     ],
 )
 def test_an_audit_watch_is_one_that_sees_the_token_being_read(rules: str, watched: bool) -> None:
-    """As `auditctl -l` prints them. auditd itself does not run in a container, so no test here has a real one."""
+    """As `auditctl -l` prints them; tests/ssh/test_auditd.py has a real one."""
     assert inspection.watches(rules, TOKEN) is watched

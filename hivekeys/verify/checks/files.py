@@ -24,9 +24,12 @@ def _directory_mode(host: Host, seen: Seen, _: Norm) -> Answer:
 
 @of_seen("token-file", "The token file is a regular file with a token in it", "Install API Token")
 def _token_file(host: Host, seen: Seen, _: Norm) -> Answer:
-    if seen.active is None:
+    found = seen.active
+    if found is None:
         return Verdict.FAIL, f"{host.service.token} is not there"
-    return (Verdict.FAIL, f"{host.service.token} {seen.active.fault}") if seen.active.fault else PASSED
+    if found.regular and found.owner != host.service.owner:  # the agent looks into no such file: `file-mode` fails
+        return Verdict.UNTOLD, f"{host.service.token} {found.fault}"
+    return (Verdict.FAIL, f"{host.service.token} {found.fault}") if found.fault else PASSED
 
 
 @of_seen("file-mode", "Only the service's account can read the token file", "Critical Permission Requirements")

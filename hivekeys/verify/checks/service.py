@@ -20,6 +20,7 @@ from hivekeys.verify.inspected import Inspected
 CREDENTIALS_SINCE = 250  # guide.md, "Using systemd Credentials"
 HARDENING = {"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"}
 SIGINT = ("2", "SIGINT")
+NOT_READ = "systemd could not read the unit"
 
 
 @of_inspected("environment", "The token is in no environment", "DON'T")
@@ -76,6 +77,8 @@ def _current(sight: Sight, _: Norm) -> Answer:
 @of_inspected("hardening", "The unit has the guide's hardening lines", "Example Service File", Severity.LOW)
 def _hardening(_: Host, inspected: Inspected) -> Answer:
     found = inspected.hardening
+    if not found:
+        return Verdict.UNTOLD, NOT_READ
     return unless([f"{key}={found.get(key, '')}" for key, due in HARDENING.items() if found.get(key) != due])
 
 
@@ -83,6 +86,8 @@ def _hardening(_: Host, inspected: Inspected) -> Answer:
 def _kill_signal(host: Host, inspected: Inspected) -> Answer:
     if host.role is Role.HIVE:
         return PASSED
+    if not inspected.kill_signal:
+        return Verdict.UNTOLD, NOT_READ
     bad = inspected.kill_signal in SIGINT
     return (Verdict.FAIL, "KillSignal=SIGINT makes the queen shut every hive down") if bad else PASSED
 

@@ -44,15 +44,20 @@ def _quality(_: Host, inspected: Inspected) -> Answer:
         faults.append(f"{found.run} equal or consecutive characters in a row")
     if found.period <= found.chars // 2:
         faults.append(f"it repeats after {found.period} characters")
+    if found.words:
+        faults.append("there are words of a dictionary in it")
+    elif not found.digits:  # 64 random base64 characters have none once in fifty thousand, hex digits never
+        faults.append("it has no digit, as words have none")
     return unless(faults)
 
 
 @of_seen("token-revoked", "No slot holds a token that leaked", "Emergency Revocation")
 def _revoked(_: Host, seen: Seen, __: Norm) -> Answer:
     slots = {"api-token": seen.active, "the staged slot": seen.staged, "the previous slot": seen.previous}
-    return unless(
-        [f"{name} holds what run {slot.revoked} revoked" for name, slot in slots.items() if slot and slot.revoked]
-    )
+    held = {name: slot for name, slot in slots.items() if slot}
+    leaked = [f"{name} holds what run {slot.revoked} revoked" for name, slot in held.items() if slot.revoked]
+    unread = [name for name, slot in held.items() if slot.fingerprint is None]
+    return unless(leaked) if leaked or not unread else (Verdict.UNTOLD, f"{', '.join(unread)} cannot be read")
 
 
 @of_seen("same-token", "All hosts of the fleet have the same token", "Token Rotation")
