@@ -110,7 +110,7 @@ class Rollout:
         """Stage, turn, settle, retire. False when the run has to go back."""
         return (
             self._everywhere(Phase.STAGE, self._runner.standing(), lambda story: self._stage(story, want))
-            and all(self._turn_wave(wave, want) for wave in self._runner.waves)
+            and self._turn_all(want)
             and self._everywhere(Phase.SETTLE, self._runner.standing(), lambda story: self._settle(story, want))
             and self._retire(want)
         )
@@ -155,12 +155,12 @@ class Rollout:
         groups = (standing[:1], standing[1:])  # the queen stands first in every inventory
         return all(self._everywhere(Phase.CLAIM, group, claim) for group in groups if group)
 
+    def _turn_all(self, want: Fingerprint) -> bool:
+        order = waves.among(self._runner.waves, [story.host for story in self._runner.standing()])
+        return all((wave is order[0] or self._breathe()) and self._turn_wave(wave, want) for wave in order)
+
     def _turn_wave(self, wave: waves.Wave, want: Fingerprint) -> bool:
         standing = [story for story in self._runner.standing() if story.host in wave.hosts]
-        if not standing:
-            return True
-        if wave is not self._runner.waves[0] and not self._breathe():
-            return False
         return self._everywhere(wave.phase, standing, lambda story: self._turn(story, wave.phase, want), wave.title)
 
     def _breathe(self) -> bool:

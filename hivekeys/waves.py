@@ -1,7 +1,7 @@
 """Which hosts change together, and whether the run goes on after each group. Pure."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from hivekeys.fleet import Host, Order, Policy, Role
 from hivekeys.model import Phase
@@ -34,6 +34,23 @@ def plan(hosts: Sequence[Host], policy: Policy, *, canary: bool = True) -> tuple
 def _batches(hosts: tuple[Host, ...], size: int) -> Iterator[tuple[Host, ...]]:
     for start in range(0, len(hosts), size):
         yield hosts[start : start + size]
+
+
+def among(planned: Sequence[Wave], standing: Collection[Host]) -> tuple[Wave, ...]:
+    """The planned waves without the hosts that are out of it; the next hives take the places of canaries that are."""
+    canaries = next((len(wave.hosts) for wave in planned if wave.phase is Phase.CANARY), 0)
+    hives = [host for wave in planned if wave.phase is not Phase.QUEEN for host in wave.hosts if host in standing]
+    first = tuple(hives[:canaries])
+    kept = (
+        replace(
+            wave,
+            hosts=first
+            if wave.phase is Phase.CANARY
+            else tuple(host for host in wave.hosts if host in standing and host not in first),
+        )
+        for wave in planned
+    )
+    return tuple(wave for wave in kept if wave.hosts)
 
 
 def stop_reason(

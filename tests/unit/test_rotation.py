@@ -7,7 +7,7 @@ import pytest
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
-from hivekeys.model import Intent, Outcome, Phase, PhaseStarted, State, TokenChosen, Verb
+from hivekeys.model import Intent, Outcome, Phase, PhaseStarted, State, Stopped, TokenChosen, Verb
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.unit.rotating import Operator, breaks, serving, slots_used
@@ -211,6 +211,17 @@ BUDGETS = [
     ("5", ("hive1",), ExitCode.ROLLED_BACK, (State.ROLLED_BACK,)),  # the canary may not fail
     ("5", ("queen",), ExitCode.ROLLED_BACK, (State.ROLLED_BACK,)),  # nor may the queen
 ]
+
+
+def test_a_canary_that_is_away_is_replaced_or_a_whole_batch_would_be_the_first_to_try(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path, hives=4, policy=Policy(canary=1, batch=Amount(3), max_failures=Amount(1)))
+    fleet.hosts["hive1"].fault = "link-down"
+    fleet.hosts["hive2"].fault = "keeps-old-token"
+    operator = Operator(fleet)
+    assert operator.rotate() is ExitCode.ROLLED_BACK
+    turned = {host for host, verb in changes(fleet) if verb == "restart"}
+    assert turned == {"queen", "hive2"}
+    assert "canary failed (hive2)" in [event.why for event in operator.events if isinstance(event, Stopped)]
 
 
 @pytest.mark.parametrize(("budget", "failing", "code", "states"), BUDGETS)

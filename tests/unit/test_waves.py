@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hivekeys.fleet import SERVICES, Amount, Host, Order, Policy, Role
 from hivekeys.model import Phase
-from hivekeys.waves import plan, stop_reason
+from hivekeys.waves import among, plan, stop_reason
 
 
 def hosts(hives: int) -> tuple[Host, ...]:
@@ -34,6 +34,31 @@ def test_every_host_has_one_turn_and_the_queen_has_hers_alone(hives: int, policy
 def test_no_wave_is_larger_than_was_asked_for(hives: int, policy: Policy) -> None:
     most = max(1, policy.batch.of(hives), policy.canary)
     assert all(len(wave.hosts) <= most for wave in plan(hosts(hives), policy))
+
+
+@given(st.integers(0, 20), policies, st.data())
+def test_who_is_out_of_it_is_in_no_wave_and_everybody_else_in_one(
+    hives: int, policy: Policy, data: st.DataObject
+) -> None:
+    fleet = hosts(hives)
+    standing = data.draw(st.sets(st.sampled_from(fleet)))
+    waves = among(plan(fleet, policy), standing)
+    turns = [host for wave in waves for host in wave.hosts]
+    assert sorted(host.name for host in turns) == sorted(host.name for host in standing)
+    canaries = sum(len(wave.hosts) for wave in waves if wave.phase is Phase.CANARY)
+    assert canaries == min(policy.canary, sum(host.role is Role.HIVE for host in standing))
+    assert among(plan(fleet, policy), fleet) == plan(fleet, policy)
+
+
+def test_a_canary_that_is_away_is_replaced_by_the_next_hive() -> None:
+    fleet = hosts(4)
+    waves = among(plan(fleet, Policy(canary=1, batch=Amount(2))), [host for host in fleet if host.name != "hive1"])
+    assert [(wave.title, [host.name for host in wave.hosts]) for wave in waves] == [
+        ("queen", ["queen"]),
+        ("canary", ["hive2"]),
+        ("wave 1 of 2", ["hive3"]),
+        ("wave 2 of 2", ["hive4"]),
+    ]
 
 
 def test_titles_count_the_waves() -> None:
