@@ -29,6 +29,7 @@ systemctl daemon-reload
 LISTING = (
     "find /etc /var/lib /var/log /home -xdev -type f -o -type d | sort | grep -v journal; getent passwd; getent group"
 )
+CONTENTS = "; find /etc /usr/local -xdev -type f | sort | xargs -d '\\n' sha256sum"
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +109,11 @@ def test_a_hive_that_joins_gets_the_fleets_token_and_no_other_host_is_touched(la
 
 
 def test_a_dry_run_says_it_all_and_changes_nothing(lab: Lab, state: Path) -> None:
-    before = lab.sh("hive1", LISTING)
+    before = lab.sh("hive1", LISTING + CONTENTS)
     answer = install(lab, state, "--dry-run", "--create-account")
     assert answer.code == 6
     assert parts(answer, "hive1")[:4] == ["account", "account", "directory", "token"]
-    assert lab.sh("hive1", LISTING) == before
+    assert lab.sh("hive1", LISTING + CONTENTS) == before
 
 
 def test_an_account_is_not_created_unasked(lab: Lab, state: Path) -> None:
@@ -144,6 +145,18 @@ def test_a_token_that_is_not_the_fleets_is_not_overwritten(lab: Lab, state: Path
     assert (answer.code, answer.out) == (2, "")
     assert "2 different tokens" in answer.err
     assert truth_of(lab, "hive1").token == other
+
+
+def test_what_is_no_token_file_is_left_alone(lab: Lab, state: Path) -> None:
+    """A link to a file of root's, and a pipe that nobody writes to, where the token should be."""
+    for name, make in (("queen", f"ln -s /etc/shadow {ACTIVE}"), ("hive1", f"mkfifo {ACTIVE}")):
+        lab.sh(name, f"install -d -m 700 {SECRETS}; {make}")
+    look = f"stat -Lc '%F %a %U' {ACTIVE} /etc/shadow; systemctl is-active queen-rbee rbee-hive || true"
+    before = {name: lab.sh(name, look) for name in lab.hosts}
+    answer = install(lab, state, "--create-account")
+    assert answer.code == 4
+    assert {host["cause"]["trouble"] for host in answer.hosts.values()} == {"slot-changed"}
+    assert {name: lab.sh(name, look) for name in lab.hosts} == before
 
 
 def test_what_install_put_there_goes_again_and_nothing_else(lab: Lab, state: Path) -> None:

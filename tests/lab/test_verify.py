@@ -180,10 +180,10 @@ WAYS = (
     ("enabled", "systemctl disable -q rbee-hive", ""),
     (
         "audit-chain",
-        f"{RECORDS}; cd {AUDIT}; sed '2s/auth_/open_/' *.audit >/run/changed; cat /run/changed >$(echo *.audit)",
+        f"{RECORDS}; cd {AUDIT}; f=$(ls | head -1); sed '2s/auth_/open_/' $f >/run/changed; cat /run/changed >$f",
         "",
     ),
-    ("audit-chain", f"{RECORDS}; cd {AUDIT}; sed 2d *.audit >/run/changed; cat /run/changed >$(echo *.audit)", ""),
+    ("audit-chain", f"{RECORDS}; cd {AUDIT}; f=$(ls | head -1); sed 2d $f >/run/changed; cat /run/changed >$f", ""),
     ("audit", f"chmod 755 {AUDIT}", MENDED),
     ("audit", f"chown deploy {AUDIT}", ""),
     ("audit", drop_in("Environment=LLORCH_AUDIT_MODE=off"), ""),
@@ -470,6 +470,11 @@ def test_what_is_no_token_file_is_named_and_nothing_is_made_of_it(wrong: Lab, st
     of_a_token = {"token-length", "token-quality", "token-revoked", "same-token", "current", "proof", "reused"}
     assert not passed & (of_a_token | {"hard-links", "acl"})
     assert ":99999:" not in answer.out  # of /etc/shadow
+    shown = fab("status", "--fleet", wrong.name, "--json", state=state)
+    assert {name: (host["fine"], host["token"] is None) for name, host in shown.hosts.items()} == {
+        "queen": (True, False),
+        **dict.fromkeys(HIVES, (False, True)),
+    }
 
 
 def test_a_host_that_cannot_be_asked_passes_nothing(wrong: Lab, state: Path) -> None:

@@ -1,6 +1,7 @@
 """The checklist's judgement, where a real host cannot easily be brought to it."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,36 @@ from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
 from hivekeys.verify.inspected import Chain, InEnvironment, Lock, Log, Quality, Trail
+from tests.lab.test_verify import WAYS
 
 from .sights import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET
 
+TESTS = Path(__file__).parents[1]
+# The tests in which a check that is in no row of WAYS fails on a real host.
+ON_A_HOST = {
+    "lab/test_verify.py": {
+        "token-length": "test_a_weak_token_is_found_and_never_told",
+        "token-quality": "test_a_weak_token_is_found_and_never_told",
+        "same-token": "test_a_host_with_a_token_of_its_own_is_found",
+        "debts": "test_a_host_that_was_left_behind_owes_the_newest_token",
+        "current": "test_a_file_that_the_process_has_not_read_is_found",
+        "kill-signal": "test_a_queen_that_would_shut_her_hives_down_is_found",
+        "active": "test_a_service_that_is_down_is_found",
+        "proof": "test_a_service_that_runs_and_is_not_healthy_is_found",
+        "audit-fresh": "test_a_trail_that_has_ended_is_a_warning",
+        "clock": "test_a_clock_that_is_wrong_is_found",
+        "space": "test_a_full_token_directory_is_found",
+        "lock": "test_a_run_at_work_is_named_and_not_disturbed",
+    },
+    "lab/test_verify_fleets.py": {"shared-token": "test_a_token_that_another_fleet_has_in_any_slot_is_found"},
+    "lab/test_revocation.py": {
+        "token-revoked": "test_a_leaked_token_is_refused_within_a_minute_and_whoever_is_left_behind_is_named"
+    },
+    "lab/test_restricted.py": {"mode": "test_verify_says_which_mode_each_host_is_in"},
+    "ssh/test_auditd.py": {
+        "audit-watch": "test_a_watch_is_put_kept_for_the_next_start_and_taken_away_and_all_of_it_once"
+    },
+}
 NEWER = Fingerprint(keyed="cd" * 32, fp6="fedcba")
 
 
@@ -31,6 +59,14 @@ def of_quality(*counts: int) -> Sight:
 
 def other_than_pass(sight: Sight) -> dict[str, Verdict]:
     return {name: verdict for name, verdict in judged(sight).items() if verdict is not Verdict.PASS}
+
+
+def test_every_check_is_shown_to_fail_on_a_real_host() -> None:
+    shown = [check for tests in ON_A_HOST.values() for check in tests]
+    assert sorted({*shown, *(check for check, _, _ in WAYS)}) == sorted(CHECKS)
+    for file, tests in ON_A_HOST.items():
+        text = (TESTS / file).read_text()
+        assert all(f"def {name}(" in text for name in tests.values()), file
 
 
 def test_a_host_as_it_should_be_passes_every_check() -> None:
