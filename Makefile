@@ -49,8 +49,9 @@ test: PACKAGES += zsh fish  # completion is tried in real shells
 test: install system lint docs  ## every test, four at a time, since most wait for hosts; needs root for the rehearsal fleet
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-soak: install  ## a gigabyte of audit records; ten thousand random sequences of rotations and faults, about half an hour
-	HIVEKEYS_TRAIL_MIB=1024 .venv/bin/python -m pytest tests/unit/test_auditing.py
+soak: install system  ## a gigabyte of audit records; a revocation killed at each event; ten thousand random sequences
+	$(SUDO) env HIVEKEYS_TRAIL_MIB=1024 HIVEKEYS_KILLED_EVERY=1 .venv/bin/python -m pytest -s \
+		tests/unit/test_auditing.py tests/lab/test_audit.py tests/lab/test_revocation.py
 	HIVEKEYS_SEQUENCES=10000 .venv/bin/python -m pytest tests/sweep/test_model.py
 
 bench: HOSTS ?= 10

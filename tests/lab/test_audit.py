@@ -104,9 +104,14 @@ def test_a_client_with_the_old_token_is_found_and_keeps_that_token_from_being_re
 def test_a_trail_of_any_size_ends_within_its_limits_and_a_hundred_megabytes(lab: Lab, state: Path) -> None:
     """HIVEKEYS_TRAIL_MIB=1024 makes it a gigabyte of the host's own records."""
     size = int(os.environ.get("HIVEKEYS_TRAIL_MIB", "16"))
+    assert eventually(lambda: ".audit" in lab.sh("hive3", f"ls {AUDIT}")), "nobody has called it yet"
     own = f"cd {AUDIT}; f=$(ls -t *.audit | head -1)"
     double = f"while [ $(stat -c %s big) -lt {size << 20} ]; do cat big big >more; mv more big; done"
-    lab.sh("hive3", f"{own}; tail -n 500 $f >big; {double}; truncate -s 0 more 2>/dev/null; mv big 2001-01-01.audit")
+    lab.sh(
+        "hive3",
+        f"{own}; tail -n 500 $f >big; {double}; truncate -s 0 more 2>/dev/null; mv big 2001-01-01.audit",
+        timeout=300,
+    )
     lab.sh("hive3", f"cd {AUDIT}; rm -f more; chown llama-orch: 2001-01-01.audit; chmod 600 2001-01-01.audit")
     peaks: list[int] = []
     over = threading.Event()

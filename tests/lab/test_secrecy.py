@@ -24,7 +24,7 @@ from hivekeys.lab.faults import inject
 from hivekeys.lab.files import AUDIT, SECRETS
 
 from .asking import put_token
-from .rotating import PROJECT, Answer, fab, made_whole, serves, truth, write_policy
+from .rotating import PROJECT, Answer, fab, made_whole, mended, serves, truth, write_policy
 
 pytestmark = pytest.mark.lab
 LOUD = "/etc/ssh/sshd_config.d/lab-loud.conf"
@@ -211,13 +211,24 @@ def test_a_sudo_password_is_told_to_sudo_alone(loud: Lab, tmp_path: Path, guarde
 def test_a_token_that_leaked_is_on_no_host_any_more_and_its_tombstones_do_not_show_it(
     loud: Lab, tmp_path: Path
 ) -> None:
+    """Nor is it in what is handed to others: report and evidence. One host fails, is fenced, and taken up again."""
     secret = brought(loud, tmp_path)
     write_policy(loud, revocation_recheck=0)
-    words = ("revoke", "--fleet", loud.name, "--yes", "--reason", "it leaked", "--json")
-    answer = run_in_the_open(secret, *words, state=tmp_path / "state", debug=True)
+    state, fleet = tmp_path / "state", ("--fleet", loud.name)
+    inject(loud, "hive4", "keeps-old-token")
+    words = ("revoke", *fleet, "--yes", "--reason", "it leaked", "--attempts", "2", "--fence", "--json")
+    answer = run_in_the_open(secret, *words, state=state, debug=True)
+    mended(loud)
+    assert (answer.code, answer.hosts["hive4"]["state"]) == (4, "fenced"), answer.err
+    assert "it leaked" in answer.out
+    answer = run_in_the_open(secret, "reconcile", *fleet, state=state, debug=True)
     assert answer.code == 0, answer.err
     assert found_on(loud, secret) == {name: set() for name in loud.hosts}
-    assert "it leaked" in answer.out
+    for form in ("table", "json", "markdown", "html"):
+        assert fab("report", *fleet, "--format", form, "--output", str(tmp_path / form), state=state).code == 0
+    assert fab("evidence", *fleet, "--output", str(tmp_path / "e.tar"), state=state).code == 0
+    assert b"it leaked" in (tmp_path / "e.tar").read_bytes(), "it is searched as it is: nothing in it is packed"
+    assert secret.below(tmp_path) == set()
 
 
 def test_verify_brings_no_token_out_of_its_file(loud: Lab, tmp_path: Path) -> None:
