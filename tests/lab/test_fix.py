@@ -170,26 +170,37 @@ def test_nothing_of_roots_is_given_to_the_service(lab: Lab, state: Path, what: s
     assert lab.sh("hive1", f"stat -c '%a %U %i' /etc/shadow; stat -Lc '%F %a %U' {ACTIVE}") == before
 
 
+# Root's copy of the token and of an older one, where the service's account cannot even look.
+PRECIOUS = f"""\
+chown llama-orch /etc/llama-orch
+mkdir -m 700 /root/precious
+cp -p {ACTIVE} /root/precious/api-token; chmod 644 /root/precious/api-token
+echo gold >/root/precious/api-token.old
+"""
+
+
 def test_a_directory_that_is_swapped_for_a_link_while_fix_runs_leads_root_nowhere(lab: Lab, state: Path) -> None:
-    """The account owns the directory above, and exchanges the token directory as fast as it can."""
-    lab.sh(
-        "hive1", "chown llama-orch /etc/llama-orch; mkdir -m 700 /root/precious; echo gold >/root/precious/api-token"
-    )
-    before = lab.sh("hive1", "stat -c '%n %a %U' /root/precious /root/precious/api-token")
+    """The account owns the directory above: there is a link for good at first, then they change places all the time."""
+    lab.sh("hive1", PRECIOUS)
+    look = "stat -c '%n %a %U' /root/precious /root/precious/*"
+    before = lab.sh("hive1", look)
     away, back = f"mv -T {SECRETS} /etc/llama-orch/aside", f"mv -T /etc/llama-orch/aside {SECRETS}"
     link, no_link = f"ln -s /root/precious {SECRETS}", f"rm {SECRETS}"
-    swap = f"while [ ! -e /tmp/enough ]; do {away}; {link}; {no_link}; {back}; done"
-    attacker = threading.Thread(target=lab.sh, args=("hive1", f"runuser -u llama-orch -- sh -c '{swap}'"))
+    as_service = "runuser -u llama-orch -- sh -c"
+    lab.sh("hive1", f"{as_service} '{away}; {link}'")
+    assert fix(lab, state, "--apply", "--strays").code == 4
+    assert lab.sh("hive1", look) == before
+    swap = f"{no_link}; {back}; while [ ! -e /tmp/enough ]; do {away}; {link}; {no_link}; {back}; done"
+    attacker = threading.Thread(target=lab.sh, args=("hive1", f"{as_service} '{swap}'"))
     attacker.start()
     try:
-        lab.sh("hive1", f"chmod 755 {SECRETS} || true")
         codes = {fix(lab, state, "--apply", "--strays").code for _ in range(5)}
     finally:
         lab.sh("hive1", "touch /tmp/enough")
         attacker.join()
         lab.sh("hive1", "rm /tmp/enough")
     assert codes <= {0, 4, 6}
-    assert lab.sh("hive1", "stat -c '%n %a %U' /root/precious /root/precious/api-token") == before
+    assert lab.sh("hive1", look) == before
 
 
 def test_a_host_that_is_away_does_not_keep_the_other_from_being_mended(lab: Lab, state: Path) -> None:
