@@ -148,7 +148,7 @@ def has_acl(fd: int) -> bool:
 
 def is_stray(name: str, active: str) -> bool:
     """A copy that a person, an editor or a script left: named after the token, or as editors name theirs."""
-    return name.startswith((active, "." + active)) or name.endswith(LEFT_BY_PEOPLE)
+    return name.lstrip(".#").startswith(active) or name.endswith(LEFT_BY_PEOPLE)
 
 
 def quality(token: str) -> "dict[str, int]":

@@ -161,7 +161,7 @@ WAYS = (
     ("hard-links", f"ln {ACTIVE} /etc/llama-orch/elsewhere", "find the others with `find / -xdev -samefile`"),
     ("parents", "chmod 777 /etc/llama-orch", MENDED),
     ("parents", "chown deploy /etc/llama-orch", "it belongs to deploy"),
-    ("strays", f"touch {SECRETS}/api-token.old", MENDED),
+    ("strays", f"touch {SECRETS}/api-token.old '{SECRETS}/#api-token#'", MENDED),
     ("strays", f"touch {SECRETS}/.api-token.swp", MENDED),
     ("strays", "touch '/tmp/api-token\nnew'", MENDED),
     ("strays", f"touch '{SECRETS}/api-token\n\x1b[31m'", MENDED),

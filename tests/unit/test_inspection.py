@@ -52,6 +52,8 @@ def test_the_longest_token_is_counted_in_no_time() -> None:
         ("api-token.old", True),
         ("api-token-new", True),
         (".api-token.swp", True),
+        ("#api-token#", True),  # emacs
+        (".#api-token", True),
         ("tls.key~", True),
         ("worker-token", False),
         ("tls.key", False),
