@@ -33,9 +33,7 @@ def checklist(run: Run, events: Iterable[Event], review: Review | None = None) -
     return (
         _generated(run, any(isinstance(event, TokenChosen) for event in told)),
         _everywhere("Update all services", run, "hold the new token", lambda host: _holds(run, host)),
-        _everywhere(
-            "Restart all services", run, "restarted on it", lambda host: _holds(run, host) and host.name in restarted
-        ),
+        _everywhere("Restart all services", run, "restarted on it", lambda host: _runs(run, host, restarted)),
         _everywhere("Verify services healthy", run, "are healthy with it", lambda host: _is_healthy(run, host)),
         Item(
             "Review audit logs for unauthorized access",
@@ -64,6 +62,15 @@ def _everywhere(text: str, run: Run, what: str, holds: Callable[[HostRun], bool]
 
 def _holds(run: Run, host: HostRun) -> bool:
     return run.want is not None and host.now == run.want
+
+
+def _runs(run: Run, host: HostRun, restarted: set[str]) -> bool:
+    """Its process has the new token. Where that was asked, the answer counts: some ignore their file."""
+    calls = host.proof.calls if host.proof else {}
+    asked = calls.get("new")
+    if asked is None:  # it has no path that needs a token; or it lets in who has none, and was told no token
+        return _holds(run, host) and host.name in restarted and not calls
+    return _holds(run, host) and 200 <= asked < 300
 
 
 def _is_healthy(run: Run, host: HostRun) -> bool:

@@ -16,6 +16,7 @@ from hivekeys.line import LEASE
 from hivekeys.model import Again, Condemned, Outcome, Phase, PhaseStarted, State, Waiting
 from hivekeys.progress import holder_of
 from hivekeys.report import next_step
+from hivekeys.report.incident import checklist
 from hivekeys.run import REVOKE, fold
 from hivekeys.story import LOCK_PATIENCE
 from hivekeys.token import Token, generate
@@ -132,6 +133,25 @@ def test_a_host_that_fails_is_named_and_stops_nobody(
     assert ann.states == dict.fromkeys(fleet.hosts, State.PROVEN) | {"hive2": state}
     assert ann.troubles == {"hive2": trouble}
     assert ann.runner.run.debts == ("hive2",)
+
+
+@pytest.mark.parametrize("fault", ["link-down", "start-fails", "keeps-old-token", "accepts-any-token"])
+def test_the_checklist_calls_a_service_restarted_only_when_it_runs_on_the_new_token(
+    fleet: InProcessFleet, fault: str
+) -> None:
+    """Its file may have the new token, and the process another or none. Who starts it does not matter."""
+    hive = fleet.hosts["hive2"]
+    hive.fault = fault
+    ann = responder(fleet)
+    ann.revoke()
+    (box,) = [item for item in checklist(ann.runner.run, ann.events) if item.text == "Restart all services"]
+    assert (box.done, box.note) == (False, "3 of 4 restarted on it; not seen on hive2")
+    hive.fault = None
+    hive.start()
+    late = again(ann)
+    late.revoke()
+    (box,) = [item for item in checklist(late.runner.run, late.events) if item.text == "Restart all services"]
+    assert box.done
 
 
 def test_not_even_the_queen_stops_it(fleet: InProcessFleet) -> None:
