@@ -99,7 +99,7 @@ class Lab:
         return cgroup.first_process(self.name, self.host(name).name) is not None
 
     def run(
-        self, name: str, argv: Sequence[str], *, text: str | None = None, timeout: float = 30, check: bool = False
+        self, name: str, argv: Sequence[str], *, text: str | None = None, timeout: float = 120, check: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run a program on the host as root, not over SSH, so that it works whatever SSH does there.
 
@@ -115,7 +115,7 @@ class Lab:
             raise UserError(f"{name}: {' '.join(argv)}: {words}", code=ExitCode.INCOMPLETE)
         return done
 
-    def sh(self, name: str, script: str, *, timeout: float = 30) -> str:
+    def sh(self, name: str, script: str, *, timeout: float = 120) -> str:
         """Run a shell script on the host as root and return what it printed; a failure is a UserError."""
         return self.run(name, ["sh", "-euc", script], timeout=timeout, check=True).stdout
 

@@ -41,16 +41,21 @@ def status(host: Host, token: str | None) -> int:
 
 
 def ssh(lab: Lab, name: str, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as any SSH client would, with the lab's ssh_config and two seconds of patience."""
+    """Run a command as any SSH client would, with the lab's ssh_config; two seconds of patience for the connection."""
     options = ["-F", str(lab.ssh_config), "-o", "BatchMode=yes", "-o", "ConnectTimeout=2"]
     return subprocess.run(
         ["ssh", *options, name, command],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def log_of(lab: Lab, name: str, options: str = "") -> str:
+    """What the host's journal says, with all that was logged until now: journald writes a moment later."""
+    return lab.sh(name, f"journalctl -q --sync; journalctl -q -o cat {options}")
 
 
 def put_token(lab: Lab, name: str, token: str) -> None:

@@ -88,7 +88,7 @@ class Bastion:
     def dies_after(self, event: int, verb: str = ROTATE) -> int:
         """Rotates (or revokes) until this many events are written down; the exit status."""
         words = [sys.executable, "-m", "tests.lab.surviving", verb, self.lab.name, str(self.home), str(event)]
-        return subprocess.run(words, cwd=PROJECT, capture_output=True, timeout=60, check=False).returncode
+        return subprocess.run(words, cwd=PROJECT, capture_output=True, timeout=120, check=False).returncode
 
 
 class Work:

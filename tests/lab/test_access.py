@@ -19,7 +19,7 @@ from hivekeys.fleet import Ssh
 from hivekeys.lab import Lab
 from hivekeys.model import Event, Phase, PhaseStarted, State
 
-from .asking import eventually
+from .asking import eventually, log_of
 from .rotating import (
     Rotation,
     all_but,
@@ -112,7 +112,7 @@ def test_hives_behind_a_jump_host_see_only_the_jump_host(lab: Lab, tmp_path: Pat
 
 def logins(lab: Lab, name: str) -> list[str]:
     """Where each login of `deploy` came from so far, by sshd's own log."""
-    log = lab.sh(name, "journalctl -q -o cat -u ssh").splitlines()
+    log = log_of(lab, name, "-u ssh").splitlines()
     return [line.split(" from ")[1].split()[0] for line in log if line.startswith("Accepted publickey for deploy")]
 
 
@@ -212,7 +212,7 @@ def test_a_second_run_from_another_bastion_is_told_who_is_at_work(lab: Lab, tmp_
 
 
 def test_of_two_bastions_that_claim_at_once_exactly_one_wins(lab: Lab) -> None:
-    at_once, loser_left = threading.Barrier(2, timeout=30), threading.Event()
+    at_once, loser_left = threading.Barrier(2, timeout=120), threading.Event()
 
     def winner_waits(event: Event) -> None:
         if isinstance(event, PhaseStarted) and event.phase is Phase.STAGE:

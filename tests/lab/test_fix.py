@@ -191,7 +191,7 @@ def test_a_directory_that_is_swapped_for_a_link_while_fix_runs_leads_root_nowher
     assert fix(lab, state, "--apply", "--strays").code == 4
     assert lab.sh("hive1", look) == before
     swap = f"{no_link}; {back}; while [ ! -e /tmp/enough ]; do {away}; {link}; {no_link}; {back}; done"
-    attacker = threading.Thread(target=lab.sh, args=("hive1", f"{as_service} '{swap}'"))
+    attacker = threading.Thread(target=lab.sh, args=("hive1", f"{as_service} '{swap}'"), kwargs={"timeout": 600})
     attacker.start()
     try:
         codes = {fix(lab, state, "--apply", "--strays").code for _ in range(5)}

@@ -17,7 +17,7 @@ from hivekeys.lab import Lab, cgroup, down, load, memory, network, up, whole
 from hivekeys.lab.files import AUDIT, SECRETS
 from hivekeys.lab.model import LABS
 
-from .asking import ACTIVE, FIRST_TOKEN, HIVES, ask, eventually, put_token, restart, ssh
+from .asking import ACTIVE, FIRST_TOKEN, HIVES, ask, eventually, log_of, put_token, restart, ssh
 
 pytestmark = pytest.mark.lab
 ALL = ("queen", *HIVES)
@@ -38,7 +38,7 @@ def test_a_host_is_set_up_as_the_guide_says(fleet: Lab, name: str) -> None:
     assert fleet.sh(name, "getent passwd llama-orch").endswith(":/usr/sbin/nologin\n")
     assert fleet.sh(name, "systemctl --failed --no-legend") == ""
     assert fleet.sh(name, "command -v curl && command -v python3 && command -v sudo && command -v sshd")
-    log = fleet.sh(name, f"journalctl -u {fleet.hosts[name].unit} -o cat")
+    log = log_of(fleet, name, f"-u {fleet.hosts[name].unit}")
     fingerprint = hashlib.sha256(FIRST_TOKEN.encode()).hexdigest()[:6]
     assert f"API token loaded (authentication enabled) identity=token:{fingerprint}" in log
     assert FIRST_TOKEN not in log

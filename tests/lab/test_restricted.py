@@ -20,7 +20,7 @@ from hivekeys.session import Session
 from hivekeys.wire import PROTOCOL, Greeting
 from tasks.engine import program_of
 
-from .asking import ADMIN, RULES, ssh, status
+from .asking import ADMIN, RULES, log_of, ssh, status
 from .rotating import INVENTORY, Answer, fab, truth_of, write_policy
 
 pytestmark = pytest.mark.lab
@@ -261,7 +261,7 @@ def test_a_thief_who_asks_for_another_file_is_refused_and_noted(tight: Lab) -> N
     older = json.dumps({"protocol": PROTOCOL + 1, "deadline": 10, "steps": [hello]}) + "\n"
     assert talk(tight, older) == "agent-differs"
     assert tight.sh("hive1", EVERYTHING) == before
-    noted = tight.sh("hive1", "journalctl -q -o cat -t hivekeys-agent").splitlines()
+    noted = log_of(tight, "hive1", "-t hivekeys-agent").splitlines()
     assert noted.count("deploy: refused: another service than this host was installed for") == 3
     assert "secretsecret" not in "".join(noted)
     assert "/etc/shadow" not in "".join(noted)
@@ -287,7 +287,7 @@ def test_a_flood_without_an_end_does_not_fill_the_hosts_memory(tight: Lab) -> No
     flood = f"head -c 300000000 /dev/zero | tr '\\0' y | sudo -n {INSTALLED}"
     done = ssh(tight, "hive1", f"ulimit -v 400000; {flood} >/dev/null; echo $?")
     assert done.stdout.strip() == "0", done.stderr
-    assert "a line of more than 1048576 bytes" in tight.sh("hive1", "journalctl -q -o cat -t hivekeys-agent")
+    assert "a line of more than 1048576 bytes" in log_of(tight, "hive1", "-t hivekeys-agent")
 
 
 # -- one that is not the bastion's
@@ -352,7 +352,7 @@ def test_a_key_that_is_for_the_agent_alone_opens_nothing_else(tight: Lab, state:
     own = ["-F", "/dev/null", "-o", f"UserKnownHostsFile={tight.known_hosts}", "-o", "BatchMode=yes", "-i", str(key)]
     for options, command in ((["-tt"], "id"), ([], "cat /etc/passwd"), (["-L", "127.0.0.1:1:127.0.0.1:22"], "id")):
         argv = ["ssh", *own, "-o", "IdentitiesOnly=yes", *options, f"deploy@{tight.hosts['hive1'].address}", command]
-        done = subprocess.run(argv, input="", capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(argv, input="", capture_output=True, text=True, timeout=120, check=False)
         assert "uid=" not in done.stdout
         assert "root:" not in done.stdout
         assert ("hivekeys:ready" in done.stdout) is (options != ["-tt"])  # no terminal is given to it, and so nothing

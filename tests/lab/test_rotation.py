@@ -10,7 +10,7 @@ from hivekeys.lab.files import SECRETS
 from hivekeys.model import Phase, State
 from hivekeys.token import Token
 
-from .asking import FIRST_TOKEN, status
+from .asking import FIRST_TOKEN, log_of, status
 from .rotating import Truth, all_but, before, fab, fleet_of, rotate, serves, truth, write_policy
 
 pytestmark = pytest.mark.lab
@@ -45,11 +45,10 @@ def test_every_host_ends_proven_and_on_the_one_new_token(lab: Lab, tmp_path: Pat
 
 def test_a_rotation_costs_a_host_one_login_and_one_sudo(lab: Lab) -> None:
     """As sshd and sudo on the hosts count them."""
-    script = "journalctl -q --sync; journalctl -q -o cat | grep -cE '%s' || true"
 
     def counted(name: str) -> tuple[int, int]:
-        logins, sudos = (int(lab.sh(name, script % words)) for words in ("^Accepted publickey", "COMMAND="))
-        return logins, sudos
+        log = log_of(lab, name).splitlines()
+        return sum(line.startswith("Accepted publickey") for line in log), sum("COMMAND=" in line for line in log)
 
     before = {name: counted(name) for name in lab.hosts}
     assert rotate(fleet_of(lab)).code == 0
@@ -97,7 +96,7 @@ def in_turn(hosts: dict[str, Truth], waves: list[list[str]]) -> bool:
 
 def starts_on(lab: Lab, name: str, fp6: str) -> int:
     """How often the service started with that token, by its own log."""
-    log = lab.sh(name, f"journalctl -q -o cat -u {lab.hosts[name].unit}")
+    log = log_of(lab, name, f"-u {lab.hosts[name].unit}")
     return log.count(f"API token loaded (authentication enabled) identity=token:{fp6}")
 
 
@@ -178,4 +177,4 @@ def test_systemds_limit_of_starts_does_not_fail_a_restart_that_was_asked_for(lab
     restarts = "systemctl reset-failed queen-rbee; for i in 1 2 3 4 5; do systemctl restart queen-rbee; done"
     rotation = rotate(fleet_of(lab), before(Phase.QUEEN, lambda: lab.sh("queen", restarts), "queen"))
     assert rotation.code == 0, rotation.troubles
-    assert "Start request repeated too quickly" in lab.sh("queen", "journalctl -q -o cat -u queen-rbee")
+    assert "Start request repeated too quickly" in log_of(lab, "queen", "-u queen-rbee")

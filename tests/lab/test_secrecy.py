@@ -23,7 +23,7 @@ from hivekeys.lab import Lab, boot
 from hivekeys.lab.faults import inject
 from hivekeys.lab.files import AUDIT, SECRETS
 
-from .asking import put_token
+from .asking import log_of, put_token
 from .rotating import PROJECT, Answer, fab, made_whole, mended, serves, truth, write_policy
 
 pytestmark = pytest.mark.lab
@@ -113,7 +113,7 @@ class Secret:
         kept = {f"/{Path(file).relative_to(disk)}" for file in self.below(disk)}
         script = "LC_ALL=C grep -rlaF -D skip -f - /run /tmp /var/tmp /dev/shm || true"
         shown = lab.run(name, ["sh", "-c", script], text=self._patterns.read_text()).stdout
-        journal = lab.sh(name, "journalctl -q --all -o export", timeout=60)
+        journal = log_of(lab, name, "--all -o export")
         in_journal = {"journal" for trace in traces(self.token) if trace in journal}
         return kept | set(shown.splitlines()) | in_journal
 
@@ -156,7 +156,7 @@ def test_a_token_that_went_everywhere_is_only_in_its_own_file(
     assert answer.code == 0, answer.err
     assert serves(loud, secret.token)
     assert found_on(loud, secret) == {name: own_files(loud, name) for name in loud.hosts}
-    log = loud.sh("hive1", "journalctl -q -o cat")
+    log = log_of(loud, "hive1")
     assert "COMMAND=" in log  # sudo's own log was searched, and sshd's loudest
     assert "debug3" in log
 
@@ -334,7 +334,6 @@ def test_the_search_finds_what_it_searches(loud: Lab, tmp_path: Path) -> None:
     loud.sh("hive1", "cat >/dev/null")
     loud.run("hive1", ["systemd-cat", "cat"], text=f"token={secret.token[:40]}\n")
     loud.run("hive1", ["tee", "/dev/shm/leak"], text=secret.token.encode().hex())  # noqa: S108
-    loud.sh("hive1", "journalctl --sync")
     with Watch(secret.token) as watch:
         subprocess.run(["sh", "-c", "sleep 0.3", secret.token], env={"X": secret.token[:32]}, check=True)
     assert {leak.split()[1] for leak in watch.leaks} == {"cmdline", "environ"}

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from hivekeys.lab import Lab, cgroup
 
+from .asking import log_of
 from .rotating import PROJECT, truth
 
 pytestmark = [
@@ -100,8 +101,8 @@ def become_bastion(lab: Lab) -> None:
 def test_a_unit_rotates_with_a_password_that_systemd_alone_can_read(bastion: Lab) -> None:
     old = truth(bastion)["queen"].token
     bastion.sh(BASTION, "systemctl daemon-reload; systemctl start hivekeys-rotate@lab || true", timeout=120)
-    said = bastion.sh(BASTION, "journalctl -o cat -u hivekeys-rotate@lab")
+    said = log_of(bastion, BASTION, "-u hivekeys-rotate@lab")
     assert "done, and proven, on every host (6 proven" in said
     assert {host.token != old for host in truth(bastion).values()} == {True}
     assert bastion.run(BASTION, ["runuser", "-u", "hivekeys", "cat", "/etc/hivekeys/sudo"]).returncode != 0
-    assert PASSWORD not in bastion.sh(BASTION, "journalctl -o cat") + bastion.sh("queen", "journalctl -o cat")
+    assert PASSWORD not in log_of(bastion, BASTION) + log_of(bastion, "queen")

@@ -28,7 +28,7 @@ class Pane:
 
     def tmux(self, *words: str) -> str:
         argv = ["tmux", "-S", str(self._socket), "-f", "/dev/null", *words]
-        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout
 
     def start(self, columns: int, rows: int, *words: str, state: Path) -> None:
         fab = f"HIVEKEYS_STATE_DIR={state} {FAB} {' '.join(words)}"
@@ -61,7 +61,7 @@ class Pane:
 def pane(tmp_path: Path) -> Iterator[Pane]:
     pane = Pane(tmp_path)
     yield pane
-    subprocess.run(["tmux", "-S", str(tmp_path / "tmux"), "kill-server"], check=False, capture_output=True, timeout=20)
+    subprocess.run(["tmux", "-S", str(tmp_path / "tmux"), "kill-server"], check=False, capture_output=True, timeout=120)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(60, 20), (100, 30)])
