@@ -146,6 +146,7 @@ class Report:
 DAY = 86400.0  # seconds
 WAIVED = "waived"
 UNTOLD = "the host did not let it be seen"
+NOT_ENTERED = "nobody looked into the token directory"
 CHECKS: dict[str, Check] = {}  # filled by hivekeys.verify.checks
 Judge = Callable[[Sight, Norm], Answer]
 OnSeen = Callable[[Host, Seen, Norm], Answer]

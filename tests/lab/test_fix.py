@@ -152,6 +152,7 @@ def test_what_a_run_that_may_be_taken_up_left_stays(lab: Lab, state: Path) -> No
 
 HOSTILE = {
     "a link to root's file": f"ln -sf /etc/shadow {ACTIVE}",
+    "a link to root's copy of the token": f"install -m 600 {ACTIVE} /root/precious; ln -sf /root/precious {ACTIVE}",
     "a pipe": f"rm {ACTIVE}; mkfifo {ACTIVE}",
     "a file of root's that was renamed": f"install -m 600 /etc/shadow {ACTIVE}.x; mv {ACTIVE}.x {ACTIVE}",
     "another secret of root's": f"umask 077; echo {'7e' * 32} >{ACTIVE}.x; mv {ACTIVE}.x {ACTIVE}",
@@ -189,6 +190,7 @@ def test_a_directory_that_is_swapped_for_a_link_while_fix_runs_leads_root_nowher
     as_service = "runuser -u llama-orch -- sh -c"
     lab.sh("hive1", f"{as_service} '{away}; {link}'")
     assert fix(lab, state, "--apply", "--strays").code == 4
+    assert failed_checks(lab, state) == {("directory-mode", "hive1")}
     assert lab.sh("hive1", look) == before
     swap = f"{no_link}; {back}; while [ ! -e /tmp/enough ]; do {away}; {link}; {no_link}; {back}; done"
     attacker = threading.Thread(target=lab.sh, args=("hive1", f"{as_service} '{swap}'"), kwargs={"timeout": 600})

@@ -8,7 +8,7 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import TokenAge
-from hivekeys.model import Proof, Slot, State
+from hivekeys.model import Directory, Loaded, Proof, Slot, State
 from hivekeys.run import HostRun, Run
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
@@ -152,6 +152,28 @@ def test_a_file_of_anothers_account_is_that_and_whether_it_holds_a_token_nobody_
     assert (found["file-mode"], found["token-file"]) == (Verdict.FAIL, Verdict.UNTOLD)
     pipe = replace(roots, fault="is no regular file", regular=False)
     assert judged(replace(GOOD, seen=replace(SEEN, active=pipe)))["token-file"] is Verdict.FAIL
+
+
+def test_a_directory_that_was_not_entered_holds_nobody_knows_what() -> None:
+    """As the agent answers for one that is a link, and asks no further."""
+    closed = replace(
+        SEEN, directory=Directory("/etc/llama-orch/secrets: is a link"), active=None, loaded=Loaded(TOKEN, "")
+    )
+    unseen: dict[str, Any] = dict.fromkeys(("acl", "links", "quality", "strays", "reused", "free"))
+    found = judged(replace(GOOD, seen=closed, inspected=replace(INSPECTED, **unseen)))
+    assert [check for check, verdict in found.items() if verdict is Verdict.FAIL] == ["directory-mode"]
+    in_it = (
+        "token-file",
+        "file-mode",
+        "slots",
+        "token-revoked",
+        "token-length",
+        "same-token",
+        "strays",
+        "reused",
+        "acl",
+    )
+    assert {found[check] for check in in_it} == {Verdict.UNTOLD}
 
 
 def test_a_slot_that_cannot_be_read_may_hold_a_token_that_leaked() -> None:

@@ -2,7 +2,18 @@
 
 from hivekeys.fleet import Host
 from hivekeys.model import Seen
-from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Verdict, of_inspected, of_seen, unless
+from hivekeys.verify.findings import (
+    NOT_ENTERED,
+    PASSED,
+    UNTOLD,
+    Answer,
+    Norm,
+    Severity,
+    Verdict,
+    of_inspected,
+    of_seen,
+    unless,
+)
 from hivekeys.verify.inspected import Inspected
 
 
@@ -25,6 +36,8 @@ def _directory_mode(host: Host, seen: Seen, _: Norm) -> Answer:
 @of_seen("token-file", "The token file is a regular file with a token in it", "Install API Token")
 def _token_file(host: Host, seen: Seen, _: Norm) -> Answer:
     found = seen.active
+    if seen.directory.fault:
+        return Verdict.UNTOLD, NOT_ENTERED
     if found is None:
         return Verdict.FAIL, f"{host.service.token} is not there"
     if found.regular and found.owner != host.service.owner:  # the agent looks into no such file: `file-mode` fails
@@ -76,6 +89,8 @@ def _strays(_: Host, inspected: Inspected) -> Answer:
 
 @of_seen("slots", "No staged or previous token is left from a run", "Token Rotation", Severity.MEDIUM)
 def _slots(_: Host, seen: Seen, __: Norm) -> Answer:
+    if seen.directory.fault:
+        return Verdict.UNTOLD, NOT_ENTERED
     left = {"a staged token": seen.staged, "a previous token": seen.previous}
     return unless([name for name, slot in left.items() if slot is not None])
 

@@ -5,6 +5,7 @@ from hivekeys.model import Seen
 from hivekeys.names import fold_names
 from hivekeys.verify.findings import (
     DAY,
+    NOT_ENTERED,
     PASSED,
     Answer,
     Norm,
@@ -53,6 +54,8 @@ def _quality(_: Host, inspected: Inspected) -> Answer:
 
 @of_seen("token-revoked", "No slot holds a token that leaked", "Emergency Revocation")
 def _revoked(_: Host, seen: Seen, __: Norm) -> Answer:
+    if seen.directory.fault:
+        return Verdict.UNTOLD, NOT_ENTERED
     slots = {"api-token": seen.active, "the staged slot": seen.staged, "the previous slot": seen.previous}
     held = {name: slot for name, slot in slots.items() if slot}
     leaked = [f"{name} holds what run {slot.revoked} revoked" for name, slot in held.items() if slot.revoked]
