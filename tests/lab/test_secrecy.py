@@ -292,26 +292,31 @@ def test_a_hive_that_joins_and_leaves_again_gets_and_loses_the_token_unseen(loud
 
 
 def test_a_backup_and_its_restore_show_the_token_to_nobody(loud: Lab, tmp_path: Path) -> None:
-    """Nor the key that opens it; on this machine the token is in its sealed file alone, on the hosts in its own."""
+    """Nor the key that opens it; on this machine the token is in sealed files alone, on the hosts in its own.
+
+    One backup is taken by the rotation itself, one by hand.
+    """
     write_policy(loud)
     secret = Secret(tmp_path)
-    state = tmp_path / "state"
+    state, fleet = tmp_path / "state", ("--fleet", loud.name)
     subprocess.run(["age-keygen", "-o", tmp_path / "key"], capture_output=True, check=True)
     public = subprocess.run(["age-keygen", "-y", tmp_path / "key"], capture_output=True, text=True, check=True).stdout
-    turned = fab("rotate", "--fleet", loud.name, "--yes", "--token-file", str(secret.file), state=state)
+    with loud.inventory.open("a") as inventory:
+        inventory.write(f'\n[backup]\nto = "{public.strip()}"\n')
+    rotate = ("rotate", *fleet, "--yes", "--token-file", str(secret.file))
+    turned = run_in_the_open(secret, *rotate, state=state, debug=True)
     assert turned.code == 0, turned.err
-    kept = run_in_the_open(secret, "backup", "--fleet", loud.name, "--to", public.strip(), state=state, debug=True)
-    assert kept.code == 0, kept.err
     (file,) = (state / loud.name / "backups").iterdir()
-    assert fab("rotate", "--fleet", loud.name, "--yes", state=state).code == 0
-    restore = ("restore", str(file), "--identity", str(tmp_path / "key"), "--fleet", loud.name, "--yes")
+    kept = run_in_the_open(secret, "backup", *fleet, "--output", str(tmp_path / "sealed"), state=state, debug=True)
+    assert kept.code == 0, kept.err
+    assert secret.below(tmp_path) == set()
+    assert fab("rotate", *fleet, "--yes", state=state).code == 0
+    restore = ("restore", str(file), "--identity", str(tmp_path / "key"), *fleet, "--yes")
     answer = run_in_the_open(secret, *restore, state=state, debug=True)
     assert answer.code == 0, answer.err
     key = (tmp_path / "key").read_text().split()[-1]
-    assert key[20:40] not in answer.out + answer.err + kept.out + kept.err
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(loud.hosts, pool.map(lambda name: secret.on_host(loud, name), loud.hosts), strict=True))
-    assert found == {name: own_files(loud, name) for name in loud.hosts}
+    assert key[20:40] not in "".join(said.out + said.err for said in (turned, kept, answer))
+    assert found_on(loud, secret) == {name: own_files(loud, name) for name in loud.hosts}
 
 
 def test_a_token_whose_run_failed_is_nowhere(loud: Lab, tmp_path: Path) -> None:
