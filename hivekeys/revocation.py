@@ -5,7 +5,7 @@ nobody up. The old tokens get tombstones before anything of them moves, and ever
 refuses them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -30,7 +30,10 @@ def paced(fleet: Fleet, batch: Amount | None = None) -> Fleet:
 
 
 class Revocation:
-    """One revocation, new or taken up again. `fence` stops the services that could not be turned."""
+    """One revocation, new or taken up again. `fence` stops the services that could not be turned.
+
+    `gone_back`: later runs of this bastion that left the hosts as they were; any other's supersede this one.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Revocation:
         pause: float = RETRY_PAUSE,
         patience: float = PATIENCE,
         census: bool = False,
+        gone_back: Collection[str] = (),
     ) -> None:
         self._runner = runner
         self._ledger = runner.ledger
@@ -49,6 +53,7 @@ class Revocation:
         self._pause = pause
         self._patience = patience
         self._census = census
+        self._gone_back = gone_back
         self._is_lost = False  # another run has the hosts, or nobody who answers has the token
 
     def revoke(self, make: Callable[[], Token]) -> ExitCode:
@@ -99,6 +104,7 @@ class Revocation:
         if run.epoch == 0:
             epochs = (host.met.epoch for host in run.hosts.values() if host.met)
             self._ledger.tell(Claimed(1 + max(epochs, default=0), self._ledger.now()))
+        self._runner.go_past(self._gone_back)
         self._runner.introduce()
 
         def claim(story: Story) -> Outcome:

@@ -234,9 +234,7 @@ class Rollout:
         if want is None:
             raise ValueError("a run without a token has nothing to go on with")
         self._everywhere(Phase.LOOK, self._runner.stories, lambda story: story.look_again(want))
-        later = [host.met for host in self.run.hosts.values() if host.met and host.met.epoch > self.run.epoch]
-        if later and all(met.run in gone_back for met in later):  # the hosts would refuse it as the older one
-            self._ledger.tell(Claimed(1 + max(met.epoch for met in later), self._ledger.now()))
+        self._runner.go_past(gone_back)
         self._runner.introduce()
         self._claim(want)
         self._runner.recall({want, *(host.was for host in self.run.hosts.values() if host.was)})

@@ -131,6 +131,11 @@ class Run:
         return tuple(name for name, host in self.hosts.items() if self.rolled_back and not _is_as_before(host))
 
     @property
+    def barred(self) -> tuple[str, ...]:
+        """Those of them that never can: their own token was revoked meanwhile. Only the way forward is open there."""
+        return tuple(name for name in self.behind if _is_barred(self.hosts[name]))
+
+    @property
     def debts(self) -> tuple[str, ...]:
         """The hosts that do not serve the run's token though the fleet does."""
         return tuple(name for name, host in self.hosts.items() if self.went_on and host.state is not State.PROVEN)
@@ -309,9 +314,11 @@ def is_superseded(cause: Cause | None) -> bool:
 def gone_back(runs: Iterable[Run]) -> frozenset[str]:
     """Those of the runs that are over and left every host as it was: an earlier run may go on after them.
 
-    Never a revocation: what it condemned is condemned, whomever it reached.
+    A host that can't go back, since its own token was revoked, has no other way than that. Never a revocation: what it
+    condemned is condemned, whomever it reached.
     """
-    return frozenset(run.id for run in runs if run.code is not None and is_as_before(run) and not run.is_revocation)
+    over = (run for run in runs if run.code is not None and not run.is_revocation)
+    return frozenset(run.id for run in over if all(_is_as_before(one) or _is_barred(one) for one in run.hosts.values()))
 
 
 def is_as_before(run: Run) -> bool:
@@ -321,6 +328,10 @@ def is_as_before(run: Run) -> bool:
 
 def _is_as_before(host: HostRun) -> bool:
     return host.state in (State.UNCHANGED, State.ROLLED_BACK) or not host.touched
+
+
+def _is_barred(host: HostRun) -> bool:
+    return host.cause is not None and host.cause.trouble is Trouble.REVOKED
 
 
 def exit_code(run: Run) -> ExitCode:

@@ -5,7 +5,7 @@ It decides nothing: `rollout` says which phase comes next, whether the run goes 
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TypeVar
@@ -15,7 +15,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Clock, Ledger, Record
 from hivekeys.line import Dialer
-from hivekeys.model import Outcome, Paused, Phase, PhaseStarted, Resumed, RunEnded, RunStarted, TokenChosen
+from hivekeys.model import Claimed, Outcome, Paused, Phase, PhaseStarted, Resumed, RunEnded, RunStarted, TokenChosen
 from hivekeys.run import ROTATE, Run, advance, exit_code, is_superseded
 from hivekeys.session import Session
 from hivekeys.story import Story
@@ -104,6 +104,15 @@ class Runner:
         for story in self.stories:
             if story not in self._late:
                 story.session.introduce(greeting, self.tokens)
+
+    def go_past(self, gone_back: Collection[str]) -> None:
+        """A new place in the order of runs, which the hosts would refuse as the older one otherwise.
+
+        Only where all that wrote there later are `gone_back`: runs of this bastion that left the hosts as they were.
+        """
+        later = [host.met for host in self.run.hosts.values() if host.met and host.met.epoch > self.run.epoch]
+        if later and all(met.run in gone_back for met in later):
+            self.ledger.tell(Claimed(1 + max(met.epoch for met in later), self.ledger.now()))
 
     # -- phases
 

@@ -116,7 +116,8 @@ def reconcile(
         )
     past = newest if run else newest_served(found.name, state_dir)
     if past is None or past.want is None or past.rolled_back or not past.went_on:
-        hint = "`fab rollback` goes back with the hosts that it did not reach" if newest.behind else "`fab rotate`"
+        may_go_back = newest.behind != newest.barred
+        hint = "`fab rollback` goes back with the hosts that it did not reach" if may_go_back else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     later = itertools.takewhile(lambda run: run.id != past.id, past_runs(found.name, state_dir))
     asked = Asked(past.reason, how, past=past, state_dir=state_dir)
@@ -171,7 +172,7 @@ def _goes_on(runner: "Runner", verb: str, retire_anyway: bool, later: "frozenset
     from hivekeys.token import generate  # noqa: PLC0415
 
     if runner.run.is_revocation:
-        return Revocation(runner, census=True).revoke(generate)
+        return Revocation(runner, census=True, gone_back=later).revoke(generate)
     rollout = Rollout(runner, census=True, retire_anyway=retire_anyway)
     match verb:
         case "resume":

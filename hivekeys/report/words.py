@@ -195,6 +195,8 @@ def next_step(run: Run, typed: str = "") -> str:
         return f"the old token is kept: when nobody uses it any more (within an hour): {reconcile}   {ANYWAY}"
     if run.debts and not run.rolled_back:
         return f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
+    if run.behind and run.behind == run.barred:
+        return f"{_few(run.behind)}: no way back, the token from before was revoked: {reconcile}"
     if run.behind:
         return f"when {_few(run.behind)} can be reached and the causes are mended: {rollback}"
     return ""
@@ -215,5 +217,6 @@ def standing(run: Run, since: str) -> str:
     if run.debts and not run.rolled_back:
         return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
     if run.behind:
-        return f"{len(run.behind)} of {len(run.hosts)} hosts are not back on their token for {since}: fab rollback"
+        verb = "reconcile" if run.behind == run.barred else "rollback"
+        return f"{len(run.behind)} of {len(run.hosts)} hosts are not back on their token for {since}: fab {verb}"
     return f"begun {since} ago; {MEANS.get(run.code, 'never began') if run.code is not None else 'nothing was changed'}"

@@ -170,3 +170,21 @@ def test_a_fence_stops_a_service_that_cannot_be_turned_and_reconcile_starts_it(l
     mended(lab)
     assert bastion.fab("reconcile").code == 0
     assert serves(lab, truth_of(lab, "queen").token, refused=old)
+
+
+def test_a_debt_is_paid_though_a_later_rotation_failed_on_that_very_host(lab: Lab, tmp_path: Path) -> None:
+    """It has the token that leaked, so there it could not go back; the others are on the one that was brought then."""
+    bastion = Bastion(lab, tmp_path)
+    old = truth_of(lab, "queen").token
+    inject(lab, "hive2", "link-down")
+    assert bastion.fab("revoke", *LEAKED, "--attempts", "1").code == 4
+    new = truth_of(lab, "queen").token
+    mended(lab)
+    inject(lab, "hive2", "start-fails")
+    answer = bastion.fab("rotate", "--yes")
+    mended(lab)
+    assert answer.code == 4, answer.out + answer.err
+    assert "hive2: no way back, the token from before was revoked: fab reconcile" in answer.out
+    answer = bastion.fab("reconcile")
+    assert answer.code == 0, answer.out + answer.err
+    assert serves(lab, new, refused=old)

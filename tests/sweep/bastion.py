@@ -6,7 +6,7 @@ which it can be killed is a Point: before and after every journal append and eve
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -106,9 +106,9 @@ class Bastion:
 
     def reconcile(self, run: str = "") -> ExitCode | None:
         """`fab reconcile`."""
-        if self.past(run).is_revocation:
-            return self.resume(run)
         later = gone_back(self.past(name) for name in dropwhile(lambda name: name != (run or self.last), self.journals))
+        if self.past(run).is_revocation:
+            return self._command(run or self.last, self.past(run), lambda runner: _revoke(runner, later=later))
         return self._command(
             run or self.last, self.past(run), lambda runner: Rollout(runner, census=True).reconcile(later)
         )
@@ -116,15 +116,20 @@ class Bastion:
     def does_as_the_last_line_says(self) -> ExitCode | None:
         """Types the first command that the last line of the newest run names."""
         line = report.next_step(self.past())
-        verbs = {
+        verbs: dict[str, Callable[[], ExitCode | None]] = {
             "fab resume": self.resume,
             "fab rollback": self.roll_back,
-            "fab reconcile": self.reconcile,
+            "fab reconcile": self._reconcile_newest,
             "fab revoke": lambda: self.revoke(f"{self.last}-again"),
         }
         found = sorted((line.index(words), words) for words in verbs if words in line)
         assert found, "the last line names no command"
         return verbs[found[0][1]]()
+
+    def _reconcile_newest(self) -> ExitCode | None:
+        """`fab reconcile` without a run; where none is served it refuses, and says to rotate."""
+        served = next((name for name in reversed(self.journals) if self.past(name).is_served), "")
+        return self.reconcile(served) if served else self.rotate(f"{self.last}-again")
 
     def past(self, run: str = "") -> Run:
         """A run as its journal tells it; the newest, unless it is named."""
@@ -208,8 +213,9 @@ class Bastion:
                 raise KilledError
 
 
-def _revoke(runner: Runner, fence: bool = False) -> ExitCode:
-    return Revocation(runner, attempts=2, fence=fence, pause=0.0, patience=60.0, census=True).revoke(generate)
+def _revoke(runner: Runner, fence: bool = False, later: Collection[str] = ()) -> ExitCode:
+    revocation = Revocation(runner, attempts=2, fence=fence, pause=0.0, patience=60.0, census=True, gone_back=later)
+    return revocation.revoke(generate)
 
 
 def _phase(event: Event) -> str:

@@ -318,3 +318,65 @@ def test_a_reconcile_does_not_go_past_a_run_that_has_not_come_back_whole(ann: Ba
     assert {name: host.slots() for name, host in fleet.hosts.items()} == before
     assert ann.roll_back("run-2") is ExitCode.DONE
     assert ann.reconcile("run-1") is ExitCode.DONE
+
+
+# -- a host is left behind by a revocation, and a later run goes back
+
+
+def revoked_but_for_hive2(bastion: Bastion) -> str:
+    """Hive2 was away; the token that the others have now."""
+    bastion.fleet.hosts["hive2"].fault = "link-down"
+    assert bastion.revoke("run-1") is ExitCode.INCOMPLETE
+    (token,) = bastion.fleet.made["run-1"]
+    return token
+
+
+@pytest.mark.parametrize("is_back", [True, False], ids=["hive2 is back by then", "hive2 is away still"])
+def test_a_revocations_debt_is_paid_though_a_later_run_was_begun_and_went_back(ann: Bastion, is_back: bool) -> None:
+    fleet = ann.fleet
+    token = revoked_but_for_hive2(ann)
+    fleet.hosts["hive2"].fault = None if is_back else "link-down"
+    fleet.at("hive1", "restart", breaks("start-fails"))
+    fleet.at("hive1", "revert", mends)
+    missing = () if is_back else ("hive2",)
+    assert ann.rotate("run-2", may_be_missing=missing) is ExitCode.ROLLED_BACK
+    fleet.hosts["hive2"].fault = None
+    assert ann.reconcile("run-1") is ExitCode.DONE
+    assert not breaches(fleet, ann.past(), ann.events())
+    assert not not_alone(fleet, token)
+
+
+def test_a_revocation_does_not_go_past_another_bastions_run(ann: Bastion) -> None:
+    fleet = ann.fleet
+    revoked_but_for_hive2(ann)
+    bob = Bastion(fleet, who="bob@two")
+    watch(ann, bob)
+    fleet.hosts["hive2"].fault = None
+    assert bob.rotate("run-2") is ExitCode.DONE
+    (newest,) = fleet.made["run-2"]
+    assert ann.reconcile("run-1") is ExitCode.LOCKED
+    assert not not_alone(fleet, newest)
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["the bastion that revoked", "another bastion"])
+def test_a_host_that_cannot_go_back_to_a_token_that_leaked_is_brought_forward_by_what_the_last_line_says(
+    ann: Bastion, knows: bool
+) -> None:
+    """Hive2 still had it, and does not start with the next one: that rotation goes back without it."""
+    fleet = ann.fleet
+    fleet.hosts["hive2"].fault = "keeps-old-token"
+    assert ann.revoke("run-1") is ExitCode.INCOMPLETE
+    fleet.hosts["hive2"].fault = None
+    fleet.hosts["hive2"].write(fleet.token)  # by hand: hivekeys would not
+    fleet.hosts["hive2"].start()
+    last = ann if knows else Bastion(fleet, who="bob@two")
+    watch(*{ann, last})
+    fleet.at("hive2", "restart", breaks("start-fails"))
+    assert last.rotate("run-2") is ExitCode.INCOMPLETE
+    assert last.past().barred == last.past().behind == ("hive2",)
+    fleet.hosts["hive2"].fault = None
+    fleet.hosts["hive2"].start()
+    assert last.does_as_the_last_line_says() is ExitCode.DONE
+    assert not breaches(fleet, last.past(), last.events())
+    assert not not_alone(fleet, *fleet.made["run-1" if knows else "run-2-again"])
+    assert not report.next_step(last.past())
