@@ -69,7 +69,7 @@ def restart(lab: Lab, name: str) -> int:
     return lab.run(name, ["sh", "-c", f"systemctl reset-failed {unit}; systemctl restart {unit}"]).returncode
 
 
-def eventually(condition: Callable[[], bool], *, seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
     """Whether the condition comes true in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -118,6 +118,9 @@ def test_a_token_put_there_as_the_guide_does_is_mended(lab: Lab, state: Path) ->
     due = "llama-orch:llama-orch"
     assert told == [("0644 root:root", f"0600 {due}"), ("0755 root:root", f"0700 {due}")] * len(lab.hosts)
     assert {truth_of(lab, name).files["api-token"] for name in lab.hosts} == {f"600 {due}"}
+    for name, host in lab.hosts.items():
+        restart(lab, name)  # the hive reads its file itself, and would not start on one that is open to all
+        assert eventually(lambda: status(host, TOKEN) == 200)  # noqa: B023  called at once
     assert not failed_checks(lab, state)  # the token has no final newline
 
 
