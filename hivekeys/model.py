@@ -268,6 +268,7 @@ class RunStarted:
     task: str = "rotate"  # or revoke; or fix, install, uninstall, backup: upkeep, which can't be resumed
     version: str = ""  # of hivekeys
     inventory: str = ""  # SHA-256 of the file that the fleet was read from
+    fence: bool = False  # services that cannot be turned are stopped
 
 
 @dataclass(frozen=True)

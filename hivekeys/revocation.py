@@ -30,7 +30,7 @@ def paced(fleet: Fleet, batch: Amount | None = None) -> Fleet:
 
 
 class Revocation:
-    """One revocation, new or taken up again. `fence` stops the services that could not be turned.
+    """One revocation, new or taken up again.
 
     `gone_back`: later runs of this bastion that left the hosts as they were; any other's supersede this one.
     """
@@ -40,7 +40,6 @@ class Revocation:
         runner: Runner,
         *,
         attempts: int = ATTEMPTS,
-        fence: bool = False,
         pause: float = RETRY_PAUSE,
         patience: float = PATIENCE,
         census: bool = False,
@@ -49,7 +48,6 @@ class Revocation:
         self._runner = runner
         self._ledger = runner.ledger
         self._attempts = attempts
-        self._fence = fence
         self._pause = pause
         self._patience = patience
         self._census = census
@@ -159,7 +157,7 @@ class Revocation:
         self._wait_for_caches()
         through = [story for story in self._runner.standing() if story.part.state in (State.PROVEN, State.HEALTHY)]
         self._phase(Phase.SETTLE, through, partial(self._reach, Phase.SETTLE, want))
-        if self._fence:
+        if self._ledger.run.fence:
             open_ = [story for story in self._runner.stories if story.part.state is State.FAILED]
             self._phase(Phase.FENCE, open_, Story.fence)
         proven = [story for story in self._runner.standing() if story.part.state is State.PROVEN]

@@ -86,6 +86,7 @@ class Run:
     code: ExitCode | None = None
     version: str = ""  # of the hivekeys that began it
     inventory: str = ""  # SHA-256 of the inventory that it began with
+    fence: bool = False  # the services of hosts that cannot be turned are stopped
     hosts: dict[str, HostRun] = field(default_factory=dict)
 
     @property
@@ -195,7 +196,7 @@ def advance(run: Run, event: Event) -> Run:
 def _begun(event: RunStarted) -> Run:
     run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
     hosts = {name: HostRun(name) for name in (*event.hosts, *event.left_out)}
-    run = replace(run, version=event.version, inventory=event.inventory)
+    run = replace(run, version=event.version, inventory=event.inventory, fence=event.fence)
     return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
 
 

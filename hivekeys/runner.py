@@ -27,7 +27,10 @@ T = TypeVar("T")
 
 
 class Runner:
-    """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again."""
+    """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again.
+
+    `fence`: what a new run is told to do with hosts that cannot be turned; one that is taken up knows it.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Runner:
         *,
         task: str = ROTATE,
         past: Run | None = None,
+        fence: bool = False,
     ) -> None:
         self.fleet = fleet
         self.ledger = Ledger(record, clock, past)
@@ -62,7 +66,7 @@ class Runner:
             self.ledger.tell(Resumed(greeting.who, names, order, left_out, now))
         else:
             told = (greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now, task)
-            self.ledger.tell(RunStarted(*told, __version__, fleet.digest))
+            self.ledger.tell(RunStarted(*told, __version__, fleet.digest, fence))
 
     @property
     def run(self) -> Run:

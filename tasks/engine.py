@@ -46,6 +46,7 @@ class Asked:
     state_dir: str = ""
     records: bool = True  # a look alone is not written down, and takes no lock
     goes_back: bool = False  # it is taken back
+    fence: bool = False  # services that cannot be turned are to be stopped
 
 
 def new_run(fleet: str) -> str:
@@ -146,7 +147,17 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         program = program_of(*(["auditing"] if asked.records else []))
         dialer = dialer_of(fleet, hosts, program)
         stack.enter_context(show)
-        runner = Runner(fleet, hosts, dialer, greeting, record, reason=asked.reason, task=asked.task, past=asked.past)
+        runner = Runner(
+            fleet,
+            hosts,
+            dialer,
+            greeting,
+            record,
+            reason=asked.reason,
+            task=asked.task,
+            past=asked.past,
+            fence=asked.fence,
+        )
         stack.callback(runner.close)
         stack.enter_context(_signals(runner, show))
         yield runner, show

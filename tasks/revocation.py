@@ -58,7 +58,7 @@ def revoke(
     question = f"Revoke the token of fleet {found.name} on {len(hosts)} hosts? There is no way back. [y/N] "
     if not yes and not Show().agrees(question):
         raise UserError("not confirmed: nothing was changed")
-    with runner_of(found, hosts, Asked(reason, how, REVOKE, state_dir=state_dir)) as (runner, show):
-        code = Revocation(runner, attempts=tries, fence=fence, census=True).revoke(generate)
+    with runner_of(found, hosts, Asked(reason, how, REVOKE, state_dir=state_dir, fence=fence)) as (runner, show):
+        code = Revocation(runner, attempts=tries, census=True).revoke(generate)
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)

@@ -91,7 +91,7 @@ class Bastion:
     def revoke(self, run: str = "run-1", *, fence: bool = False) -> ExitCode | None:
         """`fab revoke`; None when the bastion was killed."""
         self.journals[run] = []
-        return self._command(run, None, lambda runner: _revoke(runner, fence), REVOKE)
+        return self._command(run, None, _revoke, REVOKE, fence)
 
     def resume(self, run: str = "") -> ExitCode | None:
         """`fab resume`."""
@@ -149,7 +149,7 @@ class Bastion:
     # -- how it lives and dies
 
     def _command(
-        self, run: str, past: Run | None, work: Callable[[Runner], ExitCode], task: str = ROTATE
+        self, run: str, past: Run | None, work: Callable[[Runner], ExitCode], task: str = ROTATE, fence: bool = False
     ) -> ExitCode | None:
         self.last = run
         self._dead = False
@@ -169,8 +169,9 @@ class Bastion:
             inventory = paced(inventory)
             self.fleet.revoking.add(run)
         try:
+            lines, clock = BastionDialer(self), self.clock
             self._runner = runner = Runner(
-                inventory, inventory.hosts, BastionDialer(self), greeting, record, self.clock, task=task, past=past
+                inventory, inventory.hosts, lines, greeting, record, clock, task=task, past=past, fence=fence
             )
             return work(runner)
         except KilledError:
@@ -213,8 +214,8 @@ class Bastion:
                 raise KilledError
 
 
-def _revoke(runner: Runner, fence: bool = False, later: Collection[str] = ()) -> ExitCode:
-    revocation = Revocation(runner, attempts=2, fence=fence, pause=0.0, patience=60.0, census=True, gone_back=later)
+def _revoke(runner: Runner, later: Collection[str] = ()) -> ExitCode:
+    revocation = Revocation(runner, attempts=2, pause=0.0, patience=60.0, census=True, gone_back=later)
     return revocation.revoke(generate)
 
 

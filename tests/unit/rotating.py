@@ -37,6 +37,7 @@ class Operator:
         retire_anyway: bool = False,
         clock: OwnClock | None = None,
         batch: Amount | None = None,
+        fence: bool = False,
     ) -> None:
         self.fleet = fleet
         self.token = token or generate()
@@ -48,7 +49,7 @@ class Operator:
         chosen = inventory.hosts if hosts is None else hosts
         lines = dialer or fleet.dialer()
         self.runner = Runner(
-            inventory, chosen, lines, greeting, self._record, self.clock, "routine", task=task, past=past
+            inventory, chosen, lines, greeting, self._record, self.clock, "routine", task=task, past=past, fence=fence
         )
         self.rollout = Rollout(self.runner, census=census, retire_anyway=retire_anyway)
         self.census = census
@@ -67,11 +68,9 @@ class Operator:
             thinking()
         return self.rollout.rotate(self.token)
 
-    def revoke(self, *, attempts: int = 1, fence: bool = False, patience: float = 60.0) -> ExitCode:
+    def revoke(self, *, attempts: int = 1, patience: float = 60.0) -> ExitCode:
         """Types `fab revoke`, or takes one up again."""
-        revocation = Revocation(
-            self.runner, attempts=attempts, fence=fence, pause=0.0, patience=patience, census=self.census
-        )
+        revocation = Revocation(self.runner, attempts=attempts, pause=0.0, patience=patience, census=self.census)
         return revocation.revoke(lambda: self.token)
 
     @property

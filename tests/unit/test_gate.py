@@ -66,7 +66,7 @@ def test_so_does_a_revocation_that_has_to_fence_a_host(tmp_path: Path) -> None:
     fleet = InProcessFleet(tmp_path, policy=Policy(revocation_recheck=0.0))
     dialer = GuardedDialer(fleet)
     fleet.at("hive1", "restart", breaks("keeps-old-token"))
-    Operator(fleet, dialer=dialer, task=REVOKE).revoke(fence=True)
+    Operator(fleet, dialer=dialer, task=REVOKE, fence=True).revoke()
     assert {"revoke", "fence"} <= set(fleet.verbs("hive1"))
     assert dialer.refusals == []
 

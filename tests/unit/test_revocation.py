@@ -200,8 +200,8 @@ def test_a_host_that_comes_back_in_time_is_done_in_the_same_run(fleet: InProcess
 
 def test_with_a_fence_the_service_of_a_host_that_cannot_be_turned_is_stopped(fleet: InProcessFleet) -> None:
     fleet.hosts["hive2"].fault = "keeps-old-token"
-    ann = responder(fleet)
-    assert ann.revoke(fence=True) is OPEN
+    ann = responder(fleet, fence=True)
+    assert ann.revoke() is OPEN
     assert ann.states["hive2"] is State.FENCED
     assert not fleet.hosts["hive2"].accepts(fleet.token)
     assert fleet.hosts["hive2"].unit_state == "inactive"
@@ -332,11 +332,23 @@ def test_a_host_that_was_away_pays_its_debt_later(fleet: InProcessFleet) -> None
 
 def test_a_fenced_host_is_started_again_when_it_is_mended(fleet: InProcessFleet) -> None:
     fleet.hosts["hive2"].fault = "keeps-old-token"
-    ann = responder(fleet)
-    ann.revoke(fence=True)
+    ann = responder(fleet, fence=True)
+    ann.revoke()
     fleet.hosts["hive2"].fault = None
     assert again(ann).revoke() is DONE
     assert fleet.hosts["hive2"].accepts(ann.token)
+
+
+def test_a_fenced_host_that_is_not_mended_is_stopped_again_by_whoever_takes_the_run_up(fleet: InProcessFleet) -> None:
+    """To try it is to start it: it would serve the old token from then on."""
+    fleet.hosts["hive2"].also_accepts.add(fleet.token.reveal())
+    ann = responder(fleet, fence=True)
+    ann.revoke()
+    late = again(ann)
+    assert late.revoke() is OPEN
+    assert fleet.verbs("hive2").count("fence") == 2
+    assert late.states["hive2"] is State.FENCED
+    assert not fleet.hosts["hive2"].accepts(fleet.token)
 
 
 def test_a_token_that_only_hosts_hold_who_do_not_answer_is_not_made_a_second_time(fleet: InProcessFleet) -> None:
