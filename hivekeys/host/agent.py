@@ -38,7 +38,6 @@ NEVER = float("-inf")
 SHOWN = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,Environment"
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
 
-
 EXTRA = {}  # type: dict[str, Callable[..., tuple[bool, dict[str, Any]]]]  # sent only when asked for: inspection.py
 
 
@@ -401,13 +400,7 @@ class Agent:
             salt = os.urandom(16)
             digest = hmac.new(salt, text.encode("ascii"), hashlib.sha256).hexdigest()
             stones.append({"salt": salt.hex(), "digest": digest, "run": self.run})
-        folder = self.state.open(create=True)
-        if folder is None:
-            raise RuntimeError("the state directory was to be made")
-        try:
-            self.state.write(folder, "tombstones", json.dumps(stones))
-        finally:
-            os.close(folder)
+        self.state.keep("tombstones", json.dumps(stones))
         return True, {}
 
     # -- the service

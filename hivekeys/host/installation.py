@@ -153,24 +153,8 @@ def enabled(setup: Setup, unit: "dict[str, Any]") -> None:
 def belong(setup: Setup) -> None:
     """The host's record of whose it is. Another fleet's was refused when the session began."""
     agent, fleet = setup.agent, setup.agent.fleet
-    folder = agent.state.open(create=False)
-    owner = ""
-    if folder is not None:
-        try:
-            owner = agent.state.read(folder, "fleet")
-        finally:
-            os.close(folder)
-    if owner != fleet:
-        setup.put("fleet", "fleet", "/var/lib/hivekeys/fleet", fleet, lambda: write_fleet(agent, fleet))
-
-
-def write_fleet(agent: "Agent", fleet: str) -> None:
-    folder = agent.state.open(create=True)
-    if folder is not None:
-        try:
-            agent.state.write(folder, "fleet", fleet)
-        finally:
-            os.close(folder)
+    if agent.state.kept("fleet") != fleet:
+        setup.put("fleet", "fleet", "/var/lib/hivekeys/fleet", fleet, lambda: agent.state.keep("fleet", fleet))
 
 
 EXTRA["install"] = install

@@ -1,9 +1,9 @@
 """The agent's verb `restrict`: the agent as a program of root's, and a sudo rule for it alone.
 
-Runs ON the host, as root, in one text with agent.py. What it
-puts there is written into /var/lib/hivekeys/installed before, and removal.py takes it away by that list. The program,
-every directory above it, and the rule are root's alone; the rule is checked by visudo before sudo can read it. Other
-rules that the account has are named and stay: they are not ours.
+Runs ON the host, as root, in one text with agent.py. What it puts there is written into /var/lib/hivekeys/installed
+before, and removal.py takes it away by that list. The program, every directory above it, and the rule are root's alone;
+the rule is checked by visudo before sudo can read it. Other rules that the account has are named and stay: they are not
+ours.
 """
 
 import functools
@@ -103,27 +103,17 @@ def own_settings(setup: "Setup", account: str) -> None:
     """What the gate holds every request against."""
     agent = setup.agent
     text = json.dumps({"fleet": agent.fleet, "service": agent.service, "account": account}, sort_keys=True)
-    path, before, folder = "/var/lib/hivekeys/" + OWN_SETTINGS, "", agent.state.open(create=False)
-    if folder is not None:
-        try:
-            before = agent.state.read(folder, OWN_SETTINGS)
-        finally:
-            os.close(folder)
+    path, before = "/var/lib/hivekeys/" + OWN_SETTINGS, agent.state.kept(OWN_SETTINGS)
     if before == text:
         return
 
-    def write() -> None:
-        made = agent.state.open(create=True)
-        if made is not None:
-            try:
-                agent.state.write(made, OWN_SETTINGS, text)
-            finally:
-                os.close(made)
+    def keep() -> None:
+        agent.state.keep(OWN_SETTINGS, text)
 
     if before:
-        setup.note("agent", path, "another service", "this service", write)
+        setup.note("agent", path, "another service", "this service", keep)
     else:
-        setup.put("settings", "agent", path, "this service", write)
+        setup.put("settings", "agent", path, "this service", keep)
 
 
 def rule_file(setup: "Setup", text: str) -> None:

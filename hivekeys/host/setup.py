@@ -47,13 +47,7 @@ class Setup(Work):
 
 def installed(agent: "Agent") -> "list[list[str]]":
     """What install has put on this host: [kind, path], in its order."""
-    folder = agent.state.open(create=False)
-    if folder is None:
-        return []
-    try:
-        text = agent.state.read(folder, "installed")
-    finally:
-        os.close(folder)
+    text = agent.state.kept("installed")
     try:
         found = json.loads(text) if text else []
     except ValueError:
@@ -62,13 +56,7 @@ def installed(agent: "Agent") -> "list[list[str]]":
 
 
 def remember(agent: "Agent", things: "list[list[str]]") -> None:
-    folder = agent.state.open(create=True)
-    if folder is None:
-        raise RuntimeError("the state directory was just made")
-    try:
-        agent.state.write(folder, "installed", json.dumps(things))
-    finally:
-        os.close(folder)
+    agent.state.keep("installed", json.dumps(things))
 
 
 def done(agent: "Agent", argv: "list[str]") -> None:

@@ -77,6 +77,26 @@ class State:
         os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
 
+    def kept(self, name: str) -> str:
+        """The text of a file, "" when it is not there, or the directory is not."""
+        folder = self.open(create=False)
+        if folder is None:
+            return ""
+        try:
+            return self.read(folder, name)
+        finally:
+            os.close(folder)
+
+    def keep(self, name: str, text: str) -> None:
+        """The text in a file, in the directory that is made for it where there is none."""
+        folder = self.open(create=True)
+        if folder is None:
+            raise RuntimeError("the state directory was to be made")
+        try:
+            self.write(folder, name, text)
+        finally:
+            os.close(folder)
+
     def take_lock(self, folder: int, run: str, who: str, patience: "Agent") -> None:
         """The lock, or a refusal that names its holder. An agent left behind by this run is told to leave."""
         self.release()
