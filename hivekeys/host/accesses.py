@@ -1,8 +1,8 @@
 """The agent's verb `accesses`: who opened the token file, as auditd noted it. Changes nothing.
 
-Runs ON the host, as root, in one text with agent.py. ausearch(8) finds the
-events (`-k secret-access`); its output is read as it comes and no more is kept than counts and the newest few. An event
-is several lines with one serial number; what is needed of each is `name=value`, plain, quoted, or in hex.
+Runs ON the host, as root, in one text with agent.py. ausearch(8) finds the events (`-k secret-access`); its output is
+read as it comes and no more is kept than counts and the newest few. An event is several lines with one serial number;
+what is needed of each is `name=value`, plain, quoted, or in hex.
 """
 
 import collections
@@ -11,13 +11,12 @@ import pwd
 import re
 import select
 import signal
-import subprocess
 import time
 
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.auditing import clean, moment_of
 from hivekeys.host.inspection import audit_watch
-from hivekeys.host.system import QUIET_ENV, Refusal
+from hivekeys.host.system import Refusal, started
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -62,18 +61,11 @@ def search(agent: "Agent", begin: "Optional[float]", deadline: float) -> "Iterat
     """Every line of what ausearch finds. Raises EOFError at a limit, Refusal where there is no ausearch."""
     argv = ["ausearch", "--input-logs", "-k", "secret-access", "--format", "raw"]
     if begin is not None:  # to the minute before: the exact time is looked at later
-        # The date in the way of LC_TIME, which is C here (QUIET_ENV): two digits for the year.
+        # The date in the way of LC_TIME, which is C here (hivekeys.host.system, "QUIET_ENV"): two digits for the year.
         day, hour = time.strftime("%m/%d/%y %H:%M:%S", time.localtime(max(begin - 60.0, 0.0))).split()
         argv += ["--start", day, hour]
     try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=QUIET_ENV,
-            start_new_session=True,
-        )
+        process = started(argv)
     except OSError as error:
         raise Refusal("auditd-missing", "ausearch: %s" % error.strerror) from None
     assert process.stdout  # noqa: S101  for the type checker

@@ -93,14 +93,7 @@ class System:
     def run(self, argv: "list[str]", timeout: float) -> "tuple[int, str]":
         """(exit code, output) of a command; code 124 when it did not end in `timeout` seconds."""
         try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=QUIET_ENV,
-                start_new_session=True,
-            )
+            process = started(argv)
         except OSError as error:
             return 127, "%s: %s" % (argv[0], error.strerror)
         with process:
@@ -155,6 +148,18 @@ class System:
         except OSError:
             found = read_in_proc(port)
         return {uid for address, uid in found if address in REACHED}
+
+
+def started(argv: "list[str]") -> "subprocess.Popen[bytes]":
+    """A command that reads nothing and says all on one pipe; the leader of a group, to be killed with its helpers."""
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=QUIET_ENV,
+        start_new_session=True,
+    )
 
 
 def asked_of_kernel(family: int, port: int) -> "list[tuple[bytes, int]]":
