@@ -160,7 +160,8 @@ class Rollout:
         return all((wave is order[0] or self._breathe()) and self._turn_wave(wave, want) for wave in order)
 
     def _turn_wave(self, wave: waves.Wave, want: Fingerprint) -> bool:
-        standing = [story for story in self._runner.standing() if story.host in wave.hosts]
+        hosts = frozenset(wave.hosts)
+        standing = [story for story in self._runner.standing() if story.host in hosts]
         return self._everywhere(wave.phase, standing, lambda story: self._turn(story, wave.phase, want), wave.title)
 
     def _breathe(self) -> bool:

@@ -38,18 +38,17 @@ def _batches(hosts: tuple[Host, ...], size: int) -> Iterator[tuple[Host, ...]]:
 
 def among(planned: Sequence[Wave], standing: Collection[Host]) -> tuple[Wave, ...]:
     """The planned waves without the hosts that are out of it; the next hives take the places of canaries that are."""
+    there = frozenset(standing)
     canaries = next((len(wave.hosts) for wave in planned if wave.phase is Phase.CANARY), 0)
-    hives = [host for wave in planned if wave.phase is not Phase.QUEEN for host in wave.hosts if host in standing]
+    hives = [host for wave in planned if wave.phase is not Phase.QUEEN for host in wave.hosts if host in there]
     first = tuple(hives[:canaries])
-    kept = (
-        replace(
-            wave,
-            hosts=first
-            if wave.phase is Phase.CANARY
-            else tuple(host for host in wave.hosts if host in standing and host not in first),
-        )
-        for wave in planned
-    )
+
+    def hosts_of(wave: Wave) -> tuple[Host, ...]:
+        if wave.phase is Phase.CANARY:
+            return first
+        return tuple(host for host in wave.hosts if host in there and host not in first)
+
+    kept = (replace(wave, hosts=hosts_of(wave)) for wave in planned)
     return tuple(wave for wave in kept if wave.hosts)
 
 
