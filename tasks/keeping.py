@@ -21,8 +21,8 @@ def kept(fleet: "Fleet", runner: "Runner", code: "ExitCode", state_dir: str) -> 
     if code is not ExitCode.DONE or not fleet.backup.to or token is None or runner.run.rolled_back:
         return None
     from hivekeys import state  # noqa: PLC0415  they take time that `fab --list` has not
-    from hivekeys.backups import agefile  # noqa: PLC0415  they take time that `fab --list` has not
-    from hivekeys.backups import folder as backup_folder  # noqa: PLC0415  they take time that `fab --list` has not
+    from hivekeys.backups import agefile  # noqa: PLC0415
+    from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
     from hivekeys.backups.shelf import Taken  # noqa: PLC0415
 
     try:

@@ -11,7 +11,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of, past_runs, program_of
+from tasks.engine import dialer_of, greeting_of, new_run, past_runs, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
     from hivekeys.verify.survey import others  # noqa: PLC0415
     from hivekeys.wire import Greeting  # noqa: PLC0415
 
-    greeting = Greeting(fleet.name, comparison, f"{fleet.name}-{secrets.token_hex(4)}", state.operator())
+    greeting = Greeting(fleet.name, comparison, new_run(fleet.name), state.operator())
     try:
         return others(fleet, dialer, greeting)
     finally:
