@@ -10,7 +10,7 @@ from hivekeys.causes import Cause
 from hivekeys.fleet import Host
 
 BEAT = 10.0  # seconds; an agent that hears nothing for three of them leaves, and its host's lock with it
-LEASE = 3 * BEAT  # hivekeys.host.agent.LEASE_SECONDS
+LEASE = 3 * BEAT  # hivekeys.host.serving.LEASE_SECONDS
 
 
 class Line(Protocol):

@@ -1,7 +1,7 @@
 """What `install` does to a unit: a drop-in of its own, and LLORCH_API_TOKEN out of those that are there.
 
-Runs ON the host, as root, in one text with agent.py. A drop-in that
-systemd would not take is gone again before systemd has read it.
+Runs ON the host, as root, in one text with agent.py. A drop-in that systemd would not take is gone again before systemd
+has read it.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The agent's verb `inspect`: what `fab verify` asks a host on top of `observe`. Changes nothing.
 
-Runs ON the host, as root, in one text with agent.py, when it is asked for.
-Everything here is a fact; what is good or bad of it is for hivekeys.verify.checks to say. A fact that cannot be had is
-None. The token itself stays on the host: of its quality only counts leave.
+Runs ON the host, as root, in one text with agent.py, when it is asked for. Everything here is a fact; what is good or
+bad of it is for hivekeys.verify.checks to say. A fact that cannot be had is None. The token itself stays on the host:
+of its quality only counts leave.
 """
 
 import errno
@@ -152,7 +152,7 @@ def is_stray(name: str, active: str) -> bool:
 
 
 def quality(token: str) -> "dict[str, int]":
-    """Counts that tell a random token from a made-up one (hivekeys.inspected.Quality)."""
+    """Counts that tell a random token from a made-up one (hivekeys.verify.inspected.Quality)."""
     longest = run = 1
     step = None  # type: Optional[int]
     for one, two in zip(token, token[1:]):

@@ -1,9 +1,9 @@
 """The agent's verb `fix`: modes, owners, access lists and left-over copies as they should be. No token is changed.
 
-Runs ON the host, as root, in one text with agent.py, when it is asked for. What is
-found is noted, with `apply` it is mended, and what cannot be mended safely stays and says why. Everything goes through
-descriptors, because the account that owns the token directory may exchange what is in it at any moment: what that
-account could have put there is never given to it, and no link is followed.
+Runs ON the host, as root, in one text with agent.py, when it is asked for. What is found is noted, with `apply` it is
+mended, and what cannot be mended safely stays and says why. Everything goes through descriptors, because the account
+that owns the token directory may exchange what is in it at any moment: what that account could have put there is never
+given to it, and no link is followed.
 """
 
 import os

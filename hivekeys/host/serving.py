@@ -22,7 +22,6 @@ LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lo
 AHEAD = 16  # lines that may lie unread: a bastion waits for the answer to each request
 GRACE_SECONDS = 3.0  # for the last look after a step that used up the request's time
 
-
 VERBS = (
     "hello",
     "observe",

@@ -1,8 +1,8 @@
 """The agent's verb `watch`: auditd notes who reads the token file, from now on and after a reboot.
 
-Runs ON the host, as root, in one text with agent.py, when it is asked for. The rule is the
-guide's ("Monitor Secret Access"): loaded with auditctl, and in a file of rules.d, from which augenrules(8) loads it
-when the host starts. A rule of somebody else's that sees the same is enough, and is never taken away.
+Runs ON the host, as root, in one text with agent.py, when it is asked for. The rule is the guide's ("Monitor Secret
+Access"): loaded with auditctl, and in a file of rules.d, from which augenrules(8) loads it when the host starts. A rule
+of somebody else's that sees the same is enough, and is never taken away.
 """
 
 import os
