@@ -261,10 +261,11 @@ def test_a_way_back_that_was_cut_off_behind_the_restart_is_proven_when_it_is_tak
 # -- a host is left behind, and a later run goes back
 
 
-def leaves_hive2_behind(bastion: Bastion) -> str:
+def leaves_hive2_behind(bastion: Bastion, *, revokes: bool = False) -> str:
     """Run 1 is served by all but hive2, which was away; its token."""
     bastion.fleet.hosts["hive2"].fault = "link-down"
-    assert bastion.rotate("run-1", may_be_missing=["hive2"]) is ExitCode.INCOMPLETE
+    code = bastion.revoke("run-1") if revokes else bastion.rotate("run-1", may_be_missing=["hive2"])
+    assert code is ExitCode.INCOMPLETE
     bastion.fleet.hosts["hive2"].fault = None
     (token,) = bastion.fleet.made["run-1"]
     return token
@@ -274,10 +275,14 @@ def mends(host: SimulatedHost) -> None:
     host.fault = None
 
 
+either = pytest.mark.parametrize("revokes", [False, True], ids=["by a rotation", "by a revocation"])
+
+
+@either
 @pytest.mark.parametrize("is_back", [True, False], ids=["hive2 is back by then", "hive2 is away still"])
-def test_a_debt_is_paid_though_a_later_run_was_begun_and_went_back(ann: Bastion, is_back: bool) -> None:
+def test_a_debt_is_paid_though_a_later_run_was_begun_and_went_back(ann: Bastion, revokes: bool, is_back: bool) -> None:
     fleet = ann.fleet
-    token = leaves_hive2_behind(ann)
+    token = leaves_hive2_behind(ann, revokes=revokes)
     fleet.hosts["hive2"].fault = None if is_back else "link-down"
     fleet.at("hive1", "restart", breaks("start-fails"))
     fleet.at("hive1", "revert", mends)
@@ -296,9 +301,10 @@ def test_a_rotation_takes_a_host_in_debt_along_and_nothing_is_owed_any_more(ann:
     assert not not_alone(ann.fleet, newest)
 
 
-def test_a_reconcile_does_not_go_past_another_bastions_run(ann: Bastion) -> None:
+@either
+def test_a_reconcile_does_not_go_past_another_bastions_run(ann: Bastion, revokes: bool) -> None:
     fleet = ann.fleet
-    leaves_hive2_behind(ann)
+    leaves_hive2_behind(ann, revokes=revokes)
     bob = Bastion(fleet, who="bob@two")
     watch(ann, bob)
     assert bob.rotate("run-2") is ExitCode.DONE
@@ -318,44 +324,6 @@ def test_a_reconcile_does_not_go_past_a_run_that_has_not_come_back_whole(ann: Ba
     assert {name: host.slots() for name, host in fleet.hosts.items()} == before
     assert ann.roll_back("run-2") is ExitCode.DONE
     assert ann.reconcile("run-1") is ExitCode.DONE
-
-
-# -- a host is left behind by a revocation, and a later run goes back
-
-
-def revoked_but_for_hive2(bastion: Bastion) -> str:
-    """Hive2 was away; the token that the others have now."""
-    bastion.fleet.hosts["hive2"].fault = "link-down"
-    assert bastion.revoke("run-1") is ExitCode.INCOMPLETE
-    (token,) = bastion.fleet.made["run-1"]
-    return token
-
-
-@pytest.mark.parametrize("is_back", [True, False], ids=["hive2 is back by then", "hive2 is away still"])
-def test_a_revocations_debt_is_paid_though_a_later_run_was_begun_and_went_back(ann: Bastion, is_back: bool) -> None:
-    fleet = ann.fleet
-    token = revoked_but_for_hive2(ann)
-    fleet.hosts["hive2"].fault = None if is_back else "link-down"
-    fleet.at("hive1", "restart", breaks("start-fails"))
-    fleet.at("hive1", "revert", mends)
-    missing = () if is_back else ("hive2",)
-    assert ann.rotate("run-2", may_be_missing=missing) is ExitCode.ROLLED_BACK
-    fleet.hosts["hive2"].fault = None
-    assert ann.reconcile("run-1") is ExitCode.DONE
-    assert not breaches(fleet, ann.past(), ann.events())
-    assert not not_alone(fleet, token)
-
-
-def test_a_revocation_does_not_go_past_another_bastions_run(ann: Bastion) -> None:
-    fleet = ann.fleet
-    revoked_but_for_hive2(ann)
-    bob = Bastion(fleet, who="bob@two")
-    watch(ann, bob)
-    fleet.hosts["hive2"].fault = None
-    assert bob.rotate("run-2") is ExitCode.DONE
-    (newest,) = fleet.made["run-2"]
-    assert ann.reconcile("run-1") is ExitCode.LOCKED
-    assert not not_alone(fleet, newest)
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["the bastion that revoked", "another bastion"])
