@@ -51,7 +51,7 @@ class Unit:
     sub: str
     pid: int
     restarts: int
-    started: float | None  # the running process, the host's clock
+    started: float | None  # the running process, the host's clock; rounded down to a tick (10 ms)
     reads: str  # the token file that the service is told to read, "" when it cannot be told
     credential: str  # name of the systemd credential it is read through, or ""
     env_token: bool  # LLORCH_API_TOKEN is set: the service would ignore the file

@@ -7,7 +7,7 @@ One bounded request a host. What is found may hold the old tokens back; it never
 from collections.abc import Iterable
 
 from hivekeys.audit.audited import CensusTaken, Query, Time
-from hivekeys.audit.census import last_turned, unread_of, uses_of
+from hivekeys.audit.census import last_turned, turned_at, unread_of, uses_of
 from hivekeys.causes import Cause
 from hivekeys.model import Reply
 from hivekeys.runner import Runner
@@ -31,7 +31,6 @@ def taken(runner: Runner, old: Iterable[Fingerprint], anyway: bool = False) -> C
 
 
 def _ask(story: Story, tokens: tuple[str, ...]) -> Reply | Cause:
-    started = story.part.seen.unit.started if story.part.seen else None
-    since = Time(FRESH, before_now=True)
-    query = Query(since, None, tokens, replaced=started, fresh=FRESH, size=SIZE, seconds=SECONDS, chain=False)
+    turned, since = turned_at(story.part.seen), Time(FRESH, before_now=True)
+    query = Query(since, None, tokens, replaced=turned, fresh=FRESH, size=SIZE, seconds=SECONDS, chain=False)
     return story.audit(query)

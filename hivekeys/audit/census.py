@@ -16,6 +16,7 @@ from hivekeys.model import Reply, Seen
 from hivekeys.run import Run
 
 USES = 20  # uses of a host that are told: a journal is no place for a trail
+TICK = 0.01  # seconds: a kernel tells when a process started in ticks, rounded down (proc(5), "starttime")
 TURNING = 2.0  # seconds after a host's restart in which others may still call it as before
 
 
@@ -165,9 +166,17 @@ def replaced_at(host: Host, look: Reply | Cause, run: Run | None) -> float | Non
     """
     part = run.hosts.get(host.name) if run else None
     if part and part.seen and run and part.seen.token == run.want and part.seen.unit.started:
-        return part.seen.unit.started
-    seen = _seen(look)
-    return seen.unit.started if seen else None
+        return turned_at(part.seen)
+    return turned_at(_seen(look))
+
+
+def turned_at(seen: Seen | None) -> float | None:
+    """When a host's service ran as the process of now for certain, by its own clock: until then the one before did.
+
+    What was let in less than a tick before was let in by that one; a fleet whose hosts call each other has such calls.
+    """
+    started = seen.unit.started if seen else None
+    return None if started is None else started + TICK
 
 
 # -- before an old token goes

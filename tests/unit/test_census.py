@@ -8,7 +8,7 @@ from rich.console import Console
 
 from hivekeys.audit import census_report
 from hivekeys.audit.audited import Audited, Call, Group, Time
-from hivekeys.audit.census import Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
+from hivekeys.audit.census import TICK, Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.model import Reply, Slot
@@ -188,8 +188,8 @@ def test_the_replacement_is_when_the_first_process_with_the_new_token_began() ->
     """A host that has restarted since: the journal knows better than the process of now."""
     then = replace(SEEN, unit=replace(SEEN.unit, started=NOW - 5000))
     run = Run(want=TOKEN, hosts={"hive1": HostRun("hive1", seen=then)})
-    assert replaced_at(HIVE, Reply((), seen=SEEN), run) == NOW - 5000
-    assert replaced_at(HIVE, Reply((), seen=SEEN), None) == NOW - 60
+    assert replaced_at(HIVE, Reply((), seen=SEEN), run) == NOW - 5000 + TICK
+    assert replaced_at(HIVE, Reply((), seen=SEEN), None) == NOW - 60 + TICK
     assert replaced_at(HIVE, AWAY, None) is None
 
 

@@ -1,5 +1,6 @@
 """An old token that is still used is not retired: what the services' own records say, just before it would go."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from hivekeys import report
 from hivekeys.audit.audited import CensusTaken
+from hivekeys.audit.census import TICK
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.model import Event, Phase, PhaseStarted, State
@@ -26,9 +28,9 @@ def fleet(tmp_path: Path) -> InProcessFleet:
     return found
 
 
-def used(fleet: InProcessFleet, **how: Any) -> Callable[[SimulatedHost], None]:
+def used(fleet: InProcessFleet, after: float = 1.0, **how: Any) -> Callable[[SimulatedHost], None]:
     """For `fleet.at`: somebody calls with the old token."""
-    return lambda host: host.writes(fleet.token, **how)
+    return lambda host: host.writes(fleet.token, after=after, **how)
 
 
 def rotated(fleet: InProcessFleet, **how: Any) -> tuple[ExitCode, Run, Operator]:
@@ -104,6 +106,18 @@ def test_calls_from_before_the_replacement_hold_nothing_back(fleet: InProcessFle
         ExitCode.DONE,
         ["the census had nothing to read on queen, hive2: there are no records in /var/log/llama-orch/audit"],
     )
+
+
+def test_what_the_process_before_let_in_at_its_very_end_holds_nothing_back(fleet: InProcessFleet) -> None:
+    """A kernel tells a process's start in ticks, rounded down: such a call seems to be later than the start."""
+
+    def lets_in(host: SimulatedHost) -> None:
+        started = host.active.stat().st_ctime
+        host.writes(fleet.token, after=started + 0.8 * TICK - time.time())
+
+    fleet.at("hive1", "audit", lets_in)
+    code, _, operator = rotated(fleet)
+    assert (code, slots_used(fleet), census_of(operator).uses) == (ExitCode.DONE, [], ())
 
 
 def test_where_nothing_is_recorded_nothing_is_held_back_and_that_is_said(fleet: InProcessFleet) -> None:
