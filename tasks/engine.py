@@ -5,17 +5,16 @@ import functools
 import hashlib
 import os
 import secrets
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import hivekeys
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
 from tasks.frame import TO_PEOPLE, Told
+from tasks.stopping import stoppable
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -159,7 +158,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
             fence=asked.fence,
         )
         stack.callback(runner.close)
-        stack.enter_context(_signals(runner, show))
+        stack.enter_context(stoppable(runner, show))
         yield runner, show
 
 
@@ -238,29 +237,6 @@ def _noticed(fleet: str, run: str, words: tuple[str, ...], show: "Show") -> Iter
     finally:
         facts = {"HIVEKEYS_EXIT_CODE": str(int(code)), "HIVEKEYS_RUN": run, "HIVEKEYS_FLEET": fleet}
         notice.give(words, summary, facts, show.warn)
-
-
-@contextlib.contextmanager
-def _signals(runner: "Runner", show: "Show") -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM, or a lost terminal) ends the run in order, the second at once."""
-    asked: list[int] = []
-
-    def ask_to_stop(number: int, _: FrameType | None) -> None:
-        if show.asking:
-            raise KeyboardInterrupt  # the operator's answer to the question
-        if asked:
-            show.leave(runner.run, runner.fleet.typed)
-            os._exit(ExitCode.INTERRUPTED)  # threads that wait for hosts would keep a normal exit from happening
-        asked.append(number)
-        runner.interrupt()
-        show.stop()
-
-    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _refuse_while_open(journal: "Journal", fleet: "Fleet", task: str) -> None:

@@ -90,7 +90,7 @@ class Show:
             self._screen = None
 
     def stop(self) -> None:
-        """Says that the run has been asked to end. For a signal handler: it takes no lock, and waits for nothing."""
+        """Says that the run has been asked to end. Takes no lock, and waits for nothing."""
         self._stopping = True
         if self._screen is None:
             self._cry(f"\n{STOPPING}\n")
