@@ -1,5 +1,6 @@
 """Backups on this bastion's disk: sealed in memory, written whole or not at all, 0600, never over another; let go."""
 
+import itertools
 import os
 import stat
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ def put(token: Token, key: bytes, fleet: str, run: str, now: float, *, order: Or
     header = Header(fleet, run, token.fingerprint(key), key_name(key), made)
     text = text_of(header, seal(plain(header, token), order.whom))
     folder = folder_in(state)
-    path = Path(order.output).expanduser() if order.output else _make(folder) / name_of(header)
+    path = Path(order.output).expanduser() if order.output else _unused(_make(folder), header)
     write(path, text)
     ours = [one for one in found(folder) if one.backup and one.backup.header.fleet == fleet]
     gone = [] if order.keep is None else expired(ours, order.keep, header.fingerprint, header.key)
@@ -47,9 +48,12 @@ def folder_in(state: Path) -> Path:
     return state / "backups"
 
 
-def name_of(header: Header) -> str:
-    """A file name by which people find it."""
-    return f"{header.fleet}-{header.made:%Y%m%dT%H%M%SZ}-{header.fingerprint}{SUFFIX}"
+def _unused(folder: Path, header: Header) -> Path:
+    """A name by which people find it; with a number where the same token was sealed in the same second."""
+    name = f"{header.fleet}-{header.made:%Y%m%dT%H%M%SZ}-{header.fingerprint}"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    paths = (folder / f"{name}{SUFFIX}" for name in names)
+    return next(path for path in paths if not os.path.lexists(path))
 
 
 def free(path: Path) -> Path:

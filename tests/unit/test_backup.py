@@ -149,10 +149,20 @@ def test_a_backup_is_its_owners_alone_and_found_again(tmp_path: Path) -> None:
 
 
 def test_a_backup_is_never_written_over_another(tmp_path: Path) -> None:
-    taken(tmp_path, TOKEN, 0)
+    order = Order(WHOM, output=str(tmp_path / "f"))
+    put(TOKEN, KEY, "paper", "", 0.0, order=order, state=tmp_path)
+    before = (tmp_path / "f").read_bytes()
     with pytest.raises(UserError, match="is there already"):
-        taken(tmp_path, TOKEN, 0)
-    assert len(list((tmp_path / "backups").iterdir())) == 1
+        put(TOKEN, KEY, "paper", "", 0.0, order=order, state=tmp_path)
+    assert (tmp_path / "f").read_bytes() == before
+
+
+def test_backups_of_the_same_second_lie_side_by_side(tmp_path: Path) -> None:
+    """For two people, say, one command behind the other."""
+    kept = [Path((taken(tmp_path, TOKEN, 0).kept or Kept("")).path) for _ in range(3)]
+    name = f"paper-20261124T233018Z-{TOKEN.fingerprint(KEY)}"
+    assert [path.name for path in kept] == [f"{name}.backup", f"{name}-2.backup", f"{name}-3.backup"]
+    assert {path.read_bytes() for path in kept} == {path.read_bytes() for path in (tmp_path / "backups").iterdir()}
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
