@@ -35,14 +35,14 @@ def stoppable(runner: "Runner", show: "Show") -> Iterator[None]:
     there.setblocking(False)
     thread = threading.Thread(target=_listen, args=(here, runner, show), name="signals", daemon=True)
     thread.start()
+    woken = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)  # around the handlers, or one is lost
     before = {number: signal.signal(number, handle) for number in NUMBERS}
-    woken = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
-        signal.set_wakeup_fd(woken)
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
         there.close()
         thread.join(PATIENCE)
 
