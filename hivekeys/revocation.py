@@ -14,7 +14,7 @@ from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Fleet
 from hivekeys.model import Again, Claimed, Condemned, Goal, Outcome, Phase, Stance, State, Stopped
-from hivekeys.runner import Runner, Work
+from hivekeys.runner import Runner, Work, of_wave
 from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token
 
@@ -142,7 +142,7 @@ class Revocation:
             Phase.STAGE, self._standing(stories), lambda story: story.reach(Phase.STAGE, staged, story.part.state)
         )
         for wave in self._runner.waves:
-            here = [story for story in self._standing(stories) if story.host in wave.hosts]
+            here = of_wave(wave, self._standing(stories))
             self._phase(wave.phase, here, partial(self._reach, wave.phase, want), wave.title)
 
     def _reach(self, phase: Phase, want: Fingerprint, story: Story) -> Outcome:

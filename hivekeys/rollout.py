@@ -13,7 +13,7 @@ from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.model import Claimed, Goal, Outcome, Phase, Stance, State, Status, Stopped
 from hivekeys.run import Run, is_superseded
-from hivekeys.runner import Runner, Work
+from hivekeys.runner import Runner, Work, of_wave
 from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token
 
@@ -138,7 +138,7 @@ class Rollout:
         for wave in waves.plan(touched, self._runner.fleet.policy, canary=False):
             if self._is_over():
                 return
-            stories = [story for story in self._runner.stories if story.host in wave.hosts]
+            stories = of_wave(wave, self._runner.stories)
             self._everywhere(Phase.ROLLBACK, stories, lambda story: self._back(story, want), f"rollback, {wave.title}")
 
     # -- phases
@@ -160,8 +160,7 @@ class Rollout:
         return all((wave is order[0] or self._breathe()) and self._turn_wave(wave, want) for wave in order)
 
     def _turn_wave(self, wave: waves.Wave, want: Fingerprint) -> bool:
-        hosts = frozenset(wave.hosts)
-        standing = [story for story in self._runner.standing() if story.host in hosts]
+        standing = of_wave(wave, self._runner.standing())
         return self._everywhere(wave.phase, standing, lambda story: self._turn(story, wave.phase, want), wave.title)
 
     def _breathe(self) -> bool:

@@ -208,3 +208,9 @@ class Runner:
             list(self._pool.map(lambda story: story.session.close(), self.stories))
             self._pool.shutdown()
             self._dialer.close()
+
+
+def of_wave(wave: waves.Wave, stories: Iterable[Story]) -> list[Story]:
+    """Those of the stories whose hosts a wave has; looked up, since a wave may have a thousand."""
+    hosts = frozenset(wave.hosts)
+    return [story for story in stories if story.host in hosts]
