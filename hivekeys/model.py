@@ -4,6 +4,7 @@ Three families: what a host *shows* (Seen), what it is told and *answers* (Step,
 (events, in the order of a run). All times are seconds.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -162,6 +163,12 @@ class Met:
     fleet: str = ""
     epoch: int = 0
     run: str = ""
+    machine: str = ""  # stands for the one that runs there now, under the fleet's key; "" where it cannot be told
+
+    def __post_init__(self) -> None:
+        """Refuses what stands for no machine: hosts can lie."""
+        if self.machine and not re.fullmatch("[0-9a-f]{64}", self.machine):
+            raise ValueError("not a machine")
 
 
 @dataclass(frozen=True)

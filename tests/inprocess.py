@@ -322,6 +322,9 @@ class Machine(System):
             alive.append(self.host.process.pid)
         return pid if pid in alive else None
 
+    def machine(self) -> bytes:
+        return str(self.host.root).encode()
+
     def terminate(self, pid: int) -> None:
         self.host.terminated.append(pid)
         if pid in self.host.left_behind:

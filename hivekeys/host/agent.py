@@ -113,7 +113,7 @@ class Agent:
             if isinstance(error, Refusal):
                 raise
             raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
-        facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner}
+        facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner, "machine": self.machine(key)}
         return write and claim and not owner, dict(facts, epoch=last["epoch"], run=last["run"])
 
     def join(
@@ -134,6 +134,11 @@ class Agent:
             if not owner:
                 self.state.write(folder, "fleet", fleet)
         return owner, last
+
+    def machine(self, key: str) -> str:
+        """What stands for this machine, so that two names of one are not taken for two; its own ids stay here."""
+        said = self.system.machine()
+        return hmac.new(bytes.fromhex(key), said, hashlib.sha256).hexdigest() if said else ""
 
     def left(self, most: "Optional[float]" = None) -> float:
         """Seconds until this request's deadline, at most `most`, never negative."""

@@ -52,6 +52,17 @@ def test_another_fleets_host_is_refused_and_its_lock_let_go(host: SimulatedHost)
     assert Session(host, fleet="blue", run="run-3").greeting["ok"]
 
 
+def test_a_host_says_which_machine_it_is_by_the_fleets_key_alone(tmp_path: Path) -> None:
+    """So that two names of one are told from two; and nobody who hears it learns the machine's own id."""
+    hosts = InProcessFleet(tmp_path, hives=2).hosts
+    said = {name: Session(host, write=False).greeting["facts"]["machine"] for name, host in hosts.items()}
+    assert all(re.fullmatch("[0-9a-f]{64}", machine) for machine in said.values())
+    assert len(set(said.values())) == len(hosts)
+    assert Session(hosts["queen"]).greeting["facts"]["machine"] == said["queen"]
+    another = hello(hosts["queen"]) | {"key": bytes(32).hex()}
+    assert Session(hosts["queen"]).ask(another)[0]["facts"]["machine"] != said["queen"]
+
+
 def test_a_state_directory_that_others_can_write_is_refused(host: SimulatedHost) -> None:
     state(host).mkdir(mode=0o777)
     state(host).chmod(0o777)

@@ -204,6 +204,18 @@ def test_a_process_shows_its_start_its_account_and_its_token_file() -> None:
     assert System().born(child.pid) is None
 
 
+def test_a_machine_says_its_own_id_and_that_of_its_boot_or_nothing() -> None:
+    """One of the two alone would be no machine: images are cloned with the one, containers share the other."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+        own = Path("/etc/machine-id").read_bytes().strip()
+    except FileNotFoundError:
+        boot = own = b""
+    said = System().machine()
+    assert said == System().machine()
+    assert said.split(b"\n")[1:] == ([own, boot] if own and boot else [])
+
+
 def test_telling_a_process_that_is_gone_to_leave_is_no_error() -> None:
     with subprocess.Popen(["true"]) as child:
         pass

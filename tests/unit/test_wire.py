@@ -112,6 +112,17 @@ def test_a_greeting_is_answered_with_what_the_host_remembers() -> None:
     assert found.met == Met("3.11", "blue", 3, "run-0")
 
 
+def test_a_host_says_which_machine_it_is_and_one_that_does_not_is_heard_all_the_same() -> None:
+    said = {"python": "3.11", "fleet": "blue", "epoch": 3, "run": "run-0", "machine": "a" * 64}
+    assert reply_to(answer("hello", said)).met == Met("3.11", "blue", 3, "run-0", "a" * 64)
+    assert reply_to(answer("hello", said | {"machine": ""})).met == Met("3.11", "blue", 3, "run-0")
+
+
+@pytest.mark.parametrize("machine", ["a" * 63, "A" * 64, "g" * 64, "a" * 64 + "\n", 5, None])
+def test_what_can_stand_for_no_machine_is_rubbish(machine: object) -> None:
+    refused(answer("hello", {"python": "3.11", "fleet": "blue", "epoch": 3, "run": "run-0", "machine": machine}))
+
+
 def test_a_token_that_was_recalled_is_shown_nowhere() -> None:
     found = reply_to(answer("recall", {"token": TOKEN.reveal()}))
     assert found.token == TOKEN
