@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from platformdirs import user_state_path
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.files import write_whole
+from hivekeys.files import loose_level, write_whole
 from hivekeys.verify import tally
 from hivekeys.verify.tally import Tally
 
@@ -47,10 +47,17 @@ def _base(environ: Mapping[str, str]) -> Path:
 
 
 def folder_for(fleet: str, base: str = "", environ: Mapping[str, str] = os.environ) -> Path:
-    """The fleet's own folder below `base`, made if need be. Raises UserError when others could read or write there."""
+    """The fleet's own folder below `base`, made if need be. Raises UserError when others could read or write there,
+    or put another folder in its place.
+    """
     folder = (Path(base).expanduser() if base else _base(environ)) / fleet
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if loose := loose_level(folder):
+            raise UserError(
+                f"{loose}, so the state folder {folder} can't be trusted",
+                hint="chmod go-w that level, or name a folder below your own with --state-dir or HIVEKEYS_STATE_DIR",
+            )
+        _make(folder)
         info = folder.stat()
     except OSError as error:
         raise UserError(
@@ -60,6 +67,14 @@ def folder_for(fleet: str, base: str = "", environ: Mapping[str, str] = os.envir
     if info.st_uid != os.getuid() or info.st_mode & 0o077:
         raise UserError(f"{folder}: must be yours alone (0700)", hint=f"chown and chmod 700 {folder}")
     return folder
+
+
+def _make(folder: Path) -> None:
+    """Every level of it that is missing, each the operator's alone whatever the umask says."""
+    for level in (*reversed(folder.parents), folder):
+        if not level.exists():
+            level.mkdir(mode=0o700, exist_ok=True)
+            level.chmod(0o700)
 
 
 def fingerprint_key(folder: Path) -> bytes:

@@ -48,6 +48,63 @@ def test_a_folder_that_others_can_read_or_write_is_refused(folder: Path, mode: i
     assert "chmod 700" in caught.value.hint
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o277])
+def test_every_level_that_is_made_is_the_operators_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Under umask 000 the level above was 0777: another account moved the whole journal away, tombstones and all."""
+    before = os.umask(umask)
+    try:
+        folder = state.folder_for("blue", str(tmp_path / "share" / "hivekeys"))
+    finally:
+        os.umask(before)
+    modes = {level.name: level.stat().st_mode & 0o777 for level in (folder, *folder.parents[:2])}
+    assert modes == {"blue": 0o700, "hivekeys": 0o700, "share": 0o700}
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o722, 0o777])
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_level_above_that_others_can_write_is_refused_and_named(folder: Path, mode: int, level: int) -> None:
+    """They could put a folder of their own in its place: the one right above, or any other on the way."""
+    folder = state.folder_for("blue", str(folder.parent / "below"))
+    above = folder.parents[level]
+    above.chmod(mode)
+    with pytest.raises(UserError, match="others can write there") as caught:
+        state.folder_for("blue", str(folder.parent))
+    assert caught.value.message.startswith(f"{above}: ")
+    assert "chmod go-w" in caught.value.hint
+
+
+def test_nothing_is_made_below_a_level_that_others_can_write(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(UserError, match="others can write there"):
+        state.folder_for("blue", str(tmp_path / "open" / "mine"))
+    assert list((tmp_path / "open").iterdir()) == []
+
+
+def test_a_level_that_all_can_write_with_the_sticky_bit_is_no_danger_to_what_is_ours(tmp_path: Path) -> None:
+    """As /tmp: only its owner takes an entry away there, and the entry is ours."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    assert state.folder_for("blue", str(tmp_path / "shared" / "mine")).is_dir()
+
+
+def test_a_link_is_followed_and_the_levels_on_both_sides_of_it_count(tmp_path: Path) -> None:
+    for name in ("open", "mine"):
+        (tmp_path / name).mkdir(mode=0o700)
+    (tmp_path / "open" / "target").mkdir()
+    (tmp_path / "mine" / "link").symlink_to(tmp_path / "open" / "target")
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(UserError, match="others can write there"):
+        state.folder_for("blue", str(tmp_path / "mine" / "link"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_level_above_that_is_another_accounts_is_refused(folder: Path) -> None:
+    os.chown(folder.parent, 65534, 65534)
+    with pytest.raises(UserError, match="belongs to another account"):
+        state.folder_for("blue", str(folder.parent))
+
+
 def test_a_folder_that_cannot_be_made_is_a_mistake_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError) as caught:
