@@ -89,8 +89,8 @@ class Rollout:
         if not self._is_over() and not self.run.stopped:
             self._stop("the operator asked for the way back")
         self._roll_back(want)
-        code = self._runner.code()
-        return self._runner.end(ExitCode.DONE if code is ExitCode.ROLLED_BACK else code)
+        came_back = self.run.is_back and self._runner.code() is ExitCode.ROLLED_BACK
+        return self._runner.end(ExitCode.DONE if came_back and not self._runner.interrupted.is_set() else None)
 
     def reconcile(self, gone_back: Collection[str] = ()) -> ExitCode:
         """Brings every host that owes the run's token to it, from a host that serves it; never back.

@@ -55,6 +55,11 @@ class HostRun:
     refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
     seconds: float = 0.0  # of work on the host, all phases
 
+    @property
+    def is_as_before(self) -> bool:
+        """True for a host that has its token from before the run."""
+        return self.state in (State.UNCHANGED, State.ROLLED_BACK) or not self.touched
+
 
 @dataclass(frozen=True)
 class Run:
@@ -105,6 +110,16 @@ class Run:
         return self.code is None and self.want is not None
 
     @property
+    def has_touched(self) -> bool:
+        """True when a host was told something that could change it."""
+        return any(host.touched for host in self.hosts.values())
+
+    @property
+    def left_a_trace(self) -> bool:
+        """True when something is not as it was before the run: a host, or what this bastion holds for revoked."""
+        return self.has_touched or bool(self.condemned)
+
+    @property
     def went_on(self) -> bool:
         """True when the fleet serves this run's token, as far as it can be reached."""
         if self.is_revocation:
@@ -129,7 +144,7 @@ class Run:
     @property
     def behind(self) -> tuple[str, ...]:
         """The hosts that the way back did not reach."""
-        return tuple(name for name, host in self.hosts.items() if self.rolled_back and not _is_as_before(host))
+        return tuple(name for name, host in self.hosts.items() if self.rolled_back and not host.is_as_before)
 
     @property
     def barred(self) -> tuple[str, ...]:
@@ -313,26 +328,27 @@ def is_superseded(cause: Cause | None) -> bool:
 
 
 def gone_back(runs: Iterable[Run]) -> frozenset[str]:
-    """Those of the runs that are over and left every host as it was: an earlier run may go on after them.
+    """Those of the runs that are over, or changed nothing, and left every host as it was: an earlier run may go on.
 
-    A host that can't go back, since its own token was revoked, has no other way than that. Never a revocation: what it
-    condemned is condemned, whomever it reached.
+    A host that can't go back, since its own token was revoked, has no other way than that. Never a revocation that
+    condemned anything: that stays so, whomever it reached.
     """
-    over = (run for run in runs if run.code is not None and not run.is_revocation)
-    return frozenset(run.id for run in over if all(_is_as_before(one) or _is_barred(one) for one in run.hosts.values()))
+    over = (run for run in runs if not run.left_a_trace or (run.code is not None and not run.is_revocation))
+    return frozenset(run.id for run in over if all(one.is_as_before or _is_barred(one) for one in run.hosts.values()))
 
 
 def is_as_before(run: Run) -> bool:
     """True when every host that the run touched has its token from before the run."""
-    return all(map(_is_as_before, run.hosts.values()))
-
-
-def _is_as_before(host: HostRun) -> bool:
-    return host.state in (State.UNCHANGED, State.ROLLED_BACK) or not host.touched
+    return all(host.is_as_before for host in run.hosts.values())
 
 
 def _is_barred(host: HostRun) -> bool:
     return host.cause is not None and host.cause.trouble is Trouble.REVOKED
+
+
+def _may_be_trusted(run: Run) -> bool:
+    """True for a revocation in which a host was not seen to refuse what leaked."""
+    return run.is_revocation and any(host.refused is None for host in run.hosts.values())
 
 
 def exit_code(run: Run) -> ExitCode:
@@ -341,7 +357,7 @@ def exit_code(run: Run) -> ExitCode:
     if any(is_superseded(host.cause) for host in run.hosts.values()):
         return ExitCode.LOCKED
     if states == {State.PROVEN}:
-        return ExitCode.INCOMPLETE if run.is_held else ExitCode.DONE
+        return ExitCode.INCOMPLETE if run.is_held or _may_be_trusted(run) else ExitCode.DONE
     if run.is_revocation and any(host.touched for host in run.hosts.values()):
         return ExitCode.INCOMPLETE  # never taken back, and no other run's host ends it
     if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):

@@ -255,14 +255,16 @@ def _refuse_while_open(journal: "Journal", fleet: "Fleet", task: str) -> None:
 
 
 def _newest_going_on(journal: "Journal") -> "Run | None":
-    """The newest run that brought a token, None when its last event is its end: then not all of them need be read."""
-    from hivekeys.model import RunEnded  # noqa: PLC0415
+    """The newest run that brought a token and left a trace, None when it is over.
+
+    One that was cut off, or refused, before it changed anything stops nobody: whatever is beneath it counts.
+    """
     from hivekeys.run import fold  # noqa: PLC0415
 
     for name in journal.runs():
-        rows = journal.rows(name)
-        if fold([journal.event(name, rows[0])]).brings_token:
-            return None if rows[-1].kind == RunEnded.__name__ else fold(journal.event(name, row) for row in rows)
+        run = fold(journal.events(name))
+        if run.brings_token and run.left_a_trace:
+            return run if run.is_open else None
     return None
 
 

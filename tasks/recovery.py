@@ -81,9 +81,11 @@ def rollback(
             f"run {past.id} has begun to remove the old tokens: there is no way back",
             hint="`fab resume` finishes a run that was cut off; `fab rotate` brings a new token",
         )
-    if past.want is None or (past.is_back and not past.is_open):
+    if not past.has_touched or (past.is_back and not past.is_open):
+        on = "`fab resume` goes on with it, or begin anew: `fab rotate`"
         raise UserError(
-            f"run {past.id} has nothing to take back", hint=f"`fab status --run {past.id}` shows how it ended"
+            f"run {past.id} has nothing to take back" + ("" if past.has_touched else ": it changed no host"),
+            hint=on if past.is_open else f"`fab status --run {past.id}` shows how it ended",
         )
     _take_up(
         found, _of(found, past), Asked(past.reason, how, past=past, state_dir=state_dir, goes_back=True), "roll_back"
@@ -109,7 +111,7 @@ def reconcile(
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
     newest = past_run(found.name, run, state_dir)
-    if newest.is_open:
+    if newest.is_open and newest.left_a_trace:
         raise UserError(
             f"run {newest.id} was cut off",
             hint="`fab resume` goes on with it" + ("" if newest.is_revocation else ", `fab rollback` takes it back"),

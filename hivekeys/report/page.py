@@ -22,7 +22,8 @@ from hivekeys.report.inputs import Finding, Review
 from hivekeys.report.picture import Picture, picture
 from hivekeys.report.timeline import Timeline, timeline
 from hivekeys.report.uses import census_lines
-from hivekeys.report.words import CALLS, LEFT, MEANS, TONES, exposure_lines, failures, members, next_step, seconds_of
+from hivekeys.report.verdict import verdict
+from hivekeys.report.words import CALLS, LEFT, TONES, exposure_lines, failures, members, next_step, seconds_of
 from hivekeys.run import HostRun, Run
 
 TOGETHER = 60  # hosts that are shown in one table; more are folded, a group for each state
@@ -156,23 +157,11 @@ def _headline(run: Run, exposure: Exposure | None) -> tuple[str, str]:
         case None:
             where = f" in phase {run.phase.value}" if run.phase else ""
             return (f"Not over: cut off{where}", "fair") if run.is_open else ("Nothing was changed", "plain")
-        case ExitCode.DONE:
-            return _done(run, exposure)
         case ExitCode.INCOMPLETE:
             return _incomplete(run, exposure)
-        case ExitCode.ROLLED_BACK:
-            return "Failed, and rolled back", "fair"
         case _:
-            means = MEANS.get(run.code, run.code.name.lower().replace("_", " "))
-            return means[:1].upper() + means[1:], "fair"
-
-
-def _done(run: Run, exposure: Exposure | None) -> tuple[str, str]:
-    if _is_upkeep(run):
-        return "Done", "good"
-    if exposure:
-        return "Revoked: every host refuses the old token", "good"
-    return ("Taken back", "fair") if run.rolled_back else ("Done, and proven on every host", "good")
+            said = verdict(run, run.code)
+            return said.words[:1].upper() + said.words[1:], said.tone
 
 
 def _incomplete(run: Run, exposure: Exposure | None) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from hivekeys.fleet import Fleet
 from hivekeys.model import State
 from hivekeys.names import fold_names
+from hivekeys.report.verdict import ended
 from hivekeys.report.words import age, calls, members
 from hivekeys.run import Run
 
@@ -108,14 +109,7 @@ def history_table(runs: list[Run]) -> Table:
     for column in ("run", "task", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended"):
         table.add_column(column)
     for run in runs:
-        ended = (
-            "cut off"
-            if run.is_open
-            else "–"
-            if run.code is None
-            else f"{int(run.code)} {run.code.name.lower().replace('_', ' ')}"
-        )
         started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
         row = (run.id, run.task, started, run.who, str(run.want or "–"), str(len(run.hosts)), str(len(run.debts)))
-        table.add_row(*(Text(cell) for cell in (*row, f"{run.seconds:.1f} s", ended)))
+        table.add_row(*(Text(cell) for cell in (*row, f"{run.seconds:.1f} s", ended(run))))
     return table

@@ -10,17 +10,11 @@ from hivekeys.fleet import Fleet, Host
 from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.uses import census_lines
+from hivekeys.report.verdict import counts, verdict
 from hivekeys.run import HostRun, Run, is_superseded
 
 ANYWAY = "or now, and cut them off: the same with --retire-anyway"
 CALLS = ("new", "old", "none", "garbage")
-MEANS = {
-    ExitCode.DONE: "done, and proven, on every host",
-    ExitCode.ROLLED_BACK: "failed; the fleet serves the token that it had",
-    ExitCode.INCOMPLETE: "incomplete: see the hosts above",
-    ExitCode.LOCKED: "another run works on these hosts: this one changes nothing any more",
-    ExitCode.INTERRUPTED: "interrupted: the run is not over",
-}
 TONES = {
     State.PROVEN: "good",
     State.HEALTHY: "fair",
@@ -28,11 +22,6 @@ TONES = {
     State.ROLLED_BACK: "fair",
     State.FENCED: "fair",
 }  # every other one needs somebody
-
-REVOKED = {
-    ExitCode.DONE: "revoked: every host refuses the old token, and was asked twice",
-    ExitCode.INCOMPLETE: "NOT OVER: see the hosts above",
-}
 
 
 def ago(seconds: float) -> str:
@@ -146,16 +135,8 @@ def exposure_in_short(run: Run) -> list[str]:
 
 def summary(run: Run, code: ExitCode) -> str:
     """What a run came to, in one line."""
-    counts: dict[State, int] = defaultdict(int)
-    for host in run.hosts.values():
-        counts[host.state] += 1
-    states = ", ".join(f"{count} {state.value}" for state, count in counts.items())
-    means = MEANS.get(code, code.name.lower())
-    if code is ExitCode.DONE and run.rolled_back:
-        means = "taken back: the fleet serves the token that it had"
-    if run.is_revocation:
-        means = REVOKED.get(code, means)
-    return f"{means} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
+    states = counts(run.hosts.values())
+    return f"{verdict(run, code).words} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
 
 
 def summary_lines(run: Run, code: ExitCode, backup: Iterable[str] = (), typed: str = "") -> list[str]:
@@ -188,7 +169,8 @@ def next_step(run: Run, typed: str = "") -> str:
     if any(is_superseded(host.cause) for host in run.hosts.values()):
         return ""  # a newer run goes on, from wherever it was begun
     if run.is_open:
-        return f"go on: {resume}" + ("" if run.retiring or run.is_revocation else f"   go back: {rollback}")
+        may_go_back = run.has_touched and not run.retiring and not run.is_revocation
+        return f"go on: {resume}" + (f"   go back: {rollback}" if may_go_back else "")
     if run.is_revocation and run.code is ExitCode.INCOMPLETE and (run.stopped or run.want is None):
         return f"when hosts answer again: fab revoke --fleet {typed} --reason …"
     if run.is_held:
@@ -211,6 +193,7 @@ def standing(run: Run, since: str) -> str:
     if run.is_open:
         phase = run.phase.value if run.phase else "–"
         back = "" if run.is_revocation else ", fab rollback goes back"
+        back = back if run.left_a_trace else "; nothing was changed, so another run may begin as well"
         return f"cut off in phase {phase}, begun {since} ago: fab resume goes on{back}"
     if run.is_held:
         return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab reconcile"
@@ -219,4 +202,4 @@ def standing(run: Run, since: str) -> str:
     if run.behind:
         verb = "reconcile" if run.behind == run.barred else "rollback"
         return f"{len(run.behind)} of {len(run.hosts)} hosts are not back on their token for {since}: fab {verb}"
-    return f"begun {since} ago; {MEANS.get(run.code, 'never began') if run.code is not None else 'nothing was changed'}"
+    return f"begun {since} ago; {'nothing was changed' if run.code is None else verdict(run, run.code).words}"

@@ -110,6 +110,10 @@ class Teller:
             return Outcome(
                 name, phase, Status.OK, state, self.now(), None, seen(OLD), shown, met, results=_results(phase)
             )
+        if phase is Phase.ROLLBACK:
+            return Outcome(
+                name, phase, Status.OK, State.ROLLED_BACK, self.now(), None, seen(OLD), WELL, met, results=TURN
+            )
         proof = WELL if turning else replace(WELL, healthy_after=None)
         return Outcome(
             name, phase, Status.OK, State.PROVEN, self.now(), None, seen(NEW), proof, met, results=_results(phase)

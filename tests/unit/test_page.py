@@ -83,23 +83,14 @@ def only_looked() -> Teller:
     return teller
 
 
-def taken_back() -> Teller:
+def taken_back(*hosts: str) -> Teller:
+    """Stopped, and these hosts go back, or all."""
     teller = Teller(fleet_of(4), ill={"hive2": ILL})
     teller.before()
     teller.turn()
     teller.stop("1 of 5 hosts failed (hive2); max_failures is 0")
-    teller.tell(RunEnded(ExitCode.ROLLED_BACK, teller.now()))
-    return teller
-
-
-def taken_back_whole() -> Teller:
-    """Stopped, and every host that was turned goes back."""
-    teller = Teller(fleet_of(4), ill={"hive2": ILL})
-    teller.before()
-    teller.turn()
-    teller.stop("1 of 5 hosts failed (hive2); max_failures is 0")
-    teller.phase(Phase.ROLLBACK, ["queen", "hive1"])
-    teller.tell(RunEnded(ExitCode.ROLLED_BACK, teller.now()))
+    teller.phase(Phase.ROLLBACK, hosts or [host.name for host in teller.fleet.hosts])
+    teller.tell(RunEnded(exit_code(fold(teller.events)), teller.now()))
     return teller
 
 
@@ -126,14 +117,15 @@ def upkeep() -> Teller:
 @pytest.mark.parametrize(
     ("teller", "headline", "tone"),
     [
-        (rotated(), "Done, and proven on every host", "good"),
+        (rotated(), "Done, and proven, on every host", "good"),
         (rotated(ill={"hive2": ILL}), "Incomplete: 1 of 5 hosts needs you", "bad"),
         (rotated(ill={"hive2": ILL}, lost=("hive4",)), "Incomplete: 2 of 5 hosts need you", "bad"),
-        (revoked(), "Revoked: every host refuses the old token", "good"),
+        (revoked(), "Revoked: every host refuses the old token, and was asked twice", "good"),
         (revoked(ill={"hive2": OLD_TAKEN}), "Not over: 1 of 5 hosts may still trust the old token", "bad"),
         (cut_off(), "Not over: cut off in phase stage", "fair"),
         (only_looked(), "Nothing was changed", "plain"),
-        (taken_back(), "Failed, and rolled back", "fair"),
+        (taken_back(), "Failed; taken back on every host that it had touched (5)", "fair"),
+        (taken_back("queen", "hive1"), "Incomplete: 3 of 5 hosts need you", "bad"),
         (held(), "Proven on every host; the old token is kept, because it is still used", "fair"),
         (upkeep(), "Done", "good"),
     ],
@@ -164,7 +156,7 @@ def test_a_wrong_answer_is_marked_with_more_than_a_colour() -> None:
 
 
 def test_a_token_that_was_taken_back_is_not_shown_as_the_one_of_now() -> None:
-    shown = {"there": page_of(rotated()).tiles, "back": page_of(taken_back_whole()).tiles}
+    shown = {"there": page_of(rotated()).tiles, "back": page_of(taken_back()).tiles}
     tokens = {name: next(tile.value for tile in tiles if tile.name == "token") for name, tiles in shown.items()}
     assert tokens == {"there": f"{OLD} → {NEW}", "back": f"{OLD} (not {NEW})"}
 

@@ -100,11 +100,15 @@ def test_a_file_that_cannot_be_read_has_no_age() -> None:
     assert document["hosts"][0]["age_seconds"] is None
 
 
+TOUCHED = {"hive1": replace(ILL, touched=True)}
+
+
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        (replace(RUN, code=None), "go on: fab resume --fleet blue   go back: fab rollback --fleet blue"),
-        (replace(RUN, code=None, retiring=True), "go on: fab resume --fleet blue"),
+        (replace(RUN, code=None, hosts=TOUCHED), "go on: fab resume --fleet blue   go back: fab rollback --fleet blue"),
+        (replace(RUN, code=None), "go on: fab resume --fleet blue"),  # it changed nothing
+        (replace(RUN, code=None, hosts=TOUCHED, retiring=True), "go on: fab resume --fleet blue"),
         (RUN, "when hive1, hive2 can be reached and the causes are mended: fab reconcile --fleet blue"),
         (
             replace(RUN, rolled_back=True, hosts={"hive1": replace(ILL, touched=True)}),

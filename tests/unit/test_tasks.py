@@ -18,8 +18,9 @@ import pytest
 import fabfile
 from hivekeys.backups import folder as backup_folder
 from hivekeys.backups.agefile import Recipients
+from hivekeys.errors import ExitCode
 from hivekeys.journal import Journal
-from hivekeys.model import Condemned, RunStarted
+from hivekeys.model import Condemned, Phase, RunEnded, RunStarted, TokenChosen
 from hivekeys.moment import Moment
 from hivekeys.run import REVOKE
 from hivekeys.state import fingerprint_key, hold_lock
@@ -313,6 +314,57 @@ def test_a_run_whose_token_was_revoked_since_is_not_taken_up_again(fab: Fab) -> 
         answer = fab(*words.split())
         assert (answer.code, answer.out) == (2, ""), answer
         assert f"run {words.split()[-1]}: {said}" in answer.err
+
+
+@pytest.fixture
+def claimed(fab: Fab) -> Fab:
+    """A rotation that was cut off when it had the queen's lock: no host was told anything that changes it."""
+    teller = Teller(fleet_of(3), "paper-1")
+    teller.begin()
+    teller.phase(Phase.LOOK, ["queen", "hive1", "hive2", "hive3"])
+    teller.tell(TokenChosen(NEW, teller.now()))
+    teller.phase(Phase.CLAIM, ["queen"])
+    with contextlib.closing(Journal(state_of(fab))) as journal:
+        journal.append(teller.run, *teller.events)
+    closed = INVENTORY.replace("192.0.2", "127.0.0").replace('fleet = "paper"', 'fleet = "paper"\n[ssh]\nport = 1')
+    (fab.folder / "inventory" / "paper.toml").write_text(closed)
+    return fab
+
+
+def test_a_run_that_touched_no_host_has_nothing_to_take_back(claimed: Fab) -> None:
+    """Refused before any host is asked for its lock: such a claim shut out whoever was at work there."""
+    answer = claimed("rollback")
+    assert (answer.code, answer.out) == (2, "")
+    assert "run paper-1 has nothing to take back: it changed no host\n  hint: `fab resume` goes on" in answer.err
+    ended = Teller(fleet_of(3), "paper-2")
+    ended.begin()
+    ended.tell(RunEnded(ExitCode.LOCKED, ended.now()))
+    with contextlib.closing(Journal(state_of(claimed))) as journal:
+        journal.append("paper-2", *ended.events)
+    answer = claimed("rollback", "--run", "paper-2")
+    assert answer.code == 2 and "paper-2 has nothing to take back: it changed no host" in answer.err
+
+
+def test_a_run_that_was_cut_off_before_it_touched_a_host_stops_no_other(claimed: Fab) -> None:
+    """The next one begins, and it may be gone on with as well: here both come as far as hosts that do not answer."""
+    said = claimed("status").out
+    assert "cut off in phase claim" in said and "nothing was changed, so another run may begin as well" in said
+    assert claimed("resume").code == 4
+    answer = claimed("rotate", "--yes")
+    assert answer.code == 3 and "stopped before any host was changed; 4 unreachable, not touched by it" in answer.out
+
+
+def test_a_run_that_was_cut_off_after_it_touched_a_host_stops_a_new_one(fab: Fab) -> None:
+    """Also beneath one that was refused, or cut off, before it changed anything."""
+    staged, looked = Teller(fleet_of(3), "paper-1"), Teller(fleet_of(3), "paper-2", clock=6000.0)
+    staged.before()
+    looked.begin()
+    looked.phase(Phase.LOOK, ["queen"])
+    with contextlib.closing(Journal(state_of(fab))) as journal:
+        for teller in (staged, looked):
+            journal.append(teller.run, *teller.events)
+    answer = fab("rotate", "--yes")
+    assert answer.code == 2 and "run paper-1 of ann@bastion was cut off in phase stage" in answer.err
 
 
 def test_a_bastion_with_a_new_key_knows_a_revoked_token_when_the_backup_is_open(fab: Fab, sealed: Path) -> None:

@@ -1,0 +1,74 @@
+"""The way back that an operator asked for: "taken back" is said of what was seen there, and of nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from hivekeys import report
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Amount, Policy
+from hivekeys.model import Event, Phase, PhaseStarted, State
+from hivekeys.run import Run, fold
+from tests.inprocess import InProcessFleet
+from tests.unit.rotating import Operator, serving
+
+ONE_MAY_FAIL = Policy(canary=0, batch=Amount(1), max_failures=Amount(1))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> InProcessFleet:
+    return InProcessFleet(tmp_path, hives=3, policy=ONE_MAY_FAIL)
+
+
+def interrupted_in(fleet: InProcessFleet, phase: Phase) -> Run:
+    """A rotation with a Ctrl-C as this phase begins, as its journal tells it."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.phase is phase:
+            operator.runner.interrupt()
+
+    operator = Operator(fleet, on_event=stop)
+    assert operator.rotate() is ExitCode.INTERRUPTED
+    return fold(operator.events)
+
+
+def test_every_host_that_was_touched_is_back_and_the_sentence_names_who_was_away(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive3"].fault = "link-down"
+    operator = Operator(fleet, past=interrupted_in(fleet, Phase.WAVE))
+    assert operator.rollout.roll_back() is ExitCode.DONE
+    run = operator.rollout.run
+    assert report.summary(run, ExitCode.DONE).startswith(
+        "taken back on every host that it had touched (3); 1 unreachable, not touched by it ("
+    )
+    assert {name: here for name, here in serving(fleet, operator.token).items() if name != "hive3"} == {
+        "queen": "old",
+        "hive1": "old",
+        "hive2": "old",
+    }
+
+
+def test_a_host_that_was_touched_and_is_away_is_no_success(fleet: InProcessFleet) -> None:
+    past = interrupted_in(fleet, Phase.WAVE)
+    fleet.hosts["hive2"].fault = "link-down"
+    operator = Operator(fleet, past=past)
+    assert operator.rollout.roll_back() is ExitCode.INCOMPLETE
+    summary = report.summary(operator.rollout.run, ExitCode.INCOMPLETE)
+    assert summary.startswith("incomplete: taken back on 3 of the 4 hosts that it had touched (")
+
+
+@pytest.mark.parametrize("phase", [Phase.LOOK, Phase.CLAIM, Phase.ROLLBACK])
+def test_a_way_back_that_is_interrupted_is_not_done(fleet: InProcessFleet, phase: Phase) -> None:
+    """The hosts hold a staged token still, whatever they looked like before anybody went back."""
+    past = interrupted_in(fleet, Phase.QUEEN)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.phase is phase:
+            operator.runner.interrupt()
+
+    operator = Operator(fleet, past=past, on_event=stop)
+    assert operator.rollout.roll_back() is ExitCode.INTERRUPTED
+    assert operator.rollout.run.is_open
+    again = Operator(fleet, past=operator.rollout.run)
+    assert again.rollout.roll_back() is ExitCode.DONE
+    assert set(again.states.values()) <= {State.UNCHANGED, State.ROLLED_BACK}
+    assert not any(host.slots()["staged"] for host in fleet.hosts.values())
