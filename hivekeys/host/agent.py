@@ -548,7 +548,7 @@ class Agent:
         Of several old tokens the answer to the one that still works, if any does, stands for all.
 
         The two calls without a token of ours come first: only a service that refuses them, and whose port is
-        in the hands of its own account or of root, is told one.
+        in the hands of its own account, the token file's or root, is told one.
         """
         if not self.service["protected"]:
             return
@@ -565,7 +565,7 @@ class Agent:
                 raise Refusal(trouble, "%s with %s answers %d" % (path, said, calls[name]))
         # Read anew: when the unit was looked at, its process may still have been root, on its way to exec.
         process = self.system.process(unit["pid"]) if unit["pid"] else None
-        trusted = frozenset((0, process["uid"]) if process else (0,))
+        trusted = frozenset((0, self.secrets.account()[0], process["uid"] if process else 0))
         refuse_strangers(self.service["port"], self.system.listeners(self.service["port"]), trusted)
         for name, keyed in [("new", want), *(("old", old) for old in refuse)]:
             if keyed in self.secrets.known and calls.get(name, 401) == 401:

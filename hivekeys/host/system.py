@@ -5,6 +5,7 @@ a path through it: a directory is opened without following links, and a file is 
 descriptor.
 """
 
+import errno
 import grp
 import os
 import pwd
@@ -23,10 +24,12 @@ MAX_TOKEN_BYTES = 1 << 20  # the services' own limit (llama-orch.md, "How the to
 NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW
 QUIET_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
-SOCK_DIAG, ASK, DUMP, ERROR, DONE = 4, 20, 0x301, 2, 3  # linux/netlink.h, linux/sock_diag.h
+SOCK_DIAG, ASK, ONE, DUMP, ERROR, DONE = 4, 20, 1, 0x301, 2, 3  # linux/netlink.h, linux/sock_diag.h
 LISTENS = 10  # TCP_LISTEN
+TAKEN = (1, 3)  # TCP_ESTABLISHED; TCP_SYN_RECV, in which a service that defers accept leaves a call
 MAPPED = b"\0" * 10 + b"\xff\xff"
-REACHED = [before + address for before in (b"", MAPPED) for address in (b"\0" * 4, b"\x7f\0\0\1")] + [b"\0" * 16]
+LOOPBACK = [before + b"\x7f\0\0\1" for before in (b"", MAPPED)]
+REACHED = [*LOOPBACK, b"\0" * 4, MAPPED + b"\0" * 4, b"\0" * 16]
 
 
 class Refusal(Exception):  # noqa: N818  an answer, not an error: the host will not do it, and says why
@@ -130,8 +133,9 @@ class System:
         """(HTTP status, "") of a GET on loopback, or (0, why not), within `timeout` seconds whatever comes.
 
         With `trusted`, the request is sent only if none but these accounts (uid) listen on the port once
-        the connection stands. A bare socket, not http.client: only the status line matters, http.client's
-        limit is per read (a service that drips a byte at a time could hold us), and its import takes 20 ms.
+        the connection stands, and one of them has its other end. A bare socket, not http.client: only the
+        status line matters, http.client's limit is per read (a service that drips a byte at a time could hold
+        us), and its import takes 20 ms.
         """
         end = self.monotonic() + timeout
         head = "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n" % (path, port)
@@ -141,7 +145,9 @@ class System:
         try:
             with socket.create_connection(("127.0.0.1", port), max(timeout, 0.001)) as line:
                 if trusted is not None:
-                    refuse_strangers(port, self.listeners(port), trusted)
+                    listeners = self.listeners(port)  # before `holder`, which says why
+                    refuse_strangers(port, listeners, trusted)
+                    refuse_strangers(port, self.holder(line) or listeners, trusted)
                 line.sendall((head + "\r\n").encode("ascii"))
                 while b"\n" not in data and len(data) < 1024:
                     line.settimeout(max(end - self.monotonic(), 0.001))
@@ -158,11 +164,30 @@ class System:
 
     def listeners(self, port: int) -> "set[int]":
         """The accounts (uid) that listen where a call to 127.0.0.1:`port` could arrive."""
+        ends = struct.pack("!H46x", port)
         try:
-            found = [each for family in (socket.AF_INET, socket.AF_INET6) for each in asked_of_kernel(family, port)]
+            found = [end for family in (socket.AF_INET, socket.AF_INET6) for end in asked_of_kernel(family, ends)]
         except OSError:
             found = read_in_proc(port)
-        return {uid for address, uid in found if address in REACHED}
+        return {end[2] for end in found if end[1] in REACHED}
+
+    def holder(self, line: "socket.socket") -> "set[int]":
+        """The account (uid) that has the other end of a connection to 127.0.0.1; none while it waits for accept().
+
+        Who listens now need not be who took the call: a stranger may accept it, and leave the port to the service. A
+        call that waits is lost with its listener, so that is one of those who listened a moment before. OSError when
+        there is no other end any more.
+        """
+        (_, here), (_, port) = line.getsockname(), line.getpeername()
+        ends = struct.pack("!HH4s12x4s12xIQ", port, here, LOOPBACK[0], LOOPBACK[0], 0, (1 << 64) - 1)
+        try:
+            found = asked_of_kernel(socket.AF_INET, ends, ONE)
+        except OSError:
+            found = read_in_proc(port, here)
+        taken = [end for end in found if end[0] in TAKEN]
+        if not taken:
+            raise OSError(errno.ECONNRESET, "the call was not taken")
+        return {uid for _, _, uid, inode in taken if inode}
 
 
 def started(argv: "list[str]") -> "subprocess.Popen[bytes]":
@@ -177,17 +202,18 @@ def started(argv: "list[str]") -> "subprocess.Popen[bytes]":
     )
 
 
-def asked_of_kernel(family: int, port: int) -> "list[tuple[bytes, int]]":
-    """(address, uid) of each TCP socket that listens on a port; OSError where the kernel has no sock_diag(7).
+def asked_of_kernel(family: int, ends: bytes, flags: int = DUMP) -> "list[tuple[int, bytes, int, int]]":
+    """(state, address, uid, inode) of TCP sockets; OSError where there is none, or the kernel has no sock_diag(7).
 
-    /proc/net/tcp says the same, but a read of it walks through the table of all connections: 8 ms on a machine with
-    24 GB of memory, and a proof asks three times.
+    `ends` (struct inet_diag_sockid) names ONE socket, or the port of all that listen. /proc/net/tcp says the same, but
+    a read of it walks through the table of all connections: 8 ms on a machine with 24 GB of memory, and a proof asks
+    three times who listens. An inode of 0: no process has the socket, because nobody has accepted it yet.
     """
-    ask = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << LISTENS) + struct.pack("!H46x", port)
-    found = []  # type: list[tuple[bytes, int]]
+    ask = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << LISTENS) + ends
+    found = []  # type: list[tuple[int, bytes, int, int]]
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as line:
         line.settimeout(1.0)
-        line.send(struct.pack("=IHHII", 16 + len(ask), ASK, DUMP, 0, 0) + ask)
+        line.send(struct.pack("=IHHII", 16 + len(ask), ASK, flags, 0, 0) + ask)
         while True:
             data = line.recv(1 << 16)
             while data:
@@ -197,13 +223,18 @@ def asked_of_kernel(family: int, port: int) -> "list[tuple[bytes, int]]":
                     if code < 0:
                         raise OSError(-code, os.strerror(-code))
                     return found
-                address = data[24 : 28 if family == socket.AF_INET else 40]
-                found.append((address, struct.unpack_from("=I", data, 80)[0]))
+                address = data[24 : 28 if data[16] == socket.AF_INET else 40]
+                found.append((data[17], address, *struct.unpack_from("=II", data, 80)))
+                if flags == ONE:
+                    return found
                 data = data[(size + 3) & ~3 :]
 
 
-def read_in_proc(port: int) -> "list[tuple[bytes, int]]":
-    """The same from /proc/net: an address is words of 32 bits there, in this machine's byte order."""
+def read_in_proc(port: int, caller: int = 0) -> "list[tuple[int, bytes, int, int]]":
+    """The same from /proc/net, of those that listen on a port, or of the end there of a call from another port.
+
+    An address is words of 32 bits there, in this machine's byte order.
+    """
     found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -212,11 +243,17 @@ def read_in_proc(port: int) -> "list[tuple[bytes, int]]":
         except OSError:
             continue  # a kernel without IPv6
         for row in rows:
-            address, _, number = row[1].partition(":")
-            if row[3] == "%02X" % LISTENS and int(number, 16) == port:
-                words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
-                found.append((struct.pack("=%dI" % len(words), *words), int(row[7])))
+            (near, here), (far, there) = (address_in_proc(text) for text in row[1:3])
+            of_call = near in LOOPBACK and far in LOOPBACK if caller else row[3] == "%02X" % LISTENS
+            if (here, there) == (port, caller) and of_call:
+                found.append((int(row[3], 16), near, int(row[7]), int(row[9])))
     return found
+
+
+def address_in_proc(text: str) -> "tuple[bytes, int]":
+    words, _, port = text.partition(":")
+    parts = [int(words[at : at + 8], 16) for at in range(0, len(words), 8)]
+    return struct.pack("=%dI" % len(parts), *parts), int(port, 16)
 
 
 def refuse_strangers(port: int, listeners: "set[int]", trusted: "frozenset[int]") -> None:

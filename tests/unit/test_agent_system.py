@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.host.system import Refusal, System, asked_of_kernel, read_in_proc
+from hivekeys.host.system import LOOPBACK, ONE, TAKEN, Refusal, System, asked_of_kernel, read_in_proc
 
 SOON = 0.3  # seconds: the deadline that a misbehaving service is given
 LATE = 30.0  # seconds: whoever needs longer than this hangs
@@ -147,13 +148,105 @@ def test_the_accounts_are_those_whom_a_call_on_loopback_can_reach(
         listener.listen()
         port = listener.getsockname()[1]
         assert System().listeners(port) == ({os.geteuid()} if found else set())
-        assert asked_of_kernel(listener.family, port) == read_in_proc(port) != []
+        assert asked_of_kernel(listener.family, struct.pack("!H46x", port)) == read_in_proc(port) != []
 
 
 def test_nobody_listens_on_a_port_that_is_only_bound() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         assert System().listeners(bound.getsockname()[1]) == set()
+
+
+ME = frozenset({os.geteuid()})
+SOMEBODY = os.geteuid() + 1
+
+
+class PortHandedOver(System):
+    """A machine on which this account listens as soon as the call is where the test wants it."""
+
+    def __init__(self, listens: int, ready: threading.Event) -> None:
+        self.listens = listens
+        self.ready = ready
+
+    def listeners(self, port: int) -> set[int]:
+        assert self.ready.wait(LATE)
+        return {self.listens}
+
+
+def test_who_took_the_call_is_told_no_token_when_only_the_listener_may_hear_it() -> None:
+    """A stranger accepts the call and leaves the port to the service, before anybody looks who listens there."""
+    taken, heard = threading.Event(), []
+
+    def stranger(caller: socket.socket) -> None:
+        taken.set()
+        heard.append(caller.recv(65536))
+
+    with service(stranger) as port, pytest.raises(Refusal, match="fail-open"):
+        PortHandedOver(SOMEBODY, taken).get(port, "/", "t0ken", LATE, frozenset({SOMEBODY}))
+    assert heard == [b""]
+
+
+def test_a_service_may_take_calls_from_a_socket_that_root_holds() -> None:
+    """Socket activation: systemd listens, the service accepts."""
+    taken = threading.Event()
+
+    def activated(caller: socket.socket) -> None:
+        taken.set()
+        answers(OK)(caller)
+
+    with service(activated) as port:
+        assert PortHandedOver(0, taken).get(port, "/", "t0ken", LATE, ME | {0}) == (200, "")
+
+
+def test_a_call_that_was_hung_up_on_is_told_no_token() -> None:
+    hung_up = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+            hung_up.set()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        machine = PortHandedOver(os.geteuid(), hung_up)
+        assert machine.get(listener.getsockname()[1], "/", "t0ken", LATE, ME) == (0, "the call was not taken")
+        thread.join(LATE)
+
+
+@pytest.mark.parametrize("defers", [False, True], ids=["in the queue", "deferred until it says something"])
+def test_a_call_that_waits_to_be_accepted_is_its_listeners(defers: bool) -> None:
+    """A busy service accepts late; whoever listened when it was asked has the call."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        if defers:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)
+        with socket.create_connection(listener.getsockname()) as call:
+            assert System().holder(call) == set()
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_without_sock_diag_the_same_is_read_in_proc(family: socket.AddressFamily) -> None:
+    """In its queue, accepted, and closed on the other side; also by a service that listens on all of IPv6."""
+    dual = family == socket.AF_INET6
+    with socket.create_server(("", 0), family=family, dualstack_ipv6=dual) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as call:
+            here = call.getsockname()[1]
+            ends = struct.pack("!HH4s12x4s12xIQ", port, here, LOOPBACK[0], LOOPBACK[0], 0, (1 << 64) - 1)
+
+            def said() -> list[list[tuple[int, bytes, int, int]]]:
+                return [read_in_proc(port, here), asked_of_kernel(socket.AF_INET, ends, ONE)]
+
+            waiting = said()
+            with listener.accept()[0]:
+                held = said()
+                assert System().holder(call) == ME
+            assert waiting[0] == waiting[1]
+            assert held[0] == held[1]
+            assert [(state in TAKEN, bool(inode)) for [(state, _, _, inode)] in (*waiting, *held)] == [
+                *2 * [(True, False)],
+                *2 * [(True, True)],
+            ]
+            assert not [state for [(state, _, _, _)] in said() if state in TAKEN]
 
 
 # -- commands
