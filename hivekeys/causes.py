@@ -4,11 +4,10 @@ The runbook has one heading per trouble. Details are single lines without contro
 host says is shown, never interpreted.
 """
 
-import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
-DETAIL_LIMIT = 300  # characters of remote text that are worth a line on a screen
+from hivekeys.text import one_line
 
 
 class Trouble(Enum):
@@ -125,13 +124,6 @@ HINTS: dict[Trouble, str] = {
     Trouble.STALE_PROCESS: "the process is older than its token file: look for a wrapper that survives the restart",
     Trouble.DEADLINE: "the host did not finish in time: look at its load, then run again",
 }
-
-
-def one_line(text: str) -> str:
-    """`text` without control characters or line breaks, cut to DETAIL_LIMIT characters."""
-    clean = "".join(" " if unicodedata.category(char)[0] == "C" else char for char in text[: 4 * DETAIL_LIMIT])
-    clean = " ".join(clean.split())
-    return clean if len(clean) <= DETAIL_LIMIT else clean[: DETAIL_LIMIT - 1] + "…"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__
-from hivekeys.causes import Cause, Trouble, one_line
+from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
 from hivekeys.model import Upkept
 from hivekeys.names import fold_names
+from hivekeys.text import one_line
 
 
 def exit_code(kept: Sequence[Upkept], apply: bool) -> ExitCode:

@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from hivekeys.text import lines_of
+
 
 class ExitCode(IntEnum):
     """What `fab` answers to the shell; `docs/runbook.md` has one heading for each."""
@@ -19,11 +21,12 @@ class ExitCode(IntEnum):
 class UserError(Exception):
     """A mistake or a condition that the operator can mend; never shown as a traceback.
 
-    The message and the hint are safe to print: whoever raises it puts no token into them.
+    The message and the hint are safe to print: whoever raises it puts no token into them, and what acts instead of
+    being read gives way here, wherever a file's name, an option or another program's words brought it in.
     """
 
     def __init__(self, message: str, *, hint: str = "", code: ExitCode = ExitCode.USAGE) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(lines_of(message))
+        self.message = lines_of(message)
+        self.hint = lines_of(hint)
         self.code = code

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from hivekeys.chain import Row, first_break, link
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.model import Condemned, Event
+from hivekeys.text import LONGEST, cleaned, of_record
 from hivekeys.token import Fingerprint
 
 SCHEMA = 1
@@ -94,8 +95,8 @@ class Journal:
     def event(self, run: str, row: Row) -> Event:
         """The event of a row."""
         try:
-            found: Event = KINDS[row.kind].validate_json(row.facts)
-        except (KeyError, ValidationError) as error:
+            found: Event = KINDS[row.kind].validate_json(_cleaned(row.facts))
+        except (KeyError, ValueError, RecursionError) as error:
             message = f"{self.path}: event {row.number} of run {run} cannot be read"
             raise UserError(message, hint=CHANGED) from error
         return found
@@ -144,6 +145,13 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise UserError(f"the journal {self.path} cannot be used: {reason}", hint=hint, code=code) from error
+
+
+def _cleaned(facts: str) -> str:
+    """An event's facts with every text as it may be shown: what older versions wrote down, a host may have said so."""
+    if facts.isprintable() and "\\" not in facts and len(facts) <= LONGEST:
+        return facts
+    return json.dumps(cleaned(json.loads(facts), of_record))
 
 
 def _facts(event: Event) -> str:

@@ -21,6 +21,7 @@ from platformdirs import user_state_path
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.files import loose_level, write_whole
+from hivekeys.text import printable
 from hivekeys.verify import tally
 from hivekeys.verify.tally import Tally
 
@@ -34,7 +35,7 @@ TALLY = "verify.json"
 def operator() -> str:
     """Who runs this: the account that logged in, and the bastion's name."""
     name = os.environ.get("SUDO_USER") or getpass.getuser()
-    return f"{name}@{socket.gethostname()}"
+    return printable(f"{name}@{socket.gethostname()}")  # the environment says it, and every host is told
 
 
 def forget(fleet: str, environ: Mapping[str, str] = os.environ) -> None:

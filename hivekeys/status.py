@@ -16,7 +16,10 @@ from hivekeys.model import Reply, Seen
 from hivekeys.names import fold_names
 from hivekeys.report import ago, plain_table
 from hivekeys.run import Run
+from hivekeys.text import cut
 from hivekeys.verify.findings import DAY, Record, token_age
+
+WIDEST = 40  # characters of a column that is not wrapped: one host must not push the others off the screen
 
 # The words of `loaded`, by the evidence that agents give.
 LOADED = {
@@ -139,7 +142,7 @@ def table(status: FleetStatus, worst_first: bool = False) -> Table:
         service = "not seen" if unit is None else unit.state if unit.state == "active" else f"{unit.state} ({unit.sub})"
         cells = (
             Text(one.host.name),
-            Text(service, "" if unit and unit.state == "active" else "red"),
+            Text(cut(service, WIDEST), "" if unit and unit.state == "active" else "red"),
             Text("–" if one.up is None else ago(one.up)),
             Text(str(one.seen.token) if one.seen and one.seen.token else "–"),
             Text("–" if one.age is None else ago(one.age)),

@@ -1,6 +1,7 @@
 """Steps to the agent's JSON, and its JSON back to typed values. The only place where a token meets a request.
 
-A host can send anything: every field is checked against its type here, and what does not fit is `rubbish`.
+A host can send anything: every field is checked against its type here, every text is made printable and bounded, and
+what does not fit is `rubbish`, which names the field. So whoever shows, records or compares it need not ask again.
 """
 
 import json
@@ -15,6 +16,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
 from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
+from hivekeys.text import LONGEST, BeyondError, cleaned, cut, one_line, printable
 from hivekeys.token import Fingerprint, Token
 from hivekeys.verify.inspected import Inspected
 
@@ -23,6 +25,12 @@ Tokens = Mapping[Fingerprint, Token]
 T = TypeVar("T")
 UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH, Verb.RESTRICT)
 OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a query means anything to auditd's record
+# Fields of free text: a sentence each, one line that is cut. And paths, of which a cut one is marked and is no path.
+SENTENCES = {"detail", "fault", "before", "after", "refused", "unread", "breaks", "broken", "cut", "chain_cut", "rules"}
+PATHS = {"path", "place", "places", "folder", "reads", "temporary", "strays", "reused", "acl", "program", "token"}
+CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as somebody liked
+NAME = 255  # characters of any other text; a unit, a file and a run have shorter names
+MOST_CHANGES = 1000  # of one host; repair.py adds up what is beyond that
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
 
@@ -142,6 +150,7 @@ def decode(raw: object) -> Reply | Cause:
     try:
         if _is_beyond(raw):
             return Cause(Trouble.RUBBISH, "the agent's answer has a number beyond all measure")
+        raw = cleaned(raw, _text)
         answers = _read(_ANSWERS, raw.get("results") if isinstance(raw, dict) else None)
         reply = Reply(tuple(Result(a.verb, a.changed, a.seconds) for a in answers if a.ok))
         for answer in answers:
@@ -149,9 +158,22 @@ def decode(raw: object) -> Reply | Cause:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         return Cause(Trouble.RUBBISH, f"the agent's answer is malformed at {'.'.join(map(str, first['loc']))}")
+    except BeyondError as error:
+        return Cause(Trouble.RUBBISH, f"the agent's answer is beyond all measure: {error}")
     except (ValueError, RecursionError):
         return Cause(Trouble.RUBBISH, "the agent's answer is malformed")
     return reply
+
+
+def _text(text: str, field: str) -> str:
+    """A text of an answer as it may be shown. Raises BeyondError for one that no host can mean."""
+    if field in SENTENCES:
+        return one_line(text)
+    if field in PATHS | CALLERS:
+        return printable(cut(text, LONGEST))
+    if len(text) > NAME:
+        raise BeyondError(f"{field} has {len(text)} characters, more than {NAME}")
+    return printable(text)
 
 
 def _is_beyond(found: object) -> bool:
@@ -177,7 +199,10 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
     if answer.verb is Verb.PROVE and answer.facts:
         return replace(reply, proof=_read(_PROOF, answer.facts))
     if answer.verb in UPKEEP and answer.facts:
-        return replace(reply, changes=_read(_CHANGES, answer.facts.get("changes")))
+        changes = _read(_CHANGES, answer.facts.get("changes"))
+        if len(changes) > MOST_CHANGES:
+            raise BeyondError(f"changes has {len(changes)} entries, more than {MOST_CHANGES}")
+        return replace(reply, changes=changes)
     if not answer.ok:
         return reply
     if answer.verb in _SHOWN:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import hivekeys
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.text import printable
 from tasks import secrets_given
 from tasks.frame import TO_PEOPLE, Told
 from tasks.stopping import stoppable
@@ -46,6 +47,10 @@ class Asked:
     records: bool = True  # a look alone is not written down, and takes no lock
     goes_back: bool = False  # it is taken back
     fence: bool = False  # services that cannot be turned are to be stopped
+
+    def __post_init__(self) -> None:
+        """A reason may come from a ticket or a pipeline: one line of it is recorded and shown."""
+        object.__setattr__(self, "reason", printable(" ".join(self.reason.split())))
 
 
 def new_run(fleet: str) -> str:

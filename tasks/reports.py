@@ -243,9 +243,11 @@ def _check(name: str, key: str, as_json: bool) -> None:
         raise UserError("--check needs --key, the public key of the signer", hint=hint)
     from hivekeys.evidence import check, public_key  # noqa: PLC0415
     from hivekeys.files import read_in  # noqa: PLC0415
+    from hivekeys.text import printable  # noqa: PLC0415
 
     signer = public_key(read_in("--key", key, LARGEST_KEY), key)
     verdict = check(read_in("--check", name, LARGEST), signer)
+    name = printable(name)  # whoever sent the archive may have named it
     if as_json:
         found = {"valid": not verdict.faults, "faults": list(verdict.faults), "run": verdict.run or None}
         sys.stdout.write(jsonlib.dumps({**found, "key": verdict.key or None}, indent=2) + "\n")

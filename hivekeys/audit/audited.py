@@ -6,8 +6,8 @@ Texts come from hosts: they are made one line here, whoever shows them.
 import re
 from dataclasses import dataclass
 
-from hivekeys.causes import one_line
 from hivekeys.moment import Moment
+from hivekeys.text import one_line
 
 
 @dataclass(frozen=True)

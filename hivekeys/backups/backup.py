@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from hivekeys.causes import one_line
 from hivekeys.errors import UserError
+from hivekeys.text import one_line
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token, refuse_revoked
 
 FORMAT = 1

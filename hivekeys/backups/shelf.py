@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys.backups.backup import Backup
-from hivekeys.causes import one_line
 from hivekeys.report import plain_table
+from hivekeys.text import one_line, printable
 from hivekeys.token import Fingerprint
 
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -88,7 +88,7 @@ def table(kept: Sequence[Kept], fleet: str, revoked: Mapping[Fingerprint, str]) 
     for title in ("made (UTC)", "token", "run", "opened by", "state", "file"):
         shown.add_column(title, overflow="fold")
     for one in kept:
-        name = one.path.rpartition("/")[2]
+        name = printable(one.path.rpartition("/")[2])
         if one.backup is None:
             cells = [Text("–"), Text("–"), Text("–"), Text("–"), Text(one_line(one.fault), "yellow"), Text(name)]
         else:

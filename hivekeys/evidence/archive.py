@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
+MANY = 100  # members; an archive has ten
 DATE = 315_532_800  # 1980-01-01: the date of a run is in its events
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}/[A-Za-z0-9][A-Za-z0-9._-]{0,17}")
 
@@ -43,6 +44,8 @@ def unpack(data: bytes) -> tuple[str, dict[str, bytes]]:
         folder = folder or below
         if below != folder or name in members:
             raise BrokenError(f"a second member {path} {where}")
+        if len(members) == MANY:
+            raise BrokenError(f"more than {MANY} members")
         at += BLOCK
         content, padding = data[at : at + size], data[at + size : at + size + -size % BLOCK]
         if len(content) < size or len(padding) < -size % BLOCK:

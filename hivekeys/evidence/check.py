@@ -12,6 +12,7 @@ from hivekeys.evidence.archive import BrokenError, unpack
 from hivekeys.evidence.seal import SIGNATURE, SUMS, Sums, folder_of, is_signed, key_id, read_sums
 
 EVENTS = "events.ndjson"
+MOST_FAULTS = 50  # that are worth a line each
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def check(data: bytes, key: Ed25519PublicKey) -> Verdict:
     faults += _digests(sums, members)
     faults += _chain(sums.run, members.get(EVENTS, b""))
     events = members.get(EVENTS, b"").count(b"\n")
+    if len(faults) > MOST_FAULTS:
+        faults = [*faults[: MOST_FAULTS - 1], f"and {len(faults) - MOST_FAULTS + 1} more faults"]
     return Verdict(tuple(faults), sums.run, sums.key, len(members), events)
 
 

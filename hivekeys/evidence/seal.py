@@ -18,9 +18,10 @@ from hivekeys.evidence.archive import pack
 
 SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 HEAD = "# hivekeys evidence 1\n# run {run}\n# signed with Ed25519 key {key}\n"
+PART = "[A-Za-z0-9][A-Za-z0-9._-]{0,80}"  # a run, a member: what is shown of an archive is in these characters
 FORM = re.compile(
-    r"# hivekeys evidence 1\n# run (?P<run>[^\s/]+)\n# signed with Ed25519 key (?P<key>SHA256:[0-9a-f]{64})\n"
-    r"(?P<sums>(?:[0-9a-f]{64}  [^\s/]+\n)*)"
+    rf"# hivekeys evidence 1\n# run (?P<run>{PART})\n# signed with Ed25519 key (?P<key>SHA256:[0-9a-f]{{64}})\n"
+    rf"(?P<sums>(?:[0-9a-f]{{64}}  {PART}\n)*)"
 )
 
 

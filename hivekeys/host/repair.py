@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator
 
 MENDED = 1000  # copies that one run removes: more would be another problem
+MOST_CHANGES = 1000  # that are sent one by one (hivekeys.wire.MOST_CHANGES)
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")  # acl(5)
 OTHERS_WRITE = 0o022
 OPEN_TO_OTHERS = 0o027  # group may look into the audit trail, nobody else
@@ -57,7 +58,14 @@ class Work:
 
     def result(self) -> "tuple[bool, dict[str, Any]]":
         """What the verb answers: whether the host was changed, and how."""
-        return self.apply and any(not change["refused"] for change in self.changes), {"changes": self.changes}
+        first, rest = self.changes[: MOST_CHANGES - 1], self.changes[MOST_CHANGES - 1 :]
+        if len(rest) > 1:
+            refused = sum(bool(change["refused"]) for change in rest)
+            sum_of_rest = {"part": "more", "path": "%d further places" % len(rest), "before": "", "after": "as above"}
+            first.append(dict(sum_of_rest, refused="%d of them stay as they are" % refused if refused else ""))
+        else:
+            first += rest
+        return self.apply and any(not change["refused"] for change in self.changes), {"changes": first}
 
 
 def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = "") -> "tuple[bool, dict[str, Any]]":

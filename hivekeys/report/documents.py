@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hivekeys import __version__
-from hivekeys.causes import Cause, one_line
+from hivekeys.causes import Cause
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.report.words import members, next_step
 from hivekeys.run import HostRun, Run
+from hivekeys.text import one_line
 
 
 def document(run: Run, fleet: Fleet) -> dict[str, Any]:

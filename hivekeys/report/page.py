@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from hivekeys import __version__
-from hivekeys.causes import one_line
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import Exposure, exposure_of
 from hivekeys.fleet import Fleet, Host
@@ -25,6 +24,7 @@ from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import verdict
 from hivekeys.report.words import CALLS, LEFT, TONES, exposure_lines, failures, members, next_step, seconds_of
 from hivekeys.run import HostRun, Run
+from hivekeys.text import one_line
 
 TOGETHER = 60  # hosts that are shown in one table; more are folded, a group for each state
 RIGHT_ANSWERS = {"new": "2", "old": "401", "none": "401", "garbage": "401"}

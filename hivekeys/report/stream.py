@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hivekeys.audit.audited import CensusTaken, Use
-from hivekeys.causes import one_line
 from hivekeys.errors import ExitCode
 from hivekeys.model import (
     Again,
@@ -29,6 +28,7 @@ from hivekeys.model import (
 from hivekeys.report.documents import cause_of
 from hivekeys.report.words import CALLS, next_step
 from hivekeys.run import Run
+from hivekeys.text import one_line
 from hivekeys.token import Fingerprint
 
 VERSION = 1

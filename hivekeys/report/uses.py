@@ -4,9 +4,9 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 from hivekeys.audit.audited import Use
-from hivekeys.causes import one_line
 from hivekeys.names import fold_names
 from hivekeys.run import Run
+from hivekeys.text import one_line
 
 LATEST = 1e11  # seconds since the epoch that a date can have: a host can say anything
 

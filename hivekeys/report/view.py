@@ -10,13 +10,13 @@ from itertools import groupby
 
 from rich.text import Text
 
-from hivekeys.causes import one_line
 from hivekeys.exposure import exposure_of
 from hivekeys.model import Phase, State
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
 from hivekeys.progress import WELL, Leg, Progress, counts, to_go
 from hivekeys.report.words import ago, by_cause, exposure_in_short, exposure_lines
+from hivekeys.text import one_line
 
 SLOW = 30.0  # seconds after which a host at work stands out
 CAUSES = 4  # kinds of failure that get a line of their own

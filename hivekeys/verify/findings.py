@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from hivekeys.causes import one_line
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, TokenAge, Waiver
 from hivekeys.model import Proof, Seen
 from hivekeys.run import Run
+from hivekeys.text import one_line
 from hivekeys.token import Fingerprint
 from hivekeys.verify.inspected import Inspected
 

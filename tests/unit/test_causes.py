@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivekeys.causes import DETAIL_LIMIT, HINTS, Cause, Trouble, one_line
+from hivekeys.causes import HINTS, Cause, Trouble
+from hivekeys.text import DETAIL_LIMIT, one_line
 
 
 @pytest.mark.parametrize("trouble", Trouble)

@@ -32,6 +32,7 @@ LEAVES = {
     "hivekeys.moment",
     "hivekeys.password",
     "hivekeys.restriction",
+    "hivekeys.text",
     "hivekeys.token",
     "hivekeys.verify.inspected",
 }
