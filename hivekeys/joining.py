@@ -13,8 +13,8 @@ from hivekeys import waves
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
-from hivekeys.machine import steps_to
-from hivekeys.model import Goal, Reply, Stance, Step, Upkept, Verb
+from hivekeys.machine import Goal, Stance, steps_to
+from hivekeys.model import Reply, Step, Upkept, Verb
 from hivekeys.recall import Shown, holders_of, recalled
 from hivekeys.restriction import Restriction
 from hivekeys.token import Fingerprint, Token, refuse_revoked

@@ -4,10 +4,32 @@ Every step is safe to repeat, so the same table serves a first run, a run that g
 and the way back: a rollback is a goal with the older token.
 """
 
+from dataclasses import dataclass
+from enum import Enum
+
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Service
-from hivekeys.model import Goal, Seen, Slot, Stance, Step, Verb
+from hivekeys.model import Seen, Slot, Step, Verb
 from hivekeys.token import Fingerprint
+
+
+class Stance(Enum):
+    """How far a host is to come: hold the token staged, serve it, or serve it with the other slots empty."""
+
+    STAGED = "staged"
+    SERVING = "serving"
+    ALONE = "alone"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where a host should be: `want` in that stance, `refuse` no longer accepted, no copy of `keep` removed."""
+
+    stance: Stance
+    want: Fingerprint
+    refuse: tuple[Fingerprint, ...] = ()
+    keep: frozenset[Fingerprint] = frozenset()  # other hosts use them
+    revoke: tuple[Fingerprint, ...] = ()  # these leaked: nothing may ever write them again
 
 
 def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:

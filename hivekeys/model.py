@@ -198,25 +198,6 @@ class Upkept:
     proof: Proof | None = None
 
 
-class Stance(Enum):
-    """How far a host is to come: hold the token staged, serve it, or serve it with the other slots empty."""
-
-    STAGED = "staged"
-    SERVING = "serving"
-    ALONE = "alone"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """Where a host should be: `want` in that stance, `refuse` no longer accepted, no copy of `keep` removed."""
-
-    stance: Stance
-    want: Fingerprint
-    refuse: tuple[Fingerprint, ...] = ()
-    keep: frozenset[Fingerprint] = frozenset()  # other hosts use them
-    revoke: tuple[Fingerprint, ...] = ()  # these leaked: nothing may ever write them again
-
-
 class Phase(Enum):
     """The named parts of a run."""
 

@@ -13,7 +13,8 @@ from hivekeys import usage
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Fleet
-from hivekeys.model import Again, Claimed, Condemned, Goal, Outcome, Phase, Stance, State, Stopped
+from hivekeys.machine import Goal, Stance
+from hivekeys.model import Again, Claimed, Condemned, Outcome, Phase, State, Stopped
 from hivekeys.runner import Runner, Work, of_wave
 from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token

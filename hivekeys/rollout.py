@@ -11,7 +11,8 @@ from dataclasses import replace
 from hivekeys import usage, waves
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.model import Claimed, Goal, Outcome, Phase, Stance, State, Status, Stopped
+from hivekeys.machine import Goal, Stance
+from hivekeys.model import Claimed, Outcome, Phase, State, Status, Stopped
 from hivekeys.run import Run, is_superseded
 from hivekeys.runner import Runner, Work, of_wave
 from hivekeys.story import Story

@@ -12,8 +12,8 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Ledger
 from hivekeys.line import LEASE
-from hivekeys.machine import obstacle, steps_to, untidy
-from hivekeys.model import Goal, Intent, Outcome, Phase, Reply, Seen, Stance, State, Status, Step, Verb, Waiting
+from hivekeys.machine import Goal, Stance, obstacle, steps_to, untidy
+from hivekeys.model import Intent, Outcome, Phase, Reply, Seen, State, Status, Step, Verb, Waiting
 from hivekeys.run import HostRun
 from hivekeys.session import Session
 from hivekeys.token import Fingerprint, Token
