@@ -44,6 +44,7 @@ class Trouble(Enum):
     NOT_BEGUN = "not-begun"
     # what the host showed
     WRONG_FLEET = "wrong-fleet"
+    SAME_MACHINE = "same-machine"
     ACCOUNT_MISSING = "account-missing"
     UNIT_MISSING = "unit-missing"
     TOKEN_MISSING = "token-missing"
@@ -101,6 +102,8 @@ HINTS: dict[Trouble, str] = {
     Trouble.SUPERSEDED: "a newer run has worked on this host: look at `fab plan`; this run changes nothing any more",
     Trouble.NOT_BEGUN: "nothing was done on this host: mend those that failed, then run the same command again",
     Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
+    Trouble.SAME_MACHINE: "mend `address` in the inventory, or HostName in the ssh configuration; two services that do "
+    'share a machine: `beside = "HOST"` in the entry of one',
     Trouble.ACCOUNT_MISSING: "create the service's account on the host (`fab install --create-account`), "
     "or mend `owner` and `group` in the inventory",
     Trouble.UNIT_MISSING: "install the service on the host, or mend `unit` in the inventory",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from hivekeys.model import State
-from hivekeys.run import Run
+from hivekeys.run import Run, is_double
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Exposure:
 def exposure_of(run: Run) -> Exposure:
     """The exposure of every host of a run, by what the hosts showed."""
     hosts = run.hosts.values()
-    closed = {host.name: max(0.0, host.refused - run.started) for host in hosts if host.refused is not None}
+    refused = {host.name: host.refused for host in hosts if host.refused is not None and not is_double(host)}
+    closed = {name: max(0.0, since - run.started) for name, since in refused.items()}
     rest = [host for host in hosts if host.name not in closed]
     fenced = tuple(host.name for host in rest if host.state is State.FENCED)
     return Exposure(closed, fenced, tuple(host.name for host in rest if host.state is not State.FENCED))

@@ -91,7 +91,8 @@ SERVICES = {Role.QUEEN: QUEEN_SERVICE, Role.HIVE: HIVE_SERVICE}
 class Host:
     """One host; where `port`, `user`, `key` or `jump` is None, OpenSSH's configuration (`ssh -G`) decides.
 
-    `jump` is written as for `ssh -J`; "none" means straight there, whatever that configuration says.
+    `jump` is written as for `ssh -J`; "none" means straight there, whatever that configuration says. `beside` names the
+    host whose machine it shares, as a service of its own.
     """
 
     name: str
@@ -104,6 +105,12 @@ class Host:
     key: str | None = None
     jump: str | None = None
     become: Become = Become.SUDO
+    beside: str = ""
+
+    @property
+    def home(self) -> str:
+        """The host that its machine is known by: itself, or the one that it stands beside."""
+        return self.beside or self.name
 
 
 @dataclass(frozen=True)

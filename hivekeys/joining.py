@@ -32,6 +32,7 @@ def install(
     Raises UserError where nobody can tell which token they are to have, or where that one leaked.
     """
     shown = upkeep.look(upkeep.fleet.hosts)
+    upkeep.refuse_doubles(shown)
     _refuse_running(shown)
     want = _the_token(upkeep, shown)
     if want:

@@ -164,6 +164,7 @@ class Revocation:
         proven = [story for story in self._runner.standing() if story.part.state is State.PROVEN]
         alone = Goal(Stance.ALONE, want)
         self._phase(Phase.RETIRE, proven, lambda story: story.reach(Phase.RETIRE, alone, State.PROVEN))
+        self._runner.fail_doubles()  # turned under each name, since none may hold it up; but which of them is it?
         if self._census and not self._is_over():  # holds nothing back: it is for the report
             self._ledger.tell(usage.taken(self._runner, self._ledger.run.condemned))
 
@@ -178,10 +179,14 @@ class Revocation:
     # -- where the run stands
 
     def _phase(self, phase: Phase, stories: Sequence[Story], work: Work, title: str = "") -> list[Outcome]:
-        if self._is_over() or not stories:
-            return []
         patience = self._patience if phase in (Phase.LOOK, Phase.CLAIM, Phase.STAGE) else None
-        return self._runner.phase(phase, stories, work, title, patience)
+        rounds = self._runner.apart(stories)
+        return [
+            outcome
+            for together in rounds
+            if not self._is_over()
+            for outcome in self._runner.phase(phase, together, work, title, patience)
+        ]
 
     def _standing(self, stories: Sequence[Story]) -> list[Story]:
         standing = set(self._runner.standing())

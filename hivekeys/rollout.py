@@ -55,7 +55,8 @@ class Rollout:
 
     def look(self) -> bool:
         """Opens every host read-only and proves its current token. True when nothing stands in the way."""
-        return self._everywhere(Phase.LOOK, self._runner.stories, Story.look)
+        well = self._everywhere(Phase.LOOK, self._runner.stories, Story.look)
+        return not self._runner.fail_doubles() and well
 
     def rotate(self, token: Token, given: bool = False) -> ExitCode:
         """Turns the fleet to `token`, in order; back to where it was when that cannot be done."""
@@ -73,7 +74,7 @@ class Rollout:
         want = self._taken_up()
         if self._is_over():
             return self._runner.end()
-        if not self._runner.standing() and not self.run.stopped:
+        if self._runner.doubles or (not self._runner.standing() and not self.run.stopped):
             return self._runner.wait()
         if want not in self._runner.tokens and not self.run.stopped:
             if self.run.given or self.run.may_be_held(want):
@@ -87,6 +88,8 @@ class Rollout:
     def roll_back(self) -> ExitCode:
         """Takes a run that is not over back to the tokens from before it."""
         want = self._taken_up()
+        if self._runner.doubles and not self._is_over():
+            return self._runner.wait()
         if not self._is_over() and not self.run.stopped:
             self._stop("the operator asked for the way back")
         self._roll_back(want)
@@ -230,11 +233,16 @@ class Rollout:
     # -- taking a run up again
 
     def _taken_up(self, gone_back: Collection[str] = ()) -> Fingerprint:
-        """Looks at every host, takes their locks, and has the run's tokens back in memory where a host holds them."""
+        """Looks at every host, takes their locks, and has the run's tokens back in memory where a host holds them.
+
+        Where two names lead to one machine it takes none: what is done next would be done to the wrong host.
+        """
         want = self.run.want
         if want is None:
             raise ValueError("a run without a token has nothing to go on with")
         self._everywhere(Phase.LOOK, self._runner.stories, lambda story: story.look_again(want))
+        if self._runner.fail_doubles():
+            return want
         self._runner.go_past(gone_back)
         self._runner.introduce()
         self._claim(want)

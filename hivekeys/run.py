@@ -44,6 +44,7 @@ class HostRun:
     now: Fingerprint | None = None
     seen: Seen | None = None
     met: Met | None = None
+    machine: str = ""  # what stands for the machine that its name led to in this sitting (hivekeys.doubles)
     proof: Proof | None = None
     cause: Cause | None = None
     status: Status = Status.OK
@@ -247,8 +248,8 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     """The run taken up again: what hosts failed of is history, hosts that joined the fleet are part of it."""
     names = (*event.hosts, *event.left_out)
     hosts = {name: _forgiven(run.hosts.get(name, HostRun(name))) for name in names}
-    # The monotonic clock may be another machine start's: old readings of it mean nothing any more.
-    hosts = {name: replace(host, left=None, back=None) for name, host in hosts.items()}
+    # The monotonic clock may be another machine start's: old readings of it mean nothing any more. Names may be mended.
+    hosts = {name: replace(host, left=None, back=None, machine="") for name, host in hosts.items()}
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
     order = replace(run, waves=event.waves, left_out=event.left_out, census=None)
@@ -275,6 +276,7 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
         status=outcome.status,
         state=outcome.state,
         met=outcome.met or host.met,
+        machine=outcome.met.machine if outcome.met else host.machine,
         proof=outcome.proof or host.proof,
         cause=outcome.cause or host.cause,
         seconds=host.seconds + sum(result.seconds for result in outcome.results),
@@ -325,6 +327,11 @@ def _came_through(run: Run) -> bool:
 def is_superseded(cause: Cause | None) -> bool:
     """True when a newer run has worked on the host since this one."""
     return cause is not None and cause.trouble is Trouble.SUPERSEDED
+
+
+def is_double(host: HostRun) -> bool:
+    """True where another host's name led to the same machine: nobody knows which of the two it is."""
+    return host.cause is not None and host.cause.trouble is Trouble.SAME_MACHINE
 
 
 def gone_back(runs: Iterable[Run]) -> frozenset[str]:

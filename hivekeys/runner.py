@@ -5,12 +5,15 @@ It decides nothing: `rollout` says which phase comes next, whether the run goes 
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TypeVar
 
 from hivekeys import __version__, waves
+from hivekeys.causes import Cause
+from hivekeys.doubles import doubles
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Clock, Ledger, Record
@@ -164,6 +167,37 @@ class Runner:
     def standing(self) -> list[Story]:
         """The hosts that have not failed so far, and were not left behind."""
         return [story for story in self.stories if story.part.cause is None and story not in self._late]
+
+    @property
+    def doubles(self) -> dict[str, Cause]:
+        """The hosts whose names lead to the machine of another one, by what was answered in this sitting."""
+        return doubles(self.fleet.hosts, {name: host.machine for name, host in self.run.hosts.items()})
+
+    def fail_doubles(self) -> bool:
+        """Writes down that these have failed; True when there are any."""
+        found = self.doubles
+        for story in self.stories:
+            if story.host.name in found:
+                story.fail(self.run.phase or Phase.LOOK, found[story.host.name])
+        return bool(found)
+
+    def apart(self, stories: Sequence[Story]) -> Iterator[list[Story]]:
+        """The hosts in rounds, of which none has two names of one machine: these would take its lock from each other.
+
+        As a round comes, the other names of its machines let go.
+        """
+        found, rounds = self.doubles, defaultdict[int, list[Story]](list)
+        names: Counter[str] = Counter()
+        for story in stories:
+            key = story.part.machine if story.host.name in found else story.host.name
+            rounds[names[key]].append(story)
+            names[key] += 1
+        for together in rounds.values():
+            here = {story.part.machine for story in together if story.host.name in found}
+            for story in self.stories:
+                if story.part.machine in here and story not in together and story not in self._late:
+                    story.session.close()
+            yield together
 
     @property
     def is_superseded(self) -> bool:

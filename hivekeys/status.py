@@ -10,6 +10,7 @@ from rich.text import Text
 
 from hivekeys import __version__
 from hivekeys.causes import Cause, Trouble
+from hivekeys.doubles import doubles
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
 from hivekeys.model import Reply, Seen
@@ -116,10 +117,12 @@ def status_of(
         for name in run.hosts:
             if name not in run.left_out:
                 last.setdefault(name, run.id)
+    replies = {host.name: reply for host, reply in shown.items() if isinstance(reply, Reply)}
+    same = doubles(shown, {name: reply.met.machine for name, reply in replies.items() if reply.met})
 
     def one(host: Host, answer: Reply | Cause) -> HostStatus:
         seen = None if isinstance(answer, Cause) else answer.seen
-        cause = answer if isinstance(answer, Cause) else answer.cause
+        cause = answer if isinstance(answer, Cause) else same.get(host.name) or answer.cause
         if seen is None and cause is None:
             cause = Cause(Trouble.RUBBISH, "the agent did not say what it sees")
         aged = token_age(seen, record, now) if seen else None

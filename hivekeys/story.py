@@ -230,6 +230,10 @@ class Story:
         self._ledger.tell(told)
         return told
 
+    def fail(self, phase: Phase, cause: Cause) -> Outcome:
+        """An outcome for a host that is not to be trusted with what it answered."""
+        return self._outcome(phase, Status.FAILED, State.FAILED, cause)
+
     def leave(self, phase: Phase, state: State) -> Outcome:
         """An outcome for a host that needs nothing."""
         return self._outcome(phase, Status.OK, state)

@@ -5,14 +5,15 @@ no way back and none is needed: every verb of upkeep looks first and can be repe
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
 from hivekeys import __version__
-from hivekeys.causes import Cause
-from hivekeys.errors import ExitCode
+from hivekeys.causes import HINTS, Cause, Trouble
+from hivekeys.doubles import doubles
+from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Clock, Ledger, Record
 from hivekeys.line import Dialer
@@ -34,7 +35,7 @@ from hivekeys.model import (
 )
 from hivekeys.session import Session
 from hivekeys.token import Fingerprint, Token
-from hivekeys.wire import Greeting
+from hivekeys.wire import Greeting, Tokens
 
 LOOK = Step(Verb.OBSERVE)
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Upkeep:
         self.phase = phase
         self._ledger = Ledger(record, clock)
         self._greeting = replace(greeting, claim=False)
+        self._holds = False  # two names of one machine would fight for its lock: not before they were looked at
         self._sessions = {
             host: Session(host, dialer, fleet.policy, self._for(host), fleet.timeouts.request) for host in fleet.hosts
         }
@@ -83,9 +85,22 @@ class Upkeep:
     def know(self, token: Token) -> Fingerprint:
         """Makes a token known to the chosen hosts; it is not written by that."""
         fingerprint = token.fingerprint(self._greeting.key)
-        for host in self.hosts:
-            self._sessions[host].introduce(self._for(host), {fingerprint: token})
+        self._hold({fingerprint: token})
         return fingerprint
+
+    def _hold(self, tokens: Tokens) -> None:
+        """Greets the chosen hosts anew, with the next request, as who changes them."""
+        self._holds = True
+        for host in self.hosts:
+            self._sessions[host].introduce(self._for(host), tokens)
+
+    def refuse_doubles(self, shown: Mapping[Host, Reply | Cause]) -> None:
+        """Raises UserError where the name of a chosen host leads to the machine of another one."""
+        met = {host.name: reply.met for host, reply in shown.items() if isinstance(reply, Reply)}
+        found = doubles(self.fleet.hosts, {name: told.machine for name, told in met.items() if told})
+        lines = [f"{host.name}: {found[host.name]}" for host in self.hosts if host.name in found]
+        if lines:
+            raise UserError("\n".join(lines), hint=HINTS[Trouble.SAME_MACHINE])
 
     def recall(self, host: Host, want: Fingerprint) -> Token | None:
         """The token itself, if this host has it. Takes the host's lock: no rotation begins there meanwhile."""
@@ -109,6 +124,8 @@ class Upkeep:
         then: Callable[[Reply], Sequence[Step]] = lambda _: (),
     ) -> list[Upkept]:
         """These steps on these hosts, all at once; `then` says what follows from a host's answer."""
+        if not self._holds:
+            self._hold({})
         names = tuple(host.name for host in hosts)
         self._ledger.tell(PhaseStarted(self.phase, names, self._ledger.now(), title))
         return self._at_once(lambda host: self._one(host, steps_of(host), then), hosts)
@@ -166,7 +183,7 @@ class Upkeep:
         return self._sessions[host].ask(steps if self.phase is Phase.WATCH else (*steps, LOOK))
 
     def _for(self, host: Host) -> Greeting:
-        return replace(self._greeting, write=self.apply and host in self.hosts)
+        return replace(self._greeting, write=self._holds and self.apply and host in self.hosts)
 
     def _at_once(self, work: Callable[[Host], T], hosts: Sequence[Host]) -> list[T]:
         with ThreadPoolExecutor(self.fleet.policy.width, thread_name_prefix="host") as pool:
@@ -177,6 +194,7 @@ def fix(upkeep: Upkeep, strays: bool, is_over: Callable[[str], bool]) -> list[Up
     """Mends the chosen hosts. `is_over` says whether a run needs nothing any more of what it left on a host."""
     asked = upkeep.hosts if upkeep.fleet.queen in upkeep.hosts else (upkeep.fleet.queen, *upkeep.hosts)
     shown = upkeep.look(asked)
+    upkeep.refuse_doubles(shown)
     want = fleets_token(upkeep.fleet, shown)
 
     def steps_of(host: Host) -> tuple[Step, ...]:

@@ -90,6 +90,7 @@ def _report(
     fleet: "Fleet", hosts: "tuple[Host, ...]", checks: "list[Check]", other: "Fleet | None", state_dir: str
 ) -> "Report":
     from hivekeys import state  # noqa: PLC0415
+    from hivekeys.doubles import doubles  # noqa: PLC0415
     from hivekeys.verify.findings import Norm, Report, examine  # noqa: PLC0415
     from hivekeys.verify.survey import survey  # noqa: PLC0415
     from hivekeys.verify.waivers import over, waive  # noqa: PLC0415
@@ -105,6 +106,7 @@ def _report(
         sights = survey(fleet, asked, dialer, greeting, comparison)
     finally:
         dialer.close()
+    told = {sight.host.name: sight.machine for sight in sights}
     queen = next(sight for sight in sights if sight.host == fleet.queen)
     norm = Norm(
         queen.seen.token if queen.seen else None,
@@ -112,6 +114,7 @@ def _report(
         now,
         record,
         _others(other, to_others, comparison) if other and to_others else None,
+        doubles(fleet.hosts, told),
     )
     found = examine([sight for sight in sights if sight.host in hosts], norm, checks)
     today = datetime.fromtimestamp(now, UTC).date()

@@ -116,6 +116,7 @@ class SimulatedHost:
         self.host = host
         self.name = host.name
         self.root = root
+        self.identity = str(root).encode()  # its machine's; b"": it cannot be told
         self.clock = 1000.0
         self.slow_seconds = 5.0
         self.also_accepts: set[str] = set()  # tokens that the service takes besides its own: a cache, a second source
@@ -323,7 +324,7 @@ class Machine(System):
         return pid if pid in alive else None
 
     def machine(self) -> bytes:
-        return str(self.host.root).encode()
+        return self.host.identity
 
     def terminate(self, pid: int) -> None:
         self.host.terminated.append(pid)
@@ -360,7 +361,7 @@ class Machine(System):
             return 0, ""
         if words == ["systemctl"]:
             return 0, "systemd 252 (252.39-1)" if self.host.credentials else "systemd 247 (247.3-7)"  # --version
-        if words[0] == "systemctl":
+        if words[0] == "systemctl" and len(words) > 2:
             return self.systemctl(words[1], words[2])
         if words[0] == "journalctl":
             return 0, "\n".join(self.host.log)
@@ -589,7 +590,7 @@ class InProcessDialer:
         self.fleet = fleet
 
     def dial(self, host: Host) -> InProcessLine | Cause:
-        simulated = self.fleet.hosts[host.name]
+        simulated = self.fleet.hosts[self.fleet.leads.get(host.name, host.name)]
         self.fleet.dialled.append(host.name)
         if simulated.fault in ON_DIAL:
             return ON_DIAL[simulated.fault]
@@ -648,6 +649,7 @@ class InProcessFleet:
         self.token = generate()
         self.log: list[Entry] = []
         self.dialled: list[str] = []
+        self.leads: dict[str, str] = {}  # names that lead to another host than the one they are meant for
         self.out_together: list[frozenset[str]] = []
         self.on_request: Callable[[SimulatedHost, dict[str, Any]], None] | None = None
         self._out: set[str] = set()

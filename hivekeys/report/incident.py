@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hivekeys.model import Event, Outcome, TokenChosen, Verb
 from hivekeys.names import fold_names
 from hivekeys.report.inputs import Review
-from hivekeys.run import HostRun, Run
+from hivekeys.run import HostRun, Run, is_double
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _generated(run: Run, chosen: bool) -> Item:
 
 def _everywhere(text: str, run: Run, what: str, holds: Callable[[HostRun], bool]) -> Item:
     """Ticked when it was seen on every host of the inventory."""
-    missing = [name for name, host in run.hosts.items() if not holds(host)]
+    missing = [name for name, host in run.hosts.items() if is_double(host) or not holds(host)]
     note = f"{len(run.hosts) - len(missing)} of {len(run.hosts)} {what}"
     if missing:
         note += f"; not seen on {fold_names(missing)}"

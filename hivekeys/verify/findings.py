@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, TokenAge, Waiver
 from hivekeys.model import Proof, Seen
@@ -49,6 +50,7 @@ class Sight:
     unproven: str = ""  # why the proof did not hold, or was not even asked for
     off: float | None = None
     held: frozenset[str] | None = None
+    machine: str = ""  # what stands for the machine that its name led to; "" where it was not told
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,17 @@ class Other:
 
 @dataclass(frozen=True)
 class Norm:
-    """What hosts are held against. `token`: that of the queen; `now`: seconds since the epoch, the bastion's clock."""
+    """What hosts are held against. `token`: that of the queen; `now`: seconds since the epoch, the bastion's clock.
+
+    `doubles`: the hosts whose names lead to the machine of another one.
+    """
 
     token: Fingerprint | None = None
     age: TokenAge = field(default_factory=TokenAge)
     now: float = 0.0
     record: Record | None = None
     other: Other | None = None
+    doubles: Mapping[str, Cause] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

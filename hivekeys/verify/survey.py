@@ -12,7 +12,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Clock
 from hivekeys.line import Dialer
-from hivekeys.model import Reply, Step, Verb
+from hivekeys.model import Met, Reply, Step, Verb
 from hivekeys.session import Session
 from hivekeys.verify.findings import Other, Sight
 from hivekeys.wire import Greeting
@@ -57,6 +57,7 @@ def survey(
             str(proof if isinstance(proof, Cause) else proof.cause or ""),
             _off(seen.clock, asked, answered) if seen else None,
             held if isinstance(held, frozenset) else None,
+            proof.met.machine if isinstance(proof, Reply) and proof.met else "",
         )
 
     return _everywhere(fleet, hosts, ask)
@@ -103,6 +104,7 @@ class Watch:
     def __init__(self, fleet: Fleet, hosts: Sequence[Host], dialer: Dialer, greeting: Greeting) -> None:
         self._fleet = fleet
         self._sessions = {host: Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts}
+        self._met: dict[Host, Met | None] = {}  # a host says it once a line
 
     def look(self) -> dict[Host, Reply | Cause]:
         """What every host shows now. Takes no lock and writes nothing anywhere."""
@@ -113,7 +115,11 @@ class Watch:
 
         def one(host: Host) -> Reply | Cause:
             session = self._sessions[host]
-            return session.open() or session.ask(steps[host])
+            reply = session.open() or session.ask(steps[host])
+            if isinstance(reply, Cause):
+                return reply
+            self._met[host] = reply.met or self._met.get(host)
+            return replace(reply, met=self._met[host])
 
         return dict(zip(steps, _everywhere(self._fleet, list(steps), one), strict=True))
 

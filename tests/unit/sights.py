@@ -41,6 +41,6 @@ INSPECTED = Inspected(
     strays=(),
     reused=(),
 )
-GOOD = Sight(HIVE, SEEN, INSPECTED, Proof({"new": 200}, proven=True), off=0.0, held=frozenset())
+GOOD = Sight(HIVE, SEEN, INSPECTED, Proof({"new": 200}, proven=True), off=0.0, held=frozenset(), machine="a" * 64)
 UNMET = Sight(HIVE, complaint="no-connection: no answer in time", unproven="no-connection")
 NORM = Norm(TOKEN, now=NOW, record=Record({}, "lab-1", TOKEN), other=Other("staging", {}, {}))

@@ -35,6 +35,7 @@ ON_A_HOST = {
         "space": "test_a_full_token_directory_is_found",
         "lock": "test_a_run_at_work_is_named_and_not_disturbed",
     },
+    "lab/test_machines.py": {"machine": "test_a_checklist_names_two_names_of_one_machine"},
     "lab/test_verify_fleets.py": {"shared-token": "test_a_token_that_another_fleet_has_in_any_slot_is_found"},
     "lab/test_revocation.py": {
         "token-revoked": "test_a_leaked_token_is_refused_within_a_minute_and_whoever_is_left_behind_is_named"

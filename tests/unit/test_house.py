@@ -41,6 +41,7 @@ PURE = {
     "hivekeys.backups.backup",
     "hivekeys.backups.shelf",
     "hivekeys.chain",
+    "hivekeys.doubles",
     "hivekeys.changes",
     "hivekeys.evidence",
     "hivekeys.exposure",

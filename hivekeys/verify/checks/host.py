@@ -15,6 +15,14 @@ def _clock(sight: Sight, _: Norm) -> Answer:
     return PASSED if abs(sight.off) <= CLOCK_SECONDS else (Verdict.FAIL, f"{sight.off:+.0f} s from the bastion's")
 
 
+@check("machine", "Its name leads to its own machine", "Rotation Procedure", Severity.HIGH)
+def _machine(sight: Sight, norm: Norm) -> Answer:
+    double = norm.doubles.get(sight.host.name)
+    if double:
+        return Verdict.FAIL, double.detail
+    return PASSED if sight.machine else (Verdict.UNTOLD, sight.complaint or UNTOLD)
+
+
 @of_inspected("space", "There is room for a new token", "Rotation Procedure", Severity.MEDIUM)
 def _space(_: Host, inspected: Inspected) -> Answer:
     if inspected.free is None:
