@@ -148,7 +148,12 @@ def has_acl(fd: int) -> bool:
 
 def is_stray(name: str, active: str) -> bool:
     """A copy that a person, an editor or a script left: named after the token, or as editors name theirs."""
-    return name.lstrip(".#").startswith(active) or name.endswith(LEFT_BY_PEOPLE)
+    return is_named_after(name.lstrip(".#"), active) or name.endswith(LEFT_BY_PEOPLE)
+
+
+def is_named_after(name: str, active: str) -> bool:
+    """api-token, api-token.old, api-token-new; not api-tokenizer.json, which only begins like it."""
+    return name.startswith(active) and not name[len(active) : len(active) + 1].isalnum()
 
 
 def quality(token: str) -> "dict[str, int]":
@@ -175,7 +180,7 @@ def temporary(agent: "Agent") -> "list[str]":
             names = os.listdir(folder)
         finally:
             os.close(folder)
-        found += ["/%s/%s" % (place, name) for name in sorted(names) if name.startswith(agent.secrets.active)]
+        found += ["/%s/%s" % (place, name) for name in sorted(names) if is_named_after(name, agent.secrets.active)]
     return told(agent, found)
 
 

@@ -7,10 +7,11 @@ given to it, and no link is followed.
 """
 
 import os
+import re
 import stat
 
 from hivekeys.host.agent import EXTRA, Agent, environment_of
-from hivekeys.host.inspection import has_acl, is_stray, unit_properties
+from hivekeys.host.inspection import has_acl, is_named_after, is_stray, unit_properties
 from hivekeys.host.slots import read_token
 from hivekeys.host.system import DIRECTORY, NOFOLLOW, Refusal, names_of, open_directory
 from hivekeys.host.trail import audit_folder
@@ -24,6 +25,13 @@ MOST_CHANGES = 1000  # that are sent one by one (hivekeys.wire.MOST_CHANGES)
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")  # acl(5)
 OTHERS_WRITE = 0o022
 OPEN_TO_OTHERS = 0o027  # group may look into the audit trail, nobody else
+# What may stand behind the token's name in that of a copy: these words, and numbers. api-token-exporter.toml is another
+# file that is named after the token.
+OF_A_COPY = re.compile(
+    "(?:[^a-z0-9]+(?:(?:new|next|staged|old|prev|previous|last|backup|bak|back|copy|orig|original|save|saved|tmp|temp|swp|"
+    "swo|txt|hivekeys)[0-9]*|[0-9][0-9tz]*))*[^a-z0-9]*",
+    re.IGNORECASE,
+)
 
 
 class Work:
@@ -80,7 +88,7 @@ def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = ""
         controlled = [is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.folder)]
         directories_above(work)
         has_token = token_file(work, folder, want, all(controlled))
-        copies(work, folder, frozenset(options), has_token)
+        copies(work, folder, frozenset(options), has_token, want)
         directory(work, "directory", secrets.folder, folder, agent.service["directory_mode"], all(controlled[:-1]))
         audit_directory(work)
         return work.result()
@@ -219,30 +227,32 @@ def directory(work: Work, part: str, path: str, fd: int, mode: int, controlled: 
         work.note(part, path, rights(info), due, lambda: set_rights(fd, mode, uid, gid))
 
 
-def copies(work: Work, folder: int, options: "frozenset[str]", has_token: bool) -> None:
+def copies(work: Work, folder: int, options: "frozenset[str]", has_token: bool, want: str) -> None:
     """Copies that people, editors and scripts left, and the slots of runs that are over."""
     agent, secrets = work.agent, work.agent.secrets
     why = "" if "strays" in options else "give --strays to remove it"
     if not why and not has_token:
         why = "the token file holds no token: this may be the only copy"
-    slots = (secrets.staged, secrets.previous)
+    slots = (secrets.active, secrets.staged, secrets.previous)
+    shown = [secrets.look(folder, name) for name in slots]
+    wanted = {want} | {slot["fingerprint"]["keyed"] for slot in shown if slot and slot["fingerprint"]}
     strays = [name for name in sorted(os.listdir(folder)) if name != secrets.active and is_stray(name, secrets.active)]
     for name in strays[:MENDED]:
         reason = why
         if name in slots and not why and "slots" not in options:
             reason = "a run that is not over, as far as this bastion knows, may need it"
-        remove_copy(work, "slots" if name in slots else "strays", secrets.folder, folder, name, reason)
+        remove_copy(work, "slots" if name in slots else "strays", secrets.folder, folder, name, reason, wanted)
     for place in ("/tmp", "/var/tmp"):  # noqa: S108  looked through, not written to
         shared = open_directory(agent.root, place)
         try:
-            names = [name for name in sorted(os.listdir(shared)) if name.startswith(secrets.active)]
+            names = [name for name in sorted(os.listdir(shared)) if is_named_after(name, secrets.active)]
             for name in names[:MENDED]:
-                remove_copy(work, "strays", place, shared, name, why)
+                remove_copy(work, "strays", place, shared, name, why, wanted)
         finally:
             os.close(shared)
 
 
-def remove_copy(work: Work, part: str, place: str, folder: int, name: str, why: str) -> None:
+def remove_copy(work: Work, part: str, place: str, folder: int, name: str, why: str, wanted: "set[str]") -> None:
     path = os.path.join(place, name)
     try:
         info = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -250,10 +260,36 @@ def remove_copy(work: Work, part: str, place: str, folder: int, name: str, why: 
         return
     if stat.S_ISDIR(info.st_mode):
         why = "it is a directory"
+    why = why or not_ours(work.agent, folder, name, info, wanted)
     if why:
         work.refuse(part, path, rights(info), "removed", why)
     else:
         work.note(part, path, rights(info), "removed", lambda: os.unlink(name, dir_fd=folder))
+
+
+def not_ours(agent: "Agent", folder: int, name: str, info: os.stat_result, wanted: "set[str]") -> str:
+    """Why a file stays, "" for one that may go: root's or the service's by the name of a copy, or a token of the fleet.
+
+    Everybody may put a file under any name into /tmp, and another account's is nobody's copy until its content says so.
+    """
+    named = name.lstrip(".#")
+    active = agent.secrets.active
+    is_copy = is_named_after(named, active) and OF_A_COPY.fullmatch(named[len(active) :])
+    if is_copy and info.st_uid in (0, agent.secrets.account()[0]):
+        return ""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        return "it cannot be read: %s" % error.strerror
+    try:
+        text = read_token(fd)[0] if stat.S_ISREG(os.fstat(fd).st_mode) else ""
+    finally:
+        os.close(fd)
+    if text and (agent.secrets.fingerprint(text)["keyed"] in wanted or agent.secrets.revoked_by(text)):
+        return ""
+    return "it holds no token of this fleet, and %s" % (
+        "belongs to %s" % names_of(info)[0] if is_copy else "has no name that copies have"
+    )
 
 
 def audit_directory(work: Work) -> None:

@@ -56,6 +56,7 @@ def test_the_longest_token_is_counted_in_no_time() -> None:
         (".#api-token", True),
         ("tls.key~", True),
         ("worker-token", False),
+        ("api-tokenizer-model.json", False),
         ("tls.key", False),
     ],
 )
