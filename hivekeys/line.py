@@ -11,6 +11,9 @@ from hivekeys.fleet import Host
 
 BEAT = 10.0  # seconds; an agent that hears nothing for three of them leaves, and its host's lock with it
 LEASE = 3 * BEAT  # hivekeys.host.serving.LEASE_SECONDS
+QUIET = (
+    15.0  # seconds without any sign of a host that has a request in hand: three of hivekeys.host.serving.SIGN_SECONDS
+)
 
 
 class Line(Protocol):
@@ -19,9 +22,12 @@ class Line(Protocol):
     def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
         """Send one request and wait at most `deadline` seconds for its reply.
 
-        A Cause (SILENT: no reply in time; LINE_BROKEN: the line ended; RUBBISH: not a reply) means that
-        nobody knows what the host did with the request. The line is then closed, and every later `ask` is a
-        Cause at once. The agent begins nothing of a request that reaches it after its deadline.
+        A Cause (SILENT: no reply in time, or no sign of life for QUIET; LINE_BROKEN: the line ended; RUBBISH: not
+        a reply) means that nobody knows what the host did with the request. The line is then closed, and every later
+        `ask` is a Cause at once. The agent begins nothing of a request that reaches it after its deadline.
+
+        Nor does it begin anything more LEASE after a line is closed, frozen meanwhile or not: so QUIET + LEASE after
+        its last sign a host changes nothing any more, but for what it had in hand: one write, one restart.
         """
 
     def close(self) -> None:

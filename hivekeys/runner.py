@@ -59,7 +59,7 @@ class Runner:
         self._late: dict[Story, Future[Outcome | None]] = {}
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
         sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
-        self.stories = [Story(session.host, fleet, session, self.ledger) for session in sessions]
+        self.stories = [Story(session.host, session, self.ledger) for session in sessions]
         self.waves = waves.plan(hosts, fleet.policy)
         names = tuple(host.name for host in hosts)
         order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)

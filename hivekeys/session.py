@@ -1,7 +1,9 @@
 """One host's line for a run: dialed when first needed, greeted once, dialed again after it broke."""
 
 import json
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Host, Policy, Timeouts
@@ -39,10 +41,10 @@ class Session:
         """True when the token itself is in this run's memory, and can be written."""
         return fingerprint in self._tokens
 
-    def open(self) -> Cause | None:
-        """Makes sure that there is a line; the cause when there can be none."""
+    def open(self, within: float | None = None) -> Cause | None:
+        """Makes sure that there is a line; the cause when there can be none, or not `within` so many seconds."""
         if self._line is None:
-            answer = self._dialer.dial(self.host)
+            answer = self._dialer.dial(self.host) if within is None else _dialled(self._dialer, self.host, within)
             if isinstance(answer, Cause):
                 return answer
             self._line, self._greeted = answer, False
@@ -82,6 +84,33 @@ class Session:
         if self._line is not None:
             self._line.close()
             self._line = None
+
+
+def _dialled(dialer: Dialer, host: Host, within: float) -> Line | Cause:
+    """A line that stands within so many seconds; one that comes later is closed, and has told the host nothing.
+
+    A dial is bounded by itself, too, but stage by stage and hop by hop: together that may be a minute.
+    """
+    answer: Future[Line | Cause] = Future()
+
+    def dial() -> None:
+        try:
+            answer.set_result(dialer.dial(host))
+        except BaseException as error:  # whoever waits for it raises it
+            answer.set_exception(error)
+
+    threading.Thread(target=dial, name=f"dial {host.name}", daemon=True).start()
+    try:
+        return answer.result(within)
+    except TimeoutError:
+        answer.add_done_callback(_hang_up)
+        return Cause(Trouble.NO_CONNECTION, f"no line to it within {within:.0f} s")
+
+
+def _hang_up(answer: "Future[Line | Cause]") -> None:
+    """Closes a line that nobody waits for any more."""
+    if answer.exception() is None and not isinstance(line := answer.result(), Cause):
+        line.close()
 
 
 def _fits(reply: Reply, asked: list[str]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from hivekeys.audit.audited import Query
 from hivekeys.causes import Cause, Trouble
-from hivekeys.fleet import Fleet, Host
+from hivekeys.fleet import Host
 from hivekeys.ledger import Ledger
 from hivekeys.line import LEASE
 from hivekeys.machine import Goal, Stance, obstacle, steps_to, untidy
@@ -28,10 +28,9 @@ LOCK_PAUSE = 1.0  # seconds between two tries to get a lock that another run has
 class Story:
     """Used by one thread at a time."""
 
-    def __init__(self, host: Host, fleet: Fleet, session: Session, ledger: Ledger) -> None:
+    def __init__(self, host: Host, session: Session, ledger: Ledger) -> None:
         self.host = host
         self.session = session
-        self._fleet = fleet
         self._ledger = ledger
         self._has_waited = False  # whoever still has the host's lock then is alive
 
@@ -133,11 +132,15 @@ class Story:
     # -- changing it
 
     def reach(self, phase: Phase, goal: Goal, there: State) -> Outcome:
-        """Brings the host to the goal; `there` is its state when it has come there."""
-        lost = None
+        """Brings the host to the goal; `there` is its state when it has come there.
+
+        A host that is lost is tried until its agent's lease is over: it changes nothing by itself after that. Lost
+        again, it has another only if it was heard in between.
+        """
+        lost, until = None, None
         seen = self.part.seen if self.part.status is Status.OK else None  # what was seen before a failure is no news
         for _ in range(ROUNDS):
-            cause = self._open(patient=lost is not None)
+            cause = self._open(until)
             if cause:
                 lost = lost or cause
                 break
@@ -147,6 +150,7 @@ class Story:
                     return self._outcome(phase, Status.FAILED, State.FAILED, reply.cause, reply)
                 if isinstance(reply, Cause) or reply.seen is None:
                     lost = reply if isinstance(reply, Cause) else lost
+                    until = until or self._lease_end()
                     continue
                 seen = reply.seen
             steps = self._steps(goal, seen, phase)
@@ -157,7 +161,11 @@ class Story:
                 reply = self._told(phase, (Step(Verb.RESTART), *steps))
             if not isinstance(reply, Cause):
                 return self._judge(phase, goal, there, reply)
-            lost = reply
+            lost, until = reply, self._lease_end()
+        return self._given_up(phase, lost)
+
+    def _given_up(self, phase: Phase, lost: Cause | None) -> Outcome:
+        """The host cannot be reached; was it told anything, then nobody knows how it is."""
         if self.part.touched:
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
@@ -211,15 +219,22 @@ class Story:
     def _moves_left(goal: Goal, seen: Seen) -> bool:
         return any(step.verb not in (Verb.PROVE, Verb.REVOKE) for step in steps_to(goal, seen))
 
-    def _open(self, patient: bool) -> Cause | None:
-        """A line to the host; a lost one is tried for a while, because something may have happened there."""
-        clock = self._ledger.clock
-        end = clock.monotonic() + (2 * self._fleet.timeouts.connect if patient else 0.0)
-        while True:
-            cause = self.session.open()
-            if cause is None or clock.monotonic() >= end:
-                return cause
+    def _lease_end(self) -> float:
+        """When an agent whose line has just ended begins nothing any more (monotonic)."""
+        return self._ledger.clock.monotonic() + LEASE
+
+    def _open(self, until: float | None) -> Cause | None:
+        """A line to the host; one that was lost is tried `until` then, because something may have happened there."""
+        if until is None:
+            return self.session.open()
+        clock, cause = self._ledger.clock, Cause(Trouble.LINE_BROKEN)
+        while (left := until - clock.monotonic()) > 0:
+            found = self.session.open(within=left)
+            if found is None:
+                return None
+            cause = found
             clock.sleep(REDIAL_PAUSE)
+        return cause
 
     def _outcome(
         self, phase: Phase, status: Status, state: State, cause: Cause | None = None, reply: Reply | None = None

@@ -17,6 +17,7 @@ import errno
 import grp
 import itertools
 import json
+import math
 import os
 import pwd
 import shutil
@@ -35,6 +36,7 @@ from hivekeys.host.serving import LEASE_SECONDS, answer
 from hivekeys.host.slots import CREDENTIALS, Secrets
 from hivekeys.host.state import STATE
 from hivekeys.host.system import System, refuse_strangers
+from hivekeys.line import QUIET
 from hivekeys.token import Token, generate
 
 FAULTS = {
@@ -48,16 +50,18 @@ FAULTS = {
     "link-down": "the host cannot be reached; open lines are silent",
     "link-slow": "every request takes 0.2 s longer",
     "sshd-frozen": "sshd takes connections and says nothing; open lines are silent",
+    "frozen": "every process stands still; the kernel takes connections",
     "sudo-refused": "new lines end at sudo",
     "host-key-changed": "new lines are refused: the host shows another key",
 }
 ON_DIAL = {
     "link-down": Cause(Trouble.NO_CONNECTION, "connect: timed out"),
     "sshd-frozen": Cause(Trouble.NO_BANNER, "no SSH banner"),
+    "frozen": Cause(Trouble.NO_BANNER, "no SSH banner"),
     "sudo-refused": Cause(Trouble.SUDO_REFUSED, "sudo: a password is required"),
     "host-key-changed": Cause(Trouble.HOST_KEY_CHANGED, "known_hosts has another key"),
 }
-SILENCING = ("link-down", "sshd-frozen")
+SILENCING = ("link-down", "sshd-frozen", "frozen")
 IDLE_SECONDS = LEASE_SECONDS  # an agent that hears nothing leaves; serve
 CRASH_SECONDS = 2.0
 KEY = b"\x5a" * 32  # the fleet's key, where a test makes its own session
@@ -108,6 +112,10 @@ class CutError(BaseException):
     """The line breaks here. No Exception: nothing in the agent may catch it."""
 
 
+class FrozenError(BaseException):
+    """The agent stands still here, and never goes on: its lease is over when it is thawed."""
+
+
 class SimulatedHost:
     """A host: its directory, its service, its clock. `fault` is one of FAULTS, or None."""
 
@@ -152,6 +160,8 @@ class SimulatedHost:
         if name is not None and name not in FAULTS:
             raise ValueError(f"no fault is called {name}")
         self._fault = name
+        for line in self.lines:
+            line.agent.lease = self.clock + LEASE_SECONDS if name in SILENCING else math.inf
 
     # -- files
 
@@ -487,15 +497,19 @@ class InProcessLine:
         try:
             self.host.fleet.asks(self.host, request, self)
             if self.host.fault in SILENCING:
-                return self.leave(deadline)
+                return self.leave()
             self.host.clock += 0.2 if self.host.fault == "link-slow" else 0.0
             timed = {**request, "expires": began + deadline}
             reply = self.reply(json.dumps(timed))
             self.host.fleet.answers(self)
         except CutError:
             return self.drop()
-        if self.silenced or self.host.fault in SILENCING or self.host.clock - began > deadline:
-            return self.leave(deadline)
+        except FrozenError:
+            return self.leave()
+        if self.silenced or self.host.fault in SILENCING:
+            return self.leave()
+        if self.host.clock - began > deadline:
+            return self.leave(f"no reply within {deadline:g} s")
         answer: dict[str, object] = json.loads(json.dumps(reply))
         return answer
 
@@ -506,7 +520,7 @@ class InProcessLine:
     def close(self) -> None:
         if self.dead is None:
             if self.host.fault in SILENCING:
-                self.leave(0.0)
+                self.leave()
             else:
                 self.drop()
 
@@ -516,10 +530,10 @@ class InProcessLine:
         self.agent.state.release()
         return self._end(Cause(Trouble.LINE_BROKEN, "the connection ended"))
 
-    def leave(self, seconds: float) -> Cause:
+    def leave(self, why: str = f"nothing was heard from the host for {QUIET:g} s") -> Cause:
         """The line ends and the agent does not see it: it waits for requests, and keeps its lock."""
         self.host.left_behind[self.agent.system.pid()] = (self.agent, self.host.clock)
-        return self._end(Cause(Trouble.SILENT, f"no answer within {seconds:g} s"))
+        return self._end(Cause(Trouble.SILENT, why))
 
     def _end(self, cause: Cause) -> Cause:
         self.dead = cause
@@ -674,7 +688,7 @@ class InProcessFleet:
         """Its machine is gone, or the way to it: the agents wait for what no longer comes."""
         for host in self.hosts.values():
             for line in list(host.lines):
-                line.leave(0.0)
+                line.leave()
 
     def advance(self, seconds: float) -> None:
         """Time passes on every host."""
@@ -723,6 +737,8 @@ class InProcessFleet:
 
     def begins(self, host: SimulatedHost, verb: str, line: InProcessLine) -> None:
         self._spring(host, verb, "before", line)
+        if host.fault == "frozen":
+            raise FrozenError
         with self._lock:
             self.log.append(Entry(host.name, verb, host.clock))
             if verb == "restart":

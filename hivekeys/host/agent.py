@@ -61,6 +61,7 @@ class Agent:
         self.secrets_type = secrets_type
         self.state = State(root, self.system)
         self.gone = threading.Event()  # nobody waits for an answer any more: begin nothing, wait for nothing
+        self.lease = float("inf")  # until when our bastion was heard to be there (serving.py), on the monotonic clock
         self.end = 0.0
         self.installed = False  # gate.py stands before it
         self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
@@ -145,14 +146,26 @@ class Agent:
         rest = max(self.end - self.system.monotonic(), 0.0)
         return rest if most is None else min(rest, most)
 
+    def is_alone(self) -> bool:
+        """True once nobody waits for an answer: the line has ended, or its lease has.
+
+        The clock is asked, and no timer: it has gone on while this process was frozen.
+        """
+        return self.gone.is_set() or self.system.monotonic() >= self.lease
+
+    def go_on(self) -> None:
+        """Refuses when nobody waits for the outcome any more: asked before each step, each write and each command."""
+        if self.is_alone():
+            raise Refusal("line-broken", "nobody waits for the answer any more")
+
     def pause(self, seconds: float) -> None:
         """Sleeps, unless nobody waits for the outcome any more."""
-        if self.gone.is_set():
-            raise Refusal("line-broken", "nobody waits for the answer any more")
+        self.go_on()
         self.system.sleep(seconds)
 
     def command(self, argv: "list[str]", seconds: float) -> "tuple[int, str]":
         """`System.run` within the request's deadline; a command that used it up is a refusal."""
+        self.go_on()
         code, output = self.system.run(argv, self.left(seconds))
         if code == 124:
             raise Refusal("deadline", output)
@@ -266,6 +279,7 @@ class Agent:
         """Runs `work(folder)`; every failed write is one refusal, and nothing half-made stays behind."""
         if self.state.lock is None:
             raise RuntimeError("a verb that writes needs a session that holds the lock")
+        self.go_on()
         folder = self.secrets.open_to_write()
         try:
             self.secrets.remove(folder, self.secrets.scratch)  # of an agent that was killed

@@ -48,6 +48,7 @@ class Work:
         """Something is not as it should be: `act` mends it. A failed act is said, and the next thing is looked at."""
         refused = ""
         if self.apply:
+            self.agent.go_on()
             try:
                 act()
             except OSError as error:

@@ -6,6 +6,7 @@ Runs ON a host, in one text with agent.py.
 import json
 import os
 import queue
+import re
 import resource
 import signal
 import sys
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO, Callable, Iterable, Optional
 
 LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lock with us (hivekeys.line.BEAT)
+SIGN_SECONDS = (
+    5.0  # between our own signs of life; a bastion gives us up when it has missed three (hivekeys.line.QUIET)
+)
 AHEAD = 16  # lines that may lie unread: a bastion waits for the answer to each request
 GRACE_SECONDS = 3.0  # for the last look after a step that used up the request's time
 
@@ -56,7 +60,7 @@ def answer(agent: Agent, request: "dict[str, Any]") -> "dict[str, Any]":
         verb = fields.pop("verb")
         if verb not in VERBS and verb not in EXTRA:
             raise ValueError("unknown verb")
-        if agent.gone.is_set() or (failed and verb != "observe"):
+        if agent.is_alone() or (failed and verb != "observe"):
             continue
         if failed:
             agent.end = max(agent.end, agent.system.monotonic() + GRACE_SECONDS)
@@ -71,25 +75,76 @@ def refused(verb: str, trouble: str, detail: str) -> "dict[str, Any]":
     return dict(result, seconds=0.0)
 
 
+def is_sign(agent: Agent, line: bytes, lease: float) -> bool:
+    """True for a bastion's sign of life, which is no request; the agent's lease is renewed by it.
+
+    "@" and the reading of this host's monotonic clock at which it was sent: the lease counts from there, so that one
+    that was held up on the way is worth no more than when it was sent. An empty line is sent by a bastion that does
+    not know our clock, and counts from now.
+    """
+    sent = re.match(rb"@(\d{1,15}\.\d{1,9})\s*\Z", line)
+    if line.strip() and not sent:
+        return False
+    now = agent.system.monotonic()
+    agent.lease = max(agent.lease, min(float(sent.group(1)) if sent else now, now) + lease)
+    return True
+
+
+class Voice:
+    """The agent's stdout: an answer for each request, and until it is there an empty line now and then.
+
+    A bastion that hears nothing at all takes the host for frozen, or the link for cut.
+    """
+
+    def __init__(self, out: "BinaryIO", every: float = SIGN_SECONDS) -> None:
+        self.out = out
+        self.at_work = False
+        self.speaking = threading.Lock()  # no sign gets into the middle of an answer, or behind it
+        self.over = threading.Event()
+        threading.Thread(target=self.give_signs, args=(every,), daemon=True).start()
+
+    def give_signs(self, every: float) -> None:
+        while not self.over.wait(every):
+            with self.speaking:
+                if self.at_work:
+                    try:
+                        self.write(b"\n")
+                    except OSError:  # the answer will meet it, too
+                        return
+
+    def answer(self, said: "dict[str, Any]") -> None:
+        with self.speaking:
+            self.at_work = False
+            self.write(json.dumps(said).encode() + b"\n")
+
+    def write(self, data: bytes) -> None:
+        self.out.write(data)
+        self.out.flush()
+
+
 def serve(
     agent: Agent,
     lines: "Iterable[bytes]",
     out: "BinaryIO",
-    idle: float = LEASE_SECONDS,
+    lease: float = LEASE_SECONDS,
     reply: "Optional[Callable[[bytes], dict[str, Any]]]" = None,
+    every: float = SIGN_SECONDS,
 ) -> None:
-    """Serves requests until the line ends, nothing was heard for `idle` seconds, or SIGTERM.
+    """Serves requests until the line ends, no sign of life was sent for `lease` seconds, or SIGTERM.
 
-    `reply`: what answers a line instead of `answer` (gate.py).
+    `reply`: what answers a line instead of `answer` (gate.py). `every`: seconds between our own signs of life.
 
-    SIGTERM ends an idle agent at once, and a working one after the step in hand. An empty line is a bastion
-    that is still there. The lock is never taken from an agent: it ends with one that has nothing in hand.
+    Each ends an idle agent at once, and a working one after the step in hand. The lock is never taken from an
+    agent: it ends with one that has nothing in hand.
     """
     waiting = queue.Queue(AHEAD)  # type: queue.Queue[Optional[bytes]]
+    agent.lease = agent.system.monotonic() + lease
+    voice = Voice(out, every)
 
     def read() -> None:
         for line in lines:
-            waiting.put(line)
+            if not is_sign(agent, line, lease):
+                waiting.put(line)
         agent.gone.set()
         waiting.put(None)
 
@@ -100,20 +155,18 @@ def serve(
     threading.Thread(target=read, daemon=True).start()
     while True:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if agent.gone.is_set():  # asked behind the line above, or a SIGTERM between the two would go unheard
-            return
+        if agent.is_alone():  # asked behind the line above, or a SIGTERM between the two would go unheard
+            break
         try:
-            line = waiting.get(timeout=idle)
+            line = waiting.get(timeout=max(agent.lease - agent.system.monotonic(), 0.001))
         except queue.Empty:
-            return
-        if line is None:
-            return
-        if not line.strip():
             continue
+        if line is None:
+            break
         signal.signal(signal.SIGTERM, leave)
-        said = reply(line) if reply else answer(agent, json.loads(line.decode()))
-        out.write(json.dumps(said).encode() + b"\n")
-        out.flush()
+        voice.at_work = True
+        voice.answer(reply(line) if reply else answer(agent, json.loads(line.decode())))
+    voice.over.set()
 
 
 def blunder(error: BaseException) -> str:

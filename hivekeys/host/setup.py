@@ -38,6 +38,7 @@ class Setup(Work):
     def note(self, part: str, path: str, before: str, after: str, act: "Callable[[], object]") -> None:
         """As Work's, but what cannot be made ends it all: the parts build on each other."""
         if self.apply:
+            self.agent.go_on()
             try:
                 act()
             except OSError as error:

@@ -20,7 +20,7 @@
 from hivekeys.bootstrap import COMMANDS, opening
 from hivekeys.causes import Cause
 from hivekeys.fleet import Become, Fleet, Host
-from hivekeys.line import Line
+from hivekeys.line import QUIET, Line
 from hivekeys.remote.channel import open_line
 from hivekeys.remote.pulse import Pulse
 from hivekeys.remote.roads import Roads
@@ -32,13 +32,17 @@ __all__ = ["Roads", "SshDialer", "Sudo"]
 class SshDialer:
     """Opens lines to a fleet's hosts. One for each run; `dial` is safe for many threads at once."""
 
-    def __init__(self, fleet: Fleet, program: bytes, sudo: Sudo | None = None, digest: str = "none") -> None:
+    def __init__(
+        self, fleet: Fleet, program: bytes, sudo: Sudo | None = None, digest: str = "none", quiet: float = QUIET
+    ) -> None:
         """`program` is the text of the agent; `sudo` has the password for hosts whose sudo asks for one.
 
-        `digest`: that of the agent which hosts in restricted mode must have; they are sent no program.
+        `digest`: that of the agent which hosts in restricted mode must have; they are sent no program. `quiet`: seconds
+        after which a host that gives no sign of life is given up in the middle of a request.
         """
         self._sudo = sudo
         self._digest = digest
+        self._quiet = quiet
         self._timeouts = fleet.timeouts
         self._opening = opening(program)
         self._roads = Roads(fleet)
@@ -55,9 +59,9 @@ class SshDialer:
         door = self._sudo.door(host.name) if self._sudo and host.become is Become.SUDO_PASSWORD else None
         command = door.command if door else COMMANDS[host.become]
         if host.become is Become.RESTRICTED:
-            line = open_line(login, command, b"", self._timeouts, digest=self._digest)
+            line = open_line(login, command, b"", self._timeouts, digest=self._digest, quiet=self._quiet)
         else:
-            line = open_line(login, command, self._opening, self._timeouts, door)
+            line = open_line(login, command, self._opening, self._timeouts, door, quiet=self._quiet)
         return line if isinstance(line, Cause) else self._pulse.keep(line)
 
     def close(self) -> None:

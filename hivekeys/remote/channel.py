@@ -8,6 +8,7 @@ from typing import Any
 from hivekeys.bootstrap import Startup
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
+from hivekeys.line import QUIET
 from hivekeys.remote.hearing import hear
 from hivekeys.remote.login import Login, said
 from hivekeys.remote.stream import Stop, Stream, watchdog
@@ -19,7 +20,13 @@ CRASHED = 70  # the exit status of an agent that met a bug of its own (agent.mai
 
 
 def open_line(
-    login: Login, command: str, opening: bytes, timeouts: Timeouts, door: Door | None = None, digest: str = ""
+    login: Login,
+    command: str,
+    opening: bytes,
+    timeouts: Timeouts,
+    door: Door | None = None,
+    digest: str = "",
+    quiet: float = QUIET,
 ) -> "SshLine | Cause":
     """Start the agent on a fresh login, which is closed if that fails. `digest`: which agent an installed one must be.
 
@@ -35,7 +42,7 @@ def open_line(
     if isinstance(startup, Cause):
         login.close()
         return door.hide(startup) if door else startup
-    return SshLine(login, stream, startup.ahead(time.monotonic()), door)
+    return SshLine(login, stream, startup.ahead(time.monotonic()), door, quiet)
 
 
 def _session(login: Login, command: str, timeout: float) -> Any:
@@ -68,18 +75,26 @@ def _start(stream: Stream, opening: bytes, timeout: float, door: Door | None, di
 class SshLine:
     """A line whose agent is ready; the contract is `hivekeys.line.Line`'s."""
 
-    def __init__(self, login: Login, stream: Stream, ahead: float | None = None, door: Door | None = None) -> None:
+    def __init__(
+        self,
+        login: Login,
+        stream: Stream,
+        ahead: float | None = None,
+        door: Door | None = None,
+        quiet: float = QUIET,
+    ) -> None:
         """`ahead`: seconds by which the host's monotonic clock is ahead of ours.
 
-        Measured when the ready line arrived, which was sent before: in truth it is more, so a request's time ends
-        on the host no later than here.
+        Measured when the ready line arrived, which was sent before: in truth it is more, so a request's time and the
+        agent's lease end on the host no later than here.
         """
         self._login = login
         self._stream = stream
         self._ahead = ahead
         self._door = door
+        self._quiet = quiet
         self._over: Cause | None = None
-        self._talking = threading.Lock()
+        self._sending = threading.Lock()
 
     def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
         """One request, one reply, within `deadline` seconds; a Cause ends the line."""
@@ -88,8 +103,7 @@ class SshLine:
             return self._over
         if self._ahead is not None:
             request = {**request, "expires": until + self._ahead}
-        with self._talking:
-            answer = self._exchange(json.dumps(request).encode() + b"\n", until, deadline)
+        answer = self._exchange(json.dumps(request).encode() + b"\n", until, deadline)
         if self._door:
             answer = self._door.checked(answer)
         if isinstance(answer, Cause):
@@ -98,14 +112,18 @@ class SshLine:
         return answer
 
     def beat(self) -> bool:
-        """An empty line for the agent, from any thread; a request in hand says as much. False: the line is over."""
+        """A sign of life for the agent, from any thread, with a request in hand or without. False: the line is over.
+
+        It says when it was sent, by the host's clock: one that is held up on the way renews no lease.
+        """
         if self._over is not None:
             return False
-        if self._talking.acquire(blocking=False):
+        if self._sending.acquire(blocking=False):  # a request that is just being sent says as much
             try:
-                self._stream.send(b"\n", time.monotonic() + _BEAT_LIMIT)
+                now = time.monotonic()
+                self._stream.send(b"\n" if self._ahead is None else b"@%.3f\n" % (now + self._ahead), now + _BEAT_LIMIT)
             finally:
-                self._talking.release()
+                self._sending.release()
         return True
 
     def close(self) -> None:
@@ -119,10 +137,17 @@ class SshLine:
         if self._stream.pending:
             return Cause(Trouble.RUBBISH, "the agent spoke without being asked")
         with watchdog(until, self._login.close):
-            self._stream.send(request, until)
-            reply = self._stream.line(until, REPLY_LIMIT)
+            taken = min(until, time.monotonic() + self._quiet)
+            with watchdog(taken, self._login.close), self._sending:
+                self._stream.send(request, taken)
+            if time.monotonic() < taken:
+                reply = self._stream.line(until, REPLY_LIMIT, quiet=self._quiet)
+            else:
+                reply = Stop.SILENT if taken == until else Stop.QUIET
         if reply is Stop.SILENT:
             return Cause(Trouble.SILENT, f"no reply within {deadline:g} s")
+        if reply is Stop.QUIET:
+            return Cause(Trouble.SILENT, f"nothing was heard from the host for {self._quiet:g} s")
         if reply is Stop.TOO_LONG:
             return Cause(Trouble.RUBBISH, f"a reply of more than {REPLY_LIMIT} bytes")
         if isinstance(reply, Stop):

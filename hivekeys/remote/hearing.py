@@ -25,9 +25,9 @@ def hear(
                 return line
             if line is Stop.TOO_LONG:
                 return startup.rubbish(f"more than {OTHER_LIMIT} bytes before the agent was ready")
-            if line is Stop.SILENT:
-                return startup.silent(timeout)
             if line is Stop.ENDED:
                 return startup.ended(*stream.farewell())
+            if isinstance(line, Stop):
+                return startup.silent(timeout)
             startup.hear(line)
     return None

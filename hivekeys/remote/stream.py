@@ -6,6 +6,7 @@ watchdog breaks the connection when the deadline is over, and the blocked call r
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from enum import Enum
@@ -28,12 +29,13 @@ class Stop(Enum):
 
     ENDED = "ended"
     SILENT = "silent"
+    QUIET = "quiet"
     TOO_LONG = "too long"
     ASKED = "asked"
 
 
 class Stream:
-    """A channel's lines, and the last of its stderr. One thread at a time, but for `abort`."""
+    """A channel's lines, and the last of its stderr. One thread reads, one at a time sends; `abort` is anybody's."""
 
     def __init__(self, channel: Any, abort: Callable[[], None]) -> None:
         """`abort` breaks the connection under the channel, from any thread."""
@@ -53,22 +55,36 @@ class Stream:
         with contextlib.suppress(Exception):  # time-out, broken line, or whatever paramiko raises for them
             self._channel.sendall(data)
 
-    def line(self, until: float, limit: int, question: bytes = b"") -> bytes | Stop:
-        """The next line without its end, of at most `limit` bytes; ASKED once stderr has the `question`."""
-        searched = 0
+    def line(self, until: float, limit: int, question: bytes = b"", quiet: float = math.inf) -> bytes | Stop:
+        """The next line without its end, of at most `limit` bytes; ASKED once stderr has the `question`.
+
+        QUIET when nothing arrives for that many seconds. Empty lines are signs of life and skipped where they count;
+        they are bounded by the same `limit`.
+        """
+        searched = skipped = 0
         while True:
+            if quiet < math.inf:
+                skipped += self._skip_signs()
             end = self._received.find(b"\n", searched)
-            if max(end, len(self._received) if end < 0 else 0) > limit:
+            if skipped + max(end, len(self._received) if end < 0 else 0) > limit:
                 return Stop.TOO_LONG
             if end >= 0:
                 line = bytes(self._received[:end])
                 del self._received[: end + 1]
                 return line
             searched = len(self._received)
-            data = self._receive(until, question)
+            data = self._receive(until, question, quiet)
             if isinstance(data, Stop):
                 return data
             self._received += data
+
+    def _skip_signs(self) -> int:
+        """Takes the empty lines away with which what was received begins; how many there were."""
+        if not self._received.startswith(b"\n"):
+            return 0
+        before = len(self._received)
+        self._received = self._received.lstrip(b"\n")
+        return before - len(self._received)
 
     def farewell(self) -> tuple[int, str]:
         """The exit status of a command that ended (-1: unknown) and the last line of its stderr."""
@@ -83,7 +99,7 @@ class Stream:
         with watchdog(time.monotonic() + _FAREWELL, self.abort), contextlib.suppress(Exception):
             self._channel.close()
 
-    def _receive(self, until: float, question: bytes) -> bytes | Stop:
+    def _receive(self, until: float, question: bytes, quiet: float) -> bytes | Stop:
         while True:
             try:
                 self._drain_errors()
@@ -93,9 +109,13 @@ class Stream:
                 left = until - time.monotonic()
                 if left <= 0:
                     return Stop.SILENT
-                self._channel.settimeout(min(left, _ALERT if question else _SLICE))
+                if quiet <= 0:
+                    return Stop.QUIET
+                pause = min(left, quiet, _ALERT if question else _SLICE)
+                self._channel.settimeout(pause)
                 data: bytes = self._channel.recv(_CHUNK)
             except TimeoutError:
+                quiet -= pause  # added up, not read from a clock: a bastion that was asleep has not listened
                 continue
             except Exception:  # the connection broke while paramiko acknowledged what it read
                 data = b""

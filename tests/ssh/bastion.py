@@ -18,7 +18,7 @@ from typing import Any
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Become, Fleet, Host, Role, Service, Ssh, Timeouts
-from hivekeys.line import Line
+from hivekeys.line import QUIET, Line
 from hivekeys.remote import SshDialer, Sudo
 
 # What the tests start instead of the real agent: it repeats each request, after doing what the request says.
@@ -27,8 +27,8 @@ ECHO_AGENT = b"""\
 import json, os, sys, time
 print("hivekeys:ready", flush=True)
 beats = 0
-for line in sys.stdin.buffer:
-    if not line.strip():
+for line in iter(sys.stdin.buffer.readline, b""):
+    if not line.strip() or line.startswith(b"@"):
         beats += 1
         continue
     request = json.loads(line)
@@ -172,10 +172,16 @@ class Bastion:
         name = str(values.pop("name", f"host-{values['port']}"))
         return Host(name, Role.HIVE, address, service=SERVICE, **values)  # type: ignore[arg-type]  # a shorthand
 
-    def dialer(self, program: bytes = ECHO_AGENT, timeouts: Timeouts = PATIENT, sudo: Sudo | None = None) -> SshDialer:
+    def dialer(
+        self,
+        program: bytes = ECHO_AGENT,
+        timeouts: Timeouts = PATIENT,
+        sudo: Sudo | None = None,
+        quiet: float = QUIET,
+    ) -> SshDialer:
         """A dialer, as a run has it."""
         ssh = Ssh(known_hosts=(str(self.known_hosts),), config=str(self.config))
-        dialer = SshDialer(Fleet("test", hosts=(), timeouts=timeouts, ssh=ssh), program, sudo)
+        dialer = SshDialer(Fleet("test", hosts=(), timeouts=timeouts, ssh=ssh), program, sudo, quiet=quiet)
         self.open.append(dialer)
         return dialer
 

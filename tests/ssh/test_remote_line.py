@@ -10,6 +10,7 @@ import pytest
 from hivekeys.causes import Cause, Trouble
 from hivekeys.remote.channel import REPLY_LIMIT, SshLine
 from hivekeys.remote.pulse import Pulse
+from tasks.engine import program_of
 
 from .bastion import ECHO_AGENT, SOON, Bastion, paramiko_threads, wait_until
 
@@ -70,6 +71,72 @@ def test_a_frozen_host_does_not_hold_up_the_farewell(ssh: Bastion) -> None:
     started = time.monotonic()
     line.close()
     assert time.monotonic() - started < SOON
+
+
+# -- a host that goes quiet in the middle
+
+READY = b'print("hivekeys:ready", flush=True)'
+KNOWN_CLOCK = ECHO_AGENT.replace(READY, b'print("hivekeys:ready %.3f" % time.monotonic(), flush=True)')
+
+
+def living(reply: bytes, every: float) -> bytes:
+    """hivekeys' own agent with an answer of its own, which gives a sign of life `every` so many seconds."""
+    begin = b"import time\nprint('hivekeys:ready', flush=True)\nserve(Agent(), sys.stdin.buffer, sys.stdout.buffer"
+    return program_of().replace(BEGIN, begin + b", every=%g, reply=lambda line: %s)\n" % (every, reply))
+
+
+BEGIN = b'if __name__ == "__main__":\n    main()\n'
+
+
+def test_an_agent_that_stands_still_costs_its_line_soon_and_not_the_whole_deadline(ssh: Bastion) -> None:
+    line = ssh.line(ssh.host(), quiet=0.5)
+    answer = line.ask({"first": "request = os.getpid()"}, 10)
+    assert isinstance(answer, dict)
+    os.kill(int(str(answer["echo"])), signal.SIGSTOP)
+    started = time.monotonic()
+    cause = line.ask({}, 600)
+    os.kill(int(str(answer["echo"])), signal.SIGCONT)
+    assert isinstance(cause, Cause)
+    assert (cause.trouble, cause.detail) == (Trouble.SILENT, "nothing was heard from the host for 0.5 s")
+    assert 0.5 <= time.monotonic() - started < SOON
+
+
+def test_a_frozen_sshd_costs_the_line_soon_too_though_its_agent_lives(ssh: Bastion) -> None:
+    line = ssh.line(ssh.host(), quiet=0.5)
+    os.kill(ssh.sshd_of(line), signal.SIGSTOP)
+    started = time.monotonic()
+    cause = line.ask({"text": "x" * 32_000_000}, 600)  # does not fit into any buffer: it cannot even be sent
+    assert isinstance(cause, Cause)
+    assert (cause.trouble, cause.detail) == (Trouble.SILENT, "nothing was heard from the host for 0.5 s")
+    assert time.monotonic() - started < SOON
+
+
+def test_an_agent_that_is_long_at_work_gives_signs_of_life_and_is_waited_for(ssh: Bastion) -> None:
+    """An audit of a gigabyte says nothing for a minute: here it takes four times as long as a host may be quiet."""
+    line = ssh.line(ssh.host(), program=living(b"(time.sleep(4), {'done': 1})[1]", 0.05), quiet=1.0)
+    assert line.ask({}, SOON) == {"done": 1}
+    assert line.ask({}, SOON) == {"done": 1}, "no sign was left over that would be taken for an answer"
+
+
+def test_signs_of_life_stand_before_an_answer_and_never_in_the_middle_of_it(ssh: Bastion) -> None:
+    line = ssh.line(ssh.host(), program=living(b"{'text': 'x' * 3000000}", 0.0001))
+    for _ in range(5):
+        assert line.ask({}, SOON) == {"text": "x" * 3_000_000}
+
+
+def test_an_agent_hears_from_the_bastion_while_it_is_at_work(ssh: Bastion) -> None:
+    """Else its lease would end in the middle of a long request. The sign says when it was sent, by the host's clock."""
+    line = ssh.line(ssh.host(), program=KNOWN_CLOCK)
+    assert isinstance(line, SshLine)
+    pulse = Pulse(every=0.01)
+    pulse.keep(line)
+    before = time.monotonic()
+    answer = line.ask({"first": "request = sys.stdin.buffer.readline().decode()"}, SOON)
+    pulse.stop()
+    assert isinstance(answer, dict)
+    sent = str(answer["echo"])
+    assert sent.startswith("@")
+    assert before - 1 < float(sent[1:]) <= time.monotonic(), "never later than it was: the lease counts from there"
 
 
 def beats_heard(line: SshLine) -> int:
@@ -148,8 +215,9 @@ def test_a_connection_that_breaks_is_told_from_an_agent_that_ends(ssh: Bastion) 
         "sys.stdout.buffer.write(bytes([255, 254, 10]))",
         f"print('x' * {REPLY_LIMIT + 1})",
         "[os.write(1, bytes(65536)) for _ in iter(int, 1)]",
+        "[os.write(1, b'\\n' * 65536) for _ in iter(int, 1)]",
     ],
-    ids=["text", "no-object", "nested", "no-text", "too-long", "flood"],
+    ids=["text", "no-object", "nested", "no-text", "too-long", "flood", "flood-of-signs"],
 )
 def test_a_reply_that_is_none_is_rubbish(ssh: Bastion, reply: str) -> None:
     """Whatever a host says, it is read up to a limit and never believed."""

@@ -43,6 +43,7 @@ BEFORE = {
     "link-down": End(BACK, UNREACHABLE, Trouble.NO_CONNECTION),
     "link-slow": WELL,
     "sshd-frozen": End(BACK, UNREACHABLE, Trouble.NO_BANNER),
+    "frozen": End(BACK, UNREACHABLE, Trouble.NO_BANNER),
     "sudo-refused": End(BACK, UNREACHABLE, Trouble.SUDO_REFUSED),
     "host-key-changed": End(BACK, UNREACHABLE, Trouble.HOST_KEY_CHANGED),
 }
@@ -54,6 +55,7 @@ AT_STAGE = BEFORE | {
     "read-only": End(BACK, UNCHANGED, Trouble.WRITE_FAILED),
     "link-down": LOST,
     "sshd-frozen": FROZEN,
+    "frozen": FROZEN,
     "sudo-refused": WELL,
     "host-key-changed": WELL,
 }
@@ -67,6 +69,7 @@ AT_SETTLE = dict.fromkeys(FAULTS, WELL) | {
     "read-only": End(OPEN, FAILED, Trouble.WRITE_FAILED),  # serves the new token; the old file cannot be retired
     "link-down": SILENT,
     "sshd-frozen": SILENT,
+    "frozen": SILENT,
 }
 LOST_AT_SETTLE = {fault: end for fault, end in AT_SETTLE.items() if end is SILENT}
 FOUND_AT_SETTLE = {fault: end for fault, end in AT_SETTLE.items() if end is not SILENT}
