@@ -102,7 +102,7 @@ def _options(task: Task[Any]) -> Iterator[tuple[str, str]]:
         if argument.positional:
             yield name.upper(), argument.help or ""
         else:
-            yield f"--{name.replace('_', '-')}{'' if argument.kind is bool else ' …'}", argument.help or ""
+            yield f"--{name.strip('_').replace('_', '-')}{'' if argument.kind is bool else ' …'}", argument.help or ""
 
 
 def reference() -> str:

@@ -15,29 +15,34 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
 from hivekeys.machine import Goal, Stance, steps_to
 from hivekeys.model import Reply, Step, Upkept, Verb
-from hivekeys.recall import Shown, holders_of, recalled
+from hivekeys.names import fold_names
+from hivekeys.recall import Grounds, holders_of, recalled, refuse_unborne, wanted, witnesses
 from hivekeys.restriction import Restriction
 from hivekeys.token import Fingerprint, Token, refuse_revoked
-from hivekeys.upkeep import Upkeep, fleets_token
+from hivekeys.upkeep import Shown, Upkeep
 from hivekeys.verify.survey import Watch
 
 RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
 
 
 def install(
-    upkeep: Upkeep, options: Sequence[str], make: Callable[[], Token], revoked: Mapping[Fingerprint, str]
+    upkeep: Upkeep,
+    options: Sequence[str],
+    make: Callable[[], Token],
+    revoked: Mapping[Fingerprint, str],
+    grounds: Grounds,
 ) -> list[Upkept]:
     """Sets the chosen hosts up and proves them. `revoked`: tokens that leaked, and the run that revoked each.
 
-    Raises UserError where nobody can tell which token they are to have, or where that one leaked.
+    Raises UserError where nobody can tell which token they are to have, where too few say so, or where that one leaked.
     """
     shown = upkeep.look(upkeep.fleet.hosts)
     upkeep.refuse_doubles(shown)
-    _refuse_running(shown)
-    want = _the_token(upkeep, shown)
+    _refuse_running(upkeep, shown)
+    want = _the_token(upkeep, shown, grounds)
     if want:
         refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
-    token = None if not upkeep.apply else make() if want is None else _recalled(upkeep, shown, want)
+    token = None if not upkeep.apply else make() if want is None else _recalled(upkeep, shown, want, grounds)
     if token:
         want = upkeep.know(token)
 
@@ -124,28 +129,30 @@ def unrestrict(upkeep: Upkeep) -> list[Upkept]:
     return upkeep.do(title, upkeep.hosts, lambda _: (step,))
 
 
-def _refuse_running(shown: Shown) -> None:
-    """A host with a staged token is in the middle of a run, maybe from another bastion."""
-    staged = [
-        host.name for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen and reply.seen.staged
-    ]
-    if staged:
+def _refuse_running(upkeep: Upkeep, shown: Shown) -> None:
+    """A staged token is a run's at work, maybe from another bastion. A host that is not to be set up may be lying."""
+    seen = {host: reply.seen for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+    staged = [host for host, look in seen.items() if look.staged]
+    if len(staged) > 1 or any(host == upkeep.fleet.queen or host in upkeep.hosts for host in staged):
+        names = fold_names(host.name for host in staged)
         raise UserError(
-            f"{', '.join(staged)}: there is a staged token: a rotation is at work, or was cut off",
+            f"{names}: there is a staged token: a rotation is at work, or was cut off",
             hint="wait for it, or finish it with `fab resume` or `fab rollback` where it was begun",
             code=ExitCode.LOCKED,
         )
 
 
-def _the_token(upkeep: Upkeep, shown: Shown) -> Fingerprint | None:
-    """The fleet's token; None for a fleet that has none yet, which only hosts that answer can say."""
-    held = {reply.seen.token for reply in shown.values() if isinstance(reply, Reply) and reply.seen} - {None}
-    if len(held) > 1:
+def _the_token(upkeep: Upkeep, shown: Shown, grounds: Grounds) -> Fingerprint | None:
+    """The fleet's token, yet to be borne out; None for a fleet that has none, which only hosts that answer can say."""
+    held = {host: reply.seen.token for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+    tokens = set(held.values()) - {None}
+    want = wanted(upkeep.fleet, shown, grounds)
+    others = [host for host in upkeep.hosts if held.get(host) not in (None, want)]
+    if len(tokens) > 1 and (want is None or others):
         raise UserError(
-            f"the hosts of fleet {upkeep.fleet.name} have {len(held)} different tokens",
-            hint="bring them to one first: `fab reconcile`, or `fab rotate`",
+            f"the hosts of fleet {upkeep.fleet.name} have {len(tokens)} different tokens",
+            hint="bring them to one first: `fab reconcile`, or `fab rotate`; or leave one out with --exclude",
         )
-    want = fleets_token(upkeep.fleet, shown)
     silent = [host.name for host, reply in shown.items() if isinstance(reply, Cause) and host not in upkeep.hosts]
     if want is None and silent:
         raise UserError(
@@ -156,12 +163,16 @@ def _the_token(upkeep: Upkeep, shown: Shown) -> Fingerprint | None:
     return want
 
 
-def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint) -> Token:
-    """The fleet's token from a host that proves it; in a fleet that is being set up, from one that has it."""
-    holders = holders_of(want, shown)
-    found = recalled(upkeep, holders, want)
-    if found is None and all(host in upkeep.hosts for host in holders):  # cut off: nobody has served the token yet
-        found = next(filter(None, (upkeep.recall(host, want) for host in holders)), None)
+def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint, grounds: Grounds) -> Token:
+    """The fleet's token from a host that proves it; in a fleet that is being set up, from the queen who has it."""
+    holders, queen = holders_of(want, shown), grounds.source or upkeep.fleet.queen
+    proven_by = witnesses(upkeep, holders, want, grounds)
+    cut_off = not proven_by and queen in holders and all(host in upkeep.hosts for host in holders)
+    if cut_off and (grounds.source or grounds.known in (None, want)):  # nobody has served the token yet
+        proven_by = [queen]
+    if proven_by:
+        refuse_unborne(upkeep, want, proven_by, grounds)
+    found = recalled(upkeep, proven_by, want)
     if found is None:
         raise UserError(
             f"no host of fleet {upkeep.fleet.name} proves its token: a host that joins would get one that may not work",

@@ -1,18 +1,22 @@
 """The fleet's token back in the bastion's memory, from a host whose service has just proven it.
 
 For a host that joins, and for a backup. The host's lock is held meanwhile, so that no rotation begins there.
+
+One host alone cannot say which token the fleet has: it may be hostile, or have been away when a leaked one was revoked.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Host
+from hivekeys.fleet import Fleet, Host
 from hivekeys.model import Reply, Step, Verb
+from hivekeys.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
-from hivekeys.upkeep import Upkeep, fleets_token
+from hivekeys.upkeep import Shown, Upkeep, fleets_token
 
-Shown = dict[Host, Reply | Cause]
+INCOMPLETE = ExitCode.INCOMPLETE
 
 
 def holders_of(want: Fingerprint, shown: Mapping[Host, Reply | Cause]) -> list[Host]:
@@ -22,13 +26,78 @@ def holders_of(want: Fingerprint, shown: Mapping[Host, Reply | Cause]) -> list[H
     ]
 
 
+@dataclass(frozen=True)
+class Grounds:
+    """On what a token is taken for the fleet's, beside the hosts that prove it.
+
+    `known`: the token that the fleet went on with, by this bastion's journal, unless it was revoked. `source`: the host
+    that the operator takes it from, whatever the others say.
+    """
+
+    known: Fingerprint | None = None
+    source: Host | None = None
+
+    def suffice(self, want: Fingerprint, proven_by: Sequence[Host], queen: Host) -> bool:
+        """The queen, where the journal knows no other; two hosts, where it knows this one or she is among them."""
+        if self.source:
+            return self.source in proven_by
+        if len(proven_by) > 1:
+            return queen in proven_by or want == self.known
+        return queen in proven_by and self.known in (None, want)
+
+
+def wanted(fleet: Fleet, shown: Shown, grounds: Grounds) -> Fingerprint | None:
+    """The token that is yet to be borne out: the named host's, or what the hosts show; None where that is not one.
+
+    Raises UserError where the named host shows none.
+    """
+    if grounds.source is None:
+        return fleets_token(fleet, shown, grounds.known)
+    reply = shown.get(grounds.source)
+    token = reply.seen.token if isinstance(reply, Reply) and reply.seen else None
+    if token is None:
+        raise UserError(
+            f"--from {grounds.source.name}: it shows no token", hint="`fab status` shows every host", code=INCOMPLETE
+        )
+    return token
+
+
+def witnesses(upkeep: Upkeep, holders: Sequence[Host], want: Fingerprint, grounds: Grounds) -> list[Host]:
+    """Those of these hosts that prove the token: asked one by one, the queen first, until there are enough."""
+    queen, proven_by = upkeep.fleet.queen, list[Host]()
+    for host in sorted(holders, key=lambda host: (host != grounds.source, host != queen)):
+        if _proves(upkeep.ask(host, prove(want))):
+            proven_by.append(host)
+        if grounds.suffice(want, proven_by, queen):
+            break
+    return proven_by
+
+
+def refuse_unborne(upkeep: Upkeep, want: Fingerprint, proven_by: Sequence[Host], grounds: Grounds) -> None:
+    """Raises UserError unless the hosts that prove the token are enough for it to be handed on."""
+    queen = upkeep.fleet.queen
+    if grounds.suffice(want, proven_by, queen):
+        return
+    if grounds.source:
+        hint = "`fab verify` says what is wrong there; or name another host"
+        raise UserError(f"--from {grounds.source.name}: it does not prove its token", hint=hint, code=INCOMPLETE)
+    names = fold_names(host.name for host in proven_by)
+    knows = "knows it" if grounds.known == want else f"knows token:{grounds.known}" if grounds.known else "knows none"
+    hers = "the queen proves it" if queen in proven_by else "the queen does not prove it"
+    raise UserError(
+        f"token:{want} is proven by {names or 'no host'} alone: {hers}, and this bastion's journal {knows}",
+        hint=f"bring {queen.name} back, or more hosts that have it; or take it from one that you trust: --from HOST",
+        code=INCOMPLETE,
+    )
+
+
+def _proves(reply: Reply | Cause) -> bool:
+    return isinstance(reply, Reply) and reply.proof is not None and reply.proof.proven
+
+
 def recalled(upkeep: Upkeep, holders: Sequence[Host], want: Fingerprint) -> Token | None:
-    """The token, from the first of these hosts that proves it and lets it be read."""
-    for host in holders:
-        reply = upkeep.ask(host, prove(want))
-        if isinstance(reply, Reply) and reply.proof and reply.proof.proven and (token := upkeep.recall(host, want)):
-            return token
-    return None
+    """The token, from the first of these hosts that lets it be read."""
+    return next(filter(None, (upkeep.recall(host, want) for host in holders)), None)
 
 
 def prove(want: Fingerprint) -> Step:
@@ -36,27 +105,29 @@ def prove(want: Fingerprint) -> Step:
     return Step(Verb.PROVE, want, stable=False)
 
 
-def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str]) -> Token:
+def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grounds: Grounds) -> Token:
     """The token that the fleet serves now. The hosts that hold it are proven, and that is recorded under `title`.
 
-    Raises UserError where nobody can tell which token that is, where it is `revoked`, or no host proves it.
+    Raises UserError where nobody can tell which token that is, where it is `revoked`, or too few hosts prove it.
     """
     shown = upkeep.look(upkeep.hosts)
-    want = fleets_token(upkeep.fleet, shown)
+    want = wanted(upkeep.fleet, shown, grounds)
     if want is None:
         raise UserError(
             f"nobody can tell which token fleet {upkeep.fleet.name} has: the queen shows none, the hives not one alone",
             hint="`fab status` shows every host",
-            code=ExitCode.INCOMPLETE,
+            code=INCOMPLETE,
         )
     refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
     holders = holders_of(want, shown)
     kept = upkeep.do(title, holders, lambda _: (prove(want),))
-    for host, one in zip(holders, kept, strict=True):
-        if one.proof and one.proof.proven and (token := upkeep.recall(host, want)):
-            return token
+    proven_by = [host for host, one in zip(holders, kept, strict=True) if one.proof and one.proof.proven]
+    if proven_by:
+        refuse_unborne(upkeep, want, proven_by, grounds)
+    if token := recalled(upkeep, proven_by, want):
+        return token
     raise UserError(
         f"no host of fleet {upkeep.fleet.name} proves its token (token:{want}) and lets it be read",
         hint="`fab verify` says what is wrong; only a token that works is worth a backup",
-        code=ExitCode.INCOMPLETE,
+        code=INCOMPLETE,
     )

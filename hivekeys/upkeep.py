@@ -38,6 +38,7 @@ from hivekeys.token import Fingerprint, Token
 from hivekeys.wire import Greeting, Tokens
 
 LOOK = Step(Verb.OBSERVE)
+Shown = dict[Host, Reply | Cause]
 T = TypeVar("T")
 
 
@@ -190,12 +191,15 @@ class Upkeep:
             return list(pool.map(work, hosts))
 
 
-def fix(upkeep: Upkeep, strays: bool, is_over: Callable[[str], bool]) -> list[Upkept]:
-    """Mends the chosen hosts. `is_over` says whether a run needs nothing any more of what it left on a host."""
+def fix(upkeep: Upkeep, strays: bool, is_over: Callable[[str], bool], known: Fingerprint | None = None) -> list[Upkept]:
+    """Mends the chosen hosts. `is_over` says whether a run needs nothing any more of what it left on a host.
+
+    `known`: the token that the fleet has by the journal.
+    """
     asked = upkeep.hosts if upkeep.fleet.queen in upkeep.hosts else (upkeep.fleet.queen, *upkeep.hosts)
     shown = upkeep.look(asked)
     upkeep.refuse_doubles(shown)
-    want = fleets_token(upkeep.fleet, shown)
+    want = _shared_token(upkeep.fleet, shown, known)
 
     def steps_of(host: Host) -> tuple[Step, ...]:
         reply = shown[host]
@@ -206,11 +210,27 @@ def fix(upkeep: Upkeep, strays: bool, is_over: Callable[[str], bool]) -> list[Up
     return upkeep.do("mend" if upkeep.apply else "look for what can be mended", upkeep.hosts, steps_of)
 
 
-def fleets_token(fleet: Fleet, shown: dict[Host, Reply | Cause]) -> Fingerprint | None:
-    """The token that the fleet has: the queen's, or that of all hives which have one; None where they disagree."""
-    held = {host: _held(reply.seen) for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+def _shared_token(fleet: Fleet, shown: Shown, known: Fingerprint | None) -> Fingerprint | None:
+    """The fleet's token, when the queen shows it, the journal knows it or two hosts have it.
+
+    A file changes hands where it holds that token: so no host alone may say which it is, by a file planted there.
+    """
+    want, held = fleets_token(fleet, shown, known), _tokens_of(shown)
+    alone = list(held.values()).count(want) < 2 and held.get(fleet.queen) != want
+    return None if alone and want != known else want
+
+
+def fleets_token(fleet: Fleet, shown: Shown, known: Fingerprint | None = None) -> Fingerprint | None:
+    """The token that hosts show: the queen's, or the `known` one, or that of all hives which have one."""
+    held = _tokens_of(shown)
     tokens = {token for token in held.values() if token}
+    if known in tokens and not held.get(fleet.queen):
+        return known
     return held.get(fleet.queen) or (tokens.pop() if len(tokens) == 1 else None)
+
+
+def _tokens_of(shown: Shown) -> dict[Host, Fingerprint | None]:
+    return {host: _held(reply.seen) for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
 
 
 def _held(seen: Seen) -> Fingerprint | None:

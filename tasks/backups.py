@@ -13,6 +13,7 @@ from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
 from tasks.engine import Asked, past_runs, runner_of, tombstones, upkeep_of
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
+from tasks.grounds import FROM_HELP, grounds_of
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, seconds, with_pace
 from tasks.rotation import confirm, refuse_without_queen
@@ -42,6 +43,7 @@ HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
         "output": "write to this file instead of the fleet's folder of backups",
         "keep": "how many backups of the folder stay (default: `keep` of [backup], else all)",
         "list": "show the backups in the fleet's folder, contact nobody",
+        **FROM_HELP,
         "reason": "why, for the record",
     },
     iterable=["to"],
@@ -56,6 +58,8 @@ def backup(
     output: str = "",
     keep: str = "",
     list: bool = False,
+    from_: str = "",
+    yes: bool = False,
     reason: str = "",
     state_dir: str = "",
     json: bool = False,
@@ -71,9 +75,10 @@ def backup(
 
     order = _order(found, to or (), passphrase, output, keep)
     asked = Asked(reason, Told(json), state_dir=state_dir)
+    grounds = grounds_of(found, from_, yes, state_dir)
     with upkeep_of(found, hosts, Phase.BACKUP, asked, beside_open=False, only_asks=True) as work:
         title = f"read the token, to be sealed for {order.whom}"
-        token = current(work, title, tombstones(state.folder_for(found.name, state_dir)))
+        token = current(work, title, tombstones(state.folder_for(found.name, state_dir)), grounds)
         taken = _put(found, token, order, state_dir)
         code = work.end(ExitCode.INCOMPLETE if taken.why else ExitCode.DONE)
     _tell(taken, json)

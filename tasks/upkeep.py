@@ -11,6 +11,7 @@ from hivekeys.errors import UserError
 from tasks import restricting
 from tasks.engine import Asked, past_runs, tombstones, upkeep_of
 from tasks.frame import FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
+from tasks.grounds import FROM_HELP, grounds_of, known_token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,8 @@ def fix(
     with upkeep_of(
         found, hosts, Phase.FIX, Asked(reason, Told(json), state_dir=state_dir, records=apply), VERBS
     ) as work:
-        kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir))
+        known = known_token(found, state_dir)
+        kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir), known)
         code = _tell(work, kept, json)
     finish(code)
 
@@ -69,6 +71,7 @@ def fix(
         "restricted": "put the agent on the hosts and let the inventory's login run it and nothing else",
         "restrict-key": "with --restricted: let this public key (FILE.pub) start the agent and do nothing else",
         "print-sudoers": "print the rule for sudo that --restricted puts in place; contacts nobody",
+        **FROM_HELP,
         "dry-run": "show what would be set up",
         "reason": "why, for the record",
     },
@@ -86,6 +89,8 @@ def install(
     restricted: bool = False,
     restrict_key: str = "",
     print_sudoers: bool = False,
+    from_: str = "",
+    yes: bool = False,
     login: str = "",
     become: str = "",
     dry_run: bool = False,
@@ -118,9 +123,10 @@ def install(
             code = _tell(work, kept, json)
         finish(code)
         return
+    grounds = grounds_of(found, from_, yes or dry_run, state_dir)
     with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS, beside_open=False) as work:
         gone = tombstones(state.folder_for(found.name, state_dir))
-        code = _tell(work, joining.install(work, options, generate, gone), json)
+        code = _tell(work, joining.install(work, options, generate, gone, grounds), json)
     finish(code)
 
 

@@ -15,6 +15,7 @@ from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Amount, Policy
 from hivekeys.joining import install
 from hivekeys.model import Event, Phase, State
+from hivekeys.recall import Grounds
 from hivekeys.report.incident import checklist
 from hivekeys.run import REVOKE, Run, fold
 from hivekeys.token import Token, generate
@@ -201,7 +202,7 @@ def upkeep(fleet: InProcessFleet, names: Sequence[str], phase: Phase) -> Upkeep:
 def test_upkeep_is_refused_for_a_host_that_is_another_one(fleet: InProcessFleet, name: str) -> None:
     work = upkeep(fleet, ("hive3",) if name == "install" else ("hive2", "hive3"), Phase(name))
     with pytest.raises(UserError, match="hive3: same-machine: the name hive2 leads here too") as caught:
-        install(work, (), generate, {}) if name == "install" else fix(work, strays=False, is_over=lambda _: False)
+        install(work, (), generate, {}, Grounds()) if name == "install" else fix(work, False, lambda _: True)
     work.close()
     assert caught.value.code is ExitCode.USAGE
     assert "beside" in caught.value.hint

@@ -41,7 +41,7 @@ from hivekeys.metrics import metrics
 from hivekeys.model import Event, Met, Outcome, Phase, Proof, Reply, Seen, State, Status, Step, Upkept, Verb
 from hivekeys.moment import Moment
 from hivekeys.progress import Progress, heard
-from hivekeys.recall import current
+from hivekeys.recall import Grounds, current
 from hivekeys.report.page import page
 from hivekeys.report.stream import line_of, result_line
 from hivekeys.report.view import view
@@ -96,7 +96,7 @@ def of_type(kind: Any, fill: Fill, field: str = "") -> Any:
     """A value of that type as JSON, with an evil text wherever it has one."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if kind is str:
-        return {"kind": READERS[0], "token": "abcdef"}.get(field) or fill(field)
+        return {"kind": READERS[0], "token": "abcdef", "machine": "ab" * 32}.get(field) or fill(field)
     if kind is Fingerprint:
         return {"keyed": "ab" * 32, "fp6": "ababab"}
     if dataclasses.is_dataclass(kind):
@@ -270,13 +270,13 @@ def upkept(verb: str, work: Upkeep) -> list[Upkept]:
         case "fix":
             return fix(work, True, lambda _: True)
         case "install":
-            return install(work, (), generate, {})
+            return install(work, (), generate, {}, Grounds())
         case "uninstall":
             return uninstall(work)
         case "watch":
             return work.do("watch", work.hosts, lambda _: (Step(Verb.WATCH, apply=work.apply),))
         case _:
-            current(work, "read the token", {})
+            current(work, "read the token", {}, Grounds())
             return []
 
 

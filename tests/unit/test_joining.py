@@ -1,6 +1,6 @@
 """`fab install`: the pace at which services that run are restarted, and which token no host is given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,8 +14,9 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.joining import install
 from hivekeys.model import Event, Phase, PhaseStarted, Stopped, Upkept
 from hivekeys.names import fold_names
+from hivekeys.recall import Grounds
 from hivekeys.run import REVOKE
-from hivekeys.token import Fingerprint, generate
+from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep import Upkeep
 from hivekeys.wire import Greeting
 from tests.inprocess import KEY, InProcessFleet, OwnClock
@@ -33,16 +34,22 @@ class Installer:
         revoked: Mapping[Fingerprint, str] = MappingProxyType({}),
         key: bytes = KEY,
         apply: bool = True,
+        hosts: Sequence[str] = (),
+        known: Token | None = None,
+        source: str = "",
     ) -> None:
+        """`hosts`: those of --limit; `known`: what the journal knows; `source`: the host that --from names."""
         self.events: list[Event] = []
         told = {fingerprint.keyed: run for fingerprint, run in revoked.items()}
         greeting = Greeting(fleet.inventory.name, key, "install-1", "ann@bastion", revoked=told)
-        hosts = fleet.inventory.hosts
+        every = {host.name: host for host in fleet.inventory.hosts}
+        chosen = [every[name] for name in hosts or every]
+        grounds = Grounds(known.fingerprint(key) if known else None, every.get(source))
         work = Upkeep(
-            fleet.inventory, hosts, fleet.dialer(), greeting, self.events.extend, Phase.INSTALL, apply, "", OwnClock()
+            fleet.inventory, chosen, fleet.dialer(), greeting, self.events.extend, Phase.INSTALL, apply, "", OwnClock()
         )
         try:
-            self.kept: list[Upkept] = install(work, (), generate, revoked)
+            self.kept: list[Upkept] = install(work, (), generate, revoked, grounds)
         finally:
             work.close()
 
@@ -167,3 +174,156 @@ def test_a_host_refuses_a_token_that_leaked_from_a_bastion_that_knows_nothing_of
     ann = Installer(fleet, key=b"\x01" * 32)
     assert ann.troubles == {"hive1": Trouble.REVOKED}
     assert fleet.hosts["hive1"].active_token() is None
+
+
+# -- one host alone does not say which token the fleet has
+
+
+def join(fleet: InProcessFleet, *, known: Token | None = None, source: str = "") -> Installer:
+    """Types `fab install --limit hive3`, after hive3 was imaged anew."""
+    fleet.hosts["hive3"].reimage()
+    fleet.hosts["hive3"].stop()
+    return Installer(fleet, hosts=["hive3"], known=known, source=source)
+
+
+def serves_another(fleet: InProcessFleet, name: str) -> Token:
+    """A token of its own on this host, and its service proves it."""
+    token = generate()
+    fleet.hosts[name].write(token)
+    fleet.hosts[name].start()
+    return token
+
+
+def away(fleet: InProcessFleet, *names: str) -> None:
+    for name in names:
+        fleet.hosts[name].fault = "link-down"
+
+
+def refused(fleet: InProcessFleet, *, known: Token | None = None) -> UserError:
+    """Why hive3 is given nothing; and nothing was."""
+    with pytest.raises(UserError) as caught:
+        join(fleet, known=known)
+    assert caught.value.code is ExitCode.INCOMPLETE
+    assert fleet.hosts["hive3"].active_token() is None
+    assert {"hello", "observe", "prove"} >= {verb for name in fleet.hosts for verb in fleet.verbs(name)}
+    return caught.value
+
+
+def test_a_host_that_was_left_behind_does_not_hand_its_token_on(fleet: InProcessFleet) -> None:
+    """R5: hive4 was away when the fleet rotated; now it is all that answers."""
+    new = generate()
+    for name in ("queen", "hive1", "hive2", "hive5"):
+        fleet.hosts[name].write(new)
+        fleet.hosts[name].start()
+    away(fleet, "queen", "hive1", "hive2", "hive5")
+    said = refused(fleet, known=new)
+    assert f"token:{fleet.token.fingerprint(KEY)} is proven by hive4 alone" in said.message
+    assert f"journal knows token:{new.fingerprint(KEY)}" in said.message
+    assert "--from HOST" in said.hint
+
+
+def test_a_journal_from_before_a_revocation_does_not_bear_out_the_one_host_that_missed_it(
+    fleet: InProcessFleet,
+) -> None:
+    away(fleet, "queen", "hive1", "hive2", "hive5")
+    said = refused(fleet, known=fleet.token)
+    assert "is proven by hive4 alone: the queen does not prove it, and this bastion's journal knows it" in said.message
+
+
+def test_a_hostile_hive_gives_no_token_of_its_own_to_a_host_that_joins(fleet: InProcessFleet) -> None:
+    away(fleet, "queen", "hive1", "hive2", "hive5")
+    serves_another(fleet, "hive4")
+    assert "journal knows none" in refused(fleet).message
+
+
+def test_nor_do_two_of_them_where_nobody_knows_the_token(fleet: InProcessFleet) -> None:
+    away(fleet, "queen", "hive2", "hive5")
+    token = serves_another(fleet, "hive4")
+    fleet.hosts["hive1"].write(token)
+    fleet.hosts["hive1"].start()
+    refused(fleet)
+    refused(fleet, known=fleet.token)
+
+
+def test_a_queen_alone_is_not_believed_against_the_journal(fleet: InProcessFleet) -> None:
+    served = fleet.token
+    serves_another(fleet, "queen")
+    said = refused(fleet, known=served)
+    assert "is proven by queen alone: the queen proves it, and this bastion's journal knows token:" in said.message
+
+
+def test_two_hosts_that_prove_what_the_journal_knows_are_enough_without_the_queen(fleet: InProcessFleet) -> None:
+    away(fleet, "queen")
+    join(fleet, known=fleet.token)
+    assert fleet.hosts["hive3"].accepts(fleet.token)
+
+
+def test_the_queen_is_enough_for_a_bastion_that_knows_no_token(fleet: InProcessFleet) -> None:
+    away(fleet, "hive1", "hive2", "hive4", "hive5")
+    join(fleet)
+    assert fleet.hosts["hive3"].accepts(fleet.token)
+
+
+def test_a_fleet_that_another_bastion_rotated_is_believed_by_its_queen_and_a_second_host(fleet: InProcessFleet) -> None:
+    join(fleet, known=generate())
+    assert fleet.hosts["hive3"].accepts(fleet.token)
+
+
+@pytest.mark.parametrize("lie", ["another token", "staged", "no proof"])
+def test_what_one_hive_shows_keeps_no_other_from_joining(fleet: InProcessFleet, lie: str) -> None:
+    if lie == "another token":
+        serves_another(fleet, "hive4")
+    elif lie == "staged":
+        fleet.hosts["hive4"].write(generate(), ".new")
+    else:
+        fleet.hosts["hive4"].fault = "accepts-any-token"
+    join(fleet)
+    assert fleet.hosts["hive3"].accepts(fleet.token)
+
+
+def test_an_operator_can_name_the_host_whose_token_it_is(fleet: InProcessFleet) -> None:
+    away(fleet, "queen", "hive1", "hive2", "hive5")
+    join(fleet, source="hive4")
+    assert fleet.hosts["hive3"].accepts(fleet.token)
+
+
+def test_a_host_that_is_named_has_to_prove_its_token_all_the_same(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive4"].fault = "accepts-any-token"
+    fleet.hosts["hive4"].start()
+    with pytest.raises(UserError, match="--from hive4: it does not prove its token"):
+        join(fleet, source="hive4")
+    assert fleet.hosts["hive3"].active_token() is None
+
+
+def empty(fleet: InProcessFleet) -> None:
+    """As it is before anything was set up."""
+    for host in fleet.hosts.values():
+        host.reimage()
+        host.stop()
+
+
+def test_a_new_fleet_gets_one_new_token_everywhere(fleet: InProcessFleet) -> None:
+    empty(fleet)
+    Installer(fleet)
+    tokens = {host.active_token() for host in fleet.hosts.values()}
+    assert len(tokens) == 1
+    assert None not in tokens
+    assert all(host.accepts(next(iter(tokens)) or "") for host in fleet.hosts.values())
+
+
+def test_a_set_up_that_was_cut_off_goes_on_with_the_queens_token(fleet: InProcessFleet) -> None:
+    empty(fleet)
+    fleet.hosts["queen"].write(fleet.token)
+    Installer(fleet)
+    assert all(host.accepts(fleet.token) for host in fleet.hosts.values())
+
+
+def test_a_hive_that_has_a_token_already_does_not_give_it_to_a_new_fleet(fleet: InProcessFleet) -> None:
+    empty(fleet)
+    token = serves_another(fleet, "hive4")
+    with pytest.raises(UserError, match="is proven by hive4 alone") as caught:
+        Installer(fleet)
+    assert caught.value.code is ExitCode.INCOMPLETE
+    assert [name for name, host in fleet.hosts.items() if host.active_token()] == ["hive4"]
+    Installer(fleet, source="hive4")
+    assert all(host.accepts(token) for host in fleet.hosts.values())

@@ -8,7 +8,7 @@ import pytest
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.model import Event, Outcome, Phase, RunStarted, State
-from hivekeys.recall import current
+from hivekeys.recall import Grounds, current
 from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep import Upkeep
 from hivekeys.wire import Greeting
@@ -17,14 +17,19 @@ from tests.unit.rotating import Operator, serving
 
 
 def read(
-    fleet: InProcessFleet, events: list[Event] | None = None, revoked: Mapping[Fingerprint, str] | None = None
+    fleet: InProcessFleet,
+    events: list[Event] | None = None,
+    revoked: Mapping[Fingerprint, str] | None = None,
+    known: Token | None = None,
+    source: str = "",
 ) -> Token:
     greeting = Greeting(fleet.inventory.name, KEY, "backup-1", "ann@bastion")
     told = [] if events is None else events
     hosts = fleet.inventory.hosts
     work = Upkeep(fleet.inventory, hosts, fleet.dialer(), greeting, told.extend, Phase.BACKUP, False, "", OwnClock())
     try:
-        return current(work, "read the token", revoked or {})
+        named = next((host for host in hosts if host.name == source), None)
+        return current(work, "read the token", revoked or {}, Grounds(known.fingerprint(KEY) if known else None, named))
     finally:
         work.close()
 
@@ -39,13 +44,34 @@ def test_it_comes_from_the_queen_and_nothing_is_written_anywhere(tmp_path: Path)
     assert {event.state for event in events if isinstance(event, Outcome)} == {State.PROVEN}
 
 
-def test_a_hive_says_it_when_the_queen_is_away_or_does_not_prove_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["link-down", "accepts-any-token"])
+def test_two_hives_say_it_when_the_queen_does_not_prove_it_and_the_journal_knows_it(tmp_path: Path, fault: str) -> None:
+    fleet = InProcessFleet(tmp_path)
+    fleet.hosts["queen"].fault = fault
+    fleet.hosts["queen"].start()
+    assert read(fleet, known=fleet.token) == fleet.token
+
+
+def test_what_one_hive_alone_proves_is_not_backed_up_unless_it_is_named(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    for name in ("queen", "hive1", "hive2"):
+        fleet.hosts[name].fault = "link-down"
+    for known in (None, fleet.token, generate()):
+        with pytest.raises(UserError, match="is proven by hive3 alone: the queen does not prove it") as caught:
+            read(fleet, known=known)
+        assert caught.value.code is ExitCode.INCOMPLETE
+    assert not [host for host in fleet.hosts if "recall" in fleet.verbs(host)]
+    assert read(fleet, source="hive3") == fleet.token
+    with pytest.raises(UserError, match="--from hive1: it shows no token"):
+        read(fleet, source="hive1")
+
+
+def test_a_hostile_hive_does_not_keep_the_fleet_from_a_backup(tmp_path: Path) -> None:
     fleet = InProcessFleet(tmp_path)
     fleet.hosts["queen"].fault = "link-down"
-    assert read(fleet) == fleet.token
-    fleet.hosts["queen"].fault = "accepts-any-token"
-    fleet.hosts["queen"].start()
-    assert read(fleet) == fleet.token
+    fleet.hosts["hive2"].write(generate())
+    fleet.hosts["hive2"].start()
+    assert read(fleet, known=fleet.token) == fleet.token
 
 
 def test_a_token_that_no_service_proves_is_not_backed_up(tmp_path: Path) -> None:

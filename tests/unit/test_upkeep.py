@@ -1,5 +1,8 @@
 """What upkeep says of its work, and what install takes out of a unit's text."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from rich.console import Console
 
@@ -8,7 +11,11 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
 from hivekeys.host import dropin
-from hivekeys.model import Upkept
+from hivekeys.model import Phase, Upkept
+from hivekeys.token import Token, generate
+from hivekeys.upkeep import Upkeep, fix
+from hivekeys.wire import Greeting
+from tests.inprocess import KEY, InProcessFleet, SimulatedHost
 
 MODE = Change("file-mode", "/etc/token", "0644 root:root", "0600 llama-orch:llama-orch")
 STRAY = Change("strays", "/etc/api-token.old", "0644 root:root", "removed", "give --strays to remove it")
@@ -87,3 +94,53 @@ def test_what_a_host_calls_its_files_is_neither_markup_nor_a_new_line() -> None:
     assert "[red]" in said
     assert "\x1b" not in said
     assert not any(line.strip().startswith("hive9") for line in said.splitlines())
+
+
+# -- by which token fix knows a file
+
+
+def told_to_fix(fleet: InProcessFleet, *names: str, known: Token | None = None) -> dict[str, object]:
+    """The token that each host of `fab fix --limit NAMES` is told is the fleet's."""
+    told: dict[str, object] = {}
+
+    def listen(host: SimulatedHost, request: dict[str, Any]) -> None:
+        for step in request["steps"]:
+            if step["verb"] == "fix":
+                told[host.name] = step.get("want")
+
+    fleet.on_request = listen
+    hosts = [host for host in fleet.inventory.hosts if host.name in names]
+    greeting = Greeting(fleet.inventory.name, KEY, "fix-1", "ann@bastion")
+    work = Upkeep(fleet.inventory, hosts, fleet.dialer(), greeting, list[object]().extend, Phase.FIX, False, "")
+    try:
+        fix(work, False, lambda _: True, known.fingerprint(KEY) if known else None)
+    finally:
+        work.close()
+    return told
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["the journal knows no token", "the journal knows the fleet's"])
+def test_a_file_planted_on_one_host_is_not_known_by_itself(tmp_path: Path, is_known: bool) -> None:
+    """The service's account puts a file of root's where the token is: it must not become the fleet's by that."""
+    fleet = InProcessFleet(tmp_path)
+    fleet.hosts["queen"].fault = "link-down"
+    fleet.hosts["hive1"].write(generate())
+    assert told_to_fix(fleet, "hive1", known=fleet.token if is_known else None) == {"hive1": None}
+
+
+def test_the_queen_the_journal_or_two_hosts_say_by_which_token_a_file_is_known(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    want = fleet.token.fingerprint(KEY).keyed
+    assert told_to_fix(fleet, "hive1") == {"hive1": want}
+    fleet.hosts["queen"].fault = "link-down"
+    assert told_to_fix(fleet, "hive1", known=fleet.token) == {"hive1": want}
+    assert told_to_fix(fleet, "hive1", "hive2") == {"hive1": want, "hive2": want}
+    assert told_to_fix(fleet, "hive1") == {"hive1": None}
+
+
+def test_a_host_with_another_token_does_not_keep_the_others_files_from_being_known(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    fleet.hosts["queen"].fault = "link-down"
+    fleet.hosts["hive3"].write(generate())
+    want = fleet.token.fingerprint(KEY).keyed
+    assert told_to_fix(fleet, "hive1", "hive3", known=fleet.token) == {"hive1": want, "hive3": want}

@@ -1,0 +1,50 @@
+"""On what the fleet's token is handed on, to a host that joins or into a backup: the journal, or `--from`."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import UserError
+from tasks.engine import newest_served, tombstones
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet
+    from hivekeys.recall import Grounds
+    from hivekeys.token import Fingerprint
+
+FROM_HELP = {
+    "from_": "take the fleet's token from this host, whatever the queen and this bastion's journal say of it",
+    "yes": "do not ask whether --from is meant",
+}
+
+
+def grounds_of(fleet: "Fleet", source: str, yes: bool, state_dir: str) -> "Grounds":
+    """What counts beside the hosts' own word. `source`: the name that --from gave; asked about unless `yes`."""
+    from hivekeys.recall import Grounds  # noqa: PLC0415  SSH takes time that `fab --list` has not
+
+    if not source:
+        return Grounds(known_token(fleet, state_dir))
+    host = next((host for host in fleet.hosts if host.name == source), None)
+    if host is None:
+        raise UserError(f"--from {source}: fleet {fleet.name} has no such host", hint="one host, by its whole name")
+    if not yes:
+        _confirm(fleet.name, source)
+    return Grounds(known_token(fleet, state_dir), host)
+
+
+def known_token(fleet: "Fleet", state_dir: str) -> "Fingerprint | None":
+    """The token that the fleet went on with last, by this bastion's journal; None where there is none, or it leaked."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+
+    folder = state.folder_for(fleet.name, state_dir)
+    served = newest_served(fleet.name, state_dir) if Journal.is_in(folder) else None
+    return served.want if served and served.want not in tombstones(folder) else None
+
+
+def _confirm(fleet: str, source: str) -> None:
+    from tasks.live import Show  # noqa: PLC0415
+
+    if not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask for confirmation of --from on", hint="add --yes")
+    if not Show().agrees(f"Take the token of fleet {fleet} from {source}, on its word alone? [y/N] "):
+        raise UserError("not confirmed: nothing was changed")
