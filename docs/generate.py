@@ -183,6 +183,7 @@ def _ansible() -> Iterator[str]:
     passwords = ", ".join(f"`{name}`" for name in variables.PASSWORDS)
     yield f'| {passwords} | `become = "sudo-password"`: it is not read, you are asked |'
     yield f"| `{variables.FLEET}` | `fleet`; the same for all hosts |"
+    yield f"| `{variables.BESIDE}` | `beside` of the host |"
     yield from (f"| `{name}` | `{key}` of the host's service |" for name, key in variables.SERVICE.items())
     yield "\nThese must have one of the values given, or none:\n\n| Variable | Values |\n| --- | --- |"
     for name, allowed in variables.ONLY.items():

@@ -56,7 +56,7 @@ class Session:
             return Cause(Trouble.LINE_BROKEN, "there is no line")
         words = [encode(step, self._policy, self._tokens) for step in steps]
         if not self._greeted:
-            words.insert(0, self._greeting.step(self.host.service, self._tokens))
+            words.insert(0, self._greeting.step(self.host.service, self._tokens, bool(self.host.beside)))
         limit = min(seconds_for(steps, self._policy), self._request)
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and all(step.verb is not Verb.RECALL for step in steps):

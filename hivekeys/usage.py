@@ -4,6 +4,7 @@ One bounded request a host. What is found may hold the old tokens back; it never
 24 bits), and where nobody writes records nothing is held back.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from hivekeys.audit.audited import CensusTaken, Query, Time
@@ -23,14 +24,18 @@ def taken(runner: Runner, old: Iterable[Fingerprint], anyway: bool = False) -> C
     """The census of the hosts that stand; `anyway`: what it finds holds nothing back."""
     tokens = tuple(sorted({fingerprint.fp6 for fingerprint in old}))
     stories = runner.standing()
-    replies = {story.host.name: reply for story, reply in runner.ask(stories, lambda story: _ask(story, tokens))}
+    since: dict[str, float] = defaultdict(float)  # services of one machine share its trail: the last of them counts
+    for story in stories:
+        since[story.host.home] = max(since[story.host.home], turned_at(story.part.seen) or 0.0)
+    answers = runner.ask(stories, lambda story: _ask(story, tokens, since[story.host.home] or None))
+    replies = {story.host.name: reply for story, reply in answers}
     turned = last_turned(reply.audited for reply in replies.values() if isinstance(reply, Reply))
     uses = [use for name, reply in replies.items() for use in uses_of(name, reply, tokens, turned)]
     unread = [(name, why) for name, reply in replies.items() if (why := unread_of(reply))]
     return CensusTaken(tuple(uses), tuple(unread), anyway, runner.ledger.now())
 
 
-def _ask(story: Story, tokens: tuple[str, ...]) -> Reply | Cause:
-    turned, since = turned_at(story.part.seen), Time(FRESH, before_now=True)
+def _ask(story: Story, tokens: tuple[str, ...], turned: float | None) -> Reply | Cause:
+    since = Time(FRESH, before_now=True)
     query = Query(since, None, tokens, replaced=turned, fresh=FRESH, size=SIZE, seconds=SECONDS, chain=False)
     return story.audit(query)

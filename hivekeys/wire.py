@@ -47,9 +47,13 @@ class Greeting:
     claim: bool = True  # False: the lock alone, for work that is no rotation
     revoked: Mapping[str, str] = field(default_factory=dict)  # keyed fingerprints of leaked tokens → who revoked them
 
-    def step(self, service: Service, tokens: Tokens) -> dict[str, Any]:
-        """The hello step for a host; `tokens` are made known to it for proofs, not written."""
+    def step(self, service: Service, tokens: Tokens, beside: bool = False) -> dict[str, Any]:
+        """The hello step for a host; `tokens` are made known to it for proofs, not written.
+
+        `beside`: the service shares the machine of another; restricted mode refuses the word.
+        """
         return {
+            **({"beside": True} if beside else {}),
             "verb": Verb.HELLO.value,
             "fleet": self.fleet,
             "key": self.key.hex(),

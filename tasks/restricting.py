@@ -21,6 +21,17 @@ def sudoers_of(hosts: "tuple[Host, ...]") -> str:
     return "\n".join(sudoers(name) for name in dict.fromkeys(_account(host) for host in hosts))
 
 
+def refuse_shared(fleet: "Fleet", hosts: "tuple[Host, ...]") -> None:
+    """A restricted agent answers for the one service that it was installed for; a machine has one such agent."""
+    shared = {host.beside for host in fleet.hosts if host.beside}
+    names = [host.name for host in hosts if host.beside or host.name in shared]
+    if names:
+        raise UserError(
+            f"{', '.join(names)}: more than one service on a machine, and restricted mode serves one",
+            hint="leave them out with --exclude",
+        )
+
+
 def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restriction]":
     """What each host is given. `key`: the file of a public key, or "". Raises UserError before anybody is contacted."""
     from hivekeys.restriction import Restriction, login_line, sudoers  # noqa: PLC0415

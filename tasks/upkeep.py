@@ -116,6 +116,7 @@ def install(
         return
     found, hosts = with_login(*inventory, login, become)
     if restricted:
+        restricting.refuse_shared(*inventory)
         restrictions = restricting.restrictions_of(inventory[1], restrict_key)
         with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS) as work:
             kept = joining.restrict(work, restrictions)

@@ -23,9 +23,10 @@ import pwd
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import hivekeys.host.auditing  # noqa: F401  hosts know its verb, too
@@ -147,7 +148,7 @@ class SimulatedHost:
         self.lines: list[InProcessLine] = []
         self.left_behind: dict[int, tuple[agent.Agent, float]] = {}
         self._fault: str | None = None
-        (root / "var/lib").mkdir(parents=True)
+        (root / "var/lib").mkdir(parents=True, exist_ok=True)  # another service of the machine may have made it
         self.secrets.mkdir(parents=True, mode=0o700)
         os.chown(self.secrets, self.uid, self.gid)
 
@@ -645,16 +646,28 @@ class InProcessFleet:
         policy: Policy | None = None,
         credentials: bool = False,
         account: tuple[str, str] | None = None,
+        beside: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`credentials`: units read their token through systemd. `account`: the services' owner and group, if not
-        whoever runs the tests; needs root.
+        whoever runs the tests; needs root. `beside`: the hosts that share the machine of another.
         """
         me, mine = account or (pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name)
         roles = {"queen": Role.QUEEN} | {f"hive{number}": Role.HIVE for number in range(1, hives + 1)}
         self.inventory = Fleet(
             name="inprocess",
             hosts=tuple(
-                Host(name, role, f"{name}.test", service=replace(SERVICES[role], owner=me, group=mine))
+                Host(
+                    name,
+                    role,
+                    f"{beside.get(name, name)}.test",
+                    service=replace(
+                        SERVICES[role],
+                        owner=me,
+                        group=mine,
+                        token=f"/etc/llama-orch/{name}/api-token" if name in beside else SERVICES[role].token,
+                    ),
+                    beside=beside.get(name, ""),
+                )
                 for name, role in roles.items()
             ),
             policy=policy or Policy(),
@@ -669,7 +682,7 @@ class InProcessFleet:
         self._out: set[str] = set()
         self._traps: list[Trap] = []
         self._lock = threading.RLock()
-        self.hosts = {host.name: SimulatedHost(self, host, folder / host.name) for host in self.inventory.hosts}
+        self.hosts = {host.name: SimulatedHost(self, host, folder / host.home) for host in self.inventory.hosts}
         for host in self.hosts.values():
             host.write(self.token)
             host.start()

@@ -82,6 +82,7 @@ class Agent:
         who: str,
         epoch: int = 0,
         claim: bool = True,
+        beside: bool = False,
         tokens: "Iterable[str]" = (),
         revoked: "Optional[dict[str, str]]" = None,
     ) -> "tuple[bool, dict[str, Any]]":
@@ -89,12 +90,14 @@ class Agent:
 
         A run whose `epoch` is lower than the last one's that wrote here comes too late and is refused. Work that
         is no rotation does not `claim` the host: it takes the lock and leaves the order of runs as it is.
+        A service `beside` another on this machine has a lock and a place in the order of runs of its own.
         `tokens` are made known for proofs and for the way back; none of them is written. `revoked` maps the keyed
         fingerprints of tokens that leaked to the runs that revoked them: none is written again.
         """
         self.fleet = fleet
         self.service = service
         self.run = run
+        self.state.unit = service["unit"] if beside else ""
         self.secrets = self.secrets_type(self.root, service, bytes.fromhex(key))
         self.secrets.known = self.known
         self.secrets.revoked = dict(revoked or {})
@@ -126,10 +129,12 @@ class Agent:
         else:
             self.state.release()
         owner = self.state.read(folder, "fleet")
-        if owner and owner != fleet:
-            raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (owner, fleet))
+        machines, stones = self.state.of_machine()
+        for known in (owner, machines):
+            if known and known != fleet:
+                raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (known, fleet))
         last = self.state.last_run(folder)
-        self.secrets.tombstones = self.state.tombstones(folder)
+        self.secrets.tombstones = self.state.tombstones(folder) + stones
         if write and claim:
             self.state.begin(folder, last, mine)
             if not owner:

@@ -108,7 +108,10 @@ def forget(agent: "Agent") -> None:
                 os.unlink(name, dir_fd=folder)
     finally:
         os.close(folder)
-    remove_directory(agent, "/var/lib/hivekeys")
+    levels = agent.state.levels()
+    while levels:  # the service beside another may be the last one of its kind; the other's directory is not empty
+        remove_directory(agent, os.path.join("/var/lib", *levels))
+        levels.pop()
 
 
 EXTRA["uninstall"] = uninstall

@@ -31,29 +31,46 @@ class State:
     def __init__(self, root: str, system: System) -> None:
         self.root = root
         self.system = system
+        self.unit = ""  # of a service beside another on this machine: it has a directory of its own within ours
         self.lock = None  # type: Optional[int]
 
     def open(self, create: bool) -> "Optional[int]":
         """The directory's descriptor; None when it does not exist and may not be made."""
-        parent, name = os.path.split(STATE)
-        above = open_directory(self.root, parent)
-        try:
-            if create:
-                try:
-                    os.mkdir(name, 0o700, dir_fd=above)
-                except FileExistsError:
-                    pass
+        folder = open_directory(self.root, os.path.dirname(STATE))
+        for name in self.levels():
+            above = folder
             try:
-                folder = os.open(name, DIRECTORY, dir_fd=above)
-            except FileNotFoundError:
-                return None
-        finally:
-            os.close(above)
-        info = os.fstat(folder)
-        if info.st_uid != os.geteuid() or info.st_mode & 0o077:
-            os.close(folder)
-            raise Refusal("token-unsafe", "/%s must be root's and 0700" % STATE)
+                if create:
+                    try:
+                        os.mkdir(name, 0o700, dir_fd=above)
+                    except FileExistsError:
+                        pass
+                try:
+                    folder = os.open(name, DIRECTORY, dir_fd=above)
+                except FileNotFoundError:
+                    return None
+            finally:
+                os.close(above)
+            info = os.fstat(folder)
+            if info.st_uid != os.geteuid() or info.st_mode & 0o077:
+                os.close(folder)
+                raise Refusal("token-unsafe", "%s in /%s must be root's and 0700" % (name, os.path.dirname(STATE)))
         return folder
+
+    def levels(self) -> "list[str]":
+        """The names of our directory and, for a service beside another, of those within it that are this one's."""
+        return [os.path.basename(STATE), *(["beside", self.unit] if self.unit else [])]
+
+    def of_machine(self) -> "tuple[str, list[dict[str, str]]]":
+        """The fleet and the tombstones that the other service on this machine has, where this one stands beside it."""
+        other = State(self.root, self.system)
+        folder = other.open(create=False) if self.unit else None
+        if folder is None:
+            return "", []
+        try:
+            return other.read(folder, "fleet"), other.tombstones(folder)
+        finally:
+            os.close(folder)
 
     def read(self, folder: int, name: str) -> str:
         """The text of a file, "" when it is not there."""

@@ -27,8 +27,10 @@ from hivekeys.inventory.mistakes import at, shown
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between, too_many
 from hivekeys.inventory.schema import Document, ServiceKeys, ServicesKeys, checked
+from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
 
+WAY = ("address", "port", "user", "key", "jump", "become")  # to a machine, whatever is asked there
 ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
 POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
 POINT_TO_HIVES = 'a file of ours with fleet = "NAME", [hosts.queen] and [llama_orch] hives = "FILE"'
@@ -62,7 +64,7 @@ def look(path: Path) -> Loaded:
     document, mistakes = checked(tables)
     others = [table for table in ("ansible", "llama_orch") if table in tables]
     if not others:
-        mistakes += mistakes_between(tables)
+        mistakes += [*mistakes_between(tables), *mistakes_beside(tables)]
     if document is None or mistakes:
         raise refusal(path, *mistakes)
     if not others:
@@ -115,7 +117,7 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path) -> Load
 
 def _checked(tables: dict[str, Any], found: list[Gathered], path: Path, files: tuple[str, ...]) -> Loaded:
     document, mistakes = checked(tables)
-    mistakes += mistakes_between(tables)
+    mistakes += [*mistakes_between(tables), *mistakes_beside(tables)]
     for each in found:
         mistakes = [each.placed(mistake) for mistake in mistakes]
     if document is None or mistakes:
@@ -125,7 +127,7 @@ def _checked(tables: dict[str, Any], found: list[Gathered], path: Path, files: t
 
 def _fleet(document: Document, path: Path) -> Fleet:
     folder = path.absolute().parent
-    hosts = [host for entry in document.get("hosts", {}) for host in _hosts(entry, document, folder)]
+    hosts = _reached([host for entry in document.get("hosts", {}) for host in _hosts(entry, document, folder)])
     ssh = document.get("ssh", {})
     known_hosts = [_local(file, folder) for file in ssh.get("known_hosts", ())]
     return Fleet(
@@ -158,7 +160,8 @@ def _hosts(entry: str, document: Document, folder: Path) -> Iterator[Host]:
     own, common = document["hosts"][entry], document.get("ssh", {})
     role = own["role"]
     key = own.get("key", common.get("key"))
-    for name, address in members(entry, own):
+    homes = expand(own["beside"]) if "beside" in own else ()
+    for place, (name, address) in enumerate(members(entry, own)):
         yield Host(
             name,
             role,
@@ -169,7 +172,16 @@ def _hosts(entry: str, document: Document, folder: Path) -> Iterator[Host]:
             key=None if key is None else _local(key, folder),
             jump=own.get("jump", common.get("jump")),
             become=own.get("become", common.get("become", Become.SUDO)),
+            beside=homes[place] if homes else "",
         )
+
+
+def _reached(hosts: list[Host]) -> list[Host]:
+    """A host that stands beside another is reached as that one is."""
+    of = {host.name: host for host in hosts}
+    return [
+        replace(host, **{way: getattr(of[host.beside], way) for way in WAY}) if host.beside else host for host in hosts
+    ]
 
 
 def _service(role: Role, services: ServicesKeys, own: ServiceKeys) -> Service:

@@ -18,20 +18,20 @@ _ROLES = [role.value for role in Role]
 
 def mistakes_between(document: Table) -> list[Mistake]:
     """Every rule that the entries break together."""
-    hosts = {pattern: table for pattern, table in _table(document, "hosts").items() if isinstance(table, dict)}
+    hosts = {pattern: table for pattern, table in table_of(document, "hosts").items() if isinstance(table, dict)}
     if "hosts" not in document:
         return [Mistake(("hosts",), "missing, expected a table for each host, such as [hosts.queen]")]
-    mistakes = [*_lengths(hosts), *_names(hosts), *_addresses(hosts, _table(document, "ssh"))]
+    mistakes = [*_lengths(hosts), *_names(hosts), *_addresses(hosts, table_of(document, "ssh"))]
     if document.get("hosts") == hosts and all(table.get("role") in _ROLES for table in hosts.values()):
         mistakes += _queens(hosts)  # who is the queen can't be told before every role is right
-    return [*mistakes, *_ages(_table(document, "token_age")), *_waived(document.get("waivers"), hosts)]
+    return [*mistakes, *_ages(table_of(document, "token_age")), *_waived(document.get("waivers"), hosts)]
 
 
 def too_many(document: Table) -> list[Mistake]:
     """Ranges are short to write: the rules, which expand every one, are asked only of so many hosts."""
     room = MOST_HOSTS
-    for pattern in _table(document, "hosts"):
-        room -= len(_expanded(pattern))
+    for pattern in table_of(document, "hosts"):
+        room -= len(expanded(pattern))
         if room < 0:
             return [wrong(("hosts",), f"more than {MOST_HOSTS} hosts", "less")]
     return []
@@ -45,7 +45,7 @@ def members(pattern: str, table: Table) -> list[tuple[str, str]]:
 
 def _lengths(hosts: Table) -> Iterator[Mistake]:
     for pattern, table in hosts.items():
-        names, addresses = _expanded(pattern), _expanded(table.get("address", pattern))
+        names, addresses = expanded(pattern), expanded(table.get("address", pattern))
         if names and addresses and len(names) != len(addresses):
             found = f"{shown(table['address'])}, {_count(addresses)}"
             yield wrong(("hosts", pattern, "address"), found, f"{len(names)}: one for each host")
@@ -54,7 +54,7 @@ def _lengths(hosts: Table) -> Iterator[Mistake]:
 def _names(hosts: Table) -> Iterator[Mistake]:
     owner: dict[str, str] = {}
     for pattern in hosts:
-        taken = [name for name in _expanded(pattern) if owner.setdefault(name, pattern) != pattern]
+        taken = [name for name in expanded(pattern) if owner.setdefault(name, pattern) != pattern]
         if taken:
             others = some([key_path(("hosts", other)) for other in dict.fromkeys(owner[name] for name in taken)])
             found = f"{some([shown(name) for name in taken])}, which {others} names already"
@@ -65,18 +65,24 @@ def _addresses(hosts: Table, ssh: Table) -> Iterator[Mistake]:
     """Two names for one machine would turn it twice, or the queen together with a hive."""
     owner: dict[tuple[str, str, str], tuple[str, str]] = {}
     for pattern, table in hosts.items():
+        if "beside" in table:  # sharing.py
+            continue
         port, jump = (str(table.get(key, ssh.get(key, default))) for key, default in (("port", 22), ("jump", "")))
-        for name, address in zip(_expanded(pattern), _expanded(table.get("address", pattern)), strict=False):
+        for name, address in zip(expanded(pattern), expanded(table.get("address", pattern)), strict=False):
             other, its_name = owner.setdefault((address.lower(), port, jump), (pattern, name))
             if its_name != name:  # one name twice is told by _names
                 found = f"{shown(address)} port {port}, which {key_path(('hosts', other))} has already"
-                yield wrong(("hosts", pattern, "address"), found, "an address and port of its own")
+                yield wrong(
+                    ("hosts", pattern, "address"),
+                    found,
+                    f"an address and port of its own, or beside = {shown(its_name)}",
+                )
                 break
 
 
 def _queens(hosts: Table) -> Iterator[Mistake]:
     queens = [
-        name for pattern, table in hosts.items() if table["role"] == Role.QUEEN.value for name in _expanded(pattern)
+        name for pattern, table in hosts.items() if table["role"] == Role.QUEEN.value for name in expanded(pattern)
     ]
     if len(queens) != 1:
         found = f"{len(queens)} queens ({some(queens)})" if queens else "no queen"
@@ -96,13 +102,13 @@ def _ages(table: Table) -> Iterator[Mistake]:
 
 def _waived(waivers: object, hosts: Table) -> Iterator[Mistake]:
     """A waiver for a host that is not there is a typing error, and another host's finding stays open."""
-    names = {name for pattern in hosts for name in _expanded(pattern)}
+    names = {name for pattern in hosts for name in expanded(pattern)}
     for number, waiver in enumerate(waivers if isinstance(waivers, list) else (), 1):
         patterns = waiver.get("hosts", []) if isinstance(waiver, dict) else []
         strangers = [
             name
             for pattern in (patterns if isinstance(patterns, list) else [patterns])
-            for name in _expanded(pattern)
+            for name in expanded(pattern)
             if name not in names
         ]
         if strangers:
@@ -110,12 +116,14 @@ def _waived(waivers: object, hosts: Table) -> Iterator[Mistake]:
             yield wrong(("waivers", str(number), "hosts"), found, "hosts of this fleet")
 
 
-def _table(document: Table, key: str) -> Table:
+def table_of(document: Table, key: str) -> Table:
+    """A table of the file, empty where there is none that can be understood."""
     value = document.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def _expanded(text: object) -> tuple[str, ...]:
+def expanded(text: object) -> tuple[str, ...]:
+    """The names that a text stands for, none where it cannot be understood."""
     try:
         return expand(text) if isinstance(text, str) else ()
     except ValueError:

@@ -44,7 +44,7 @@ def _sections(fleet: Fleet) -> Iterator[list[str]]:
     settings = [(host, _own(host, login, services[host.role])) for host in fleet.hosts]
     for hosts, own in _rows(settings):
         name, address = _range([host.name for host in hosts]), _range([host.address for host in hosts])
-        addressed = {"address": address} if address != name else {}
+        addressed = {"address": address} if address != name and not hosts[0].beside else {}
         yield [f"[hosts.{_bare(name)}]", *_lines({"role": hosts[0].role, **addressed, **own})]
     for waiver in fleet.waivers:
         yield ["[[waivers]]", *_lines(_waiver(waiver))]
@@ -72,6 +72,8 @@ def _common(several: Iterable[Table], default: Table) -> Table:
 def _own(host: Host, login: Table, service: Table) -> Table:
     """What a host has otherwise than most."""
     own = {key: getattr(host, key) for key in LOGIN if getattr(host, key) != login[key]}
+    if host.beside:
+        own = {"beside": host.beside}  # and reached as that one is
     changed = {key: value for key, value in asdict(host.service).items() if value != service[key]}
     return {**own, "service": changed} if changed else own
 

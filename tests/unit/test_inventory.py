@@ -111,6 +111,37 @@ def test_a_hosts_own_words_go_before_those_for_all(tmp_path: Path) -> None:
     assert hive.service == HIVE_SERVICE
 
 
+def test_a_host_beside_another_is_reached_as_that_one_is(tmp_path: Path) -> None:
+    text = """
+fleet = "small"
+ssh = { user = "deploy", key = "keys/deploy" }
+[hosts."gpu[1:2]"]
+role = "hive"
+address = "10.0.1.[11:12]"
+port = 2222
+become = "none"
+[hosts."more[1:2]"]
+role = "hive"
+beside = "gpu[1:2]"
+address = "10.0.1.[11:12]"
+service = { unit = "rbee-hive@2.service", port = 9081, token = "/etc/llama-orch/second/api-token" }
+[hosts.queen]
+role = "queen"
+beside = "gpu1"
+service = { token = "/etc/llama-orch/queen/api-token" }
+"""
+    fleet = fleet_of(text, tmp_path)
+    reached = {host.name: (host.address, host.port, host.user, host.key, host.become) for host in fleet.hosts}
+    key = str(tmp_path / "keys/deploy")
+    one, two = ((f"10.0.1.{number}", 2222, "deploy", key, Become.NONE) for number in (11, 12))
+    assert reached == {"queen": one, "gpu1": one, "gpu2": two, "more1": one, "more2": two}
+    assert [(host.name, host.home) for host in fleet.hosts if host.beside] == [
+        ("queen", "gpu1"),
+        ("more1", "gpu1"),
+        ("more2", "gpu2"),
+    ]
+
+
 def test_a_relative_path_begins_at_the_files_folder_and_a_tilde_at_home(tmp_path: Path) -> None:
     paths = 'ssh = { key = "keys/deploy", known_hosts = "~/known", config = "/etc/ssh/ssh_config" }\n'
     fleet = fleet_of(paths + SMALLEST, tmp_path)

@@ -113,6 +113,27 @@ def test_a_fleet_that_is_written_in_our_form_is_the_same_fleet(tmp_path: Path, f
     assert same(load(tmp_path / "written.toml"), fleet)
 
 
+def test_a_fleet_whose_services_share_a_machine_is_written_as_the_same_fleet(tmp_path: Path) -> None:
+    fleet = load(EXAMPLE)
+    assert any(host.beside for host in fleet.hosts)
+    (tmp_path / "written.toml").write_text(toml(fleet))
+    assert same(load(tmp_path / "written.toml"), replace(fleet, called=""))
+
+
+def test_an_ansible_inventory_may_say_that_a_hive_is_on_the_queens_machine(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.ini"
+    own = "hivekeys_beside=boss hivekeys_token=/etc/llama-orch/hive/api-token"
+    groups = f"[queen]\nboss ansible_host=10.0.0.1\n[hives]\nworker ansible_host=10.0.0.1 {own}\n"
+    file.write_text(f"{groups}[all:vars]\nhivekeys_fleet=small\n")
+    assert [(host.name, host.address, host.beside) for host in load(file).hosts] == [
+        ("boss", "10.0.0.1", ""),
+        ("worker", "10.0.0.1", "boss"),
+    ]
+    file.write_text(file.read_text().replace("hivekeys_beside=boss ", ""))
+    with pytest.raises(UserError, match="or beside = "):
+        load(file)
+
+
 def test_hosts_in_a_row_are_written_as_one_entry() -> None:
     assert '[hosts."hive[01:03]"]\nrole = "hive"\naddress = "10.0.1.[11:13]"' in toml(FLEET)
     assert 'user = "deploy"' in toml(FLEET).split("[hosts")[0]
@@ -134,7 +155,7 @@ def test_every_part_of_a_fleet_is_known_to_the_writer() -> None:
         "called",
     }
     assert {each.name for each in fields(Fleet)} == known
-    parts = {"name", "role", "address", "service", "port", "user", "key", "jump", "become"}
+    parts = {"name", "role", "address", "service", "port", "user", "key", "jump", "become", "beside"}
     assert {each.name for each in fields(Host)} - {"_"} == parts
 
 

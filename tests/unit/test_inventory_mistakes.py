@@ -148,7 +148,7 @@ def between(*entries: str) -> str:
         (
             between('hosts.a = { role = "hive", address = "10.0.0.1" }'),
             'hosts.a.address: found "10.0.0.1" port 22, which hosts.queen has already, '
-            "expected an address and port of its own",
+            'expected an address and port of its own, or beside = "queen"',
         ),
         (
             between('hosts."h[1:3]".role = "hive"', 'hosts.h2 = { role = "hive", address = "other" }'),
@@ -177,6 +177,85 @@ def between(*entries: str) -> str:
     ],
 )
 def test_entries_that_contradict_each_other_are_refused(file: Path, content: str, mistake: str) -> None:
+    assert refused(file, content) == [mistake]
+
+
+def beside(*entries: str, queen: str = "") -> str:
+    """A queen whose machine has other services, too."""
+    return "\n".join(
+        (f'{FLEET}hosts.queen = {{ role = "queen", address = "10.0.0.1", user = "ops"{queen} }}', *entries)
+    )
+
+
+OWN = 'service = { token = "/etc/llama-orch/hive/api-token" }'
+HIVE = f'role = "hive", {OWN}'
+
+
+@pytest.mark.parametrize(
+    ("content", "mistake"),
+    [
+        (
+            beside(f'hosts.a = {{ beside = "quen", {HIVE} }}'),
+            'hosts.a.beside: found "quen", expected another host of this fleet',
+        ),
+        (
+            beside(f'hosts.a = {{ beside = "a", {HIVE} }}'),
+            "hosts.a.beside: found the host itself, expected the host whose machine it is",
+        ),
+        (
+            beside(f'hosts.a = {{ beside = "queen", {HIVE} }}', 'hosts.b = { beside = "a", role = "hive" }'),
+            'hosts.b.beside: found "a", which stands beside another one itself, expected the host whose machine it is',
+        ),
+        (
+            beside(f'hosts."a[1:2]" = {{ beside = "queen", {HIVE} }}'),
+            'hosts."a[1:2]".beside: found 1 names, expected 2: one for each host',
+        ),
+        (
+            beside('hosts.a = { beside = "queen", role = "hive" }'),
+            "hosts.a.service.token: found the token directory of queen on its machine, expected one of its own",
+        ),
+        (
+            beside(
+                'hosts.a = { beside = "queen", role = "hive", '
+                'service = { token = "/etc/llama-orch/secrets/hive-token" } }'
+            ),
+            "hosts.a.service.token: found the token directory of queen on its machine, expected one of its own",
+        ),
+        (
+            beside(
+                'hosts.a = { beside = "queen", role = "hive", service = { port = 8080, token = "/etc/hive/token" } }'
+            ),
+            "hosts.a.service.port: found the port of queen on its machine, expected one of its own",
+        ),
+        (
+            beside(
+                f'hosts.a = {{ beside = "queen", {HIVE} }}',
+                'hosts.b = { beside = "queen", role = "hive", service = { port = 8082, token = "/etc/hive/token" } }',
+            ),
+            "hosts.b.service.unit: found the unit of a on its machine, expected one of its own",
+        ),
+        (
+            beside(f'hosts.a = {{ beside = "queen", address = "10.0.0.2", {HIVE} }}'),
+            "hosts.a.address: found another address than queen has, expected the same, or none",
+        ),
+        (
+            beside(f'hosts.a = {{ beside = "queen", user = "root", {HIVE} }}'),
+            "hosts.a.user: found another user than queen has, expected the same, or none",
+        ),
+        (
+            beside(f'hosts.a = {{ beside = "queen", {HIVE} }}', queen=', become = "restricted"'),
+            'hosts.a.beside: found "queen", whose agent serves one service alone, '
+            "expected a host that is not in restricted mode",
+        ),
+        (
+            beside(f'hosts.a = {{ beside = ["queen"], {HIVE} }}'),
+            "hosts.a.beside: found [\"queen\"], expected a name of letters, digits, '.', '_' and '-' that does not "
+            "begin with '-'",
+        ),
+    ],
+)
+def test_services_that_share_a_machine_share_nothing_else(file: Path, content: str, mistake: str) -> None:
+    """Not even a token file: neither may be taken to a new token, or back, by the other."""
     assert refused(file, content) == [mistake]
 
 

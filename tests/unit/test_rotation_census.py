@@ -48,6 +48,22 @@ def census_of(operator: Operator) -> CensusTaken:
     return found
 
 
+def test_services_of_one_machine_have_one_trail_and_the_last_of_them_says_what_is_late(tmp_path: Path) -> None:
+    """The hive beside the queen lets its clients in until it is turned itself: she was turned before."""
+    fleet = InProcessFleet(tmp_path, hives=2, policy=Policy(revocation_recheck=0.0), beside={"hive1": "queen"})
+    for host in fleet.hosts.values():
+        host.is_audited = True
+
+    def call(hive: SimulatedHost) -> None:
+        turned = fleet.hosts["queen"].active.stat().st_ctime
+        while time.time() < turned + 2 * TICK:
+            pass  # a moment that lies between the two for certain
+        used(fleet, after=0.0)(hive)
+
+    fleet.at("hive1", "swap", call)
+    assert rotated(fleet)[0] is ExitCode.DONE
+
+
 def test_an_old_token_that_was_let_in_after_it_was_replaced_is_kept(fleet: InProcessFleet) -> None:
     fleet.at("hive2", "audit", used(fleet))
     code, run, operator = rotated(fleet)

@@ -20,6 +20,7 @@ from hivekeys.inventory.mistakes import Mistake, Place, at, shown
 OURS = "hivekeys_"
 FLEET = "hivekeys_fleet"
 SERVICE_KEYS = ("unit", "token", "owner", "group", "mode", "directory_mode", "port", "health", "protected")
+BESIDE = "hivekeys_beside"
 SERVICE = {f"{OURS}{key}": key for key in SERVICE_KEYS}
 
 # Which variables say it: Ansible takes the last that is set, by the plugin that connects. Here they must not differ.
@@ -132,8 +133,10 @@ class Entry:
             if name in SERVICE and self._is_plain(variable):
                 key = SERVICE[name]
                 self._put(("service", key), _as_ours(key, variable.value), variable.place)
-            elif name.startswith(OURS) and name not in (*SERVICE, FLEET):
-                self._wrong(variable, "unknown variable" + _near(name, (*SERVICE, FLEET)))
+            elif name == BESIDE and self._is_plain(variable):
+                self._put(("beside",), variable.value, variable.place)
+            elif name.startswith(OURS) and name not in (*SERVICE, FLEET, BESIDE):
+                self._wrong(variable, "unknown variable" + _near(name, (*SERVICE, FLEET, BESIDE)))
 
     def _refuse(self) -> None:
         for name, variable in self._variables.items():
