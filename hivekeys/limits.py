@@ -1,4 +1,4 @@
-"""What the bastion's own limits let a run hold open: asked before any host is touched.
+"""What the kernel grants this process: what a run may hold open, asked before any host is touched, and no core dump.
 
 A line to a host is one file descriptor and one thread for the whole run. Too few of them would end a run in its middle,
 with an error that names no cause; so soft limits are raised as far as the hard ones let us, and a fleet that needs more
@@ -7,6 +7,7 @@ is refused.
 
 import os
 import resource
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,20 @@ from pathlib import Path
 from hivekeys.errors import UserError
 
 BESIDE = 128  # descriptors that are no line: journal, screen, libraries
+PR_SET_DUMPABLE = 4  # prctl(2)
 A_LOGIN = 4  # and while one logs in: pipes to ssh -G, to a ProxyCommand, to an SSH agent
+
+
+def keep_memory_to_itself() -> None:
+    """From now on no core dump is made of this process, and no other one of the same account looks into it.
+
+    A token or a password is in its memory. A limit of core dumps (`ulimit -c`) would not do: a core_pattern that is a
+    pipe, as of systemd-coredump, does not ask it, and it lets a debugger in.
+    """
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415  3 ms that `fab --list` has not
+
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def raised(hosts: int, width: int, soft: int, hard: int) -> int:

@@ -73,6 +73,9 @@ def verb(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def polite(context: Any, *args: Any, **options: Any) -> None:
+        from hivekeys import limits  # noqa: PLC0415
+
+        limits.keep_memory_to_itself()  # whichever verb it is: a token, a password or a key may be in its memory
         if sys.stdin is None:  # closed by who called us; an empty one also keeps sockets off its number
             sys.stdin = Path(os.devnull).open()  # noqa: SIM115  as long as the process
         if hasattr(context, "host"):

@@ -1,13 +1,17 @@
-"""The bastion's limits of open files and threads: raised where that is allowed, refused by name where it is not."""
+"""The bastion's limits of open files and threads, raised or refused by name; and no core dump, whatever they are."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import fabfile
 from hivekeys import limits
 from hivekeys.errors import UserError
+
+PROJECT = Path(__file__).parents[2]
 
 
 def test_a_limit_that_is_high_enough_is_left_alone() -> None:
@@ -67,3 +71,33 @@ def test_a_group_that_is_not_there_is_no_limit(tmp_path: Path) -> None:
 
 def test_this_process_knows_its_own_limits() -> None:
     assert all(one.left > 0 for one in limits.ceilings())
+
+
+# A verb whose process is told to dump its core, with the shell's limit as wide as it goes.
+ABORTS = """
+import ctypes, os, resource, signal
+from types import SimpleNamespace
+from tasks.frame import verb
+
+@verb
+def body(context):
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    print(ctypes.CDLL(None).prctl(3), flush=True)  # PR_GET_DUMPABLE
+    os.kill(os.getpid(), signal.SIGABRT)
+
+body(SimpleNamespace())
+"""
+
+
+def test_a_verb_leaves_no_core_dump_whatever_the_shell_allows(tmp_path: Path) -> None:
+    """A token is in its memory."""
+    argv, own = [sys.executable, "-c", ABORTS], {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(argv, cwd=tmp_path, env=own, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout.strip()) == (-signal.SIGABRT, b"0"), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_verb_has_these_manners() -> None:
+    plain = [name for name in fabfile.namespace.task_names if not hasattr(fabfile.namespace[name].body, "__wrapped__")]
+    assert plain == []
