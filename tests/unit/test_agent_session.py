@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -350,7 +351,7 @@ class Process:
             f"exec(compile(program, 'hivekeys-agent', 'exec'), globals()); {call}"
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-c", boot, str(host.root)],
+            [sys.executable, "-IS", "-c", boot, str(host.root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -395,6 +396,16 @@ def processes() -> Iterator[list[Process]]:
     yield started
     for process in started:
         process.clean_up()
+
+
+def test_a_real_agent_leaves_no_memory_in_a_core_dump(host: SimulatedHost, processes: list[Process]) -> None:
+    """Not where core_pattern is a pipe, which asks no limit but 1; and no memory in one that comes about otherwise."""
+    processes.append(real := Process(host).ready())
+    proc = Path(f"/proc/{real.process.pid}")
+    (limit,) = [line.split() for line in (proc / "limits").read_text().splitlines() if "core file" in line]
+    may_raise = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_CORE)[1] != 0
+    assert limit[4:6] == (["1", "1"] if may_raise else ["0", "0"])
+    assert int((proc / "coredump_filter").read_text(), 16) == 0
 
 
 def test_a_real_process_carries_out_every_verb_that_needs_no_systemd(
