@@ -41,12 +41,14 @@ NO_PYTHON = 83  # exit status: no python3, or one that is too old
 NO_MODULE = 84  # exit status: the program's imports failed
 OTHER_LIMIT = 64 * 1024  # bytes of other text before the agent is ready
 
+# -I: no environment, no directory of the caller's counts. -S: no site-packages, whose .pth files are lines of Python
+# that every python3 runs, by whoever may install a package; the agent needs the standard library alone.
 # `echo` first: a start-up file may have printed half a line, and a marker counts only at the start of one.
 _AS_LOGIN = f'echo; echo {SHELL}; exec {{become}}/bin/sh -c "$1" sh "$2"'
 _AS_ROOT = (
     f"echo; echo {ROOT}; "
     "py=$(command -v python3 || command -v /usr/libexec/platform-python) || "
-    f'exit {NO_PYTHON}; exec "$py" -I -c "$1"'
+    f'exit {NO_PYTHON}; exec "$py" -IS -c "$1"'
 )
 _IN_PYTHON = "import sys; i = sys.stdin.buffer; exec(i.read(int(i.readline())))"
 
@@ -112,7 +114,7 @@ def joined(text_of: Callable[[str], bytes], *verbs: str) -> bytes:
 
 def installed(text_of: Callable[[str], bytes], *verbs: str) -> bytes:
     """The same as a program of its own that stays on a host; the module `gate` begins its work."""
-    return b"#!/usr/bin/python3 -I\n" + _one(text_of, (*verbs, "gate")) + _BEGIN.replace(b"main()", b"guarded_main()")
+    return b"#!/usr/bin/python3 -IS\n" + _one(text_of, (*verbs, "gate")) + _BEGIN.replace(b"main()", b"guarded_main()")
 
 
 def _one(text_of: Callable[[str], bytes], verbs: Iterable[str]) -> bytes:

@@ -29,7 +29,7 @@ FIELD = re.compile(rb'\b(\w+)=("[^"]*"|[^\s\x1d]*)')
 QUOTED = (b"comm", b"exe", b"name", b"proctitle")  # in hex unless they are in quotes
 NOBODY = 4294967295  # "unset": no login led to it
 # hivekeys.bootstrap, "_IN_PYTHON": how every agent is started. Anybody could call himself so: it says "probably".
-OWN_TITLES = (b"-I\0-c\0import sys; i = sys.stdin.buffer; exec(", b"-I\0/usr/local/lib/hivekeys/agent")
+OWN_TITLES = (b"\0-c\0import sys; i = sys.stdin.buffer; exec(", b"\0/usr/local/lib/hivekeys/agent")
 
 
 def accesses(

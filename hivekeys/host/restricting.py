@@ -76,7 +76,7 @@ def plain_account(name: str) -> "tuple[int, str]":
 
 
 def refuse_old_python(agent: "Agent") -> None:
-    code, _ = agent.command([PYTHON, "-I", "-c", "import sys; sys.exit(sys.version_info < (3, 6))"], 20.0)
+    code, _ = agent.command([PYTHON, "-IS", "-c", "import sys; sys.exit(sys.version_info < (3, 6))"], 20.0)
     if code != 0:
         raise Refusal("python-missing", "%s is not there, or older than 3.6" % PYTHON)
 

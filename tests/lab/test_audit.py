@@ -144,7 +144,7 @@ def agents_memory() -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"-I\0-c\0import sys; i = sys.stdin.buffer" in (process / "cmdline").read_bytes():
+            if b"-IS\0-c\0import sys; i = sys.stdin.buffer" in (process / "cmdline").read_bytes():
                 peak = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
                 found += [int(peak[1])] if peak else []
     return found

@@ -115,7 +115,7 @@ def test_all_of_it_is_roots_alone(tight: Lab) -> None:
             "440 root:root",
             "600 root:root",
         ]
-        assert tight.sh(name, f"head -n1 {INSTALLED}").strip() == "#!/usr/bin/python3 -I"
+        assert tight.sh(name, f"head -n1 {INSTALLED}").strip() == "#!/usr/bin/python3 -IS"
 
 
 def test_a_rule_that_visudo_does_not_take_is_never_in_place(tight: Lab) -> None:
@@ -205,7 +205,7 @@ def test_verify_says_which_mode_each_host_is_in(tight: Lab, state: Path) -> None
         "-s",
         "-u llama-orch /usr/local/lib/hivekeys/agent",
         "/usr/local/lib/hivekeys/agent -c 'import os'",
-        "/usr/bin/python3 -I /usr/local/lib/hivekeys/agent",
+        "/usr/bin/python3 -IS /usr/local/lib/hivekeys/agent",
         "PYTHONPATH=/tmp /usr/local/lib/hivekeys/agent",
         "-e /etc/sudoers.d/hivekeys",
         "/bin/sh -c id",

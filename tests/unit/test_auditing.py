@@ -358,7 +358,7 @@ def test_a_trail_of_any_size_is_read_in_a_few_megabytes(tmp_path: Path) -> None:
             file.write(block)
     program = program_of("auditing").replace(b"\n    main()", MEASURE.replace("\n", "\n    ").encode())
     done = subprocess.run(
-        [sys.executable, "-I", "-c", program, str(tmp_path)],
+        [sys.executable, "-IS", "-c", program, str(tmp_path)],
         capture_output=True,
         text=True,
         check=True,

@@ -1,7 +1,10 @@
 """The remote command and its markers: any login shell passes it on, the last marker tells what failed."""
 
+import os
 import shutil
 import subprocess
+import venv
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +31,22 @@ def test_each_login_shell_here_starts_the_program(shell: str) -> None:
     words = answer.stdout.decode().split()
     assert words[:3] == ["hivekeys:shell", "hivekeys:root", "hivekeys:python"]
     assert words[4:] == ["hivekeys:ready", "hello", "__main__"]
+
+
+def test_no_package_of_the_hosts_has_a_say_in_the_program(tmp_path: Path) -> None:
+    """A .pth file of site-packages is run by every python3 that is not told otherwise: also by one with -I."""
+    venv.create(tmp_path / "python", with_pip=False)
+    (site_packages,) = tmp_path.glob("python/lib/python3*/site-packages")
+    (site_packages / "package.pth").write_text(f"import os; open({str(tmp_path / 'ran')!r}, 'w')\n")
+    own = {"PATH": f"{tmp_path}/python/bin:{os.environ['PATH']}"}
+    subprocess.run(["python3", "-I", "-c", ""], env=own, check=True)
+    (tmp_path / "ran").unlink()  # it does run
+    program = b"import sys\nprint('hivekeys:ready', sys.executable)\n"
+    answer = subprocess.run(
+        ["sh", "-c", COMMANDS[Become.NONE]], input=opening(program), env=own, capture_output=True, check=True
+    )
+    assert answer.stdout.decode().split()[-1] == f"{tmp_path}/python/bin/python3"
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

@@ -376,13 +376,13 @@ def program(line: GuardedLine, tmp_path: Path) -> Path:
     return path
 
 
-def test_it_begins_with_the_python_that_listens_to_no_environment() -> None:
-    assert installed_program().startswith(b"#!/usr/bin/python3 -I\n")
+def test_it_begins_with_the_python_that_listens_to_no_environment_and_to_no_package() -> None:
+    assert installed_program().startswith(b"#!/usr/bin/python3 -IS\n")
 
 
 def test_it_says_which_it_is_and_serves_what_fits(line: GuardedLine, program: Path) -> None:
     said = [json.dumps(request(greeting(line.host), expires=1e14)).encode(), b'{"protocol": 1}']
-    argv = [sys.executable, "-I", str(program)]
+    argv = [sys.executable, "-IS", str(program)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as agent:
         assert agent.stdin
         assert agent.stdout
@@ -406,7 +406,7 @@ def test_it_says_which_it_is_and_serves_what_fits(line: GuardedLine, program: Pa
 
 def test_a_line_without_end_is_not_kept(program: Path) -> None:
     """256 MiB of it: the agent leaves after one, and never had more in memory."""
-    argv = [sys.executable, "-I", str(program)]
+    argv = [sys.executable, "-IS", str(program)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as agent:
         assert agent.stdin
         assert agent.stdout
@@ -430,7 +430,7 @@ def peak(status: Path) -> int:
 def test_a_tampered_program_has_another_digest(program: Path) -> None:
     before = hashlib.sha256(program.read_bytes()).hexdigest()
     program.write_bytes(program.read_bytes() + b"#")
-    done = subprocess.run([sys.executable, "-I", program], input=b"", capture_output=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-IS", program], input=b"", capture_output=True, check=True, timeout=30)
     startup = bootstrap.Startup()
     startup.hear(done.stdout.splitlines()[0])
     assert startup.differs(before) is not None

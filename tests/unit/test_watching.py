@@ -156,7 +156,7 @@ def test_a_rule_that_comes_or_goes_is_no_access() -> None:
 
 
 def test_our_agents_are_told_by_how_they_are_started(agent: Any) -> None:
-    title = "/usr/bin/python3\0-I\0-c\0" + bootstrap._IN_PYTHON
+    title = "/usr/bin/python3\0-IS\0-c\0" + bootstrap._IN_PYTHON
     readers = accesses.Readers.__new__(accesses.Readers)
     readers.owner, readers.program = 990, "/usr/bin/rbee-hive"
     kinds = [
