@@ -45,6 +45,7 @@ class Trouble(Enum):
     # what the host showed
     WRONG_FLEET = "wrong-fleet"
     SAME_MACHINE = "same-machine"
+    RECORD_UNSOUND = "record-unsound"
     ACCOUNT_MISSING = "account-missing"
     UNIT_MISSING = "unit-missing"
     TOKEN_MISSING = "token-missing"
@@ -98,12 +99,15 @@ HINTS: dict[Trouble, str] = {
     Trouble.LINE_BROKEN: "run the same command again: it looks at the host first and goes on from there",
     Trouble.SILENT: "the host took the connection and went quiet: look at its load, disk and network",
     Trouble.AGENT_CRASHED: "this is a bug in hivekeys: please report it with the detail above",
-    Trouble.HOST_BUSY: "another run works on this host: wait for it, or look at `fab status` on its bastion",
+    Trouble.HOST_BUSY: "another run works on this host: wait for it, or look at `fab status` on its bastion; "
+    "if it is nobody's you know: `fab revoke --take-over` ends it",
     Trouble.SUPERSEDED: "a newer run has worked on this host: look at `fab plan`; this run changes nothing any more",
     Trouble.NOT_BEGUN: "nothing was done on this host: mend those that failed, then run the same command again",
     Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
     Trouble.SAME_MACHINE: "mend `address` in the inventory, or HostName in the ssh configuration; two services that do "
     'share a machine: `beside = "HOST"` in the entry of one',
+    Trouble.RECORD_UNSOUND: "look at /var/lib/hivekeys on the host: who wrote there? "
+    "`fab fix --record --limit HOST --apply` begins the record of runs anew",
     Trouble.ACCOUNT_MISSING: "create the service's account on the host (`fab install --create-account`), "
     "or mend `owner` and `group` in the inventory",
     Trouble.UNIT_MISSING: "install the service on the host, or mend `unit` in the inventory",

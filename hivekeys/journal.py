@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter
 
@@ -20,6 +20,7 @@ from hivekeys.model import Condemned, Event
 from hivekeys.text import LONGEST, cleaned, of_record
 from hivekeys.token import Fingerprint
 
+E = TypeVar("E", bound=Event)
 SCHEMA = 1
 CHANGED = "somebody changed the journal: keep the file, compare it with a backup"
 KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
@@ -103,10 +104,15 @@ class Journal:
 
     def tombstones(self) -> dict[Fingerprint, str]:
         """The tokens that leaked, and the run that revoked each: nothing may write them again."""
+        return {fingerprint: run for run, event in self.all_of(Condemned) for fingerprint in event.fingerprints}
+
+    def all_of(self, kind: type[E]) -> list[tuple[str, E]]:
+        """Every event of one kind with its run, of each run in order."""
         with self._explained(ExitCode.USAGE, "nothing was touched"):
-            rows = self._base.execute("SELECT run, facts FROM events WHERE kind = ?", (Condemned.__name__,)).fetchall()
-        events = ((run, KINDS[Condemned.__name__].validate_json(facts)) for run, facts in rows)
-        return {fingerprint: run for run, event in events for fingerprint in event.fingerprints}
+            rows = self._base.execute(
+                "SELECT run, facts FROM events WHERE kind = ? ORDER BY run, number", (kind.__name__,)
+            ).fetchall()
+        return [(run, KINDS[kind.__name__].validate_json(facts)) for run, facts in rows]
 
     def close(self) -> None:
         """Safe to repeat."""

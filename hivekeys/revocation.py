@@ -14,13 +14,14 @@ from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Fleet
 from hivekeys.machine import Goal, Stance
-from hivekeys.model import Again, Claimed, Condemned, Outcome, Phase, State, Stopped
+from hivekeys.model import Again, Condemned, Outcome, Phase, State, Stopped
 from hivekeys.runner import Runner, Work, of_wave
 from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token
 
 ATTEMPTS = 3  # times that a host is tried
 PATIENCE = 2.0  # seconds that the slower half of the hosts may take longer before the others go on without them
+RECENT = 3  # runs of the journal whose tokens are condemned unless more is asked for
 RETRY_PAUSE = 3.0  # seconds before hosts that failed are tried again
 
 
@@ -34,6 +35,7 @@ class Revocation:
     """One revocation, new or taken up again.
 
     `gone_back`: later runs of this bastion that left the hosts as they were; any other's supersede this one.
+    `leaked`: what is condemned beside all that hosts show, wherever it is now.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Revocation:
         patience: float = PATIENCE,
         census: bool = False,
         gone_back: Collection[str] = (),
+        leaked: Collection[Fingerprint] = (),
     ) -> None:
         self._runner = runner
         self._ledger = runner.ledger
@@ -53,6 +56,7 @@ class Revocation:
         self._patience = patience
         self._census = census
         self._gone_back = gone_back
+        self._leaked = frozenset(leaked)
         self._is_lost = False  # another run has the hosts, or nobody who answers has the token
 
     def revoke(self, make: Callable[[], Token]) -> ExitCode:
@@ -95,34 +99,36 @@ class Revocation:
         return stories
 
     def _claim(self, stories: list[Story]) -> None:
-        """Takes the hosts' locks: the first host alone, so that of two runs exactly one wins.
+        """Takes the hosts' locks: the queen's first and alone, so that of two runs exactly one wins.
 
         A bastion that died keeps them for a lease. Nobody is woken to wait for that and type the command again.
         """
         run = self._ledger.run
         if run.epoch == 0:
-            epochs = (host.met.epoch for host in run.hosts.values() if host.met)
-            self._ledger.tell(Claimed(1 + max(epochs, default=0), self._ledger.now()))
+            self._runner.claim_place()
         self._runner.go_past(self._gone_back)
         self._runner.introduce()
 
         def claim(story: Story) -> Outcome:
             return story.claim((story.part.now, run.want), self._is_over)
 
-        first = self._phase(Phase.CLAIM, stories[:1], claim)
-        busy = any(outcome.cause and outcome.cause.trouble is Trouble.HOST_BUSY for outcome in first)
+        first = 1 if stories[0].host == self._runner.fleet.queen else 2  # one hive's word turns nobody away
+        for story in stories[:first]:
+            self._phase(Phase.CLAIM, [story], claim)
+        busy = self._ledger.run.bears_out(Trouble.HOST_BUSY)
         self._is_lost = self._is_lost or (busy and run.attempt == 1)
-        self._phase(Phase.CLAIM, stories[1:], claim)
+        self._phase(Phase.CLAIM, stories[first:], claim)
 
     def _token(self, make: Callable[[], Token]) -> Fingerprint | None:
         """The run's token, in memory; and the old ones: to ask with, and to lay tombstones with."""
         run = self._ledger.run
         if self._is_over() or not self._runner.standing():
             return None
-        found = {fingerprint for story in self._runner.standing() for fingerprint in story.held}
-        old = (found | set(run.condemned)) - {run.want}
+        found = {fingerprint for story in self._runner.standing() for fingerprint in (*story.held, *story.loaded)}
+        old = (found | set(run.condemned) | self._leaked) - {run.want}
         wanted = {run.want} if run.want else set()
-        self._runner.recall((wanted | old) - self._runner.tokens.keys())
+        asked = old & (self._runner.common_tokens() | self._runner.served_tokens())
+        self._runner.recall((wanted | asked) - self._runner.tokens.keys())
         want = run.want
         if want is None or want not in self._runner.tokens:
             if want and run.may_be_held(want):

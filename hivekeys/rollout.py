@@ -12,7 +12,7 @@ from hivekeys import usage, waves
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.machine import Goal, Stance
-from hivekeys.model import Claimed, Outcome, Phase, State, Status, Stopped
+from hivekeys.model import Outcome, Phase, State, Status, Stopped
 from hivekeys.run import Run, is_superseded
 from hivekeys.runner import Runner, Work, of_wave
 from hivekeys.story import Story
@@ -60,8 +60,7 @@ class Rollout:
 
     def rotate(self, token: Token, given: bool = False) -> ExitCode:
         """Turns the fleet to `token`, in order; back to where it was when that cannot be done."""
-        epoch = 1 + max((host.met.epoch for host in self.run.hosts.values() if host.met), default=0)
-        self._ledger.tell(Claimed(epoch, self._ledger.now()))
+        self._runner.claim_place()
         want = self._runner.bring(token, given)
         if not (self._claim(want) and self._forward(want)):
             self._roll_back(want)
@@ -151,9 +150,11 @@ class Rollout:
         """Takes the hosts' locks: the first host alone, so that of two runs exactly one wins."""
 
         def claim(story: Story) -> Outcome:
-            if self._only_forward:  # whatever a host that was away or re-imaged has now
-                return story.claim((story.part.now, want))
-            return story.claim((story.part.was, want) if self.run.resumed else (story.part.was,))
+            if not self.run.resumed:
+                return story.claim((story.part.was,))
+            # Forward: whatever a host that was away or re-imaged has now.
+            there = story.part.now if self._only_forward else story.part.was
+            return story.claim((there, want), self._is_over)  # a bastion that died has its locks for a lease
 
         standing = self._runner.standing()
         groups = (standing[:1], standing[1:])  # the queen stands first in every inventory
@@ -269,8 +270,12 @@ class Rollout:
         return name in self._may_be_missing and self.run.hosts[name].state is State.UNREACHABLE
 
     def _is_over(self) -> bool:
-        """Nothing more may be begun: interrupted, or another run works on these hosts."""
-        busy = any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in self.run.hosts.values())
+        """Nothing more may be begun: interrupted, or another run works on these hosts.
+
+        Who holds a host ends the run only before it has begun to change any; afterwards it goes forward or back.
+        """
+        begins = self.run.phase in (Phase.LOOK, Phase.CLAIM)
+        busy = begins and self.run.bears_out(Trouble.HOST_BUSY)
         return busy or self._runner.interrupted.is_set() or self._runner.is_superseded
 
     def _stop(self, why: str, phase: Phase | None = None) -> None:

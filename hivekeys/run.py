@@ -61,6 +61,12 @@ class HostRun:
         """True for a host that has its token from before the run."""
         return self.state in (State.UNCHANGED, State.ROLLED_BACK) or not self.touched
 
+    @property
+    def held(self) -> frozenset[Fingerprint]:
+        """The tokens in the host's slots, as it was last seen."""
+        slots = (self.seen.active, self.seen.staged, self.seen.previous) if self.seen else ()
+        return frozenset(slot.fingerprint for slot in slots if slot and slot.fingerprint)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -83,6 +89,7 @@ class Run:
     left_out: tuple[str, ...] = ()
     phase: Phase | None = None
     resumed: bool = False
+    sittings: int = 1  # how often it was begun or taken up
     rolled_back: bool = False
     settling: bool = False  # all that could be turned was proven: the fleet serves the run's token
     retiring: bool = False  # past the point of no return
@@ -160,13 +167,25 @@ class Run:
     @property
     def queen(self) -> HostRun | None:
         """The queen's part, None when the run has no queen."""
-        return next((self.hosts[names[0]] for phase, names in self.waves if phase is Phase.QUEEN), None)
+        return next((self.hosts.get(names[0]) for phase, names in self.waves if phase is Phase.QUEEN), None)
+
+    def bears_out(self, trouble: Trouble) -> bool:
+        """True when this trouble is the queen's, or more than one host's: then it may decide for the run.
+
+        One host of the fleet may be the enemy: what one says alone counts for that one.
+        """
+        names = {name for name, host in self.hosts.items() if host.cause and host.cause.trouble is trouble}
+        return len(names) > 1 or (self.queen is not None and self.queen.name in names)
 
     def may_be_held(self, want: Fingerprint) -> bool:
         """True when some host may have had this token of the run already, reachable or not, or re-imaged since."""
         turned = (State.PROVEN, State.HEALTHY, State.FAILED, State.UNKNOWN)
-        forgot = any(host.touched and (host.met is None or host.met.run != self.id) for host in self.hosts.values())
+        forgot = any(host.touched and not self._is_known_to(host) for host in self.hosts.values())
         return forgot or any(host.now == want or host.state in turned for host in self.hosts.values())
+
+    def _is_known_to(self, host: HostRun) -> bool:
+        """True when the host's own records name this run."""
+        return host.met is not None and self.id in (host.met.run, host.met.changed.run)
 
     def gap(self, host: HostRun) -> float | None:
         """Seconds in which this host and the queen could not talk: from the first restart to the second recovery."""
@@ -252,7 +271,7 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     hosts = {name: replace(host, left=None, back=None, machine="") for name, host in hosts.items()}
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
-    order = replace(run, waves=event.waves, left_out=event.left_out, census=None)
+    order = replace(run, waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
     return replace(order, hosts=hosts, clock=event.when.clock, resumed=True)
 
 
@@ -361,13 +380,14 @@ def _may_be_trusted(run: Run) -> bool:
 def exit_code(run: Run) -> ExitCode:
     """What a run that is over means to the shell (DESIGN.md, "Exit code")."""
     states = {host.state for host in run.hosts.values()}
-    if any(is_superseded(host.cause) for host in run.hosts.values()):
+    if run.bears_out(Trouble.SUPERSEDED):
         return ExitCode.LOCKED
     if states == {State.PROVEN}:
         return ExitCode.INCOMPLETE if run.is_held or _may_be_trusted(run) else ExitCode.DONE
     if run.is_revocation and any(host.touched for host in run.hosts.values()):
         return ExitCode.INCOMPLETE  # never taken back, and no other run's host ends it
-    if any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values()):
+    busy = any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values())
+    if run.bears_out(Trouble.HOST_BUSY) or (busy and not any(host.touched for host in run.hosts.values())):
         return ExitCode.LOCKED
     if is_as_before(run) and not run.is_revocation:
         return ExitCode.ROLLED_BACK

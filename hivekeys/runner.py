@@ -3,6 +3,7 @@
 It decides nothing: `rollout` says which phase comes next, whether the run goes on, and in which direction.
 """
 
+import secrets
 import threading
 import time
 from collections import Counter, defaultdict
@@ -12,27 +13,30 @@ from dataclasses import replace
 from typing import TypeVar
 
 from hivekeys import __version__, waves
-from hivekeys.causes import Cause
+from hivekeys.causes import Cause, Trouble
 from hivekeys.doubles import doubles
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
+from hivekeys.history import History, later_runs, next_epoch, tokens_held
 from hivekeys.ledger import Clock, Ledger, Record
 from hivekeys.line import Dialer
 from hivekeys.model import Claimed, Outcome, Paused, Phase, PhaseStarted, Resumed, RunEnded, RunStarted, TokenChosen
-from hivekeys.run import ROTATE, Run, advance, exit_code, is_superseded
+from hivekeys.run import ROTATE, Run, advance, exit_code
 from hivekeys.session import Session
 from hivekeys.story import Story
-from hivekeys.token import Fingerprint, Token
+from hivekeys.token import Fingerprint, Token, is_random
 from hivekeys.wire import Greeting
 
 Work = Callable[[Story], Outcome]
 T = TypeVar("T")
+NOTHING_KNOWN = History()
 
 
 class Runner:
     """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again.
 
     `fence`: what a new run is told to do with hosts that cannot be turned; one that is taken up knows it.
+    `history`: what the journal says of the runs before it.
     """
 
     def __init__(
@@ -48,13 +52,16 @@ class Runner:
         task: str = ROTATE,
         past: Run | None = None,
         fence: bool = False,
+        history: History = NOTHING_KNOWN,
     ) -> None:
         self.fleet = fleet
+        self.history = history
         self.ledger = Ledger(record, clock, past)
         self.tokens: dict[Fingerprint, Token] = {}
         self.interrupted = threading.Event()
         self._dialer = dialer
         self._greeting = greeting
+        self._vouched: set[Fingerprint] = set()
         self._closed = False
         self._late: dict[Story, Future[Outcome | None]] = {}
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
@@ -70,6 +77,9 @@ class Runner:
         else:
             told = (greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now, task)
             self.ledger.tell(RunStarted(*told, __version__, fleet.digest, fence))
+        self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
+        for story in self.stories:
+            story.session.introduce(self._greeting, {})
 
     @property
     def run(self) -> Run:
@@ -100,26 +110,68 @@ class Runner:
                 self.tokens[fingerprint] = token
         self.introduce()
 
+    def vouch(self, token: Token) -> Fingerprint:
+        """The operator's word for an old token: every host may be asked with it."""
+        fingerprint = self.fingerprint(token)
+        self.tokens[fingerprint] = token
+        self._vouched.add(fingerprint)
+        return fingerprint
+
+    def common_tokens(self) -> set[Fingerprint | None]:
+        """The tokens that may be brought to any host: the run's own, and what is borne out as the fleet's.
+
+        What a single hive calls a token is brought to no other.
+        """
+        holders = tokens_held(self.run.hosts.values())
+        queens = tokens_held([self.run.queen] if self.run.queen else [])
+        several = {fingerprint for fingerprint, times in holders.items() if times > 1}
+        return {self.run.want, *self._vouched, *self.history.tokens, *queens, *several}
+
+    def served_tokens(self) -> set[Fingerprint]:
+        """The tokens that services run on, as their hosts say: others may accept them too."""
+        seen = (host.seen for host in self.run.hosts.values())
+        return {one.loaded.fingerprint for one in seen if one and one.loaded.fingerprint}
+
+    def _is_fit(self, fingerprint: Fingerprint) -> bool:
+        """True for a token that is in no other host's honest answer: such an answer would be taken for a leak."""
+        text = self.tokens[fingerprint].reveal()
+        said = (other.keyed for host in self.run.hosts.values() for other in host.held)
+        return is_random(text) and not any(text in keyed for keyed in said)
+
     def is_known(self, story: Story, fingerprint: Fingerprint) -> bool:
-        """True when somebody has the token itself: this run's memory, or a slot of the host."""
-        return fingerprint in self.tokens or fingerprint in story.held
+        """True when the host can be asked with this token: it was told it, or has it in a slot."""
+        return story.session.knows(fingerprint) or fingerprint in story.held
 
     def introduce(self) -> None:
-        """Every host is greeted anew with the next request: as a run that writes, and that knows these tokens."""
+        """Every host is greeted anew with the next request: as a run that writes, and that knows these tokens.
+
+        Each hears the tokens that are common, and those that it holds or held itself.
+        """
+        common = self.common_tokens() | {
+            fingerprint for fingerprint in self.served_tokens() & self.tokens.keys() if self._is_fit(fingerprint)
+        }
         revoked = {**self._greeting.revoked, **{fingerprint.keyed: self.run.id for fingerprint in self.run.condemned}}
         greeting = replace(self._greeting, write=True, epoch=self.run.epoch, revoked=revoked)
         for story in self.stories:
             if story not in self._late:
-                story.session.introduce(greeting, self.tokens)
+                mine = common | story.held | {story.part.was}
+                told = {fingerprint: token for fingerprint, token in self.tokens.items() if fingerprint in mine}
+                story.session.introduce(greeting, told)
 
     def go_past(self, gone_back: Collection[str]) -> None:
         """A new place in the order of runs, which the hosts would refuse as the older one otherwise.
 
-        Only where all that wrote there later are `gone_back`: runs of this bastion that left the hosts as they were.
+        Only where all that are known to have changed them later are `gone_back`: runs of this bastion that left the
+        hosts as they were. A later run that a single hive names is that hive's affair.
         """
-        later = [host.met for host in self.run.hosts.values() if host.met and host.met.epoch > self.run.epoch]
-        if later and all(met.run in gone_back for met in later):
-            self.ledger.tell(Claimed(1 + max(met.epoch for met in later), self.ledger.now()))
+        later = later_runs(self.run)
+        foreign = [other for other, is_sure in later.items() if is_sure and other not in gone_back]
+        if not foreign and any(other in gone_back for other in later):
+            self.claim_place()
+
+    def claim_place(self) -> None:
+        """The run's place in the order of runs, behind all that are borne out."""
+        self.ledger.tell(Claimed(next_epoch(self.run, self.history), self.ledger.now()))
 
     # -- phases
 
@@ -201,8 +253,8 @@ class Runner:
 
     @property
     def is_superseded(self) -> bool:
-        """True when a newer run has worked on one of the hosts."""
-        return any(is_superseded(host.cause) for host in self.run.hosts.values())
+        """True when a newer run has worked on the hosts: the queen says so, or two of them."""
+        return self.run.bears_out(Trouble.SUPERSEDED)
 
     # -- the end
 

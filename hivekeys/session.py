@@ -4,16 +4,18 @@ import json
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Host, Policy, Timeouts
 from hivekeys.line import Dialer, Line
-from hivekeys.model import Reply, Step, Verb
+from hivekeys.model import Place, Reply, Step, Verb
 from hivekeys.token import Fingerprint
 from hivekeys.wire import PROTOCOL, Greeting, Tokens, decode, encode, seconds_for
 
 # Seconds that an answer may take on top of the agent's own deadline: as much again, within these bounds.
 GRACE, LEAST_GRACE = 10.0, 5.0
+LEAST_SECRET = 16  # characters; a shorter "token" is a word like others, and whoever planted it could mute the host
 
 
 class Session:
@@ -32,10 +34,15 @@ class Session:
         self._tokens: Tokens = {}
         self._line: Line | None = None
         self._greeted = False
+        self._seen: Place | None = None  # who had changed the host when this process first looked
 
     def introduce(self, greeting: Greeting, tokens: Tokens) -> None:
         """Greets the host anew with the next request: as a run that writes, and that knows these tokens."""
         self._greeting, self._tokens, self._greeted = greeting, tokens, False
+
+    def let_go(self) -> None:
+        """Greets the host anew without its lock."""
+        self._greeting, self._greeted = replace(self._greeting, write=False), False
 
     def knows(self, fingerprint: Fingerprint) -> bool:
         """True when the token itself is in this run's memory, and can be written."""
@@ -56,7 +63,8 @@ class Session:
             return Cause(Trouble.LINE_BROKEN, "there is no line")
         words = [encode(step, self._policy, self._tokens) for step in steps]
         if not self._greeted:
-            words.insert(0, self._greeting.step(self.host.service, self._tokens, bool(self.host.beside)))
+            beside = bool(self.host.beside)
+            words.insert(0, self._greeting.step(self.host.service, self._tokens, beside, self._seen))
         limit = min(seconds_for(steps, self._policy), self._request)
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and all(step.verb is not Verb.RECALL for step in steps):
@@ -71,12 +79,13 @@ class Session:
             self.close()
         elif any(result.verb is Verb.HELLO for result in answer.results):
             self._greeted = True  # a last look is done also where the greeting was refused
+            self._seen = self._seen or (answer.met.changed if answer.met else None)
         return answer
 
     def _quotes_a_token(self, raw: dict[str, object] | Cause) -> bool:
         """True when an answer holds a token that it was told: it must get into no record and on no screen."""
         said = raw.detail if isinstance(raw, Cause) else json.dumps(raw)
-        texts = (token.reveal() for token in self._tokens.values())
+        texts = (text for token in self._tokens.values() if len(text := token.reveal()) >= LEAST_SECRET)
         return any(text in said or json.dumps(text)[1:-1] in said for text in texts)
 
     def close(self) -> None:

@@ -42,9 +42,13 @@ class Story:
     @property
     def held(self) -> frozenset[Fingerprint]:
         """The tokens in the host's slots, as it was last seen."""
+        return self.part.held
+
+    @property
+    def loaded(self) -> tuple[Fingerprint, ...]:
+        """The token that its service runs on, where that can be told."""
         seen = self.part.seen
-        slots = (seen.active, seen.staged, seen.previous) if seen else ()
-        return frozenset(slot.fingerprint for slot in slots if slot and slot.fingerprint)
+        return (seen.loaded.fingerprint,) if seen and seen.loaded.fingerprint else ()
 
     # -- before anything is changed
 
@@ -88,8 +92,9 @@ class Story:
         cause = reply.cause
         if cause is None and reply.seen and reply.seen.token not in expected:
             cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
-            if reply.met and before and reply.met.run not in (before.run, self._ledger.run.id):
-                cause = Cause(Trouble.SUPERSEDED, f"run {reply.met.run}")
+            last = reply.met.changed.run if reply.met else ""
+            if before and last not in (before.changed.run, self._ledger.run.id, ""):
+                cause = Cause(Trouble.SUPERSEDED, f"run {last}")
         if cause:
             return self._outcome(Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
         return self._outcome(Phase.CLAIM, Status.OK, self.part.state, None, reply)
@@ -177,8 +182,14 @@ class Story:
         return self.session.ask((*steps, LOOK))
 
     def fence(self) -> Outcome:
-        """Stops the service of a host that could not be turned: it lets nobody in any more."""
+        """Stops the service of a host that could not be turned: it lets nobody in any more.
+
+        A host that cannot write gives no lock; its unit can be stopped all the same.
+        """
         reply = self.session.open() or self._told(Phase.FENCE, (Step(Verb.FENCE),))
+        if not isinstance(reply, Cause) and reply.cause and reply.cause.trouble is Trouble.WRITE_FAILED:
+            self.session.let_go()
+            reply = self._told(Phase.FENCE, (Step(Verb.FENCE),))
         if isinstance(reply, Cause):
             return self._outcome(Phase.FENCE, Status.UNKNOWN, State.UNKNOWN, reply)
         if reply.cause:
@@ -210,7 +221,7 @@ class Story:
             return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:
             proven = reply.proof.proven if reply.proof else self.part.state is State.PROVEN
-            if goal.revoke and reply.proof:  # where no copy is left to ask with, it must have been refused before
+            if self._ledger.run.is_revocation and reply.proof:  # where no copy is left to ask with: refused before
                 proven = proven and (reply.proof.refused_after or self.part.refused) is not None
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)

@@ -82,14 +82,28 @@ def generate() -> Token:
 
 
 def parse(data: bytes, source: str) -> Token:
-    """The token in `data`: one line, with or without a final newline. Raises UserError; never shows it."""
+    """A token that is to be written: one line, with or without a final newline. Raises UserError; never shows it."""
     hint = "make one with `openssl rand -hex 32`, or leave --token-file out and let hivekeys make it"
+    text = _line(data, source, hint, MIN_LENGTH)
+    weakness = weak(text)
+    if weakness:
+        raise UserError(f"{source}: is too easy to guess: {weakness}", hint=hint)
+    return Token(text)
+
+
+def parse_old(data: bytes, source: str) -> Token:
+    """A token that services are only asked with: however short or weak it may have been."""
+    return Token(_line(data, source, "one line, as it stood in the token file", 1))
+
+
+def _line(data: bytes, source: str, hint: str, least: int) -> str:
+    """The one line of printable ASCII in `data`, of `least` to MAX_LENGTH characters."""
 
     def refuse(why: str) -> NoReturn:
         raise UserError(f"{source}: {why}", hint=hint)
 
     if len(data) > MAX_LENGTH + 2:
-        refuse(f"is {len(data)} bytes long; a token is one line of {MIN_LENGTH} to {MAX_LENGTH} characters")
+        refuse(f"is {len(data)} bytes long; a token is one line of {least} to {MAX_LENGTH} characters")
     if not (data.isascii()):
         refuse("has characters outside printable ASCII")
     text = data.decode("ascii").removesuffix("\n").removesuffix("\r")
@@ -99,12 +113,9 @@ def parse(data: bytes, source: str) -> Token:
         refuse("has more than one line")
     if not all("!" <= char <= "~" for char in text):
         refuse("has blanks or control characters")
-    if not MIN_LENGTH <= len(text) <= MAX_LENGTH:
-        refuse(f"is {len(text)} characters long; a token has {MIN_LENGTH} to {MAX_LENGTH}")
-    weakness = weak(text)
-    if weakness:
-        refuse(f"is too easy to guess: {weakness}")
-    return Token(text)
+    if not least <= len(text) <= MAX_LENGTH:
+        refuse(f"is {len(text)} characters long; a token has {least} to {MAX_LENGTH}")
+    return text
 
 
 def weak(text: str) -> str:
@@ -118,6 +129,11 @@ def weak(text: str) -> str:
     if in_sequence * 2 > len(steps):
         return "most characters follow their neighbours in sequence"
     return ""
+
+
+def is_random(text: str) -> bool:
+    """True for what looks like a generated token: 32 letters and digits or more, and not obviously weak."""
+    return re.fullmatch("[0-9A-Za-z_-]{32,}", text) is not None and not weak(text)
 
 
 def refuse_revoked(fingerprint: Fingerprint, revoked: Mapping[Fingerprint, str], source: str) -> None:

@@ -191,10 +191,17 @@ class Upkeep:
             return list(pool.map(work, hosts))
 
 
-def fix(upkeep: Upkeep, strays: bool, is_over: Callable[[str], bool], known: Fingerprint | None = None) -> list[Upkept]:
+def fix(
+    upkeep: Upkeep,
+    strays: bool,
+    is_over: Callable[[str], bool],
+    known: Fingerprint | None = None,
+    last: int | None = None,
+) -> list[Upkept]:
     """Mends the chosen hosts. `is_over` says whether a run needs nothing any more of what it left on a host.
 
-    `known`: the token that the fleet has by the journal.
+    `known`: the token that the fleet has by the journal. `last`: the journal's last place in the order of runs, by
+    which the hosts' records of runs are mended as well.
     """
     asked = upkeep.hosts if upkeep.fleet.queen in upkeep.hosts else (upkeep.fleet.queen, *upkeep.hosts)
     shown = upkeep.look(asked)
@@ -205,9 +212,17 @@ def fix(upkeep: Upkeep, strays: bool, is_over: Callable[[str], bool], known: Fin
         reply = shown[host]
         left_by = reply.met.run if isinstance(reply, Reply) and reply.met else ""
         options = ("strays", "slots") if not left_by or is_over(left_by) else ("strays",)
-        return (Step(Verb.FIX, want, apply=upkeep.apply, options=options if strays else ()),)
+        limit = () if last is None else (f"record={max(last, *places_of_others(host, shown))}",)
+        asked = (*(options if strays else ()), *limit)
+        return (Step(Verb.FIX, want, apply=upkeep.apply, options=asked),)
 
     return upkeep.do("mend" if upkeep.apply else "look for what can be mended", upkeep.hosts, steps_of)
+
+
+def places_of_others(host: Host, shown: Shown) -> tuple[int, ...]:
+    """The places in the order of runs that the other hosts' records name."""
+    met = (reply.met for other, reply in shown.items() if other != host and isinstance(reply, Reply))
+    return (0, *(max(one.epoch, one.changed.epoch) for one in met if one))
 
 
 def _shared_token(fleet: Fleet, shown: Shown, known: Fingerprint | None) -> Fingerprint | None:

@@ -15,9 +15,9 @@ from hivekeys.audit.audited import Accesses, Audited
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
-from hivekeys.model import Met, Proof, Reply, Result, Seen, Step, Verb
+from hivekeys.model import MAX_EPOCH, Met, Place, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.text import LONGEST, BeyondError, cleaned, cut, one_line, printable
-from hivekeys.token import Fingerprint, Token
+from hivekeys.token import MAX_LENGTH, Fingerprint, Token
 from hivekeys.verify.inspected import Inspected
 
 PROTOCOL = 1  # an installed agent refuses a bastion of another (gate.py); up when a request means something else
@@ -45,12 +45,15 @@ class Greeting:
     write: bool = False
     epoch: int = 0
     claim: bool = True  # False: the lock alone, for work that is no rotation
+    sitting: tuple[int, str] = (0, "")  # how often the run was taken up, and an id of this process's own
+    take_over: bool = False  # whoever else has the host's lock is ended
     revoked: Mapping[str, str] = field(default_factory=dict)  # keyed fingerprints of leaked tokens → who revoked them
 
-    def step(self, service: Service, tokens: Tokens, beside: bool = False) -> dict[str, Any]:
+    def step(self, service: Service, tokens: Tokens, beside: bool = False, seen: Place | None = None) -> dict[str, Any]:
         """The hello step for a host; `tokens` are made known to it for proofs, not written.
 
-        `beside`: the service shares the machine of another; restricted mode refuses the word.
+        `beside`: the service shares the machine of another; restricted mode refuses the word. `seen`: the run that had
+        changed the host when this process first looked.
         """
         return {
             **({"beside": True} if beside else {}),
@@ -62,6 +65,9 @@ class Greeting:
             "write": self.write,
             "epoch": self.epoch,
             "claim": self.claim,
+            "sitting": list(self.sitting),
+            "seen": asdict(seen) if seen else None,
+            "take_over": self.take_over,
             "revoked": dict(self.revoked),
             "service": {
                 "unit": service.unit,
@@ -212,10 +218,20 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
     if answer.verb in _SHOWN:
         name, adapter = _SHOWN[answer.verb]
         shown: dict[str, Any] = {name: _read(adapter, answer.facts)}
-        return replace(reply, **shown)
+        return _with_sound_record(replace(reply, **shown))
     if answer.verb is Verb.RECALL:
         text = answer.facts.get("token")
-        if not isinstance(text, str) or not text.isascii():
+        if not isinstance(text, str) or len(text) > MAX_LENGTH or not all("!" <= char <= "~" for char in text):
             raise ValueError("no token")
         return replace(reply, token=Token(text))
     return reply
+
+
+def _with_sound_record(reply: Reply) -> Reply:
+    """A place in the order of runs that cannot be meant is the failure of this host's record, and of nothing else."""
+    met = reply.met
+    if met is None or all(0 <= epoch <= MAX_EPOCH for epoch in (met.epoch, met.changed.epoch)):
+        return reply
+    return replace(
+        reply, met=None, cause=reply.cause or Cause(Trouble.RECORD_UNSOUND, "its epoch is beyond all measure")
+    )

@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from tasks.stopping import stoppable
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
+    from hivekeys.history import History
     from hivekeys.journal import Journal
     from hivekeys.ledger import Record
     from hivekeys.model import Event, Phase
@@ -47,6 +48,7 @@ class Asked:
     records: bool = True  # a look alone is not written down, and takes no lock
     goes_back: bool = False  # it is taken back
     fence: bool = False  # services that cannot be turned are to be stopped
+    take_over: bool = False  # whoever else has a host's lock is ended
 
     def __post_init__(self) -> None:
         """A reason may come from a ticket or a pipeline: one line of it is recorded and shown."""
@@ -76,6 +78,20 @@ def tombstones(folder: Path) -> "dict[Fingerprint, str]":
         return {}
     with contextlib.closing(Journal(folder)) as journal:
         return journal.tombstones()
+
+
+def history_of(folder: Path) -> "History":
+    """What this bastion's journal bears out: its runs' tokens, newest first, and their last place in the order."""
+    from hivekeys.history import History  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.model import Claimed, TokenChosen  # noqa: PLC0415
+
+    if not Journal.is_in(folder):
+        return History()
+    with contextlib.closing(Journal(folder)) as journal:
+        chosen = dict(journal.all_of(TokenChosen))
+        tokens = tuple(chosen[run].fingerprint for run in journal.runs() if run in chosen)
+        return History(tokens, max((event.epoch for _, event in journal.all_of(Claimed)), default=0))
 
 
 def program_of(*verbs: str) -> bytes:
@@ -146,6 +162,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, run, asked, show, asked.past is not None))
+        history = history_of(folder)
         greeting = greeting_of(fleet.name, folder, run)  # under the lock: a run that has just ended may have condemned
         # Who writes also asks for the services' records, before old tokens go.
         program = program_of(*(["auditing"] if asked.records else []))
@@ -155,12 +172,13 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
             fleet,
             hosts,
             dialer,
-            greeting,
+            replace(greeting, take_over=asked.take_over),
             record,
             reason=asked.reason,
             task=asked.task,
             past=asked.past,
             fence=asked.fence,
+            history=history,
         )
         stack.callback(runner.close)
         stack.enter_context(stoppable(runner, show))

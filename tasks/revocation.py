@@ -6,6 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
+from tasks import secrets_given
 from tasks.engine import Asked, runner_of
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
@@ -16,6 +17,9 @@ HELP = {
     "reason": "what happened, for the record and the report; required",
     "batch": "how many hives turn together: a number or a percentage (default: all at once)",
     "attempts": "how often a host that fails is tried (default 3)",
+    "take-over": "end the session of whoever else has a host's lock, such as a thief's",
+    "token-file": "condemn the token in this file too (- is stdin): one that leaked, wherever it may still be accepted",
+    "all-known": "condemn every token that the journal knows, not only those of the last runs",
     "fence": "stop the service of a host that cannot be turned: it lets nobody in any more",
     "state-dir": FLEET_HELP["state-dir"],
     "yes": "do not ask",
@@ -33,6 +37,9 @@ def revoke(
     reason: str = "",
     batch: str = "",
     attempts: str = "",
+    take_over: bool = False,
+    token_file: str = "",
+    all_known: bool = False,
     fence: bool = False,
     state_dir: str = "",
     yes: bool = False,
@@ -42,7 +49,7 @@ def revoke(
     on_finish: str = "",
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
-    from hivekeys.revocation import ATTEMPTS, Revocation, paced  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
     from hivekeys.run import REVOKE  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
@@ -53,12 +60,16 @@ def revoke(
     tries = amount("--attempts", attempts, 1, percent=False, of="attempts").value if attempts else ATTEMPTS
     if not reason.strip():
         raise UserError("a revocation needs its reason", hint='fab revoke --reason "what happened"')
-    if not yes and not sys.stdin.isatty():
+    leaked = secrets_given.leaked_token(token_file) if token_file else None
+    if not yes and (token_file == "-" or not sys.stdin.isatty()):  # noqa: S105  a dash, not a secret
         raise UserError("there is no terminal to ask for confirmation on", hint="add --yes")
     question = f"Revoke the token of fleet {found.name} on {len(hosts)} hosts? There is no way back. [y/N] "
     if not yes and not Show().agrees(question):
         raise UserError("not confirmed: nothing was changed")
-    with runner_of(found, hosts, Asked(reason, how, REVOKE, state_dir=state_dir, fence=fence)) as (runner, show):
-        code = Revocation(runner, attempts=tries, census=True).revoke(generate)
+    asked = Asked(reason, how, REVOKE, state_dir=state_dir, fence=fence, take_over=take_over)
+    with runner_of(found, hosts, asked) as (runner, show):
+        known = runner.history.tokens
+        condemned = {*(known if all_known else known[:RECENT]), *([runner.vouch(leaked)] if leaked else [])}
+        code = Revocation(runner, attempts=tries, census=True, leaked=condemned).revoke(generate)
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)

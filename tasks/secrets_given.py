@@ -2,9 +2,14 @@
 
 import os
 import stat
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
+
+if TYPE_CHECKING:
+    from hivekeys.token import Token
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # where systemd puts a unit's LoadCredential= for that unit alone
 
@@ -23,6 +28,19 @@ def read(source: str, limit: int, hint: str) -> bytes:
             f"{source}: others can read it (mode {stat.S_IMODE(mode):04o}), so it is no secret any more", hint=hint
         )
     return data
+
+
+def leaked_token(source: str) -> "Token":
+    """A token that leaked, from a file or from standard input: whoever can read it knows it already."""
+    from hivekeys import token  # noqa: PLC0415
+
+    if source == "-":
+        return token.parse_old(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
+    try:
+        with Path(source).expanduser().open("rb") as file:
+            return token.parse_old(file.read(token.MAX_LENGTH + 3), source)
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror}") from error
 
 
 def _is_credential(path: Path) -> bool:

@@ -9,7 +9,7 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks import restricting
-from tasks.engine import Asked, past_runs, tombstones, upkeep_of
+from tasks.engine import Asked, history_of, past_runs, tombstones, upkeep_of
 from tasks.frame import FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 from tasks.grounds import FROM_HELP, grounds_of, known_token
 
@@ -28,6 +28,7 @@ VERBS = ("inspection", "repair", "installation", "restricting", "removal", "watc
         **FLEET_HELP,
         **LOGIN_HELP,
         "apply": "mend it (default: show what would be mended)",
+        "record": "also begin the record of runs on a host anew, where it says what cannot be meant",
         "strays": "also remove copies of the token that people, editors and runs that are over have left",
         "reason": "why, for the record",
     },
@@ -41,6 +42,7 @@ def fix(
     exclude: str = "",
     apply: bool = False,
     strays: bool = False,
+    record: bool = False,
     login: str = "",
     become: str = "",
     reason: str = "",
@@ -48,7 +50,7 @@ def fix(
     json: bool = False,
 ) -> None:
     """Mend modes, owners, access lists and directories on every host; shows them first, and restarts nothing."""
-    from hivekeys import upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
+    from hivekeys import state, upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
     from hivekeys.model import Phase  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
@@ -56,7 +58,8 @@ def fix(
         found, hosts, Phase.FIX, Asked(reason, Told(json), state_dir=state_dir, records=apply), VERBS
     ) as work:
         known = known_token(found, state_dir)
-        kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir), known)
+        last = history_of(state.folder_for(found.name, state_dir)).epoch if record else None
+        kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir), known, last)
         code = _tell(work, kept, json)
     finish(code)
 

@@ -134,6 +134,7 @@ class SimulatedHost:
         self.start_limit_hit = False  # systemd refuses to start the unit until its failures are reset
         self.started: list[str] = []  # commands that its agent ran
         self.terminated: list[int] = []  # processes that were told to leave
+        self.deaf: set[int] = set()  # those that do not
         self.credentials = fleet.credentials
         self.port_held_by: int | None = None  # uid of a stranger that took the service's port
         self.heard: list[str] = []  # tokens that the stranger was told
@@ -339,6 +340,11 @@ class Machine(System):
 
     def terminate(self, pid: int) -> None:
         self.host.terminated.append(pid)
+        if pid in self.host.deaf:
+            return
+        self.kill(pid)
+
+    def kill(self, pid: int) -> None:
         if pid in self.host.left_behind:
             self.host.left_behind.pop(pid)[0].state.release()
         for line in [line for line in self.host.lines if line.agent.system.pid() == pid]:
@@ -551,6 +557,8 @@ def hello(
     write: bool = True,
     epoch: int = 0,
     tokens: tuple[Token, ...] = (),
+    sitting: tuple[int, str] = (1, "aa"),
+    take_over: bool = False,
 ) -> dict[str, object]:
     """The step that begins a session, for tests that are their own bastion."""
     return {
@@ -562,6 +570,9 @@ def hello(
         "write": write,
         "epoch": epoch,
         "who": "ann@bastion",
+        "sitting": list(sitting),
+        "seen": None,
+        "take_over": take_over,
         "tokens": [token.reveal() for token in tokens],
     }
 
@@ -578,10 +589,22 @@ class Session:
         write: bool = True,
         epoch: int = 0,
         tokens: tuple[Token, ...] = (),
+        sitting: tuple[int, str] = (1, "aa"),
+        take_over: bool = False,
     ) -> None:
         self.line = InProcessLine(host)
         host.lines.append(self.line)
-        (self.greeting,) = self.ask(hello(host, fleet=fleet, run=run, write=write, epoch=epoch, tokens=tokens))
+        greeting = hello(
+            host,
+            fleet=fleet,
+            run=run,
+            write=write,
+            epoch=epoch,
+            tokens=tokens,
+            sitting=sitting,
+            take_over=take_over,
+        )
+        (self.greeting,) = self.ask(greeting)
 
     def ask(self, *steps: dict[str, object], deadline: float = 100.0) -> list[dict[str, Any]]:
         """The results of one request."""

@@ -20,7 +20,7 @@ import sys
 import threading
 
 from hivekeys.host.slots import CREDENTIALS, MAX_TOKEN_CHARS, Secrets, is_token, is_under
-from hivekeys.host.state import NO_RUN, POLL_SECONDS, STATE, State
+from hivekeys.host.state import POLL_SECONDS, STATE, State, run_in
 from hivekeys.host.system import Refusal, System, names_of, refuse_strangers
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Optional, Sequence
 
 MIN_TOKEN_CHARS = 64  # guide.md, "Verify token length"
+LEAST_SECRET = 16  # characters; a shorter one is a word like others (hivekeys.session.LEAST_SECRET)
 CALL_SECONDS = 5.0
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
 RECENT_SECONDS = 2.0  # a look at a unit that is no older will do, while its process lives and we did not move it
 FILE_SECONDS = 30.0  # the same for the token file that a unit is told to read: people change that, not restarts
 MOVING = ("restart", "fence")  # verbs after which a unit's state is another
 CHANGING = ("fix", "install", "uninstall")  # and those after which its settings may be
+TOUCHING = ("stage", "swap", "revert", "restart", "retire", "discard", "revoke", "fence")  # of a run that claims hosts
 NEVER = float("-inf")
 SHOWN = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,Environment"
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
@@ -65,6 +67,8 @@ class Agent:
         self.end = 0.0
         self.installed = False  # gate.py stands before it
         self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
+        self.claims = True
+        self.mine = {}  # type: dict[str, Any]  # the run that claims this host, until it is noted as one that changes it
         self.last_unit, self.unit_at = {}, NEVER  # type: dict[str, Any], float
         self.last_file, self.file_at = "", NEVER
         self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
@@ -83,16 +87,21 @@ class Agent:
         epoch: int = 0,
         claim: bool = True,
         beside: bool = False,
+        sitting: "Sequence[Any]" = (0, ""),
+        seen: "Optional[dict[str, Any]]" = None,
+        take_over: bool = False,
         tokens: "Iterable[str]" = (),
         revoked: "Optional[dict[str, str]]" = None,
     ) -> "tuple[bool, dict[str, Any]]":
         """Begins a session: whose fleet, which service. `write` takes the host's lock, else it is let go.
 
-        A run whose `epoch` is lower than the last one's that wrote here comes too late and is refused. Work that
-        is no rotation does not `claim` the host: it takes the lock and leaves the order of runs as it is.
+        A run that comes too late for this host is refused (`State.begin`): `epoch` is its place in the order of runs,
+        `sitting` says how often it was taken up, and an id, `seen` which run had changed the host when it first looked.
+        Work that is no rotation does not `claim` the host: it takes the lock and leaves the order of runs as it is.
         A service `beside` another on this machine has a lock and a place in the order of runs of its own.
-        `tokens` are made known for proofs and for the way back; none of them is written. `revoked` maps the keyed
-        fingerprints of tokens that leaked to the runs that revoked them: none is written again.
+        `take_over` ends whoever else holds the lock. `tokens` are made known for proofs and for the way back; none of
+        them is written. `revoked` maps the keyed fingerprints of tokens that leaked to the runs that revoked them: none
+        is written again.
         """
         self.fleet = fleet
         self.service = service
@@ -101,15 +110,21 @@ class Agent:
         self.secrets = self.secrets_type(self.root, service, bytes.fromhex(key))
         self.secrets.known = self.known
         self.secrets.revoked = dict(revoked or {})
-        for token in tokens:
-            self.known_good(token)
+        for token in filter(is_token, tokens):
             self.secrets.remember(token)
-        owner, last = "", dict(NO_RUN)
+        self.claims = claim  # other work may be here to mend what this host remembers of runs
+        self.mine = run_in({"epoch": epoch, "run": run, "who": who, "sitting": sitting}) if write and claim else {}
+        owner, last, changed = "", run_in({}), run_in({})
         try:
             folder = self.state.open(create=write)
             if folder is not None:
                 try:
-                    owner, last = self.join(folder, fleet, write, {"epoch": epoch, "run": run, "who": who}, claim)
+                    try:
+                        last, changed = self.state.last_runs(folder)
+                    except Refusal:
+                        if claim:
+                            raise
+                    owner = self.join(folder, write, who, sitting, seen, take_over)
                 finally:
                     os.close(folder)
         except (Refusal, OSError) as error:
@@ -117,29 +132,42 @@ class Agent:
             if isinstance(error, Refusal):
                 raise
             raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
-        facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner, "machine": self.machine(key)}
-        return write and claim and not owner, dict(facts, epoch=last["epoch"], run=last["run"])
+        facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner, "epoch": last["epoch"], "run": last["run"]}
+        facts["machine"] = self.machine(key)
+        facts["changed"] = {part: changed[part] for part in ("epoch", "run")}
+        return bool(self.mine) and not owner, facts
 
     def join(
-        self, folder: int, fleet: str, write: bool, mine: "dict[str, Any]", claim: bool
-    ) -> "tuple[str, dict[str, Any]]":
-        """The fleet that the host belongs to, "" when only from now on, and the last run before `mine`."""
+        self,
+        folder: int,
+        write: bool,
+        who: str,
+        sitting: "Sequence[Any]",
+        seen: "Optional[dict[str, Any]]",
+        take_over: bool,
+    ) -> str:
+        """The lock, and this run's claim; the fleet that the host belongs to, "" when only from now on."""
         if write:
-            self.state.take_lock(folder, mine["run"], mine["who"], self)
+            mine = {"run": self.run, "who": who, "sitting": list(sitting)}
+            self.state.take_lock(folder, mine, take_over, self)
         else:
             self.state.release()
         owner = self.state.read(folder, "fleet")
         machines, stones = self.state.of_machine()
         for known in (owner, machines):
-            if known and known != fleet:
-                raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (known, fleet))
-        last = self.state.last_run(folder)
-        self.secrets.tombstones = self.state.tombstones(folder) + stones
-        if write and claim:
-            self.state.begin(folder, last, mine)
+            if known and known != self.fleet:
+                raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (known, self.fleet))
+        try:
+            self.secrets.tombstones, self.secrets.unsound = self.state.tombstones(folder) + stones, ""
+        except Refusal as refusal:
+            if self.claims:
+                raise
+            self.secrets.unsound = refusal.detail  # upkeep may be here to mend it; no token is written meanwhile
+        if self.mine:
+            self.state.begin(folder, self.mine, seen)
             if not owner:
-                self.state.write(folder, "fleet", fleet)
-        return owner, last
+                self.state.write(folder, "fleet", self.fleet)
+        return owner
 
     def machine(self, key: str) -> str:
         """What stands for this machine, so that two names of one are not taken for two; its own ids stay here."""
@@ -430,9 +458,13 @@ class Agent:
     # -- the service
 
     def fence(self) -> "tuple[bool, dict[str, Any]]":
-        """The unit is stopped: a service that cannot be turned serves nobody with a token that leaked."""
-        if self.state.lock is None:
-            raise RuntimeError("to stop a unit needs a session that holds the lock")
+        """The unit is stopped: a service that cannot be turned serves nobody with a token that leaked.
+
+        Without the host's lock too, which a full disk may refuse, unless another run has it.
+        """
+        other = self.state.at_work() if self.state.lock is None else {}
+        if other:
+            raise Refusal("host-busy", self.state.described(other))
         if self.unit()["state"] in ("inactive", "failed"):
             return False, {}
         code, output = self.command(["systemctl", "--no-ask-password", "stop", "--", self.service["unit"]], self.left())
@@ -475,7 +507,8 @@ class Agent:
     def without_tokens(self, text: str) -> str:
         """`text` with every token this agent knows, and all that looks like one, taken out."""
         for token in self.known.values():
-            text = text.replace(token, "[token]")
+            if len(token) >= LEAST_SECRET:
+                text = text.replace(token, "[token]")
         return re.sub(r"[0-9A-Za-z_+=-]{32,}", "[secret?]", text)
 
     # -- the proof
@@ -634,6 +667,20 @@ class Agent:
 
     # -- one step
 
+    def touch(self, verb: str) -> None:
+        """Notes once that this run changes the host: from now on it supersedes the older ones.
+
+        To stop a unit needs no disk.
+        """
+        if not self.mine or self.state.lock is None:
+            return
+        try:
+            self.state.change(self.mine)
+            self.mine = {}
+        except OSError as error:
+            if verb != "fence":
+                raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
+
     def carry_out(self, verb: str, fields: "dict[str, Any]") -> "dict[str, Any]":
         """One step's result: done, or refused with the reason."""
         began = self.system.monotonic()
@@ -642,6 +689,8 @@ class Agent:
             if verb != "observe" and self.left() <= 0:
                 raise Refusal("deadline", "no time was left to begin %s" % verb)
             try:
+                if verb in TOUCHING:
+                    self.touch(verb)
                 act = functools.partial(EXTRA[verb], self) if verb in EXTRA else getattr(self, verb)
                 result["changed"], result["facts"] = act(**fields)
             except OSError as error:

@@ -16,7 +16,8 @@ import syslog
 
 from hivekeys.host.agent import MIN_TOKEN_CHARS, Agent
 from hivekeys.host.serving import answer, main, refused
-from hivekeys.host.slots import is_token
+from hivekeys.host.slots import MANY_TOKENS, is_token
+from hivekeys.host.state import MAX_EPOCH, caller
 from hivekeys.host.system import Refusal, read_limited
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -90,6 +91,37 @@ def whole_token(value: object) -> bool:
     return isinstance(value, str) and len(value) >= MIN_TOKEN_CHARS and is_token(value)
 
 
+def old_tokens(value: object) -> bool:
+    """What a service is only asked with: whatever it may have been, of a length and number that is bounded."""
+    fits = isinstance(value, list) and len(value) <= MANY_TOKENS
+    return fits and all(isinstance(token, str) and is_token(token) for token in value)  # type: ignore[attr-defined]
+
+
+def sitting(value: object) -> bool:
+    """[how often the run was taken up, an id]."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and entire(0, MANY)(value[0])
+        and matching("[0-9a-f]{0,16}")(value[1])
+    )
+
+
+def seen_run(value: object) -> bool:
+    """Which run had changed the host when this one first looked: {"epoch", "run"}."""
+    return (
+        isinstance(value, dict)
+        and set(value) == {"epoch", "run"}
+        and entire(0, MAX_EPOCH)(value["epoch"])
+        and matching(r"[A-Za-z0-9._-]{0,100}")(value["run"])
+    )
+
+
+def never(value: object) -> bool:
+    """Only for an agent that was sent: whoever stole the key of this one must not end others' sessions."""
+    return value is False
+
+
 def moment(value: object) -> bool:
     """A time of a query: {"seconds", "before_now"}."""
     return (
@@ -114,8 +146,11 @@ VERB_FIELDS = {
         "who": words(200),
         "write": flag,
         "claim": flag,
-        "epoch": entire(0, int(FAR)),
-        "tokens": list_of(whole_token),
+        "epoch": entire(0, MAX_EPOCH),
+        "sitting": sitting,
+        "seen": or_none(seen_run),
+        "take_over": never,
+        "tokens": old_tokens,
         "revoked": mapping(KEYED, RUN),
     },
     "observe": {},
@@ -149,7 +184,8 @@ VERB_FIELDS = {
     "accesses": dict(QUERY, seconds=A_DAY),
 }  # type: dict[str, dict[str, Check]]
 REQUEST_FIELDS = {"protocol": entire(0, 10**6), "deadline": within(0, 86400), "expires": within(-FAR, FAR)}
-READING = ("hello", "observe", "inspect", "prove", "audit", "accesses")  # all others need the host's lock
+# All others need the host's lock; a unit can be stopped without, on a disk that is full.
+READING = ("hello", "observe", "inspect", "prove", "audit", "accesses", "fence")
 
 
 def plain_number(text: str) -> int:
@@ -298,8 +334,8 @@ def own_text(path: str) -> bytes:
 def guarded_main(root: str = "/") -> None:
     """An installed agent's life: it says which it is, then serves what its gate lets through."""
     syslog.openlog(TAG, syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    caller = os.environ.get("SUDO_USER", "root")
+    who_asks = caller()
     agent = Agent(root)
-    gate = Gate(agent, lambda text: syslog.syslog(syslog.LOG_WARNING, "%s: %s" % (caller, text)))
+    gate = Gate(agent, lambda text: syslog.syslog(syslog.LOG_WARNING, "%s: %s" % (who_asks, text)))
     who = " %d %s" % (PROTOCOL, hashlib.sha256(own_text(sys.argv[0])).hexdigest())
     main(agent, limited(sys.stdin.buffer), gate.reply, who.encode())

@@ -6,6 +6,7 @@ that owns the token directory may exchange what is in it at any moment: what tha
 given to it, and no link is followed.
 """
 
+import functools
 import os
 import re
 import stat
@@ -13,6 +14,7 @@ import stat
 from hivekeys.host.agent import EXTRA, Agent, environment_of
 from hivekeys.host.inspection import has_acl, is_named_after, is_stray, unit_properties
 from hivekeys.host.slots import read_token
+from hivekeys.host.state import STATE
 from hivekeys.host.system import DIRECTORY, NOFOLLOW, Refusal, names_of, open_directory
 from hivekeys.host.trail import audit_folder
 
@@ -80,12 +82,16 @@ class Work:
 def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = "") -> "tuple[bool, dict[str, Any]]":
     """Mends what is there. `want`: the fleet's token, by which a file of another account's may be known.
 
-    `options`: "strays" removes copies; "slots" also what runs have left (their records say that they are over).
+    `options`: "strays" removes copies; "slots" also what runs have left (their records say that they are over);
+    "record=N" begins hivekeys' own records anew where they cannot be meant: a run beyond N is none of this fleet's.
     """
     secrets = agent.secrets
+    work = Work(agent, apply)
+    for option in options:
+        if option.startswith("record="):
+            records(work, int(option[len("record=") :]))
     folder = secrets.open()
     try:
-        work = Work(agent, apply)
         controlled = [is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.folder)]
         directories_above(work)
         has_token = token_file(work, folder, want, all(controlled))
@@ -95,6 +101,32 @@ def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = ""
         return work.result()
     finally:
         os.close(folder)
+
+
+def records(work: Work, limit: int) -> None:
+    """Moves hivekeys' own files aside that say what cannot be meant; none is lost, and none of it is believed."""
+    state = work.agent.state
+    folder = state.open(create=False)
+    if folder is None:
+        return
+    try:
+        try:
+            if max(last["epoch"] for last in state.last_runs(folder)) > limit:
+                raise Refusal("record-unsound", "a run that no other host and no journal knows")
+        except Refusal as refusal:
+            move_aside(work, folder, "run", refusal.detail)
+        try:
+            state.tombstones(folder)
+        except Refusal as refusal:
+            move_aside(work, folder, "tombstones", refusal.detail)
+    finally:
+        os.close(folder)
+
+
+def move_aside(work: Work, folder: int, name: str, why: str) -> None:
+    aside = name + ".unsound"
+    act = functools.partial(os.rename, name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+    work.note("record", "/%s/%s" % (STATE, name), why, "moved to %s, begun anew" % aside, act)
 
 
 def walk(root: str, path: str) -> "Iterator[tuple[str, int]]":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CREDENTIALS = "run/credentials"  # systemd.exec(5), "LoadCredential="
 MAX_TOKEN_CHARS = 4096  # what fits a header; longer ones cannot be proven
+MANY_TOKENS = 64  # that one session may know: a run has few, and whoever exchanges files fills no memory
 
 
 def is_token(text: str) -> bool:
@@ -41,6 +42,7 @@ class Secrets:
         self.known = {}  # type: dict[str, str]  # keyed fingerprint -> token, for proofs and the way back; memory only
         self.revoked = {}  # type: dict[str, str]  # keyed fingerprint -> the run that revoked it, as the bastion says
         self.tombstones = []  # type: list[dict[str, str]]  # what this host remembers itself
+        self.unsound = ""  # why that cannot be read
 
     def open(self) -> int:
         """The directory's descriptor, or a refusal that says what is wrong with the path."""
@@ -76,6 +78,8 @@ class Secrets:
     def remember(self, token: str) -> "dict[str, str]":
         """The token's fingerprint; proofs and the way back may use the token from now on."""
         shown = self.fingerprint(token)
+        if shown["keyed"] not in self.known and len(self.known) >= MANY_TOKENS:
+            raise Refusal("token-unsafe", "more than %d different tokens were met in one session" % MANY_TOKENS)
         self.known[shown["keyed"]] = token
         return shown
 
@@ -92,6 +96,8 @@ class Secrets:
 
     def refuse_revoked(self, token: str) -> None:
         """Raises for a token that leaked once: nothing may bring it back (openbao/openbao#522)."""
+        if self.unsound:
+            raise Refusal("record-unsound", self.unsound)
         run = self.revoked_by(token)
         if run:
             raise Refusal("revoked", "run %s revoked this token" % run)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 STATE = "var/lib/hivekeys"
 NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
 POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
-NO_RUN = {"epoch": 0, "run": "", "who": ""}  # type: dict[str, Any]
+MAX_EPOCH = 10**9  # each run adds one; a larger number is none that hivekeys wrote (hivekeys.model.MAX_EPOCH)
+FILE_BYTES = 1 << 20  # of a file in this directory: some 6,000 tombstones
+TAKE_OVER_SECONDS = 3.0  # that a holder who is told to leave may take before it is killed
 
 
 class State:
@@ -73,18 +75,23 @@ class State:
             os.close(folder)
 
     def read(self, folder: int, name: str) -> str:
-        """The text of a file, "" when it is not there."""
+        """The text of a file, "" when it is not there; one that is too large is a refusal, and never an empty one."""
         try:
             fd = os.open(name, os.O_RDONLY | NOFOLLOW, dir_fd=folder)
         except FileNotFoundError:
             return ""
         try:
-            return (read_limited(fd, 65536) or b"").decode("utf-8", "replace").strip()
+            data = read_limited(fd, FILE_BYTES)
         finally:
             os.close(fd)
+        if data is None:
+            raise Refusal("record-unsound", "/%s/%s is larger than %d bytes" % (STATE, name, FILE_BYTES))
+        return data.decode("utf-8", "replace").strip()
 
     def write(self, folder: int, name: str, text: str) -> None:
         """The text in a file, whole or not at all."""
+        if len(text) >= FILE_BYTES:
+            raise Refusal("record-unsound", "/%s/%s would be larger than %d bytes" % (STATE, name, FILE_BYTES))
         scratch = "." + name
         fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600, dir_fd=folder)
         try:
@@ -114,16 +121,19 @@ class State:
         finally:
             os.close(folder)
 
-    def take_lock(self, folder: int, run: str, who: str, patience: "Agent") -> None:
-        """The lock, or a refusal that names its holder. An agent left behind by this run is told to leave."""
+    def take_lock(self, folder: int, mine: "dict[str, Any]", take_over: bool, patience: "Agent") -> None:
+        """The lock, or a refusal that names its holder. An agent left behind by this sitting is told to leave.
+
+        `mine`: the run, its operator and its sitting. With `take_over` whoever else holds the lock is ended.
+        """
         self.release()
         lock = os.open("lock", os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600, dir_fd=folder)
         try:
-            self.wait_for(lock, run, patience)
+            self.wait_for(lock, mine, take_over, patience)
             pid = self.system.pid()
-            mine = {"run": run, "who": who, "pid": pid, "born": self.system.born(pid), "since": self.system.now()}
+            mine = dict(mine, pid=pid, born=self.system.born(pid), since=self.system.now(), login=caller())
             last = self.holder(lock)
-            if (last.get("run"), last.get("pid"), last.get("born")) == (run, pid, mine["born"]):
+            if all(last.get(part) == mine[part] for part in ("run", "pid", "born")):
                 mine["since"] = last.get("since", mine["since"])  # greeted anew: it is the same work
             os.ftruncate(lock, 0)
             os.pwrite(lock, json.dumps(mine).encode(), 0)
@@ -132,9 +142,13 @@ class State:
             raise
         self.lock = lock
 
-    def wait_for(self, lock: int, run: str, patience: "Agent") -> None:
-        """Takes the flock; waits only for an agent of the same run, until the request's deadline."""
-        told = False
+    def wait_for(self, lock: int, mine: "dict[str, Any]", take_over: bool, patience: "Agent") -> None:
+        """Takes the flock; waits only for an agent that is told to leave, until the request's deadline.
+
+        The same run in another sitting is a copy of its bastion's state, or the bastion that died a moment ago: it
+        is not told to leave. It leaves by itself when its bastion is silent.
+        """
+        told = None  # type: Optional[tuple[int, float]]  # who was told to leave, and until when it may take its time
         named = self.system.monotonic() + NAME_SECONDS
         while True:
             try:
@@ -146,11 +160,14 @@ class State:
             if not lives and self.system.monotonic() < named:
                 patience.pause(POLL_SECONDS)  # whoever has just taken it has not signed yet: the name is another's
                 continue
-            if holder.get("run") != run or patience.left() <= 0:
+            ours = all(holder.get(part) == mine[part] for part in ("run", "sitting"))
+            if not (ours or take_over) or patience.left() <= 0:
                 raise Refusal("host-busy", self.described(holder))
-            if not told and lives:
+            if lives and (told is None or told[0] != holder["pid"]):
                 self.system.terminate(holder["pid"])
-                told = True
+                told = (holder["pid"], self.system.monotonic() + TAKE_OVER_SECONDS)
+            elif lives and take_over and told and self.system.monotonic() > told[1]:
+                self.system.kill(holder["pid"])
             patience.pause(POLL_SECONDS)
 
     def holder(self, lock: int) -> "dict[str, Any]":
@@ -187,7 +204,8 @@ class State:
         """The holder in words: which run, whose, and since when by this host's clock."""
         if not holder:
             return "another run"
-        said, since = "run %s of %s" % (holder.get("run"), holder.get("who")), holder.get("since")
+        who = (holder.get("run"), holder.get("who"), holder["pid"], holder.get("login"))
+        said, since = "run %s of %s (pid %d on the host, login %s)" % who, holder.get("since")
         if not isinstance(since, (int, float)):
             return said
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
@@ -197,14 +215,17 @@ class State:
             began,
         )
 
-    def last_run(self, folder: int) -> "dict[str, Any]":
-        """The last run that wrote here: its epoch, id and operator; epoch 0 when there was none."""
+    def last_runs(self, folder: int) -> "tuple[dict[str, Any], dict[str, Any]]":
+        """The last run that claimed this host, and the last that changed it; epoch 0 when there was none.
+
+        Only the latter supersedes another: a run that was refused elsewhere has claimed a host and touched nothing.
+        """
         text = self.read(folder, "run")
         try:
-            found = dict(NO_RUN, **json.loads(text)) if text else NO_RUN
-            return {"epoch": int(found["epoch"]), "run": str(found["run"]), "who": str(found["who"])}
-        except (ValueError, TypeError):
-            raise Refusal("token-unsafe", "/%s/run is not what hivekeys writes" % STATE) from None
+            found = json.loads(text) if text else {}
+            return run_in(found), run_in(found.get("changed", found))  # records of before 0.1.0 have one for both
+        except (ValueError, TypeError, AttributeError):
+            raise Refusal("record-unsound", "/%s/run is not what hivekeys writes" % STATE) from None
 
     def tombstones(self, folder: int) -> "list[dict[str, str]]":
         """The tokens that leaked once, as salted digests: whoever reads the file learns none of them."""
@@ -215,18 +236,54 @@ class State:
                 bytes.fromhex(stone["salt"])
             return stones
         except (ValueError, TypeError, KeyError):
-            raise Refusal("token-unsafe", "/%s/tombstones is not what hivekeys writes" % STATE) from None
+            raise Refusal("record-unsound", "/%s/tombstones is not what hivekeys writes" % STATE) from None
 
-    def begin(self, folder: int, last: "dict[str, Any]", mine: "dict[str, Any]") -> None:
-        """Notes that `mine` writes here now; refuses it when a newer run did (hashicorp/vault#844)."""
-        same = last["epoch"] == mine["epoch"] != 0 and last["run"] != mine["run"]
-        if last["epoch"] > mine["epoch"] or same:
-            raise Refusal("superseded", "run %(run)s of %(who)s" % last)
-        if last != mine:
-            self.write(folder, "run", json.dumps(mine))
+    def begin(self, folder: int, mine: "dict[str, Any]", seen: "Optional[dict[str, Any]]") -> None:
+        """Notes that `mine` claims this host; refuses it when a newer run changed it (hashicorp/vault#844).
+
+        `seen`: the last run that had changed the host when `mine` first looked; whoever came in between made what it
+        saw untrue. Another sitting of the same run, later or unknown, means that its journal here is an old copy.
+        """
+        claimed, changed = self.last_runs(folder)
+        known = seen is None or all(changed[part] == seen[part] for part in ("epoch", "run"))
+        same = changed["epoch"] == mine["epoch"] != 0
+        if changed["run"] != mine["run"] and (changed["epoch"] > mine["epoch"] or same or not known):
+            raise Refusal("superseded", "run %(run)s of %(who)s" % changed)
+        for last in (claimed, changed):
+            later = last["sitting"][0] > mine["sitting"][0]
+            other = last["sitting"][0] == mine["sitting"][0] and last["sitting"] != mine["sitting"]
+            if last["run"] == mine["run"] and (later or other):
+                raise Refusal("superseded", "run %(run)s was taken up again elsewhere, by %(who)s" % last)
+        if claimed != mine:
+            self.write(folder, "run", json.dumps(dict(mine, changed=changed)))
+
+    def change(self, mine: "dict[str, Any]") -> None:
+        """Notes, before anything else is written, that `mine` changes this host from now on."""
+        folder = self.open(create=True)
+        if folder is None:
+            raise RuntimeError("the state directory was to be made")
+        try:
+            if self.last_runs(folder)[1] != mine:
+                self.write(folder, "run", json.dumps(dict(mine, changed=mine)))
+        finally:
+            os.close(folder)
 
     def release(self) -> None:
         """Gives the lock up, if it is held."""
         if self.lock is not None:
             os.close(self.lock)
             self.lock = None
+
+
+def run_in(found: "dict[str, Any]") -> "dict[str, Any]":
+    """A run as the host's record has it; ValueError or TypeError for what cannot be meant."""
+    epoch, (number, sitting) = int(found.get("epoch", 0)), found.get("sitting", (0, ""))
+    if not 0 <= epoch <= MAX_EPOCH:
+        raise ValueError("an epoch beyond all measure")
+    who = {part: str(found.get(part, "")) for part in ("run", "who")}
+    return dict(who, epoch=epoch, sitting=[int(number), str(sitting)])
+
+
+def caller() -> str:
+    """The account that logged in to start this agent."""
+    return os.environ.get("SUDO_USER") or "root"

@@ -88,6 +88,12 @@ class System:
         except ProcessLookupError:
             pass
 
+    def kill(self, pid: int) -> None:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
     def process(self, pid: int) -> "Optional[dict[str, Any]]":
         """Start and account of a process, and what its environment says of the token file, or None."""
         born = self.born(pid)

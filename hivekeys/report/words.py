@@ -11,7 +11,7 @@ from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import counts, verdict
-from hivekeys.run import HostRun, Run, is_superseded
+from hivekeys.run import HostRun, Run
 
 ANYWAY = "or now, and cut them off: the same with --retire-anyway"
 CALLS = ("new", "old", "none", "garbage")
@@ -166,7 +166,7 @@ def next_step(run: Run, typed: str = "") -> str:
     """
     typed = typed or run.fleet
     resume, rollback, reconcile = (f"fab {verb} --fleet {typed}" for verb in ("resume", "rollback", "reconcile"))
-    if any(is_superseded(host.cause) for host in run.hosts.values()):
+    if run.bears_out(Trouble.SUPERSEDED):
         return ""  # a newer run goes on, from wherever it was begun
     if run.is_open:
         may_go_back = run.has_touched and not run.retiring and not run.is_revocation

@@ -123,7 +123,8 @@ def test_a_second_run_is_told_who_is_at_work(host: SimulatedHost) -> None:
     greeting = Session(host, run="run-2").greeting
     assert greeting["trouble"] == "host-busy"
     assert re.fullmatch(
-        r"run run-1 of ann@bastion, at work for \d s, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by the host's clock",
+        r"run run-1 of ann@bastion \(pid \d+ on the host, login root\), at work for \d s, "
+        r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by the host's clock",
         greeting["detail"],
     )
     first.line.close()
@@ -144,7 +145,7 @@ def test_the_lock_of_an_older_agent_that_says_no_time_is_named_all_the_same(host
     lock = state(host) / "lock"
     entry = json.loads(lock.read_text())
     lock.write_text(json.dumps({**entry, "since": None}))
-    assert Session(host, run="run-2").greeting["detail"] == "run run-1 of ann@bastion"
+    assert Session(host, run="run-2").greeting["detail"].startswith("run run-1 of ann@bastion (pid ")
     first.line.close()
 
 
@@ -185,7 +186,7 @@ def test_what_is_no_lock_entry_is_another_run_and_nobody_is_told_to_leave(host: 
 def test_a_lock_whose_holder_does_not_leave_is_waited_for_until_the_deadline(host: SimulatedHost) -> None:
     Session(host).line.close()
     lock = state(host) / "lock"
-    lock.write_text(json.dumps({"run": "run-1", "who": "ann", "pid": 4_000_000, "born": 1}))
+    lock.write_text(json.dumps({"run": "run-1", "sitting": [1, "aa"], "who": "ann", "pid": 4_000_000, "born": 1}))
     before = host.clock
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -202,11 +203,14 @@ def test_a_lock_that_nobody_holds_is_taken_whatever_it_says(host: SimulatedHost)
 # -- whose turn
 
 
-def begun(host: SimulatedHost, run: str, epoch: int) -> dict[str, Any]:
-    """What a run is told that greets the host, and is gone again."""
-    session = Session(host, run=run, epoch=epoch)
+def begun(host: SimulatedHost, run: str, epoch: int, *, changes: bool = False, seen: Any = None) -> dict[str, Any]:
+    """What a run is told that greets the host, and is gone again; or that brings a token there before it goes."""
+    session = Session(host, run=run, epoch=epoch, write=False)
+    (greeting,) = session.ask({**hello(host, run=run, epoch=epoch), "seen": seen})
+    if changes:
+        assert session.do("stage", token=generate().reveal())["ok"]
     session.line.close()
-    return session.greeting
+    return greeting
 
 
 def test_a_run_learns_which_run_wrote_here_before(host: SimulatedHost) -> None:
@@ -216,7 +220,7 @@ def test_a_run_learns_which_run_wrote_here_before(host: SimulatedHost) -> None:
 
 
 def test_a_run_that_comes_too_late_is_refused_and_holds_nothing(host: SimulatedHost) -> None:
-    begun(host, "run-2", 2)
+    begun(host, "run-2", 2, changes=True)
     late = Session(host, run="run-1", epoch=1)
     assert (late.greeting["trouble"], late.greeting["detail"]) == ("superseded", "run run-2 of ann@bastion")
     assert late.line.agent.state.lock is None
@@ -224,9 +228,97 @@ def test_a_run_that_comes_too_late_is_refused_and_holds_nothing(host: SimulatedH
 
 
 def test_two_runs_cannot_have_one_epoch_but_one_run_may_come_again(host: SimulatedHost) -> None:
-    begun(host, "run-1", 5)
+    begun(host, "run-1", 5, changes=True)
     assert begun(host, "run-2", 5)["trouble"] == "superseded"
     assert begun(host, "run-1", 5)["ok"]
+
+
+def test_a_run_that_claimed_the_host_and_changed_nothing_stops_no_other(host: SimulatedHost) -> None:
+    """It was refused elsewhere. The run that is at work, and older, goes on (promise 16)."""
+    begun(host, "run-1", 5, changes=True)
+    begun(host, "run-2", 6)
+    facts = begun(host, "run-1", 5)["facts"]
+    assert (facts["run"], facts["changed"]) == ("run-2", {"epoch": 5, "run": "run-1"})
+
+
+def test_who_looked_before_another_run_changed_the_host_comes_too_late_whatever_its_epoch(host: SimulatedHost) -> None:
+    """It was paused between its look and its first change; what it saw is not so any more (hashicorp/vault#844)."""
+    before = begun(host, "look", 0)["facts"]["changed"]
+    begun(host, "run-1", 5, changes=True)
+    assert begun(host, "run-2", 6, seen=before)["trouble"] == "superseded"
+    assert begun(host, "run-1", 5, seen=before)["ok"], "its own change is no news"
+
+
+def test_an_epoch_that_no_run_can_have_is_the_records_fault(host: SimulatedHost) -> None:
+    begun(host, "run-1", 1)
+    (state(host) / "run").write_text(json.dumps({"epoch": 10**15, "run": "x-1", "who": "a@b"}))
+    greeting = begun(host, "run-2", 2)
+    assert (greeting["trouble"], "run" in greeting["detail"]) == ("record-unsound", True)
+
+
+# -- the same run twice
+
+
+def test_a_copy_of_the_state_folder_is_not_let_in_beside_the_run_it_is_a_copy_of(host: SimulatedHost) -> None:
+    first = Session(host, run="run-1", sitting=(1, "aa"))
+    assert Session(host, run="run-1", sitting=(2, "bb")).greeting["trouble"] == "host-busy"
+    assert first.do("probe_write")["ok"]
+
+
+def test_a_journal_from_before_the_run_was_taken_up_again_is_too_old_to_go_on(host: SimulatedHost) -> None:
+    """A snapshot of the bastion, put back after the run was taken back: it would make a second token for the run."""
+    for sitting in ((1, "aa"), (2, "bb")):
+        Session(host, run="run-1", sitting=sitting).line.close()
+    for sitting in ((1, "aa"), (2, "cc")):
+        greeting = Session(host, run="run-1", sitting=sitting).greeting
+        assert (greeting["trouble"], "elsewhere" in greeting["detail"]) == ("superseded", True)
+    assert Session(host, run="run-1", sitting=(3, "dd")).greeting["ok"]
+
+
+# -- a session that somebody holds open
+
+
+def test_a_session_that_somebody_holds_open_is_ended_by_who_takes_over(host: SimulatedHost) -> None:
+    thief = Session(host, run="thief").line.agent.system.pid()
+    assert Session(host, run="run-1").greeting["trouble"] == "host-busy"
+    assert Session(host, run="run-1", take_over=True).greeting["ok"]
+    assert host.terminated == [thief]
+
+
+def test_one_that_does_not_leave_is_killed(host: SimulatedHost) -> None:
+    thief = Session(host, run="thief").line.agent.system.pid()
+    host.deaf.add(thief)
+    before = host.clock
+    assert Session(host, run="run-1", take_over=True).greeting["ok"]
+    assert 3.0 <= host.clock - before < 4.0
+
+
+# -- what a full or damaged record does
+
+
+def test_a_record_that_is_too_large_is_a_refusal_and_not_an_empty_one(host: SimulatedHost) -> None:
+    begun(host, "run-1", 1)
+    stones = [{"salt": "00" * 16, "digest": "00" * 32, "run": "r"}] * 12_000
+    (state(host) / "tombstones").write_text(json.dumps(stones))
+    assert begun(host, "run-2", 2)["trouble"] == "record-unsound"
+    assert len(json.loads((state(host) / "tombstones").read_text())) == 12_000
+
+
+def test_more_tokens_than_a_run_can_mean_are_not_kept_in_memory(host: SimulatedHost) -> None:
+    session = Session(host)
+    told = tuple(generate() for _ in range(70))
+    (result,) = session.ask(hello(host, tokens=told))
+    assert result["trouble"] == "token-unsafe"
+
+
+def test_a_unit_can_be_stopped_on_a_host_whose_disk_gives_no_lock(host: SimulatedHost) -> None:
+    assert Session(host, write=False).do("fence")["changed"]
+    assert host.unit_state == "inactive"
+
+
+def test_but_not_while_another_run_has_the_host(host: SimulatedHost) -> None:
+    Session(host, run="run-1")
+    assert Session(host, run="run-2", write=False).do("fence")["trouble"] == "host-busy"
 
 
 def test_a_look_takes_no_turn(host: SimulatedHost) -> None:
@@ -239,7 +331,7 @@ def test_a_look_takes_no_turn(host: SimulatedHost) -> None:
 def test_a_spoilt_note_of_the_last_run_is_refused(host: SimulatedHost, content: bytes) -> None:
     begun(host, "run-1", 1)
     (state(host) / "run").write_bytes(content)
-    assert begun(host, "run-2", 2)["trouble"] == "token-unsafe"
+    assert begun(host, "run-2", 2)["trouble"] == "record-unsound"
 
 
 # -- a token that is asked for

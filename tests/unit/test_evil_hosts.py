@@ -124,7 +124,7 @@ class EvilLine:
     def _answer(self, verb: Verb) -> dict[str, Any]:
         facts: dict[str, Any] = of_type(FACTS[verb], self.fill) if verb in FACTS else {}
         if verb is Verb.HELLO:
-            facts |= {"epoch": 0}
+            facts |= {"epoch": 0, "machine": ""}
         if verb in (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH, Verb.RESTRICT):
             facts = {"changes": [of_type(Change, self.fill) for _ in range(self.changes)]}
         failed = self.fails and verb not in (Verb.HELLO, Verb.OBSERVE)

@@ -250,7 +250,7 @@ def test_nothing_is_done_before_a_greeting(line: GuardedLine) -> None:
 
 def test_nothing_is_written_without_the_lock(line: GuardedLine) -> None:
     assert line.say(json.dumps(request(greeting(line.host, write=False))).encode())["ok"]
-    for verb in ("restart", "discard", "fence", "probe_write"):
+    for verb in ("restart", "discard", "probe_write"):
         refused_and_untouched(line, request({"verb": verb}))
 
 

@@ -33,6 +33,7 @@ LEAVES = {
     "hivekeys.password",
     "hivekeys.restriction",
     "hivekeys.text",
+    "hivekeys.shown",
     "hivekeys.token",
     "hivekeys.verify.inspected",
 }
@@ -45,6 +46,7 @@ PURE = {
     "hivekeys.changes",
     "hivekeys.evidence",
     "hivekeys.exposure",
+    "hivekeys.history",
     "hivekeys.hostkeys",
     "hivekeys.machine",
     "hivekeys.metrics",

@@ -114,7 +114,7 @@ def test_a_greeting_is_answered_with_what_the_host_remembers() -> None:
 
 def test_a_host_says_which_machine_it_is_and_one_that_does_not_is_heard_all_the_same() -> None:
     said = {"python": "3.11", "fleet": "blue", "epoch": 3, "run": "run-0", "machine": "a" * 64}
-    assert reply_to(answer("hello", said)).met == Met("3.11", "blue", 3, "run-0", "a" * 64)
+    assert reply_to(answer("hello", said)).met == Met("3.11", "blue", 3, "run-0", machine="a" * 64)
     assert reply_to(answer("hello", said | {"machine": ""})).met == Met("3.11", "blue", 3, "run-0")
 
 
