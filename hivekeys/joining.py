@@ -11,8 +11,10 @@ from functools import partial
 
 from hivekeys import waves
 from hivekeys.causes import Cause, Trouble
+from hivekeys.change import Change
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
+from hivekeys.inheritance import Inheritance, inheritance
 from hivekeys.machine import Goal, Stance, steps_to
 from hivekeys.model import Reply, Step, Upkept, Verb
 from hivekeys.names import fold_names
@@ -49,10 +51,33 @@ def install(
     step = Step(Verb.INSTALL, want, apply=upkeep.apply, options=tuple(options))
     if not upkeep.apply or want is None:
         return upkeep.do("look what is to be set up", upkeep.hosts, lambda _: (step,))
+    inherited = inheritance(upkeep, _members(shown), token) if token else Inheritance()
+    joins = [host for host in upkeep.hosts if host not in _members(shown)]
+
+    def set_up(title: str, hosts: Sequence[Host]) -> list[Upkept]:
+        given = {host: replace(step, stones=inherited.stones) for host in hosts if host in joins}
+        return upkeep.do(title, hosts, lambda host: (given.get(host, step),), after)
+
     after = partial(_after, want)
     found = upkeep.look(upkeep.hosts, replace(step, apply=False))
     turned = [host for host in upkeep.hosts if host == upkeep.fleet.queen or _is_interrupted(found[host], after)]
-    return _in_order(upkeep, turned, lambda title, hosts: upkeep.do(title, hosts, lambda _: (step,), after))
+    return _with_doubts(_in_order(upkeep, turned, set_up), inherited, [host.name for host in joins])
+
+
+def _members(shown: Shown) -> list[Host]:
+    """The hosts whose own record says that they belong to the fleet; one that was imaged anew has none."""
+    return [host for host, reply in shown.items() if isinstance(reply, Reply) and reply.met and reply.met.fleet]
+
+
+def _with_doubts(kept: Sequence[Upkept], inherited: Inheritance, joins: Sequence[str]) -> list[Upkept]:
+    """The results, and with those of hosts that join what they were not given."""
+    whys = []
+    if inherited.denied_by:
+        whys.append(f"{inherited.denied_by} alone has a tombstone for the fleet's own token: none of its were taken")
+    if inherited.left:
+        whys.append(f"{inherited.left} more are too many: the newest are given")
+    doubts = [Change("tombstones", "/var/lib/hivekeys/tombstones", "", "", why) for why in whys]
+    return [replace(one, changes=(*one.changes, *doubts)) if one.host in joins else one for one in kept]
 
 
 def _after(want: Fingerprint, reply: Reply) -> tuple[Step, ...]:

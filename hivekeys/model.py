@@ -15,6 +15,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.moment import Moment
 from hivekeys.restriction import Restriction
 from hivekeys.token import Fingerprint, Token
+from hivekeys.tombstone import Remembered, Stone
 from hivekeys.verify.inspected import Inspected
 
 Answer = shown.Answer
@@ -48,6 +49,7 @@ class Verb(Enum):
     INSPECT = "inspect"
     AUDIT = "audit"
     ACCESSES = "accesses"
+    TOMBSTONES = "tombstones"
     FIX = "fix"
     INSTALL = "install"
     UNINSTALL = "uninstall"
@@ -68,6 +70,7 @@ class Step:
     options: tuple[str, ...] = ()  # of upkeep: what it may do beyond the usual
     query: Query | None = None  # of audit and accesses
     restriction: Restriction | None = None  # what restrict puts there; none to take it away
+    stones: tuple[Stone, ...] = ()  # install: what the host's fellows remember of tokens that leaked
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Reply:
     inspected: Inspected | None = None
     audited: Audited | None = None
     accesses: Accesses | None = None
+    remembered: Remembered | None = None
     changes: tuple[Change, ...] = ()  # of upkeep: done, or with `apply` left out only found
 
 

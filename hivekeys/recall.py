@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
+from hivekeys.inheritance import inheritance
 from hivekeys.model import Reply, Step, Verb
 from hivekeys.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
@@ -125,6 +126,7 @@ def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grou
     if proven_by:
         refuse_unborne(upkeep, want, proven_by, grounds)
     if token := recalled(upkeep, proven_by, want):
+        inheritance(upkeep, upkeep.hosts, token)  # refuses one that the hosts remember as leaked
         return token
     raise UserError(
         f"no host of fleet {upkeep.fleet.name} proves its token (token:{want}) and lets it be read",

@@ -52,6 +52,10 @@ class Token:
         """The text itself. Only for the line to a host."""
         return self._text
 
+    def is_under(self, salt: str, digest: str) -> bool:
+        """True when this tombstone (both in hex) is the token's; hosts lay them (hivekeys.host.slots.is_under)."""
+        return hmac.new(bytes.fromhex(salt), self._text.encode(), hashlib.sha256).hexdigest() == digest
+
     def fingerprint(self, key: bytes) -> Fingerprint:
         """The fingerprint under the fleet's key; the agent computes the same on the host."""
         text = self._text.encode()

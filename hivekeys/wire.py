@@ -18,6 +18,7 @@ from hivekeys.fleet import Policy, Service
 from hivekeys.model import MAX_EPOCH, Met, Place, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.text import LONGEST, BeyondError, cleaned, cut, one_line, printable
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token
+from hivekeys.tombstone import Remembered
 from hivekeys.verify.inspected import Inspected
 
 PROTOCOL = 1  # an installed agent refuses a bastion of another (gate.py); up when a request means something else
@@ -117,6 +118,8 @@ def _of_upkeep(step: Step) -> dict[str, Any]:
     fields: dict[str, Any] = {"apply": step.apply, "options": list(step.options)}
     if step.want:
         fields["want"] = step.want.keyed
+    if step.stones:
+        fields["stones"] = [asdict(stone) for stone in step.stones]
     return fields | (asdict(step.restriction) if step.restriction else {})
 
 
@@ -150,6 +153,7 @@ _SHOWN: dict[Verb, tuple[str, TypeAdapter[Any]]] = {  # what a verb's facts are,
     Verb.INSPECT: ("inspected", TypeAdapter(Inspected)),
     Verb.AUDIT: ("audited", TypeAdapter(Audited)),
     Verb.ACCESSES: ("accesses", TypeAdapter(Accesses)),
+    Verb.TOMBSTONES: ("remembered", TypeAdapter(Remembered)),
 }
 _PROOF = TypeAdapter(Proof)
 _CHANGES = TypeAdapter(tuple[Change, ...])

@@ -76,7 +76,7 @@ def backup(
     order = _order(found, to or (), passphrase, output, keep)
     asked = Asked(reason, Told(json), state_dir=state_dir)
     grounds = grounds_of(found, from_, yes, state_dir)
-    with upkeep_of(found, hosts, Phase.BACKUP, asked, beside_open=False, only_asks=True) as work:
+    with upkeep_of(found, hosts, Phase.BACKUP, asked, ("remembered",), beside_open=False, only_asks=True) as work:
         title = f"read the token, to be sealed for {order.whom}"
         token = current(work, title, tombstones(state.folder_for(found.name, state_dir)), grounds)
         taken = _put(found, token, order, state_dir)

@@ -105,7 +105,7 @@ def installed_program() -> bytes:
     """The text that hosts in restricted mode have: what stays allowed there, and the gate before it."""
     from hivekeys import bootstrap  # noqa: PLC0415
 
-    return bootstrap.installed(_text_of, "inspection", "auditing", "accesses")
+    return bootstrap.installed(_text_of, "inspection", "auditing", "accesses", "remembered")
 
 
 def _text_of(name: str) -> bytes:

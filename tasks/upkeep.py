@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hivekeys.model import Upkept
     from hivekeys.upkeep import Upkeep
 
-VERBS = ("inspection", "repair", "installation", "restricting", "removal", "watching")  # sent as well
+VERBS = ("inspection", "repair", "installation", "remembered", "restricting", "removal", "watching")  # sent as well
 
 
 @task(

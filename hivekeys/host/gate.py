@@ -182,10 +182,11 @@ VERB_FIELDS = {
         chain=flag,
     ),
     "accesses": dict(QUERY, seconds=A_DAY),
+    "tombstones": {},
 }  # type: dict[str, dict[str, Check]]
 REQUEST_FIELDS = {"protocol": entire(0, 10**6), "deadline": within(0, 86400), "expires": within(-FAR, FAR)}
 # All others need the host's lock; a unit can be stopped without, on a disk that is full.
-READING = ("hello", "observe", "inspect", "prove", "audit", "accesses", "fence")
+READING = ("hello", "observe", "inspect", "prove", "audit", "accesses", "tombstones", "fence")
 
 
 def plain_number(text: str) -> int:

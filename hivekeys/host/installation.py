@@ -5,6 +5,7 @@ directories, token, unit. Each part looks first, so it can be repeated.
 """
 
 import grp
+import json
 import os
 import pwd
 import stat
@@ -18,18 +19,27 @@ from hivekeys.host.trail import audit_folder
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, Iterable
+    from typing import Any, Iterable, Sequence
 
 AUDIT_MODE = 0o700
 
 
-def install(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = "") -> "tuple[bool, dict[str, Any]]":
+def install(
+    agent: "Agent",
+    *,
+    apply: bool,
+    options: "Iterable[str]",
+    want: str = "",
+    stones: "Sequence[dict[str, str]]" = (),
+) -> "tuple[bool, dict[str, Any]]":
     """Sets the host up; the caller then restarts what changed and proves it. `want`: the token it is to have.
 
+    `stones`: tombstones that its fellows have; they come first, so that they hold for what is written next.
     `options`: "create-account", "harden", and "plain-file" where the service shall read the file itself.
     """
     setup = Setup(agent, apply, options)
     try:
+        inherit(setup, stones)
         account(setup)
         ensure_directory(setup, "directory", agent.secrets.folder, agent.service["directory_mode"])
         first_token(setup, want)
@@ -45,6 +55,24 @@ def install(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str 
         refusal.facts = setup.result()[1]  # what was done until then
         raise
     return setup.result()
+
+
+def inherit(setup: Setup, stones: "Sequence[dict[str, str]]") -> None:
+    """Tombstones are only ever added to: those that are here already stay, as they are and where they are."""
+    secrets = setup.agent.secrets
+    known = {(stone["salt"], stone["digest"]) for stone in secrets.tombstones}
+    fresh = [stone for stone in stones if (stone["salt"], stone["digest"]) not in known]
+    whole = [*secrets.tombstones, *fresh]
+
+    def add() -> None:
+        setup.agent.state.keep("tombstones", json.dumps(whole))
+        secrets.tombstones = whole
+
+    if fresh and secrets.unsound:  # what cannot be read must not be written over
+        raise Refusal("record-unsound", secrets.unsound)
+    if fresh:
+        path, before = "/var/lib/hivekeys/tombstones", "%d tokens that leaked" % len(secrets.tombstones)
+        setup.note("tombstones", path, before, "%d more, from its fellows" % len(fresh), add)
 
 
 def account(setup: Setup) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import hivekeys.host.inspection
 import hivekeys.host.installation
+import hivekeys.host.remembered
 import hivekeys.host.repair  # noqa: F401  hosts know these verbs
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode, UserError

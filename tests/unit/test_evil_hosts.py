@@ -20,6 +20,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from rich.console import Console
 
+import hivekeys.host.remembered  # noqa: F401  hosts know its verb
 from hivekeys import changes, report
 from hivekeys import status as statuses
 from hivekeys.audit import access_report, census_report
@@ -49,6 +50,7 @@ from hivekeys.report.writing import html, markdown
 from hivekeys.run import REVOKE, ROTATE, fold
 from hivekeys.text import LONGEST
 from hivekeys.token import Fingerprint, generate
+from hivekeys.tombstone import Remembered, Stone
 from hivekeys.upkeep import Upkeep, fix
 from hivekeys.verify import checklist
 from hivekeys.verify.checks import CHECKS
@@ -75,6 +77,7 @@ FACTS: dict[Verb, type] = {
     Verb.INSPECT: Inspected,
     Verb.AUDIT: Audited,
     Verb.ACCESSES: Accesses,
+    Verb.TOMBSTONES: Remembered,
 }
 
 Fill = Callable[[str], str]
@@ -97,6 +100,8 @@ def of_type(kind: Any, fill: Fill, field: str = "") -> Any:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if kind is str:
         return {"kind": READERS[0], "token": "abcdef", "machine": "ab" * 32}.get(field) or fill(field)
+    if kind is Stone:
+        return {"salt": "ab" * 16, "digest": "ab" * 32, "run": "run-1"}
     if kind is Fingerprint:
         return {"keyed": "ab" * 32, "fp6": "ababab"}
     if dataclasses.is_dataclass(kind):
@@ -345,7 +350,7 @@ def test_every_text_of_an_answer_is_printable_and_bounded_when_it_is_decoded(ver
     reply = decode(EvilLine(long_where_a_host_may_tell, False, 1).ask({"steps": [{"verb": verb.value}]}, 1.0))
     assert isinstance(reply, Reply), reply
     found = list(texts(json.loads(json.dumps(dataclasses.asdict(reply), default=str))))
-    assert any("é漢" in text for text in found), "letters stay"
+    assert verb is Verb.TOMBSTONES or any("é漢" in text for text in found), "letters stay"
     assert all(text.isprintable() and len(text) <= LONGEST for text in found)
 
 

@@ -35,6 +35,7 @@ LEAVES = {
     "hivekeys.text",
     "hivekeys.shown",
     "hivekeys.token",
+    "hivekeys.tombstone",
     "hivekeys.verify.inspected",
 }
 PURE = {
@@ -77,6 +78,7 @@ EDGES = {
 }
 SHELL = {
     "hivekeys.hostkeys.trusting",
+    "hivekeys.inheritance",
     "hivekeys.joining",
     "hivekeys.ledger",
     "hivekeys.recall",

@@ -1,16 +1,24 @@
 """`fab install`: the pace at which services that run are restarted, and which token no host is given."""
 
+import hashlib
+import hmac
+import json
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
-import hivekeys.host.installation  # noqa: F401  hosts know its verb
+import hivekeys.host.installation
+import hivekeys.host.remembered  # noqa: F401  hosts know their verbs
 from hivekeys import changes
-from hivekeys.causes import Trouble
+from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
+from hivekeys.host.state import STATE
+from hivekeys.inheritance import MOST
 from hivekeys.joining import install
 from hivekeys.model import Event, Phase, PhaseStarted, Stopped, Upkept
 from hivekeys.names import fold_names
@@ -18,8 +26,8 @@ from hivekeys.recall import Grounds
 from hivekeys.run import REVOKE
 from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep import Upkeep
-from hivekeys.wire import Greeting
-from tests.inprocess import KEY, InProcessFleet, OwnClock
+from hivekeys.wire import Greeting, decode
+from tests.inprocess import KEY, InProcessFleet, OwnClock, Session, SimulatedHost
 from tests.unit.rotating import Operator, breaks
 
 POLICY = Policy(canary=1, batch=Amount(2), max_failures=Amount(0), revocation_recheck=0.0)
@@ -327,3 +335,152 @@ def test_a_hive_that_has_a_token_already_does_not_give_it_to_a_new_fleet(fleet: 
     assert [name for name, host in fleet.hosts.items() if host.active_token()] == ["hive4"]
     Installer(fleet, source="hive4")
     assert all(host.accepts(token) for host in fleet.hosts.values())
+
+
+# -- a host that was imaged anew remembers again what leaked
+
+
+def stones_of(fleet: InProcessFleet, name: str) -> list[dict[str, str]]:
+    """The tombstones that a host keeps."""
+    path = fleet.hosts[name].root / STATE / "tombstones"
+    found: list[dict[str, str]] = json.loads(path.read_text()) if path.exists() else []
+    return found
+
+
+def lay(fleet: InProcessFleet, name: str, *stones: dict[str, str]) -> None:
+    path = fleet.hosts[name].root / STATE / "tombstones"
+    path.write_text(json.dumps([*stones_of(fleet, name), *stones]))
+
+
+def stone_of(token: Token, run: str = "run-7") -> dict[str, str]:
+    salt = secrets.token_bytes(16)
+    digest = hmac.new(salt, token.reveal().encode(), hashlib.sha256).hexdigest()
+    return {"salt": salt.hex(), "digest": digest, "run": run}
+
+
+@pytest.fixture
+def revoked(fleet: InProcessFleet) -> Token:
+    """The token that leaked and was revoked everywhere; the fleet has another now."""
+    leaked = fleet.token
+    ann = Operator(fleet, task=REVOKE)
+    assert ann.revoke() is ExitCode.DONE
+    fleet.token = ann.token
+    return leaked
+
+
+def forbids(fleet: InProcessFleet, name: str, token: Token) -> bool:
+    return any(token.is_under(stone["salt"], stone["digest"]) for stone in stones_of(fleet, name))
+
+
+def doubts_of(ann: Installer) -> list[str]:
+    """What a host that joined was not given, and why."""
+    rows = [change for one in ann.kept for change in one.changes if change.part == "tombstones"]
+    return [row.refused for row in rows if row.refused]
+
+
+def test_a_host_that_was_imaged_anew_refuses_again_what_its_fellows_refuse(
+    fleet: InProcessFleet, revoked: Token
+) -> None:
+    ann = join(fleet, known=fleet.token)
+    assert fleet.hosts["hive3"].accepts(fleet.token)
+    assert forbids(fleet, "hive3", revoked)
+    (row,) = [change for one in ann.kept for change in one.changes if change.part == "tombstones"]
+    assert (row.before, row.refused) == ("0 tokens that leaked", "")
+    (refusal,) = Session(fleet.hosts["hive3"], run="run-9", epoch=9).ask({"verb": "stage", "token": revoked.reveal()})
+    assert (refusal["ok"], refusal["trouble"]) == (False, "revoked")
+
+
+def test_it_learns_it_without_the_queen_too(fleet: InProcessFleet, revoked: Token) -> None:
+    away(fleet, "queen")
+    join(fleet, known=fleet.token)
+    assert forbids(fleet, "hive3", revoked)
+
+
+def test_a_host_that_is_set_up_a_second_time_is_given_nothing_more(fleet: InProcessFleet, revoked: Token) -> None:
+    join(fleet, known=fleet.token)
+    before = {name: stones_of(fleet, name) for name in fleet.hosts}
+    again = Installer(fleet, known=fleet.token)
+    assert {name: stones_of(fleet, name) for name in fleet.hosts} == before
+    assert not [change for one in again.kept for change in one.changes if change.part == "tombstones"]
+
+
+def test_tombstones_are_added_and_never_replaced(fleet: InProcessFleet, revoked: Token) -> None:
+    """Its record is gone and its tombstones are not: somebody has cleared the folder by hand."""
+    own = stone_of(generate(), "run-of-its-own")
+    fleet.hosts["hive3"].reimage()
+    fleet.hosts["hive3"].stop()
+    (fleet.hosts["hive3"].root / STATE).mkdir(mode=0o700)
+    lay(fleet, "hive3", own)
+    Installer(fleet, hosts=["hive3"], known=fleet.token)
+    assert own in stones_of(fleet, "hive3")
+    assert forbids(fleet, "hive3", revoked)
+
+
+def test_one_hive_cannot_forbid_the_fleets_own_token_and_is_named(fleet: InProcessFleet, revoked: Token) -> None:
+    lay(fleet, "hive4", stone_of(fleet.token), stone_of(generate()))
+    lies = stones_of(fleet, "hive4")[-2:]
+    ann = join(fleet, known=fleet.token)
+    assert fleet.hosts["hive3"].accepts(fleet.token)
+    assert forbids(fleet, "hive3", revoked)
+    assert not [stone for stone in lies if stone in stones_of(fleet, "hive3")]
+    assert doubts_of(ann) == ["hive4 alone has a tombstone for the fleet's own token: none of its were taken"]
+    assert changes.exit_code(ann.kept, apply=True) is ExitCode.FINDINGS
+
+
+@pytest.mark.parametrize("who", [("queen",), ("hive1", "hive2")])
+def test_a_token_that_the_queen_or_two_hosts_remember_as_leaked_is_handed_to_nobody(
+    fleet: InProcessFleet, revoked: Token, who: tuple[str, ...]
+) -> None:
+    """The journal is from before the revocation, and the hosts were turned back to the leaked token by hand."""
+    for name in who:
+        lay(fleet, name, stone_of(fleet.token))
+    with pytest.raises(UserError, match=r"its token was revoked by run run-7, as .* remember") as caught:
+        join(fleet, known=fleet.token)
+    assert caught.value.code is ExitCode.INCOMPLETE
+    assert fleet.hosts["hive3"].active_token() is None
+
+
+def test_one_host_cannot_flood_another_nor_crowd_out_what_the_rest_remember(
+    fleet: InProcessFleet, revoked: Token
+) -> None:
+    lay(fleet, "hive4", *(stone_of(generate(), "flood") for _ in range(1500)))
+    lay(fleet, "hive5", *(stone_of(generate(), "flood") for _ in range(1500)))
+    ann = join(fleet, known=fleet.token)
+    given = stones_of(fleet, "hive3")
+    assert len(given) == MOST
+    assert forbids(fleet, "hive3", revoked)
+    assert all(stone in given for name in ("queen", "hive1", "hive2") for stone in stones_of(fleet, name))
+    (doubt,) = doubts_of(ann)
+    assert doubt.endswith("more are too many: the newest are given")
+
+
+@pytest.mark.parametrize("part", [{"salt": "zz" * 16}, {"digest": "ab"}, {"run": "r\x1b[2J"}])
+def test_what_is_no_tombstone_is_taken_from_nobody(part: dict[str, str]) -> None:
+    answer = {"verb": "tombstones", "ok": True, "changed": False, "seconds": 0.1, "trouble": "", "detail": ""}
+    told = decode({"results": [{**answer, "facts": {"stones": [stone_of(generate()) | part], "older": 0}}]})
+    assert isinstance(told, Cause)
+    assert told.trouble is Trouble.RUBBISH
+
+
+def test_no_token_can_be_told_from_what_is_handed_on(fleet: InProcessFleet, revoked: Token) -> None:
+    heard: list[str] = []
+
+    def listen(host: SimulatedHost, request: dict[str, Any]) -> None:
+        if host.name == "hive3":
+            heard.append(json.dumps(request))
+
+    fleet.on_request = listen
+    join(fleet, known=fleet.token)
+    assert any('"stones": [{' in text for text in heard)
+    assert not any(revoked.reveal() in text or revoked.fingerprint(KEY).fp6 in text for text in heard)
+
+
+def test_tombstones_that_cannot_be_read_are_not_written_over(fleet: InProcessFleet, revoked: Token) -> None:
+    fleet.hosts["hive3"].reimage()
+    fleet.hosts["hive3"].stop()
+    (fleet.hosts["hive3"].root / STATE).mkdir(mode=0o700)
+    (fleet.hosts["hive3"].root / STATE / "tombstones").write_text("half of a fi")
+    ann = Installer(fleet, hosts=["hive3"], known=fleet.token)
+    assert ann.troubles == {"hive3": Trouble.RECORD_UNSOUND}
+    assert (fleet.hosts["hive3"].root / STATE / "tombstones").read_text() == "half of a fi"
+    assert fleet.hosts["hive3"].active_token() is None

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import hivekeys.host.remembered  # noqa: F401  hosts know its verb
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.model import Event, Outcome, Phase, RunStarted, State
 from hivekeys.recall import Grounds, current
+from hivekeys.run import REVOKE
 from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep import Upkeep
 from hivekeys.wire import Greeting
@@ -38,7 +40,8 @@ def test_it_comes_from_the_queen_and_nothing_is_written_anywhere(tmp_path: Path)
     fleet = InProcessFleet(tmp_path)
     events: list[Event] = []
     assert read(fleet, events) == fleet.token
-    assert {verb for host in fleet.hosts for verb in fleet.verbs(host)} == {"hello", "observe", "prove", "recall"}
+    asked = {"hello", "observe", "prove", "recall", "tombstones"}
+    assert {verb for host in fleet.hosts for verb in fleet.verbs(host)} == asked
     assert [host for host in fleet.hosts if "recall" in fleet.verbs(host)] == ["queen"]
     assert isinstance(events[0], RunStarted) and events[0].task == "backup"
     assert {event.state for event in events if isinstance(event, Outcome)} == {State.PROVEN}
@@ -90,6 +93,17 @@ def test_a_token_that_leaked_is_not_backed_up_though_the_fleet_still_serves_it(t
     with pytest.raises(UserError, match=r"fleet inprocess: its token .* was revoked by run run-9"):
         read(fleet, revoked={fleet.token.fingerprint(KEY): "run-9"})
     assert not [host for host in fleet.hosts if "recall" in fleet.verbs(host)]
+
+
+def test_a_token_that_the_hosts_remember_as_leaked_is_not_backed_up(tmp_path: Path) -> None:
+    """A new bastion knows nothing of the revocation, and somebody has put the leaked token back by hand."""
+    fleet = InProcessFleet(tmp_path, policy=Policy(revocation_recheck=0.0))
+    assert Operator(fleet, task=REVOKE).revoke() is ExitCode.DONE
+    for host in fleet.hosts.values():
+        host.write(fleet.token)
+        host.start()
+    with pytest.raises(UserError, match=r"its token was revoked by run run-1, as queen, hive\[1:3\] remember"):
+        read(fleet)
 
 
 def test_where_the_queen_is_away_and_hives_disagree_nobody_knows_which_to_back_up(tmp_path: Path) -> None:
