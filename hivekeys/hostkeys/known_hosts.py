@@ -7,6 +7,8 @@ host (`ssh-keygen -F`), so that no rule of its matching is copied.
 
 import base64
 import binascii
+import os
+import stat
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
@@ -26,12 +28,15 @@ class KnownHosts:
     def __init__(self, timeout: float) -> None:
         """`timeout` in seconds bounds one question to ssh-keygen."""
         self._timeout = timeout
-        self._indexes: dict[str, dict[str, list[_Entry]] | None] = {}
+        self._indexes: dict[str, dict[str, list[_Entry]] | Cause | None] = {}
         self._found: dict[tuple[str, tuple[str, ...]], KnownKeys | Cause] = {}
         self._lock = threading.Lock()
 
     def keys(self, name: str, files: tuple[str, ...]) -> KnownKeys | Cause:
-        """What `files` say of `name` (`host` or `[host]:port`, lower case); a missing file says nothing."""
+        """What `files` say of `name` (`host` or `[host]:port`, lower case); a missing file says nothing.
+
+        LOCAL_FILE for one that is there and cannot be read: there may be `@revoked` lines in it.
+        """
         with self._lock:
             found = self._found.get((name, files))
             for path in files:
@@ -61,6 +66,8 @@ class KnownHosts:
     def _in_file(self, name: str, path: str) -> "list[_Entry] | Cause":
         """As in OpenSSH, a marked line that has the name without its port is for every port of the host."""
         index = self._indexes[path]
+        if isinstance(index, Cause):
+            return index
         if index is not None:
             return index.get(name, [])
         found = _ask(name, path, self._timeout)
@@ -81,13 +88,17 @@ class _Entry:
         return bool(self.marker) or any(_HARD & set(name) for name in self.names)
 
 
-def _index(path: Path) -> dict[str, list[_Entry]] | None:
+def _index(path: Path) -> dict[str, list[_Entry]] | Cause | None:
     """The entries of a file by name, or None if OpenSSH has to be asked."""
     index: dict[str, list[_Entry]] = defaultdict(list)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe might never end
+            return {} if str(path) == os.devnull else Cause(Trouble.LOCAL_FILE, f"{path}: this is no file")
         lines = path.read_text(errors="replace").splitlines()
-    except OSError:
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        return Cause(Trouble.LOCAL_FILE, f"{path}: cannot be read: {error.strerror}")
     for entry in filter(None, map(_parse, lines)):
         if entry.hard:
             return None

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from hivekeys.causes import Cause
+from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.hostkeys.key import HostKey
 from hivekeys.hostkeys.known_hosts import KnownHosts
@@ -35,9 +36,11 @@ class Roads:
         return self._known_hosts.keys(settings.known_as, settings.known_hosts)
 
     def known_in(self, name: str, file: str) -> tuple[HostKey, ...]:
-        """The keys that one file has for a name."""
+        """The keys that one file has for a name. UserError if it cannot be read."""
         known = self._known_hosts.keys(name, (file,))
-        return () if isinstance(known, Cause) else known.keys
+        if isinstance(known, Cause):
+            raise UserError(known.detail, hint=known.hint)
+        return known.keys
 
     @contextlib.contextmanager
     def wire(self, route: Route, who: str) -> Iterator[Wire | Cause]:

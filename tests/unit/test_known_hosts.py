@@ -1,6 +1,7 @@
 """known_hosts: plain lines are indexed, harder ones are OpenSSH's to judge, the verdict is strict."""
 
 import base64
+import os
 import subprocess
 from pathlib import Path
 
@@ -52,6 +53,27 @@ def test_several_files_add_up_and_a_missing_one_says_nothing(tmp_path: Path) -> 
     found = KnownHosts(20).keys("h", (first, str(tmp_path / "none"), second))
     assert isinstance(found, KnownKeys)
     assert found.keys == (ED, OTHER)
+
+
+@pytest.mark.parametrize("how", ["a folder", "a pipe", "a link to itself", "a link to a name that no disk takes"])
+def test_a_file_that_cannot_be_read_is_named_and_does_not_count_as_empty(tmp_path: Path, how: str) -> None:
+    """There may be `@revoked` lines in it."""
+    path = tmp_path / "known_hosts"
+    if how == "a folder":
+        path.mkdir()
+    elif how == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path if how == "a link to itself" else "a" * 300)
+    said = KnownHosts(20).keys("h", (write(tmp_path, f"h {text(ED)}", name="first"), str(path)))
+    assert isinstance(said, Cause)
+    assert said.trouble is Trouble.LOCAL_FILE
+    assert str(path) in said.detail
+
+
+def test_no_file_at_all_says_nothing() -> None:
+    """`UserKnownHostsFile /dev/null`."""
+    assert keys(KnownHosts(20), "h", os.devnull) == ()
 
 
 def test_a_broken_line_takes_nothing_away(tmp_path: Path) -> None:
