@@ -6,13 +6,12 @@ mistake, since a host that is left out keeps the old token.
 """
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from hivekeys.fleet import Role
 from hivekeys.inventory.ansible.ssh_args import CHANGES_NOTHING
-from hivekeys.inventory.files import read_text
+from hivekeys.inventory.files import read_text, tables
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.mistakes import Mistake, Place, at, shown
 
@@ -88,9 +87,9 @@ def _setting(keyword: str, value: str, place: Place, said: dict[str, tuple[Any, 
 
 def _tables(text: str, file: str, found: Gathered) -> None:
     try:
-        hives = tomllib.loads(text)["hive"]
-    except (ValueError, RecursionError) as error:
-        found.mistakes.append(Mistake((), f"this is not TOML: {error}", file))
+        hives = tables(text)["hive"]
+    except ValueError as error:
+        found.mistakes.append(Mistake((), str(error), file))
         return
     for number, table in enumerate(hives, 1):
         alias = table.get("alias")

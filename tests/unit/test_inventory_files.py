@@ -1,5 +1,6 @@
 """Which file a fleet is, and files that are none: no guess about the fleet, no traceback whatever they hold."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.inventory import find, load
-from hivekeys.inventory.files import LARGEST_FILE
+from hivekeys.inventory.files import LARGEST_FILE, tables
 
 
 @pytest.fixture
@@ -92,6 +93,56 @@ def test_a_syntax_error_is_told_with_line_and_column(file: Path) -> None:
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x = " + b"[" * 100_000, b"x = " + b"9" * 5_000, b"\x00"])
 def test_a_file_that_is_not_toml_is_refused_in_one_line(file: Path, content: bytes) -> None:
     assert len(refused(file, content).splitlines()) == 1
+
+
+DEEP = ".".join(["a"] * 30_000)
+MANY_DOTS = ".".join(["10"] * 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"{DEEP} = 1", 1),
+        (f"[{DEEP}]", 1),
+        (f"x = 1\n[[{DEEP}]]", 2),
+        (f"x = {{ {DEEP} = 1 }}", 1),
+        (" . ".join(["a", '"b.c"', "'d'", '""'] * 5) + " = 1", 1),
+        (f'x = """\nan \\""" end"""""\n{DEEP} = 1', 3),
+        (f"x = '''\nno \\'''\n{DEEP} = 1", 3),
+        (f"x = '\\'\n# it's \"\"\"\n{DEEP} = 1", 3),
+    ],
+)
+def test_a_key_of_many_parts_is_refused_before_it_is_read(file: Path, text: str, line: int) -> None:
+    """tomllib takes 7 s for one of 30,000 parts, 60 KB, and minutes for what a whole file may have of them."""
+    said = f"line {line}: found a key of more than 16 parts, expected TOML as in example.toml"
+    assert refused(file, text.encode()) == said
+
+
+def test_a_hives_conf_of_such_keys_is_refused_as_well(tmp_path: Path) -> None:
+    (tmp_path / "hives.conf").write_text(f"[[hive]]\n{DEEP} = 1\n")
+    (tmp_path / "f.toml").write_text('fleet = "f"\nllama_orch = { hives = "hives.conf" }\n')
+    assert "hives.conf: line 2: found a key of more than 16 parts" in refused(tmp_path / "f.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'x = "{MANY_DOTS}"',
+        f"x = '{MANY_DOTS}'",
+        f'x = """\n{MANY_DOTS}"""',
+        f"x = 1 # {MANY_DOTS}",
+        f'# it\'s\nx = "a \\" {MANY_DOTS}"',
+        "x = [" + "1.5, " * 100 + "]",
+    ],
+)
+def test_dots_that_are_not_in_keys_are_as_many_as_one_likes(text: str) -> None:
+    assert tables(text) == tomllib.loads(text)
+
+
+def test_what_looks_at_keys_takes_no_longer_for_a_file_that_was_made_to(file: Path) -> None:
+    """Each would keep a pattern busy for hours that tries every beginning, or every way to match."""
+    for piece in ("a", "a ", "a. ", '"', "'", '"""\\', "a" * 1000 + ".", " . ", "\\"):
+        refused(file, (piece * (LARGEST_FILE // 8 // len(piece))).encode())
 
 
 def test_a_file_that_is_too_large_is_refused(file: Path) -> None:
