@@ -117,7 +117,8 @@ def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Tak
     key = state.fingerprint_key(folder)
     want = token.fingerprint(key)
     run = next((run.id for run in past_runs(fleet.name, state_dir) if run.want == want and run.is_served), "")
-    return backup_folder.put(token, key, fleet.name, run, time.time(), order=order, state=folder)
+    signer = state.signing_key(folder)
+    return backup_folder.put(token, key, fleet.name, run, time.time(), order=order, state=folder, signer=signer)
 
 
 def _tell(taken: "Taken", json: bool) -> None:
@@ -156,6 +157,7 @@ def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
         **NOTICE_HELP,
         "file": "the backup, as `fab backup --list` names it or as a path",
         "identity": "the key that opens it: a file of age-keygen, or an SSH private key",
+        "from-elsewhere": "restore it though this bastion has not signed it: an old backup, or another bastion's",
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
         "retire-anyway": RETIRE_ANYWAY,
         "reason": "why, for the record",
@@ -171,6 +173,7 @@ def restore(
     limit: str = "",
     exclude: str = "",
     identity: str = "",
+    from_elsewhere: bool = False,
     canary: str = "",
     batch: str = "",
     max_failures: str = "",
@@ -201,6 +204,7 @@ def restore(
     folder = state.folder_for(found.name, state_dir)
     gone = tombstones(folder)
     sealed = _sealed(found, file, gone, folder)
+    _refuse_unvouched(sealed, file, from_elsewhere, yes, folder)
     token = _opened(sealed, file, identity, gone, state.fingerprint_key(folder))
     made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
     why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
@@ -233,6 +237,30 @@ def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: P
     sealed = backup.parse(backup_folder.read(path, file), file)
     backup.refuse_early(sealed, fleet.name, gone, file)
     return sealed
+
+
+def _refuse_unvouched(sealed: "Backup", file: str, from_elsewhere: bool, yes: bool, folder: Path) -> None:
+    """One that this bastion has not signed is restored only when somebody says so: every host's root can make one."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.backups.signature import Maker, maker, signer_id  # noqa: PLC0415
+    from hivekeys.text import printable  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    signer = signer_id(sealed.header)
+    said = {
+        Maker.ELSEWHERE: f"is signed by {signer}, and not by this bastion",
+        Maker.CHANGED: f"was changed, or sealed anew, after {signer} had signed it",
+        Maker.NOBODY: "is not signed: anybody may have made it",
+    }.get(maker(sealed, state.signing_key(folder).public_key()))
+    if said is None:
+        return
+    if from_elsewhere:
+        sys.stderr.write(f"hivekeys: warning: {printable(file)}: {said}\n")
+    elif yes or not sys.stdin.isatty():
+        hint = "if you know where it comes from: --from-elsewhere (`fab evidence --public-key` there shows its key)"
+        raise UserError(f"{file}: {said}", hint=hint)
+    elif not Show().agrees(f"{printable(file)} {said}. Restore its token all the same? [y/N] "):
+        raise UserError("not confirmed: nothing was opened and no host contacted")
 
 
 def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint, str]", key: bytes) -> "Token":

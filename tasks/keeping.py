@@ -32,7 +32,10 @@ def kept(fleet: "Fleet", runner: "Runner", code: "ExitCode", state_dir: str) -> 
             return None  # it was restored from there, or the run was taken up again after it was done
         order = backup_folder.Order(agefile.recipients(fleet.backup.to), keep=fleet.backup.keep)
         key = state.fingerprint_key(folder)
-        return backup_folder.put(token, key, fleet.name, runner.run.id, time.time(), order=order, state=folder)
+        signer = state.signing_key(folder)
+        return backup_folder.put(
+            token, key, fleet.name, runner.run.id, time.time(), order=order, state=folder, signer=signer
+        )
     except UserError as error:
         return Taken(why=error.message)
     except Exception as error:  # a bug here must not make a rotation that is done look like one that is not

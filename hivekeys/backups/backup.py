@@ -1,9 +1,9 @@
 """A backup as a file: what stands in the open, what is sealed, and how the two are bound together. Pure.
 
-The file is ASCII: a header, then the armored age block. Cut off the header, and `age -d` opens the rest; the header's
-last line is the command. Sealed are two lines: the token, and the SHA-256 of the header. So a header that was changed,
-or put before another block, shows as soon as it is opened. age does not say *who* sealed: only a bastion that has the
-key of the fingerprint can tell that the token is the one it says.
+The file is ASCII: a header, a signature, then the armored age block. Cut off what stands before it, and `age -d` opens
+the block; the header's last line is the command. Sealed are two lines: the token, and the SHA-256 of the header. So a
+header that was changed, or put before another block, shows as soon as it is opened, and so does one whose signature was
+taken away. age does not say *who* sealed: signature.py does. Files of format 1 have no signature.
 """
 
 import base64
@@ -20,7 +20,7 @@ from hivekeys.errors import UserError
 from hivekeys.text import one_line
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token, refuse_revoked
 
-FORMAT = 1
+UNSIGNED, FORMAT = 1, 2
 LARGEST = 256 * 1024  # bytes; a thousand recipients are far fewer
 BLOCK = "-----BEGIN AGE ENCRYPTED FILE-----"
 BLOCK_END = "-----END AGE ENCRYPTED FILE-----"
@@ -29,13 +29,16 @@ PASSPHRASE = "passphrase"  # noqa: S105  a word for people
 KINDS = {"X25519": "age", "scrypt": PASSPHRASE}  # as age calls them in its own header, and as people do
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 HEAD = re.compile(
-    r"hivekeys-backup: 1\n"
-    r"fleet: ([A-Za-z0-9][A-Za-z0-9._-]{0,62})\n"
-    r"run: ([A-Za-z0-9._-]{1,80})\n"
-    r"token: ([0-9a-f]{6})\n"
-    r"fingerprint: ([0-9a-f]{64})\n"
-    r"key: ([0-9a-f]{16})\n"
-    r"made: ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\n" + re.escape(f"open: {OPEN}\n")
+    r"hivekeys-backup: (?P<format>[12])\n"
+    r"fleet: (?P<fleet>[A-Za-z0-9][A-Za-z0-9._-]{0,62})\n"
+    r"run: (?P<run>[A-Za-z0-9._-]{1,80})\n"
+    r"token: (?P<fp6>[0-9a-f]{6})\n"
+    r"fingerprint: (?P<keyed>[0-9a-f]{64})\n"
+    r"key: (?P<key>[0-9a-f]{16})\n"
+    r"made: (?P<made>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\n"
+    r"(?:signed-by: (?P<signer>[A-Za-z0-9+/]{43}=)\n)?"
+    + re.escape(f"open: {OPEN}\n")
+    + r"(?:signature: (?P<signature>[A-Za-z0-9+/]{86}==)\n)?"
 )
 NO_RUN = "-"
 
@@ -45,6 +48,7 @@ class Header:
     """What a backup says in the open. `run`: whose token it is, "" when no journal knew. `made`: UTC, whole seconds.
 
     `key` stands for the bastion's key under which the fingerprint was made: another bastion cannot compare it.
+    `signer`: the public key of who signed it (signature.py), "" for a file of format 1.
     """
 
     fleet: str
@@ -52,16 +56,18 @@ class Header:
     fingerprint: Fingerprint
     key: str
     made: datetime
+    signer: str = ""
 
     def __str__(self) -> str:
         lines = (
-            f"hivekeys-backup: {FORMAT}",
+            f"hivekeys-backup: {FORMAT if self.signer else UNSIGNED}",
             f"fleet: {self.fleet}",
             f"run: {self.run or NO_RUN}",
             f"token: {self.fingerprint.fp6}",
             f"fingerprint: {self.fingerprint.keyed}",
             f"key: {self.key}",
             f"made: {self.made.strftime(TIME)}",
+            *([f"signed-by: {self.signer}"] if self.signer else []),
             f"open: {OPEN}",
         )
         return "".join(f"{line}\n" for line in lines)
@@ -74,6 +80,7 @@ class Backup:
     header: Header
     block: str
     kinds: tuple[str, ...]
+    signature: bytes = b""
 
 
 def key_name(key: bytes) -> str:
@@ -86,9 +93,10 @@ def plain(header: Header, token: Token) -> bytes:
     return f"{token.reveal()}\nheader-sha256 {_digest(header)}\n".encode()
 
 
-def text_of(header: Header, block: str) -> str:
+def text_of(header: Header, block: str, signature: bytes = b"") -> str:
     """The whole file."""
-    return f"{header}{block}"
+    signed = f"signature: {base64.b64encode(signature).decode()}\n" if signature else ""
+    return f"{header}{signed}{block}"
 
 
 def parse(data: bytes, source: str) -> Backup:
@@ -112,14 +120,19 @@ def parse(data: bytes, source: str) -> Backup:
     found = HEAD.fullmatch(head)
     if not found or not marker:
         refuse("is no backup, or its header was changed" if version else "is no backup")
+    if {found["signer"] is None, found["signature"] is None} != {found["format"] == str(UNSIGNED)}:
+        refuse("its signature was taken away, or is not of this file", "do not use it; find out who could write to it")
     block = marker + rest
     try:
-        made = datetime.strptime(found[6], TIME).replace(tzinfo=UTC)
+        made = datetime.strptime(found["made"], TIME).replace(tzinfo=UTC)
         kinds = _kinds(block)
+        signature = _bytes_of(found["signature"] or "")
     except ValueError:
         refuse("is a backup that was cut short or changed", "try another one: `fab backup --list`")
-    run = "" if found[2] == NO_RUN else found[2]
-    return Backup(Header(found[1], run, Fingerprint(found[4], found[3]), found[5], made), block, kinds)
+    run = "" if found["run"] == NO_RUN else found["run"]
+    fingerprint = Fingerprint(found["keyed"], found["fp6"])
+    header = Header(found["fleet"], run, fingerprint, found["key"], made, found["signer"] or "")
+    return Backup(header, block, kinds, signature)
 
 
 def refuse_early(backup: Backup, fleet: str, revoked: Mapping[Fingerprint, str], source: str) -> None:
@@ -157,6 +170,14 @@ def _is_token(text: str) -> bool:
 
 def _digest(header: Header) -> str:
     return hashlib.sha256(str(header).encode()).hexdigest()
+
+
+def _bytes_of(text: str) -> bytes:
+    """Base64 that has one form only. Raises ValueError for another."""
+    data = base64.b64decode(text)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("bits that mean nothing")
+    return data
 
 
 def _kinds(block: str) -> tuple[str, ...]:

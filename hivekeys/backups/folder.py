@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from hivekeys.backups.agefile import Recipients, seal
 from hivekeys.backups.backup import LARGEST, Header, key_name, parse, plain, text_of
 from hivekeys.backups.shelf import Kept, Taken, expired
+from hivekeys.backups.signature import name_of, sign
 from hivekeys.errors import UserError
 from hivekeys.token import Token
 
@@ -26,14 +29,25 @@ class Order:
     keep: int | None = None
 
 
-def put(token: Token, key: bytes, fleet: str, run: str, now: float, *, order: Order, state: Path) -> Taken:
-    """Seals the token and writes it down; what was written, and what went for it. Raises UserError if there is none.
+def put(
+    token: Token,
+    key: bytes,
+    fleet: str,
+    run: str,
+    now: float,
+    *,
+    order: Order,
+    state: Path,
+    signer: Ed25519PrivateKey,
+) -> Taken:
+    """Seals the token, signs that and writes it down; what was written, and what went for it. A UserError if none was.
 
     `key` is the bastion's key for fingerprints, `run` whose token it is, `state` the fleet's state folder.
     """
     made = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
-    header = Header(fleet, run, token.fingerprint(key), key_name(key), made)
-    text = text_of(header, seal(plain(header, token), order.whom))
+    header = Header(fleet, run, token.fingerprint(key), key_name(key), made, name_of(signer.public_key()))
+    block = seal(plain(header, token), order.whom)
+    text = text_of(header, block, sign(header, block, signer))
     folder = folder_in(state)
     path = Path(order.output).expanduser() if order.output else _unused(_make(folder), header)
     write(path, text)

@@ -9,10 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys.backups.backup import Backup
+from hivekeys.backups.signature import signer_id
 from hivekeys.report import plain_table
 from hivekeys.text import one_line, printable
 from hivekeys.token import Fingerprint
 
+SHORT = len("SHA256:") + 8  # characters of a signer's name that are enough to tell a few apart
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -85,17 +87,23 @@ def expired(kept: Sequence[Kept], keep: int, served: Fingerprint, key: str) -> l
 def table(kept: Sequence[Kept], fleet: str, revoked: Mapping[Fingerprint, str]) -> Table:
     """One row a file."""
     shown = plain_table(f"backups of fleet {fleet}, newest first")
-    for title in ("made (UTC)", "token", "run", "opened by", "state", "file"):
+    for title in ("made (UTC)", "token", "run", "opened by", "signed by", "state", "file"):
         shown.add_column(title, overflow="fold")
     for one in kept:
         name = printable(one.path.rpartition("/")[2])
         if one.backup is None:
-            cells = [Text("–"), Text("–"), Text("–"), Text("–"), Text(one_line(one.fault), "yellow"), Text(name)]
+            cells = [*[Text("–")] * 5, Text(one_line(one.fault), "yellow"), Text(name)]
         else:
             head = one.backup.header
             state = _state(one.backup, fleet, revoked)
             cells = [Text(f"{head.made:%Y-%m-%d %H:%M:%S}"), Text(str(head.fingerprint)), Text(head.run or "–")]
-            cells += [Text(", ".join(one.backup.kinds)), Text(state, "" if state == "usable" else "red"), Text(name)]
+            signer = signer_id(head)[:SHORT] or "nobody"
+            cells += [
+                Text(", ".join(one.backup.kinds)),
+                Text(signer),
+                Text(state, "" if state == "usable" else "red"),
+                Text(name),
+            ]
         shown.add_row(*cells)
     return shown
 
@@ -123,6 +131,7 @@ def _facts(one: Kept) -> dict[str, Any]:
         "run": head.run or None,
         "made": head.made.isoformat(timespec="seconds"),
         "opened_by": list(one.backup.kinds),
+        "signed_by": signer_id(head) or None,
     }
 
 

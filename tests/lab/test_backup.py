@@ -78,7 +78,7 @@ def test_a_backup_of_a_token_that_leaked_is_refused_here_and_by_the_hosts(lab: L
     here = restored(lab, state, file.name)
     assert (here.code, here.out) == (2, "")
     assert f"was revoked by run {revoked.document['run']}: nothing may write it again" in here.err
-    there = restored(lab, tmp_path / "elsewhere", file, "--identity", str(key))
+    there = restored(lab, tmp_path / "elsewhere", file, "--identity", str(key), "--from-elsewhere")
     assert there.code == 3, there.err
     assert {host["cause"]["trouble"] for host in there.hosts.values() if host["cause"]} == {"revoked"}
     assert truth(lab) == before
@@ -98,8 +98,10 @@ def test_a_new_bastion_that_has_nothing_but_the_backup_and_its_passphrase_restor
     assert words not in shown
     new = rotated(lab, tmp_path / "state")
     here = ("--fleet", lab.name, "--state-dir", str(tmp_path / "elsewhere"))
-    code, shown = typed([FAB, "restore", file, *here], ("Passphrase of", words), ("[y/N]", "y"), cwd=PROJECT)
+    vouched, opened = ("Restore its token all the same", "y"), ("Passphrase of", words)
+    code, shown = typed([FAB, "restore", file, *here], vouched, opened, ("[y/N]", "y"), cwd=PROJECT)
     assert code == 0, shown
+    assert "is signed by SHA256:" in shown
     assert words not in shown
     assert serves(lab, old, refused=new)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyrage
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from hivekeys.backups import agefile, backup, shelf
@@ -15,7 +16,9 @@ from hivekeys.backups.agefile import Recipients
 from hivekeys.backups.backup import Backup, Header
 from hivekeys.backups.folder import Order, found, put
 from hivekeys.backups.shelf import Kept, expired
+from hivekeys.backups.signature import Maker, maker, name_of, sign, signer_id
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.evidence import key_id, public_pem
 from hivekeys.token import Fingerprint, Token, generate
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -23,11 +26,15 @@ AT = datetime(2026, 11, 24, 23, 30, 18, tzinfo=UTC)
 TOKEN = generate()
 SECRET = pyrage.x25519.Identity.generate()
 WHOM = Recipients((SECRET.to_public(),))
-HEADER = Header("paper", "paper-1a2b", TOKEN.fingerprint(KEY), backup.key_name(KEY), AT)
+SIGNER, STRANGER = (Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in (7, 8))
+OURS = SIGNER.public_key()
+UNSIGNED = Header("paper", "paper-1a2b", TOKEN.fingerprint(KEY), backup.key_name(KEY), AT)
+HEADER = replace(UNSIGNED, signer=name_of(OURS))
 
 
-def file_of(header: Header, token: Token = TOKEN) -> bytes:
-    return backup.text_of(header, agefile.seal(backup.plain(header, token), WHOM)).encode()
+def file_of(header: Header, token: Token = TOKEN, signer: Ed25519PrivateKey = SIGNER) -> bytes:
+    block = agefile.seal(backup.plain(header, token), WHOM)
+    return backup.text_of(header, block, sign(header, block, signer) if header.signer else b"").encode()
 
 
 def token_of(data: bytes, key: bytes = KEY) -> Token:
@@ -57,14 +64,15 @@ def test_what_was_sealed_comes_back_with_its_header() -> None:
 def test_the_header_holds_nothing_of_the_token_and_the_file_is_plain_ascii() -> None:
     assert FILE.isascii()
     assert TOKEN.reveal()[:12].encode() not in FILE
-    assert FILE.decode().startswith("hivekeys-backup: 1\nfleet: paper\nrun: paper-1a2b\ntoken: ")
+    assert FILE.decode().startswith("hivekeys-backup: 2\nfleet: paper\nrun: paper-1a2b\ntoken: ")
 
 
 def test_every_byte_of_the_header_and_the_seal_counts() -> None:
-    """Each one changed in turn: refused by the header's form, by age, or by the digest that is sealed."""
+    """Each one changed in turn: refused by the header's form, by age or the digest that is sealed; and not ours."""
     for place in range(len(FILE.rstrip())):
         changed = FILE[:place] + bytes([FILE[place] ^ 1]) + FILE[place + 1 :]
-        if changed.strip() != FILE.strip():
+        assert maker_of(changed) in (None, Maker.CHANGED, Maker.NOBODY)
+        if not FILE.index(b"signature: ") <= place < FILE.index(backup.BLOCK.encode() + b"\n"):
             refused(changed)
 
 
@@ -79,7 +87,8 @@ def test_every_byte_of_the_header_and_the_seal_counts() -> None:
     ],
 )
 def test_a_header_before_a_seal_that_is_not_its_own_is_found_out(changed: Header) -> None:
-    assert "somebody changed it" in refused(f"{changed}{backup.parse(FILE, 'f').block}".encode())
+    sealed = backup.parse(FILE, "f")
+    assert "somebody changed it" in refused(backup.text_of(changed, sealed.block, sealed.signature).encode())
 
 
 def test_who_has_only_the_public_key_cannot_pass_another_token_off_as_the_fleets() -> None:
@@ -99,7 +108,7 @@ def test_a_bastion_with_another_key_still_opens_it() -> None:
     [
         (b"", "is no backup"),
         (b"\x00\xff" * 100, "is no backup"),
-        (FILE.replace(b"backup: 1", b"backup: 2", 1), "written by a newer hivekeys (format 2, this one knows 1)"),
+        (FILE.replace(b"backup: 2", b"backup: 3", 1), "written by a newer hivekeys (format 3, this one knows 2)"),
         (FILE[FILE.index(b"-----BEGIN AGE ENC") :], "an age file without a header"),
         (b"age-encryption.org/v1\n-> X25519 abc\n", "an age file without a header"),
         (FILE[: len(FILE) // 2], "cut short"),
@@ -126,6 +135,77 @@ def test_another_fleets_backup_and_a_revoked_one_are_refused_by_the_header_alone
     backup.refuse_early(sealed, "paper", {generate().fingerprint(KEY): "paper-9"}, "f")
 
 
+# -- who made it
+
+
+def maker_of(data: bytes) -> Maker | None:
+    """None for a file that is refused as it stands."""
+    try:
+        return maker(backup.parse(data, "f"), OURS)
+    except UserError:
+        return None
+
+
+def test_a_backup_that_this_bastion_signed_is_known_as_its_own() -> None:
+    assert maker_of(FILE) is Maker.OURS
+    assert signer_id(HEADER) == key_id(OURS)
+
+
+def test_an_old_backup_has_no_signature_and_is_read_all_the_same() -> None:
+    old = file_of(UNSIGNED)
+    assert old.startswith(b"hivekeys-backup: 1\n")
+    assert maker_of(old) is Maker.NOBODY
+    assert signer_id(UNSIGNED) == ""
+    assert token_of(old) == TOKEN
+
+
+def test_one_that_a_host_forged_with_the_fleets_key_is_nobodys() -> None:
+    """Its root knows the key of fingerprints and whom backups are for: all that an unsigned one is made of."""
+    forged = file_of(replace(UNSIGNED, fingerprint=(other := generate()).fingerprint(KEY)), other)
+    assert token_of(forged) == other, "nothing else in it tells"
+    assert maker_of(forged) is Maker.NOBODY
+
+
+def test_one_that_names_this_bastion_and_was_signed_by_a_stranger_is_found_out() -> None:
+    other = generate()
+    assert maker_of(file_of(replace(HEADER, fingerprint=other.fingerprint(KEY)), other, STRANGER)) is Maker.CHANGED
+
+
+def test_a_strangers_signature_is_his_own_and_names_him() -> None:
+    his = replace(HEADER, signer=name_of(STRANGER.public_key()))
+    assert maker_of(file_of(his, signer=STRANGER)) is Maker.ELSEWHERE
+    assert signer_id(his) == key_id(STRANGER.public_key())
+
+
+def test_a_signature_of_another_backup_does_not_fit() -> None:
+    later = backup.parse(file_of(replace(HEADER, made=AT + timedelta(days=1))), "f")
+    sealed = backup.parse(FILE, "f")
+    swapped = backup.text_of(sealed.header, sealed.block, later.signature).encode()
+    assert maker_of(swapped) is Maker.CHANGED
+    block = backup.text_of(sealed.header, later.block, sealed.signature).encode()
+    assert maker_of(block) is Maker.CHANGED
+
+
+def test_a_signature_cannot_be_taken_away() -> None:
+    lines = FILE.splitlines(keepends=True)
+    no_signature = b"".join(line for line in lines if not line.startswith(b"signature: "))
+    no_signer = b"".join(line for line in lines if not line.startswith((b"signature: ", b"signed-by: ")))
+    for data in (no_signature, no_signer):
+        assert "its signature was taken away" in refused(data)
+    assert "somebody changed it" in refused(no_signer.replace(b"backup: 2", b"backup: 1", 1))
+
+
+def test_openssl_comes_to_the_same_verdict(tmp_path: Path) -> None:
+    (tmp_path / "FILE").write_bytes(FILE)
+    (tmp_path / "evidence.pub").write_bytes(public_pem(OURS))
+    script = (
+        "sed -n 's/^signature: //p' FILE | base64 -d >sig && sed '/^signature: /d' FILE >signed && "
+        "openssl pkeyutl -verify -pubin -inkey evidence.pub -rawin -in signed -sigfile sig"
+    )
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Signature Verified Successfully" in done.stdout
+
+
 def test_a_token_that_would_be_too_weak_today_comes_back_all_the_same() -> None:
     old = Token("from-before-anybody-counted")
     assert token_of(file_of(replace(HEADER, fingerprint=old.fingerprint(KEY)), old)) == old
@@ -136,7 +216,7 @@ def test_a_token_that_would_be_too_weak_today_comes_back_all_the_same() -> None:
 
 def taken(state: Path, token: Token, day: int, keep: int | None = None) -> shelf.Taken:
     now = (AT + timedelta(days=day)).timestamp()
-    return put(token, KEY, "paper", "", now, order=Order(WHOM, keep=keep), state=state)
+    return put(token, KEY, "paper", "", now, order=Order(WHOM, keep=keep), state=state, signer=SIGNER)
 
 
 def test_a_backup_is_its_owners_alone_and_found_again(tmp_path: Path) -> None:
@@ -150,10 +230,10 @@ def test_a_backup_is_its_owners_alone_and_found_again(tmp_path: Path) -> None:
 
 def test_a_backup_is_never_written_over_another(tmp_path: Path) -> None:
     order = Order(WHOM, output=str(tmp_path / "f"))
-    put(TOKEN, KEY, "paper", "", 0.0, order=order, state=tmp_path)
+    put(TOKEN, KEY, "paper", "", 0.0, order=order, state=tmp_path, signer=SIGNER)
     before = (tmp_path / "f").read_bytes()
     with pytest.raises(UserError, match="is there already"):
-        put(TOKEN, KEY, "paper", "", 0.0, order=order, state=tmp_path)
+        put(TOKEN, KEY, "paper", "", 0.0, order=order, state=tmp_path, signer=SIGNER)
     assert (tmp_path / "f").read_bytes() == before
 
 
@@ -168,7 +248,7 @@ def test_backups_of_the_same_second_lie_side_by_side(tmp_path: Path) -> None:
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     order = Order(WHOM, output=str(tmp_path / "gone" / "f"))
     with pytest.raises(UserError, match="No such file or directory"):
-        put(TOKEN, KEY, "paper", "", 0.0, order=order, state=tmp_path)
+        put(TOKEN, KEY, "paper", "", 0.0, order=order, state=tmp_path, signer=SIGNER)
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -232,7 +312,7 @@ def test_the_command_in_the_header_needs_nothing_but_a_shell_and_age(tmp_path: P
 
 
 def test_a_backup_that_age_sealed_anew_for_another_key_is_as_good(tmp_path: Path) -> None:
-    """The header stays as it is; recipients are no part of what is bound together."""
+    """The header stays as it is; recipients are no part of what it is bound to. That it is not as signed is told."""
     (tmp_path / "FILE").write_bytes(FILE)
     (tmp_path / "KEY").write_text(f"{SECRET}\n")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "new"], check=True)
@@ -242,4 +322,5 @@ def test_a_backup_that_age_sealed_anew_for_another_key_is_as_good(tmp_path: Path
     sealed = backup.parse(again, "f")
     keys = agefile.identities(str(tmp_path / "new"), str)
     assert (sealed.header, sealed.kinds) == (HEADER, ("ssh-ed25519",))
+    assert maker(sealed, OURS) is Maker.CHANGED
     assert backup.token_in(sealed, agefile.unseal(sealed.block, keys, "f"), KEY, "f") == TOKEN

@@ -42,6 +42,7 @@ PURE = {
     "hivekeys.audit",
     "hivekeys.backups.backup",
     "hivekeys.backups.shelf",
+    "hivekeys.backups.signature",
     "hivekeys.chain",
     "hivekeys.doubles",
     "hivekeys.changes",

@@ -9,21 +9,25 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyrage
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import fabfile
+from hivekeys.backups import backup
 from hivekeys.backups import folder as backup_folder
 from hivekeys.backups.agefile import Recipients
+from hivekeys.backups.signature import name_of, sign, signer_id
 from hivekeys.errors import ExitCode
+from hivekeys.evidence import key_id
 from hivekeys.journal import Journal
 from hivekeys.model import Condemned, Phase, RunEnded, RunStarted, TokenChosen
 from hivekeys.moment import Moment
 from hivekeys.run import REVOKE
-from hivekeys.state import fingerprint_key, hold_lock
+from hivekeys.state import fingerprint_key, hold_lock, signing_key
 from hivekeys.token import Fingerprint, generate, parse
 from tests.terminal import CTRL_C, Terminal
 from tests.unit.telling import NEW, Teller, fleet_of
@@ -254,7 +258,9 @@ def sealed(fab: Fab) -> Path:
     (fab.folder / "token").write_text(token.reveal())
     state = state_of(fab)
     order = backup_folder.Order(Recipients((secret.to_public(),)), str(fab.folder / "sealed"))
-    backup_folder.put(token, fingerprint_key(state), "paper", "", 0.0, order=order, state=state)
+    backup_folder.put(
+        token, fingerprint_key(state), "paper", "", 0.0, order=order, state=state, signer=signing_key(state)
+    )
     return fab.folder / "sealed"
 
 
@@ -275,12 +281,43 @@ def test_a_backup_that_may_not_be_restored_is_refused_before_any_host_is_contact
         "sealed: is sealed for age": ("sealed", "--fleet", "paper"),
         "gone: No such file": ("sealed", "--fleet", "paper", "--identity", "gone"),
         "sealed: is not sealed for this key": ("sealed", "--fleet", "paper", "--identity", "stranger"),
-        "changed: its header is not the one": ("changed", "--fleet", "paper", "--identity", "key"),
+        "changed: its header is not the one": (
+            *("changed", "--fleet", "paper", "--identity", "key"),
+            "--from-elsewhere",
+        ),
     }.items():
         answer = fab("restore", *words, "--yes")
         assert (answer.code, answer.out) == (2, ""), answer
         assert said in answer.err
     assert fab("history", "--fleet", "paper", "--json").out.strip() == "[]"
+
+
+@pytest.mark.parametrize("who", ["a stranger", "nobody", "changed"])
+def test_a_backup_that_this_bastion_has_not_signed_is_asked_about(fab: Fab, sealed: Path, who: str) -> None:
+    """Before it is opened, and before any host is contacted; --yes is an answer to another question."""
+    stranger = Ed25519PrivateKey.generate()
+    of_stranger = name_of(stranger.public_key())
+    read = backup.parse(sealed.read_bytes(), "sealed")
+    header = replace(read.header, signer={"a stranger": of_stranger, "nobody": ""}.get(who, read.header.signer))
+    signature = sign(header, read.block, stranger) if who != "nobody" else b""
+    sealed.write_text(backup.text_of(header, read.block, signature))
+    said = {
+        "a stranger": f"sealed: is signed by {key_id(stranger.public_key())}, and not by this bastion",
+        "nobody": "sealed: is not signed: anybody may have made it",
+        "changed": f"sealed: was changed, or sealed anew, after {signer_id(read.header)} had signed it",
+    }[who]
+    words = ("restore", "sealed", "--identity", "gone")
+    answer = fab(*words, "--yes")
+    assert (answer.code, answer.out) == (2, ""), answer
+    assert said in answer.err and "--from-elsewhere" in answer.err
+    answer = fab(*words, "--yes", "--from-elsewhere")
+    assert f"hivekeys: warning: {said}\n" in answer.err
+    assert "gone: No such file" in answer.err, "the next thing that is wrong"
+    with fab.on_terminal(*words) as terminal:
+        terminal.until("Restore its token all the same? [y/N]")
+        terminal.type("n\n")
+        assert "no host contacted" in terminal.until("no host contacted")
+        assert terminal.end() == 2
 
 
 def test_a_token_that_was_revoked_is_refused_before_any_host_is_contacted(fab: Fab, sealed: Path) -> None:

@@ -1,0 +1,55 @@
+"""Who made a backup: an Ed25519 signature over header and block, by the key that signs the fleet's evidence. Pure.
+
+age does not say who sealed, and the key under which a fingerprint is made is told to every host: whoever is root on
+one can make a backup that looks like the bastion's own. The signing key no host knows. Its public half stands in the
+header, so that a backup from another bastion is held against what it says itself, and named by what can be compared.
+"""
+
+import base64
+from enum import Enum
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from hivekeys.backups.backup import Backup, Header
+from hivekeys.evidence.seal import key_id
+
+
+class Maker(Enum):
+    """Who vouches for a backup."""
+
+    OURS = "ours"
+    ELSEWHERE = "elsewhere"
+    NOBODY = "nobody"  # it is not signed
+    CHANGED = "changed"  # the signature is not of this file, or not of the key that it names
+
+
+def name_of(key: Ed25519PublicKey) -> str:
+    """How the signer stands in a header: the public key itself, in base64."""
+    return base64.b64encode(key.public_bytes_raw()).decode()
+
+
+def sign(header: Header, block: str, key: Ed25519PrivateKey) -> bytes:
+    """The signature over everything in the file but its own line."""
+    return key.sign(f"{header}{block}".encode())
+
+
+def maker(backup: Backup, ours: Ed25519PublicKey) -> Maker:
+    """Who signed it, as far as that can be told."""
+    if not backup.header.signer:
+        return Maker.NOBODY
+    key = _key(backup.header)
+    try:
+        key.verify(backup.signature, f"{backup.header}{backup.block}".encode())
+    except InvalidSignature:
+        return Maker.CHANGED
+    return Maker.OURS if key.public_bytes_raw() == ours.public_bytes_raw() else Maker.ELSEWHERE
+
+
+def signer_id(header: Header) -> str:
+    """The signer's name as `fab evidence` shows it, "" for an unsigned backup."""
+    return key_id(_key(header)) if header.signer else ""
+
+
+def _key(header: Header) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(header.signer))
