@@ -120,7 +120,8 @@ def _in_order(
 
 
 def uninstall(upkeep: Upkeep) -> list[Upkept]:
-    """Takes what install put there from the chosen hosts."""
+    """Takes what install put there from the chosen hosts. Raises UserError where one is another host's machine."""
+    upkeep.refuse_doubles(upkeep.look(upkeep.fleet.hosts))
     title = "remove" if upkeep.apply else "look what is to be removed"
     return upkeep.do(title, upkeep.hosts, lambda _: (Step(Verb.UNINSTALL, apply=upkeep.apply),))
 

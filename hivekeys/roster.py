@@ -27,6 +27,7 @@ def table(fleet: Fleet) -> Table:
 def lines(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> list[str]:
     """Below the table: how many, from where, and what was seen and not read."""
     said = [f"{len(fleet.hosts)} hosts, {len(fleet.hives)} of them hives; {LEFT_OPEN}: as OpenSSH's configuration says"]
+    said += [f"{host.name} is on the machine of {host.beside}" for host in fleet.hosts if host.beside]
     said += [f"hosts from {file}" for file in files if file != fleet.source]
     if untouched:
         said.append(f"not read: {', '.join(untouched)}")
@@ -65,5 +66,6 @@ def _host(host: Host) -> dict[str, Any]:
         "key": host.key,
         "jump": host.jump,
         "become": host.become.value,
+        "beside": host.beside or None,
         "service": {**service, **modes},
     }

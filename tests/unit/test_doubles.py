@@ -1,6 +1,6 @@
 """Two names that lead to one machine: nothing is called proven of a host that was never touched."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Amount, Policy
-from hivekeys.joining import install
+from hivekeys.joining import install, uninstall
 from hivekeys.model import Event, Phase, State
 from hivekeys.recall import Grounds
 from hivekeys.report.incident import checklist
@@ -199,11 +199,20 @@ def upkeep(fleet: InProcessFleet, names: Sequence[str], phase: Phase) -> Upkeep:
     return Upkeep(fleet.inventory, hosts, fleet.dialer(), greeting, events.extend, phase, apply=True)
 
 
-@pytest.mark.parametrize("name", ["install", "fix"])
-def test_upkeep_is_refused_for_a_host_that_is_another_one(fleet: InProcessFleet, name: str) -> None:
-    work = upkeep(fleet, ("hive3",) if name == "install" else ("hive2", "hive3"), Phase(name))
+WORKS: dict[Phase, tuple[tuple[str, ...], Callable[[Upkeep], object]]] = {
+    Phase.INSTALL: (("hive3",), lambda work: install(work, (), generate, {}, Grounds())),
+    Phase.UNINSTALL: (("hive3",), uninstall),
+    Phase.FIX: (("hive2", "hive3"), lambda work: fix(work, False, lambda _: True)),
+}
+
+
+@pytest.mark.parametrize("phase", WORKS)
+def test_upkeep_is_refused_for_a_host_that_is_another_one(fleet: InProcessFleet, phase: Phase) -> None:
+    """What joins or leaves is one host, and all others are looked at before: it may be one of them."""
+    names, do = WORKS[phase]
+    work = upkeep(fleet, names, phase)
     with pytest.raises(UserError, match="hive3: same-machine: the name hive2 leads here too") as caught:
-        install(work, (), generate, {}, Grounds()) if name == "install" else fix(work, False, lambda _: True)
+        do(work)
     work.close()
     assert caught.value.code is ExitCode.USAGE
     assert "beside" in caught.value.hint

@@ -48,6 +48,19 @@ def test_check_as_json_has_every_setting(fab: Fab) -> None:
     assert (queen["name"], queen["role"], queen["port"], queen["service"]["mode"]) == ("boss", "queen", None, "0600")
 
 
+def test_check_says_who_shares_a_machine(fab: Fab) -> None:
+    hosts = '[hosts.queen]\nrole = "queen"\n[hosts.hive1]\nrole = "hive"\nbeside = "queen"\n'
+    own = 'service = { token = "/etc/llama-orch/hive/api-token" }\n'
+    (fab.folder / "forms" / "shared.toml").write_text(f'fleet = "shared"\n{hosts}{own}')
+    answer = fab("inventory.check", "--fleet", "./forms/shared.toml")
+    assert answer.code == 0 and "hive1 is on the machine of queen" in answer.out
+    document = json.loads(fab("inventory.check", "--fleet", "./forms/shared.toml", "--json").out)
+    assert [(host["name"], host["address"], host["beside"]) for host in document["hosts"]] == [
+        ("queen", "queen", None),
+        ("hive1", "queen", "queen"),
+    ]
+
+
 def test_check_names_what_it_saw_and_did_not_read(fab: Fab) -> None:
     with (fab.folder / "forms" / "hosts.ini").open("a") as file:
         file.write("ansible_shutdown_command=/sbin/halt\n")

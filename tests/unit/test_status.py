@@ -9,7 +9,7 @@ from rich.console import Console
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.model import Loaded, Reply, Seen, Slot
+from hivekeys.model import Loaded, Met, Reply, Seen, Slot
 from hivekeys.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
@@ -63,6 +63,17 @@ def test_a_host_that_is_away_keeps_its_row_its_cause_and_what_it_owes() -> None:
     assert lines(shown)[0].startswith("hive1: no-connection: no answer in time\n  hint: ")
     assert "not seen: hive1" in lines(shown)[1]
     assert shown.code is ExitCode.INCOMPLETE
+
+
+def test_two_names_of_one_machine_are_not_fine_whatever_it_shows() -> None:
+    met = Met(machine="a" * 64)
+    shown = {host: Reply((), seen=SEEN, met=met) for host in (QUEEN, HIVE)}
+    said = status_of(FLEET, shown, Record({}), (), NOW)
+    assert said.code is ExitCode.INCOMPLETE
+    assert lines(said)[0].startswith("queen: same-machine: the name hive1 leads here too\n  hint: mend `address`")
+    beside = replace(HIVE, beside=QUEEN.name)
+    there = {QUEEN: shown[QUEEN], beside: shown[HIVE]}
+    assert status_of(replace(FLEET, hosts=(QUEEN, beside)), there, Record({}), (), NOW).code is ExitCode.DONE
 
 
 def test_a_debt_that_was_paid_without_this_bastion_is_no_debt() -> None:
