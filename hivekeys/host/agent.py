@@ -153,14 +153,13 @@ class Agent:
         else:
             self.state.release()
         owner = self.state.read(folder, "fleet")
-        machines, stones = self.state.of_machine()
-        for known in (owner, machines):
-            if known and known != self.fleet:
-                raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (known, self.fleet))
+        self.refuse_others(owner)
         try:
+            machines, stones = self.state.of_machine()
+            self.refuse_others(machines)
             self.secrets.tombstones, self.secrets.unsound = self.state.tombstones(folder) + stones, ""
         except Refusal as refusal:
-            if self.claims:
+            if self.claims or refusal.trouble == "wrong-fleet":
                 raise
             self.secrets.unsound = refusal.detail  # upkeep may be here to mend it; no token is written meanwhile
         if self.mine:
@@ -168,6 +167,11 @@ class Agent:
             if not owner:
                 self.state.write(folder, "fleet", self.fleet)
         return owner
+
+    def refuse_others(self, owner: str) -> None:
+        """Raises where the host, or the machine that it shares, is another fleet's."""
+        if owner and owner != self.fleet:
+            raise Refusal("wrong-fleet", "it belongs to %s, the inventory says %s" % (owner, self.fleet))
 
     def machine(self, key: str) -> str:
         """What stands for this machine, so that two names of one are not taken for two; its own ids stay here."""

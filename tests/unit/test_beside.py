@@ -129,6 +129,16 @@ def test_a_machine_of_another_fleet_is_refused_for_either_service(fleet: InProce
     assert greeting["trouble"] == "wrong-fleet"
 
 
+def test_a_record_of_the_machine_that_cannot_be_read_stops_runs_and_no_upkeep(fleet: InProcessFleet) -> None:
+    """As its own would: what leaked there is not known, so no token is written; what is here to mend it goes on."""
+    queen, hive = fleet.hosts["queen"], fleet.hosts["hive1"]
+    Session(queen).line.close()
+    (queen.root / STATE / "tombstones").write_text("{")
+    greeting = hello(hive, run="run-2") | {"beside": True}
+    assert Session(hive, write=False).ask(greeting)[0]["trouble"] == "record-unsound"
+    assert Session(hive, write=False).ask(greeting | {"claim": False})[0]["ok"]
+
+
 def test_what_leaked_at_one_is_written_at_neither(fleet: InProcessFleet) -> None:
     """Also for a bastion that knows of no revocation: the machine does."""
     queen, hive = fleet.hosts["queen"], fleet.hosts["hive1"]
