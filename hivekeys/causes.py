@@ -65,6 +65,8 @@ class Trouble(Enum):
     UNSTABLE = "unstable"
     NEW_REFUSED = "new-refused"
     OLD_ACCEPTED = "old-accepted"
+    SURVIVOR = "survivor"
+    PLACE_UNASKED = "place-unasked"
     FAIL_OPEN = "fail-open"
     STALE_PROCESS = "stale-process"
     DEADLINE = "deadline"
@@ -129,6 +131,10 @@ HINTS: dict[Trouble, str] = {
     Trouble.NEW_REFUSED: "the service did not load the new file: look at what the unit reads (LoadCredential, "
     "LLORCH_API_TOKEN_FILE)",
     Trouble.OLD_ACCEPTED: "the service still accepts the other token: look for a cache or a second token source",
+    Trouble.SURVIVOR: "end it on the host (`kill PID`) and run `fab reconcile`, or `fab reconcile --end-survivors`; "
+    "KillMode=control-group in the unit leaves none behind",
+    Trouble.PLACE_UNASKED: "find out what listens there: give `places` a path of it that needs the token, or put its "
+    "port into `tokenless` when it takes none; then `fab reconcile`",
     Trouble.FAIL_OPEN: "the service lets anybody in: look for dev mode (no token loaded) and a wrong `protected` path",
     Trouble.STALE_PROCESS: "the process is older than its token file: look for a wrapper that survives the restart",
     Trouble.DEADLINE: "the host did not finish in time: look at its load, then run again",

@@ -57,7 +57,8 @@ class Service:
 
     `health` and `protected` are candidate paths: they are tried in order on the host, and the first that does
     not answer 404 is the one (the guide and the real services name different ones). No protected path at all
-    means that the service can be found healthy but never proven.
+    means that the service can be found healthy but never proven. `places` and `tokenless` are for a token that leaked:
+    what else on the host could take it.
     """
 
     unit: str
@@ -69,6 +70,8 @@ class Service:
     group: str = "llama-orch"
     mode: int = 0o600
     directory_mode: int = 0o700
+    places: tuple[str, ...] = ()  # where else on the host the token is taken: [http://ADDRESS:]PORT[/PATH]
+    tokenless: tuple[int, ...] = ()  # ports of the service's account that take no token, and cannot be asked
 
 
 # Each list begins with the path that llama-orch v0.1.0 answers and ends with the one its secret guide names.

@@ -30,6 +30,8 @@ class Goal:
     refuse: tuple[Fingerprint, ...] = ()
     keep: frozenset[Fingerprint] = frozenset()  # other hosts use them
     revoke: tuple[Fingerprint, ...] = ()  # these leaked: nothing may ever write them again
+    sweep: bool = False  # every other place on the host is asked as well whether it refuses
+    ends_survivors: bool = False  # and processes that outlived the restart are ended before
 
 
 def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
@@ -50,7 +52,9 @@ def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     moves = _moves(goal, seen)
     prove = Step(Verb.PROVE, goal.want, goal.refuse)
     if goal.stance is Stance.SERVING:
-        return (*moves, prove)
+        end = (Step(Verb.END_SURVIVORS, refuse=goal.refuse),) if goal.ends_survivors else ()
+        sweep = (Step(Verb.SWEEP, refuse=goal.refuse),) if goal.sweep else ()
+        return (*moves, *end, prove, *sweep)
     left_over = []
     if (seen.previous is not None and _held(seen.previous) not in goal.keep) or Verb.SWAP in _verbs(moves):
         # Also after a revert: a copy with a mode of its own is not put back but written anew, and stays behind.
@@ -93,6 +97,9 @@ def obstacle(seen: Seen, service: Service) -> Cause | None:
         return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} {seen.active.fault}")
     if unit.load != "loaded":
         return Cause(Trouble.UNIT_MISSING, f"{service.unit} is {unit.load or 'unknown'}")
+    cause = in_environment(seen, service)
+    if cause:
+        return cause
     if unit.env_token and not unit.reads:
         return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets LLORCH_API_TOKEN")
     if unit.reads and unit.reads != service.token:
@@ -101,6 +108,12 @@ def obstacle(seen: Seen, service: Service) -> Cause | None:
             f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
         )
     return None
+
+
+def in_environment(seen: Seen, service: Service) -> Cause | None:
+    """Why a new token file would change nothing: the service gets its token from somewhere else as well."""
+    sources = ", ".join(seen.unit.sources)
+    return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets it from {sources}") if sources else None
 
 
 def untidy(seen: Seen, service: Service) -> Cause | None:

@@ -46,6 +46,8 @@ class Verb(Enum):
     RECALL = "recall"
     REVOKE = "revoke"
     FENCE = "fence"
+    SWEEP = "sweep"
+    END_SURVIVORS = "end_survivors"
     INSPECT = "inspect"
     AUDIT = "audit"
     ACCESSES = "accesses"

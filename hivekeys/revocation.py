@@ -36,6 +36,7 @@ class Revocation:
 
     `gone_back`: later runs of this bastion that left the hosts as they were; any other's supersede this one.
     `leaked`: what is condemned beside all that hosts show, wherever it is now.
+    `ends_survivors`: processes that outlived their service's restart, and are not shown to refuse, are ended.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Revocation:
         census: bool = False,
         gone_back: Collection[str] = (),
         leaked: Collection[Fingerprint] = (),
+        ends_survivors: bool = False,
     ) -> None:
         self._runner = runner
         self._ledger = runner.ledger
@@ -57,6 +59,7 @@ class Revocation:
         self._census = census
         self._gone_back = gone_back
         self._leaked = frozenset(leaked)
+        self._ends_survivors = ends_survivors
         self._is_lost = False  # another run has the hosts, or nobody who answers has the token
 
     def revoke(self, make: Callable[[], Token]) -> ExitCode:
@@ -155,7 +158,9 @@ class Revocation:
     def _reach(self, phase: Phase, want: Fingerprint, story: Story) -> Outcome:
         revoked = self._ledger.run.condemned
         refuse = tuple(old for old in revoked if self._runner.is_known(story, old))
-        return story.reach(phase, Goal(Stance.SERVING, want, refuse, revoke=revoked), State.PROVEN)
+        ends = self._ends_survivors
+        goal = Goal(Stance.SERVING, want, refuse, revoke=revoked, sweep=phase is Phase.SETTLE, ends_survivors=ends)
+        return story.reach(phase, goal, State.PROVEN)
 
     # -- the end
 

@@ -32,7 +32,8 @@ from hivekeys.token import Fingerprint
 
 ROTATE, REVOKE = "rotate", "revoke"  # the tasks of runs that bring a token; upkeep has other names
 TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
-CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD, Verb.REVOKE, Verb.FENCE})
+CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD, Verb.REVOKE, Verb.FENCE, Verb.END_SURVIVORS})
+TRUSTING = (Trouble.SURVIVOR, Trouble.OLD_ACCEPTED, Trouble.PLACE_UNASKED)  # the host may still take an old token
 
 
 @dataclass(frozen=True)
@@ -296,12 +297,14 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
         state=outcome.state,
         met=outcome.met or host.met,
         machine=outcome.met.machine if outcome.met else host.machine,
-        proof=outcome.proof or host.proof,
+        proof=outcome.proof.after(host.proof) if outcome.proof else host.proof,
         cause=outcome.cause or host.cause,
         seconds=host.seconds + sum(result.seconds for result in outcome.results),
     )
     left, back, refused = moments(outcome)
-    if refused is not None:
+    if outcome.cause and outcome.cause.trouble in TRUSTING:
+        host = replace(host, refused=None)
+    elif refused is not None:
         host = replace(host, refused=host.refused or outcome.when.at - (outcome.when.clock - refused))
     elif outcome.proof and outcome.proof.calls.get("old", 401) != 401:
         host = replace(host, refused=None)

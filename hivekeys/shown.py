@@ -4,8 +4,9 @@ Frozen values, as an agent's answers are read into them. All times are seconds.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hivekeys.listeners import Listener, Survivor
 from hivekeys.token import Fingerprint
 
 MAX_EPOCH = 10**9  # hivekeys.host.state.MAX_EPOCH: each run adds one, so a larger number is none that hivekeys wrote
@@ -49,6 +50,7 @@ class Unit:
     reads: str  # the token file that the service is told to read, "" when it cannot be told
     credential: str  # name of the systemd credential it is read through, or ""
     env_token: bool  # LLORCH_API_TOKEN is set: the service would ignore the file
+    sources: tuple[str, ...] = ()  # where else than from its file the running service gets its token
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,15 @@ class Proof:
     healthy_after: float | None = None  # seconds from the beginning of the proof
     refused_after: float | None = None  # the same, when every old token had been refused for the first time
     logged: tuple[str, ...] | None = None  # fp6 in the service's log since its start
+    places: tuple[Listener, ...] | None = None  # what every place made of the old tokens; None: not asked
+    survivors: tuple[Survivor, ...] | None = None  # of the service's restart; None: nobody looked
+
+    def after(self, old: "Proof | None") -> "Proof":
+        """This one, with what only an earlier one asked."""
+        if old is None:
+            return self
+        places = old.places if self.places is None else self.places
+        return replace(self, places=places, survivors=old.survivors if self.survivors is None else self.survivors)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,15 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Host
 from hivekeys.ledger import Ledger
 from hivekeys.line import LEASE
-from hivekeys.machine import Goal, Stance, obstacle, steps_to, untidy
+from hivekeys.listeners import still_trusted
+from hivekeys.machine import Goal, Stance, in_environment, obstacle, steps_to, untidy
 from hivekeys.model import Intent, Outcome, Phase, Reply, Seen, State, Status, Step, Verb, Waiting
 from hivekeys.run import HostRun
 from hivekeys.session import Session
 from hivekeys.token import Fingerprint, Token
 
 LOOK = Step(Verb.OBSERVE)
+ASKING = (Verb.PROVE, Verb.SWEEP, Verb.REVOKE, Verb.END_SURVIVORS)  # steps that are there whatever a host shows
 ROUNDS = 3  # how often a host whose line broke is looked at again
 REDIAL_PAUSE = 1.0  # seconds between two tries to get a lost host back
 LOCK_PATIENCE = LEASE + 2.0  # seconds, in which a dead bastion's lock is gone for certain
@@ -70,8 +72,9 @@ class Story:
         if isinstance(reply, Cause):
             state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, state, reply)
-        if reply.cause or reply.seen is None:
-            return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, reply.cause, reply)
+        cause = reply.cause or (in_environment(reply.seen, self.host.service) if reply.seen else None)
+        if cause or reply.seen is None:
+            return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
         if want and reply.seen.token == want:
             state = self.part.state if self.part.state in (State.PROVEN, State.HEALTHY) else State.UNKNOWN
         else:
@@ -186,14 +189,19 @@ class Story:
 
         A host that cannot write gives no lock; its unit can be stopped all the same.
         """
-        reply = self.session.open() or self._told(Phase.FENCE, (Step(Verb.FENCE),))
+        refuse = tuple(old for old in self._ledger.run.condemned if old in self.held or self.session.knows(old))
+        steps = (Step(Verb.FENCE), Step(Verb.SWEEP, refuse=refuse))
+        reply = self.session.open() or self._told(Phase.FENCE, steps)
         if not isinstance(reply, Cause) and reply.cause and reply.cause.trouble is Trouble.WRITE_FAILED:
             self.session.let_go()
-            reply = self._told(Phase.FENCE, (Step(Verb.FENCE),))
+            reply = self._told(Phase.FENCE, steps)
         if isinstance(reply, Cause):
             return self._outcome(Phase.FENCE, Status.UNKNOWN, State.UNKNOWN, reply)
-        if reply.cause:
-            return self._outcome(Phase.FENCE, Status.FAILED, State.FAILED, reply.cause, reply)
+        cause, proof = reply.cause, reply.proof
+        if cause is None and proof:
+            cause = still_trusted(proof.places, proof.survivors, self.host.service)
+        if cause:
+            return self._outcome(Phase.FENCE, Status.FAILED, State.FAILED, cause, reply)
         return self._outcome(Phase.FENCE, Status.OK, State.FENCED, None, reply)
 
     def _steps(self, goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
@@ -217,6 +225,10 @@ class Story:
             cause = Cause(Trouble.SLOT_CHANGED, "after all steps the host does not show what they made")
         if cause is None and reply.seen and phase is Phase.SETTLE:
             cause = untidy(reply.seen, self.host.service)
+        if cause is None and reply.proof and goal.sweep:
+            cause = still_trusted(reply.proof.places, reply.proof.survivors, self.host.service)
+        if cause and cause.trouble is Trouble.PLACE_UNASKED:  # as far as can be told, all is well: it is not stopped
+            return self._outcome(phase, Status.OK, State.HEALTHY, cause, reply)
         if cause:
             return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:
@@ -228,7 +240,7 @@ class Story:
 
     @staticmethod
     def _moves_left(goal: Goal, seen: Seen) -> bool:
-        return any(step.verb not in (Verb.PROVE, Verb.REVOKE) for step in steps_to(goal, seen))
+        return any(step.verb not in ASKING for step in steps_to(goal, seen))
 
     def _lease_end(self) -> float:
         """When an agent whose line has just ended begins nothing any more (monotonic)."""

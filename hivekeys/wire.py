@@ -15,6 +15,7 @@ from hivekeys.audit.audited import Accesses, Audited
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
+from hivekeys.listeners import Listener, Survivor
 from hivekeys.model import MAX_EPOCH, Met, Place, Proof, Reply, Result, Seen, Step, Verb
 from hivekeys.text import LONGEST, BeyondError, cleaned, cut, one_line, printable
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token
@@ -28,10 +29,12 @@ UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH, Verb.RESTRICT)
 OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a query means anything to auditd's record
 # Fields of free text: a sentence each, one line that is cut. And paths, of which a cut one is marked and is no path.
 SENTENCES = {"detail", "fault", "before", "after", "refused", "unread", "breaks", "broken", "cut", "chain_cut", "rules"}
+SENTENCES |= {"why", "sources"}
 PATHS = {"path", "place", "places", "folder", "reads", "temporary", "strays", "reused", "acl", "program", "token"}
 CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as somebody liked
 NAME = 255  # characters of any other text; a unit, a file and a run have shorter names
 MOST_CHANGES = 1000  # of one host; repair.py adds up what is beyond that
+SWEEP_SECONDS = 30.0  # for places that are silent, and for processes that are slow to end
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
 
@@ -80,6 +83,7 @@ class Greeting:
                 "port": service.port,
                 "health": list(service.health),
                 "protected": list(service.protected),
+                "places": list(service.places),
             },
             "tokens": [token.reveal() for token in tokens.values()],
         }
@@ -95,6 +99,8 @@ def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
             fields["token"] = tokens[step.want].reveal()
         case Verb.SWAP | Verb.REVERT | Verb.RETIRE | Verb.RECALL:
             fields["want"] = step.want.keyed if step.want else None
+        case Verb.SWEEP | Verb.END_SURVIVORS:
+            fields["refuse"] = [token.keyed for token in step.refuse]
         case Verb.REVOKE:
             fields["tokens"] = [token.keyed for token in step.refuse]
         case Verb.PROVE:
@@ -129,6 +135,8 @@ def seconds_for(steps: Sequence[Step], policy: Policy) -> float:
     limit = 30.0
     if Verb.RESTART in verbs:
         limit += policy.health_deadline
+    if verbs & {Verb.SWEEP, Verb.END_SURVIVORS}:
+        limit += SWEEP_SECONDS
     if Verb.PROVE in verbs:
         limit += policy.health_deadline + policy.stable_seconds
     limit += sum(step.query.seconds for step in steps if step.query)
@@ -156,6 +164,8 @@ _SHOWN: dict[Verb, tuple[str, TypeAdapter[Any]]] = {  # what a verb's facts are,
     Verb.TOMBSTONES: ("remembered", TypeAdapter(Remembered)),
 }
 _PROOF = TypeAdapter(Proof)
+_PLACES = TypeAdapter(tuple[Listener, ...] | None)
+_SURVIVORS = TypeAdapter(tuple[Survivor, ...])
 _CHANGES = TypeAdapter(tuple[Change, ...])
 
 
@@ -219,6 +229,11 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
         return replace(reply, changes=changes)
     if not answer.ok:
         return reply
+    if answer.verb is Verb.SWEEP:
+        proof = reply.proof or Proof({}, proven=False)
+        places, survivors = (answer.facts.get(name) for name in ("places", "survivors"))
+        proof = replace(proof, places=_read(_PLACES, places), survivors=_read(_SURVIVORS, survivors))
+        return replace(reply, proof=proof)
     if answer.verb in _SHOWN:
         name, adapter = _SHOWN[answer.verb]
         shown: dict[str, Any] = {name: _read(adapter, answer.facts)}

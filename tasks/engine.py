@@ -49,6 +49,7 @@ class Asked:
     goes_back: bool = False  # it is taken back
     fence: bool = False  # services that cannot be turned are to be stopped
     take_over: bool = False  # whoever else has a host's lock is ended
+    ends_survivors: bool = False  # processes that outlive a restart are to be ended
 
     def __post_init__(self) -> None:
         """A reason may come from a ticket or a pipeline: one line of it is recorded and shown."""
@@ -105,7 +106,7 @@ def installed_program() -> bytes:
     """The text that hosts in restricted mode have: what stays allowed there, and the gate before it."""
     from hivekeys import bootstrap  # noqa: PLC0415
 
-    return bootstrap.installed(_text_of, "inspection", "auditing", "accesses", "remembered")
+    return bootstrap.installed(_text_of, "inspection", "auditing", "accesses", "remembered", "places")
 
 
 def _text_of(name: str) -> bytes:
@@ -149,6 +150,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
     """A run that is ready to begin, or to be taken up again."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.progress import Way  # noqa: PLC0415
+    from hivekeys.run import REVOKE  # noqa: PLC0415
     from hivekeys.runner import Runner  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
@@ -165,7 +167,8 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         history = history_of(folder)
         greeting = greeting_of(fleet.name, folder, run)  # under the lock: a run that has just ended may have condemned
         # Who writes also asks for the services' records, before old tokens go.
-        program = program_of(*(["auditing"] if asked.records else []))
+        revokes = asked.past.is_revocation if asked.past else asked.task == REVOKE
+        program = program_of(*(["auditing"] if asked.records else []), *(["places"] if revokes else []))
         dialer = dialer_of(fleet, hosts, program)
         stack.enter_context(show)
         runner = Runner(

@@ -10,7 +10,7 @@ from hivekeys.errors import UserError
 from tasks.engine import Asked, newest_served, past_run, past_runs, runner_of, tombstones
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
-from tasks.pace import RETIRE_ANYWAY
+from tasks.pace import END_SURVIVORS, RETIRE_ANYWAY
 
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
@@ -26,7 +26,7 @@ HELP = {
     **TOLD_HELP,
     **NOTICE_HELP,
 }
-FORWARD_HELP = {**HELP, "retire-anyway": RETIRE_ANYWAY}
+FORWARD_HELP = {**HELP, "retire-anyway": RETIRE_ANYWAY, "end-survivors": END_SURVIVORS}
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)
@@ -36,6 +36,7 @@ def resume(
     fleet: str = "",
     run: str = "",
     retire_anyway: bool = False,
+    end_survivors: bool = False,
     state_dir: str = "",
     json: bool = False,
     quiet: bool = False,
@@ -52,7 +53,8 @@ def resume(
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
 
-    _take_up(found, _of(found, past), Asked(past.reason, how, past=past, state_dir=state_dir), "resume", retire_anyway)
+    asked = Asked(past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors)
+    _take_up(found, _of(found, past), asked, "resume", retire_anyway)
 
 
 @task(help=HELP, auto_shortflags=False)
@@ -99,6 +101,7 @@ def reconcile(
     fleet: str = "",
     run: str = "",
     retire_anyway: bool = False,
+    end_survivors: bool = False,
     state_dir: str = "",
     json: bool = False,
     quiet: bool = False,
@@ -122,7 +125,7 @@ def reconcile(
         hint = "`fab rollback` goes back with the hosts that it did not reach" if may_go_back else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     later = itertools.takewhile(lambda run: run.id != past.id, past_runs(found.name, state_dir))
-    asked = Asked(past.reason, how, past=past, state_dir=state_dir)
+    asked = Asked(past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors)
     _take_up(found, hosts, asked, "reconcile", retire_anyway, gone_back(later))
 
 
@@ -150,9 +153,14 @@ def _take_up(
 
     _refuse_revoked(fleet, asked)
     revokes = asked.past is not None and asked.past.is_revocation
+    if asked.ends_survivors and asked.past and not revokes:
+        raise UserError(
+            f"--end-survivors: run {asked.past.id} revoked nothing, and its old token may still be used",
+            hint='a token that leaked: fab revoke --end-survivors --reason "what happened"',
+        )
     fleet = paced(fleet) if revokes else fleet
     with runner_of(fleet, hosts, asked) as (runner, show):
-        code = _goes_on(runner, verb, retire_anyway, later)
+        code = _goes_on(runner, verb, retire_anyway, later, asked.ends_survivors)
         show.result(runner.run, fleet, code, kept(fleet, runner, code, asked.state_dir))
     finish(code)
 
@@ -167,14 +175,16 @@ def _refuse_revoked(fleet: "Fleet", asked: Asked) -> None:
         refuse_revoked(asked.past.want, gone, f"run {asked.past.id}")
 
 
-def _goes_on(runner: "Runner", verb: str, retire_anyway: bool, later: "frozenset[str]") -> "ExitCode":
+def _goes_on(
+    runner: "Runner", verb: str, retire_anyway: bool, later: "frozenset[str]", ends_survivors: bool
+) -> "ExitCode":
     """A revocation has one direction, whatever it is taken up for."""
     from hivekeys.revocation import Revocation  # noqa: PLC0415
     from hivekeys.rollout import Rollout  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
 
     if runner.run.is_revocation:
-        return Revocation(runner, census=True, gone_back=later).revoke(generate)
+        return Revocation(runner, census=True, gone_back=later, ends_survivors=ends_survivors).revoke(generate)
     rollout = Rollout(runner, census=True, retire_anyway=retire_anyway)
     match verb:
         case "resume":

@@ -10,7 +10,7 @@ from tasks import secrets_given
 from tasks.engine import Asked, runner_of
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
-from tasks.pace import amount
+from tasks.pace import END_SURVIVORS, amount
 
 HELP = {
     "fleet": FLEET_HELP["fleet"],
@@ -21,6 +21,7 @@ HELP = {
     "token-file": "condemn the token in this file too (- is stdin): one that leaked, wherever it may still be accepted",
     "all-known": "condemn every token that the journal knows, not only those of the last runs",
     "fence": "stop the service of a host that cannot be turned: it lets nobody in any more",
+    "end-survivors": END_SURVIVORS,
     "state-dir": FLEET_HELP["state-dir"],
     "yes": "do not ask",
     "json": FLEET_HELP["json"],
@@ -41,6 +42,7 @@ def revoke(
     token_file: str = "",
     all_known: bool = False,
     fence: bool = False,
+    end_survivors: bool = False,
     state_dir: str = "",
     yes: bool = False,
     json: bool = False,
@@ -70,6 +72,7 @@ def revoke(
     with runner_of(found, hosts, asked) as (runner, show):
         known = runner.history.tokens
         condemned = {*(known if all_known else known[:RECENT]), *([runner.vouch(leaked)] if leaked else [])}
-        code = Revocation(runner, attempts=tries, census=True, leaked=condemned).revoke(generate)
+        revocation = Revocation(runner, attempts=tries, census=True, leaked=condemned, ends_survivors=end_survivors)
+        code = revocation.revoke(generate)
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)

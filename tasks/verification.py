@@ -11,15 +11,17 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of, new_run, past_runs, program_of
+from tasks.engine import dialer_of, greeting_of, new_run, past_runs, program_of, tombstones
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.line import Dialer
+    from hivekeys.token import Fingerprint
     from hivekeys.verify.findings import Check, Other, Record, Report
 
 FORMATS = ("table", "json", "junit", "sarif", "markdown")
+DEAD = "dead-token"  # the one check that sends old tokens to services
 SHARED = "shared-token"  # the one check that needs a second fleet
 
 
@@ -30,6 +32,7 @@ SHARED = "shared-token"  # the one check that needs a second fleet
         "skip": "all checks but these",
         "severity": "only checks that are at least this bad: low, medium, high",
         "against": "another fleet, which must share no token with this one: its inventory's name",
+        "dead-token": "ask every place on a host that holds a copy of a revoked token whether it takes it",
         "format": f"{', '.join(FORMATS)} (--json is --format json)",
         "output": "write to this file instead of stdout",
         "verbose": "show what passed as well, host by host",
@@ -46,6 +49,7 @@ def verify(
     skip: str = "",
     severity: str = "",
     against: str = "",
+    dead_token: bool = False,
     format: str = "table",
     output: str = "",
     verbose: bool = False,
@@ -56,7 +60,8 @@ def verify(
     from hivekeys.files import destination, write_whole  # noqa: PLC0415
 
     found, hosts = chosen(fleet, limit, exclude)
-    asked = _checks(checks, skip, severity, against)
+    asked = _checks(checks, skip, severity, against, dead_token)
+    dead = _dead_tokens(found, state_dir) if dead_token else ()
     shape = "json" if json else format
     if shape not in FORMATS:
         raise UserError(f"--format {shape}: expected {', '.join(FORMATS)}")
@@ -64,7 +69,7 @@ def verify(
     if other and (other.name == found.name or other.source == found.source):
         raise UserError(f"--against {against}: that is fleet {found.name} itself", hint="name another inventory")
     path = destination("--output", output) if output else None
-    report = _report(found, hosts, asked, other, state_dir)
+    report = _report(found, hosts, asked, other, state_dir, dead)
     if hosts == found.hosts and not (checks or skip or severity):
         _keep(report, state_dir)
     text = _told(report, shape, verbose, sys.stdout.isatty() and not path)
@@ -87,7 +92,12 @@ def _keep(report: "Report", state_dir: str) -> None:
 
 
 def _report(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", checks: "list[Check]", other: "Fleet | None", state_dir: str
+    fleet: "Fleet",
+    hosts: "tuple[Host, ...]",
+    checks: "list[Check]",
+    other: "Fleet | None",
+    state_dir: str,
+    dead: "tuple[Fingerprint, ...]",
 ) -> "Report":
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.doubles import doubles  # noqa: PLC0415
@@ -100,10 +110,10 @@ def _report(
     greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
     comparison = secrets.token_bytes(32) if other else b""  # nobody can compare anything with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    dialer = dialer_of(fleet, asked, program_of("inspection"))
+    dialer = dialer_of(fleet, asked, program_of("inspection", *(["places"] if dead else [])))
     to_others = dialer_of(other, other.hosts, program_of()) if other else None  # whose password is asked for now
     try:
-        sights = survey(fleet, asked, dialer, greeting, comparison)
+        sights = survey(fleet, asked, dialer, greeting, comparison, dead=dead)
     finally:
         dialer.close()
     told = {sight.host.name: sight.machine for sight in sights}
@@ -120,6 +130,19 @@ def _report(
     today = datetime.fromtimestamp(now, UTC).date()
     shown = waive(found, fleet.waivers, today)
     return Report(fleet.name, shown, over(fleet.waivers, today), now, time.time() - now)
+
+
+def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
+    """The tokens that were revoked, as this bastion's journal knows."""
+    from hivekeys import state  # noqa: PLC0415
+
+    dead = tuple(tombstones(state.folder_for(fleet.name, state_dir)))
+    if not dead:
+        raise UserError(
+            f"--dead-token: this bastion knows of no token of fleet {fleet.name} that was revoked",
+            hint="ask from the bastion that revoked it",
+        )
+    return dead
 
 
 def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
@@ -162,7 +185,7 @@ def _told(report: "Report", shape: str, verbose: bool, on_terminal: bool) -> str
             return _table(report, verbose, on_terminal)
 
 
-def _checks(only: str, skip: str, severity: str, against: str) -> "list[Check]":
+def _checks(only: str, skip: str, severity: str, against: str, dead: bool) -> "list[Check]":
     """The checks that an operator asked for; unknown names are refused with what there is."""
     from hivekeys.verify.checks import CHECKS  # noqa: PLC0415
     from hivekeys.verify.findings import Severity  # noqa: PLC0415
@@ -173,12 +196,14 @@ def _checks(only: str, skip: str, severity: str, against: str) -> "list[Check]":
             raise UserError(f"{option}: there is no check {', '.join(unknown)}", hint=f"there are {', '.join(CHECKS)}")
     if SHARED in _names(only) and not against:
         raise UserError(f"--checks {SHARED}: there is no other fleet to compare with", hint="name it with --against")
+    if DEAD in _names(only) and not dead:
+        raise UserError(f"--checks {DEAD}: it sends revoked tokens to the hosts' services", hint="add --dead-token")
     levels = [level.value for level in Severity]
     if severity and severity not in levels:
         raise UserError(f"--severity {severity}: expected {', '.join(levels)}")
     least = levels.index(severity) if severity else 0
     chosen_ids = _names(only) or list(CHECKS)
-    skipped = [*_names(skip), *([] if against else [SHARED])]
+    skipped = [*_names(skip), *([] if against else [SHARED]), *([] if dead else [DEAD])]
     kept = [CHECKS[name] for name in CHECKS if name in chosen_ids and name not in skipped]
     kept = [check for check in kept if levels.index(check.severity.value) >= least]
     if not kept:

@@ -21,24 +21,28 @@ import math
 import os
 import pwd
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-import hivekeys.host.auditing  # noqa: F401  hosts know its verb, too
+import hivekeys.host.auditing
+import hivekeys.host.places  # noqa: F401  hosts know the verbs of both, too
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import SERVICES, Fleet, Host, Policy, Role
 from hivekeys.host import agent
+from hivekeys.host.places import Neighbours
 from hivekeys.host.serving import LEASE_SECONDS, answer
 from hivekeys.host.slots import CREDENTIALS, Secrets
 from hivekeys.host.state import STATE
-from hivekeys.host.system import System, refuse_strangers
+from hivekeys.host.system import LISTENS, System, refuse_strangers
 from hivekeys.line import QUIET
 from hivekeys.token import Token, generate
+from hivekeys.wire import Greeting
 
 FAULTS = {
     "start-fails": "the service does not start",
@@ -91,6 +95,29 @@ class Process:
     pid: int = field(default_factory=lambda: next(_numbers))
 
 
+@dataclass
+class Other:
+    """A process that is not the service's own: a worker that outlived a restart, a second hive, a metrics port.
+
+    `takes`: the token that it lets in, None for anybody; `port`: 0 for none; `held`: the one in its environment.
+    """
+
+    takes: str | None = None
+    port: int = 0
+    held: str = ""
+    comm: str = "worker"
+    in_unit: bool = True
+    uid: int | None = None  # None: the service's account
+    speaks_http: bool = True
+    stubborn: bool = False  # only SIGKILL ends it
+    pid: int = field(default_factory=lambda: next(_numbers))
+
+    def status(self, token: str | None) -> int:
+        if not self.speaks_http:
+            return 0
+        return 200 if self.takes is None or token == self.takes else 401
+
+
 class OwnClock:
     """Time that passes only when somebody sleeps, on a bastion and on no host."""
 
@@ -139,6 +166,9 @@ class SimulatedHost:
         self.port_held_by: int | None = None  # uid of a stranger that took the service's port
         self.heard: list[str] = []  # tokens that the stranger was told
         self.process: Process | None = None
+        self.others: dict[int, Other] = {}
+        self.signals: list[tuple[int, int]] = []  # that those got
+        self.others_heard: dict[int, list[str]] = {}  # tokens that each of them was told, by its pid
         self.unit_state = "inactive"
         self.restarts = 0
         self.uid = pwd.getpwnam(host.service.owner).pw_uid
@@ -164,6 +194,12 @@ class SimulatedHost:
         self._fault = name
         for line in self.lines:
             line.agent.lease = self.clock + LEASE_SECONDS if name in SILENCING else math.inf
+
+    def runs(self, **settings: Any) -> Other:
+        """One more process on this host."""
+        other = Other(**settings)
+        self.others[other.pid] = other
+        return other
 
     # -- files
 
@@ -330,7 +366,12 @@ class Machine(System):
 
     def born(self, pid: int) -> int | None:
         self.host.tick()
-        alive = [self.own_pid, *self.host.left_behind, *(line.agent.system.pid() for line in self.host.lines)]
+        alive = [
+            self.own_pid,
+            *self.host.others,
+            *self.host.left_behind,
+            *(line.agent.system.pid() for line in self.host.lines),
+        ]
         if self.host.process:
             alive.append(self.host.process.pid)
         return pid if pid in alive else None
@@ -349,10 +390,17 @@ class Machine(System):
             self.host.left_behind.pop(pid)[0].state.release()
         for line in [line for line in self.host.lines if line.agent.system.pid() == pid]:
             line.drop()
+        if pid in self.host.others:
+            self.host.signals.append((pid, signal.SIGKILL))
+            del self.host.others[pid]
 
     def process(self, pid: int) -> dict[str, Any] | None:
         self.host.tick()
-        process = self.host.process
+        process, other = self.host.process, self.host.others.get(pid)
+        if other:
+            uid = self.host.uid if other.uid is None else other.uid
+            none = {"started": 0.0, "reads": "", "env_token": bool(other.held)}
+            return {**self.shown(pid), **none, "uid": uid, "token": other.held}
         if process is None or process.pid != pid:
             return None
         info = self.host.active.stat() if self.host.active.exists() else None
@@ -360,12 +408,25 @@ class Machine(System):
         # Files have the kernel's clock, not ours: "younger" must not depend on how fast a test runs.
         is_read = info is None or (info.st_ino, info.st_ctime_ns) == process.version
         return {
-            "born": pid,
+            **self.shown(pid),
             "started": changed if is_read else changed - 1.0,
             "uid": self.host.uid,
             "reads": "" if self.host.credentials else self.host.host.service.token,
             "env_token": False,
+            "token": "",
         }
+
+    def shown(self, pid: int) -> dict[str, Any]:
+        """As System.stat. A pid is as good as a birth: both grow."""
+        comm = self.host.others[pid].comm if pid in self.host.others else "service"
+        return {"comm": comm, "parent": 1, "born": pid, "age": 60.0}
+
+    def stat(self, pid: int) -> dict[str, Any] | None:
+        return self.shown(pid) if self.born(pid) is not None else None
+
+    def members(self, cgroup: str) -> list[int]:
+        main = [self.host.process.pid] if self.host.process else []
+        return [*main, *(pid for pid, other in self.host.others.items() if other.in_unit)]
 
     def run(self, argv: list[str], timeout: float) -> tuple[int, str]:
         self.host.tick()
@@ -378,6 +439,8 @@ class Machine(System):
             return 0, ""
         if words == ["systemctl"]:
             return 0, "systemd 252 (252.39-1)" if self.host.credentials else "systemd 247 (247.3-7)"  # --version
+        if words == ["systemctl", "show-environment"]:
+            return 0, "LANG=C.UTF-8\n"
         if words[0] == "systemctl" and len(words) > 2:
             return self.systemctl(words[1], words[2])
         if words[0] == "journalctl":
@@ -417,25 +480,81 @@ class Machine(System):
             "MainPID": host.process.pid if host.process else 0,
             "NRestarts": host.restarts,
             "InvocationID": "0" * 32 if host.process else "",
+            "ControlGroup": f"/system.slice/{unit}",
             "Environment": f"LLORCH_API_TOKEN_FILE={path}" + " LLORCH_AUDIT_MODE=local" * host.is_audited,
         }
         return "".join(f"{name}={value}\n" for name, value in shown.items())
 
     def get(
-        self, port: int, path: str, token: str | None, timeout: float, trusted: frozenset[int] | None = None
+        self,
+        port: int,
+        path: str,
+        token: str | None,
+        timeout: float,
+        trusted: frozenset[int] | None = None,
+        address: str = "127.0.0.1",
     ) -> tuple[int, str]:
         if trusted is not None:
-            refuse_strangers(port, self.listeners(port), trusted)
+            refuse_strangers(port, self.listeners(port, address), trusted)
+        if port != self.host.host.service.port:
+            return self.get_of_others(port, token)
         if self.host.port_held_by is not None:
             self.host.heard.extend([token] if token else [])
             return (200 if token is None and path != self.host.protected else 401), ""
-        status = self.host.status(path, token) if port == self.host.host.service.port else 0
+        status = self.host.status(path, token)
         return status, "" if status else "Connection refused"
 
-    def listeners(self, port: int) -> set[int]:
-        if self.host.port_held_by is not None:
-            return {self.host.port_held_by}
-        return {self.host.uid} if self.host.process else set()
+    def get_of_others(self, port: int, token: str | None) -> tuple[int, str]:
+        other = next((other for other in self.host.others.values() if other.port == port), None)
+        if other is None:
+            return 0, "Connection refused"
+        self.host.others_heard.setdefault(other.pid, []).extend([token] if token else [])
+        return other.status(token), "" if other.speaks_http else "the answer is not HTTP"
+
+    def listeners(self, port: int, address: str = "127.0.0.1") -> set[int]:
+        return {uid for _, _, _, uid, _ in self.listening(port)}
+
+    def listening(self, port: int = 0) -> list[tuple[int, bytes, int, int, int]]:
+        """Everybody on loopback; a process's one socket has its pid for an inode."""
+        host, own = self.host, self.host.host.service.port
+        service = [(host.port_held_by, 1)] if host.port_held_by is not None else []
+        service = service or ([(host.uid, host.process.pid)] if host.process else [])
+        rows = [(LISTENS, b"\x7f\0\0\1", own, uid, inode) for uid, inode in service]
+        for pid, other in host.others.items():
+            if other.port:
+                uid = host.uid if other.uid is None else other.uid
+                rows.append((LISTENS, b"\x7f\0\0\1", other.port, uid, pid))
+        return [row for row in rows if port in (0, row[2])]
+
+    @property
+    def neighbours(self) -> "HostNeighbours":
+        return HostNeighbours(self)
+
+
+class HostNeighbours(Neighbours):
+    """The processes of a simulated host."""
+
+    system: Machine
+
+    def processes(self) -> dict[int, dict[str, Any]]:
+        host = self.system.host
+        pids = [*([host.process.pid] if host.process else []), *host.others]
+        return {pid: shown for pid in pids if (shown := self.system.process(pid))}
+
+    def sockets(self, pid: int) -> set[int]:
+        return {pid}
+
+    def is_apart(self, pid: int) -> bool:
+        return False
+
+    def is_local(self, address: str) -> bool:
+        return True
+
+    def signal(self, pid: int, number: int) -> None:
+        host = self.system.host
+        host.signals.append((pid, number))
+        if number == signal.SIGKILL or not host.others[pid].stubborn:
+            del host.others[pid]
 
 
 class HostSecrets(Secrets):
@@ -565,7 +684,7 @@ def hello(
         "verb": "hello",
         "fleet": fleet,
         "key": KEY.hex(),
-        "service": asdict(host.host.service),
+        "service": json.loads(json.dumps(Greeting(fleet, KEY, run, "").step(host.host.service, {})["service"])),
         "run": run,
         "write": write,
         "epoch": epoch,

@@ -19,6 +19,7 @@ import stat
 import sys
 import threading
 
+from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
 from hivekeys.host.slots import CREDENTIALS, MAX_TOKEN_CHARS, Secrets, is_token, is_under
 from hivekeys.host.state import POLL_SECONDS, STATE, State, run_in
 from hivekeys.host.system import Refusal, System, names_of, refuse_strangers
@@ -35,21 +36,25 @@ RECENT_SECONDS = 2.0  # a look at a unit that is no older will do, while its pro
 FILE_SECONDS = 30.0  # the same for the token file that a unit is told to read: people change that, not restarts
 MOVING = ("restart", "fence")  # verbs after which a unit's state is another
 CHANGING = ("fix", "install", "uninstall")  # and those after which its settings may be
-TOUCHING = ("stage", "swap", "revert", "restart", "retire", "discard", "revoke", "fence")  # of a run that claims hosts
+TOUCHING = (
+    "stage",
+    "swap",
+    "revert",
+    "restart",
+    "retire",
+    "discard",
+    "revoke",
+    "fence",
+    "end_survivors",
+)  # of a run that claims hosts
 NEVER = float("-inf")
-SHOWN = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,Environment"
+SHOWN = (
+    "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,ControlGroup,Environment,EnvironmentFiles,"
+    "FragmentPath,DropInPaths"
+)
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
 
 EXTRA = {}  # type: dict[str, Callable[..., tuple[bool, dict[str, Any]]]]  # sent only when asked for: inspection.py
-
-
-def environment_of(shown: str) -> "dict[str, str]":
-    """The variables in systemctl's `Environment=`; one with blanks stands in quotes, with backslashes."""
-    pairs = {}
-    for quoted, plain in re.findall(r'\$?["\']((?:[^"\'\\]|\\.)*)["\'](?=\s|$)|(\S+)', shown):
-        name, _, value = (re.sub(r"\\(.)", r"\1", quoted) or plain).partition("=")
-        pairs[name] = value
-    return pairs
 
 
 class Agent:
@@ -71,7 +76,10 @@ class Agent:
         self.mine = {}  # type: dict[str, Any]  # the run that claims this host, until it is noted as one that changes it
         self.last_unit, self.unit_at = {}, NEVER  # type: dict[str, Any], float
         self.last_file, self.file_at = "", NEVER
+        self.last_sources = []  # type: list[str]  # where else than from its file the unit gets its token
         self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
+        self.given = None  # type: Optional[dict[str, str]]  # its LoadCredential=: where each comes from
+        self.settings = []  # type: list[tuple[str, str]]  # where its unit sets LLORCH_API_TOKEN, and to what
 
     # -- the session
 
@@ -214,8 +222,9 @@ class Agent:
         """Everything that decisions are made from; changes nothing."""
         unit = self.recent_unit()
         if self.file_at < self.system.monotonic() - FILE_SECONDS:
-            self.last_file, self.file_at = self.file_read_by(unit), self.system.monotonic()
-        unit["reads"] = self.last_file
+            self.last_file, self.last_sources = self.file_read_by(unit), self.sources(unit)
+            self.file_at = self.system.monotonic()
+        unit["reads"], unit["sources"] = self.last_file, self.last_sources
         seen = self.slots()
         seen.update(unit=unit, loaded=self.loaded(unit, seen["active"]), clock=self.system.now())
         return False, seen
@@ -255,10 +264,13 @@ class Agent:
         code, output = self.command(argv, 20.0)
         if code != 0:
             raise Refusal("systemctl-failed", output)
-        shown = dict(line.partition("=")[::2] for line in output.splitlines())
+        shown = {}  # type: dict[str, str]
+        for name, _, value in (line.partition("=") for line in output.splitlines()):
+            shown[name] = "%s\n%s" % (shown[name], value) if name in shown else value  # EnvironmentFiles, each a line
         pid = int(shown.get("MainPID") or 0)
         process = self.system.process(pid) if pid else None
         environment = environment_of(shown.get("Environment", ""))
+        self.settings = in_unit(self.root, shown)[0]
         reads = environment.get("LLORCH_API_TOKEN_FILE") or (process["reads"] if process else "")
         inside = "/%s/%s/" % (CREDENTIALS, self.service["unit"])
         self.audit_settings = {name: environment[name] for name in environment if name.startswith("LLORCH_AUDIT_")}
@@ -271,6 +283,7 @@ class Agent:
             "pid": pid,
             "restarts": int(shown.get("NRestarts") or 0),
             "invocation": shown.get("InvocationID", ""),
+            "cgroup": shown.get("ControlGroup", ""),
             "born": process["born"] if process else None,
             "started": process["started"] if process else None,
             "uid": process["uid"] if process else None,
@@ -284,11 +297,45 @@ class Agent:
         """The token file that the unit is told to read; "" when it cannot be told."""
         if not unit["credential"]:
             return str(unit["reads"])
-        # systemctl shows LoadCredential as "[unprintable]" (247 to 257): busctl asks systemd itself.
+        self.given = self.credentials()
+        return self.without_tokens((self.given or {}).get(unit["credential"], ""))
+
+    def credentials(self) -> "Optional[dict[str, str]]":
+        """The unit's `LoadCredential=`, by name; None when systemd does not say.
+
+        systemctl shows it as "[unprintable]" (247 to 257): busctl asks systemd itself.
+        """
         name = re.sub("[^A-Za-z0-9]", lambda char: "_%02x" % ord(char.group()), self.service["unit"])
         argv = ["busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/" + name]
-        output = self.command([*argv, "org.freedesktop.systemd1.Service", "LoadCredential"], 10.0)[1]
-        return self.without_tokens(dict(re.findall(r'"([^"]*)" "([^"]*)"', output)).get(unit["credential"], ""))
+        code, output = self.command([*argv, "org.freedesktop.systemd1.Service", "LoadCredential"], 10.0)
+        return None if code != 0 else dict(re.findall(r'"([^"]*)" "([^"]*)"', output))
+
+    def sources(self, unit: "dict[str, Any]") -> "list[str]":
+        """Where else than from its token file the running service gets its token: a new file would change nothing.
+
+        By value: a wrapper that reads the file into the environment has the same variable, and whatever else sets
+        it is overruled there. Where no process runs, all that would be set counts.
+        """
+        code, output = self.command(["systemctl", "show-environment"], 10.0)
+        found = self.settings + [(IN_MANAGER, value) for value in (tokens_set(output) if code == 0 else ())]
+        process = self.system.process(unit["pid"]) if unit["pid"] else None
+        names = [where for where, value in found if process is None or value == process["token"]]
+        credential = unit["credential"]
+        if credential and self.given is not None and credential not in self.given:
+            names.append("its credential %s, which no LoadCredential= brings from a file" % credential)
+        return [self.without_tokens(name) for name in dict.fromkeys(names)]
+
+    def elders(self, unit: "dict[str, Any]") -> "list[dict[str, Any]]":
+        """Processes of the unit that are older than the service's own: a restart has left them, with what they read."""
+        found = []
+        for pid in self.system.members(unit["cgroup"]) or ():
+            shown = self.system.stat(pid)
+            if shown and unit["born"] is not None and shown["born"] < unit["born"]:
+                found.append(self.elder(pid, shown))
+        return found
+
+    def elder(self, pid: int, shown: "dict[str, Any]") -> "dict[str, Any]":
+        return {"pid": pid, "comm": self.without_tokens(shown["comm"]), "age": round(shown["age"], 1)}
 
     def loaded(self, unit: "dict[str, Any]", active: "Optional[dict[str, Any]]") -> "dict[str, Any]":
         """Which token the running process read: its credential, or the file if the process is younger.
@@ -469,11 +516,15 @@ class Agent:
         other = self.state.at_work() if self.state.lock is None else {}
         if other:
             raise Refusal("host-busy", self.state.described(other))
-        if self.unit()["state"] in ("inactive", "failed"):
+        unit = self.unit()
+        cgroup, left = unit["cgroup"], self.system.members(unit["cgroup"])
+        if unit["state"] in ("inactive", "failed") and not left:
             return False, {}
         code, output = self.command(["systemctl", "--no-ask-password", "stop", "--", self.service["unit"]], self.left())
         if code != 0:
             raise Refusal("systemctl-failed", output)
+        for pid in self.system.members(cgroup) or ():  # KillMode=process: what it leaves would serve on
+            self.system.kill(pid)
         return True, {}
 
     def restart(self) -> "tuple[bool, dict[str, Any]]":
@@ -559,7 +610,7 @@ class Agent:
                 refusal.trouble, refusal.detail = "host-busy", self.state.described(other)
             raise
         if log:
-            facts["logged"] = self.logged(unit)
+            facts.update(logged=self.logged(unit), survivors=self.elders(unit))
         return False, facts
 
     def until_healthy(self, facts: "dict[str, Any]", began: float, seconds: float) -> "dict[str, Any]":

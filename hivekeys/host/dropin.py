@@ -8,8 +8,9 @@ import os
 import re
 import stat
 
-from hivekeys.host.agent import Agent, environment_of
-from hivekeys.host.inspection import FILE_LIMIT, systemd_version
+from hivekeys.host.agent import Agent
+from hivekeys.host.environment import FILE_LIMIT, environment_of
+from hivekeys.host.inspection import systemd_version
 from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
 from hivekeys.host.system import NOFOLLOW, Refusal, open_directory, read_limited, write_all
 

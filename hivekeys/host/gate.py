@@ -165,6 +165,8 @@ VERB_FIELDS = {
     "retire": {"want": KEYED},
     "recall": {"want": KEYED},
     "revoke": {"tokens": list_of(KEYED)},
+    "sweep": {"refuse": list_of(KEYED)},
+    "end_survivors": {"refuse": list_of(KEYED)},
     "prove": {
         "want": or_none(KEYED),
         "refuse": list_of(KEYED),
@@ -186,7 +188,7 @@ VERB_FIELDS = {
 }  # type: dict[str, dict[str, Check]]
 REQUEST_FIELDS = {"protocol": entire(0, 10**6), "deadline": within(0, 86400), "expires": within(-FAR, FAR)}
 # All others need the host's lock; a unit can be stopped without, on a disk that is full.
-READING = ("hello", "observe", "inspect", "prove", "audit", "accesses", "tombstones", "fence")
+READING = ("hello", "observe", "inspect", "prove", "sweep", "audit", "accesses", "tombstones", "fence")
 
 
 def plain_number(text: str) -> int:

@@ -10,8 +10,10 @@ import os
 import re
 import stat
 
-from hivekeys.host.agent import EXTRA, Agent, environment_of
-from hivekeys.host.system import NOFOLLOW, Refusal, names_of, open_directory, read_limited
+from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
+from hivekeys.host.slots import is_token
+from hivekeys.host.system import NOFOLLOW, Refusal, names_of, open_directory
 from hivekeys.host.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, audit_folder, chain_of
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
 MOST = 20  # names of a kind that are worth sending
 READ = 200  # files of the token directory that are read; where there are more, nobody can tell
 LISTED = 10000  # entries of a directory that are looked at
-FILE_LIMIT = 1 << 20  # bytes of an environment file
 SHOWN_OF_UNIT = (
     "LoadState,NeedDaemonReload,MainPID,InvocationID,Environment,EnvironmentFiles,UnitFileState,KillSignal,"
-    "NoNewPrivileges,PrivateTmp,ProtectSystem,ProtectHome"
+    "KillMode,FragmentPath,DropInPaths,NoNewPrivileges,PrivateTmp,ProtectSystem,ProtectHome"
 )
 LEFT_BY_PEOPLE = ("~", ".swp", ".swo", ".bak", ".old", ".orig", ".save", ".tmp")
 AGENT = "/usr/local/lib/hivekeys/agent"  # where restricting.py puts it
@@ -38,7 +39,6 @@ WORDS = re.compile(
     "correct.?horse|deadbeef|cafebabe|feedface|badc0ffe|baadf00d|deadc0de",
     re.IGNORECASE,
 )
-SETS_TOKEN = re.compile(rb"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=", re.MULTILINE)
 
 
 def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
@@ -51,6 +51,8 @@ def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
         "parents": had(lambda: parents(agent)),
         "hardening": {name: shown[name] for name in hardening if is_read},
         "kill_signal": shown["KillSignal"] if is_read else "",
+        "kill_mode": shown["KillMode"] if is_read else "",
+        "survivors": had(lambda: survivors_of(agent)),
         "enabled": shown["UnitFileState"],
         "environment": had(lambda: token_in_environment(agent, shown)),
         "systemd": had(lambda: systemd_version(agent)),
@@ -186,35 +188,41 @@ def temporary(agent: "Agent") -> "list[str]":
 
 def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, list[str]]":
     """Where LLORCH_API_TOKEN is set, and the environment files that could not be read. No value leaves the host."""
-    places, unread = [], not_read(agent, shown)
-    if "LLORCH_API_TOKEN" in environment_of(shown["Environment"]):
-        places.append("the unit or a drop-in")
-    for line in shown["EnvironmentFiles"].splitlines():
-        path, _, options = line.rpartition(" (")
-        try:
-            fd = os.open(agent.root.rstrip("/") + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno != errno.ENOENT or "yes" not in options:
-                unread.append(path)
-            continue
-        try:
-            text = read_limited(fd, FILE_LIMIT) if stat.S_ISREG(os.fstat(fd).st_mode) else None
-        finally:
-            os.close(fd)
-        if text is None:
-            unread.append(path)
-        elif SETS_TOKEN.search(text):
-            places.append(path)
+    found, unread = in_unit(agent.root, shown)
+    places, unread = list(dict.fromkeys(where for where, _ in found)), not_read(agent, shown) + unread
     code, output = agent.command(["systemctl", "show-environment"], 10.0)
     if code != 0:
-        unread.append("the manager's environment")
-    elif SETS_TOKEN.search(output.encode()):
-        places.append("the manager's environment")
+        unread.append(IN_MANAGER)
+    elif tokens_set(output):
+        places.append(IN_MANAGER)
     pid = int(shown["MainPID"] or 0)
     process = agent.system.process(pid) if pid else None
     if process and process["env_token"]:
         places.append("the running process")
     return {"places": told(agent, places), "unread": told(agent, unread)}
+
+
+def survivors_of(agent: "Agent") -> "list[dict[str, Any]]":
+    """Processes that are older than the service's and may have its token from before: nobody is asked here.
+
+    The unit's own, unless they have the token of today in their environment; and others of the service's account that
+    have another one there.
+    """
+    unit, active = agent.recent_unit(), agent.slots()["active"] or {}
+    members = agent.system.members(unit["cgroup"])
+    if members is None:
+        raise ValueError("no control group")
+    today = (active.get("fingerprint") or {}).get("keyed")
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        process = agent.system.process(pid)
+        if process is None or pid == unit["pid"] or (unit["pid"] and process["born"] >= unit["born"]):
+            continue
+        held = agent.secrets.fingerprint(process["token"])["keyed"] if is_token(process["token"]) else None
+        ours = pid in members or process["uid"] == unit["uid"]
+        if ours and held != today and (held or pid in members):
+            found.append(agent.elder(pid, process))
+    return found[:MOST]
 
 
 def not_read(agent: "Agent", shown: "dict[str, str]") -> "list[str]":

@@ -11,7 +11,8 @@ import os
 import re
 import stat
 
-from hivekeys.host.agent import EXTRA, Agent, environment_of
+from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.environment import environment_of
 from hivekeys.host.inspection import has_acl, is_named_after, is_stray, unit_properties
 from hivekeys.host.slots import read_token
 from hivekeys.host.state import STATE

@@ -14,7 +14,8 @@ import stat
 
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.dropin import read_file, write_file
-from hivekeys.host.inspection import AGENT, FILE_LIMIT, other_rules
+from hivekeys.host.environment import FILE_LIMIT
+from hivekeys.host.inspection import AGENT, other_rules
 from hivekeys.host.repair import Work, is_roots, rights, walk
 from hivekeys.host.setup import Setup, exists, installed, make_directory, missing_from, remember, remove_directory
 from hivekeys.host.system import NOFOLLOW, Refusal, open_directory, read_limited, write_all

@@ -18,7 +18,7 @@ import time
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Sequence
 
 MAX_TOKEN_BYTES = 1 << 20  # the services' own limit (llama-orch.md, "How the token is loaded")
 NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,7 +29,8 @@ LISTENS = 10  # TCP_LISTEN
 TAKEN = (1, 3)  # TCP_ESTABLISHED; TCP_SYN_RECV, in which a service that defers accept leaves a call
 MAPPED = b"\0" * 10 + b"\xff\xff"
 LOOPBACK = [before + b"\x7f\0\0\1" for before in (b"", MAPPED)]
-REACHED = [*LOOPBACK, b"\0" * 4, MAPPED + b"\0" * 4, b"\0" * 16]
+BOOTTIME = 7  # the clock that births are counted on; Python 3.6 has no name for it
+CGROUPS = ("sys/fs/cgroup/unified", "sys/fs/cgroup/systemd", "sys/fs/cgroup")  # hybrid, version 1, version 2
 
 
 class Refusal(Exception):  # noqa: N818  an answer, not an error: the host will not do it, and says why
@@ -61,11 +62,38 @@ class System:
 
     def born(self, pid: int) -> "Optional[int]":
         """When a process started, in ticks since boot, or None: with the pid it names one process."""
+        shown = self.stat(pid)
+        return int(shown["born"]) if shown else None
+
+    def stat(self, pid: int) -> "Optional[dict[str, Any]]":
+        """A process's command name, parent, birth (ticks since boot) and age (seconds); None where none lives.
+
+        One that has ended, and waits for its parent to notice, does nothing any more.
+        """
         try:
-            with open("/proc/%d/stat" % pid) as file:
-                return int(file.read().rpartition(")")[2].split()[19])
+            with open("/proc/%d/stat" % pid, errors="replace") as file:
+                before, _, after = file.read().rpartition(")")
+            fields = after.split()
+            born = int(fields[19])
         except (OSError, ValueError, IndexError):
             return None
+        if fields[0] in "ZX":
+            return None
+        comm = "".join(char if char.isprintable() else "?" for char in before.partition("(")[2])
+        return {
+            "comm": comm,
+            "parent": int(fields[1]),
+            "born": born,
+            "age": time.clock_gettime(BOOTTIME) - born / float(os.sysconf("SC_CLK_TCK")),
+        }
+
+    def members(self, cgroup: str) -> "Optional[list[int]]":
+        """The processes of a control group and of those below it; None where it cannot be seen."""
+        for top in CGROUPS if cgroup else ():
+            folder = "/%s%s" % (top, cgroup)
+            if os.path.isdir(folder):
+                return [pid for here, _, _ in os.walk(folder) for pid in processes_in(here + "/cgroup.procs")]
+        return None if cgroup else []
 
     def machine(self) -> bytes:
         """What no other machine that runs now says of itself, b"" where it cannot be read.
@@ -95,24 +123,27 @@ class System:
             pass
 
     def process(self, pid: int) -> "Optional[dict[str, Any]]":
-        """Start and account of a process, and what its environment says of the token file, or None."""
-        born = self.born(pid)
+        """What `stat` says of a process, its account, and what its environment says of the token; None without one.
+
+        The token itself is for comparing, and never leaves the agent.
+        """
+        shown = self.stat(pid)
         try:
             uid = os.stat("/proc/%d" % pid).st_uid
             with open("/proc/%d/environ" % pid, "rb") as file:
                 pairs = dict(pair.partition(b"=")[::2] for pair in file.read(MAX_TOKEN_BYTES).split(b"\0"))
         except OSError:
             return None
-        if born is None:
+        if shown is None:
             return None
-        since_boot = time.clock_gettime(7)  # CLOCK_BOOTTIME, which Python 3.6 has no name for
-        return {
-            "born": born,
-            "started": time.time() - since_boot + born / float(os.sysconf("SC_CLK_TCK")),
-            "uid": uid,
-            "reads": pairs.get(b"LLORCH_API_TOKEN_FILE", b"").decode("utf-8", "replace"),
-            "env_token": b"LLORCH_API_TOKEN" in pairs,
-        }
+        return dict(
+            shown,
+            started=time.time() - shown["age"],
+            uid=uid,
+            reads=pairs.get(b"LLORCH_API_TOKEN_FILE", b"").decode("utf-8", "replace"),
+            env_token=b"LLORCH_API_TOKEN" in pairs,
+            token=pairs.get(b"LLORCH_API_TOKEN", b"").strip().decode("latin-1"),
+        )
 
     def run(self, argv: "list[str]", timeout: float) -> "tuple[int, str]":
         """(exit code, output) of a command; code 124 when it did not end in `timeout` seconds."""
@@ -135,8 +166,9 @@ class System:
         token: "Optional[str]",
         timeout: float,
         trusted: "Optional[frozenset[int]]" = None,
+        address: str = "127.0.0.1",
     ) -> "tuple[int, str]":
-        """(HTTP status, "") of a GET on loopback, or (0, why not), within `timeout` seconds whatever comes.
+        """(HTTP status, "") of a GET on this machine, or (0, why not), within `timeout` seconds whatever comes.
 
         With `trusted`, the request is sent only if none but these accounts (uid) listen on the port once
         the connection stands, and one of them has its other end. A bare socket, not http.client: only the
@@ -144,14 +176,15 @@ class System:
         us), and its import takes 20 ms.
         """
         end = self.monotonic() + timeout
-        head = "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n" % (path, port)
+        name = "[%s]" % address.partition("%")[0] if ":" in address else address
+        head = "GET %s HTTP/1.1\r\nHost: %s:%d\r\nConnection: close\r\n" % (path, name, port)
         if token is not None:
             head += "Authorization: Bearer %s\r\n" % token
         data = b""
         try:
-            with socket.create_connection(("127.0.0.1", port), max(timeout, 0.001)) as line:
+            with socket.create_connection((address, port), max(timeout, 0.001)) as line:
                 if trusted is not None:
-                    listeners = self.listeners(port)  # before `holder`, which says why
+                    listeners = self.listeners(port, address)  # before `holder`, which says why
                     refuse_strangers(port, listeners, trusted)
                     refuse_strangers(port, self.holder(line) or listeners, trusted)
                 line.sendall((head + "\r\n").encode("ascii"))
@@ -168,32 +201,54 @@ class System:
         found = re.match(rb"HTTP/1\.[01] (\d{3})\b", data)
         return (int(found.group(1)), "") if found else (0, "the answer is not HTTP")
 
-    def listeners(self, port: int) -> "set[int]":
-        """The accounts (uid) that listen where a call to 127.0.0.1:`port` could arrive."""
+    def listeners(self, port: int, address: str = "127.0.0.1") -> "set[int]":
+        """The accounts (uid) that listen where a call to `address` and `port` could arrive."""
+        reached = [*forms_of(address), *forms_of("::" if ":" in address else "0.0.0.0"), b"\0" * 16]  # noqa: S104
+        return {uid for _, found, _, uid, _ in self.listening(port) if found in reached}
+
+    def listening(self, port: int = 0) -> "list[tuple[int, bytes, int, int, int]]":
+        """Every TCP socket that listens, on one port or on any: see `asked_of_kernel`."""
         ends = struct.pack("!H46x", port)
         try:
-            found = [end for family in (socket.AF_INET, socket.AF_INET6) for end in asked_of_kernel(family, ends)]
+            return [end for family in (socket.AF_INET, socket.AF_INET6) for end in asked_of_kernel(family, ends)]
         except OSError:
-            found = read_in_proc(port)
-        return {end[2] for end in found if end[1] in REACHED}
+            return read_in_proc(port)
 
     def holder(self, line: "socket.socket") -> "set[int]":
-        """The account (uid) that has the other end of a connection to 127.0.0.1; none while it waits for accept().
+        """The account (uid) that has the other end of a connection on this machine; none while it waits for accept().
 
         Who listens now need not be who took the call: a stranger may accept it, and leave the port to the service. A
         call that waits is lost with its listener, so that is one of those who listened a moment before. OSError when
-        there is no other end any more.
+        there is no other end here any more.
         """
-        (_, here), (_, port) = line.getsockname(), line.getpeername()
-        ends = struct.pack("!HH4s12x4s12xIQ", port, here, LOOPBACK[0], LOOPBACK[0], 0, (1 << 64) - 1)
+        near, far = line.getsockname(), line.getpeername()
+        packed = [forms_of(end[0])[0].ljust(16, b"\0") for end in (far, near)]
+        zone = struct.pack("=I", far[3] if len(far) > 2 else 0)
+        ends = struct.pack("!HH", far[1], near[1]) + b"".join(packed) + zone + b"\xff" * 8
         try:
-            found = asked_of_kernel(socket.AF_INET, ends, ONE)
+            found = asked_of_kernel(line.family, ends, ONE)
         except OSError:
-            found = read_in_proc(port, here)
+            found = read_in_proc(far[1], near[1], [*forms_of(far[0]), *forms_of(near[0])])
         taken = [end for end in found if end[0] in TAKEN]
         if not taken:
             raise OSError(errno.ECONNRESET, "the call was not taken")
-        return {uid for _, _, uid, inode in taken if inode}
+        return {uid for _, _, _, uid, inode in taken if inode}
+
+
+def forms_of(address: str) -> "list[bytes]":
+    """An address as sockets have it: one of IPv4 also as those of IPv6 do."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed = socket.inet_pton(family, address.partition("%")[0])
+    return [packed] if family == socket.AF_INET6 else [packed, MAPPED + packed]
+
+
+def processes_in(path: str) -> "list[int]":
+    """What a cgroup.procs lists; [] for a group that has just gone, or whose threads are listed above it."""
+    try:
+        with open(path) as file:
+            return [int(line) for line in file]
+    except OSError:
+        return []
 
 
 def started(argv: "list[str]") -> "subprocess.Popen[bytes]":
@@ -208,15 +263,15 @@ def started(argv: "list[str]") -> "subprocess.Popen[bytes]":
     )
 
 
-def asked_of_kernel(family: int, ends: bytes, flags: int = DUMP) -> "list[tuple[int, bytes, int, int]]":
-    """(state, address, uid, inode) of TCP sockets; OSError where there is none, or the kernel has no sock_diag(7).
+def asked_of_kernel(family: int, ends: bytes, flags: int = DUMP) -> "list[tuple[int, bytes, int, int, int]]":
+    """(state, address, port, uid, inode) of TCP sockets; OSError where there is none, or no sock_diag(7) in the kernel.
 
-    `ends` (struct inet_diag_sockid) names ONE socket, or the port of all that listen. /proc/net/tcp says the same, but
-    a read of it walks through the table of all connections: 8 ms on a machine with 24 GB of memory, and a proof asks
-    three times who listens. An inode of 0: no process has the socket, because nobody has accepted it yet.
+    `ends` (struct inet_diag_sockid) names ONE socket, or the port of all that listen (0: any). /proc/net/tcp says the
+    same, but a read of it walks through the table of all connections: 8 ms on a machine with 24 GB of memory, and a
+    proof asks three times who listens. An inode of 0: no process has the socket, because nobody has accepted it yet.
     """
     ask = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << LISTENS) + ends
-    found = []  # type: list[tuple[int, bytes, int, int]]
+    found = []  # type: list[tuple[int, bytes, int, int, int]]
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as line:
         line.settimeout(1.0)
         line.send(struct.pack("=IHHII", 16 + len(ask), ASK, flags, 0, 0) + ask)
@@ -230,14 +285,17 @@ def asked_of_kernel(family: int, ends: bytes, flags: int = DUMP) -> "list[tuple[
                         raise OSError(-code, os.strerror(-code))
                     return found
                 address = data[24 : 28 if data[16] == socket.AF_INET else 40]
-                found.append((data[17], address, *struct.unpack_from("=II", data, 80)))
+                (port,) = struct.unpack_from("!H", data, 20)
+                found.append((data[17], address, port, *struct.unpack_from("=II", data, 80)))
                 if flags == ONE:
                     return found
                 data = data[(size + 3) & ~3 :]
 
 
-def read_in_proc(port: int, caller: int = 0) -> "list[tuple[int, bytes, int, int]]":
-    """The same from /proc/net, of those that listen on a port, or of the end there of a call from another port.
+def read_in_proc(
+    port: int, caller: int = 0, ends: "Sequence[bytes]" = LOOPBACK
+) -> "list[tuple[int, bytes, int, int, int]]":
+    """The same from /proc/net, of those that listen on a port (0: any), or of a call's end there, from another port.
 
     An address is words of 32 bits there, in this machine's byte order.
     """
@@ -250,9 +308,9 @@ def read_in_proc(port: int, caller: int = 0) -> "list[tuple[int, bytes, int, int
             continue  # a kernel without IPv6
         for row in rows:
             (near, here), (far, there) = (address_in_proc(text) for text in row[1:3])
-            of_call = near in LOOPBACK and far in LOOPBACK if caller else row[3] == "%02X" % LISTENS
-            if (here, there) == (port, caller) and of_call:
-                found.append((int(row[3], 16), near, int(row[7]), int(row[9])))
+            of_call = near in ends and far in ends if caller else row[3] == "%02X" % LISTENS
+            if there == caller and here == (port or here) and of_call:
+                found.append((int(row[3], 16), near, here, int(row[7]), int(row[9])))
     return found
 
 

@@ -37,6 +37,8 @@ class ServiceKeys(TypedDict, total=False):
     port: Port
     health: Annotated[tuple[str, ...], PlainValidator(values.http_paths)]
     protected: Annotated[tuple[str, ...], PlainValidator(values.http_paths_or_none)]
+    places: Annotated[tuple[str, ...], PlainValidator(values.places)]
+    tokenless: Annotated[tuple[int, ...], PlainValidator(values.ports)]
 
 
 class ServicesKeys(TypedDict, total=False):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from enum import Enum
+from ipaddress import ip_address
 from typing import TypeVar
 
 from hivekeys.errors import UserError
@@ -30,6 +31,8 @@ _SHARED_FOLDER = r"/(boot|dev|etc|home|media|mnt|opt|proc|root|run|srv|sys|tmp|u
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
 _ADDRESS = r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,252}"  # a name, an IPv4 or an IPv6 address, the last with a zone
 _USER = r"[A-Za-z0-9_][A-Za-z0-9._@+-]*"
+_NUMBERS = r"[0-9.]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"  # an address in numbers, as in a URL
+_HTTP_PATH = r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*"
 _HOP = rf"({_USER}@)?({_NAME}|\[{_ADDRESS}\])(:[0-9]{{1,5}})?"
 
 
@@ -69,7 +72,7 @@ file_path = _text(r"(?!~[^/])[^\x00-\x1f\x7f]+", "the path of a file; ~ is your 
 group = _text(r"[^\s:\x00-\x1f\x7f]{1,250}", "the name of a group, or of a host")
 _word = _text(r"[^\x00-\x1f\x7f]{1,250}", "the name of a variable, or of a file in group_vars or host_vars")
 _absolute = _text(r"/[^\x00-\x1f\x7f]*", "an absolute path without //, /. and /..")
-_http_path = _text(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of the service such as /health")
+_http_path = _text(_HTTP_PATH, "a path of the service such as /health")
 
 
 def token_path(value: object) -> str:
@@ -157,6 +160,25 @@ def several(one: Callable[[object], str], least: int) -> Callable[[object], tupl
     return check
 
 
+def _place(value: object) -> str:
+    """Where else on the host a token is taken: its port, with a path that needs the token where that is known."""
+    expected = 'a port of the host, such as "8082", "8082/v1/x" or "http://127.0.0.1:8082/v1/x" (an address, no name)'
+    text = value if isinstance(value, str) else ""
+    found = re.fullmatch(rf"(?:http://({_NUMBERS}):)?([0-9]{{1,5}})(?:{_HTTP_PATH})?", text)
+    if found is None or not 1 <= int(found[2]) <= 65_535:
+        raise ValueError(expected)
+    try:
+        ip_address((found[1] or "127.0.0.1").strip("[]"))
+    except ValueError:
+        raise ValueError(expected) from None
+    return found[0]
+
+
+def ports(value: object) -> tuple[int, ...]:
+    """One port, or a list of them."""
+    return tuple(whole(1, 65_535)(each) for each in (value if isinstance(value, list) else [value]))
+
+
 def days(value: object) -> float:
     """An age of a token."""
     match value:
@@ -216,6 +238,7 @@ def day(value: object) -> date:
 
 http_paths = several(_http_path, least=1)
 http_paths_or_none = several(_http_path, least=0)
+places = several(_place, least=0)
 file_paths = several(file_path, least=1)
 host_names = several(host_name, least=1)
 words = several(_word, least=1)

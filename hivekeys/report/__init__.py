@@ -1,6 +1,7 @@
 """A run as people and programs read it: words, tables, one JSON document. Only fp6 is ever shown. Pure."""
 
 from hivekeys.report.documents import digest, document
+from hivekeys.report.places import place_lines
 from hivekeys.report.tables import history_table, plain_table, plan_table, result_table, states_table
 from hivekeys.report.uses import census_lines
 from hivekeys.report.words import (
@@ -28,6 +29,7 @@ __all__ = [
     "failure_lines",
     "history_table",
     "next_step",
+    "place_lines",
     "plain_table",
     "plan_table",
     "result_table",

@@ -8,6 +8,7 @@ from hivekeys import __version__
 from hivekeys.causes import Cause
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
+from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.words import members, next_step
 from hivekeys.run import HostRun, Run
 from hivekeys.text import one_line
@@ -72,6 +73,8 @@ def _host(run: Run, part: HostRun, host: Host | None) -> dict[str, Any]:
         "loaded_by": one_line(seen.loaded.evidence) if seen else None,
         "proofs": dict(part.proof.calls) if part.proof else None,
         "path": one_line(part.proof.path) if part.proof else None,
+        "places": places_of(part),
+        "survivors": survivors_of(part),
         "logged": list(part.proof.logged) if part.proof and part.proof.logged is not None else None,
         "gap_seconds": None if gap is None else round(gap, 3),
         "seconds": round(part.seconds, 3),

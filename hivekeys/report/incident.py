@@ -65,7 +65,9 @@ def _holds(run: Run, host: HostRun) -> bool:
 
 
 def _runs(run: Run, host: HostRun, restarted: set[str]) -> bool:
-    """Its process has the new token. Where that was asked, the answer counts: some ignore their file."""
+    """Its process has the new token, and no older one lives. Where that was asked, the answer counts."""
+    if host.proof and host.proof.survivors:
+        return False
     calls = host.proof.calls if host.proof else {}
     asked = calls.get("new")
     if asked is None:  # it has no path that needs a token; or it lets in who has none, and was told no token

@@ -19,6 +19,7 @@ from hivekeys.report.curve import Curve, curve, figures
 from hivekeys.report.incident import Item, checklist
 from hivekeys.report.inputs import Finding, Review
 from hivekeys.report.picture import Picture, picture
+from hivekeys.report.places import place_lines
 from hivekeys.report.timeline import Timeline, timeline
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import verdict
@@ -103,6 +104,7 @@ class Page:
     exposure: tuple[str, ...]
     curve: Curve | None
     checklist: tuple[Item, ...]
+    places: tuple[str, ...]  # where else the old token was asked, and what came of it
     used: tuple[str, ...]  # who used the old token after it was replaced, and whose records say nothing of it
     groups: tuple[Group, ...]
     count: int
@@ -142,6 +144,7 @@ def page(
         exposure=tuple(line[:1].upper() + line[1:] for line in exposure_lines(run)) if exposure else (),
         curve=curve(exposure) if exposure else None,
         checklist=checklist(run, events, review) if exposure else (),
+        places=tuple(one_line(words) for words in place_lines(run)),
         used=tuple(one_line(words) for words in census_lines(run)),
         groups=_groups(lines),
         count=len(lines),

@@ -9,6 +9,7 @@ from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.model import State
 from hivekeys.names import fold_names
+from hivekeys.report.places import place_lines
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import counts, verdict
 from hivekeys.run import HostRun, Run
@@ -146,7 +147,7 @@ def summary_lines(run: Run, code: ExitCode, backup: Iterable[str] = (), typed: s
         lines.append(f"stopped: {run.stopped}")
     if run.is_revocation:
         lines += exposure_lines(run)
-    lines += [*census_lines(run), summary(run, code), *backup]
+    lines += [*place_lines(run), *census_lines(run), summary(run, code), *backup]
     step = next_step(run, typed)
     return [*lines, step] if step else lines
 

@@ -7,7 +7,10 @@ from enum import Enum
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, TokenAge, Waiver
-from hivekeys.model import Proof, Seen
+from hivekeys.model import (
+    Proof,
+    Seen,
+)
 from hivekeys.run import Run
 from hivekeys.text import one_line
 from hivekeys.token import Fingerprint
@@ -50,6 +53,7 @@ class Sight:
     unproven: str = ""  # why the proof did not hold, or was not even asked for
     off: float | None = None
     held: frozenset[str] | None = None
+    swept: Proof | None = None  # what every place on it makes of the tokens that leaked
     machine: str = ""  # what stands for the machine that its name led to; "" where it was not told
 
 

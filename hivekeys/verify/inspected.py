@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hivekeys.listeners import Survivor
+
 
 @dataclass(frozen=True)
 class Parent:
@@ -89,6 +91,8 @@ class Inspected:
     parents: tuple[Parent, ...] | None
     hardening: dict[str, str]
     kill_signal: str
+    kill_mode: str
+    survivors: tuple[Survivor, ...] | None  # processes older than the service's that may have its token from before
     enabled: str
     environment: InEnvironment | None
     systemd: int | None

@@ -14,6 +14,7 @@ from hivekeys.ledger import Clock
 from hivekeys.line import Dialer
 from hivekeys.model import Met, Reply, Step, Verb
 from hivekeys.session import Session
+from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Other, Sight
 from hivekeys.wire import Greeting
 
@@ -32,10 +33,12 @@ def survey(
     greeting: Greeting,
     comparison: bytes = b"",
     clock: Clock = time,
+    dead: tuple[Fingerprint, ...] = (),
 ) -> list[Sight]:
     """What every host shows, in the order of `hosts`. Takes no lock and writes nothing anywhere.
 
     `comparison`: a key under which the tokens are fingerprinted once more, to be compared with another fleet's.
+    `dead`: tokens that were revoked; where a host has a copy of one, every place there is asked with it.
     """
 
     def ask(host: Host) -> Sight:
@@ -46,6 +49,7 @@ def survey(
             look = proof if isinstance(proof, Cause) else session.ask(LOOK)
             answered = clock.time()
             more = look if isinstance(look, Cause) or look.cause else session.ask(INSPECT)
+            swept = session.ask((Step(Verb.SWEEP, refuse=dead),)) if dead and isinstance(more, Reply) else more
             held = _held(session, replace(greeting, key=comparison)) if comparison else None
         seen = None if isinstance(look, Cause) else look.seen
         return Sight(
@@ -57,6 +61,7 @@ def survey(
             str(proof if isinstance(proof, Cause) else proof.cause or ""),
             _off(seen.clock, asked, answered) if seen else None,
             held if isinstance(held, frozenset) else None,
+            swept.proof if dead and isinstance(swept, Reply) else None,
             proof.met.machine if isinstance(proof, Reply) and proof.met else "",
         )
 

@@ -28,9 +28,10 @@ from hivekeys.rollout import Rollout
 from hivekeys.run import REVOKE, ROTATE
 from hivekeys.runner import Runner
 from hivekeys.wire import Greeting
+from tasks.engine import program_of
 
 from .asking import eventually
-from .rotating import AGENT, INVENTORY, PROJECT, Answer, end_fab, fab, made_whole, mended, write_policy
+from .rotating import INVENTORY, PROJECT, Answer, end_fab, fab, made_whole, mended, write_policy
 
 HEX = frozenset("0123456789abcdef")
 QUICK = {"connect": 1, "banner": 2, "auth": 8, "channel": 4, "request": 6}  # seconds; nobody is far away in a lab
@@ -201,7 +202,7 @@ def _turn_and_die(verb: str, fleet_name: str, home: str, last: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with state.hold_lock(folder, fleet.name, run, ""):
-        runner = Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, task=verb)
+        runner = Runner(fleet, fleet.hosts, SshDialer(fleet, program_of("places")), greeting, record, task=verb)
         rollout = Rollout(runner)
         if verb == REVOKE:
             Revocation(runner).revoke(token.generate)

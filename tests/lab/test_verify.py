@@ -177,6 +177,7 @@ WAYS = (
     ("loaded", f"{drop_in('ExecStartPost=/bin/echo dev mode')}; {RESTART}; journalctl --sync", ""),
     ("credential", f"{drop_in('LoadCredential=', f'Environment=LLORCH_API_TOKEN_FILE={ACTIVE}')}; {RESTART}", ""),
     ("hardening", drop_in("NoNewPrivileges=no", "PrivateTmp=no", "ProtectSystem=full", "ProtectHome=no"), ""),
+    ("kill-mode", drop_in("KillMode=process"), ""),
     ("enabled", "systemctl disable -q rbee-hive", ""),
     (
         "audit-chain",

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ def restrict(host: SimulatedHost) -> None:
     """What `fab install --restricted` writes down of a host."""
     folder = host.root / STATE
     folder.mkdir(mode=0o700, exist_ok=True)
-    own = {"fleet": "inprocess", "service": asdict(host.host.service), "account": "deploy"}
+    own = {"fleet": "inprocess", "service": hello(host)["service"], "account": "deploy"}
     (folder / "restricted").write_text(json.dumps(own))
 
 

@@ -68,9 +68,16 @@ class Operator:
             thinking()
         return self.rollout.rotate(self.token)
 
-    def revoke(self, *, attempts: int = 1, patience: float = 60.0) -> ExitCode:
+    def revoke(self, *, attempts: int = 1, patience: float = 60.0, ends_survivors: bool = False) -> ExitCode:
         """Types `fab revoke`, or takes one up again."""
-        revocation = Revocation(self.runner, attempts=attempts, pause=0.0, patience=patience, census=self.census)
+        revocation = Revocation(
+            self.runner,
+            attempts=attempts,
+            pause=0.0,
+            patience=patience,
+            census=self.census,
+            ends_survivors=ends_survivors,
+        )
         return revocation.revoke(lambda: self.token)
 
     @property

@@ -1,7 +1,14 @@
 """A host as it should be, as the checklist sees it, and one that nobody could ask."""
 
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
-from hivekeys.model import Directory, Loaded, Proof, Seen, Slot, Unit
+from hivekeys.model import (
+    Directory,
+    Loaded,
+    Proof,
+    Seen,
+    Slot,
+    Unit,
+)
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Norm, Other, Record, Sight
 from hivekeys.verify.inspected import Chain, InEnvironment, Inspected, Lock, Log, Login, Parent, Quality, Trail
@@ -24,6 +31,8 @@ INSPECTED = Inspected(
     parents=(Parent("/", 0o755, "root"), Parent("/etc/llama-orch", 0o755, "llama-orch")),
     hardening={"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"},
     kill_signal="15",
+    kill_mode="control-group",
+    survivors=(),
     enabled="enabled",
     environment=InEnvironment((), ()),
     systemd=252,
@@ -41,6 +50,16 @@ INSPECTED = Inspected(
     strays=(),
     reused=(),
 )
-GOOD = Sight(HIVE, SEEN, INSPECTED, Proof({"new": 200}, proven=True), off=0.0, held=frozenset(), machine="a" * 64)
+SWEPT = Proof({}, proven=False, places=(), survivors=())
+GOOD = Sight(
+    HIVE,
+    SEEN,
+    INSPECTED,
+    Proof({"new": 200}, proven=True),
+    off=0.0,
+    held=frozenset(),
+    swept=SWEPT,
+    machine="a" * 64,
+)
 UNMET = Sight(HIVE, complaint="no-connection: no answer in time", unproven="no-connection")
 NORM = Norm(TOKEN, now=NOW, record=Record({}, "lab-1", TOKEN), other=Other("staging", {}, {}))

@@ -220,7 +220,7 @@ def test_a_stranger_that_takes_the_port_between_two_calls_is_told_no_token(host:
     machine = session.line.agent.system
     listeners = machine.listeners
 
-    def first_the_service_then_a_stranger(port: int) -> set[int]:
+    def first_the_service_then_a_stranger(port: int, address: str = "127.0.0.1") -> set[int]:
         found = listeners(port)
         host.port_held_by = 12345
         return found
@@ -233,7 +233,7 @@ def test_a_stranger_that_takes_the_port_between_two_calls_is_told_no_token(host:
 def test_no_token_is_told_when_nobody_is_known_to_listen(host: SimulatedHost, new: Token) -> None:
     """Whoever took the call may be gone from the list of listeners already."""
     session = turned(host, new)
-    session.line.agent.system.listeners = lambda port: set()  # type: ignore[method-assign]
+    session.line.agent.system.listeners = lambda *_: set()  # type: ignore[method-assign]
     result = prove(session, new)
     assert (result["trouble"], "new" in result["facts"]["calls"]) == ("unhealthy", False)
 
@@ -305,6 +305,64 @@ def test_the_file_behind_a_credential_is_asked_of_systemd(tmp_path: Path) -> Non
 def test_a_credential_that_the_unit_does_not_load_has_no_file(tmp_path: Path) -> None:
     unit = unit_of(tmp_path, Environment=f"LLORCH_API_TOKEN_FILE=/run/credentials/{UNIT}/other")
     assert (unit["credential"], unit["reads"]) == ("other", "")
+
+
+def test_what_a_units_settings_say_of_the_token_is_named_by_its_file(tmp_path: Path) -> None:
+    """Environment=, in a drop-in; EnvironmentFile=; nothing runs, so all that would be set counts."""
+    secret = generate().reveal()
+    etc = tmp_path / "hive1/etc"
+    etc.mkdir(parents=True)
+    (etc / "unit.service").write_text("[Service]\nEnvironment=LLORCH_API_TOKEN_FILE=/a\n")
+    (etc / "own.conf").write_text(f"[Service]\nEnvironment=X=1 LLORCH_API_TOKEN={secret}\n")
+    (etc / "llama.env").write_text(f"# a comment\n LLORCH_API_TOKEN = '{secret}'\n")
+    unit = unit_of(
+        tmp_path,
+        Environment=f"X=1 LLORCH_API_TOKEN={secret}",
+        EnvironmentFiles="/etc/llama.env (ignore_errors=no)\nEnvironmentFiles=/etc/none (ignore_errors=yes)",
+        FragmentPath="/etc/unit.service",
+        DropInPaths="/etc/own.conf",
+    )
+    assert unit["sources"] == ["/etc/own.conf", "/etc/llama.env"]
+    assert secret not in str(unit)
+
+
+class WithToken(Machine):
+    """The service's process has a token in its environment, and systemd's own environment has one."""
+
+    own, manager = "", ""
+
+    def process(self, pid: int) -> dict[str, Any] | None:
+        shown = super().process(pid)
+        return dict(shown, token=self.own, env_token=bool(self.own)) if shown else None
+
+    def run(self, argv: list[str], timeout: float) -> tuple[int, str]:
+        if argv[:2] == ["systemctl", "show-environment"]:
+            return 0, f"LANG=C\nLLORCH_API_TOKEN={self.manager}\n" if self.manager else "LANG=C\n"
+        return super().run(argv, timeout)
+
+
+@pytest.mark.parametrize(
+    ("own", "manager", "sources"),
+    [
+        ("a" * 64, "", []),  # a wrapper that reads the file: the guide's services need one
+        ("a" * 64, "b" * 64, []),  # and overrules whatever else sets it
+        ("b" * 64, "b" * 64, ["the manager's environment (systemctl set-environment)"]),
+        ("", "b" * 64, []),  # a wrapper that takes it out
+    ],
+)
+def test_a_wrapper_that_reads_the_file_is_no_other_source(
+    host: SimulatedHost, own: str, manager: str, sources: list[str]
+) -> None:
+    session = Session(host)
+    session.line.agent.system = machine = WithToken(host)
+    machine.own, machine.manager = own, manager
+    assert session.do("observe")["facts"]["unit"]["sources"] == sources
+
+
+def test_a_credential_that_comes_from_no_file_is_another_source(tmp_path: Path) -> None:
+    """SetCredential= puts the token itself into the unit."""
+    unit = unit_of(tmp_path, Environment=f"LLORCH_API_TOKEN_FILE=/run/credentials/{UNIT}/other")
+    assert unit["sources"] == ["its credential other, which no LoadCredential= brings from a file"]
 
 
 def test_a_unit_without_a_process_is_no_crash(host: SimulatedHost) -> None:

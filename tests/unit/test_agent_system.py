@@ -168,7 +168,7 @@ class PortHandedOver(System):
         self.listens = listens
         self.ready = ready
 
-    def listeners(self, port: int) -> set[int]:
+    def listeners(self, port: int, address: str = "127.0.0.1") -> set[int]:
         assert self.ready.wait(LATE)
         return {self.listens}
 
@@ -233,7 +233,7 @@ def test_without_sock_diag_the_same_is_read_in_proc(family: socket.AddressFamily
             here = call.getsockname()[1]
             ends = struct.pack("!HH4s12x4s12xIQ", port, here, LOOPBACK[0], LOOPBACK[0], 0, (1 << 64) - 1)
 
-            def said() -> list[list[tuple[int, bytes, int, int]]]:
+            def said() -> list[list[tuple[int, bytes, int, int, int]]]:
                 return [read_in_proc(port, here), asked_of_kernel(socket.AF_INET, ends, ONE)]
 
             waiting = said()
@@ -242,11 +242,11 @@ def test_without_sock_diag_the_same_is_read_in_proc(family: socket.AddressFamily
                 assert System().holder(call) == ME
             assert waiting[0] == waiting[1]
             assert held[0] == held[1]
-            assert [(state in TAKEN, bool(inode)) for [(state, _, _, inode)] in (*waiting, *held)] == [
+            assert [(state in TAKEN, bool(inode)) for [(state, _, _, _, inode)] in (*waiting, *held)] == [
                 *2 * [(True, False)],
                 *2 * [(True, True)],
             ]
-            assert not [state for [(state, _, _, _)] in said() if state in TAKEN]
+            assert not [state for [(state, _, _, _, _)] in said() if state in TAKEN]
 
 
 # -- commands
@@ -292,7 +292,9 @@ def test_a_process_shows_its_start_its_account_and_its_token_file() -> None:
         assert before - 0.1 < shown.pop("started") < time.time() + 0.1
         born = shown.pop("born")
         assert born == System().born(child.pid)
-        assert shown == {"uid": os.geteuid(), "reads": "/run/x", "env_token": True}
+        assert shown.pop("age") < 60
+        assert (shown.pop("parent"), shown.pop("comm")) == (os.getpid(), Path(sys.executable).name)
+        assert shown == {"uid": os.geteuid(), "reads": "/run/x", "env_token": True, "token": "secret"}
     assert System().process(child.pid) is None
     assert System().born(child.pid) is None
 

@@ -8,7 +8,14 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import TokenAge
-from hivekeys.model import Directory, Loaded, Proof, Slot, State
+from hivekeys.listeners import Listener, Survivor
+from hivekeys.model import (
+    Directory,
+    Loaded,
+    Proof,
+    Slot,
+    State,
+)
 from hivekeys.run import HostRun, Run
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
@@ -35,6 +42,10 @@ ON_A_HOST = {
         "space": "test_a_full_token_directory_is_found",
         "lock": "test_a_run_at_work_is_named_and_not_disturbed",
     },
+    "lab/test_survivors.py": {
+        "survivors": "test_a_worker_that_outlives_its_hive_is_found_ended_and_then_every_place_refuses",
+        "dead-token": "test_a_worker_that_outlives_its_hive_is_found_ended_and_then_every_place_refuses",
+    },
     "lab/test_machines.py": {"machine": "test_a_checklist_names_two_names_of_one_machine"},
     "lab/test_verify_fleets.py": {"shared-token": "test_a_token_that_another_fleet_has_in_any_slot_is_found"},
     "lab/test_revocation.py": {
@@ -45,6 +56,7 @@ ON_A_HOST = {
         "audit-watch": "test_a_watch_is_put_kept_for_the_next_start_and_taken_away_and_all_of_it_once"
     },
 }
+OLDER = Survivor(7, "worker", 9.0)
 NEWER = Fingerprint(keyed="cd" * 32, fp6="fedcba")
 
 
@@ -56,6 +68,10 @@ def judged(sight: Sight, norm: Norm | None = None) -> dict[str, Verdict]:
 
 def of_quality(*counts: int) -> Sight:
     return replace(GOOD, inspected=replace(INSPECTED, quality=Quality(*counts)))
+
+
+def swept(place: Listener) -> Sight:
+    return replace(GOOD, swept=Proof({}, proven=False, places=(place,)))
 
 
 def other_than_pass(sight: Sight) -> dict[str, Verdict]:
@@ -94,6 +110,7 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
         "links",
         "quality",
         "strays",
+        "survivors",
     ):
         unseen: dict[str, Any] = {name: None}
         hidden = other_than_pass(replace(GOOD, inspected=replace(INSPECTED, **unseen)))
@@ -120,6 +137,15 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
         ),
         ("proof", Verdict.FAIL, replace(GOOD, unproven="fail-open: no token answers 200")),
         ("proof", Verdict.UNTOLD, replace(GOOD, proof=Proof({}, proven=False))),
+        ("kill-mode", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, kill_mode="process"))),
+        (
+            "survivors",
+            Verdict.FAIL,
+            replace(GOOD, inspected=replace(INSPECTED, survivors=(Survivor(7, "worker", 9.0),))),
+        ),
+        ("dead-token", Verdict.FAIL, swept(Listener("127.0.0.1", 9000, 7, "worker", "takes", "/"))),
+        ("dead-token", Verdict.UNTOLD, swept(Listener("127.0.0.1", 9000, 7, "worker", "unasked"))),
+        ("dead-token", Verdict.UNTOLD, replace(GOOD, swept=Proof({}, proven=False))),
         ("lock", Verdict.WARN, replace(GOOD, inspected=replace(INSPECTED, lock=Lock(True, "lab-2", "eve@bastion")))),
         ("audit-chain", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, chain=Chain(1, 9, broken="line 9")))),
         ("audit-chain", Verdict.UNTOLD, replace(GOOD, inspected=replace(INSPECTED, chain=Chain(1, 9, cut="late")))),
@@ -142,8 +168,8 @@ def test_before_systemd_250_a_plain_file_is_as_good_as_it_gets() -> None:
 
 
 def test_a_unit_that_systemd_could_not_read_shows_nothing_of_itself() -> None:
-    hidden = replace(INSPECTED, hardening={}, kill_signal="", audit=None, chain=None)
-    open_ = ("hardening", "kill-signal", "audit", "audit-fresh", "audit-chain")
+    hidden = replace(INSPECTED, hardening={}, kill_signal="", kill_mode="", audit=None, chain=None)
+    open_ = ("hardening", "kill-signal", "kill-mode", "audit", "audit-fresh", "audit-chain")
     assert other_than_pass(replace(GOOD, host=QUEEN, inspected=hidden)) == dict.fromkeys(open_, Verdict.UNTOLD)
 
 

@@ -39,7 +39,20 @@ from hivekeys.joining import install, uninstall
 from hivekeys.journal import Journal
 from hivekeys.line import Line
 from hivekeys.metrics import metrics
-from hivekeys.model import Event, Met, Outcome, Phase, Proof, Reply, Seen, State, Status, Step, Upkept, Verb
+from hivekeys.model import (
+    Event,
+    Met,
+    Outcome,
+    Phase,
+    Proof,
+    Reply,
+    Seen,
+    State,
+    Status,
+    Step,
+    Upkept,
+    Verb,
+)
 from hivekeys.moment import Moment
 from hivekeys.progress import Progress, heard
 from hivekeys.recall import Grounds, current

@@ -28,6 +28,7 @@ LEAVES = {
     "hivekeys.errors",
     "hivekeys.fleet",
     "hivekeys.line",
+    "hivekeys.listeners",
     "hivekeys.model",
     "hivekeys.moment",
     "hivekeys.password",

@@ -20,6 +20,7 @@ from hivekeys.fleet import (
     TokenAge,
     Waiver,
 )
+from hivekeys.host.places import PLACE
 from hivekeys.inventory import load, schema
 from hivekeys.inventory.files import read
 
@@ -174,6 +175,15 @@ def test_a_batch_in_percent_is_rounded_down_but_never_empty(percent: int, hives:
 
 def test_a_budget_in_percent_is_rounded_down_to_none() -> None:
     assert Amount(10, percent=True).of(9) == 0
+
+
+def test_further_places_are_written_by_port_path_and_address(tmp_path: Path) -> None:
+    """The host's agent reads them by the same rule."""
+    places = ("9000", "9000/v1/x", "http://10.0.0.1:9000", "http://[::1]:9000/v1/x", "http://[fe80::1%eth0]:80/")
+    fleet = fleet_of(f"services.hive.places = {list(places)!r}\nservices.hive.tokenless = 50051\n" + SMALLEST, tmp_path)
+    service = fleet.hives[0].service
+    assert (service.places, service.tokenless) == (places, (50051,))
+    assert all(PLACE.fullmatch(place) for place in places)
 
 
 def test_a_service_without_a_protected_path_is_allowed(tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ OBSTACLES = [
     (replace(seen(OLD), unit=replace(UNIT, load="not-found")), Trouble.UNIT_MISSING),
     (replace(seen(OLD), unit=replace(UNIT, reads="", env_token=True)), Trouble.TOKEN_IN_ENVIRONMENT),
     (replace(seen(OLD), unit=replace(UNIT, env_token=True)), None),
+    (replace(seen(OLD), unit=replace(UNIT, env_token=True, sources=("/etc/x",))), Trouble.TOKEN_IN_ENVIRONMENT),
     (replace(seen(OLD), unit=replace(UNIT, reads="/etc/other")), Trouble.UNIT_READS_ANOTHER_FILE),
     (replace(seen(OLD), unit=replace(UNIT, reads="")), None),
 ]

@@ -19,6 +19,7 @@ from hivekeys.verify.inspected import Inspected
 
 CREDENTIALS_SINCE = 250  # guide.md, "Using systemd Credentials"
 HARDENING = {"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"}
+ENDS_ALL = ("control-group", "mixed")
 SIGINT = ("2", "SIGINT")
 NOT_READ = "systemd could not read the unit"
 
@@ -90,6 +91,20 @@ def _kill_signal(host: Host, inspected: Inspected) -> Answer:
         return Verdict.UNTOLD, NOT_READ
     bad = inspected.kill_signal in SIGINT
     return (Verdict.FAIL, "KillSignal=SIGINT makes the queen shut every hive down") if bad else PASSED
+
+
+@of_inspected("kill-mode", "A restart ends every process of the unit", "Restart Services", Severity.MEDIUM)
+def _kill_mode(_: Host, inspected: Inspected) -> Answer:
+    if not inspected.kill_mode:
+        return Verdict.UNTOLD, NOT_READ
+    if inspected.kill_mode in ENDS_ALL:
+        return PASSED
+    return Verdict.FAIL, f"KillMode={inspected.kill_mode}: its workers live on, with the token that they have"
+
+
+@of_inspected("survivors", "No process has outlived a restart with an older token", "Emergency Revocation")
+def _survivors(_: Host, inspected: Inspected) -> Answer:
+    return unless(None if inspected.survivors is None else [str(one) for one in inspected.survivors])
 
 
 @of_seen("active", "The service runs", "Verify Rotation")

@@ -1,6 +1,8 @@
 """The security checklist's part on the token itself: length, quality, age, sameness. Pure."""
 
+from hivekeys.causes import Trouble
 from hivekeys.fleet import Host
+from hivekeys.listeners import still_trusted
 from hivekeys.model import Seen
 from hivekeys.names import fold_names
 from hivekeys.verify.findings import (
@@ -89,6 +91,19 @@ def _debts(sight: Sight, norm: Norm) -> Answer:
     if paid or sight.host.name not in record.owing:
         return PASSED if sight.seen else (Verdict.UNTOLD, sight.complaint)
     return Verdict.FAIL, f"it owes token:{record.want} of run {record.run}: fab {record.verb}"
+
+
+@check("dead-token", "No place takes a revoked token (only with --dead-token)", "Emergency Revocation", Severity.HIGH)
+def _dead(sight: Sight, _: Norm) -> Answer:
+    found = sight.swept
+    if found is None:
+        return Verdict.UNTOLD, sight.complaint or "nobody asked"
+    cause = still_trusted(found.places, found.survivors, sight.host.service)
+    if cause and cause.trouble is not Trouble.PLACE_UNASKED:
+        return Verdict.FAIL, str(cause)
+    if found.places is None:
+        return Verdict.UNTOLD, "no copy of one is left on the host to ask with"
+    return (Verdict.UNTOLD, str(cause)) if cause else PASSED
 
 
 @check("shared-token", "No token is shared with the other fleet (only with --against)", "DON'T", Severity.HIGH)

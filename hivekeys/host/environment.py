@@ -1,0 +1,72 @@
+"""Where a unit's processes get variables from, LLORCH_API_TOKEN above all: a service that has it ignores its file.
+
+Runs ON a host, in one text with agent.py. No value leaves this module but to be compared.
+"""
+
+import errno
+import os
+import re
+import stat
+
+from hivekeys.host.system import read_limited
+
+FILE_LIMIT = 1 << 20  # bytes of an environment file
+SETS_TOKEN = re.compile(r"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=[ \t]*(.*)$", re.MULTILINE)
+IN_LINE = re.compile(rb"^\s*Environment\s*=.*\bLLORCH_API_TOKEN=", re.MULTILINE)
+IN_UNIT = "the unit or a drop-in"
+IN_MANAGER = "the manager's environment (systemctl set-environment)"
+
+
+def environment_of(shown: str) -> "dict[str, str]":
+    """The variables in systemctl's `Environment=`; one with blanks stands in quotes, with backslashes."""
+    pairs = {}
+    for quoted, plain in re.findall(r'\$?["\']((?:[^"\'\\]|\\.)*)["\'](?=\s|$)|(\S+)', shown):
+        name, _, value = (re.sub(r"\\(.)", r"\1", quoted) or plain).partition("=")
+        pairs[name] = value
+    return pairs
+
+
+def tokens_set(text: str) -> "list[str]":
+    """Every value that a file of variables, or systemctl's list of them, gives LLORCH_API_TOKEN."""
+    return [value.strip().strip("$'\"") for value in SETS_TOKEN.findall(text)]
+
+
+def in_unit(root: str, shown: "dict[str, str]") -> "tuple[list[tuple[str, str]], list[str]]":
+    """([(where LLORCH_API_TOKEN is set, value)], files that could not be read) of a unit.
+
+    `shown`: systemctl's properties of it; EnvironmentFiles has a line for each: path, and "(ignore_errors=yes)" or no.
+    """
+    value = environment_of(shown.get("Environment", "")).get("LLORCH_API_TOKEN")
+    found = [] if value is None else [(where, value.strip()) for where in files_that_set_it(root, shown)]
+    unread = []
+    for line in filter(None, shown.get("EnvironmentFiles", "").splitlines()):
+        path, _, options = line.rpartition(" (")
+        try:
+            fd = os.open(root.rstrip("/") + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENOENT or "yes" not in options:
+                unread.append(path)
+            continue
+        try:
+            data = read_limited(fd, FILE_LIMIT) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+        if data is None:
+            unread.append(path)
+        else:
+            found += [(path, value) for value in tokens_set(data.decode("utf-8", "replace"))]
+    return found, unread
+
+
+def files_that_set_it(root: str, shown: "dict[str, str]") -> "list[str]":
+    """The unit's files with an `Environment=` for it, by name where they can be told apart."""
+    found = []
+    for path in filter(None, [shown.get("FragmentPath", ""), *shown.get("DropInPaths", "").split()]):
+        try:
+            with open(root.rstrip("/") + path, "rb") as file:
+                text = file.read(FILE_LIMIT)
+        except OSError:
+            continue
+        if IN_LINE.search(text):
+            found.append(path)
+    return found or [IN_UNIT]

@@ -1,0 +1,57 @@
+"""Where hosts were asked with the old tokens besides their services' own ports, in words and for programs. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from hivekeys.listeners import Listener, Survivor
+from hivekeys.run import HostRun, Run
+
+MOST = 8  # of a kind that are worth a line of text
+SAID = {
+    "takes": "takes the old token",
+    "unasked": "could not be asked",
+    "open": "asks for no token",
+}
+
+
+def place_lines(run: Run) -> list[str]:
+    """How many places were asked, each that does not simply refuse, and who has outlived a restart."""
+    asked = [place for host in run.hosts.values() for place in _places(host) if place.answer in ("refuses", "takes")]
+    lines = [f"asked with the old token: {len(asked)} places, the services' own among them"] if asked else []
+    for answer, said in SAID.items():
+        rows = list(_rows(run, answer))
+        more = f"; and {len(rows) - MOST} more" if len(rows) > MOST else ""
+        lines += [f"{said}: {'; '.join(rows[:MOST])}{more}"] if rows else []
+    survivors = [f"{host.name} {one}" for host in run.hosts.values() for one in _survivors(host)]
+    if survivors:
+        more = f"; and {len(survivors) - MOST} more" if len(survivors) > MOST else ""
+        lines.append(f"outlived the restart, and may have the old token: {'; '.join(survivors[:MOST])}{more}")
+    return lines
+
+
+def places_of(host: HostRun) -> list[dict[str, Any]] | None:
+    """For a program: every place of a host and its answer; None where nobody asked."""
+    proof = host.proof
+    return None if proof is None or proof.places is None else [asdict(place) for place in proof.places]
+
+
+def survivors_of(host: HostRun) -> list[dict[str, Any]] | None:
+    """For a program: the processes that outlived the service's restart; None where nobody looked."""
+    proof = host.proof
+    return None if proof is None or proof.survivors is None else [asdict(one) for one in proof.survivors]
+
+
+def _places(host: HostRun) -> tuple[Listener, ...]:
+    return (host.proof.places if host.proof else None) or ()
+
+
+def _survivors(host: HostRun) -> tuple[Survivor, ...]:
+    return (host.proof.survivors if host.proof else None) or ()
+
+
+def _rows(run: Run, answer: str) -> Iterator[str]:
+    for host in run.hosts.values():
+        for place in _places(host):
+            if place.answer == answer:
+                yield f"{host.name} {place}" + (f", {place.why}" if place.why else "")
