@@ -118,6 +118,9 @@ class Other:
         return 200 if self.takes is None or token == self.takes else 401
 
 
+Lie = Callable[[dict[str, object], dict[str, Any]], dict[str, Any]]  # (request, honest answer) → the host's answer
+
+
 class OwnClock:
     """Time that passes only when somebody sleeps, on a bastion and on no host."""
 
@@ -162,6 +165,8 @@ class SimulatedHost:
         self.started: list[str] = []  # commands that its agent ran
         self.terminated: list[int] = []  # processes that were told to leave
         self.deaf: set[int] = set()  # those that do not
+        self.lies: Lie | None = None  # what a hostile host says instead of what its agent would
+        self.lies_later: Lie | None = None  # the same, once a test says so
         self.credentials = fleet.credentials
         self.port_held_by: int | None = None  # uid of a stranger that took the service's port
         self.heard: list[str] = []  # tokens that the stranger was told
@@ -637,7 +642,7 @@ class InProcessLine:
         if self.host.clock - began > deadline:
             return self.leave(f"no reply within {deadline:g} s")
         answer: dict[str, object] = json.loads(json.dumps(reply))
-        return answer
+        return self.host.lies(request, answer) if self.host.lies else answer
 
     def reply(self, request: str) -> dict[str, object]:
         """What the agent says to a request."""
