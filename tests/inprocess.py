@@ -139,6 +139,18 @@ class OwnClock:
             self._now += seconds
 
 
+class SharedClock(OwnClock):
+    """While the bastion waits, time passes on the hosts too."""
+
+    def __init__(self, fleet: "InProcessFleet") -> None:
+        super().__init__()
+        self._fleet = fleet
+
+    def sleep(self, seconds: float, /) -> None:
+        super().sleep(seconds)
+        self._fleet.advance(seconds)
+
+
 class CutError(BaseException):
     """The line breaks here. No Exception: nothing in the agent may catch it."""
 

@@ -23,7 +23,7 @@ from hivekeys.run import REVOKE, ROTATE, Run, fold, gone_back
 from hivekeys.runner import Runner
 from hivekeys.token import generate
 from hivekeys.wire import Greeting
-from tests.inprocess import KEY, InProcessDialer, InProcessLine, OwnClock
+from tests.inprocess import KEY, InProcessDialer, InProcessLine, SharedClock
 from tests.sweep.promises import WatchedFleet
 
 
@@ -50,7 +50,7 @@ class Bastion:
         self.fleet = fleet
         self.who = who
         self.last = ""  # the newest run
-        self.clock = OwnClock()
+        self.clock = SharedClock(fleet)
         self.journals: dict[str, list[Event]] = {}
         self.tombstones: set[str] = set()  # keyed fingerprints of what its runs revoked
         self.fatal: Point | None = None  # killed there

@@ -102,7 +102,7 @@ def go_on(bastion: Bastion) -> ExitCode | None:
     past = bastion.past()
     if past.is_open:
         return bastion.resume()
-    return past.code if past.code is not None else bastion.rotate()
+    return past.code if past.code is not None else bastion.rotate("run-2")
 
 
 def take_back(bastion: Bastion) -> ExitCode | None:
@@ -374,7 +374,7 @@ def revoke_until_it_is_through(bastion: Bastion) -> ExitCode | None:
     past = bastion.past()
     if past.is_open:
         return bastion.resume()
-    return past.code if past.code is not None else bastion.revoke()
+    return past.code if past.code is not None else bastion.revoke("run-2")
 
 
 def test_a_revocation_killed_at_any_point_and_resumed_ends_as_if_undisturbed(memory: Path) -> None:

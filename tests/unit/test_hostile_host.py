@@ -1,8 +1,8 @@
 """One host of the fleet lies, in any field of any answer: the others end as they would without it (promise 13).
 
-The liar is hive2, which is no canary. Its own agent works honestly, as a liar's may; what the bastion hears is what the lie
-makes of the answer. "Without it" is a fleet in which hive2 is honest, or one in which it fails: between
-those two the liar may choose, and it has no third way.
+The liar is hive2, which is no canary. Its own agent works honestly, as a liar's may; what the bastion hears is what the
+lie makes of the answer. "Without it" is a fleet in which hive2 is honest, or one in which it fails: between those two
+the liar may choose, and it has no third way.
 """
 
 import functools

@@ -20,7 +20,7 @@ from hivekeys.report.incident import checklist
 from hivekeys.run import REVOKE, fold
 from hivekeys.story import LOCK_PATIENCE
 from hivekeys.token import Token, generate
-from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, OwnClock, Session
+from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, Session, SharedClock
 from tests.unit.rotating import Operator, breaks, serving, slots_used
 
 DONE, OPEN, LOCKED = ExitCode.DONE, ExitCode.INCOMPLETE, ExitCode.LOCKED
@@ -365,18 +365,6 @@ def test_a_token_that_only_hosts_hold_who_do_not_answer_is_not_made_a_second_tim
 
 
 # -- rivals
-
-
-class SharedClock(OwnClock):
-    """While the bastion waits, time passes on the hosts too."""
-
-    def __init__(self, fleet: InProcessFleet) -> None:
-        super().__init__()
-        self._fleet = fleet
-
-    def sleep(self, seconds: float, /) -> None:
-        super().sleep(seconds)
-        self._fleet.advance(seconds)
 
 
 def waited(operator: Operator) -> dict[str, float]:
