@@ -34,6 +34,7 @@ PATHS = {"path", "place", "places", "folder", "reads", "temporary", "strays", "r
 CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as somebody liked
 NAME = 255  # characters of any other text; a unit, a file and a run have shorter names
 MOST_CHANGES = 1000  # of one host; repair.py adds up what is beyond that
+MOST_PLACES = 256  # of one host; places.py asks 64 of each kind, and says how many it does not
 SWEEP_SECONDS = 30.0  # for places that are silent, and for processes that are slow to end
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
@@ -230,10 +231,7 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
     if not answer.ok:
         return reply
     if answer.verb is Verb.SWEEP:
-        proof = reply.proof or Proof({}, proven=False)
-        places, survivors = (answer.facts.get(name) for name in ("places", "survivors"))
-        proof = replace(proof, places=_read(_PLACES, places), survivors=_read(_SURVIVORS, survivors))
-        return replace(reply, proof=proof)
+        return replace(reply, proof=_swept(reply.proof or Proof({}, proven=False), answer.facts))
     if answer.verb in _SHOWN:
         name, adapter = _SHOWN[answer.verb]
         shown: dict[str, Any] = {name: _read(adapter, answer.facts)}
@@ -254,3 +252,12 @@ def _with_sound_record(reply: Reply) -> Reply:
     return replace(
         reply, met=None, cause=reply.cause or Cause(Trouble.RECORD_UNSOUND, "its epoch is beyond all measure")
     )
+
+
+def _swept(proof: Proof, facts: dict[str, Any]) -> Proof:
+    """A proof with what every other place on the host made of the old tokens."""
+    for name in ("places", "survivors"):
+        if isinstance(facts.get(name), list) and len(facts[name]) > MOST_PLACES:
+            raise BeyondError(f"{name} has {len(facts[name])} entries, more than {MOST_PLACES}")
+    places, survivors = _read(_PLACES, facts.get("places")), _read(_SURVIVORS, facts.get("survivors"))
+    return replace(proof, places=places, survivors=survivors)

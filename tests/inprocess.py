@@ -184,6 +184,7 @@ class SimulatedHost:
         self.heard: list[str] = []  # tokens that the stranger was told
         self.process: Process | None = None
         self.others: dict[int, Other] = {}
+        self.environment_file = ""  # of its unit
         self.signals: list[tuple[int, int]] = []  # that those got
         self.others_heard: dict[int, list[str]] = {}  # tokens that each of them was told, by its pid
         self.unit_state = "inactive"
@@ -429,8 +430,8 @@ class Machine(System):
             "started": changed if is_read else changed - 1.0,
             "uid": self.host.uid,
             "reads": "" if self.host.credentials else self.host.host.service.token,
-            "env_token": False,
-            "token": "",
+            "env_token": bool(self.host.environment_file),
+            "token": process.token if self.host.environment_file else "",
         }
 
     def shown(self, pid: int) -> dict[str, Any]:
@@ -500,6 +501,8 @@ class Machine(System):
             "ControlGroup": f"/system.slice/{unit}",
             "Environment": f"LLORCH_API_TOKEN_FILE={path}" + " LLORCH_AUDIT_MODE=local" * host.is_audited,
         }
+        if host.environment_file:
+            shown["EnvironmentFiles"] = f"{host.environment_file} (ignore_errors=no)"
         return "".join(f"{name}={value}\n" for name, value in shown.items())
 
     def get(

@@ -237,7 +237,7 @@ class Sweep:
             if takes or held in self.refuse or (pid in self.members and held is None):
                 ports = sorted({row["port"] for row in rows})
                 found.append(dict(self.agent.elder(pid, process), ports=ports, takes=takes))
-        return found
+        return found[:MOST_PLACES]
 
     def is_elder(self, pid: int) -> bool:
         """True for a process of ours that was born before the service's; all of them where that has none."""

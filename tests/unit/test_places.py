@@ -217,6 +217,34 @@ def test_a_port_of_which_the_inventory_says_that_it_takes_no_token_is_named_and_
     assert any("could not be asked: hive1 127.0.0.1:50051" in line for line in place_lines(ann.runner.run))
 
 
+def test_once_the_inventory_says_so_a_reconcile_is_done_and_the_old_copy_goes(
+    fleet: InProcessFleet, hive: SimulatedHost
+) -> None:
+    hive.runs(port=50051, in_unit=False, speaks_http=False)
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    with_service(fleet, tokenless=(50051,))
+    late = responder(fleet, past=fold(ann.events), token=ann.token)
+    assert late.revoke() is DONE
+    assert slots_used(fleet) == []
+
+
+def test_a_service_that_has_its_token_from_elsewhere_is_not_touched(fleet: InProcessFleet, hive: SimulatedHost) -> None:
+    """A new file would change nothing there; the others are turned."""
+    etc = hive.root / "etc/llama.env"
+    etc.write_text(f"LLORCH_API_TOKEN={leaked(fleet)}\n")
+    hive.environment_file = "/etc/llama.env"
+    hive.start()
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    assert ann.troubles == {"hive1": Trouble.TOKEN_IN_ENVIRONMENT}
+    assert detail(ann, "hive1") == "rbee-hive.service gets it from /etc/llama.env"
+    assert {"stage", "swap", "restart"}.isdisjoint(fleet.verbs("hive1"))
+    bob = Operator(fleet, run="run-2")
+    assert bob.rotate() is ExitCode.ROLLED_BACK
+    assert bob.troubles["hive1"] is Trouble.TOKEN_IN_ENVIRONMENT
+
+
 def test_a_fence_ends_what_the_unit_leaves_behind(fleet: InProcessFleet, hive: SimulatedHost) -> None:
     hive.runs(takes=leaked(fleet), port=9000)
     ann = responder(fleet, fence=True)
