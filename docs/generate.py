@@ -60,6 +60,8 @@ ON_THE_HOST = {
 }
 ON_THE_BASTION = {
     "journal.db": "every event of every run, in a chain of hashes; SQLite",
+    "journal.mark": "how many events it had, and where its chain stood: an end that is cut off shows",
+    "journal.damaged-DATE.*": "a journal that was damaged, as it was found; `.tombstones`: what leaked, read from it",
     "fingerprint.key": "the key of the keyed fingerprints; without it past runs can't be resumed",
     "evidence.key": "signs what `fab evidence` writes; made on first use",
     "lock": "held by a run that is at work, with its operator; free when that ends",

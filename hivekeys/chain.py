@@ -1,4 +1,6 @@
-"""The chain through a run's events: each carries the hash of the one before it. Journal and evidence both read it."""
+"""The chains of a journal: each event carries the hash of the one before it in its run, which evidence has as well; and
+the head of the chain over all runs so far.
+"""
 
 import hashlib
 import json
@@ -19,6 +21,11 @@ class Row:
 def link(before: str, run: str, number: int, kind: str, facts: str) -> str:
     """The hash of an event that follows the one with the hash `before` ("" for the first)."""
     return hashlib.sha256(json.dumps([before, run, number, kind, facts]).encode()).hexdigest()
+
+
+def head_after(before: str, place: int, hash: str) -> str:
+    """The head of the chain over all runs after the event at `place`, from 1 on; `before`: the head until then."""
+    return hashlib.sha256(json.dumps([before, place, hash]).encode()).hexdigest()
 
 
 def first_break(run: str, rows: Iterable[Row]) -> int | None:

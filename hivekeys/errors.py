@@ -30,3 +30,16 @@ class UserError(Exception):
         self.message = lines_of(message)
         self.hint = lines_of(hint)
         self.code = code
+
+
+REPAIR = (
+    "nothing was touched; put a copy of the state folder back, or begin a new journal beside this one: "
+    "fab history --set-aside"
+)
+
+
+class DamagedError(UserError):
+    """What the bastion keeps is damaged or not whole: nothing is done that hangs on it, but a revocation goes on."""
+
+    def __init__(self, message: str, *, hint: str = REPAIR, code: ExitCode = ExitCode.USAGE) -> None:
+        super().__init__(message, hint=hint, code=code)

@@ -13,13 +13,14 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platformdirs import user_state_path
 
-from hivekeys.errors import ExitCode, UserError
+from hivekeys.backups.backup import key_name
+from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.files import loose_level, write_whole
 from hivekeys.text import printable
 from hivekeys.verify import tally
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_BYTES = 32
+KEY = "fingerprint.key"
 TALLY = "verify.json"
 
 
@@ -79,8 +81,30 @@ def _make(folder: Path) -> None:
 
 
 def fingerprint_key(folder: Path) -> bytes:
-    """The fleet's key for keyed fingerprints: 32 random bytes, made once."""
-    path = folder / "fingerprint.key"
+    """The fleet's key for keyed fingerprints: 32 random bytes, made once.
+
+    Raises DamagedError for one that is lost, of another length, or not the one that the journal was written with: what
+    a run knows its tokens by would mean nothing.
+    """
+    from hivekeys.journal import Journal  # noqa: PLC0415  not for who only wants the folder
+
+    path = folder / KEY
+    name, has_runs = "", False
+    if Journal.is_in(folder):
+        with closing(Journal(folder, as_it_is=True)) as journal:
+            name, has_runs = journal.key, bool(journal.runs())
+    if has_runs and not (path.exists() and path.stat().st_size):
+        raise DamagedError(f"{path}: is lost, and the journal has runs that know their tokens by it")
+    key = _key(path)
+    if len(key) != KEY_BYTES:
+        raise DamagedError(f"{path}: has {len(key)} bytes, not {KEY_BYTES}")
+    if name not in ("", key_name(key)):
+        raise DamagedError(f"{path}: is not the key that the journal was written with")
+    return key
+
+
+def _key(path: Path) -> bytes:
+    """What is in the file; a new key where there is nothing yet."""
     try:
         with _private(path, os.O_RDWR | os.O_CREAT) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -91,8 +115,6 @@ def fingerprint_key(folder: Path) -> bytes:
                 os.fsync(fd)
     except OSError as error:
         raise _unwritable(path, error) from error
-    if len(key) != KEY_BYTES:
-        raise UserError(f"{path}: has {len(key)} bytes, not {KEY_BYTES}", hint="restore it, or delete it to begin anew")
     return key
 
 

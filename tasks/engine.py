@@ -5,13 +5,14 @@ import functools
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hivekeys
-from hivekeys.errors import ExitCode, UserError
+from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.text import printable
 from tasks import secrets_given
 from tasks.frame import TO_PEOPLE, Told
@@ -73,12 +74,14 @@ def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
 
 def tombstones(folder: Path) -> "dict[Fingerprint, str]":
     """The fleet's tokens that leaked, and the run that revoked each, as this bastion knows."""
+    from hivekeys import salvage  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
 
-    if not Journal.is_in(folder):
-        return {}
-    with contextlib.closing(Journal(folder)) as journal:
-        return journal.tombstones()
+    found = salvage.tombstones(folder)
+    if Journal.is_in(folder):
+        with contextlib.closing(Journal(folder, as_it_is=True)) as journal:
+            found |= journal.tombstones()
+    return found
 
 
 def history_of(folder: Path) -> "History":
@@ -225,24 +228,50 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
     """What takes a run's events: under the fleet's lock, and each in the journal before anything is done.
 
     Unless it may go on `beside_open`, it is refused while a run that was cut off waits to be taken up. A revocation
-    goes past a rotation: what leaked cannot wait.
+    goes past a rotation, and past a journal that is damaged: what leaked cannot wait.
     """
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, asked.state_dir)
-    with (
-        state.hold_lock(folder, fleet.name, run, asked.reason),
-        contextlib.closing(Journal(folder, writes=True)) as journal,
-    ):
-        if not beside_open:
-            _refuse_while_open(journal, fleet, asked.task)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(state.hold_lock(folder, fleet.name, run, asked.reason))
+        journal = stack.enter_context(contextlib.closing(_journal(folder, fleet, asked, show, beside_open)))
 
         def record(events: "Sequence[Event]") -> None:
             journal.append(run, *events)
             show.record(events)
 
         yield record
+
+
+def _journal(folder: Path, fleet: "Fleet", asked: Asked, show: "Show", beside_open: bool) -> "Journal":
+    """The journal, whole and written with the fleet's key; for a revocation a new one where the old is neither."""
+    from hivekeys import salvage  # noqa: PLC0415
+    from hivekeys.run import REVOKE  # noqa: PLC0415
+
+    try:
+        return _whole_journal(folder, fleet, asked, beside_open)
+    except DamagedError as damage:
+        if asked.task != REVOKE:
+            raise
+        aside = salvage.set_aside(folder, time.time())
+        show.warn(f"{damage.message}. This revocation goes on with a new journal; the old one is kept as {aside}")
+        return _whole_journal(folder, fleet, asked, beside_open)
+
+
+def _whole_journal(folder: Path, fleet: "Fleet", asked: Asked, beside_open: bool) -> "Journal":
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.backups.backup import key_name  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+
+    key = state.fingerprint_key(folder)
+    with contextlib.ExitStack() as stack:
+        journal = stack.enter_context(contextlib.closing(Journal(folder, writes=True)))
+        if not beside_open:
+            _refuse_while_open(journal, fleet, asked.task)
+        journal.note_key(key_name(key))
+        stack.pop_all()
+        return journal
 
 
 @contextlib.contextmanager

@@ -140,9 +140,10 @@ class Show:
         with contextlib.suppress(OSError):  # nobody listens any more: no reason to leave hosts half-way
             self._talk.print(Text(time.strftime("%H:%M:%S "), "dim") + line)
 
-    def warn(self, words: str) -> None:
+    @classmethod
+    def warn(cls, words: str) -> None:
         """Something that is wrong beside the run."""
-        self._cry(f"hivekeys: warning: {words}\n")
+        cls._cry(f"hivekeys: warning: {words}\n")
 
     # -- results
 

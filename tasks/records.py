@@ -1,5 +1,6 @@
 """`fab history`, and what else the journal on this bastion knows: how a run went, where the newest stands."""
 
+import contextlib
 import json as jsonlib
 import sys
 import time
@@ -8,28 +9,74 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
+from hivekeys.errors import DamagedError, UserError
 from tasks.engine import newest_served, past_run, past_runs
 from tasks.frame import FLEET_HELP, chosen, verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
+    from hivekeys.run import Run
 
 HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
 
 
-@task(help=HELP, auto_shortflags=False)
+@task(
+    help={**HELP, "set-aside": "put a journal that is damaged aside, and begin a new one: when there is no copy of it"},
+    auto_shortflags=False,
+)
 @verb
-def history(_: Context, fleet: str = "", state_dir: str = "", json: bool = False) -> None:
-    """List the runs over a fleet from this bastion, newest first."""
+def history(_: Context, fleet: str = "", set_aside: bool = False, state_dir: str = "", json: bool = False) -> None:
+    """List the runs over a fleet from this bastion, newest first; and what is missing or damaged of the journal."""
     from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
     from tasks.live import Show  # noqa: PLC0415
 
     found, _hosts = chosen(fleet, "", "")
-    runs = list(past_runs(found.name, state_dir, every=True))
+    runs, faults = _all_that_is_left(found.name, state_dir)
     if json:
         sys.stdout.write(jsonlib.dumps([report.digest(run) for run in runs], indent=2) + "\n")
     else:
         Show().table(report.history_table(runs))
+    if set_aside:
+        _set_aside(found.name, state_dir)
+    elif faults:
+        raise DamagedError("\n".join(faults))
+
+
+def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]]":
+    """The runs that can be read, newest first; what is wrong with journal and key, a line each."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.run import fold  # noqa: PLC0415
+
+    folder = state.folder_for(fleet, state_dir)
+    runs, faults = [], []
+    try:
+        with contextlib.closing(Journal(folder, as_it_is=True)) as journal:
+            faults += journal.faults()
+            for name in journal.runs():
+                try:
+                    runs.append(fold(journal.events(name)))
+                except DamagedError as error:
+                    faults.append(error.message)
+        if runs:
+            state.fingerprint_key(folder)
+    except DamagedError as error:
+        faults.append(error.message)
+    return runs, faults
+
+
+def _set_aside(fleet: str, state_dir: str) -> None:
+    """Whether the journal is damaged is asked again under the lock: no run is at work then."""
+    from hivekeys import salvage, state  # noqa: PLC0415
+
+    folder = state.folder_for(fleet, state_dir)
+    with state.hold_lock(folder, fleet, "–", "the journal is put aside"):
+        _runs, faults = _all_that_is_left(fleet, state_dir)
+        if not faults:
+            raise UserError(f"the journal of fleet {fleet} is whole: it stays", hint="`fab history` lists its runs")
+        aside = salvage.set_aside(folder, time.time())
+    sys.stderr.write("".join(f"hivekeys: {fault}\n" for fault in faults))
+    sys.stderr.write(f"put aside as {aside}; what the hosts are now: fab status --fleet {fleet}\n")
 
 
 def standing_lines(fleet: str, state_dir: str) -> list[str]:

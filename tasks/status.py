@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
-from hivekeys.errors import UserError
+from hivekeys.errors import DamagedError, ExitCode, UserError
 from tasks.engine import dialer_of, greeting_of, past_runs, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
 from tasks.records import show_run, standing_lines
@@ -71,18 +71,23 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
 
     path = destination("--metrics", metrics) if metrics else None
     with _looking(fleet, hosts, state_dir) as look:
-        shown = look()
+        try:
+            shown, damaged = look(), False
+        except DamagedError as error:  # the hosts can be looked at; what they owe, only the journal knows
+            shown, damaged = look(knows=False), True
+            Show.warn(f"{error.message}\n  hint: {error.hint}")
+    code = ExitCode.INCOMPLETE if damaged else shown.code
     if path:
         _write_metrics(path, shown, state_dir)
     if json:
         sys.stdout.write(jsonlib.dumps(now.document(shown), indent=2) + "\n")
-        finish(shown.code)
+        finish(code)
         return
     show = Show()
     show.table(now.table(shown))
-    for line in (*now.lines(shown), *standing_lines(fleet.name, state_dir)):
+    for line in (*now.lines(shown), *([] if damaged else standing_lines(fleet.name, state_dir))):
         show.line(line)
-    finish(shown.code)
+    finish(code)
 
 
 def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> None:
@@ -104,8 +109,10 @@ def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
 
 
 @contextlib.contextmanager
-def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iterator[Callable[[], FleetStatus]]":
-    """How to look at hosts, once or again and again, over lines that stay open."""
+def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iterator[Callable[..., FleetStatus]]":
+    """How to look at hosts, once or again and again, over lines that stay open; unless it is told otherwise, with what
+    the journal knows of them.
+    """
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.status import status_of  # noqa: PLC0415
     from hivekeys.verify.findings import recorded  # noqa: PLC0415
@@ -115,9 +122,9 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
     dialer = dialer_of(fleet, hosts, program_of())
     watch = Watch(fleet, hosts, dialer, greeting)
 
-    def look() -> "FleetStatus":
+    def look(knows: bool = True) -> "FleetStatus":
         answers = watch.look()
-        runs = list(past_runs(fleet.name, state_dir, every=True))
+        runs = list(past_runs(fleet.name, state_dir, every=True)) if knows else []
         record = recorded(run for run in runs if run.brings_token)
         return status_of(fleet, answers, record, runs, time.time())
 

@@ -72,11 +72,14 @@ EDGES = {
     "hivekeys.inventory",
     "hivekeys.journal",
     "hivekeys.limits",
+    "hivekeys.mark",
     "hivekeys.openssh",
     "hivekeys.remote",
+    "hivekeys.salvage",
     "hivekeys.session",
     "hivekeys.ssh_settings",
     "hivekeys.state",
+    "hivekeys.tables",
 }
 SHELL = {
     "hivekeys.hostkeys.trusting",

@@ -361,6 +361,7 @@ def claimed(fab: Fab) -> Fab:
     teller.phase(Phase.LOOK, ["queen", "hive1", "hive2", "hive3"])
     teller.tell(TokenChosen(NEW, teller.now()))
     teller.phase(Phase.CLAIM, ["queen"])
+    fingerprint_key(state_of(fab))
     with contextlib.closing(Journal(state_of(fab))) as journal:
         journal.append(teller.run, *teller.events)
     closed = INVENTORY.replace("192.0.2", "127.0.0").replace('fleet = "paper"', 'fleet = "paper"\n[ssh]\nport = 1')
@@ -397,6 +398,7 @@ def test_a_run_that_was_cut_off_after_it_touched_a_host_stops_a_new_one(fab: Fab
     staged.before()
     looked.begin()
     looked.phase(Phase.LOOK, ["queen"])
+    fingerprint_key(state_of(fab))
     with contextlib.closing(Journal(state_of(fab))) as journal:
         for teller in (staged, looked):
             journal.append(teller.run, *teller.events)
