@@ -72,6 +72,18 @@ def kill(lab: str, part: str = "", *, timeout: float = 20) -> None:
         time.sleep(0.02)
 
 
+def freeze(lab: str, part: str, *, still: bool, timeout: float = 20) -> None:
+    """Let every process in the group and below stand still, or go on; returns once they do."""
+    group = of(lab, part)
+    (group / "cgroup.freeze").write_text(f"{still:d}")
+    deadline = time.monotonic() + timeout
+    while f"frozen {still:d}" not in (group / "cgroup.events").read_text():
+        if time.monotonic() > deadline:
+            words = "stand still" if still else "go on"
+            raise UserError(f"processes of {part} in lab {lab!r} do not {words}", code=ExitCode.INCOMPLETE)
+        time.sleep(0.01)
+
+
 def _pids(group: Path) -> list[int]:
     """The processes of the group and below, at this instant."""
     return [int(pid) for procs in group.rglob("cgroup.procs") for pid in procs.read_text().split()]

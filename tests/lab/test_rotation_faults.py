@@ -14,10 +14,11 @@ import pytest
 from hivekeys import report
 from hivekeys.causes import HINTS, Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Timeouts
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS
-from hivekeys.model import Phase, PhaseStarted, State
+from hivekeys.model import Intent, Phase, PhaseStarted, State, Stopped, Verb
 
 from .rotating import (
     SOON,
@@ -34,6 +35,7 @@ from .rotating import (
     truth,
     truth_of,
 )
+from .surviving import agents_left
 
 pytestmark = pytest.mark.lab
 PYTHON = "/usr/bin/python3"
@@ -282,6 +284,28 @@ def test_a_host_that_stays_away_is_unknown_and_named_while_the_others_go_back(la
     assert rotation.states["hive3"] is State.UNKNOWN
     assert rotation.troubles["hive3"] in (Trouble.SILENT, Trouble.NO_BANNER)
     assert told(rotation, lab, "hive3")
+    assert serves(lab, old, refused=rotation.token.reveal(), but=("hive3",))
+    assert works_again(lab, old)
+
+
+def decided_after(rotation: Rotation, name: str) -> float:
+    """Seconds by the journal's own clock from when a host was told to turn to the decision to go back."""
+    told = next(e for e in rotation.events if isinstance(e, Intent) and e.host == name and Verb.SWAP in e.verbs)
+    stopped = next(event for event in rotation.events if isinstance(event, Stopped))
+    return stopped.when.clock - told.when.clock
+
+
+def test_a_host_that_stands_still_in_the_middle_is_decided_on_within_a_minute(lab: Lab, old: str) -> None:
+    """Every process of it, the agent too, with the swap on its way. Thawed after the decision it does nothing of it."""
+    usual, was = replace(fleet_of(lab), timeouts=Timeouts()), truth_of(lab, "hive3").started
+    rotation = rotate(usual, before(Phase.WAVE, partial(inject, lab, "hive3", "frozen"), "hive3"))
+    assert rotation.code is ExitCode.INCOMPLETE
+    assert rotation.states == all_but(lab, State.ROLLED_BACK, hive3=State.UNKNOWN)
+    assert 40 < decided_after(rotation, "hive3") < 60
+    mend(lab, "hive3")
+    agents_left(lab)
+    now = truth_of(lab, "hive3")
+    assert (now.token, now.started) == (old, was)
     assert serves(lab, old, refused=rotation.token.reveal(), but=("hive3",))
     assert works_again(lab, old)
 

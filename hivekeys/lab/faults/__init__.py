@@ -1,8 +1,8 @@
 """What can be wrong with a host, on purpose: `inject` breaks it, `mend` makes it whole again.
 
 A fault lies in wait. It disturbs nothing that runs, so it can be injected in the middle of a rotation, and
-what comes next meets it: the next restart, write or login. `mend` takes every fault off a host and leaves
-it with a healthy service on the token file that it has then. Both are safe from any thread and to repeat.
+what comes next meets it: the next restart, write or login. Only `frozen` stops all that runs. `mend` takes every fault off a
+host and leaves it with a healthy service on the token file that it has then. Both are safe from any thread and to repeat.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hivekeys.errors import UserError
 from hivekeys.lab import boot
-from hivekeys.lab.faults import disk, link, login, service
+from hivekeys.lab.faults import disk, link, login, machine, service
 from hivekeys.lab.lock import lock
 from hivekeys.lab.model import Host, Lab
 
@@ -45,6 +45,12 @@ FAULTS = {
         Fault("link-down", "the host's cable is out", link.cut, link.plug),
         Fault("link-slow", "every packet to the host takes 200 ms longer", link.slow, link.speed),
         Fault("sshd-frozen", "sshd accepts connections and says nothing, on open ones too", login.freeze, login.thaw),
+        Fault(
+            "frozen",
+            "every process of the host stands still; its kernel takes connections",
+            machine.freeze,
+            machine.thaw,
+        ),
         Fault("sudo-refused", "sudo turns the account deploy away", login.refuse_sudo, login.allow_sudo),
         Fault("host-key-changed", "sshd shows other host keys", login.change_keys, login.restore_keys),
     )
