@@ -5,6 +5,7 @@ nobody up. The old tokens get tombstones before anything of them moves, and ever
 refuses them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,15 +14,17 @@ from hivekeys import usage
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Fleet
+from hivekeys.line import QUIET
 from hivekeys.machine import Goal, Stance
 from hivekeys.model import Again, Condemned, Outcome, Phase, State, Stopped
-from hivekeys.runner import Runner, Work, of_wave
+from hivekeys.runner import TURNS, Runner, Work, of_wave
 from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token
 
 ATTEMPTS = 3  # times that a host is tried
 PATIENCE = 2.0  # seconds that the slower half of the hosts may take longer before the others go on without them
 RECENT = 3  # runs of the journal whose tokens are condemned unless more is asked for
+BRINGING = (Phase.LOOK, Phase.CLAIM, Phase.STAGE, *TURNS)
 RETRY_PAUSE = 3.0  # seconds before hosts that failed are tried again
 
 
@@ -60,6 +63,10 @@ class Revocation:
         self._gone_back = gone_back
         self._leaked = frozenset(leaked)
         self._ends_survivors = ends_survivors
+        self._passes = 0
+        self._tries: Counter[Story] = Counter()
+        self._finished: set[Story] = set()  # asked a second time whether they refuse the old tokens
+        self._comes_back = False  # the others are finished: now there is time for whoever was left behind
         self._is_lost = False  # another run has the hosts, or nobody who answers has the token
 
     def revoke(self, make: Callable[[], Token]) -> ExitCode:
@@ -67,20 +74,33 @@ class Revocation:
 
         `make` is asked only while no host can have the run's token yet.
         """
-        for attempt in range(1, self._attempts + 1):
-            if not self._try(attempt, make):
-                break
-        self._runner.gather()
+        self._bring(make)
+        self._finish()
+        while self._runner.late and not self._is_over():
+            self._comes_back = True
+            self._runner.gather(waits=True)
+            self._bring(make)
+            self._finish()
         if self._ledger.run.want:
-            self._finish(self._ledger.run.want)
+            self._fence(self._runner.stories)
+            self._runner.fail_doubles()  # turned under each name, since none may hold it up; but which of them is it?
+        if self._ledger.run.want and self._census and not self._is_over():  # holds nothing back: it is for the report
+            self._ledger.tell(usage.taken(self._runner, self._ledger.run.condemned))
         return self._runner.end()
+
+    def _bring(self, make: Callable[[], Token]) -> None:
+        """Turns the hosts that are open, each so many times at most; one that is still at work is not waited for."""
+        while (here := self._open()) and self._try(here, make):
+            pass
 
     # -- one attempt
 
-    def _try(self, attempt: int, make: Callable[[], Token]) -> bool:
+    def _try(self, stories: Sequence[Story], make: Callable[[], Token]) -> bool:
         """Look, claim, stage, turn: all hosts at first, later those that are open. False: nothing more to try."""
-        stories = self._runner.stories if attempt == 1 else self._open_again(attempt)
         want = self._ledger.run.want
+        self._passes += 1
+        self._tries.update(stories)
+        self._finished.difference_update(stories)
         self._phase(Phase.LOOK, stories, lambda story: story.look_again(want))
         if self._standing(stories):
             self._claim(self._standing(stories))
@@ -88,18 +108,27 @@ class Revocation:
             if token is None:
                 return False
             self._turn(stories, token)
-        return bool(stories) and not self._is_over()
+        return not self._is_over()
 
-    def _open_again(self, attempt: int) -> list[Story]:
-        """The hosts that are not through, after a pause: what they failed of is history."""
-        self._runner.gather()
-        through = (State.PROVEN, State.HEALTHY)
-        stories = [story for story in self._runner.stories if story.part.state not in through]
-        if not stories or self._runner.interrupted.wait(self._pause):
+    def _open(self) -> list[Story]:
+        """The hosts to try: all at first; after a pause those that are not through: what they failed of is history."""
+        if not self._passes:
+            return self._runner.stories
+        here = self._not_through()
+        if not here or self._runner.interrupted.wait(self._pause):
             return []
-        names = tuple(story.host.name for story in stories)
-        self._ledger.tell(Again(attempt, names, self._ledger.now()))
-        return stories
+        self._runner.gather()
+        late = self._runner.late
+        here = [story for story in self._not_through() if story not in late]
+        if here:
+            names = tuple(story.host.name for story in here)
+            self._ledger.tell(Again(self._passes + 1, names, self._ledger.now()))
+        return here
+
+    def _not_through(self) -> list[Story]:
+        """The hosts, at work or not, that have failed or were left behind, and may be tried again."""
+        stories = self._runner.stories
+        return [story for story in stories if not _is_through(story) and self._tries[story] < self._attempts]
 
     def _claim(self, stories: list[Story]) -> None:
         """Takes the hosts' locks: the queen's first and alone, so that of two runs exactly one wins.
@@ -143,6 +172,7 @@ class Revocation:
         fresh = sorted(old - set(run.condemned), key=lambda fingerprint: fingerprint.keyed)
         if fresh:
             self._ledger.tell(Condemned(tuple(fresh), self._ledger.now()))
+            self._finished.clear()  # of what a host brought to light that came late, the others are asked as well
         return want
 
     def _turn(self, stories: Sequence[Story], want: Fingerprint) -> None:
@@ -152,8 +182,11 @@ class Revocation:
             Phase.STAGE, self._standing(stories), lambda story: story.reach(Phase.STAGE, staged, story.part.state)
         )
         for wave in self._runner.waves:
-            here = of_wave(wave, self._standing(stories))
-            self._phase(wave.phase, here, partial(self._reach, wave.phase, want), wave.title)
+            left = of_wave(wave, self._standing(stories))
+            while left and not self._is_over():
+                places = self._runner.places(wave)
+                here, left = left[:places], left[places:]
+                self._phase(wave.phase, here, partial(self._reach, wave.phase, want), wave.title)
 
     def _reach(self, phase: Phase, want: Fingerprint, story: Story) -> Outcome:
         revoked = self._ledger.run.condemned
@@ -164,25 +197,35 @@ class Revocation:
 
     # -- the end
 
-    def _finish(self, want: Fingerprint) -> None:
-        """Asked again; what could not be turned is fenced; where all holds, nothing of an old token is left."""
-        self._wait_for_caches()
-        through = [story for story in self._runner.standing() if story.part.state in (State.PROVEN, State.HEALTHY)]
+    def _finish(self) -> None:
+        """Who is through is asked again, who cannot be turned is fenced; where all holds, no old token is left."""
+        want, through = self._ledger.run.want, self._through()
+        if want is None:
+            return
+        self._wait_for_caches(through)
         self._phase(Phase.SETTLE, through, partial(self._reach, Phase.SETTLE, want))
-        if self._ledger.run.fence:
-            open_ = [story for story in self._runner.stories if story.part.state is State.FAILED]
-            self._phase(Phase.FENCE, open_, Story.fence)
-        proven = [story for story in self._runner.standing() if story.part.state is State.PROVEN]
+        through = self._standing(through)
+        self._finished.update(story for story in through if _is_through(story))
+        self._fence([story for story in self._runner.stories if self._tries[story] >= self._attempts])
+        proven = [story for story in through if story.part.state is State.PROVEN]
         alone = Goal(Stance.ALONE, want)
         self._phase(Phase.RETIRE, proven, lambda story: story.reach(Phase.RETIRE, alone, State.PROVEN))
-        self._runner.fail_doubles()  # turned under each name, since none may hold it up; but which of them is it?
-        if self._census and not self._is_over():  # holds nothing back: it is for the report
-            self._ledger.tell(usage.taken(self._runner, self._ledger.run.condemned))
 
-    def _wait_for_caches(self) -> None:
-        """Until `revocation_recheck` seconds have passed since the last host began to refuse the old tokens."""
+    def _fence(self, stories: Sequence[Story]) -> None:
+        """Those of them that could not be turned are stopped, where that was asked for."""
+        late = self._runner.late
+        if self._ledger.run.fence:
+            open_ = [story for story in stories if story.part.state is State.FAILED and story not in late]
+            self._phase(Phase.FENCE, open_, Story.fence)
+
+    def _through(self) -> list[Story]:
+        """The hosts that were turned and not asked again yet."""
+        return [story for story in self._runner.standing() if _is_through(story) and story not in self._finished]
+
+    def _wait_for_caches(self, stories: Sequence[Story]) -> None:
+        """Until `revocation_recheck` seconds have passed since the last of them began to refuse the old tokens."""
         most = self._runner.fleet.policy.revocation_recheck
-        refused = [host.refused for host in self._ledger.run.hosts.values() if host.refused]
+        refused = [story.part.refused for story in stories if story.part.refused]
         if refused and not self._is_over():
             left = max(refused) + most - self._ledger.now().at
             self._runner.interrupted.wait(min(max(left, 0.0), most))
@@ -190,13 +233,15 @@ class Revocation:
     # -- where the run stands
 
     def _phase(self, phase: Phase, stories: Sequence[Story], work: Work, title: str = "") -> list[Outcome]:
-        patience = self._patience if phase in (Phase.LOOK, Phase.CLAIM, Phase.STAGE) else None
+        patience = max(self._patience, QUIET) if self._comes_back else self._patience
+        again = self._passes > 1 and not self._comes_back
+        ahead = sum(map(_is_through, self._runner.stories)) if again and phase in BRINGING else 0
         rounds = self._runner.apart(stories)
         return [
             outcome
             for together in rounds
             if not self._is_over()
-            for outcome in self._runner.phase(phase, together, work, title, patience)
+            for outcome in self._runner.phase(phase, together, work, title, patience, ahead)
         ]
 
     def _standing(self, stories: Sequence[Story]) -> list[Story]:
@@ -206,3 +251,8 @@ class Revocation:
     def _is_over(self) -> bool:
         """Nothing more may be begun: interrupted, or another run has the hosts."""
         return self._is_lost or self._runner.interrupted.is_set() or self._runner.is_superseded
+
+
+def _is_through(story: Story) -> bool:
+    """True for a host that was turned, and has not failed since."""
+    return story.part.state in (State.PROVEN, State.HEALTHY)

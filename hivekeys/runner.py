@@ -9,7 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hivekeys import __version__, waves
@@ -28,6 +28,7 @@ from hivekeys.token import Fingerprint, Token, is_random
 from hivekeys.wire import Greeting
 
 Work = Callable[[Story], Outcome]
+TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)
 T = TypeVar("T")
 NOTHING_KNOWN = History()
 
@@ -63,7 +64,7 @@ class Runner:
         self._greeting = greeting
         self._vouched: set[Fingerprint] = set()
         self._closed = False
-        self._late: dict[Story, Future[Outcome | None]] = {}
+        self._late: dict[Story, _Late] = {}
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
         sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
         self.stories = [Story(session.host, session, self.ledger) for session in sessions]
@@ -182,11 +183,13 @@ class Runner:
         work: Work,
         title: str = "",
         patience: float | None = None,
+        ahead: int = 0,
     ) -> list[Outcome]:
         """Does `work` on all of them at once and waits for every one.
 
         With `patience`, whoever is not through so many seconds after half of them were is left behind: it does not
-        stand until `gather` has waited for it. Hosts that have not begun when the run is interrupted have no outcome.
+        stand until it was gathered. A host alone is its own half. `ahead`: so many others are through already, and
+        count. Hosts that have not begun when the run is interrupted have no outcome.
         """
         names = tuple(story.host.name for story in stories)
         self.ledger.tell(PhaseStarted(phase, names, self.ledger.now(), title or phase.value))
@@ -196,10 +199,10 @@ class Runner:
 
         futures = {story: self._pool.submit(begin, story) for story in stories}
         waiting = set(futures.values())
-        while patience is not None and len(waiting) > len(futures) // 2:
-            waiting = wait(waiting, return_when=FIRST_COMPLETED).not_done
+        if patience is not None:
+            waiting = _slower_half(waiting, (len(futures) + ahead) // 2, patience)
         wait(waiting, patience)  # all of them also when one raises: nobody is left working on its own
-        self._late.update({story: future for story, future in futures.items() if not future.done()})
+        self._late.update({story: _Late(phase, future) for story, future in futures.items() if not future.done()})
         done = (future.result() for story, future in futures.items() if story not in self._late)
         return [outcome for outcome in done if outcome]
 
@@ -207,14 +210,34 @@ class Runner:
         """A question to all of them at once that is no part of a phase: who has what to say."""
         return list(zip(stories, self._pool.map(work, stories), strict=True))
 
-    def gather(self) -> None:
-        """Waits for whoever was left behind."""
-        late, self._late = self._late, {}
-        wait(late.values())
-        for future in late.values():
-            future.result()
-        if late:
+    @property
+    def late(self) -> list[Story]:
+        """Whoever was left behind and not gathered since, through or not by now."""
+        return [story for story in self.stories if story in self._late]
+
+    def gather(self, *, waits: bool = False) -> None:
+        """Takes those back that were left behind and are through by now; `waits` until one is."""
+        if waits:
+            wait([late.future for late in self._late.values()], return_when=FIRST_COMPLETED)
+        back = {story: late for story, late in self._late.items() if late.future.done()}
+        self._late = {story: late for story, late in self._late.items() if story not in back}
+        for late in back.values():
+            late.future.result()
+        if back:
             self.introduce()  # them too, now that nobody speaks with them
+
+    def places(self, wave: waves.Wave) -> int:
+        """How many hosts of a wave may turn now: one that was left behind while it turned keeps its place.
+
+        Waits until there is one. The queen waits for all of them, and all of them for her.
+        """
+        width = max(len(other.hosts) for other in self.waves if other.phase is wave.phase)
+        while True:
+            turning = [late for late in self._late.values() if late.turns]
+            apart = wave.phase is Phase.QUEEN or any(late.phase is Phase.QUEEN for late in turning)
+            if len(turning) < (1 if apart else width):
+                return width - len(turning)
+            wait([late.future for late in turning], return_when=FIRST_COMPLETED)
 
     def standing(self) -> list[Story]:
         """The hosts that have not failed so far, and were not left behind."""
@@ -290,10 +313,35 @@ class Runner:
         """Lets every host go; safe to repeat, and the only way out when an event could not be recorded."""
         if not self._closed:
             self._closed = True
-            wait(self._late.values())
+            wait(late.future for late in self._late.values())
             list(self._pool.map(lambda story: story.session.close(), self.stories))
             self._pool.shutdown()
             self._dialer.close()
+
+
+def _slower_half(waiting: set[Future[T]], half: int, patience: float) -> set[Future[T]]:
+    """Those that are left once no more than `half` are, and none of them waits for a thread: that is not slowness.
+
+    Where those that have the threads do not come through for `patience` seconds, the others have waited long enough.
+    """
+    while len(waiting) > half or not all(future.running() for future in waiting):
+        done, waiting = wait(waiting, patience if len(waiting) <= half else None, FIRST_COMPLETED)
+        if not done:
+            break
+    return waiting
+
+
+@dataclass(frozen=True)
+class _Late:
+    """What a host that was left behind is at work on."""
+
+    phase: Phase
+    future: Future[Outcome | None]
+
+    @property
+    def turns(self) -> bool:
+        """True while its service may be out."""
+        return self.phase in TURNS and not self.future.done()
 
 
 def of_wave(wave: waves.Wave, stories: Iterable[Story]) -> list[Story]:

@@ -27,8 +27,9 @@ from hivekeys.lab.faults import in_force, mend
 from hivekeys.lab.files import SECRETS
 from hivekeys.model import Event, Intent, Outcome, Phase, PhaseStarted, State
 from hivekeys.remote import SshDialer
+from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
-from hivekeys.run import Run
+from hivekeys.run import REVOKE, ROTATE, Run
 from hivekeys.runner import Runner
 from hivekeys.token import Token
 from hivekeys.wire import Greeting
@@ -90,6 +91,26 @@ def rotate(
 ) -> Rotation:
     """Turn the fleet, as `fab rotate` does; every hook hears every event before it counts."""
     token = token or tokens.generate()
+    runner, events = _begun(fleet, hooks, ROTATE, clock, who)
+    rollout = Rollout(runner)
+    if rollout.look():
+        rollout.rotate(token)
+    else:
+        runner.end()
+    return Rotation(runner.run, token, tuple(events))
+
+
+def revoke(fleet: Fleet, *hooks: Hook) -> Rotation:
+    """Bring the fleet a new token because the old one leaked, as `fab revoke` does."""
+    token = tokens.generate()
+    runner, events = _begun(paced(fleet), hooks, REVOKE)
+    Revocation(runner).revoke(lambda: token)
+    return Rotation(runner.run, token, tuple(events))
+
+
+def _begun(
+    fleet: Fleet, hooks: Sequence[Hook], task: str, clock: Any = time, who: str = "tester@bastion"
+) -> tuple[Runner, list[Event]]:
     events: list[Event] = []
 
     def record(told: Sequence[Event]) -> None:
@@ -99,13 +120,8 @@ def rotate(
                 hook(event)
 
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-{secrets.token_hex(4)}", who, write=False)
-    runner = Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, clock)
-    rollout = Rollout(runner)
-    if rollout.look():
-        rollout.rotate(token)
-    else:
-        runner.end()
-    return Rotation(runner.run, token, tuple(events))
+    runner = Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, clock, task=task)
+    return runner, events
 
 
 def before(phase: Phase, do: Callable[[], object], host: str = "") -> Hook:

@@ -3,19 +3,24 @@
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Timeouts
 from hivekeys.lab import Lab, down, up
-from hivekeys.lab.faults import inject
+from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import PROTECTED
+from hivekeys.model import Outcome, Phase, PhaseStarted, State
 from hivekeys.run import REVOKE
 
 from .asking import eventually, status
-from .rotating import INVENTORY, mended, serves, truth_of
-from .surviving import Bastion, slots, small_fleet, whole_again, write_inventory
+from .rotating import INVENTORY, all_but, before, fleet_of, mended, revoke, serves, truth_of
+from .surviving import Bastion, agents_left, slots, small_fleet, whole_again, write_inventory
 from .thief import Thief
 
 pytestmark = pytest.mark.lab
@@ -157,6 +162,25 @@ def test_killed_at_any_event_and_resumed_it_goes_forward(lab: Lab, tmp_path: Pat
     assert serves(lab, new, refused=old)
     assert {text for files in slots(lab).values() for text in files.values()} == {new}
     assert bastion.fab("rollback").code == 2
+
+
+def test_a_hive_that_stands_still_in_its_wave_holds_up_no_other_and_does_nothing_late(lab: Lab) -> None:
+    """Every process of it, the agent too, with the swap on its way: seconds are the journal's own."""
+    old, was = truth_of(lab, "hive2").token, truth_of(lab, "hive2").started
+    usual = replace(fleet_of(lab, revocation_recheck=10.0), timeouts=Timeouts())
+    run = revoke(usual, before(Phase.WAVE, partial(inject, lab, "hive2", "frozen"), "hive2"))
+    assert run.code is ExitCode.INCOMPLETE
+    assert run.states == all_but(lab, State.PROVEN, hive2=State.UNKNOWN)
+    wave = next(event for event in run.events if isinstance(event, PhaseStarted) and event.phase is Phase.WAVE)
+    retired = [event for event in run.events if isinstance(event, Outcome) and event.phase is Phase.RETIRE]
+    assert {event.host for event in retired} == set(lab.hosts) - {"hive2"}
+    assert max(event.when.clock for event in retired) - wave.when.clock < 30
+    assert run.events[-1].when.clock - wave.when.clock < 120, "it is come back to a bounded number of times"
+    mend(lab, "hive2")
+    agents_left(lab)
+    now = truth_of(lab, "hive2")
+    assert (now.token, now.started) == (old, was)
+    assert serves(lab, run.token.reveal(), refused=old, but=("hive2",))
 
 
 def test_a_fence_stops_a_service_that_cannot_be_turned_and_reconcile_starts_it(lab: Lab, tmp_path: Path) -> None:

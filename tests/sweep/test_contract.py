@@ -5,6 +5,7 @@ failure, not a skip.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from hivekeys.fleet import Fleet, Host, Policy, Service
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab import faults as lab_faults
 from hivekeys.lab.files import SECRETS
-from hivekeys.line import Dialer, Line
+from hivekeys.line import QUIET, Dialer, Line
 from hivekeys.model import Reply, Seen, Step, Verb
 from hivekeys.remote import SshDialer
 from hivekeys.session import Session
@@ -301,6 +302,23 @@ def test_a_host_that_cannot_be_reached_is_a_cause_and_no_exception(world: World,
     dialer.close()
     assert isinstance(answer, Cause)
     assert answer.trouble is trouble
+
+
+@pytest.mark.parametrize("fault", ["frozen", "sshd-frozen", "link-down"])
+def test_a_host_that_goes_quiet_on_an_open_line_costs_that_line_and_not_the_whole_deadline(
+    world: World, fault: str
+) -> None:
+    """Fifteen seconds on a real host, where a request may take minutes."""
+    with bastion(world, write=False) as ann:
+        ann.look()
+        world.inject(fault)
+        began = time.monotonic()
+        answer = ann.session.ask((Step(Verb.OBSERVE),))
+        took = time.monotonic() - began
+        world.mend()
+    assert isinstance(answer, Cause)
+    assert (answer.trouble, answer.detail) == (Trouble.SILENT, f"nothing was heard from the host for {QUIET:g} s")
+    assert took < 2 * QUIET
 
 
 # -- who may work on a host

@@ -68,12 +68,14 @@ class Operator:
             thinking()
         return self.rollout.rotate(self.token)
 
-    def revoke(self, *, attempts: int = 1, patience: float = 60.0, ends_survivors: bool = False) -> ExitCode:
+    def revoke(
+        self, *, attempts: int = 1, patience: float = 60.0, pause: float = 0.0, ends_survivors: bool = False
+    ) -> ExitCode:
         """Types `fab revoke`, or takes one up again."""
         revocation = Revocation(
             self.runner,
             attempts=attempts,
-            pause=0.0,
+            pause=pause,
             patience=patience,
             census=self.census,
             ends_survivors=ends_survivors,

@@ -1,8 +1,9 @@
 """What can be wrong with a host, on purpose: `inject` breaks it, `mend` makes it whole again.
 
 A fault lies in wait. It disturbs nothing that runs, so it can be injected in the middle of a rotation, and
-what comes next meets it: the next restart, write or login. Only `frozen` stops all that runs. `mend` takes every fault off a
-host and leaves it with a healthy service on the token file that it has then. Both are safe from any thread and to repeat.
+what comes next meets it: the next restart, write or login. Only `frozen` stops whatever runs. `mend` takes every
+fault off a host and leaves it with a healthy service on the token file that it has then. Both are safe from any
+thread and to repeat.
 """
 
 from collections.abc import Callable
