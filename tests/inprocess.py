@@ -110,6 +110,7 @@ class Other:
     uid: int | None = None  # None: the service's account
     speaks_http: bool = True
     stubborn: bool = False  # only SIGKILL ends it
+    unit: str = ""  # the system service whose main process it is
     pid: int = field(default_factory=lambda: next(_numbers))
 
     def status(self, token: str | None) -> int:
@@ -442,7 +443,7 @@ class Machine(System):
     def stat(self, pid: int) -> dict[str, Any] | None:
         return self.shown(pid) if self.born(pid) is not None else None
 
-    def members(self, cgroup: str) -> list[int]:
+    def members(self, cgroup: str, root: str = "/") -> list[int]:
         main = [self.host.process.pid] if self.host.process else []
         return [*main, *(pid for pid, other in self.host.others.items() if other.in_unit)]
 
@@ -569,6 +570,9 @@ class HostNeighbours(Neighbours):
 
     def is_local(self, address: str) -> bool:
         return True
+
+    def unit_of(self, pid: int) -> str:
+        return self.system.host.others[pid].unit
 
     def signal(self, pid: int, number: int) -> None:
         host = self.system.host

@@ -69,6 +69,18 @@ class Neighbours:
         except OSError:
             return False
 
+    def unit_of(self, pid: int) -> str:
+        """The system service whose main process this is, "" for none: systemd's to end, by its own name."""
+        try:
+            with open("/proc/%d/cgroup" % pid) as file:
+                found = re.search(r"(?:^0:|:name=systemd):.*?([^/]+\.service)$", file.read(), re.MULTILINE)
+        except OSError:
+            found = None
+        if found is None:
+            return ""
+        argv = ["systemctl", "show", "--no-pager", "--property=MainPID", "--", found.group(1)]
+        return found.group(1) if self.system.run(argv, ASK_SECONDS) == (0, "MainPID=%d\n" % pid) else ""
+
     def signal(self, pid: int, number: int) -> None:
         try:
             os.kill(pid, number)
@@ -304,6 +316,8 @@ def end_survivors(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str,
         raise RuntimeError("to end a process needs a session that holds the lock")
     found = Sweep(agent, refuse).look()
     survivors = {each["pid"]: each["comm"] for each in found.survivors()}
+    for pid in [pid for pid in survivors if pid not in found.members and found.near.unit_of(pid)]:
+        del survivors[pid]  # such as a queen's beside this hive, under one account: she is turned by herself
     left = found.end(sorted(survivors))
     if left:
         said = ", ".join("%s (pid %d)" % (survivors[pid], pid) for pid in left)

@@ -87,10 +87,10 @@ class System:
             "age": time.clock_gettime(BOOTTIME) - born / float(os.sysconf("SC_CLK_TCK")),
         }
 
-    def members(self, cgroup: str) -> "Optional[list[int]]":
+    def members(self, cgroup: str, root: str = "/") -> "Optional[list[int]]":
         """The processes of a control group and of those below it; None where it cannot be seen."""
         for top in CGROUPS if cgroup else ():
-            folder = "/%s%s" % (top, cgroup)
+            folder = "%s%s%s" % (root, top, cgroup)
             if os.path.isdir(folder):
                 return [pid for here, _, _ in os.walk(folder) for pid in processes_in(here + "/cgroup.procs")]
         return None if cgroup else []

@@ -149,6 +149,18 @@ def test_nobody_else_is_ended(fleet: InProcessFleet, hive: SimulatedHost) -> Non
     assert hive.signals == []
 
 
+def test_the_main_process_of_another_service_is_named_and_left_to_systemd(
+    fleet: InProcessFleet, hive: SimulatedHost
+) -> None:
+    """A queen on the same machine, under the same account, that could not be turned."""
+    hive.runs(takes=leaked(fleet), port=8080, in_unit=False, comm="queen-rbee", unit="queen-rbee.service")
+    ann = responder(fleet)
+    assert ann.revoke(ends_survivors=True) is OPEN
+    assert ann.troubles == {"hive1": Trouble.SURVIVOR}
+    assert detail(ann, "hive1").startswith("queen-rbee (pid ")
+    assert hive.signals == []
+
+
 def test_unless_it_was_asked_for_nobody_is_ended(fleet: InProcessFleet, hive: SimulatedHost) -> None:
     hive.runs(takes=leaked(fleet), port=9000)
     responder(fleet).revoke()

@@ -94,7 +94,7 @@ class Machine(System):
     def run(self, argv: list[str], timeout: float) -> tuple[int, str]:
         return 0, f"LoadState=loaded\nActiveState=active\nMainPID={self.main}\nControlGroup=/x\n"
 
-    def members(self, cgroup: str) -> list[int]:
+    def members(self, cgroup: str, root: str = "/") -> list[int]:
         return self.unit
 
 
@@ -249,14 +249,25 @@ def test_without_the_hosts_lock_nobody_is_ended(tmp_path: Path, old: Token) -> N
             agent.carry_out("end_survivors", {"refuse": []})
 
 
-def test_a_control_group_has_the_processes_of_those_below_it(tmp_path: Path) -> None:
-    """As cgroup version 1, hybrid and version 2 lay it out; this machine has one of them."""
-    line = Path("/proc/self/cgroup").read_text().splitlines()
-    paths = [text.split(":", 2)[2] for text in line if text.startswith("0::") or ":name=systemd:" in text]
-    found = System().members(paths[0])
-    assert found is None or os.getpid() in found
+@pytest.mark.parametrize("top", ["sys/fs/cgroup", "sys/fs/cgroup/systemd", "sys/fs/cgroup/unified"])
+def test_a_control_group_has_the_processes_of_those_below_it(tmp_path: Path, top: str) -> None:
+    """As version 2, version 1 and systemd's hybrid of both lay it out."""
+    unit = tmp_path / top / "system.slice/rbee-hive.service"
+    (unit / "workers").mkdir(parents=True)
+    (unit / "cgroup.procs").write_text("7\n8\n")
+    (unit / "workers/cgroup.procs").write_text("9\n")
+    found = System().members("/system.slice/rbee-hive.service", f"{tmp_path}/")
+    assert found is not None
+    assert sorted(found) == [7, 8, 9]
+    assert System().members("/no-such.slice", f"{tmp_path}/") is None
+
+
+def test_a_unit_that_is_not_running_has_no_processes() -> None:
     assert System().members("") == []
-    assert System().members("/no-such.slice") is None
+
+
+def test_this_process_is_the_main_one_of_no_service() -> None:
+    assert Neighbours(System()).unit_of(os.getpid()) == ""
 
 
 @pytest.mark.parametrize(
