@@ -14,8 +14,10 @@ from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.model import Phase, PhaseStarted, State
-from hivekeys.report import place_lines, summary
+from hivekeys.report import document, place_lines, summary
 from hivekeys.report.incident import checklist
+from hivekeys.report.page import page
+from hivekeys.report.writing import html, markdown
 from hivekeys.run import REVOKE, fold
 from hivekeys.token import Token, generate
 from tests.inprocess import InProcessFleet, SimulatedHost
@@ -336,3 +338,18 @@ def test_no_record_of_a_sweep_holds_a_token(fleet: InProcessFleet, hive: Simulat
     ann = responder(fleet)
     ann.revoke()
     assert old.reveal() not in repr(ann.events)
+
+
+def test_the_report_says_where_the_old_token_was_asked(fleet: InProcessFleet, hive: SimulatedHost) -> None:
+    """In JSON, in Markdown, in HTML."""
+    hive.runs(port=9100, in_unit=False, comm="metrics")
+    ann = responder(fleet)
+    ann.revoke()
+    told = document(ann.runner.run, fleet.inventory)
+    (row,) = [host for host in told["hosts"] if host["host"] == "hive1"]
+    assert [(place["port"], place["answer"]) for place in row["places"]] == [(8081, "refuses"), (9100, "open")]
+    assert row["survivors"] == []
+    whole = page(ann.runner.run, ann.events, fleet.inventory)
+    for text in (html(whole), markdown(whole)):
+        assert "Where the old token was asked" in text
+        assert "metrics, pid " in text

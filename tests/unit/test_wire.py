@@ -195,3 +195,20 @@ def test_an_answer_nested_beyond_all_measure_is_rubbish() -> None:
 def test_whatever_a_host_sends_is_a_reply_or_rubbish(raw: object) -> None:
     found = decode(raw)
     assert isinstance(found, Reply) or found.trouble is Trouble.RUBBISH
+
+
+PLACE = {"address": "127.0.0.1", "port": 9000, "pid": 7, "comm": "worker", "answer": "takes", "path": "/", "why": ""}
+
+
+def test_what_a_sweep_found_is_part_of_the_proof() -> None:
+    proof = reply_to(answer("sweep", {"places": [PLACE], "survivors": []})).proof
+    assert proof is not None
+    assert [str(place) for place in proof.places or ()] == ["127.0.0.1:9000 (worker, pid 7)"]
+    assert proof.survivors == ()
+
+
+@pytest.mark.parametrize("name", ["places", "survivors"])
+def test_a_host_that_names_places_without_end_is_rubbish(name: str) -> None:
+    one = PLACE if name == "places" else {"pid": 7, "comm": "worker", "age": 1.0, "ports": [], "takes": True}
+    facts = {"places": [], "survivors": [], name: [one] * 257}
+    assert f"{name} has 257 entries" in refused(answer("sweep", facts)).detail
