@@ -111,6 +111,8 @@ def install(
     options = [name for name, is_wanted in wanted.items() if is_wanted]
     if (restricted or print_sudoers) and options:
         raise UserError(f"--{options[0]}: --restricted touches no service", hint="first the one, then the other")
+    if restricted and from_:
+        raise UserError("--from: --restricted hands on no token", hint="leave one out")
     if restrict_key and not restricted:
         raise UserError("--restrict-key: expected --restricted with it")
     asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)

@@ -113,6 +113,26 @@ def test_a_hive_that_joins_gets_the_fleets_token_and_no_other_host_is_touched(la
     assert verified(lab, state) == {"credential": ["queen"], "hardening": ["queen", "hive1"]}  # nobody asked for them
 
 
+def test_a_hive_that_was_imaged_anew_refuses_the_token_that_leaked_before(
+    lab: Lab, state: Path, tmp_path: Path
+) -> None:
+    """A bastion that knows nothing of the revocation, and has the leaked token from somewhere, comes to it first."""
+    install(lab, state, "--create-account")
+    leaked = tmp_path / "leaked"
+    leaked.touch(mode=0o600)
+    leaked.write_text(truth_of(lab, "queen").token or "")
+    fleet = ("--fleet", lab.name)
+    assert fab("revoke", *fleet, "--reason", "a paste", "--yes", "--json", state=state).code == 0
+    lab.sh("hive1", BARE.format(unit=lab.hosts["hive1"].unit))
+    answer = install(lab, state, "--create-account", "--limit", "hive1")
+    assert (answer.code, parts(answer, "hive1")[0]) == (0, "tombstones"), answer.err
+    there = fab("rotate", *fleet, "--yes", "--json", "--token-file", str(leaked), state=tmp_path / "elsewhere")
+    assert {name: host["cause"]["trouble"] for name, host in there.hosts.items()} == {
+        "queen": "revoked",
+        "hive1": "revoked",
+    }
+
+
 def test_a_dry_run_says_it_all_and_changes_nothing(lab: Lab, state: Path) -> None:
     before = lab.sh("hive1", LISTING + CONTENTS)
     answer = install(lab, state, "--dry-run", "--create-account")
