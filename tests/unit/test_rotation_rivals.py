@@ -7,9 +7,11 @@ import pytest
 
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Policy
+from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.model import State
-from tests.inprocess import InProcessFleet, SimulatedHost
+from hivekeys.run import REVOKE, ROTATE, fold
+from hivekeys.token import generate
+from tests.inprocess import InProcessFleet, Session, SimulatedHost
 from tests.unit.rotating import Operator, serving, slots_used
 
 
@@ -87,3 +89,60 @@ def test_of_two_runs_that_begin_at_once_exactly_one_wins(tmp_path: Path, attempt
     assert not any(host.accepts(loser.token) for host in fleet.hosts.values())
     assert not any(part.touched for part in loser.rollout.run.hosts.values())
     assert slots_used(fleet) == []
+
+
+@pytest.mark.parametrize("order", list(Order), ids=lambda order: order.value)
+def test_a_run_that_got_the_queen_alone_and_changed_nothing_does_not_stop_the_one_at_work(
+    tmp_path: Path, order: Order
+) -> None:
+    """The line to the queen was down for longer than a lease: her lock was free, the hives' were not (promise 16)."""
+    fleet = InProcessFleet(tmp_path, hives=3, policy=Policy(order=order, batch=Amount(1)))
+    ann, bob = Operator(fleet, run="run-1"), Operator(fleet, run="run-2", who="bob@elsewhere")
+    codes = []
+
+    def meanwhile(_: SimulatedHost) -> None:
+        for line in list(fleet.hosts["queen"].lines):
+            line.drop()
+        codes.append(bob.rotate())
+        bob.runner.close()
+
+    fleet.at("hive2", "swap", meanwhile)
+    assert ann.rotate() is ExitCode.DONE
+    assert codes == [ExitCode.LOCKED]
+    assert not any(host.touched for host in bob.rollout.run.hosts.values())
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+
+
+@pytest.mark.parametrize("task", [ROTATE, REVOKE])
+def test_nor_one_that_is_taken_up_again(tmp_path: Path, task: str) -> None:
+    fleet = InProcessFleet(tmp_path, hives=3, policy=Policy(batch=Amount(1), revocation_recheck=0.0))
+    ann = Operator(fleet, run="run-1", task=task, batch=Amount(1))
+    fleet.at("hive2", "swap", lambda _: ann.runner.interrupt())
+    assert (ann.revoke() if task == REVOKE else ann.rotate()) is ExitCode.INTERRUPTED
+    holders = [Session(fleet.hosts[name], run="run-0", epoch=9) for name in ("hive1", "hive2")]
+    bob = Operator(fleet, run="run-2", who="bob@elsewhere")
+    assert bob.rotate() is ExitCode.LOCKED
+    for holder in holders:
+        holder.line.close()
+    again = Operator(fleet, past=fold(ann.events), token=ann.token, task=task)
+    assert (again.revoke() if task == REVOKE else again.rollout.resume(generate)) is ExitCode.DONE
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+
+
+def test_once_a_host_has_turned_a_run_whose_next_hosts_are_held_goes_back_and_does_not_just_stop(
+    tmp_path: Path,
+) -> None:
+    """Two hives say that another run has them: nobody stays on a token that the others will not get."""
+    fleet = InProcessFleet(tmp_path, hives=3)
+    ann = Operator(fleet)
+
+    def held(_: SimulatedHost) -> None:
+        for name in ("hive2", "hive3"):
+            for line in list(fleet.hosts[name].lines):
+                line.drop()
+            Session(fleet.hosts[name], run="run-2", epoch=9)
+
+    fleet.at("hive1", "prove", held, when="after", nth=2)
+    ann.rotate()
+    words = serving(fleet, ann.token)
+    assert (words["queen"], words["hive1"]) == ("old", "old")
