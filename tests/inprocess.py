@@ -38,7 +38,7 @@ from hivekeys.host import agent
 from hivekeys.host.places import Neighbours
 from hivekeys.host.serving import LEASE_SECONDS, answer
 from hivekeys.host.slots import CREDENTIALS, Secrets
-from hivekeys.host.state import STATE
+from hivekeys.host.state import STATE, State
 from hivekeys.host.system import LISTENS, System, refuse_strangers
 from hivekeys.line import QUIET
 from hivekeys.token import Token, generate
@@ -52,6 +52,7 @@ FAULTS = {
     "crash-loops": "the service dies 2 s after each start from now on",
     "disk-full": "nothing can be written in the token directory",
     "read-only": "nothing can be changed in the token directory",
+    "var-full": "nothing can be written in /var/lib/hivekeys",
     "link-down": "the host cannot be reached; open lines are silent",
     "link-slow": "every request takes 0.2 s longer",
     "sshd-frozen": "sshd takes connections and says nothing; open lines are silent",
@@ -127,10 +128,11 @@ class OwnClock:
 
     def __init__(self) -> None:
         self._now = 0.0
+        self.ahead = 0.0  # seconds that the wall clock is ahead of what it was
         self._mutex = threading.Lock()
 
     def time(self) -> float:
-        return 1_700_000_000.0 + self._now
+        return 1_700_000_000.0 + self.ahead + self._now
 
     def monotonic(self) -> float:
         return self._now
@@ -609,11 +611,29 @@ class HostSecrets(Secrets):
         super().link(folder, name, target)
 
 
+class HostState(State):
+    """hivekeys' real directory, on a disk that can be full."""
+
+    host: SimulatedHost
+
+    def write(self, folder: int, name: str, text: str) -> None:
+        if self.host.fault == "var-full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(folder, name, text)
+
+    def take_lock(self, folder: int, mine: dict[str, Any], take_over: bool, patience: agent.Agent) -> None:
+        if self.host.fault == "var-full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().take_lock(folder, mine, take_over, patience)
+
+
 class HostAgent(agent.Agent):
     """The real agent; the fleet sees each verb before and after it is carried out."""
 
     def __init__(self, host: SimulatedHost, line: "InProcessLine") -> None:
         super().__init__(str(host.root), Machine(host), self.secrets_of)
+        self.state = HostState(self.root, self.system)
+        self.state.host = host
         self.host = host
         self.line = line
 

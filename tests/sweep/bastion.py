@@ -39,6 +39,15 @@ class Point:
         return f"{self.when} {self.what} ({self.nth})"
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A bastion's state folder, as it was once."""
+
+    last: str
+    journals: dict[str, list[Event]]
+    tombstones: set[str]
+
+
 class KilledError(BaseException):
     """SIGKILL. No Exception: nothing in the engine or the agent may catch it."""
 
@@ -145,6 +154,17 @@ class Bastion:
             return journal.events(run)
         finally:
             journal.close()
+
+    # -- what a backup of its state folder has
+
+    def folder(self) -> "Folder":
+        """A copy of all that it keeps between runs."""
+        return Folder(self.last, {run: list(events) for run, events in self.journals.items()}, set(self.tombstones))
+
+    def put_back(self, folder: "Folder") -> None:
+        """What came since is not known here any more."""
+        self.last, self.tombstones = folder.last, set(folder.tombstones)
+        self.journals = {run: list(events) for run, events in folder.journals.items()}
 
     # -- how it lives and dies
 

@@ -15,12 +15,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.model import State
-from tests.sweep.bastion import Bastion, watch
+from tests.inprocess import SimulatedHost
+from tests.sweep.bastion import Bastion, Folder, watch
 from tests.sweep.promises import WatchedFleet, breaches, not_alone
 
 SEQUENCES = int(os.environ.get("HIVEKEYS_SEQUENCES", "200"))
 HOSTS = ("queen", "hive1", "hive2")
-FAULTS = ("link-down", "disk-full", "read-only", "keeps-old-token", "accepts-any-token", "start-fails", "sudo-refused")
+FAULTS = (
+    "link-down",
+    "disk-full",
+    "read-only",
+    "var-full",
+    "keeps-old-token",
+    "accepts-any-token",
+    "start-fails",
+    "sudo-refused",
+)
 VERBS = ("request", "stage", "swap", "restart", "prove", "revert", "retire", "observe")
 SERVICE = ("keeps-old-token", "accepts-any-token", "start-fails")
 
@@ -37,6 +47,7 @@ class Fleet(RuleBasedStateMachine):
         watch(*self.operators)
         self.runs = 0
         self.told: list[str] = []
+        self.backups: dict[int, Folder] = {}
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -120,6 +131,37 @@ class Fleet(RuleBasedStateMachine):
     @rule()
     def time_passes(self) -> None:
         self.fleet.advance(1000)
+
+    @rule(who=st.integers(0, 1), seconds=st.sampled_from((-86_400.0, 86_400.0)))
+    def a_bastions_clock_jumps(self, who: int, seconds: float) -> None:
+        self.operators[who].clock.ahead += seconds
+
+    @rule(who=st.integers(0, 1), name=st.sampled_from(HOSTS), verb=st.sampled_from(VERBS[1:]))
+    def an_agent_will_be_killed_alone_and_another_operator_comes(self, who: int, name: str, verb: str) -> None:
+        """At that verb the queen's agents are gone, and another bastion rotates: it gets her alone, or nobody."""
+        rival = self.operators[1 - who]
+
+        def meanwhile(_: SimulatedHost) -> None:
+            mine = self.operators[who]
+            if not mine.lines or rival.lines:  # only beside that operator's run
+                return
+            for line in [line for line in self.fleet.hosts["queen"].lines if line in mine.lines]:
+                line.drop()
+            if not (rival.last and rival.past().is_open):
+                self.runs += 1
+                rival.rotate(f"run-{self.runs}")
+
+        self.fleet.at(name, verb, meanwhile)
+
+    @rule(who=st.integers(0, 1))
+    def a_state_folder_is_backed_up(self, who: int) -> None:
+        self.backups[who] = self.operators[who].folder()
+
+    @rule(who=st.integers(0, 1))
+    def a_state_folder_is_put_back(self, who: int) -> None:
+        """Its journal knows nothing of what came after: a run that has gone on since is another's, for all it knows."""
+        if who in self.backups:
+            self.operators[who].put_back(self.backups[who])
 
     @precondition(lambda self: self.runs > 0)
     @rule(name=st.sampled_from(HOSTS[1:]))

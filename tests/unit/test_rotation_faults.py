@@ -40,6 +40,7 @@ BEFORE = {
     "crash-loops": End(OPEN, FAILED, Trouble.UNSTABLE),
     "disk-full": End(BACK, FAILED, Trouble.WRITE_FAILED),
     "read-only": End(BACK, FAILED, Trouble.WRITE_FAILED),
+    "var-full": End(BACK, FAILED, Trouble.WRITE_FAILED),
     "link-down": End(BACK, UNREACHABLE, Trouble.NO_CONNECTION),
     "link-slow": WELL,
     "sshd-frozen": End(BACK, UNREACHABLE, Trouble.NO_BANNER),
@@ -53,6 +54,7 @@ AT_STAGE = BEFORE | {
     "accepts-any-token": End(OPEN, FAILED, Trouble.FAIL_OPEN),
     "disk-full": End(BACK, UNCHANGED, Trouble.WRITE_FAILED),
     "read-only": End(BACK, UNCHANGED, Trouble.WRITE_FAILED),
+    "var-full": End(BACK, UNCHANGED, Trouble.WRITE_FAILED),
     "link-down": LOST,
     "sshd-frozen": FROZEN,
     "frozen": FROZEN,
@@ -61,6 +63,7 @@ AT_STAGE = BEFORE | {
 }
 AT_SWAP = AT_STAGE | {
     "disk-full": WELL,
+    "var-full": WELL,
     "read-only": End(OPEN, FAILED, Trouble.WRITE_FAILED),  # not swapped; what was staged cannot be removed
 }
 # Nothing is restarted any more: only what the service answers by itself, and the line, still matter.
