@@ -722,6 +722,7 @@ def hello(
     tokens: tuple[Token, ...] = (),
     sitting: tuple[int, str] = (1, "aa"),
     take_over: bool = False,
+    revoked: dict[str, str] | None = None,
 ) -> dict[str, object]:
     """The step that begins a session, for tests that are their own bastion."""
     return {
@@ -736,6 +737,7 @@ def hello(
         "sitting": list(sitting),
         "seen": None,
         "take_over": take_over,
+        "revoked": revoked or {},
         "tokens": [token.reveal() for token in tokens],
     }
 
@@ -754,6 +756,7 @@ class Session:
         tokens: tuple[Token, ...] = (),
         sitting: tuple[int, str] = (1, "aa"),
         take_over: bool = False,
+        revoked: dict[str, str] | None = None,
     ) -> None:
         self.line = InProcessLine(host)
         host.lines.append(self.line)
@@ -766,6 +769,7 @@ class Session:
             tokens=tokens,
             sitting=sitting,
             take_over=take_over,
+            revoked=revoked,
         )
         (self.greeting,) = self.ask(greeting)
 

@@ -136,9 +136,9 @@ class Fleet(RuleBasedStateMachine):
     def a_bastions_clock_jumps(self, who: int, seconds: float) -> None:
         self.operators[who].clock.ahead += seconds
 
-    @rule(who=st.integers(0, 1), name=st.sampled_from(HOSTS), verb=st.sampled_from(VERBS[1:]))
+    @rule(who=st.integers(0, 1), name=st.sampled_from(HOSTS[1:]), verb=st.sampled_from(VERBS[1:]))
     def an_agent_will_be_killed_alone_and_another_operator_comes(self, who: int, name: str, verb: str) -> None:
-        """At that verb the queen's agents are gone, and another bastion rotates: it gets her alone, or nobody."""
+        """At a hive's verb the queen's agents are gone, and another bastion rotates: it gets her alone, or nobody."""
         rival = self.operators[1 - who]
 
         def meanwhile(_: SimulatedHost) -> None:

@@ -1,18 +1,19 @@
 """An operator at the bastion: rotates an in-process fleet as `fab rotate` does, on a clock that only tests move."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Host
+from hivekeys.history import History
 from hivekeys.line import Dialer
 from hivekeys.model import Event, Outcome, State
 from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
 from hivekeys.run import REVOKE, ROTATE, Run
-from hivekeys.runner import Runner
-from hivekeys.token import Token, generate
+from hivekeys.runner import NOTHING_KNOWN, Runner
+from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.wire import Greeting
 from tests.inprocess import KEY, InProcessFleet, OwnClock, SimulatedHost
 
@@ -38,18 +39,32 @@ class Operator:
         clock: OwnClock | None = None,
         batch: Amount | None = None,
         fence: bool = False,
+        history: History = NOTHING_KNOWN,
+        take_over: bool = False,
     ) -> None:
         self.fleet = fleet
         self.token = token or generate()
         self.events: list[Event] = []
         self.on_event = on_event
         self.clock = clock or OwnClock()
-        greeting = Greeting(fleet.inventory.name, KEY, past.id if past else run, who, write=False, revoked=revoked)
+        greeting = Greeting(
+            fleet.inventory.name, KEY, past.id if past else run, who, revoked=revoked, take_over=take_over
+        )
         inventory = paced(fleet.inventory, batch) if task == REVOKE else fleet.inventory
         chosen = inventory.hosts if hosts is None else hosts
         lines = dialer or fleet.dialer()
         self.runner = Runner(
-            inventory, chosen, lines, greeting, self._record, self.clock, "routine", task=task, past=past, fence=fence
+            inventory,
+            chosen,
+            lines,
+            greeting,
+            self._record,
+            self.clock,
+            "routine",
+            task=task,
+            past=past,
+            fence=fence,
+            history=history,
         )
         self.rollout = Rollout(self.runner, census=census, retire_anyway=retire_anyway)
         self.census = census
@@ -69,7 +84,13 @@ class Operator:
         return self.rollout.rotate(self.token)
 
     def revoke(
-        self, *, attempts: int = 1, patience: float = 60.0, pause: float = 0.0, ends_survivors: bool = False
+        self,
+        *,
+        attempts: int = 1,
+        patience: float = 60.0,
+        pause: float = 0.0,
+        ends_survivors: bool = False,
+        leaked: Collection[Fingerprint] = (),
     ) -> ExitCode:
         """Types `fab revoke`, or takes one up again."""
         revocation = Revocation(
@@ -79,6 +100,7 @@ class Operator:
             patience=patience,
             census=self.census,
             ends_survivors=ends_survivors,
+            leaked=leaked,
         )
         return revocation.revoke(lambda: self.token)
 

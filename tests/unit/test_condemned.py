@@ -1,0 +1,99 @@
+"""Which tokens a revocation condemns, and what it may say where there was nothing to ask with (promise 14)."""
+
+from pathlib import Path
+
+import pytest
+
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Policy
+from hivekeys.history import History
+from hivekeys.model import State
+from hivekeys.report.verdict import verdict
+from hivekeys.run import REVOKE
+from hivekeys.token import Token, generate
+from tests.inprocess import KEY, InProcessFleet, Session
+from tests.unit.rotating import Operator, serving
+
+DONE, OPEN, LOCKED = ExitCode.DONE, ExitCode.INCOMPLETE, ExitCode.LOCKED
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> InProcessFleet:
+    """A queen and three hives with one token, which has leaked."""
+    return InProcessFleet(tmp_path, policy=Policy(revocation_recheck=0.0))
+
+
+def known(*tokens: Token) -> History:
+    """A journal whose runs brought these tokens, the newest first."""
+    return History(tuple(token.fingerprint(KEY) for token in tokens), len(tokens))
+
+
+def without_token_files(fleet: InProcessFleet) -> None:
+    """Somebody removed them; the services run on with what they have read."""
+    for host in fleet.hosts.values():
+        host.active.unlink()
+
+
+def test_where_no_token_is_left_to_ask_with_nobody_is_said_to_refuse_one(fleet: InProcessFleet) -> None:
+    without_token_files(fleet)
+    ann = Operator(fleet, task=REVOKE)
+    assert ann.revoke() is OPEN
+    assert set(ann.states.values()) == {State.HEALTHY}
+    assert "every host refuses" not in verdict(ann.runner.run, OPEN).words
+
+
+def test_the_token_that_the_journal_knows_is_condemned_though_no_slot_holds_it(fleet: InProcessFleet) -> None:
+    without_token_files(fleet)
+    ann = Operator(fleet, task=REVOKE, history=known(fleet.token))
+    ann.revoke(leaked=known(fleet.token).tokens)
+    assert fleet.token.fingerprint(KEY) in ann.runner.run.condemned
+    session = Session(fleet.hosts["hive1"], run="later", epoch=9, revoked={fleet.token.fingerprint(KEY).keyed: "run-1"})
+    assert session.do("stage", token=fleet.token.reveal())["trouble"] == "revoked"
+
+
+def test_the_leaked_token_itself_is_asked_of_every_host_and_gets_a_tombstone_there(fleet: InProcessFleet) -> None:
+    """`--token-file`: somebody has it, so every service can be asked."""
+    without_token_files(fleet)
+    ann = Operator(fleet, task=REVOKE)
+    leaked = ann.runner.vouch(fleet.token)
+    assert ann.revoke(leaked=(leaked,)) is DONE
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+    other_bastion = Session(fleet.hosts["hive1"], run="later", epoch=9)
+    assert other_bastion.do("stage", token=fleet.token.reveal())["trouble"] == "revoked"
+
+
+def test_a_token_that_leaked_and_was_rotated_away_is_asked_too(fleet: InProcessFleet) -> None:
+    """One service still takes it: a second source, a cache."""
+    rotated_away = generate()
+    fleet.hosts["hive2"].also_accepts.add(rotated_away.reveal())
+    ann = Operator(fleet, task=REVOKE)
+    assert ann.revoke(leaked=(ann.runner.vouch(rotated_away),)) is OPEN
+    assert {name for name, state in ann.states.items() if state is not State.PROVEN} == {"hive2"}
+
+
+def test_a_host_that_was_imaged_anew_is_asked_with_the_token_that_the_queen_holds(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive3"].reimage()
+    ann = Operator(fleet, task=REVOKE)
+    assert ann.revoke() is DONE
+    proof = ann.runner.run.hosts["hive3"].proof
+    assert proof is not None
+    assert proof.calls["old"] == 401
+
+
+def test_a_service_is_stopped_on_a_host_that_can_write_nothing_of_hivekeys(fleet: InProcessFleet) -> None:
+    """A lock needs a file, to stop a unit needs none."""
+    fleet.hosts["hive2"].fault = "var-full"
+    ann = Operator(fleet, task=REVOKE, fence=True)
+    assert ann.revoke() is OPEN
+    assert ann.states["hive2"] is State.FENCED
+    assert not fleet.hosts["hive2"].accepts(fleet.token)
+
+
+def test_whoever_holds_the_queen_is_ended_by_who_takes_over(fleet: InProcessFleet) -> None:
+    thief = Session(fleet.hosts["queen"], run="thief", epoch=1)
+    ann = Operator(fleet, task=REVOKE)
+    assert ann.revoke() is LOCKED
+    assert "pid" in str(ann.runner.run.hosts["queen"].cause)
+    bob = Operator(fleet, run="run-2", task=REVOKE, take_over=True)
+    assert bob.revoke() is DONE
+    assert thief.line.dead is not None
