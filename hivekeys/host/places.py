@@ -25,6 +25,8 @@ ASK_SECONDS = 2.0  # for one call: whoever is silent for so long cannot be asked
 END_SECONDS = 5.0  # that a process may take when it is told to end
 GONE_SECONDS = 2.0  # and when it is killed
 REFUSING = (401, 403)
+# What llama-orch's services ask a token for, whichever of them listens there (hivekeys.fleet).
+GUARDED = ("/v2/workers/list", "/api/v1/nodes", "/v1/workers/list", "/api/v1/workers")
 PLACE = re.compile(r"(?:http://(\[[^\]/]+\]|[0-9.]+):)?([0-9]+)(/\S*)?")  # hivekeys.inventory.values.place
 
 
@@ -126,7 +128,7 @@ class Sweep:
         for address, port in sorted(found)[:MOST_PLACES]:
             paths = [*named.get((address, port), ()), *self.agent.service["protected"], *self.agent.service["health"]]
             row = self.row(address, port, found[address, port])
-            row.update(self.asked(address, port, list(dict.fromkeys([*paths, "/"]))))
+            row.update(self.asked(address, port, list(dict.fromkeys([*paths, *GUARDED, "/"]))))
             self.rows.append(row)
         if len(found) > MOST_PLACES:
             self.rows.append(self.unasked("%d more places are not asked" % (len(found) - MOST_PLACES)))

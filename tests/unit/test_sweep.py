@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from hivekeys.fleet import HIVE_SERVICE, Service
+from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Service
 from hivekeys.host.agent import Agent
-from hivekeys.host.places import Neighbours, where_to_ask
+from hivekeys.host.places import GUARDED, Neighbours, where_to_ask
 from hivekeys.host.system import System
 from hivekeys.token import Token, generate
 from hivekeys.wire import Greeting
@@ -192,6 +192,11 @@ def test_without_any_copy_of_the_token_nobody_is_asked(tmp_path: Path, old: Toke
     with running("token", takes=old) as worker, running("none") as main:
         agent = agent_of(tmp_path, generate(), Machine(main.pid, [main.pid, worker.pid]))
         assert swept(agent, old)["places"] is None
+
+
+def test_whichever_service_listens_there_is_asked_at_its_own_path() -> None:
+    """A queen beside a hive, or a second hive beside a queen."""
+    assert set(GUARDED) == {*QUEEN_SERVICE.protected, *HIVE_SERVICE.protected}
 
 
 def test_a_place_that_the_inventory_names_is_asked_at_its_path(tmp_path: Path, old: Token) -> None:
