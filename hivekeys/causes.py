@@ -85,7 +85,8 @@ HINTS: dict[Trouble, str] = {
     Trouble.LOGIN_REFUSED: "check user and key: `ssh -v HOST`; the key's public half must be in authorized_keys",
     Trouble.JUMP_FAILED: "log in to the jump host by hand, and from there to the host",
     Trouble.SSH_CONFIG: "try `ssh -G HOST`: it must succeed before hivekeys can use the same settings",
-    Trouble.LOCAL_FILE: "mend the file of this machine's that is named, or name another in [ssh]",
+    Trouble.LOCAL_FILE: "mend the file of this machine's that is named (`chmod go-w` where others can change it), "
+    "or name another in [ssh]",
     Trouble.SUDO_REFUSED: "try `ssh HOST sudo -n true`; if sudo asks for a password there, set "
     '`become = "sudo-password"` in the inventory',
     Trouble.SUDO_PASSWORD_REFUSED: "type it again; no other host is tried with a password that one has refused",

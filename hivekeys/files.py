@@ -24,25 +24,6 @@ def destination(option: str, name: str) -> Path:
     return path
 
 
-def loose_level(path: Path) -> str:
-    """Which of the folders that lead to `path` lets another account put something else there; "" when none does.
-
-    Each must be root's or ours, and writable for its owner alone. One with the sticky bit, such as /tmp, may be: only
-    the owner of an entry can take it away there, and who owns the next level is asked as well. Levels that a link leads
-    through count too; those that are not there yet do not.
-    """
-    for level in sorted({*path.absolute().parents, *Path(os.path.realpath(path)).parents}):
-        try:
-            info = level.stat()
-        except FileNotFoundError:
-            continue
-        if info.st_uid not in (0, os.getuid()):
-            return f"{level}: belongs to another account"
-        if info.st_mode & 0o022 and not info.st_mode & stat.S_ISVTX:
-            return f"{level}: others can write there (mode {stat.S_IMODE(info.st_mode):04o})"
-    return ""
-
-
 def write_whole(path: Path, content: str | bytes, mode: int | None = None) -> None:
     """The content of the file, which is what it was until then. `mode`: whatever the umask says. Raises UserError."""
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

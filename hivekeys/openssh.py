@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hivekeys.causes import Cause, Trouble
+from hivekeys.ownership import refuse_strangers
+from hivekeys.ssh_config_files import files_of
 from hivekeys.ssh_settings import Settings, expand, parse
 
 MAX_HOPS = 8  # more jump hosts than that is a circle
@@ -51,7 +53,12 @@ class OpenSsh:
     """Asks `ssh -G`, once per target at most. Safe for many threads."""
 
     def __init__(self, config: str | None, known_hosts: tuple[str, ...] | None, timeout: float) -> None:
-        """`config` and `known_hosts` replace the user's own files; `timeout` (seconds) bounds a question."""
+        """`config` and `known_hosts` replace the user's own files; `timeout` (seconds) bounds a question.
+
+        Raises UserError for a configuration that others can change: to ask about it runs the commands in it.
+        """
+        for file in files_of(config):
+            refuse_strangers(file)
         self._config = config
         self._known_hosts = known_hosts
         self._timeout = timeout

@@ -21,7 +21,8 @@ from platformdirs import user_state_path
 
 from hivekeys.backups.backup import key_name
 from hivekeys.errors import DamagedError, ExitCode, UserError
-from hivekeys.files import loose_level, write_whole
+from hivekeys.files import write_whole
+from hivekeys.ownership import stranger
 from hivekeys.text import printable
 from hivekeys.verify import tally
 from hivekeys.verify.tally import Tally
@@ -55,10 +56,10 @@ def folder_for(fleet: str, base: str = "", environ: Mapping[str, str] = os.envir
     """
     folder = (Path(base).expanduser() if base else _base(environ)) / fleet
     try:
-        if loose := loose_level(folder):
+        if (found := stranger(folder)) and found.place != folder.absolute():
             raise UserError(
-                f"{loose}, so the state folder {folder} can't be trusted",
-                hint="chmod go-w that level, or name a folder below your own with --state-dir or HIVEKEYS_STATE_DIR",
+                f"state folder {folder}: {found}",
+                hint=f"{found.hint}; or name a folder below your own with --state-dir or HIVEKEYS_STATE_DIR",
             )
         _make(folder)
         info = folder.stat()

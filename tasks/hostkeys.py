@@ -83,9 +83,11 @@ def trust(
 def _listed(source: str) -> "Trusted | None":
     """The list of trusted fingerprints that was named."""
     from hivekeys.hostkeys.trust import parse_list  # noqa: PLC0415
+    from hivekeys.ownership import refuse_strangers  # noqa: PLC0415
 
     if not source:
         return None
+    refuse_strangers(Path(source).expanduser())
     try:
         with Path(source).expanduser().open("rb") as file:
             text = file.read(LARGEST_LIST).decode(errors="replace")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
+from hivekeys.ownership import refuse_strangers
 from tasks.engine import dialer_of, greeting_of, installed_program, program_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _account(host: "Host") -> str:
 
 
 def _read(name: str) -> str:
+    refuse_strangers(Path(name).expanduser())  # whose key it is may start the agent
     try:
         return Path(name).expanduser().read_text()
     except (OSError, ValueError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
+from hivekeys.ownership import refuse_strangers
 
 if TYPE_CHECKING:
     from hivekeys.token import Token
@@ -27,6 +28,8 @@ def read(source: str, limit: int, hint: str) -> bytes:
         raise UserError(
             f"{source}: others can read it (mode {stat.S_IMODE(mode):04o}), so it is no secret any more", hint=hint
         )
+    if stat.S_ISREG(mode) and not _is_credential(path):
+        refuse_strangers(path)
     return data
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from hivekeys.errors import UserError
+from hivekeys.ownership import refuse_strangers
 
 PublicKey = pyrage.x25519.Recipient | pyrage.ssh.Recipient
 SecretKey = pyrage.x25519.Identity | pyrage.ssh.Identity
@@ -146,6 +147,7 @@ def _named(text: str) -> list[PublicKey]:
 
 
 def _read(path: Path, name: str) -> str:
+    refuse_strangers(path)  # who adds a key to it can read the backups
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe might never end
             raise UserError(f"{name}: is no file", hint=WANTED)

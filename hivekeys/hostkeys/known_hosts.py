@@ -18,6 +18,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.hostkeys.key import HostKey
 from hivekeys.hostkeys.known_keys import KnownKeys, bare
 from hivekeys.openssh import call
+from hivekeys.ownership import stranger
 
 _HARD = frozenset("|*?!")  # in a name: hashed, a pattern, or a negation
 
@@ -35,7 +36,8 @@ class KnownHosts:
     def keys(self, name: str, files: tuple[str, ...]) -> KnownKeys | Cause:
         """What `files` say of `name` (`host` or `[host]:port`, lower case); a missing file says nothing.
 
-        LOCAL_FILE for one that is there and cannot be read: there may be `@revoked` lines in it.
+        LOCAL_FILE for one that is there and cannot be read (there may be `@revoked` lines in it), or that others can
+        change.
         """
         with self._lock:
             found = self._found.get((name, files))
@@ -91,6 +93,8 @@ class _Entry:
 def _index(path: Path) -> dict[str, list[_Entry]] | Cause | None:
     """The entries of a file by name, or None if OpenSSH has to be asked."""
     index: dict[str, list[_Entry]] = defaultdict(list)
+    if found := stranger(path):
+        return Cause(Trouble.LOCAL_FILE, f"{path}: {found}")
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe might never end
             return {} if str(path) == os.devnull else Cause(Trouble.LOCAL_FILE, f"{path}: this is no file")

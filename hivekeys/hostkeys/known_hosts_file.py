@@ -16,6 +16,7 @@ from hivekeys.causes import Cause
 from hivekeys.errors import UserError
 from hivekeys.hostkeys.key import HostKey
 from hivekeys.openssh import call
+from hivekeys.ownership import refuse_strangers
 
 _FOUND = re.compile(r"# Host .* found: line ([0-9]+) *$", re.MULTILINE)  # marked lines have a word more: they stay
 
@@ -45,14 +46,9 @@ def write(file: str, entries: Sequence[Entry], hashed: bool, timeout: float) -> 
 
 
 def _check_folder(path: Path) -> None:
-    """The folder is there, is ours or root's, and nobody else can put another file under this name."""
+    """The folder is there, and nobody else can change the file or put another in its place."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = path.parent.stat()
-    if folder.st_uid not in (0, os.getuid()) or folder.st_mode & 0o022:
-        raise UserError(
-            f"{path.parent}: others can write there, so {path.name} can't be trusted",
-            hint="work as the account that owns it; chmod go-w it",
-        )
+    refuse_strangers(path)
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise UserError(f"{path}: is no file that keys could be kept in", hint="set `known_hosts` in [ssh]")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hivekeys.errors import UserError
 from hivekeys.inventory.mistakes import Mistake, printable
+from hivekeys.ownership import refuse_strangers
 
 LARGEST_FILE = 4 * 1024 * 1024
 EXAMPLE = "example"
@@ -113,6 +114,7 @@ def _file_of(mistake: object) -> str:
 
 
 def _bytes(path: Path) -> bytes:
+    refuse_strangers(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a folder can't be read, a pipe might never end
             raise refusal(path, "found something else, expected a file")

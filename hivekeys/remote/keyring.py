@@ -16,6 +16,7 @@ from typing import Any
 import paramiko.agent
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from hivekeys.ownership import stranger
 from hivekeys.ssh_settings import Settings
 
 AGENT_TIMEOUT = 3.0  # seconds; an agent on this machine answers at once or is stale
@@ -89,6 +90,8 @@ class Keyring:
 
 
 def _load(path: Path) -> Key | str:
+    if found := stranger(path):
+        return f"is not used: {found}; {found.hint}"
     try:
         return paramiko.PKey.from_path(path)
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from hivekeys.inventory.ansible.documents import yaml_document
 from hivekeys.inventory.ansible.groups import Inventory, Variable, Variables
 from hivekeys.inventory.files import read_text
 from hivekeys.inventory.mistakes import Mistake, Place
+from hivekeys.ownership import NotYoursError
 
 EXTENSIONS = ("", ".yml", ".yaml", ".json")
 DEEPEST = 8  # folders in folders
@@ -61,6 +62,8 @@ def _read(file: Path, variables: Variables) -> Iterator[Mistake]:
             yield Mistake((), says, str(file))
             return
         document = yaml_document(text)
+    except NotYoursError:
+        raise
     except UserError as error:
         yield Mistake((), error.message.removeprefix(f"{file}: "), str(file))
     except ValueError as error:

@@ -6,13 +6,13 @@ Only a path that the operator named is run, and only if nobody else could have p
 import os
 import selectors
 import signal
-import stat
 import subprocess
 import time
 from pathlib import Path
 from typing import IO
 
 from hivekeys.inventory.mistakes import printable
+from hivekeys.ownership import refuse_strangers
 
 TIME_LIMIT = 60.0  # seconds; programs that ask a cloud take several
 MOST_OUTPUT = 16 * 1024 * 1024  # bytes
@@ -27,9 +27,9 @@ def is_program(path: Path) -> bool:
 def answer(path: Path, limit: float = TIME_LIMIT) -> bytes | None:
     """What the program prints for `--list`; None for a text file that only looks like a program.
 
-    ValueError if it is not safe to run, fails, does not end in time or says too much.
+    ValueError if it fails, does not end in time or says too much; NotYoursError if others can change it.
     """
-    _refuse_strangers(path)
+    refuse_strangers(path)
     command = [str(path.absolute()), "--list"]
     try:
         process = subprocess.Popen(
@@ -52,20 +52,6 @@ def answer(path: Path, limit: float = TIME_LIMIT) -> bytes | None:
         how = f"status {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
         raise ValueError(f"found a program that ended with {how}" + (f": {words}" if words else ""))
     return said
-
-
-def _refuse_strangers(path: Path) -> None:
-    """What another account can change, or put in its place, is not run: it would act as whoever runs this."""
-    whole = path.resolve()
-    for each in (whole, *whole.parents):
-        info = each.stat()
-        shared = stat.S_IMODE(info.st_mode) & 0o022
-        keeps = stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX  # /tmp: nobody removes another's file
-        if info.st_uid not in (0, os.geteuid()) or (shared and not keeps):
-            raise ValueError(
-                f"found a program that other accounts can change ({printable(str(each))}), expected one that is yours "
-                "(or root's) alone: chmod go-w; or save what it answers to --list as FILE.json and name that"
-            )
 
 
 def _heard(process: "subprocess.Popen[bytes]", limit: float) -> tuple[bytes, bytes]:

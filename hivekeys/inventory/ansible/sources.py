@@ -17,6 +17,7 @@ from hivekeys.inventory.ansible.groups import Inventory
 from hivekeys.inventory.ansible.program import answer, is_program
 from hivekeys.inventory.files import read_text
 from hivekeys.inventory.mistakes import Mistake
+from hivekeys.ownership import NotYoursError
 
 # What Ansible passes over in a folder: REJECT_EXTS and INVENTORY_IGNORE_EXTS of its config/base.yml.
 _PASSED_OVER = (".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry")
@@ -35,6 +36,8 @@ def read_all(path: Path, ignored: frozenset[str]) -> tuple[Inventory, list[Mista
             mistakes += _read(file, inventory, may_run=not inside)
         except ValueError as error:
             mistakes.append(Mistake((), str(error), str(file)))
+        except NotYoursError:
+            raise
         except UserError as error:
             mistakes.append(Mistake((), error.message.removeprefix(f"{file}: "), str(file)))
     if not mistakes:
