@@ -20,7 +20,7 @@ from hivekeys.lab.files import SECRETS
 from hivekeys.model import Phase, State
 
 from .asking import eventually, status
-from .rotating import SOON, after, all_but, before, fleet_of, rotate, serves, truth, truth_of
+from .rotating import SOON, after, all_but, before, fab, fleet_of, rotate, serves, truth, truth_of
 from .surviving import (
     Bastion,
     agents_left,
@@ -324,6 +324,58 @@ def test_all_hosts_and_the_bastion_are_a_day_apart(lab: Lab, old: str, off: floa
     rotation = rotate(fleet_of(lab), clock=OffClock(off))
     assert rotation.code == 0, rotation.troubles
     assert serves(lab, rotation.token.reveal(), refused=old)
+
+
+AHEAD = "import time\nright = time.time\ntime.time = lambda: right() + 86400\n"
+
+
+@pytest.mark.parametrize("verb", ["resume", "rollback"])
+def test_the_later_run_is_meant_though_the_clock_was_a_day_ahead_before_it(
+    lab: Lab, old: str, bastion: Bastion, tmp_path: Path, verb: str
+) -> None:
+    """A wrong clock for one rotation, then a right one, and the bastion is killed while it stages."""
+    (tmp_path / "sitecustomize.py").write_text(AHEAD)
+    name = ("--fleet", lab.name)
+    ahead = fab("rotate", *name, *JSON, state=bastion.home, env={"PYTHONPATH": str(tmp_path)})
+    assert ahead.code == 0, ahead.err
+    served = truth_of(lab, "queen").token
+    work = bastion.start("rotate", *YES)
+    work.until(BEGINS["queen"])
+    work.send(signal.SIGKILL)
+    work.end()
+    agents_left(lab)
+    assert "cut off in phase" in bastion.fab("status").out
+    refused = bastion.fab("rotate", *YES)
+    assert refused.code == 2 and "was cut off in phase" in refused.err
+    assert ahead.document["run"] not in refused.err
+    taken_up = bastion.fab(verb, "--json")
+    assert (taken_up.code, taken_up.document["run"] != ahead.document["run"]) == (0, True), taken_up.err
+    assert serves(lab, truth_of(lab, "queen").token)
+    assert (truth_of(lab, "queen").token == served) is (verb == "rollback")
+
+
+# -- the journal is damaged
+
+
+@pytest.mark.parametrize("damage", ["one byte", "cut to nothing", "the key is lost"])
+def test_a_revocation_is_done_though_the_journal_is_damaged(lab: Lab, old: str, bastion: Bastion, damage: str) -> None:
+    assert bastion.fab("revoke", *YES, "--reason", "leaked").code == 0
+    leaked = truth_of(lab, "queen").token
+    folder = bastion.home / lab.name
+    if damage == "the key is lost":
+        (folder / "fingerprint.key").unlink()
+    elif damage == "one byte":
+        with (folder / "journal.db").open("r+b") as file:
+            file.write(b"s")
+    else:
+        (folder / "journal.db").write_bytes(b"")
+    waits = bastion.fab("rotate", *YES)
+    assert waits.code == 2 and "fab history --set-aside" in waits.err
+    answer = bastion.fab("revoke", *YES, "--reason", "leaked again")
+    assert answer.code == 0, answer.out + answer.err
+    assert "goes on with a new journal; the old one is kept as" in answer.err
+    assert serves(lab, truth_of(lab, "queen").token, refused=leaked)
+    assert ends_done(bastion, "rotate", truth_of(lab, "queen").token, *YES)
 
 
 # -- a disk is full
