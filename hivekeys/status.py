@@ -1,6 +1,6 @@
 """`fab status`: how the fleet is now, from one look at every host and what this bastion's journal knows. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +41,7 @@ class HostStatus:
     age: float | None  # of its token
     owes_for: float | None  # how long it has owed the newest token
     last_run: str
+    strange_run: str = ""  # the last that changed the host, where the journal has no such run
 
     @property
     def up(self) -> float | None:
@@ -109,11 +110,15 @@ class FleetStatus:
 
 
 def status_of(
-    fleet: Fleet, shown: Mapping[Host, Reply | Cause], record: Record, runs: Iterable[Run], now: float
+    fleet: Fleet, shown: Mapping[Host, Reply | Cause], record: Record, runs: Iterable[Run] | None, now: float
 ) -> FleetStatus:
-    """Puts together what hosts showed and what the journal knows. `runs`: newest first, upkeep too."""
+    """Puts together what hosts showed and what the journal knows. `runs`: newest first, upkeep too; None where the
+    journal cannot be asked.
+    """
     last: dict[str, str] = {}
-    for run in runs:
+    known = set() if runs is None else {""}
+    for run in runs or ():
+        known.add(run.id)
         for name in run.hosts:
             if name not in run.left_out:
                 last.setdefault(name, run.id)
@@ -129,7 +134,9 @@ def status_of(
         owes = host.name in record.owing and (seen is None or seen.token != record.want)
         since = record.made.get(record.want.keyed, now) if owes and record.want else None
         owes_for = None if since is None else max(0.0, now - since)
-        return HostStatus(host, seen, cause, aged[0] if aged else None, owes_for, last.get(host.name, ""))
+        met = answer.met if isinstance(answer, Reply) else None
+        strange = met.changed.run if met and known and met.changed.run not in known else ""
+        return HostStatus(host, seen, cause, aged[0] if aged else None, owes_for, last.get(host.name, ""), strange)
 
     return FleetStatus(fleet, tuple(one(host, answer) for host, answer in shown.items()), now)
 
@@ -165,6 +172,7 @@ def lines(status: FleetStatus) -> list[str]:
         for one in status.hosts
         if one.revoked_by
     ]
+    said += _strange_lines(status)
     if status.agrees:
         said.append(f"all {len(status.hosts)} hosts hold token:{next(iter(status.tokens))}")
     else:
@@ -183,6 +191,19 @@ def lines(status: FleetStatus) -> list[str]:
             else f"rotation overdue for {ago(-left)}, since {day}"
         )
     return said
+
+
+def _strange_lines(status: FleetStatus) -> Iterator[str]:
+    """Hosts remember who changed them last: what was cut out of a journal, they still know."""
+    strange: dict[str, list[str]] = {}
+    for one in status.hosts:
+        if one.strange_run:
+            strange.setdefault(one.strange_run, []).append(one.host.name)
+    for run, names in strange.items():
+        yield (
+            f"{fold_names(names)}: last changed by run {run}, which this bastion's journal does not have: "
+            "another bastion's, or lost here"
+        )
 
 
 def document(status: FleetStatus) -> dict[str, Any]:
@@ -213,6 +234,7 @@ def _host(one: HostStatus) -> dict[str, Any]:
         "loaded": one.loaded if one.seen else None,
         "owes_for": one.owes_for,
         "last_run": one.last_run or None,
+        "strange_run": one.strange_run or None,
     }
 
 

@@ -124,8 +124,8 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
 
     def look(knows: bool = True) -> "FleetStatus":
         answers = watch.look()
-        runs = list(past_runs(fleet.name, state_dir, every=True)) if knows else []
-        record = recorded(run for run in runs if run.brings_token)
+        runs = list(past_runs(fleet.name, state_dir, every=True)) if knows else None
+        record = recorded(run for run in runs or () if run.brings_token)
         return status_of(fleet, answers, record, runs, time.time())
 
     try:

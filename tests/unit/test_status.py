@@ -9,7 +9,8 @@ from rich.console import Console
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.model import Loaded, Met, Reply, Seen, Slot
+from hivekeys.model import Loaded, Met, Place, Reply, Seen, Slot
+from hivekeys.run import Run
 from hivekeys.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
@@ -54,6 +55,33 @@ def test_a_host_on_a_token_that_leaked_is_not_fine_and_says_so() -> None:
     assert shown.code is ExitCode.INCOMPLETE
     assert lines(shown)[0] == "hive1 holds a token that leaked (run paper-2 revoked it): fab reconcile"
     assert [host["revoked_by"] for host in document(shown)["hosts"]] == [None, "paper-2"]
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (("paper-1", "paper-2"), []),
+        (("paper-1",), ["queen, hive1: last changed by run paper-2, which this bastion's journal does not have"]),
+        (None, []),
+    ],
+    ids=["all of them", "not the newest", "it cannot be asked"],
+)
+def test_hosts_bear_witness_to_a_run_that_the_journal_does_not_have(
+    known: tuple[str, ...] | None, said: list[str]
+) -> None:
+    """Whoever can write in the state folder can cut journal and mark, and does not reach the hosts (issue 15, 4)."""
+    met = Met(changed=Place(2, "paper-2"))
+    shown = {host: Reply((), seen=SEEN, met=met) for host in (QUEEN, HIVE)}
+    runs = None if known is None else [Run(id=name) for name in known]
+    found = status_of(FLEET, shown, Record({}), runs, NOW)
+    assert [line.partition(": another")[0] for line in lines(found) if "last changed" in line] == said
+    assert [host["strange_run"] for host in document(found)["hosts"]] == ["paper-2" if said else None] * 2
+    assert found.code is ExitCode.DONE, "another bastion may have been at work: that is no fault"
+
+
+def test_a_host_that_no_run_has_changed_yet_bears_no_witness() -> None:
+    shown = {host: Reply((), seen=SEEN, met=Met()) for host in (QUEEN, HIVE)}
+    assert not [line for line in lines(status_of(FLEET, shown, Record({}), (), NOW)) if "last changed" in line]
 
 
 def test_a_host_that_is_away_keeps_its_row_its_cause_and_what_it_owes() -> None:
