@@ -43,6 +43,7 @@ class Trouble(Enum):
     HOST_BUSY = "host-busy"
     SUPERSEDED = "superseded"
     NOT_BEGUN = "not-begun"
+    EXCLUDED = "excluded"
     # what the host showed
     WRONG_FLEET = "wrong-fleet"
     SAME_MACHINE = "same-machine"
@@ -107,6 +108,8 @@ HINTS: dict[Trouble, str] = {
     Trouble.HOST_BUSY: "another run works on this host: wait for it, or look at `fab status` on its bastion; "
     "if it is nobody's you know: `fab revoke --take-over` ends it",
     Trouble.SUPERSEDED: "a newer run has worked on this host: look at `fab plan`; this run changes nothing any more",
+    Trouble.EXCLUDED: "you cut this host out of the fleet, and nobody contacts it: rebuild it, then "
+    "`fab install --limit HOST --readmit`; or take it out of the inventory",
     Trouble.NOT_BEGUN: "nothing was done on this host: mend those that failed, then run the same command again",
     Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
     Trouble.SAME_MACHINE: "mend `address` in the inventory, or HostName in the ssh configuration; two services that do "

@@ -5,6 +5,7 @@ Paths and reasons came from hosts: they go into `rich.text.Text`, one line each.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -15,9 +16,20 @@ from hivekeys import __version__
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
-from hivekeys.model import Upkept
+from hivekeys.model import Proof, Seen
 from hivekeys.names import fold_names
 from hivekeys.text import one_line
+
+
+@dataclass(frozen=True)
+class Upkept:
+    """What upkeep found, or did, on one host."""
+
+    host: str
+    changes: tuple[Change, ...] = ()
+    cause: Cause | None = None
+    seen: Seen | None = None
+    proof: Proof | None = None
 
 
 def exit_code(kept: Sequence[Upkept], apply: bool) -> ExitCode:

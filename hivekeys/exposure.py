@@ -36,7 +36,8 @@ class Exposure:
 def exposure_of(run: Run) -> Exposure:
     """The exposure of every host of a run, by what the hosts showed."""
     hosts = run.hosts.values()
-    refused = {host.name: host.refused for host in hosts if host.refused is not None and not is_double(host)}
+    believed = [host for host in run.counted if not is_double(host)]  # what one showed that was cut out is no evidence
+    refused = {host.name: host.refused for host in believed if host.refused is not None}
     closed = {name: max(0.0, since - run.started) for name, since in refused.items()}
     rest = [host for host in hosts if host.name not in closed]
     fenced = tuple(host.name for host in rest if host.state is State.FENCED)

@@ -12,11 +12,12 @@ from functools import partial
 from hivekeys import waves
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
+from hivekeys.changes import Upkept
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
 from hivekeys.inheritance import Inheritance, inheritance
 from hivekeys.machine import Goal, Stance, steps_to
-from hivekeys.model import Reply, Step, Upkept, Verb
+from hivekeys.model import Reply, Step, Verb
 from hivekeys.names import fold_names
 from hivekeys.recall import Grounds, holders_of, recalled, refuse_unborne, wanted, witnesses
 from hivekeys.restriction import Restriction

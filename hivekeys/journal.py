@@ -120,14 +120,16 @@ class Journal:
         """The tokens that leaked, and the run that revoked each: nothing may write them again."""
         return {fingerprint: run for run, event in self.all_of(Condemned) for fingerprint in event.fingerprints}
 
-    def all_of(self, kind: type[E]) -> list[tuple[str, E]]:
-        """Every event of a kind that `tables.FEW` names, with its run, in the order in which they were written."""
-        rest = f"WHERE {tables.IS_OF_FEW} AND kind = ? ORDER BY place"  # in these words it goes by their index
+    def all_of(self, *kinds: type[E]) -> list[tuple[str, E]]:
+        """Every event of kinds that `tables.FEW` names, with its run, in the order in which they were written."""
+        names = [kind.__name__ for kind in kinds]
+        asked = ", ".join("?" * len(names))
+        rest = f"WHERE {tables.IS_OF_FEW} AND kind IN ({asked}) ORDER BY place"  # in these words it goes by their index
         with self._explained():
             question = f"SELECT run, number, kind, facts, hash FROM events {rest}"  # noqa: S608  nobody's words but ours
-            rows = self._base.execute(question, (kind.__name__,)).fetchall()
+            rows = self._base.execute(question, names).fetchall()
         found = ((run, self.event(run, Row(*row))) for run, *row in rows)
-        return [(run, event) for run, event in found if isinstance(event, kind)]
+        return [(run, event) for run, event in found if isinstance(event, kinds)]
 
     @property
     def key(self) -> str:

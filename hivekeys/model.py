@@ -101,17 +101,6 @@ class Reply:
     changes: tuple[Change, ...] = ()  # of upkeep: done, or with `apply` left out only found
 
 
-@dataclass(frozen=True)
-class Upkept:
-    """What upkeep found, or did, on one host."""
-
-    host: str
-    changes: tuple[Change, ...] = ()
-    cause: Cause | None = None
-    seen: Seen | None = None
-    proof: Proof | None = None
-
-
 class Phase(Enum):
     """The named parts of a run."""
 
@@ -150,6 +139,7 @@ class State(Enum):
     ROLLED_BACK = "rolled back"
     OWES = "owes"  # the fleet went on without it: it serves the old token
     FENCED = "fenced"  # it could not be turned, and its service was stopped: it lets nobody in
+    EXCLUDED = "excluded"  # cut out of the fleet by the operator, or gone from the inventory: nobody contacts it
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"
@@ -171,6 +161,7 @@ class RunStarted:
     version: str = ""  # of hivekeys
     inventory: str = ""  # SHA-256 of the file that the fleet was read from
     fence: bool = False  # services that cannot be turned are stopped
+    excluded: tuple[str, ...] = ()  # cut out of the fleet: never contacted, in no wave, no debt
 
 
 @dataclass(frozen=True)
@@ -263,6 +254,24 @@ class Resumed:
     waves: tuple[tuple[Phase, tuple[str, ...]], ...]
     left_out: tuple[str, ...]
     when: Moment
+    excluded: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()  # hosts of the run that the inventory has no longer
+
+
+@dataclass(frozen=True)
+class Readmitted:
+    """Hosts that were cut out come back into the fleet: the operator says that they were rebuilt."""
+
+    hosts: tuple[str, ...]
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """The run was cut off, and a revocation that was begun after it does all that it was to do."""
+
+    by: str  # that run
+    when: Moment
 
 
 @dataclass(frozen=True)
@@ -290,4 +299,5 @@ class RunEnded:
 
 
 _Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | Condemned | Again
-Event = _Begun | Waiting | Intent | Outcome | CensusTaken | Stopped | Paused | RunEnded
+_Over = Stopped | Paused | Superseded | RunEnded
+Event = _Begun | Readmitted | Waiting | Intent | Outcome | CensusTaken | _Over

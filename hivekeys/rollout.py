@@ -119,8 +119,11 @@ class Rollout:
         )
 
     def _retire(self, want: Fingerprint) -> bool:
-        """The previous slots go, once every host of the inventory is proven. The point of no return."""
-        proven = all(host.state is State.PROVEN for host in self.run.hosts.values())
+        """The previous slots go, once every host of the inventory is proven. The point of no return.
+
+        Not for the sake of a host that was cut out: it never comes back with the token that it has.
+        """
+        proven = all(host.state is State.PROVEN for host in self.run.counted)
         if proven and not self._is_over() and not self._is_held(want):
             goal = Goal(Stance.ALONE, want)
             self._everywhere(

@@ -6,6 +6,7 @@ from functools import reduce
 
 from hivekeys.audit.audited import CensusTaken
 from hivekeys.causes import Cause, Trouble
+from hivekeys.downtime import moments
 from hivekeys.errors import ExitCode
 from hivekeys.model import (
     Again,
@@ -25,6 +26,7 @@ from hivekeys.model import (
     State,
     Status,
     Stopped,
+    Superseded,
     TokenChosen,
     Verb,
 )
@@ -88,6 +90,9 @@ class Run:
     attempt: int = 1
     waves: tuple[tuple[Phase, tuple[str, ...]], ...] = ()
     left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()  # cut out of the fleet
+    gone: tuple[str, ...] = ()  # from the inventory, when it was last taken up
+    superseded_by: str = ""  # the revocation that does what this run was to do
     phase: Phase | None = None
     resumed: bool = False
     sittings: int = 1  # how often it was begun or taken up
@@ -116,7 +121,17 @@ class Run:
     @property
     def is_open(self) -> bool:
         """True for a run that was cut off after it had chosen a token: it is resumed or rolled back, not left."""
-        return self.code is None and self.want is not None
+        return self.code is None and self.want is not None and not self.superseded_by
+
+    @property
+    def here(self) -> tuple[HostRun, ...]:
+        """The hosts that the inventory still had when the run was last at work."""
+        return tuple(host for host in self.hosts.values() if host.name not in self.gone)
+
+    @property
+    def counted(self) -> tuple[HostRun, ...]:
+        """The hosts that the run is for: all but those that were cut out, or are gone."""
+        return tuple(host for host in self.hosts.values() if host.state is not State.EXCLUDED)
 
     @property
     def has_touched(self) -> bool:
@@ -138,7 +153,7 @@ class Run:
     @property
     def is_served(self) -> bool:
         """True when the fleet went on with this run's token and was not taken back from it."""
-        return self.went_on and not self.rolled_back
+        return self.went_on and not self.rolled_back and not self.superseded_by
 
     @property
     def is_back(self) -> bool:
@@ -153,7 +168,7 @@ class Run:
     @property
     def behind(self) -> tuple[str, ...]:
         """The hosts that the way back did not reach."""
-        return tuple(name for name, host in self.hosts.items() if self.rolled_back and not host.is_as_before)
+        return tuple(host.name for host in self.counted if self.rolled_back and not host.is_as_before)
 
     @property
     def barred(self) -> tuple[str, ...]:
@@ -163,7 +178,7 @@ class Run:
     @property
     def debts(self) -> tuple[str, ...]:
         """The hosts that do not serve the run's token though the fleet does."""
-        return tuple(name for name, host in self.hosts.items() if self.went_on and host.state is not State.PROVEN)
+        return tuple(host.name for host in self.counted if self.went_on and host.state is not State.PROVEN)
 
     @property
     def queen(self) -> HostRun | None:
@@ -185,8 +200,9 @@ class Run:
         return forgot or any(host.now == want or host.state in turned for host in self.hosts.values())
 
     def _is_known_to(self, host: HostRun) -> bool:
-        """True when the host's own records name this run."""
-        return host.met is not None and self.id in (host.met.run, host.met.changed.run)
+        """True when the host's own records name this run, and its word counts."""
+        believed = host.met if host.state is not State.EXCLUDED else None
+        return believed is not None and self.id in (believed.run, believed.changed.run)
 
     def gap(self, host: HostRun) -> float | None:
         """Seconds in which this host and the queen could not talk: from the first restart to the second recovery."""
@@ -222,7 +238,7 @@ def advance(run: Run, event: Event) -> Run:
         case Intent() | Outcome():  # nearly all events: not a copy more than must be
             hosts = {**run.hosts, event.host: _after(run.hosts[event.host], event)}
             return replace(run, hosts=hosts, seconds=event.when.clock - run.clock)
-        case CensusTaken() | Stopped():
+        case CensusTaken() | Stopped() | Superseded():
             run = _with_news(run, event)
         case RunEnded():
             run = replace(run, code=event.code, hosts=_final(run))
@@ -232,7 +248,8 @@ def advance(run: Run, event: Event) -> Run:
 def _begun(event: RunStarted) -> Run:
     run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
     hosts = {name: HostRun(name) for name in (*event.hosts, *event.left_out)}
-    run = replace(run, version=event.version, inventory=event.inventory, fence=event.fence)
+    hosts |= {name: HostRun(name, state=State.EXCLUDED) for name in event.excluded}
+    run = replace(run, version=event.version, inventory=event.inventory, fence=event.fence, excluded=event.excluded)
     return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
 
 
@@ -242,9 +259,11 @@ def _with_tokens(run: Run, event: TokenChosen | Condemned) -> Run:
     return replace(run, condemned=(*run.condemned, *event.fingerprints))
 
 
-def _with_news(run: Run, event: CensusTaken | Stopped) -> Run:
+def _with_news(run: Run, event: CensusTaken | Stopped | Superseded) -> Run:
     if isinstance(event, CensusTaken):
         return replace(run, census=event)
+    if isinstance(event, Superseded):
+        return replace(run, superseded_by=event.by)
     return replace(run, stopped=event.why, reconciling=False)
 
 
@@ -268,17 +287,21 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     """The run taken up again: what hosts failed of is history, hosts that joined the fleet are part of it."""
     names = (*event.hosts, *event.left_out)
     hosts = {name: _forgiven(run.hosts.get(name, HostRun(name))) for name in names}
+    for name in (*event.excluded, *event.gone):
+        hosts[name] = replace(_forgiven(run.hosts.get(name, HostRun(name))), state=State.EXCLUDED)
     # The monotonic clock may be another machine start's: old readings of it mean nothing any more. Names may be mended.
     hosts = {name: replace(host, left=None, back=None, machine="") for name, host in hosts.items()}
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
+    run = replace(run, excluded=event.excluded, gone=event.gone)
     order = replace(run, waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
     return replace(order, hosts=hosts, clock=event.when.clock, resumed=True)
 
 
 def _forgiven(host: HostRun) -> HostRun:
     """The host with another chance: what it failed of is history, and what it showed is no news."""
-    return replace(host, cause=None, status=Status.OK, seen=None)
+    state = State.UNKNOWN if host.state is State.EXCLUDED else host.state  # nobody has looked since it came back
+    return replace(host, cause=None, status=Status.OK, seen=None, state=state)
 
 
 def _after(host: HostRun, event: Intent | Outcome) -> HostRun:
@@ -309,26 +332,6 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
     elif outcome.proof and outcome.proof.calls.get("old", 401) != 401:
         host = replace(host, refused=None)
     return host if left is None or back is None else replace(host, left=left, back=back)
-
-
-def moments(outcome: Outcome) -> tuple[float | None, float | None, float | None]:
-    """When the service went down, was back, and refused the old token: the seconds that the host counted, back from
-    the answer, on the bastion's monotonic clock.
-    """
-    rest, left, back, refused = 0.0, None, None, None
-    for result in reversed(outcome.results):
-        began = outcome.when.clock - rest - result.seconds
-        if result.verb is Verb.PROVE and outcome.proof:
-            back = _plus(began, outcome.proof.healthy_after)
-            refused = _plus(began, outcome.proof.refused_after)
-        if result.verb is Verb.RESTART:
-            left = began
-        rest += result.seconds
-    return left, back, refused
-
-
-def _plus(began: float, seconds: float | None) -> float | None:
-    return None if seconds is None else began + seconds
 
 
 def _final(run: Run) -> dict[str, HostRun]:
@@ -363,12 +366,12 @@ def gone_back(runs: Iterable[Run]) -> frozenset[str]:
     condemned anything: that stays so, whomever it reached.
     """
     over = (run for run in runs if not run.left_a_trace or (run.code is not None and not run.is_revocation))
-    return frozenset(run.id for run in over if all(one.is_as_before or _is_barred(one) for one in run.hosts.values()))
+    return frozenset(run.id for run in over if all(one.is_as_before or _is_barred(one) for one in run.counted))
 
 
 def is_as_before(run: Run) -> bool:
-    """True when every host that the run touched has its token from before the run."""
-    return all(host.is_as_before for host in run.hosts.values())
+    """True when every host of the inventory that the run touched has its token from before the run."""
+    return all(host.is_as_before for host in run.here)
 
 
 def _is_barred(host: HostRun) -> bool:
@@ -377,12 +380,12 @@ def _is_barred(host: HostRun) -> bool:
 
 def _may_be_trusted(run: Run) -> bool:
     """True for a revocation in which a host was not seen to refuse what leaked."""
-    return run.is_revocation and any(host.refused is None for host in run.hosts.values())
+    return run.is_revocation and any(host.refused is None for host in run.here)
 
 
 def exit_code(run: Run) -> ExitCode:
     """What a run that is over means to the shell (DESIGN.md, "Exit code")."""
-    states = {host.state for host in run.hosts.values()}
+    states = {host.state for host in run.here}
     if run.bears_out(Trouble.SUPERSEDED):
         return ExitCode.LOCKED
     if states == {State.PROVEN}:

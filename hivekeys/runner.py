@@ -37,7 +37,8 @@ class Runner:
     """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again.
 
     `fence`: what a new run is told to do with hosts that cannot be turned; one that is taken up knows it.
-    `history`: what the journal says of the runs before it.
+    `history`: what the journal says of the runs before it. `excluded`: hosts that are cut out of the fleet, none of
+    `hosts`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Runner:
         past: Run | None = None,
         fence: bool = False,
         history: History = NOTHING_KNOWN,
+        excluded: Collection[str] = (),
     ) -> None:
         self.fleet = fleet
         self.history = history
@@ -71,13 +73,17 @@ class Runner:
         self.waves = waves.plan(hosts, fleet.policy)
         names = tuple(host.name for host in hosts)
         order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)
-        left_out = tuple(host.name for host in fleet.hosts if host.name not in names)
+        others = [host.name for host in fleet.hosts if host.name not in names]
+        left_out = tuple(name for name in others if name not in excluded)
+        cut_out = tuple(name for name in others if name in excluded)
         now = self.ledger.now()
         if past:
-            self.ledger.tell(Resumed(greeting.who, names, order, left_out, now))
+            known = {host.name for host in fleet.hosts}
+            gone = tuple(name for name in past.hosts if name not in known)
+            self.ledger.tell(Resumed(greeting.who, names, order, left_out, now, cut_out, gone))
         else:
             told = (greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now, task)
-            self.ledger.tell(RunStarted(*told, __version__, fleet.digest, fence))
+            self.ledger.tell(RunStarted(*told, __version__, fleet.digest, fence, cut_out))
         self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
         for story in self.stories:
             story.session.introduce(self._greeting, {})

@@ -16,7 +16,8 @@ EVENTS = """
         hash TEXT NOT NULL, head TEXT NOT NULL, UNIQUE (run, number)
     ) STRICT
 """
-FEW = ("Claimed", "Condemned", "TokenChosen")  # kinds that a run has one or two events of, and every command asks for
+# Kinds that a run has one or two events of, and every command asks for.
+FEW = ("Claimed", "Condemned", "Readmitted", "Resumed", "RunStarted", "Superseded", "TokenChosen")
 IS_OF_FEW = f"kind IN {FEW}"
 ABOUT = "CREATE TABLE main.about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT"
 BESIDE = (  # what every command asks for is found without reading all events

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from hivekeys import __version__
 from hivekeys.causes import HINTS, Cause, Trouble
+from hivekeys.changes import Upkept
 from hivekeys.doubles import doubles
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
@@ -22,6 +23,7 @@ from hivekeys.model import (
     Outcome,
     Phase,
     PhaseStarted,
+    Readmitted,
     Reply,
     RunEnded,
     RunStarted,
@@ -30,7 +32,6 @@ from hivekeys.model import (
     Status,
     Step,
     Stopped,
-    Upkept,
     Verb,
 )
 from hivekeys.session import Session
@@ -130,6 +131,11 @@ class Upkeep:
         names = tuple(host.name for host in hosts)
         self._ledger.tell(PhaseStarted(self.phase, names, self._ledger.now(), title))
         return self._at_once(lambda host: self._one(host, steps_of(host), then), hosts)
+
+    def readmit(self, hosts: Sequence[str]) -> None:
+        """Writes down that these hosts, which were cut out of the fleet, come back into it: before anything is done."""
+        if hosts and self.apply:
+            self._ledger.tell(Readmitted(tuple(hosts), self._ledger.now()))
 
     def stop(self, why: str) -> None:
         """Writes down that no more hosts are begun."""

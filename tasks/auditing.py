@@ -89,8 +89,9 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     run = newest_served(fleet.name, state_dir)
-    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
-    dialer = dialer_of(fleet, hosts, program_of("auditing"))
+    folder = state.folder_for(fleet.name, state_dir)
+    greeting = greeting_of(fleet.name, folder)
+    dialer = dialer_of(fleet, hosts, program_of("auditing"), folder)
     watch = Watch(fleet, hosts, dialer, greeting)
     try:
         looks = watch.look()
@@ -116,8 +117,9 @@ def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_d
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
-    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
-    dialer = dialer_of(fleet, hosts, program_of("accesses"))
+    folder = state.folder_for(fleet.name, state_dir)
+    greeting = greeting_of(fleet.name, folder)
+    dialer = dialer_of(fleet, hosts, program_of("accesses"), folder)
     watch = Watch(fleet, hosts, dialer, greeting)
     try:
         answers = watch.ask(dict.fromkeys(hosts, (Step(Verb.ACCESSES, query=query),)))

@@ -12,6 +12,7 @@ from invoke.tasks import task
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
 from tasks.engine import Asked, past_runs, runner_of, tombstones, upkeep_of
+from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.grounds import FROM_HELP, grounds_of
 from tasks.keeping import kept
@@ -157,6 +158,7 @@ def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
         **NOTICE_HELP,
         "file": "the backup, as `fab backup --list` names it or as a path",
         "identity": "the key that opens it: a file of age-keygen, or an SSH private key",
+        "without": WITHOUT,
         "from-elsewhere": "restore it though this bastion has not signed it: an old backup, or another bastion's",
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
         "retire-anyway": RETIRE_ANYWAY,
@@ -172,6 +174,7 @@ def restore(
     fleet: str = "",
     limit: str = "",
     exclude: str = "",
+    without: str = "",
     identity: str = "",
     from_elsewhere: bool = False,
     canary: str = "",
@@ -196,7 +199,8 @@ def restore(
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, limit, exclude)
     found = with_pace(found, canary, batch, max_failures)
-    refuse_without_queen(found, hosts)
+    hosts, out = left(found, hosts, without, state_dir)
+    refuse_without_queen(found, hosts, out)
     if (pause_for_confirmation or not yes) and not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
     missing = names(found, allow_missing)
@@ -208,7 +212,7 @@ def restore(
     token = _opened(sealed, file, identity, gone, state.fingerprint_key(folder))
     made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
     why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
-    with runner_of(found, hosts, Asked(why, how, state_dir=state_dir)) as (runner, show):
+    with runner_of(found, hosts, Asked(why, how, state_dir=state_dir, excluded=out)) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
         rollout = Rollout(
             runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway

@@ -15,6 +15,7 @@ import hivekeys
 from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.text import printable
 from tasks import secrets_given
+from tasks.excluding import cut_out_now
 from tasks.frame import TO_PEOPLE, Told
 from tasks.stopping import stoppable
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from hivekeys.history import History
     from hivekeys.journal import Journal
     from hivekeys.ledger import Record
+    from hivekeys.line import Dialer
     from hivekeys.model import Event, Phase
-    from hivekeys.remote import SshDialer, Sudo
+    from hivekeys.remote import Sudo
     from hivekeys.run import Run
     from hivekeys.runner import Runner
     from hivekeys.token import Fingerprint
@@ -51,6 +53,7 @@ class Asked:
     fence: bool = False  # services that cannot be turned are to be stopped
     take_over: bool = False  # whoever else has a host's lock is ended
     ends_survivors: bool = False  # processes that outlive a restart are to be ended
+    excluded: tuple[str, ...] = ()  # cut out of the fleet
 
     def __post_init__(self) -> None:
         """A reason may come from a ticket or a pipeline: one line of it is recorded and shown."""
@@ -116,12 +119,17 @@ def _text_of(name: str) -> bytes:
     return (Path(hivekeys.__file__).parent / "host" / f"{name}.py").read_bytes()
 
 
-def dialer_of(fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes) -> "SshDialer":
-    """Who opens lines to these hosts. If the sudo of any wants a password, this asks for it, once a command.
+def dialer_of(
+    fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes, folder: Path, *, readmitted: Sequence[str] = ()
+) -> "Dialer":
+    """Who opens lines to these hosts; never to one that is cut out of the fleet, but for those `readmitted` now.
+
+    If the sudo of any wants a password, this asks for it, once a command.
 
     So it is called when all else is known to be right, and before anything is drawn on the screen.
     """
     from hivekeys import limits  # noqa: PLC0415
+    from hivekeys.cutout import Guarded  # noqa: PLC0415
     from hivekeys.fleet import Become  # noqa: PLC0415
     from hivekeys.remote import SshDialer  # noqa: PLC0415
 
@@ -130,7 +138,8 @@ def dialer_of(fleet: "Fleet", hosts: "tuple[Host, ...]", program: bytes) -> "Ssh
     wanted = any(host.become is Become.SUDO_PASSWORD for host in hosts)
     source = os.environ.get(PASSWORD_FILE) or fleet.ssh.sudo_password_file or ""
     digest = hashlib.sha256(installed_program()).hexdigest()
-    return SshDialer(fleet, program, _sudo(fleet.name, source) if wanted else None, digest)
+    dialer = SshDialer(fleet, program, _sudo(fleet.name, source) if wanted else None, digest)
+    return Guarded(dialer, {name: by for name, by in cut_out_now(folder).items() if name not in readmitted})
 
 
 @functools.cache
@@ -172,7 +181,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         # Who writes also asks for the services' records, before old tokens go.
         revokes = asked.past.is_revocation if asked.past else asked.task == REVOKE
         program = program_of(*(["auditing"] if asked.records else []), *(["places"] if revokes else []))
-        dialer = dialer_of(fleet, hosts, program)
+        dialer = dialer_of(fleet, hosts, program, folder)
         stack.enter_context(show)
         runner = Runner(
             fleet,
@@ -185,6 +194,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
             past=asked.past,
             fence=asked.fence,
             history=history,
+            excluded=asked.excluded,
         )
         stack.callback(runner.close)
         stack.enter_context(stoppable(runner, show))
@@ -201,8 +211,12 @@ def upkeep_of(
     *,
     beside_open: bool = True,
     only_asks: bool = False,
+    readmitted: Sequence[str] = (),
 ) -> "Iterator[Upkeep]":
-    """Upkeep that is ready to begin; what is recorded is applied unless it `only_asks`, the rest only shown."""
+    """Upkeep that is ready to begin; what is recorded is applied unless it `only_asks`, the rest only shown.
+
+    `readmitted`: hosts that were cut out and come back into the fleet with it.
+    """
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.upkeep import Upkeep  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
@@ -213,13 +227,15 @@ def upkeep_of(
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, run, asked, show, beside_open))
-        greeting = greeting_of(fleet.name, state.folder_for(fleet.name, asked.state_dir), run)
-        dialer = dialer_of(fleet, hosts, program_of(*modules))
+        folder = state.folder_for(fleet.name, asked.state_dir)
+        greeting = greeting_of(fleet.name, folder, run)
+        dialer = dialer_of(fleet, hosts, program_of(*modules), folder, readmitted=readmitted)
         stack.callback(dialer.close)
         stack.enter_context(show)
         apply = asked.records and not only_asks
         work = Upkeep(fleet, hosts, dialer, greeting, record, phase, apply, asked.reason)
         stack.callback(work.close)
+        work.readmit(readmitted)
         yield work
 
 
@@ -228,24 +244,33 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
     """What takes a run's events: under the fleet's lock, and each in the journal before anything is done.
 
     Unless it may go on `beside_open`, it is refused while a run that was cut off waits to be taken up. A revocation
-    goes past a rotation, and past a journal that is damaged: what leaked cannot wait.
+    supersedes every such run as it begins, and goes past a journal that is damaged: what leaked cannot wait.
     """
     from hivekeys import state  # noqa: PLC0415
+    from hivekeys.model import Superseded  # noqa: PLC0415
 
     folder = state.folder_for(fleet.name, asked.state_dir)
     with contextlib.ExitStack() as stack:
         stack.enter_context(state.hold_lock(folder, fleet.name, run, asked.reason))
-        journal = stack.enter_context(contextlib.closing(_journal(folder, fleet, asked, show, beside_open)))
+        journal, superseded = _journal(folder, fleet, asked, show, beside_open)
+        stack.enter_context(contextlib.closing(journal))
 
         def record(events: "Sequence[Event]") -> None:
             journal.append(run, *events)
+            while superseded:
+                journal.append(superseded.pop().id, Superseded(run, events[0].when))
             show.record(events)
 
         yield record
 
 
-def _journal(folder: Path, fleet: "Fleet", asked: Asked, show: "Show", beside_open: bool) -> "Journal":
-    """The journal, whole and written with the fleet's key; for a revocation a new one where the old is neither."""
+def _journal(
+    folder: Path, fleet: "Fleet", asked: Asked, show: "Show", beside_open: bool
+) -> "tuple[Journal, list[Run]]":
+    """The journal, whole and written with the fleet's key; for a revocation a new one where the old is neither.
+
+    With it the runs that are superseded by this one.
+    """
     from hivekeys import salvage  # noqa: PLC0415
     from hivekeys.run import REVOKE  # noqa: PLC0415
 
@@ -259,19 +284,21 @@ def _journal(folder: Path, fleet: "Fleet", asked: Asked, show: "Show", beside_op
         return _whole_journal(folder, fleet, asked, beside_open)
 
 
-def _whole_journal(folder: Path, fleet: "Fleet", asked: Asked, beside_open: bool) -> "Journal":
+def _whole_journal(folder: Path, fleet: "Fleet", asked: Asked, beside_open: bool) -> "tuple[Journal, list[Run]]":
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.backups.backup import key_name  # noqa: PLC0415
     from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.run import REVOKE  # noqa: PLC0415
 
     key = state.fingerprint_key(folder)
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(contextlib.closing(Journal(folder, writes=True)))
-        if not beside_open:
-            _refuse_while_open(journal, fleet, asked.task)
+        cut_off = [] if beside_open else _cut_off(journal)
+        if asked.task != REVOKE:
+            _refuse_while_open(cut_off, fleet)
         journal.note_key(key_name(key))
         stack.pop_all()
-        return journal
+        return journal, cut_off if asked.task == REVOKE else []
 
 
 @contextlib.contextmanager
@@ -294,12 +321,10 @@ def _noticed(fleet: str, run: str, words: tuple[str, ...], show: "Show") -> Iter
         notice.give(words, summary, facts, show.warn)
 
 
-def _refuse_while_open(journal: "Journal", fleet: "Fleet", task: str) -> None:
-    """A new run must not begin on top of one that was cut off. Under the lock: no other run is at work."""
-    from hivekeys.run import REVOKE  # noqa: PLC0415
-
-    newest = _newest_going_on(journal)
-    if newest is None or not newest.is_open or (task == REVOKE and not newest.is_revocation):
+def _refuse_while_open(cut_off: "Sequence[Run]", fleet: "Fleet") -> None:
+    """A new run must not begin on top of one that was cut off and has changed something."""
+    newest = next((run for run in cut_off if run.left_a_trace), None)
+    if newest is None:
         return
     phase = newest.phase.value if newest.phase else "–"
     back = "" if newest.is_revocation else f"; or take it back: fab rollback --fleet {fleet.typed}"
@@ -309,18 +334,34 @@ def _refuse_while_open(journal: "Journal", fleet: "Fleet", task: str) -> None:
     )
 
 
-def _newest_going_on(journal: "Journal") -> "Run | None":
-    """The newest run that brought a token and left a trace, None when it is over.
+def _cut_off(journal: "Journal") -> "list[Run]":
+    """The runs that were cut off and may be taken up, newest first. Under the lock: no other run is at work.
 
-    One that was cut off, or refused, before it changed anything stops nobody: whatever is beneath it counts.
+    None is older than the newest that left a trace: it was over, or cut off, when that one began. One that was cut off,
+    or refused, before it changed anything hides nothing beneath it.
     """
     from hivekeys.run import fold  # noqa: PLC0415
 
+    found = []
     for name in journal.runs():
         run = fold(journal.events(name))
-        if run.brings_token and run.left_a_trace:
-            return run if run.is_open else None
-    return None
+        if run.brings_token and run.is_open:
+            found.append(run)
+        if run.brings_token and run.left_a_trace and not run.superseded_by:
+            break
+    return found
+
+
+def superseded_tokens(folder: Path) -> "set[Fingerprint]":
+    """The tokens of runs that were cut off and superseded: a host that is lost may hold one of them staged."""
+    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.model import Superseded, TokenChosen  # noqa: PLC0415
+
+    if not Journal.is_in(folder):
+        return set()
+    with contextlib.closing(Journal(folder)) as journal:
+        runs = {run for run, _ in journal.all_of(Superseded)}
+        return {event.fingerprint for run, event in journal.all_of(TokenChosen) if run in runs}
 
 
 def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]":

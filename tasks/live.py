@@ -159,6 +159,8 @@ class Show:
             out.print(Text(line))
         if run.left_out:
             out.print(Text(f"left out, will owe the new token: {fold_names(run.left_out)}", "yellow"))
+        if run.excluded:
+            out.print(Text(f"cut out of the fleet, not contacted: {fold_names(run.excluded)}", "yellow"))
         if report.disagreement(run):
             out.print(Text(report.disagreement(run), "yellow"))
         for line in report.failure_lines(run):

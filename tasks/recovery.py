@@ -8,6 +8,7 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks.engine import Asked, newest_served, past_run, past_runs, runner_of, tombstones
+from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import END_SURVIVORS, RETIRE_ANYWAY
@@ -26,7 +27,7 @@ HELP = {
     **TOLD_HELP,
     **NOTICE_HELP,
 }
-FORWARD_HELP = {**HELP, "retire-anyway": RETIRE_ANYWAY, "end-survivors": END_SURVIVORS}
+FORWARD_HELP = {**HELP, "without": WITHOUT, "retire-anyway": RETIRE_ANYWAY, "end-survivors": END_SURVIVORS}
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)
@@ -35,6 +36,7 @@ def resume(
     _: Context,
     fleet: str = "",
     run: str = "",
+    without: str = "",
     retire_anyway: bool = False,
     end_survivors: bool = False,
     state_dir: str = "",
@@ -47,14 +49,15 @@ def resume(
     how = told(json, quiet, events, on_finish)
     found, _hosts = chosen(fleet, "", "")
     past = past_run(found.name, run, state_dir)
+    _refuse_superseded(past)
     if not past.is_open:
         raise UserError(
             f"run {past.id} is over: there is nothing to go on with",
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
-
-    asked = Asked(past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors)
-    _take_up(found, _of(found, past), asked, "resume", retire_anyway)
+    hosts, out = left(found, _of(found, past), without, state_dir)
+    asked = Asked(past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, excluded=out)
+    _take_up(found, hosts, asked, "resume", retire_anyway)
 
 
 @task(help=HELP, auto_shortflags=False)
@@ -73,6 +76,7 @@ def rollback(
     how = told(json, quiet, events, on_finish)
     found, _hosts = chosen(fleet, "", "")
     past = past_run(found.name, run, state_dir)
+    _refuse_superseded(past)
     if past.is_revocation:
         raise UserError(
             f"run {past.id} revoked a token that leaked: it is never taken back",
@@ -89,9 +93,9 @@ def rollback(
             f"run {past.id} has nothing to take back" + ("" if past.has_touched else ": it changed no host"),
             hint=on if past.is_open else f"`fab status --run {past.id}` shows how it ended",
         )
-    _take_up(
-        found, _of(found, past), Asked(past.reason, how, past=past, state_dir=state_dir, goes_back=True), "roll_back"
-    )
+    hosts, out = left(found, _of(found, past), "", state_dir)
+    asked = Asked(past.reason, how, past=past, state_dir=state_dir, goes_back=True, excluded=out)
+    _take_up(found, hosts, asked, "roll_back")
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)
@@ -100,6 +104,7 @@ def reconcile(
     _: Context,
     fleet: str = "",
     run: str = "",
+    without: str = "",
     retire_anyway: bool = False,
     end_survivors: bool = False,
     state_dir: str = "",
@@ -114,6 +119,7 @@ def reconcile(
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
     newest = past_run(found.name, run, state_dir)
+    _refuse_superseded(newest)
     if newest.is_open and newest.left_a_trace:
         raise UserError(
             f"run {newest.id} was cut off",
@@ -125,20 +131,29 @@ def reconcile(
         hint = "`fab rollback` goes back with the hosts that it did not reach" if may_go_back else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     later = itertools.takewhile(lambda run: run.id != past.id, past_runs(found.name, state_dir))
-    asked = Asked(past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors)
+    hosts, out = left(found, hosts, without, state_dir)
+    asked = Asked(past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, excluded=out)
     _take_up(found, hosts, asked, "reconcile", retire_anyway, gone_back(later))
 
 
 def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
-    """The hosts of a past run, as the inventory describes them now."""
-    known = {host.name: host for host in fleet.hosts}
-    gone = [name for name in past.hosts if name not in known]
-    if gone:
+    """The hosts of a past run that the inventory still has, as it describes them now; the others are named as gone."""
+    hosts = tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
+    if not hosts:
         raise UserError(
-            f"{fleet.source}: the hosts {', '.join(gone)} of run {past.id} are gone from the inventory",
-            hint="put them back until the run is over",
+            f"{fleet.source}: every host of run {past.id} is gone from the inventory",
+            hint="put back those that you trust until the run is over",
         )
-    return tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
+    return hosts
+
+
+def _refuse_superseded(past: "Run") -> None:
+    """A revocation took the run's place: there is one way on, and it is that one's."""
+    if past.superseded_by:
+        raise UserError(
+            f"run {past.id} was superseded by run {past.superseded_by}, which revoked its token as well",
+            hint="leave --run out: the newest run is meant then",
+        )
 
 
 def _take_up(

@@ -10,8 +10,8 @@ from hivekeys.ownership import refuse_strangers
 from tasks.engine import dialer_of, greeting_of, installed_program, program_of
 
 if TYPE_CHECKING:
+    from hivekeys.changes import Upkept
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.model import Upkept
     from hivekeys.restriction import Restriction
 
 
@@ -50,8 +50,9 @@ def come_back(kept: "Sequence[Upkept]", fleet: "Fleet", hosts: "tuple[Host, ...]
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     restricted = tuple(dataclasses.replace(host, become=Become.RESTRICTED) for host in hosts)
-    dialer = dialer_of(fleet, restricted, program_of())
-    watch = Watch(fleet, restricted, dialer, greeting_of(fleet.name, state.folder_for(fleet.name, state_dir)))
+    folder = state.folder_for(fleet.name, state_dir)
+    dialer = dialer_of(fleet, restricted, program_of(), folder)
+    watch = Watch(fleet, restricted, dialer, greeting_of(fleet.name, folder))
     try:
         return joining.come_back(kept, watch)
     finally:

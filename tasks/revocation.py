@@ -7,7 +7,8 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks import secrets_given
-from tasks.engine import Asked, runner_of
+from tasks.engine import Asked, runner_of, superseded_tokens
+from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import END_SURVIVORS, amount
@@ -15,6 +16,7 @@ from tasks.pace import END_SURVIVORS, amount
 HELP = {
     "fleet": FLEET_HELP["fleet"],
     "reason": "what happened, for the record and the report; required",
+    "without": WITHOUT,
     "batch": "how many hives turn together: a number or a percentage (default: all at once)",
     "attempts": "how often a host that fails is tried (default 3)",
     "take-over": "end the session of whoever else has a host's lock, such as a thief's",
@@ -36,6 +38,7 @@ def revoke(
     _: Context,
     fleet: str = "",
     reason: str = "",
+    without: str = "",
     batch: str = "",
     attempts: str = "",
     take_over: bool = False,
@@ -51,6 +54,8 @@ def revoke(
     on_finish: str = "",
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.names import fold_names  # noqa: PLC0415
     from hivekeys.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
     from hivekeys.run import REVOKE  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
@@ -59,19 +64,22 @@ def revoke(
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
     found = paced(found, amount("--batch", batch, 1) if batch else None)
+    hosts, out = left(found, hosts, without, state_dir, in_emergency=True)
     tries = amount("--attempts", attempts, 1, percent=False, of="attempts").value if attempts else ATTEMPTS
     if not reason.strip():
         raise UserError("a revocation needs its reason", hint='fab revoke --reason "what happened"')
     leaked = secrets_given.leaked_token(token_file) if token_file else None
     if not yes and (token_file == "-" or not sys.stdin.isatty()):  # noqa: S105  a dash, not a secret
         raise UserError("there is no terminal to ask for confirmation on", hint="add --yes")
-    question = f"Revoke the token of fleet {found.name} on {len(hosts)} hosts? There is no way back. [y/N] "
+    cut = f", without {fold_names(out)}" if out else ""
+    question = f"Revoke the token of fleet {found.name} on {len(hosts)} hosts{cut}? There is no way back. [y/N] "
     if not yes and not Show().agrees(question):
         raise UserError("not confirmed: nothing was changed")
-    asked = Asked(reason, how, REVOKE, state_dir=state_dir, fence=fence, take_over=take_over)
+    asked = Asked(reason, how, REVOKE, state_dir=state_dir, fence=fence, take_over=take_over, excluded=out)
     with runner_of(found, hosts, asked) as (runner, show):
         known = runner.history.tokens
         condemned = {*(known if all_known else known[:RECENT]), *([runner.vouch(leaked)] if leaked else [])}
+        condemned |= superseded_tokens(state.folder_for(found.name, state_dir))
         revocation = Revocation(runner, attempts=tries, census=True, leaked=condemned, ends_survivors=end_survivors)
         code = revocation.revoke(generate)
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))

@@ -12,6 +12,7 @@ from invoke.tasks import task
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
 from tasks.engine import Asked, newest_served, runner_of, tombstones
+from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, age, seconds, with_pace
@@ -40,7 +41,8 @@ def plan(
 
     how = told(json, quiet, events)
     found, hosts = chosen(fleet, limit, exclude)
-    with runner_of(found, hosts, Asked(told=how, state_dir=state_dir, records=False)) as (runner, show):
+    hosts, out = left(found, hosts, "", state_dir)
+    with runner_of(found, hosts, Asked(told=how, state_dir=state_dir, records=False, excluded=out)) as (runner, show):
         code = ExitCode.DONE if Rollout(runner).look() else ExitCode.INCOMPLETE
         runner.end(code)
         show.planned(runner.run, found, code)
@@ -55,6 +57,7 @@ def plan(
         **NOTICE_HELP,
         "token-file": "take the token from this file (- is stdin): one line of 64 or more characters",
         "retire-anyway": RETIRE_ANYWAY,
+        "without": WITHOUT,
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
         "if-older-than": "do nothing, with exit code 0, while all hosts have one younger token (90d, 12h)",
         "reason": "why, for the record and for whoever meets the lock",
@@ -68,6 +71,7 @@ def rotate(
     fleet: str = "",
     limit: str = "",
     exclude: str = "",
+    without: str = "",
     token_file: str = "",
     canary: str = "",
     batch: str = "",
@@ -91,7 +95,8 @@ def rotate(
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, limit, exclude)
     found = with_pace(found, canary, batch, max_failures)
-    refuse_without_queen(found, hosts)
+    hosts, out = left(found, hosts, without, state_dir)
+    refuse_without_queen(found, hosts, out)
     from_stdin = token_file == "-"  # noqa: S105  a dash, not a secret
     if (pause_for_confirmation or not yes) and (from_stdin or not sys.stdin.isatty()):
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
@@ -103,9 +108,9 @@ def rotate(
         _refuse_revoked(found, token, token_file, state_dir)
     if oldest:
         _refuse_held(found.name, state_dir)
-    if oldest and not _is_due(found, hosts, oldest, Asked(told=how, state_dir=state_dir, records=False)):
+    if oldest and not _is_due(found, hosts, oldest, Asked(told=how, state_dir=state_dir, records=False, excluded=out)):
         return
-    with runner_of(found, hosts, Asked(reason, how, state_dir=state_dir)) as (runner, show):
+    with runner_of(found, hosts, Asked(reason, how, state_dir=state_dir, excluded=out)) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
         rollout = Rollout(
             runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway
@@ -179,9 +184,9 @@ def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str)
     refuse_revoked(token.fingerprint(state.fingerprint_key(folder)), tombstones(folder), source)
 
 
-def refuse_without_queen(fleet: "Fleet", hosts: "tuple[Host, ...]") -> None:
-    """Hives that have a token which their queen has not are cut off from it."""
-    if fleet.queen not in hosts:
+def refuse_without_queen(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...]) -> None:
+    """Hives that have a token which their queen has not are cut off from it: only where she is `out` for good."""
+    if fleet.queen not in hosts and fleet.queen.name not in out:
         raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
 
 
@@ -199,7 +204,6 @@ def _refuse_known(runner: "Runner", token: "Token") -> None:
 
 def confirm(runner: "Runner", show: "Show", where: str) -> None:
     """Asks on the terminal before anything is changed; whatever is not a yes ends the run."""
-    count = len(runner.run.hosts) - len(runner.run.left_out)
-    if not show.agrees(f"Turn {count} hosts of fleet {runner.run.fleet} {where}? [y/N] "):
+    if not show.agrees(f"Turn {len(runner.stories)} hosts of fleet {runner.run.fleet} {where}? [y/N] "):
         runner.end()
         raise UserError("not confirmed: nothing was changed")

@@ -118,8 +118,9 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
     from hivekeys.verify.findings import recorded  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
-    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
-    dialer = dialer_of(fleet, hosts, program_of())
+    folder = state.folder_for(fleet.name, state_dir)
+    greeting = greeting_of(fleet.name, folder)
+    dialer = dialer_of(fleet, hosts, program_of(), folder)
     watch = Watch(fleet, hosts, dialer, greeting)
 
     def look(knows: bool = True) -> "FleetStatus":

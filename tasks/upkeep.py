@@ -10,14 +10,16 @@ from invoke.tasks import task
 from hivekeys.errors import UserError
 from tasks import restricting
 from tasks.engine import Asked, history_of, past_runs, tombstones, upkeep_of
+from tasks.excluding import cut_out_now
 from tasks.frame import FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 from tasks.grounds import FROM_HELP, grounds_of, known_token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hivekeys.changes import Upkept
     from hivekeys.errors import ExitCode
-    from hivekeys.model import Upkept
+    from hivekeys.fleet import Host
     from hivekeys.upkeep import Upkeep
 
 VERBS = ("inspection", "repair", "installation", "remembered", "restricting", "removal", "watching")  # sent as well
@@ -71,6 +73,7 @@ def fix(
         "create-account": "create the services' account and group where they are missing",
         "harden": "give the units the hardening lines of the guide as well",
         "plain-file": "let the services read the token file itself, not a systemd credential",
+        "readmit": "take the hosts of --limit back that were cut out of the fleet: they were rebuilt since",
         "restricted": "put the agent on the hosts and let the inventory's login run it and nothing else",
         "restrict-key": "with --restricted: let this public key (FILE.pub) start the agent and do nothing else",
         "print-sudoers": "print the rule for sudo that --restricted puts in place; contacts nobody",
@@ -89,6 +92,7 @@ def install(
     create_account: bool = False,
     harden: bool = False,
     plain_file: bool = False,
+    readmit: bool = False,
     restricted: bool = False,
     restrict_key: str = "",
     print_sudoers: bool = False,
@@ -113,6 +117,10 @@ def install(
         raise UserError(f"--{options[0]}: --restricted touches no service", hint="first the one, then the other")
     if restricted and from_:
         raise UserError("--from: --restricted hands on no token", hint="leave one out")
+    if readmit and restricted:
+        raise UserError(
+            "--readmit: --restricted brings no host its token", hint="first `fab install --readmit` without it"
+        )
     if restrict_key and not restricted:
         raise UserError("--restrict-key: expected --restricted with it")
     asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
@@ -130,7 +138,8 @@ def install(
         finish(code)
         return
     grounds = grounds_of(found, from_, yes or dry_run, state_dir)
-    with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS, beside_open=False) as work:
+    back = _readmitted(found.name, hosts, readmit, limit, state_dir)
+    with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS, beside_open=False, readmitted=back) as work:
         gone = tombstones(state.folder_for(found.name, state_dir))
         code = _tell(work, joining.install(work, options, generate, gone, grounds), json)
     finish(code)
@@ -208,6 +217,23 @@ def watch(
         step = Step(Verb.WATCH, apply=work.apply, options=("remove",) if remove else ())
         code = _tell(work, work.do("watch the token files", hosts, lambda _: (step,)), json)
     finish(code)
+
+
+def _readmitted(fleet: str, hosts: "Sequence[Host]", readmit: bool, limit: str, state_dir: str) -> tuple[str, ...]:
+    """The hosts of these that are cut out and come back; without the operator's word for it that is refused."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.names import fold_names  # noqa: PLC0415
+
+    cut = cut_out_now(state.folder_for(fleet, state_dir))
+    back = tuple(host.name for host in hosts if host.name in cut)
+    if readmit and not limit:
+        raise UserError("--readmit: expected --limit HOST with it", hint="name the hosts that were rebuilt")
+    if back and not readmit:
+        raise UserError(
+            f"{fold_names(back)}: cut out of the fleet by run {cut[back[0]].run}: not to be given its token",
+            hint="was it rebuilt? then --limit HOST --readmit; else leave it out with --exclude HOST",
+        )
+    return back
 
 
 def _confirm(fleet: str, hosts: list[str]) -> None:

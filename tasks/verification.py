@@ -107,11 +107,14 @@ def _report(
 
     now = time.time()
     record = _record(fleet, state_dir)
-    greeting = greeting_of(fleet.name, state.folder_for(fleet.name, state_dir))
+    folder = state.folder_for(fleet.name, state_dir)
+    greeting = greeting_of(fleet.name, folder)
     comparison = secrets.token_bytes(32) if other else b""  # nobody can compare anything with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    dialer = dialer_of(fleet, asked, program_of("inspection", *(["places"] if dead else [])))
-    to_others = dialer_of(other, other.hosts, program_of()) if other else None  # whose password is asked for now
+    dialer = dialer_of(fleet, asked, program_of("inspection", *(["places"] if dead else [])), folder)
+    to_others = None
+    if other:  # whose password is asked for now
+        to_others = dialer_of(other, other.hosts, program_of(), state.folder_for(other.name, state_dir))
     try:
         sights = survey(fleet, asked, dialer, greeting, comparison, dead=dead)
     finally:

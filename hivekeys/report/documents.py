@@ -32,6 +32,9 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
         "revoked": [str(fingerprint) for fingerprint in run.condemned],
         "exposure": _exposure(run) if run.is_revocation else None,
         "census": _census(run),
+        "excluded": list(run.excluded),
+        "gone": list(run.gone),
+        "superseded_by": run.superseded_by or None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
         "hosts": [_host(run, part, host) for part, host in members(run, fleet)],
     }
@@ -98,6 +101,8 @@ def digest(run: Run) -> dict[str, Any]:
         "token": str(run.want) if run.want else None,
         "hosts": len(run.hosts),
         "debts": list(run.debts),
+        "excluded": list(run.excluded),
+        "superseded_by": run.superseded_by or None,
         "exit_code": None if run.code is None else int(run.code),
         "seconds": round(run.seconds, 3),
     }

@@ -23,7 +23,7 @@ from hivekeys.report.places import place_lines
 from hivekeys.report.timeline import Timeline, timeline
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import verdict
-from hivekeys.report.words import CALLS, LEFT, TONES, exposure_lines, failures, members, next_step, seconds_of
+from hivekeys.report.words import CALLS, TONES, exposure_lines, failures, left_behind, members, next_step, seconds_of
 from hivekeys.run import HostRun, Run
 from hivekeys.text import one_line
 
@@ -263,10 +263,8 @@ def _failures(run: Run) -> Iterator[Failure]:
     """Each cause with its hosts; then those that were left behind without one."""
     for cause, names in failures(run):
         yield Failure(fold_names(names), len(names), cause.trouble.value, cause.detail, cause.hint)
-    for state, (said, step) in LEFT.items():
-        left = [host.name for host in run.hosts.values() if host.state is state]
-        if left:
-            yield Failure(fold_names(left), len(left), said, "", step)
+    for left, said, step in left_behind(run):
+        yield Failure(fold_names(left), len(left), said, "", step)
 
 
 def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
@@ -284,6 +282,7 @@ def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
         Fact("epoch", str(run.epoch or "–")),
         Fact("order", one_line(waves + more)[:300]),
         Fact("left out", fold_names(run.left_out) or "nobody"),
+        Fact("cut out of the fleet", fold_names(run.excluded) or "nobody"),
         Fact("hivekeys", one_line(f"{run.version or 'not recorded'}; this page: {__version__}")),
         Fact("python on the hosts", ", ".join(f"{name} ({count})" for name, count in pythons.items()) or "not seen"),
         Fact("inventory", one_line(f"SHA-256 {run.inventory}{same}") if run.inventory else "not recorded"),

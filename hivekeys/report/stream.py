@@ -18,10 +18,12 @@ from hivekeys.model import (
     Outcome,
     Paused,
     PhaseStarted,
+    Readmitted,
     Resumed,
     RunEnded,
     RunStarted,
     Stopped,
+    Superseded,
     TokenChosen,
     Waiting,
 )
@@ -32,6 +34,7 @@ from hivekeys.text import one_line
 from hivekeys.token import Fingerprint
 
 VERSION = 1
+_End = Stopped | Paused | Superseded | RunEnded
 
 
 def line_of(event: Event, run: str) -> dict[str, Any]:
@@ -68,7 +71,7 @@ def _facts(event: Event) -> tuple[str, dict[str, Any]]:
         case RunStarted():
             return "run-started", {"task": event.task, "fleet": event.fleet, "reason": event.reason, **_plan(event)}
         case Resumed():
-            return "run-resumed", _plan(event)
+            return "run-resumed", {**_plan(event), "gone": list(event.gone)}
         case PhaseStarted():
             title = event.title or event.phase.value
             return "phase-started", {"phase": event.phase.value, "title": title, "hosts": list(event.hosts)}
@@ -84,7 +87,7 @@ def _facts(event: Event) -> tuple[str, dict[str, Any]]:
 
 
 def _of_the_run(
-    event: Claimed | TokenChosen | Condemned | Again | CensusTaken | Stopped | Paused | RunEnded,
+    event: Claimed | TokenChosen | Condemned | Again | Readmitted | CensusTaken | _End,
 ) -> tuple[str, dict[str, Any]]:
     match event:
         case Claimed():
@@ -95,15 +98,25 @@ def _of_the_run(
             return "tokens-condemned", {"tokens": _fp6(event.fingerprints)}
         case Again():
             return "again", {"attempt": event.attempt, "hosts": list(event.hosts)}
+        case Readmitted():
+            return "hosts-readmitted", {"hosts": list(event.hosts)}
         case CensusTaken():
             return "census-taken", {
                 "uses": [_use(use) for use in event.uses],
                 "unread": [{"host": name, "why": one_line(why)} for name, why in event.unread],
             }
+        case _:
+            return _of_the_end(event)
+
+
+def _of_the_end(event: _End) -> tuple[str, dict[str, Any]]:
+    match event:
         case Stopped():
             return "stopped", {"phase": event.phase.value, "why": one_line(event.why)}
         case Paused():
             return "run-interrupted", {}
+        case Superseded():
+            return "run-superseded", {"by": event.by}
         case RunEnded():
             return "run-ended", {"exit_code": int(event.code)}
 
@@ -113,6 +126,7 @@ def _plan(event: RunStarted | Resumed) -> dict[str, Any]:
         "who": event.who,
         "hosts": list(event.hosts),
         "left_out": list(event.left_out),
+        "excluded": list(event.excluded),
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in event.waves],
     }
 

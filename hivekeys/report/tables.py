@@ -23,6 +23,7 @@ STYLES = {
     State.ROLLED_BACK: "yellow",
     State.OWES: "red",
     State.FENCED: "yellow",
+    State.EXCLUDED: "red",
     State.FAILED: "red",
     State.UNREACHABLE: "red",
     State.UNKNOWN: "red",
@@ -90,7 +91,7 @@ def plan_table(run: Run, fleet: Fleet) -> Table:
         if part.seen:
             through = "credential" if part.seen.unit.credential else "file"
         if host.name not in turns:
-            now = Text("left out", "yellow")
+            now = Text("cut out" if part.state is State.EXCLUDED else "left out", "yellow")
         elif part.cause:
             now = Text(part.cause.trouble.value, "red")
         elif part.proof and part.proof.proven:

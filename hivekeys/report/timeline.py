@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from hivekeys.downtime import moments
 from hivekeys.model import (
     Again,
     Event,
@@ -25,7 +26,7 @@ from hivekeys.model import (
 )
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
-from hivekeys.run import Run, fold, moments
+from hivekeys.run import Run, fold
 
 
 @dataclass(frozen=True)

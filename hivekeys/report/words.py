@@ -50,7 +50,8 @@ def age(host: HostRun) -> str:
 
 def settled_age(run: Run) -> float | None:
     """Seconds since the oldest active file was written; None unless every host is settled on one and the same token."""
-    seen = [host.seen for name, host in run.hosts.items() if name not in run.left_out]
+    out = (*run.left_out, *run.excluded)
+    seen = [host.seen for name, host in run.hosts.items() if name not in out]
     settled = [one for one in seen if one and one.active and one.token and not one.staged and not one.previous]
     if not settled or len(settled) < len(seen) or len({one.token for one in settled}) > 1:
         return None
@@ -93,10 +94,28 @@ def by_cause(causes: Iterable[tuple[str, Cause]]) -> list[tuple[Cause, list[str]
     return sorted(grouped, key=lambda group: -len(group[1]))
 
 
-LEFT = {
-    State.OWES: ("still on the old token", "mend the cause, then `fab reconcile`"),
-    State.FENCED: ("the service is stopped: it lets nobody in", "mend the cause, then `fab reconcile` starts it"),
-}
+OWES = "still on the old token", "mend the cause, then `fab reconcile`"
+FENCED = "the service is stopped: it lets nobody in", "mend the cause, then `fab reconcile` starts it"
+CUT_OUT = (
+    "cut out by the operator; as far as anybody knows it still trusts the old token",
+    "rebuild it, then `fab install --limit HOST --readmit`; or take it out of the inventory",
+)
+GONE = (
+    "gone from the inventory; as far as anybody knows it still trusts the old token",
+    "nothing, if it is gone for good: stop its service, or cut its network",
+)
+
+
+def left_behind(run: Run) -> Iterator[tuple[list[str], str, str]]:
+    """Hosts that a run went on without, what that means, and what is to be done."""
+    hosts = run.hosts.values()
+    groups = (
+        ([host.name for host in hosts if host.state is State.OWES], *OWES),
+        ([host.name for host in hosts if host.state is State.FENCED], *FENCED),
+        ([host.name for host in hosts if host.state is State.EXCLUDED and host.name not in run.gone], *CUT_OUT),
+        ([host.name for host in hosts if host.name in run.gone], *GONE),
+    )
+    return (group for group in groups if group[0])
 
 
 def failure_lines(run: Run) -> list[str]:
@@ -104,10 +123,8 @@ def failure_lines(run: Run) -> list[str]:
     lines = []
     for cause, names in failures(run):
         lines += [f"{fold_names(names)}: {cause}", f"    next: {cause.hint}"]
-    for state, (said, step) in LEFT.items():
-        names = [host.name for host in run.hosts.values() if host.state is state]
-        if names:
-            lines += [f"{fold_names(names)}: {said}", f"    next: {step}"]
+    for names, said, step in left_behind(run):
+        lines += [f"{fold_names(names)}: {said}", f"    next: {step}"]
     return lines
 
 
@@ -166,12 +183,19 @@ def next_step(run: Run, typed: str = "") -> str:
     `typed` is what the operator means the fleet by, if that is not its own name.
     """
     typed = typed or run.fleet
-    resume, rollback, reconcile = (f"fab {verb} --fleet {typed}" for verb in ("resume", "rollback", "reconcile"))
-    if run.bears_out(Trouble.SUPERSEDED):
+    if run.superseded_by or run.bears_out(Trouble.SUPERSEDED):
         return ""  # a newer run goes on, from wherever it was begun
     if run.is_open:
         may_go_back = run.has_touched and not run.retiring and not run.is_revocation
-        return f"go on: {resume}" + (f"   go back: {rollback}" if may_go_back else "")
+        return f"go on: fab resume --fleet {typed}" + (
+            f"   go back: fab rollback --fleet {typed}" if may_go_back else ""
+        )
+    return _step_after(run, typed)
+
+
+def _step_after(run: Run, typed: str) -> str:
+    """What to type after a run that is over."""
+    rollback, reconcile = (f"fab {verb} --fleet {typed}" for verb in ("rollback", "reconcile"))
     if run.is_revocation and run.code is ExitCode.INCOMPLETE and (run.stopped or run.want is None):
         return f"when hosts answer again: fab revoke --fleet {typed} --reason …"
     if run.is_held:
@@ -182,6 +206,9 @@ def next_step(run: Run, typed: str = "") -> str:
         return f"{_few(run.behind)}: no way back, the token from before was revoked: {reconcile}"
     if run.behind:
         return f"when {_few(run.behind)} can be reached and the causes are mended: {rollback}"
+    if run.excluded and run.code is ExitCode.INCOMPLETE:
+        install = f"fab install --fleet {typed} --limit {','.join(run.excluded)} --readmit"
+        return f"cut out: {_few(run.excluded)}; when rebuilt: {install}; or take it out of the inventory"
     return ""
 
 
@@ -191,6 +218,8 @@ def _few(names: tuple[str, ...]) -> str:
 
 def standing(run: Run, since: str) -> str:
     """Where a run of the past stands, in one line; `since` is how long ago it began."""
+    if run.superseded_by:
+        return f"begun {since} ago, and cut off; run {run.superseded_by} took its place"
     if run.is_open:
         phase = run.phase.value if run.phase else "–"
         back = "" if run.is_revocation else ", fab rollback goes back"

@@ -41,6 +41,7 @@ class Operator:
         fence: bool = False,
         history: History = NOTHING_KNOWN,
         take_over: bool = False,
+        without: Collection[str] = (),
     ) -> None:
         self.fleet = fleet
         self.token = token or generate()
@@ -51,7 +52,7 @@ class Operator:
             fleet.inventory.name, KEY, past.id if past else run, who, revoked=revoked, take_over=take_over
         )
         inventory = paced(fleet.inventory, batch) if task == REVOKE else fleet.inventory
-        chosen = inventory.hosts if hosts is None else hosts
+        chosen = [host for host in (inventory.hosts if hosts is None else hosts) if host.name not in without]
         lines = dialer or fleet.dialer()
         self.runner = Runner(
             inventory,
@@ -65,6 +66,7 @@ class Operator:
             past=past,
             fence=fence,
             history=history,
+            excluded=without,
         )
         self.rollout = Rollout(self.runner, census=census, retire_anyway=retire_anyway)
         self.census = census

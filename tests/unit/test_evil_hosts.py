@@ -28,6 +28,7 @@ from hivekeys.audit.audited import READERS, Accesses, Audited, Query
 from hivekeys.audit.census import census_of, known_tokens
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
+from hivekeys.changes import Upkept
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.evidence import key_id, public_pem
 from hivekeys.evidence.archive import pack
@@ -39,20 +40,7 @@ from hivekeys.joining import install, uninstall
 from hivekeys.journal import Journal
 from hivekeys.line import Line
 from hivekeys.metrics import metrics
-from hivekeys.model import (
-    Event,
-    Met,
-    Outcome,
-    Phase,
-    Proof,
-    Reply,
-    Seen,
-    State,
-    Status,
-    Step,
-    Upkept,
-    Verb,
-)
+from hivekeys.model import Event, Met, Outcome, Phase, Proof, Reply, Seen, State, Status, Step, Verb
 from hivekeys.moment import Moment
 from hivekeys.progress import Progress, heard
 from hivekeys.recall import Grounds, current

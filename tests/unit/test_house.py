@@ -47,6 +47,8 @@ PURE = {
     "hivekeys.chain",
     "hivekeys.doubles",
     "hivekeys.changes",
+    "hivekeys.cutout",
+    "hivekeys.downtime",
     "hivekeys.evidence",
     "hivekeys.exposure",
     "hivekeys.history",

@@ -15,12 +15,13 @@ import hivekeys.host.installation
 import hivekeys.host.remembered  # noqa: F401  hosts know their verbs
 from hivekeys import changes
 from hivekeys.causes import Cause, Trouble
+from hivekeys.changes import Upkept
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE
 from hivekeys.inheritance import MOST
 from hivekeys.joining import install
-from hivekeys.model import Event, Phase, PhaseStarted, Stopped, Upkept
+from hivekeys.model import Event, Phase, PhaseStarted, Stopped
 from hivekeys.names import fold_names
 from hivekeys.recall import Grounds
 from hivekeys.run import REVOKE

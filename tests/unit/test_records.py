@@ -207,15 +207,16 @@ def test_a_revocation_goes_on_beside_what_is_damaged_and_keeps_it(fab: Fab, dama
         assert tombstones(folder).keys() == {OLD}
 
 
-def test_a_revocation_that_was_cut_off_is_not_replaced_for_another_runs_damage(fab: Fab) -> None:
-    """A journal that is whole says that it is open, and that is no damage."""
+def test_a_revocation_that_was_cut_off_is_no_damage(fab: Fab) -> None:
+    """A journal that is whole says that it is open: the next one takes its place, in the same journal."""
     folder = journal_with_an_open_run(fab)
     with contextlib.closing(Journal(folder)) as journal:
         teller = Teller(fleet_of(2), "paper-2")
         journal.append("paper-2", *teller.revoke()[:-1])
-    answer = fab("revoke", "--yes", "--reason", "again")
-    assert answer.code == 2 and "run paper-2 of ann@bastion was cut off" in answer.err
+    assert fab("revoke", "--yes", "--reason", "again", "--attempts", "1").code == 4
     assert not list(folder.glob("journal.damaged-*"))
+    with contextlib.closing(Journal(folder)) as journal:
+        assert fold(journal.events("paper-2")).superseded_by == journal.runs()[0]
 
 
 def test_the_hosts_can_be_looked_at_though_the_journal_is_not_whole(fab: Fab) -> None:

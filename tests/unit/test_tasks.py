@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,11 +25,12 @@ from hivekeys.backups.signature import name_of, sign, signer_id
 from hivekeys.errors import ExitCode
 from hivekeys.evidence import key_id
 from hivekeys.journal import Journal
-from hivekeys.model import Condemned, Phase, RunEnded, RunStarted, TokenChosen
+from hivekeys.model import Condemned, Event, Intent, Phase, Readmitted, RunEnded, RunStarted, TokenChosen, Verb
 from hivekeys.moment import Moment
 from hivekeys.run import REVOKE
 from hivekeys.state import fingerprint_key, hold_lock, signing_key
-from hivekeys.token import Fingerprint, generate, parse
+from hivekeys.token import Fingerprint, Token, generate, parse
+from tasks.engine import superseded_tokens
 from tests.terminal import CTRL_C, Terminal
 from tests.unit.telling import NEW, Teller, fleet_of
 
@@ -51,6 +53,8 @@ address = "127.0.0.1"
 port = {port}
 """
 
+OTHER = Token("c" * 64).fingerprint(b"k")
+NOW, LATER = Moment(0.0, 0.0), Moment(1_795_000_000.0, 0.0)
 FAR_AWAY = "[timeouts]\nconnect = 600\nbanner = 600\n"
 
 KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
@@ -360,6 +364,7 @@ def test_a_run_whose_token_was_revoked_since_is_not_taken_up_again(fab: Fab) -> 
 @pytest.fixture
 def claimed(fab: Fab) -> Fab:
     """A rotation that was cut off when it had the queen's lock: no host was told anything that changes it."""
+    fingerprint_key(state_of(fab))
     teller = Teller(fleet_of(3), "paper-1")
     teller.begin()
     teller.phase(Phase.LOOK, ["queen", "hive1", "hive2", "hive3"])
@@ -408,6 +413,153 @@ def test_a_run_that_was_cut_off_after_it_touched_a_host_stops_a_new_one(fab: Fab
             journal.append(teller.run, *teller.events)
     answer = fab("rotate", "--yes")
     assert answer.code == 2 and "run paper-1 of ann@bastion was cut off in phase stage" in answer.err
+
+
+# -- a host that is cut out of the fleet
+
+
+@pytest.fixture
+def lost(fab: Fab) -> Iterator[socket.socket]:
+    """Where hive3 listens, which was broken into; the others do not answer. A revocation has cut hive3 out."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        door.settimeout(0.0)
+        written = (
+            INVENTORY.replace("192.0.2", "127.0.0").replace('"hive[1:3]"', '"hive[1:2]"').replace("11:13", "11:12")
+        )
+        written = written.replace('fleet = "paper"', 'fleet = "paper"\n[ssh]\nport = 1')
+        broken_into = f'[hosts.hive3]\nrole = "hive"\naddress = "127.0.0.1"\nport = {door.getsockname()[1]}\n'
+        (fab.folder / "inventory" / "paper.toml").write_text(written + broken_into + "[timeouts]\nbanner = 1\n")
+        told(fab, "paper-1", excluded=("hive3",))
+        yield door
+
+
+def told(fab: Fab, run: str, *events: Event, excluded: tuple[str, ...] = (), clock: float = 5000.0) -> None:
+    """A revocation that this bastion's journal has, and what else is in it."""
+    fingerprint_key(state_of(fab))
+    teller = Teller(fleet_of(3), run, task=REVOKE, clock=clock)
+    teller.begin()
+    begun = next(event for event in teller.events if isinstance(event, RunStarted))
+    with contextlib.closing(Journal(state_of(fab))) as journal:
+        journal.append(run, replace(begun, excluded=excluded), *(replace(event, when=teller.now()) for event in events))
+
+
+def was_contacted(door: socket.socket) -> bool:
+    try:
+        door.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+CONTACTING = (
+    "plan",
+    "rotate --yes",
+    "rotate --yes --allow-missing hive3",
+    "revoke --yes --reason again --attempts 1",
+    "status",
+    "verify",
+    "audit",
+    "fix --login root",
+    "watch --login root",
+    "uninstall --yes --login root",
+    "install --login root --exclude hive3",
+    "backup --to " + KEY,
+)
+
+
+def test_no_verb_contacts_a_host_that_an_earlier_run_cut_out(fab: Fab, lost: socket.socket) -> None:
+    for words in CONTACTING:
+        answer = fab(*words.split())
+        assert answer.code in (3, 4), (words, answer)
+        assert not was_contacted(lost), words
+
+
+def test_who_looks_at_the_fleet_is_told_that_a_host_is_cut_out(fab: Fab, lost: socket.socket) -> None:
+    answer = fab("status")
+    assert "hive3: excluded: by run paper-1 of ann@bastion" in answer.out and "--readmit" in answer.out
+    assert "cut out of the fleet, not contacted: hive3" in fab("plan").out
+    rotated = fab("rotate", "--yes", "--json")
+    document = json.loads(rotated.out)
+    assert document["excluded"] == ["hive3"] and "excluded" in [host["state"] for host in document["hosts"]]
+    assert "without hive3" in fab("history").out.replace("\n", " ")
+    assert not was_contacted(lost)
+
+
+def test_a_host_that_is_named_with_without_is_not_contacted_then_and_not_later(fab: Fab, lost: socket.socket) -> None:
+    with contextlib.closing(Journal(state_of(fab))) as journal:
+        begun = RunStarted("paper-2", "paper", "ann", "", (), (), (), LATER, "install")
+        journal.append("paper-2", begun, Readmitted(("hive3",), LATER))
+    assert fab("revoke", "--yes", "--reason", "broken into", "--attempts", "1", "--without", "hive3,queen").code == 4
+    assert fab("rotate", "--yes").code == 3
+    assert not was_contacted(lost)
+
+
+def test_a_revocation_that_goes_past_a_damaged_journal_still_knows_who_was_cut_out(
+    fab: Fab, lost: socket.socket
+) -> None:
+    """And its own journal says so from then on. Where nobody can read it any more, that is said."""
+    journal = state_of(fab) / "journal.db"
+    with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as base:
+        base.execute(
+            "INSERT INTO events SELECT place + 2, run, number + 2, kind, facts, hash, head FROM events LIMIT 1"
+        )
+    again = ("revoke", "--yes", "--reason", "again", "--attempts", "1")
+    answer = fab(*again)
+    assert answer.code == 4 and "This revocation goes on with a new journal" in answer.err, answer
+    assert json.loads(fab("history", "--json").out)[0]["excluded"] == ["hive3"]
+    assert fab("rotate", "--yes").code == 3
+    assert not was_contacted(lost)
+    journal.write_bytes(b"this is not a database" * 100)
+    answer = fab(*again, "--without", "hive3")
+    assert answer.code == 4 and "Whom earlier runs cut out is not known: name them with --without" in answer.err
+    assert not was_contacted(lost)
+
+
+def test_only_an_install_that_says_so_takes_it_back(fab: Fab, lost: socket.socket) -> None:
+    answer = fab("install", "--login", "root", "--limit", "hive3")
+    assert answer.code == 2 and "hive3: cut out of the fleet by run paper-1: not to be given its token" in answer.err
+    assert "--readmit: expected --limit" in fab("install", "--login", "root", "--readmit").err
+    assert not was_contacted(lost)
+    fab("install", "--login", "root", "--limit", "hive3", "--readmit", "--dry-run")
+    assert was_contacted(lost)
+    assert "hive3: excluded" in fab("status").out, "a look takes nobody back"
+    assert not was_contacted(lost)
+    fab("install", "--login", "root", "--limit", "hive3", "--readmit")
+    assert was_contacted(lost)
+    assert "hive3: excluded" not in fab("status").out
+    assert was_contacted(lost)
+
+
+def test_a_fleet_of_which_every_host_is_cut_out_is_turned_by_nobody(fab: Fab) -> None:
+    answer = fab("revoke", "--yes", "--reason", "all of it", "--without", "*")
+    assert answer.code == 2 and "every host that was asked for is cut out of the fleet" in answer.err
+
+
+def test_a_new_revocation_takes_the_place_of_one_that_was_cut_off(claimed: Fab) -> None:
+    """Also of a rotation: their tokens may be staged on a host that is lost."""
+    told(claimed, "paper-2", TokenChosen(OTHER, NOW), Intent("queen", Phase.STAGE, (Verb.STAGE,), NOW), clock=6000.0)
+    answer = claimed("revoke", "--yes", "--reason", "hive3 was broken into", "--without", "hive3", "--attempts", "1")
+    assert answer.code == 4, answer
+    history = json.loads(claimed("history", "--json").out)
+    newest = next(run for run in history if run["run"] not in ("paper-1", "paper-2"))
+    assert (newest["task"], newest["excluded"]) == ("revoke", ["hive3"])
+    place = {run["run"]: run["superseded_by"] for run in history}
+    assert place == {newest["run"]: None, "paper-2": newest["run"], "paper-1": None}, "beneath one that left a trace"
+    assert f"cut off; run {newest['run']} took its place" in claimed("status", "--run", "paper-2").out
+    for words in ("resume", "rollback", "reconcile"):
+        answer = claimed(words, "--run", "paper-2")
+        assert answer.code == 2 and f"run paper-2 was superseded by run {newest['run']}" in answer.err
+    assert superseded_tokens(state_of(claimed)) == {OTHER}
+
+
+def test_a_run_goes_on_with_the_hosts_that_the_inventory_still_has(claimed: Fab) -> None:
+    path = claimed.folder / "inventory" / "paper.toml"
+    path.write_text(path.read_text().replace('"hive[1:3]"', '"hive[1:2]"').replace("11:13", "11:12"))
+    answer = claimed("resume", "--json")
+    assert answer.code == 4
+    document = json.loads(answer.out)
+    assert document["gone"] == ["hive3"]
+    assert {host["host"]: host["state"] for host in document["hosts"]}["hive3"] == "excluded"
 
 
 def test_a_bastion_with_a_new_key_knows_a_revoked_token_when_the_backup_is_open(fab: Fab, sealed: Path) -> None:

@@ -9,9 +9,10 @@ from rich.console import Console
 from hivekeys import changes
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
+from hivekeys.changes import Upkept
 from hivekeys.errors import ExitCode
 from hivekeys.host import dropin
-from hivekeys.model import Phase, Upkept
+from hivekeys.model import Phase
 from hivekeys.token import Token, generate
 from hivekeys.upkeep import Upkeep, fix
 from hivekeys.wire import Greeting

@@ -1,0 +1,61 @@
+"""Hosts that are cut out of the fleet: named with --without, or by an earlier run of this bastion."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import DamagedError, UserError
+from tasks.frame import names
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hivekeys.cutout import CutOut
+    from hivekeys.fleet import Fleet, Host
+
+WITHOUT = (
+    "hosts to cut out of the fleet, because you do not trust them: never contacted, now and later, until readmitted"
+)
+
+
+def cut_out_now(folder: Path) -> "dict[str, CutOut]":
+    """The hosts that are cut out, by this bastion's journal, as far as it can be read. Makes no journal."""
+    from hivekeys.cutout import TELLING, cut_out  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+
+    if not Journal.is_in(folder):
+        return {}
+    with contextlib.closing(Journal(folder, as_it_is=True)) as journal:
+        return cut_out(journal.all_of(*TELLING))
+
+
+def left(
+    fleet: "Fleet", hosts: "tuple[Host, ...]", without: str, state_dir: str, *, in_emergency: bool = False
+) -> "tuple[tuple[Host, ...], tuple[str, ...]]":
+    """The hosts that are left, and the names of those of the inventory that are cut out, from now on or already.
+
+    `in_emergency`: a journal that is damaged is no reason to stop.
+    """
+    cut = {*names(fleet, without), *_known(fleet, state_dir, in_emergency)}
+    there = tuple(host for host in hosts if host.name not in cut)
+    if hosts and not there:
+        raise UserError(
+            "every host that was asked for is cut out of the fleet: nobody is left to turn",
+            hint="`fab install --limit HOST --readmit` takes one back after it was rebuilt",
+        )
+    return there, tuple(host.name for host in fleet.hosts if host.name in cut)
+
+
+def _known(fleet: "Fleet", state_dir: str, in_emergency: bool) -> "Collection[str]":
+    from hivekeys import state  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    folder = state.folder_for(fleet.name, state_dir)
+    try:
+        return cut_out_now(folder)
+    except UserError as error:
+        if in_emergency and isinstance(error, DamagedError):
+            Show.warn(f"{error.message}. Whom earlier runs cut out is not known: name them with --without")
+            return ()
+        with state.hold_lock(folder, fleet.name, "–", ""):  # says who is at work, where that is why it cannot be read
+            raise
