@@ -4,13 +4,12 @@ Runs ON a host, in one text with agent.py. No value leaves this module but to be
 """
 
 import errno
-import os
 import re
-import stat
 
-from hivekeys.host.system import read_limited
+from hivekeys.host.system import read_controlled
 
 FILE_LIMIT = 1 << 20  # bytes of an environment file
+PATTERN = frozenset("*?[")  # in the name of an environment file, which systemd then shows as it stands
 SETS_TOKEN = re.compile(r"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=[ \t]*(.*)$", re.MULTILINE)
 IN_LINE = re.compile(rb"^\s*Environment\s*=.*\bLLORCH_API_TOKEN=", re.MULTILINE)
 IN_UNIT = "the unit or a drop-in"
@@ -42,15 +41,11 @@ def in_unit(root: str, shown: "dict[str, str]") -> "tuple[list[tuple[str, str]],
     for line in filter(None, shown.get("EnvironmentFiles", "").splitlines()):
         path, _, options = line.rpartition(" (")
         try:
-            fd = os.open(root.rstrip("/") + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            data = read_controlled(root, path, FILE_LIMIT)
         except OSError as error:
-            if error.errno != errno.ENOENT or "yes" not in options:
+            if error.errno != errno.ENOENT or "yes" not in options or PATTERN & set(path):
                 unread.append(path)
             continue
-        try:
-            data = read_limited(fd, FILE_LIMIT) if stat.S_ISREG(os.fstat(fd).st_mode) else None
-        finally:
-            os.close(fd)
         if data is None:
             unread.append(path)
         else:
@@ -63,10 +58,9 @@ def files_that_set_it(root: str, shown: "dict[str, str]") -> "list[str]":
     found = []
     for path in filter(None, [shown.get("FragmentPath", ""), *shown.get("DropInPaths", "").split()]):
         try:
-            with open(root.rstrip("/") + path, "rb") as file:
-                text = file.read(FILE_LIMIT)
+            text = read_controlled(root, path, FILE_LIMIT)
         except OSError:
             continue
-        if IN_LINE.search(text):
+        if text and IN_LINE.search(text):
             found.append(path)
     return found or [IN_UNIT]

@@ -299,9 +299,12 @@ def audit_trail(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any
     place = audit_folder(environment)
     facts = {"on": environment.get("LLORCH_AUDIT_MODE", "") == "local", "folder": agent.without_tokens(place)}  # type: dict[str, Any]
     facts.update(mode=None, owner="", newest=None)
-    folder = had(lambda: open_directory(agent.root, place))
-    if folder is None:
-        return facts
+    try:
+        folder = open_directory(agent.root, place)
+    except OSError as error:
+        if error.errno == errno.ENOENT or not facts["on"]:
+            return facts
+        raise  # a link on the way, say: nobody can tell what lies behind it
     try:
         info = os.fstat(folder)
         facts.update(mode=stat.S_IMODE(info.st_mode), owner=names_of(info)[0])

@@ -12,9 +12,9 @@ import stat
 
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.dropin import drop_in, unit_of, without_token
-from hivekeys.host.repair import OPEN_TO_OTHERS, directory, is_roots, rights, token_file, walk
+from hivekeys.host.repair import OPEN_TO_OTHERS, directory, rights, token_file, walk
 from hivekeys.host.setup import Setup, done, exists, make_directory, missing_from
-from hivekeys.host.system import Refusal, open_directory
+from hivekeys.host.system import Refusal, is_roots, open_directory
 from hivekeys.host.trail import audit_folder
 
 TYPE_CHECKING = False  # type checkers take it for True

@@ -16,7 +16,7 @@ from hivekeys.host.environment import environment_of
 from hivekeys.host.inspection import has_acl, is_named_after, is_stray, unit_properties
 from hivekeys.host.slots import read_token
 from hivekeys.host.state import STATE
-from hivekeys.host.system import DIRECTORY, NOFOLLOW, Refusal, names_of, open_directory
+from hivekeys.host.system import DIRECTORY, NOFOLLOW, OTHERS_WRITE, Refusal, is_roots, names_of, open_directory
 from hivekeys.host.trail import audit_folder
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MENDED = 1000  # copies that one run removes: more would be another problem
 MOST_CHANGES = 1000  # that are sent one by one (hivekeys.wire.MOST_CHANGES)
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")  # acl(5)
-OTHERS_WRITE = 0o022
 OPEN_TO_OTHERS = 0o027  # group may look into the audit trail, nobody else
 # What may stand behind the token's name in that of a copy: these words, and numbers. api-token-exporter.toml is another
 # file that is named after the token.
@@ -142,11 +141,6 @@ def walk(root: str, path: str) -> "Iterator[tuple[str, int]]":
             yield name, here
     finally:
         os.close(here)
-
-
-def is_roots(info: os.stat_result) -> bool:
-    """True when nobody but root can have put anything into this directory."""
-    return info.st_uid == 0 and not info.st_mode & OTHERS_WRITE
 
 
 def rights(info: os.stat_result) -> str:

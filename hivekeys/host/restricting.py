@@ -16,9 +16,9 @@ from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.dropin import read_file, write_file
 from hivekeys.host.environment import FILE_LIMIT
 from hivekeys.host.inspection import AGENT, other_rules
-from hivekeys.host.repair import Work, is_roots, rights, walk
+from hivekeys.host.repair import Work, rights, walk
 from hivekeys.host.setup import Setup, exists, installed, make_directory, missing_from, remember, remove_directory
-from hivekeys.host.system import NOFOLLOW, Refusal, open_directory, read_limited, write_all
+from hivekeys.host.system import NOFOLLOW, Refusal, is_roots, open_directory, read_limited, write_all
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import pwd
 import re
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MAX_TOKEN_BYTES = 1 << 20  # the services' own limit (llama-orch.md, "How the token is loaded")
 NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW
+OTHERS_WRITE = 0o022
+MOST_LINKS = 40  # on one way, as in Linux
 QUIET_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
 SOCK_DIAG, ASK, ONE, DUMP, ERROR, DONE = 4, 20, 1, 0x301, 2, 3  # linux/netlink.h, linux/sock_diag.h
 LISTENS = 10  # TCP_LISTEN
@@ -339,6 +342,51 @@ def open_directory(root: str, path: str) -> int:
             os.close(here)
         here = below
     return here
+
+
+def open_controlled(root: str, path: str) -> int:
+    """A descriptor of what is at `path` below `root`, to be read; a link is followed only where root alone can put one.
+
+    Whoever may write to a directory on the way could else have root open anything, a device too. Raises OSError.
+    """
+    left = [part for part in reversed(path.split("/")) if part]
+    here, links = os.open(root, DIRECTORY), 0
+    try:
+        while left:
+            name = left.pop()
+            try:
+                below = os.open(name, DIRECTORY if left else os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=here)
+            except OSError as error:
+                links += 1
+                if (
+                    error.errno not in (errno.ELOOP, errno.ENOTDIR)
+                    or links > MOST_LINKS
+                    or not is_roots(os.fstat(here))
+                ):
+                    raise
+                target = os.readlink(name, dir_fd=here)
+                left += [part for part in reversed(target.split("/")) if part]
+                below = os.open(root, DIRECTORY) if target.startswith("/") else os.dup(here)
+            os.close(here)
+            here = below
+    except OSError:
+        os.close(here)
+        raise
+    return here
+
+
+def is_roots(info: os.stat_result) -> bool:
+    """True when nobody but root can have put anything into this directory."""
+    return info.st_uid == 0 and not info.st_mode & OTHERS_WRITE
+
+
+def read_controlled(root: str, path: str, limit: int) -> "Optional[bytes]":
+    """All bytes of a regular file, opened as above; None for another kind of file, and for more than `limit`."""
+    fd = open_controlled(root, path)
+    try:
+        return read_limited(fd, limit) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    finally:
+        os.close(fd)
 
 
 def read_limited(fd: int, limit: int) -> "Optional[bytes]":
