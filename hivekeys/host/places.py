@@ -271,6 +271,7 @@ class Sweep:
         for number, seconds in ((signal.SIGTERM, END_SECONDS), (signal.SIGKILL, GONE_SECONDS)):
             until = self.agent.system.monotonic() + self.agent.left(seconds)
             pids = [pid for pid in pids if self.lives(pid)]
+            self.agent.go_on()
             for pid in pids:
                 self.near.signal(pid, number)
             while any(map(self.lives, pids)) and self.agent.system.monotonic() < until:
