@@ -74,7 +74,7 @@ def test_whoever_is_slow_in_any_phase_is_left_behind_until_the_others_are_proven
     """And is then come back to, and turned."""
     slow = Waits(fleet, "hive3", verb)
     ann = responder(fleet, on_event=slow.until(ended(Phase.RETIRE, "queen", "hive1", "hive2")))
-    assert ann.revoke(attempts=2, patience=0.2) is DONE
+    assert ann.revoke(attempts=2, patience=0.6) is DONE
     assert slow.went_on == [True], "somebody waited for it"
     assert order(ann, Phase.RETIRE)[-1] == "hive3"
     assert set(serving(fleet, ann.token).values()) == {"new"}
@@ -86,7 +86,7 @@ def test_whoever_is_slow_when_all_have_turned_holds_up_no_other_either(fleet: In
     """The second proof is the one that is asked for at the end."""
     slow = Waits(fleet, "hive3", verb, nth=2 if verb == "prove" else 1)
     ann = responder(fleet, on_event=slow.until(ended(Phase.RETIRE, "queen", "hive1", "hive2")))
-    assert ann.revoke(attempts=2, patience=0.2) is DONE
+    assert ann.revoke(attempts=2, patience=0.6) is DONE
     assert slow.went_on == [True], "somebody waited for it"
     assert slots_used(fleet) == []
 
@@ -95,7 +95,7 @@ def test_a_host_that_cannot_be_turned_is_fenced_without_waiting_for_one_that_is_
     fleet.hosts["hive2"].fault = "keeps-old-token"
     slow = Waits(fleet, "hive3", "swap")
     ann = responder(fleet, fence=True, on_event=slow.until(ended(Phase.FENCE, "hive2")))
-    assert ann.revoke(attempts=2, patience=0.2) is ExitCode.INCOMPLETE
+    assert ann.revoke(attempts=2, patience=0.6) is ExitCode.INCOMPLETE
     assert slow.went_on == [True], "it served those with the old token until then"
     assert (ann.states["hive2"], ann.states["hive3"]) == (State.FENCED, State.PROVEN)
 
@@ -108,7 +108,7 @@ def test_what_a_host_brings_to_light_that_comes_late_the_others_are_asked_with_t
     fleet.hosts["hive1"].also_accepts.add(older.reveal())
     slow = Waits(fleet, "hive3", "observe")
     ann = responder(fleet, on_event=slow.until(ended(Phase.RETIRE, "queen", "hive1", "hive2")))
-    assert ann.revoke(attempts=2, patience=0.2) is ExitCode.INCOMPLETE
+    assert ann.revoke(attempts=2, patience=0.6) is ExitCode.INCOMPLETE
     assert ann.troubles == {"hive1": Trouble.OLD_ACCEPTED}
 
 
@@ -124,7 +124,7 @@ def test_a_host_that_fails_at_first_and_is_slow_then_holds_up_nobody(fleet: InPr
             fleet.hosts["hive3"].fault = None
 
     ann = responder(fleet, on_event=told)
-    assert ann.revoke(attempts=3, patience=0.2) is DONE
+    assert ann.revoke(attempts=3, patience=0.6) is DONE
     assert slow.went_on == [True], "somebody waited for it"
 
 
@@ -140,7 +140,7 @@ def test_a_host_that_is_back_is_not_kept_waiting_by_one_that_is_not(fleet: InPro
             slow.goes_on.set()
 
     ann = responder(fleet, on_event=told)
-    assert ann.revoke(attempts=3, patience=0.2, pause=0.2) is DONE
+    assert ann.revoke(attempts=3, patience=0.6, pause=0.2) is DONE
     assert still.went_on == slow.went_on == [True]
 
 
@@ -164,7 +164,7 @@ def test_a_hive_that_is_left_behind_while_it_turns_keeps_its_place_in_the_waves(
     fleet = InProcessFleet(tmp_path, hives=5, policy=POLICY)
     slow = Waits(fleet, "hive1", "prove")
     ann = responder(fleet, batch=Amount(2), on_event=slow.until(ended(Phase.WAVE, "hive2", "hive3", "hive4", "hive5")))
-    assert ann.revoke(attempts=2, patience=0.2) is DONE
+    assert ann.revoke(attempts=2, patience=0.6) is DONE
     assert slow.went_on == [True], "the other waves waited for it"
     assert max(map(len, fleet.out_together)) == 2
     assert [out for out in fleet.out_together if "queen" in out] == [{"queen"}]
@@ -176,8 +176,8 @@ def test_a_queen_never_turns_together_with_a_hive_that_was_left_behind_nor_a_hiv
 ) -> None:
     """One after the other, however slow: here the run waits, for as long as a host may take for its turn."""
     fleet = InProcessFleet(tmp_path, hives=2, policy=Policy(order=first, revocation_recheck=0.0))
-    slow = Waits(fleet, "hive2" if then == "queen" else "queen", "prove", seconds=0.5)
+    slow = Waits(fleet, "hive2" if then == "queen" else "queen", "prove", seconds=2.0)
     ann = responder(fleet, on_event=slow.until(lambda e: isinstance(e, Intent) and e.host == then and e.phase in TURNS))
-    assert ann.revoke(attempts=2, patience=0.05) is DONE
+    assert ann.revoke(attempts=2, patience=0.5) is DONE
     assert slow.went_on == [False], "the next wave began while it was out"
     assert [out for out in fleet.out_together if "queen" in out] == [{"queen"}]
