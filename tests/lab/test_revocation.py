@@ -1,6 +1,8 @@
 """The night it matters, on twenty hives: one is down, one frozen, one does not start, one ignores its file."""
 
 import os
+import re
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +16,11 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Timeouts
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.faults import inject, mend
-from hivekeys.lab.files import PROTECTED
+from hivekeys.lab.files import PROTECTED, SECRETS
 from hivekeys.model import Outcome, Phase, PhaseStarted, State
 from hivekeys.run import REVOKE
 
-from .asking import eventually, status
+from .asking import eventually, log_of, status
 from .rotating import INVENTORY, all_but, before, fleet_of, mended, revoke, serves, truth_of
 from .surviving import Bastion, agents_left, slots, small_fleet, whole_again, write_inventory
 from .thief import Thief
@@ -215,3 +217,65 @@ def test_a_debt_is_paid_though_a_later_rotation_failed_on_that_very_host(lab: La
     answer = bastion.fab("reconcile")
     assert answer.code == 0, answer.out + answer.err
     assert serves(lab, new, refused=old)
+
+
+# -- a hive that was broken into
+
+
+def killed_in_phase_queen(bastion: Bastion) -> None:
+    """A revocation whose bastion dies while the queen turns: every host holds the new token, staged."""
+    work = bastion.start("revoke", *LEAKED)
+    work.until("queen: queen")
+    work.send(signal.SIGKILL)
+    work.end()
+    agents_left(bastion.lab)
+
+
+def logins(lab: Lab, name: str) -> int:
+    return log_of(lab, name, "-t sshd -t sshd-session").count("Accepted publickey")
+
+
+def test_a_revocation_is_finished_though_the_hive_that_was_broken_into_is_gone_from_the_inventory(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Killed in phase queen, and hive3 taken out: nothing was left to type but what handed it the new token."""
+    bastion = Bastion(lab, tmp_path)
+    old = truth_of(lab, "queen").token
+    killed_in_phase_queen(bastion)
+    written, before_it = lab.inventory.read_text(), logins(lab, "hive3")
+    try:
+        without = re.sub(r"\[hosts\.hive3\].*?(?=\n\[|\Z)", "", written, flags=re.DOTALL)
+        assert without != written
+        lab.inventory.write_text(without)
+        answer = bastion.fab("resume", "--json")
+    finally:
+        lab.inventory.write_text(written)
+    assert answer.code == 0, answer.err
+    assert (answer.document["gone"], answer.hosts["hive3"]["state"]) == (["hive3"], "excluded")
+    assert logins(lab, "hive3") == before_it
+    new = truth_of(lab, "queen").token
+    assert new != old and serves(lab, new, refused=old, but=("hive3",))
+    assert truth_of(lab, "hive3").token == old
+
+
+def test_a_new_revocation_cuts_it_out_and_only_an_install_that_says_so_takes_it_back(lab: Lab, tmp_path: Path) -> None:
+    """The token that the enemy holds staged is revoked with the others."""
+    bastion = Bastion(lab, tmp_path)
+    old = truth_of(lab, "queen").token
+    killed_in_phase_queen(bastion)
+    staged, before_it = slots(lab)["hive3"]["api-token.new"], logins(lab, "hive3")
+    answer = bastion.fab("revoke", *LEAKED, "--without", "hive3", "--json")
+    assert answer.code == 4, answer.err
+    assert answer.document["excluded"] == ["hive3"] and answer.hosts["hive3"]["state"] == "excluded"
+    new = truth_of(lab, "queen").token
+    assert new not in (old, staged) and serves(lab, new, refused=old, but=("hive3",))
+    assert all(status(lab.hosts[name], staged) == 401 for name in ("queen", "hive1", "hive2"))
+    for words in (("rotate", "--yes"), ("reconcile",), ("status",), ("verify",)):
+        assert bastion.fab(*words).code in (4, 6)
+    assert logins(lab, "hive3") == before_it, "nobody logged in to it"
+    assert bastion.fab("install", "--limit", "hive3").code == 2
+    lab.sh("hive3", f"systemctl stop rbee-hive; rm -f {SECRETS}/api-token*; rm -rf /var/lib/hivekeys")
+    answer = bastion.fab("install", "--limit", "hive3", "--readmit")
+    assert answer.code in (0, 6), answer.out + answer.err
+    assert truth_of(lab, "hive3").token == truth_of(lab, "queen").token
+    assert bastion.fab("status").code == 0

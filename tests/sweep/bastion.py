@@ -61,6 +61,7 @@ class Bastion:
         self.last = ""  # the newest run
         self.clock = SharedClock(fleet)
         self.journals: dict[str, list[Event]] = {}
+        self.cut_out: set[str] = set()  # hosts that its operator does not trust any more
         self.tombstones: set[str] = set()  # keyed fingerprints of what its runs revoked
         self.fatal: Point | None = None  # killed there
         self.interrupted: Point | None = None  # Ctrl-C there
@@ -190,8 +191,19 @@ class Bastion:
             self.fleet.revoking.add(run)
         try:
             lines, clock = BastionDialer(self), self.clock
+            hosts = [host for host in inventory.hosts if host.name not in self.cut_out]
+            cut_out = frozenset(self.cut_out)
             self._runner = runner = Runner(
-                inventory, inventory.hosts, lines, greeting, record, clock, task=task, past=past, fence=fence
+                inventory,
+                hosts,
+                lines,
+                greeting,
+                record,
+                clock,
+                task=task,
+                past=past,
+                fence=fence,
+                excluded=cut_out,
             )
             return work(runner)
         except KilledError:

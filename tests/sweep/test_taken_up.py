@@ -348,3 +348,54 @@ def test_a_host_that_cannot_go_back_to_a_token_that_leaked_is_brought_forward_by
     assert not breaches(fleet, last.past(), last.events())
     assert not not_alone(fleet, *fleet.made["run-1" if knows else "run-2-again"])
     assert not report.next_step(last.past())
+
+
+# -- a host that is not trusted any more
+
+
+LOST_AT = ["queen: stage", "hive2: stage", "queen: swap", "queen: restart", "hive2: swap", "hive1: restart"]
+
+
+@pytest.mark.parametrize("lost", ["queen", "hive2"])
+@pytest.mark.parametrize("cut", LOST_AT)
+def test_a_revocation_that_was_killed_is_finished_without_a_host_that_was_cut_out(
+    ann: Bastion, cut: str, lost: str
+) -> None:
+    """Whatever that host has been told by then: it is told nothing more, by the run and by the one after it."""
+    fleet = ann.fleet
+    cut_off(ann, ann.revoke, "after", cut)
+    fleet.dialled.clear()
+    ann.cut_out.add(lost)
+    assert ann.resume() is ExitCode.INCOMPLETE
+    others = [name for name in fleet.hosts if name != lost]
+    assert agree(fleet, others)
+    assert ann.past().hosts[lost].state is State.EXCLUDED
+    assert ann.rotate("run-2") is ExitCode.INCOMPLETE
+    assert agree(fleet, others)
+    assert lost not in fleet.dialled
+    ann.cut_out.clear()  # it was rebuilt, and readmitted
+    fleet.hosts[lost].reimage()
+    assert ann.reconcile() is ExitCode.DONE
+    assert agree(fleet, list(fleet.hosts))
+
+
+@pytest.mark.parametrize("cut", LOST_AT)
+@pytest.mark.parametrize("command", ["resume", "roll_back"])
+def test_a_rotation_that_was_killed_goes_on_or_back_though_a_host_is_gone_from_the_inventory(
+    ann: Bastion, cut: str, command: str
+) -> None:
+    fleet = ann.fleet
+    cut_off(ann, ann.rotate, "after", cut)
+    fleet.dialled.clear()
+    fleet.inventory = replace(fleet.inventory, hosts=fleet.inventory.hosts[:-1])
+    assert getattr(ann, command)() is ExitCode.DONE
+    run = ann.past()
+    assert (run.gone, run.hosts["hive2"].state, "hive2" in fleet.dialled) == (("hive2",), State.EXCLUDED, False)
+    assert agree(fleet, ["queen", "hive1"])
+    assert "gone from the inventory" in "".join(report.failure_lines(run))
+
+
+def agree(fleet: WatchedFleet, names: list[str]) -> bool:
+    """True when all of them serve one token, proven, with nothing of another one left over."""
+    tokens = {fleet.hosts[name].active_token() or "" for name in names}
+    return len(tokens) == 1 and not not_alone(fleet, tokens.pop(), names)
