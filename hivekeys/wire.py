@@ -222,7 +222,7 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
     if not answer.ok and reply.cause is None:
         reply = replace(reply, cause=Cause(Trouble(answer.trouble), answer.detail))
     if answer.verb is Verb.PROVE and answer.facts:
-        return replace(reply, proof=_read(_PROOF, answer.facts))
+        return replace(reply, proof=_asked(_read(_PROOF, answer.facts)))
     if answer.verb in UPKEEP and answer.facts:
         changes = _read(_CHANGES, answer.facts.get("changes"))
         if len(changes) > MOST_CHANGES:
@@ -242,6 +242,17 @@ def _with(reply: Reply, answer: _Answer) -> Reply:
             raise ValueError("no token")
         return replace(reply, token=Token(text))
     return reply
+
+
+def _asked(proof: Proof) -> Proof:
+    """A proof whose own calls bear it out; ValueError for one that claims what it did not ask."""
+    calls = proof.calls
+    answered = 200 <= calls.get("new", 0) < 300 and calls.get("none") == calls.get("garbage") == 401
+    if proof.proven and not (answered and calls.get("old", 401) == 401):
+        raise ValueError("proven, and not asked")
+    if proof.refused_after is not None and "old" not in calls:
+        raise ValueError("refused, and not asked")
+    return proof
 
 
 def _with_sound_record(reply: Reply) -> Reply:

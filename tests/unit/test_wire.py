@@ -115,6 +115,22 @@ def test_a_proof_that_failed_is_still_shown() -> None:
     assert found.proof == Proof({"none": 200}, False, health=Answer("/health", 200))
 
 
+CALLS = {"new": 200, "old": 401, "none": 401, "garbage": 401}
+
+
+@pytest.mark.parametrize(
+    "calls", [{}, {"new": 200}, {**CALLS, "none": 200}, {**CALLS, "new": 401}, {**CALLS, "old": 200}]
+)
+def test_a_host_that_calls_proven_what_its_own_calls_do_not_bear_out_is_rubbish(calls: dict[str, int]) -> None:
+    assert reply_to(answer("prove", {"calls": CALLS, "proven": True, "refused_after": 0.1})).cause is None
+    refused(answer("prove", {"calls": calls, "proven": True}))
+
+
+def test_a_host_that_says_refused_of_a_token_that_it_did_not_ask_with_is_rubbish() -> None:
+    calls = {name: CALLS[name] for name in ("new", "none", "garbage")}
+    refused(answer("prove", {"calls": calls, "proven": True, "refused_after": 0.1}))
+
+
 def test_a_greeting_is_answered_with_what_the_host_remembers() -> None:
     found = reply_to(answer("hello", {"python": "3.11", "fleet": "blue", "epoch": 3, "run": "run-0"}))
     assert found.met == Met("3.11", "blue", 3, "run-0")
