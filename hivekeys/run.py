@@ -314,7 +314,7 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
     host = replace(
         host,
         seen=outcome.seen or host.seen,
-        was=host.was or (outcome.seen.token if outcome.seen else None),
+        was=host.was or (outcome.seen.token if outcome.seen and not host.turned else None),
         now=outcome.seen.token if outcome.seen else host.now,
         status=outcome.status,
         state=outcome.state,

@@ -487,15 +487,18 @@ class Agent:
     def revoke(self, tokens: "list[str]") -> "tuple[bool, dict[str, Any]]":
         """A tombstone for each of these tokens (keyed fingerprints): nothing writes it on this host again.
 
-        A tombstone is a salted digest of the token itself, so that it holds for whoever comes, from any bastion. Of
-        a token that nobody here has at hand only the fingerprint is known, which every greeting brings.
+        A tombstone is a salted digest of the token itself, so that it holds for whoever comes, from any bastion. It is
+        in a slot, or was told, or the service runs on it. Of any other only the fingerprint is known, which every
+        greeting brings.
         """
         if self.state.lock is None:
             raise RuntimeError("a tombstone needs a session that holds the lock")
         self.slots()  # what lies in them is known from now on
         self.secrets.revoked.update((keyed, self.run) for keyed in tokens)
         stones = self.secrets.tombstones
-        texts = [self.known[keyed] for keyed in tokens if keyed in self.known]
+        copy = self.secrets.copy(self.last_unit.get("credential", ""))
+        held = dict(self.known, **({self.secrets.fingerprint(copy)["keyed"]: copy} if copy else {}))
+        texts = [held[keyed] for keyed in tokens if keyed in held]
         fresh = [text for text in texts if not any(is_under(stone, text) for stone in stones)]
         if not fresh:
             return False, {}

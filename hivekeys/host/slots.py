@@ -133,13 +133,18 @@ class Secrets:
         return shown
 
     def credential(self, name: str) -> "Optional[dict[str, str]]":
-        """The fingerprint of the copy that systemd gave the running process, None when none can be read.
+        """The fingerprint of the copy that systemd gave the running process, None when none can be read."""
+        text = self.copy(name)
+        return self.fingerprint(text) if text else None
+
+    def copy(self, name: str) -> str:
+        """The token in that copy, "" when none can be read.
 
         `name` comes from the service's environment: never a path. The token is not remembered, because
         systemd makes the copy as root, of whatever stood at the path.
         """
         if not name or "/" in name or name in (".", ".."):
-            return None
+            return ""
         try:
             folder = open_directory(self.root, "%s/%s" % (CREDENTIALS, self.service["unit"]))
             try:
@@ -147,12 +152,11 @@ class Secrets:
             finally:
                 os.close(folder)
             try:
-                text = read_token(fd)[0]
+                return read_token(fd)[0]
             finally:
                 os.close(fd)
         except OSError:
-            return None
-        return self.fingerprint(text) if text else None
+            return ""
 
     def holds(self, folder: int, name: str, want: str) -> bool:
         """True when the slot holds the token whose keyed fingerprint is `want`."""

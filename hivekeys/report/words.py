@@ -200,6 +200,9 @@ def _step_after(run: Run, typed: str) -> str:
         return f"when hosts answer again: fab revoke --fleet {typed} --reason …"
     if run.is_held:
         return f"the old token is kept: when nobody uses it any more (within an hour): {reconcile}   {ANYWAY}"
+    if run.debts and set(run.debts) <= set(_unasked(run)):
+        with_it = f"fab revoke --fleet {typed} --token-file FILE --reason …"
+        return f"no copy of the old token is left to ask {_few(run.debts)} with; if you have it: {with_it}"
     if run.debts and not run.rolled_back:
         return f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
     if run.behind and run.behind == run.barred:
@@ -210,6 +213,14 @@ def _step_after(run: Run, typed: str) -> str:
         install = f"fab install --fleet {typed} --limit {','.join(run.excluded)} --readmit"
         return f"cut out: {_few(run.excluded)}; when rebuilt: {install}; or take it out of the inventory"
     return ""
+
+
+def _unasked(run: Run) -> tuple[str, ...]:
+    """The hosts of a revocation that serve the new token, and that nobody could ask with the old one."""
+    if not run.is_revocation:
+        return ()
+    proofs = {host.name: host.proof for host in run.counted if host.state is State.HEALTHY and host.cause is None}
+    return tuple(name for name, one in proofs.items() if one and "new" in one.calls and "old" not in one.calls)
 
 
 def _few(names: tuple[str, ...]) -> str:
@@ -227,6 +238,10 @@ def standing(run: Run, since: str) -> str:
         return f"cut off in phase {phase}, begun {since} ago: fab resume goes on{back}"
     if run.is_held:
         return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab reconcile"
+    if run.debts and set(run.debts) <= set(_unasked(run)):
+        return (
+            f"{len(run.debts)} of {len(run.hosts)} hosts could not be asked with the old token: fab revoke --token-file"
+        )
     if run.debts and not run.rolled_back:
         return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
     if run.behind:

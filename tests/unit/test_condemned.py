@@ -8,6 +8,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.history import History
 from hivekeys.model import State
+from hivekeys.report import next_step
 from hivekeys.report.verdict import verdict
 from hivekeys.run import REVOKE
 from hivekeys.token import Token, generate
@@ -40,6 +41,10 @@ def test_where_no_token_is_left_to_ask_with_nobody_is_said_to_refuse_one(fleet: 
     assert ann.revoke() is OPEN
     assert set(ann.states.values()) == {State.HEALTHY}
     assert "every host refuses" not in verdict(ann.runner.run, OPEN).words
+    said = next_step(ann.runner.run)
+    assert said.startswith("no copy of the old token is left to ask queen, hive1, hive2, hive3 with")
+    assert "fab revoke --fleet inprocess --token-file FILE" in said
+    assert {host.was for host in ann.runner.run.hosts.values()} == {None}, "nobody saw which it was"
 
 
 def test_the_token_that_the_journal_knows_is_condemned_though_no_slot_holds_it(fleet: InProcessFleet) -> None:
@@ -49,6 +54,17 @@ def test_the_token_that_the_journal_knows_is_condemned_though_no_slot_holds_it(f
     assert fleet.token.fingerprint(KEY) in ann.runner.run.condemned
     session = Session(fleet.hosts["hive1"], run="later", epoch=9, revoked={fleet.token.fingerprint(KEY).keyed: "run-1"})
     assert session.do("stage", token=fleet.token.reveal())["trouble"] == "revoked"
+
+
+def test_a_token_that_only_the_running_services_copy_holds_gets_a_tombstone(tmp_path: Path) -> None:
+    """systemd's copy of it: from any bastion, and after a restart, it is the token that leaked."""
+    fleet = InProcessFleet(tmp_path, policy=Policy(revocation_recheck=0.0), credentials=True)
+    without_token_files(fleet)
+    assert Operator(fleet, task=REVOKE).revoke() is OPEN
+    for host in fleet.hosts.values():
+        other_bastion = Session(host, run="later", epoch=9)
+        assert not other_bastion.do("recall", want=fleet.token.fingerprint(KEY).keyed)["ok"], "root's file, maybe"
+        assert other_bastion.do("stage", token=fleet.token.reveal())["trouble"] == "revoked"
 
 
 def test_the_leaked_token_itself_is_asked_of_every_host_and_gets_a_tombstone_there(fleet: InProcessFleet) -> None:
