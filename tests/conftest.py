@@ -19,6 +19,8 @@ LONG = (
     "lab/test_rotation.py",
     "sweep/test_model.py",
     "lab/test_backup.py",
+    "lab/test_broken_into.py",
+    "lab/test_liars.py",
 )
 
 

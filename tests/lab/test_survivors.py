@@ -58,7 +58,7 @@ def booted() -> Iterator[Lab]:
 def lab(booted: Lab) -> Iterator[Lab]:
     yield booted
     for name in ("hive1", "hive2", "hive3"):
-        booted.sh(name, f"rm -f {DROP_IN}; systemctl daemon-reload; pkill -KILL -f [/]usr/local/bin/worker || true")
+        without_worker(booted, name)
         booted.sh(name, f"pkill -KILL -f '[p]ort {SECOND_PORT}' || true; systemctl restart rbee-hive")
     whole_again(booted)
 
@@ -91,6 +91,10 @@ def with_worker(lab: Lab, name: str) -> None:
     lab.sh(name, "systemctl daemon-reload; systemctl restart rbee-hive")
     old = truth_of(lab, name).token
     assert eventually(lambda: takes(lab, name, WORKER_PORT, old))
+
+
+def without_worker(lab: Lab, name: str) -> None:
+    lab.sh(name, f"rm -f {DROP_IN}; systemctl daemon-reload; pkill -KILL -f [/]usr/local/bin/worker || true")
 
 
 def test_a_worker_that_outlives_its_hive_is_found_ended_and_then_every_place_refuses(lab: Lab, tmp_path: Path) -> None:

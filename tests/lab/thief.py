@@ -41,9 +41,10 @@ class Thief:
         """Waits until these hosts have let it in."""
         return eventually(lambda: self.let_in.keys() >= set(names), seconds=30)
 
-    def is_out(self) -> bool:
-        """Waits until every host has refused it."""
-        return eventually(lambda: len(self.refused) == len(self._hosts), seconds=30)
+    def is_out(self, *names: str) -> bool:
+        """Waits until these hosts, or all, have refused it."""
+        wanted = set(names) or {host.name for host in self._hosts}
+        return eventually(lambda: self.refused.keys() >= wanted, seconds=30)
 
     def _call(self, host: Host) -> None:
         while not self._over.wait(PAUSE):
