@@ -16,8 +16,8 @@ from hivekeys import __version__
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
-from hivekeys.model import Proof, Seen
 from hivekeys.names import fold_names
+from hivekeys.shown import Proof, Seen
 from hivekeys.text import one_line
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hivekeys.model import MAX_EPOCH, Met
 from hivekeys.run import HostRun, Run
+from hivekeys.shown import MAX_EPOCH, Met
 from hivekeys.token import Fingerprint
 
 LEAD = 1000  # places by which the queen may be ahead of all others: runs that got no further than her

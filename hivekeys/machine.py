@@ -9,7 +9,8 @@ from enum import Enum
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Service
-from hivekeys.model import Seen, Slot, Step, Verb
+from hivekeys.model import Step, Verb
+from hivekeys.shown import Seen, Slot
 from hivekeys.token import Fingerprint
 
 

@@ -1,33 +1,22 @@
 """What the engine's parts say to each other: frozen values, no behaviour beyond reading themselves.
 
-Three families: what a host *shows* (Seen), what it is told and *answers* (Step, Reply), and what *happened*
-(events, in the order of a run). All times are seconds.
+Two families: what a host is told and *answers* (Step, Reply), and what *happened* (events, in the order of a run).
+What it shows is in `shown`. All times are seconds.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
-from hivekeys import shown
 from hivekeys.audit.audited import Accesses, Audited, CensusTaken, Query
 from hivekeys.causes import Cause
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
 from hivekeys.moment import Moment
 from hivekeys.restriction import Restriction
+from hivekeys.shown import Met, Proof, Seen
 from hivekeys.token import Fingerprint, Token
 from hivekeys.tombstone import Remembered, Stone
 from hivekeys.verify.inspected import Inspected
-
-Answer = shown.Answer
-Directory = shown.Directory
-Loaded = shown.Loaded
-MAX_EPOCH = shown.MAX_EPOCH
-Met = shown.Met
-Place = shown.Place
-Proof = shown.Proof
-Seen = shown.Seen
-Slot = shown.Slot
-Unit = shown.Unit
 
 
 class Verb(Enum):

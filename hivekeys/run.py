@@ -14,15 +14,12 @@ from hivekeys.model import (
     Condemned,
     Event,
     Intent,
-    Met,
     Outcome,
     Phase,
     PhaseStarted,
-    Proof,
     Resumed,
     RunEnded,
     RunStarted,
-    Seen,
     State,
     Status,
     Stopped,
@@ -30,6 +27,7 @@ from hivekeys.model import (
     TokenChosen,
     Verb,
 )
+from hivekeys.shown import Met, Proof, Seen
 from hivekeys.token import Fingerprint
 
 ROTATE, REVOKE = "rotate", "revoke"  # the tasks of runs that bring a token; upkeep has other names

@@ -9,7 +9,8 @@ from dataclasses import replace
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Host, Policy, Timeouts
 from hivekeys.line import Dialer, Line
-from hivekeys.model import Place, Reply, Step, Verb
+from hivekeys.model import Reply, Step, Verb
+from hivekeys.shown import Place
 from hivekeys.token import Fingerprint
 from hivekeys.wire import PROTOCOL, Greeting, Tokens, decode, encode, seconds_for
 

@@ -13,10 +13,11 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.doubles import doubles
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
-from hivekeys.model import Reply, Seen
+from hivekeys.model import Reply
 from hivekeys.names import fold_names
 from hivekeys.report import ago, plain_table
 from hivekeys.run import Run
+from hivekeys.shown import Seen
 from hivekeys.text import cut
 from hivekeys.verify.findings import DAY, Record, token_age
 

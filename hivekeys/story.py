@@ -14,9 +14,10 @@ from hivekeys.ledger import Ledger
 from hivekeys.line import LEASE
 from hivekeys.listeners import still_trusted
 from hivekeys.machine import Goal, Stance, in_environment, obstacle, steps_to, untidy
-from hivekeys.model import Intent, Outcome, Phase, Reply, Seen, State, Status, Step, Verb, Waiting
+from hivekeys.model import Intent, Outcome, Phase, Reply, State, Status, Step, Verb, Waiting
 from hivekeys.run import HostRun
 from hivekeys.session import Session
+from hivekeys.shown import Seen
 from hivekeys.token import Fingerprint, Token
 
 LOOK = Step(Verb.OBSERVE)

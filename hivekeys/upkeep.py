@@ -27,7 +27,6 @@ from hivekeys.model import (
     Reply,
     RunEnded,
     RunStarted,
-    Seen,
     State,
     Status,
     Step,
@@ -35,6 +34,7 @@ from hivekeys.model import (
     Verb,
 )
 from hivekeys.session import Session
+from hivekeys.shown import Seen
 from hivekeys.token import Fingerprint, Token
 from hivekeys.wire import Greeting, Tokens
 

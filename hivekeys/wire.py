@@ -16,7 +16,8 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.fleet import Policy, Service
 from hivekeys.listeners import Listener, Survivor
-from hivekeys.model import MAX_EPOCH, Met, Place, Proof, Reply, Result, Seen, Step, Verb
+from hivekeys.model import Reply, Result, Step, Verb
+from hivekeys.shown import MAX_EPOCH, Met, Place, Proof, Seen
 from hivekeys.text import LONGEST, BeyondError, cleaned, cut, one_line, printable
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token
 from hivekeys.tombstone import Remembered

@@ -7,11 +7,8 @@ from enum import Enum
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, TokenAge, Waiver
-from hivekeys.model import (
-    Proof,
-    Seen,
-)
 from hivekeys.run import Run
+from hivekeys.shown import Proof, Seen
 from hivekeys.text import one_line
 from hivekeys.token import Fingerprint
 from hivekeys.verify.inspected import Inspected

@@ -12,8 +12,9 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host
 from hivekeys.ledger import Clock
 from hivekeys.line import Dialer
-from hivekeys.model import Met, Reply, Step, Verb
+from hivekeys.model import Reply, Step, Verb
 from hivekeys.session import Session
+from hivekeys.shown import Met
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Other, Sight
 from hivekeys.wire import Greeting

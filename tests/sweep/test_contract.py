@@ -22,9 +22,10 @@ from hivekeys.lab import Lab, down, up
 from hivekeys.lab import faults as lab_faults
 from hivekeys.lab.files import SECRETS
 from hivekeys.line import QUIET, Dialer, Line
-from hivekeys.model import Reply, Seen, Step, Verb
+from hivekeys.model import Reply, Step, Verb
 from hivekeys.remote import SshDialer
 from hivekeys.session import Session
+from hivekeys.shown import Seen
 from hivekeys.token import Fingerprint, Token
 from hivekeys.wire import Greeting
 from tasks.engine import program_of

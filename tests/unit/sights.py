@@ -1,14 +1,7 @@
 """A host as it should be, as the checklist sees it, and one that nobody could ask."""
 
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
-from hivekeys.model import (
-    Directory,
-    Loaded,
-    Proof,
-    Seen,
-    Slot,
-    Unit,
-)
+from hivekeys.shown import Directory, Loaded, Proof, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Norm, Other, Record, Sight
 from hivekeys.verify.inspected import Chain, InEnvironment, Inspected, Lock, Log, Login, Parent, Quality, Trail

@@ -6,16 +6,13 @@ from dataclasses import dataclass, field, replace
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
 from hivekeys.model import (
-    Answer,
     Condemned,
     Event,
     Intent,
-    Met,
     Outcome,
     Paused,
     Phase,
     PhaseStarted,
-    Proof,
     Result,
     Resumed,
     RunEnded,
@@ -28,6 +25,7 @@ from hivekeys.model import (
 )
 from hivekeys.moment import Moment
 from hivekeys.run import exit_code, fold
+from hivekeys.shown import Answer, Met, Proof
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 

@@ -11,8 +11,9 @@ from hivekeys.audit.audited import Audited, Call, Group, Time
 from hivekeys.audit.census import TICK, Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.model import Reply, Slot
+from hivekeys.model import Reply
 from hivekeys.run import HostRun, Run
+from hivekeys.shown import Slot
 from hivekeys.token import Fingerprint
 from tasks.times import count, fp6, moment
 

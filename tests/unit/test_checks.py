@@ -9,14 +9,9 @@ import pytest
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import TokenAge
 from hivekeys.listeners import Listener, Survivor
-from hivekeys.model import (
-    Directory,
-    Loaded,
-    Proof,
-    Slot,
-    State,
-)
+from hivekeys.model import State
 from hivekeys.run import HostRun, Run
+from hivekeys.shown import Directory, Loaded, Proof, Slot
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Norm, Other, Record, Sight, Verdict, examine, recorded

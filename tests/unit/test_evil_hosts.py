@@ -40,7 +40,7 @@ from hivekeys.joining import install, uninstall
 from hivekeys.journal import Journal
 from hivekeys.line import Line
 from hivekeys.metrics import metrics
-from hivekeys.model import Event, Met, Outcome, Phase, Proof, Reply, Seen, State, Status, Step, Verb
+from hivekeys.model import Event, Outcome, Phase, Reply, State, Status, Step, Verb
 from hivekeys.moment import Moment
 from hivekeys.progress import Progress, heard
 from hivekeys.recall import Grounds, current
@@ -49,6 +49,7 @@ from hivekeys.report.stream import line_of, result_line
 from hivekeys.report.view import view
 from hivekeys.report.writing import html, markdown
 from hivekeys.run import REVOKE, ROTATE, fold
+from hivekeys.shown import Met, Proof, Seen
 from hivekeys.text import LONGEST
 from hivekeys.token import Fingerprint, generate
 from hivekeys.tombstone import Remembered, Stone

@@ -18,7 +18,6 @@ from hivekeys.model import (
     Outcome,
     Phase,
     PhaseStarted,
-    Proof,
     Result,
     RunEnded,
     RunStarted,
@@ -30,6 +29,7 @@ from hivekeys.model import (
 )
 from hivekeys.moment import Moment
 from hivekeys.run import fold
+from hivekeys.shown import Proof
 from hivekeys.tables import SCHEMA
 from hivekeys.token import Token, generate
 

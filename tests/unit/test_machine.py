@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hivekeys.causes import Trouble
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.machine import Goal, Stance, obstacle, steps_to
-from hivekeys.model import Directory, Loaded, Seen, Slot, Step, Unit, Verb
+from hivekeys.model import Step, Verb
+from hivekeys.shown import Directory, Loaded, Seen, Slot, Unit
 from hivekeys.token import Fingerprint, Token
 
 OLD, NEW, OTHER = (Token(letter * 64).fingerprint(b"k") for letter in "abc")

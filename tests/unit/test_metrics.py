@@ -16,8 +16,9 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet
 from hivekeys.metrics import metrics
-from hivekeys.model import Reply, Seen, State
+from hivekeys.model import Reply, State
 from hivekeys.run import HostRun, Run
+from hivekeys.shown import Seen
 from hivekeys.status import FleetStatus, status_of
 from hivekeys.verify.findings import Check, Finding, Record, Report, Severity, Verdict
 from hivekeys.verify.tally import Tally, read, tally, written

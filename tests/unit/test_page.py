@@ -12,11 +12,12 @@ import pytest
 from hivekeys.audit.audited import CensusTaken, Use
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.model import Event, Met, Outcome, Phase, RunEnded, RunStarted, State
+from hivekeys.model import Event, Outcome, Phase, RunEnded, RunStarted, State
 from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
 from hivekeys.report.writing import html, markdown, plain
 from hivekeys.run import exit_code, fold
+from hivekeys.shown import Met
 from tests.unit.telling import BEGAN, NEW, OLD, Teller, fleet_of
 
 ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")

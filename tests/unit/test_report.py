@@ -11,14 +11,9 @@ from hivekeys import report
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
-from hivekeys.model import (
-    Loaded,
-    Phase,
-    Proof,
-    Slot,
-    State,
-)
+from hivekeys.model import Phase, State
 from hivekeys.run import HostRun, Run
+from hivekeys.shown import Loaded, Proof, Slot
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 

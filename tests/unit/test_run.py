@@ -14,7 +14,6 @@ from hivekeys.model import (
     Outcome,
     Phase,
     PhaseStarted,
-    Proof,
     Result,
     RunEnded,
     RunStarted,
@@ -26,6 +25,7 @@ from hivekeys.model import (
 )
 from hivekeys.moment import Moment
 from hivekeys.run import Run, exit_code, fold
+from hivekeys.shown import Proof
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 

@@ -8,15 +8,8 @@ from hypothesis import given
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import HIVE_SERVICE, Policy
-from hivekeys.model import (
-    Answer,
-    Met,
-    Proof,
-    Reply,
-    Result,
-    Step,
-    Verb,
-)
+from hivekeys.model import Reply, Result, Step, Verb
+from hivekeys.shown import Answer, Met, Proof
 from hivekeys.token import Token
 from hivekeys.wire import Greeting, decode, encode, seconds_for
 from tests.unit.test_rotation_secrecy import answers

@@ -1,7 +1,7 @@
 """The security checklist's part on files: modes, owners, links, copies of the token. Pure."""
 
 from hivekeys.fleet import Host
-from hivekeys.model import Seen
+from hivekeys.shown import Seen
 from hivekeys.verify.findings import (
     NOT_ENTERED,
     PASSED,

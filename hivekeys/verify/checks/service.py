@@ -1,7 +1,7 @@
 """The security checklist's part on the service: unit, environment, process, proof. Pure."""
 
 from hivekeys.fleet import Host, Role
-from hivekeys.model import Seen
+from hivekeys.shown import Seen
 from hivekeys.verify.findings import (
     PASSED,
     UNTOLD,

@@ -3,8 +3,8 @@
 from hivekeys.causes import Trouble
 from hivekeys.fleet import Host
 from hivekeys.listeners import still_trusted
-from hivekeys.model import Seen
 from hivekeys.names import fold_names
+from hivekeys.shown import Seen
 from hivekeys.verify.findings import (
     DAY,
     NOT_ENTERED,
