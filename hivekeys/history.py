@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hivekeys.run import HostRun, Run
+from hivekeys.run import HostRun, Run, is_barred
 from hivekeys.shown import MAX_EPOCH, Met
 from hivekeys.token import Fingerprint
 
@@ -50,6 +50,16 @@ def later_runs(run: Run) -> dict[str, bool]:
 def tokens_held(hosts: Iterable[HostRun]) -> Counter[Fingerprint]:
     """How many hosts hold each token now, or held it when the run met them."""
     return Counter(token for host in hosts for token in {*host.held, host.was} if token)
+
+
+def gone_back(runs: Iterable[Run]) -> frozenset[str]:
+    """Those of the runs that are over, or changed nothing, and left every host as it was: an earlier run may go on.
+
+    A host that can't go back, since its own token was revoked, has no other way than that. Never a revocation that
+    condemned anything: that stays so, whomever it reached.
+    """
+    over = (run for run in runs if not run.left_a_trace or (run.code is not None and not run.is_revocation))
+    return frozenset(run.id for run in over if all(one.is_as_before or is_barred(one) for one in run.counted))
 
 
 def _queen(run: Run) -> str:

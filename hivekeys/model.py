@@ -178,6 +178,7 @@ class Condemned:
 
     fingerprints: tuple[Fingerprint, ...]
     when: Moment
+    unshared: tuple[tuple[str, Fingerprint], ...] = ()  # (host, token): held there alone, no other is asked with it
 
 
 @dataclass(frozen=True)

@@ -171,9 +171,18 @@ class Revocation:
             want = self._runner.bring(make())
         fresh = sorted(old - set(run.condemned), key=lambda fingerprint: fingerprint.keyed)
         if fresh:
-            self._ledger.tell(Condemned(tuple(fresh), self._ledger.now()))
-            self._finished.clear()  # of what a host brought to light that came late, the others are asked as well
+            shared = [token for token in fresh if token in self._runner.tokens]
+            self._ledger.tell(
+                Condemned(tuple(fresh), self._ledger.now(), self._unshared(set(fresh).difference(shared)))
+            )
+            if shared:  # of what a host brought to light that came late, the others are asked as well
+                self._finished.clear()
         return want
+
+    def _unshared(self, tokens: Collection[Fingerprint]) -> tuple[tuple[str, Fingerprint], ...]:
+        """The hosts that hold one of these, which can be asked of nobody else."""
+        held = ((story.host.name, token) for story in self._runner.standing() for token in sorted(story.held, key=str))
+        return tuple((name, token) for name, token in held if token in tokens)
 
     def _turn(self, stories: Sequence[Story], want: Fingerprint) -> None:
         """Staged and tombstoned everywhere first; then the queen, then the hives."""

@@ -85,6 +85,7 @@ class Run:
     want: Fingerprint | None = None
     given: bool = False  # the token came from the operator
     condemned: tuple[Fingerprint, ...] = ()  # tokens that this run revokes
+    unshared: tuple[tuple[str, Fingerprint], ...] = ()  # those that one host held alone: no other was asked with them
     attempt: int = 1
     waves: tuple[tuple[Phase, tuple[str, ...]], ...] = ()
     left_out: tuple[str, ...] = ()
@@ -171,7 +172,7 @@ class Run:
     @property
     def barred(self) -> tuple[str, ...]:
         """Those of them that never can: their own token was revoked meanwhile. Only the way forward is open there."""
-        return tuple(name for name in self.behind if _is_barred(self.hosts[name]))
+        return tuple(name for name in self.behind if is_barred(self.hosts[name]))
 
     @property
     def debts(self) -> tuple[str, ...]:
@@ -254,7 +255,7 @@ def _begun(event: RunStarted) -> Run:
 def _with_tokens(run: Run, event: TokenChosen | Condemned) -> Run:
     if isinstance(event, TokenChosen):
         return replace(run, want=event.fingerprint, given=event.given)
-    return replace(run, condemned=(*run.condemned, *event.fingerprints))
+    return replace(run, condemned=(*run.condemned, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
 
 
 def _with_news(run: Run, event: CensusTaken | Stopped | Superseded) -> Run:
@@ -357,22 +358,13 @@ def is_double(host: HostRun) -> bool:
     return host.cause is not None and host.cause.trouble is Trouble.SAME_MACHINE
 
 
-def gone_back(runs: Iterable[Run]) -> frozenset[str]:
-    """Those of the runs that are over, or changed nothing, and left every host as it was: an earlier run may go on.
-
-    A host that can't go back, since its own token was revoked, has no other way than that. Never a revocation that
-    condemned anything: that stays so, whomever it reached.
-    """
-    over = (run for run in runs if not run.left_a_trace or (run.code is not None and not run.is_revocation))
-    return frozenset(run.id for run in over if all(one.is_as_before or _is_barred(one) for one in run.counted))
-
-
 def is_as_before(run: Run) -> bool:
     """True when every host of the inventory that the run touched has its token from before the run."""
     return all(host.is_as_before for host in run.here)
 
 
-def _is_barred(host: HostRun) -> bool:
+def is_barred(host: HostRun) -> bool:
+    """True for a host that can never go back: its own token was revoked."""
     return host.cause is not None and host.cause.trouble is Trouble.REVOKED
 
 

@@ -114,7 +114,7 @@ def reconcile(
     on_finish: str = "",
 ) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
-    from hivekeys.run import gone_back  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.history import gone_back  # noqa: PLC0415  not for `fab --list`
 
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")

@@ -140,6 +140,11 @@ def exposure_lines(run: Run) -> list[str]:
     return lines
 
 
+def unshared_lines(run: Run) -> list[str]:
+    """Old tokens that one host held alone, and that no other was asked with."""
+    return [f"token:{token} lay on {name} alone: no other host was asked with it" for name, token in run.unshared]
+
+
 def exposure_in_short(run: Run) -> list[str]:
     """The first of these lines for a narrow terminal, where somebody refuses the old token."""
     found = exposure_of(run)
@@ -164,7 +169,7 @@ def summary_lines(run: Run, code: ExitCode, backup: Iterable[str] = (), typed: s
         lines.append(f"stopped: {run.stopped}")
     if run.is_revocation:
         lines += exposure_lines(run)
-    lines += [*place_lines(run), *census_lines(run), summary(run, code), *backup]
+    lines += [*unshared_lines(run), *place_lines(run), *census_lines(run), summary(run, code), *backup]
     step = next_step(run, typed)
     return [*lines, step] if step else lines
 

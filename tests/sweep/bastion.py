@@ -15,11 +15,12 @@ from hivekeys import report
 from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
+from hivekeys.history import gone_back
 from hivekeys.journal import Journal
 from hivekeys.model import Condemned, Event
 from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
-from hivekeys.run import REVOKE, ROTATE, Run, fold, gone_back
+from hivekeys.run import REVOKE, ROTATE, Run, fold
 from hivekeys.runner import Runner
 from hivekeys.token import generate
 from hivekeys.wire import Greeting

@@ -10,6 +10,7 @@ from hivekeys.history import History
 from hivekeys.model import State
 from hivekeys.report import next_step
 from hivekeys.report.verdict import verdict
+from hivekeys.report.words import summary_lines
 from hivekeys.run import REVOKE
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Session
@@ -94,6 +95,20 @@ def test_a_host_that_was_imaged_anew_is_asked_with_the_token_that_the_queen_hold
     proof = ann.runner.run.hosts["hive3"].proof
     assert proof is not None
     assert proof.calls["old"] == 401
+
+
+def test_a_token_that_one_host_holds_alone_is_condemned_and_named_with_it(fleet: InProcessFleet) -> None:
+    """Nobody bears out that it was the fleet's: no other host is told it, and the report says so."""
+    lone = Token("a-word-that-somebody-put-there")
+    fleet.hosts["hive2"].write(lone, ".backup")
+    asked: list[str] = []
+    fleet.on_request = lambda host, request: asked.append(host.name) if lone.reveal() in str(request) else None
+    ann = Operator(fleet, task=REVOKE)
+    assert ann.revoke() is DONE
+    assert lone.fingerprint(KEY) in ann.runner.run.condemned
+    assert set(asked) <= {"hive2"}
+    line = f"token:{lone.fingerprint(KEY)} lay on hive2 alone: no other host was asked with it"
+    assert line in summary_lines(ann.runner.run, DONE)
 
 
 def test_a_service_is_stopped_on_a_host_that_can_write_nothing_of_hivekeys(fleet: InProcessFleet) -> None:

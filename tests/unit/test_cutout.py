@@ -15,10 +15,11 @@ from hivekeys.cutout import CutOut, Guarded, cut_out
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Amount, Policy
+from hivekeys.history import gone_back
 from hivekeys.journal import KINDS
 from hivekeys.model import Condemned, Event, Phase, PhaseStarted, Readmitted, Resumed, RunStarted, State
 from hivekeys.moment import Moment
-from hivekeys.run import REVOKE, ROTATE, Run, fold, gone_back
+from hivekeys.run import REVOKE, ROTATE, Run, fold
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet
 from tests.unit.rotating import Operator, serving, slots_used
