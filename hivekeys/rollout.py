@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from hivekeys import usage, waves
-from hivekeys.causes import Trouble
+from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.machine import Goal, Stance
 from hivekeys.model import Outcome, Phase, State, Status, Stopped
@@ -140,12 +140,28 @@ class Rollout:
 
     def _roll_back(self, want: Fingerprint) -> None:
         """Every host that was told anything goes back to its own old token, in the same order and pace."""
+        if self._fail_finished(want):
+            return
         touched = [story.host for story in self._runner.stories if story.part.touched]
         for wave in waves.plan(touched, self._runner.fleet.policy, canary=False):
             if self._is_over():
                 return
             stories = of_wave(wave, self._runner.stories)
             self._everywhere(Phase.ROLLBACK, stories, lambda story: self._back(story, want), f"rollback, {wave.title}")
+
+    def _fail_finished(self, want: Fingerprint) -> bool:
+        """True, and written down, when all hosts but one, which may lie, show that the old tokens were retired.
+
+        This journal knows nothing of that: it is a copy from before the run was finished, and there is no way back.
+        """
+        standing = self._runner.standing()
+        shown = [story for story in standing if _is_retired(story, want)]
+        if self.run.retiring or len(shown) < max(2, len(standing) - 1):
+            return False
+        why = "its old token is gone, and this journal has not retired it: was the run finished elsewhere?"
+        for story in shown:
+            story.fail(Phase.ROLLBACK, Cause(Trouble.SLOT_CHANGED, why))
+        return True
 
     # -- phases
 
@@ -283,3 +299,9 @@ class Rollout:
 
     def _stop(self, why: str, phase: Phase | None = None) -> None:
         self._ledger.tell(Stopped(phase or self.run.phase or Phase.LOOK, why, self._ledger.now()))
+
+
+def _is_retired(story: Story, want: Fingerprint) -> bool:
+    """True for a host that shows the run's token alone, and had another one before."""
+    seen, was = story.part.seen, story.part.was
+    return seen is not None and was not in (None, want) and seen.token == want and seen.previous is None

@@ -72,3 +72,19 @@ def test_a_way_back_that_is_interrupted_is_not_done(fleet: InProcessFleet, phase
     assert again.rollout.roll_back() is ExitCode.DONE
     assert set(again.states.values()) <= {State.UNCHANGED, State.ROLLED_BACK}
     assert not any(host.slots()["staged"] for host in fleet.hosts.values())
+
+
+def test_a_copy_of_the_journal_takes_no_run_back_that_was_finished_meanwhile(fleet: InProcessFleet) -> None:
+    """The copy was made while the run was at work, and knows nothing of its end: the old tokens are retired."""
+    copies: list[Run] = []
+
+    def copy(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.phase is Phase.WAVE and not copies:
+            copies.append(fold(ann.events))
+
+    ann = Operator(fleet, on_event=copy)
+    assert ann.rotate() is ExitCode.DONE
+    operator = Operator(fleet, past=copies[0])
+    assert operator.rollout.roll_back() is ExitCode.INCOMPLETE
+    assert "was the run finished elsewhere?" in str(operator.rollout.run.hosts["queen"].cause)
+    assert set(serving(fleet, ann.token).values()) == {"new"}
