@@ -21,6 +21,7 @@ LONG = (
     "lab/test_backup.py",
     "lab/test_broken_into.py",
     "lab/test_liars.py",
+    "lab/test_rivals.py",
 )
 
 

@@ -1,8 +1,11 @@
 """One hive of five lies with its own agent, on real hosts: the others end as they would without it (promise 13)."""
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
 from hivekeys.token import Token
 
-from .asking import status
+from .asking import eventually, put_token, restart, status
 from .liar import RUBBISH, SILENCE, TOO_MUCH, Lie, is_honest, tells
 from .rotating import Answer, truth
 from .surviving import Bastion, agents_left, write_inventory
@@ -169,15 +172,25 @@ def test_an_epoch_in_its_record_shuts_out_that_host_alone_and_fix_mends_it(
     assert {host["state"] for host in again.hosts.values()} == {"proven"}
 
 
-def test_a_token_that_is_none_and_one_that_every_answer_quotes_stop_no_revocation(lab: Lab, bastion: Bastion) -> None:
-    """`echo short > api-token.backup` by one hive's account; and by root of another the digits of its fingerprint."""
-    old = truth(lab)["queen"].token
+def test_tokens_that_no_run_would_write_stop_no_revocation(lab: Lab, bastion: Bastion) -> None:
+    """The fleet's has 32 digits, as the guide's `uuidgen | tr -d '-'` makes it; one hive's account has put one of five
+    letters beside it, root of another the digits of its fingerprint, which every honest answer quotes.
+    """
+    old = secrets.token_hex(16)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(serve, lab, old), lab.hosts))
     key = state.fingerprint_key(state.folder_for(lab.name, str(bastion.home)))
     planted = {"hive2": "short", LIAR: Token(old).fingerprint(key).keyed}
     for name, text in planted.items():
-        lab.sh(name, f"umask 077; echo {text} >{SECRETS}/api-token.backup; chown llama-orch: {SECRETS}/*")
+        lab.write(name, f"{SECRETS}/api-token.backup", f"{text}\n", mode=0o600, owner="llama-orch:llama-orch")
     answer, took = turned(bastion, "revoke", *LEAKED)
-    assert answer.code in (0, 4), answer.err
-    assert {name for name in answer.hosts if trouble(answer, name)} <= {LIAR}
+    assert {name for name in answer.hosts if trouble(answer, name)} <= {LIAR}, answer.err
+    assert answer.code == (4 if trouble(answer, LIAR) else 0)
     assert turned_without(lab, LIAR, answer, old, retired=True)
     assert took < 30
+
+
+def serve(lab: Lab, token: str, name: str) -> None:
+    put_token(lab, name, token)
+    restart(lab, name)
+    assert eventually(lambda: status(lab.hosts[name], token) == 200)
