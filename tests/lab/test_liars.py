@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from hivekeys.token import Token
 
 from .asking import eventually, put_token, restart, status
 from .liar import RUBBISH, SILENCE, TOO_MUCH, Lie, is_honest, tells
-from .rotating import Answer, truth
+from .rotating import Answer, serves, truth
 from .surviving import Bastion, agents_left, write_inventory
 from .whole import whole_at_once
 
@@ -47,8 +48,10 @@ def lab(booted: Lab) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def bastion(lab: Lab, tmp_path: Path) -> Bastion:
-    return Bastion(lab, tmp_path)
+def bastion(lab: Lab, tmp_path: Path) -> Iterator[Bastion]:
+    bastion = Bastion(lab, tmp_path)
+    yield bastion
+    bastion.leave()
 
 
 def epoch(number: int) -> Lie:
@@ -146,6 +149,27 @@ def test_a_revocation_turns_all_others_and_names_the_liar(lab: Lab, bastion: Bas
     assert answer.code == (4 if cause else 0), answer.err
     assert turned_without(lab, LIAR, answer, old, retired=True)
     assert took < 45
+
+
+@pytest.mark.parametrize("verb", ["resume", "rollback"])
+def test_a_run_that_is_taken_up_goes_on_or_back_without_the_liar(lab: Lab, bastion: Bastion, verb: str) -> None:
+    """Its bastion was killed while the queen turned, and the hive holds the staged token."""
+    old = truth(lab)["queen"].token
+    work = bastion.start("rotate", "--yes", "--pause", "600")
+    work.until("queen: queen")
+    work.send(signal.SIGKILL)
+    work.end()
+    tells(lab, LIAR, Lie("probe_write", "superseded"))
+    answer = bastion.fab(verb, "--json")
+    assert trouble(answer, LIAR) == "superseded", answer.err
+    if verb == "resume":
+        assert answer.code == 4
+        assert turned_without(lab, LIAR, answer, old, retired=False)
+    else:
+        assert answer.code == 0, "asked again, with what it has staged still there, it went back as well"
+        states = {host["state"] for name, host in answer.hosts.items() if name != LIAR}
+        assert states <= {"rolled back", "unchanged"}, answer.err
+        assert serves(lab, old, but=(LIAR,))
 
 
 @pytest.mark.parametrize(("number", "cause"), [(LAST, "superseded"), (BEYOND, "record-unsound")])
