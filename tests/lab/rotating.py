@@ -120,7 +120,8 @@ def _begun(
                 hook(event)
 
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-{secrets.token_hex(4)}", who, write=False)
-    runner = Runner(fleet, fleet.hosts, SshDialer(fleet, AGENT), greeting, record, clock, task=task)
+    program = program_of("places") if task == REVOKE else AGENT
+    runner = Runner(fleet, fleet.hosts, SshDialer(fleet, program), greeting, record, clock, task=task)
     return runner, events
 
 

@@ -139,7 +139,7 @@ def test_what_a_killed_holder_had_begun_keeps_its_lock_until_that_has_ended(tmp_
 
 
 def test_every_fault_says_what_it_does_in_one_line() -> None:
-    assert len(FAULTS) == 12
+    assert len(FAULTS) == 13
     for fault in FAULTS.values():
         assert re.fullmatch(r"[^\n]{10,90}", fault.help)
 

@@ -244,6 +244,9 @@ def test_a_thief_who_asks_for_another_file_is_refused_and_noted(tight: Lab) -> N
         "write": True,
         "claim": True,
         "epoch": 10**9,
+        "sitting": [1, "ab12cd34"],
+        "seen": None,
+        "take_over": False,
         "tokens": ["secret" * 12],
         "revoked": {},
     }

@@ -132,6 +132,8 @@ class EvilLine:
         facts: dict[str, Any] = of_type(FACTS[verb], self.fill) if verb in FACTS else {}
         if verb is Verb.HELLO:
             facts |= {"epoch": 0, "machine": ""}
+        if verb is Verb.PROVE:
+            facts |= {"proven": False, "refused_after": None}  # of what was not asked, or it is no answer at all
         if verb in (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH, Verb.RESTRICT):
             facts = {"changes": [of_type(Change, self.fill) for _ in range(self.changes)]}
         failed = self.fails and verb not in (Verb.HELLO, Verb.OBSERVE)
