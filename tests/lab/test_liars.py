@@ -23,6 +23,7 @@ from .surviving import Bastion, agents_left, write_inventory
 from .whole import whole_at_once
 
 pytestmark = pytest.mark.lab
+MANY_RUNS = 1000  # more than this lab has seen; a liar says 10^9 and more
 LIAR, CANARY = "hive3", "hive1"
 PACE: dict[str, object] = {"canary": 1, "max_failures": 1, "stable_seconds": 0, "revocation_recheck": 0}
 LEAKED = ("--reason", "token in a public paste", "--attempts", "1")
@@ -83,7 +84,8 @@ def turned_without(lab: Lab, liar: str, answer: Answer, old: str, *, retired: bo
     slots = {"api-token"} if retired else {"api-token", "api-token.backup"}
     assert {name: answer.hosts[name]["state"] for name in others} == dict.fromkeys(others, "proven"), answer.err
     assert {name: set(found[name].files) for name in others} == dict.fromkeys(others, slots)
-    assert records(lab, liar) == {(answer.document["run"], 1)}
+    ((run, epoch),) = records(lab, liar)
+    assert (run, epoch < MANY_RUNS) == (answer.document["run"], True), "the liar's epoch counts for nobody else"
     tokens = {found[name].token for name in others}
     assert old not in tokens
     return (
