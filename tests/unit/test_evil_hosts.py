@@ -34,7 +34,7 @@ from hivekeys.evidence import key_id, public_pem
 from hivekeys.evidence.archive import pack
 from hivekeys.evidence.check import EVENTS
 from hivekeys.evidence.seal import HEAD, SIGNATURE, SUMS
-from hivekeys.fleet import Host
+from hivekeys.fleet import Host, Policy
 from hivekeys.host.repair import Work
 from hivekeys.joining import install, uninstall
 from hivekeys.journal import Journal
@@ -173,7 +173,7 @@ LIES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> InProcessFleet:
-    return InProcessFleet(tmp_path, hives=2)
+    return InProcessFleet(tmp_path, hives=2, policy=Policy(revocation_recheck=0.0))
 
 
 @pytest.fixture(params=LIES, ids=list(LIES))
