@@ -63,6 +63,13 @@ def test_exit_codes_say_found_something_could_not_ask_or_neither() -> None:
     assert report(BAD, replace(UNMET, host=QUEEN)).code is ExitCode.FINDINGS
 
 
+def test_a_host_of_which_only_the_greeting_was_seen_was_not_judged() -> None:
+    """It said which machine it is, and then its systemctl hung: nothing else of it is known."""
+    greeted = replace(UNMET, host=QUEEN, machine="a" * 64)
+    assert any(one.verdict is Verdict.PASS and one.host == QUEEN.name for one in report(GOOD, greeted).findings)
+    assert report(GOOD, greeted).code is ExitCode.INCOMPLETE
+
+
 @pytest.mark.parametrize(
     ("names", "folded"),
     [
