@@ -380,10 +380,10 @@ def exit_code(run: Run) -> ExitCode:
         return ExitCode.LOCKED
     if states == {State.PROVEN}:
         return ExitCode.INCOMPLETE if run.is_held or _may_be_trusted(run) else ExitCode.DONE
-    if run.is_revocation and any(host.touched for host in run.hosts.values()):
+    if run.is_revocation and run.has_touched:
         return ExitCode.INCOMPLETE  # never taken back, and no other run's host ends it
     busy = any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values())
-    if run.bears_out(Trouble.HOST_BUSY) or (busy and not any(host.touched for host in run.hosts.values())):
+    if run.bears_out(Trouble.HOST_BUSY) or (busy and not run.has_touched):
         return ExitCode.LOCKED
     if is_as_before(run) and not run.is_revocation:
         return ExitCode.ROLLED_BACK

@@ -304,7 +304,7 @@ class Runner:
             self.ledger.tell(Paused(self.ledger.now()))
             return ExitCode.INTERRUPTED
         code = self.code() if code is None else code
-        begun = self.run.resumed or any(host.touched for host in self.run.hosts.values())
+        begun = self.run.resumed or self.run.has_touched
         if code is ExitCode.LOCKED and begun and not self.is_superseded:
             self.ledger.tell(Paused(self.ledger.now()))  # whoever holds the hosts will leave
         else:
