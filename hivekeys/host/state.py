@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STATE = "var/lib/hivekeys"
 NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
 POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
-MAX_EPOCH = 10**9  # each run adds one; a larger number is none that hivekeys wrote (hivekeys.model.MAX_EPOCH)
+MAX_EPOCH = 10**9  # each run adds one; a larger number is none that hivekeys wrote (hivekeys.shown.MAX_EPOCH)
 FILE_BYTES = 1 << 20  # of a file in this directory: some 6,000 tombstones
 TAKE_OVER_SECONDS = 3.0  # that a holder who is told to leave may take before it is killed
 
