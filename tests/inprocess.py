@@ -268,12 +268,20 @@ class SimulatedHost:
         self.start()
 
     def writes(
-        self, token: Token, *, ok: bool = True, path: str = "/v1/work", address: str = "10.0.0.9", after: float = 0.0
+        self,
+        token: Token,
+        *,
+        ok: bool = True,
+        path: str = "/v1/work",
+        address: str = "10.0.0.9",
+        after: float = 0.0,
+        since: float | None = None,
     ) -> None:
-        """The service's record of a call with this token, `after` so many seconds from now."""
+        """The service's record of a call with this token, `after` so many seconds from `since`, or from now."""
         folder = self.root / "var/log/llama-orch/audit"
         folder.mkdir(parents=True, exist_ok=True)
-        at = datetime.datetime.fromtimestamp(time.time() + after, datetime.UTC).isoformat()
+        begin = time.time() if since is None else since
+        at = datetime.datetime.fromtimestamp(begin + after, datetime.UTC).isoformat()
         user = f"token:{token.fingerprint(KEY).fp6}"
         event: dict[str, Any] = {"event_type": "auth_failure", "attempted_user": user, "ip": address, "path": path}
         if ok:

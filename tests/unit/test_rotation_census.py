@@ -128,8 +128,7 @@ def test_what_the_process_before_let_in_at_its_very_end_holds_nothing_back(fleet
     """A kernel tells a process's start in ticks, rounded down: such a call seems to be later than the start."""
 
     def lets_in(host: SimulatedHost) -> None:
-        started = host.active.stat().st_ctime
-        host.writes(fleet.token, after=started + 0.8 * TICK - time.time())
+        host.writes(fleet.token, since=host.active.stat().st_ctime, after=0.8 * TICK)
 
     fleet.at("hive1", "audit", lets_in)
     code, _, operator = rotated(fleet)
