@@ -38,8 +38,9 @@ from hivekeys.host import agent
 from hivekeys.host.places import Neighbours
 from hivekeys.host.serving import LEASE_SECONDS, answer
 from hivekeys.host.slots import CREDENTIALS, Secrets
+from hivekeys.host.sockets import LISTENS
 from hivekeys.host.state import STATE, State
-from hivekeys.host.system import LISTENS, System, refuse_strangers
+from hivekeys.host.system import System, refuse_strangers
 from hivekeys.line import QUIET
 from hivekeys.token import Token, generate
 from hivekeys.wire import Greeting

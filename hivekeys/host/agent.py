@@ -20,9 +20,10 @@ import sys
 import threading
 
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
+from hivekeys.host.proof import Proof
 from hivekeys.host.slots import CREDENTIALS, MAX_TOKEN_CHARS, Secrets, is_token, is_under
 from hivekeys.host.state import POLL_SECONDS, STATE, State, run_in
-from hivekeys.host.system import Refusal, System, names_of, refuse_strangers
+from hivekeys.host.system import Refusal, System, names_of
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 MIN_TOKEN_CHARS = 64  # guide.md, "Verify token length"
 LEAST_SECRET = 16  # characters; a shorter one is a word like others (hivekeys.session.LEAST_SECRET)
-CALL_SECONDS = 5.0
-LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
 RECENT_SECONDS = 2.0  # a look at a unit that is no older will do, while its process lives and we did not move it
 FILE_SECONDS = 30.0  # the same for the token file that a unit is told to read: people change that, not restarts
 MOVING = ("restart", "fence")  # verbs after which a unit's state is another
@@ -569,7 +568,7 @@ class Agent:
                 text = text.replace(token, "[token]")
         return re.sub(r"[0-9A-Za-z_+=-]{32,}", "[secret?]", text)
 
-    # -- the proof
+    # -- the proof (proof.py)
 
     def prove(
         self,
@@ -585,125 +584,22 @@ class Agent:
         those of the ones that must not. The facts are the same whether it holds or not; a refusal has them
         too.
         """
-        began = self.system.monotonic()
         active = self.slots()["active"] or {"fault": "is not there", "fingerprint": None}
         want = want or (active["fingerprint"] or {}).get("keyed")
         if not want:
             raise Refusal("token-missing", "%s %s" % (self.service["token"], active["fault"]))
-        facts = {"calls": {}, "proven": False}  # type: dict[str, Any]
+        proof = Proof(self, want, refuse)
         try:
-            unit = self.until_healthy(facts, began, health_seconds)
-            self.judge(facts, unit, want, refuse)
-            if "old" in facts["calls"]:
-                facts["refused_after"] = self.system.monotonic() - began
-            if stable_seconds:
-                self.hold(unit, stable_seconds)
-                if not self.lives(unit):  # it died: that is why nobody answers
-                    self.same_process(unit, stable_seconds)
-                self.judge(facts, unit, want, refuse)  # again: a refusal may come out of a cache at first
-            unit = self.same_process(unit, stable_seconds)
-            loaded = self.loaded(unit, self.slots()["active"])
-            answered = facts["proven"] and loaded["evidence"] == "touched"
-            if not answered and (loaded["fingerprint"] or {}).get("keyed") != want:
-                raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
+            unit = proof.of_service(health_seconds, stable_seconds)
         except Refusal as refusal:
-            refusal.facts = dict(facts, proven=False)
+            refusal.facts = dict(proof.facts, proven=False)
             other = self.state.at_work() if self.state.lock is None else {}
             if other and other.get("run") != self.run:  # what was seen is that run's work: a restart, a swap
                 refusal.trouble, refusal.detail = "host-busy", self.state.described(other)
             raise
         if log:
-            facts.update(logged=self.logged(unit), survivors=self.elders(unit))
-        return False, facts
-
-    def until_healthy(self, facts: "dict[str, Any]", began: float, seconds: float) -> "dict[str, Any]":
-        """Waits, on the host, for health; gives up early when systemd has. Answers the unit as it then is."""
-        end = began + self.left(seconds)
-        first = unit = self.recent_unit()
-        looked = self.system.monotonic()
-        while True:
-            self.refuse_hopeless(unit, first)
-            status, why = self.health(facts)
-            now = self.system.monotonic()
-            if 200 <= status < 300:
-                facts["healthy_after"] = now - began
-                return unit if self.lives(unit) else self.unit()
-            if now >= end:
-                shown = "answers %d" % status if status else why
-                raise Refusal("unhealthy", "%s: %s after %.0f s" % (facts["health"]["path"], shown, seconds))
-            self.pause(POLL_SECONDS)
-            if not self.lives(unit) or now - looked >= LOOK_SECONDS:
-                unit, looked = self.unit(), now
-
-    def refuse_hopeless(self, unit: "dict[str, Any]", first: "dict[str, Any]") -> None:
-        """Raises when waiting for health is of no use: systemd gave up, or starts it again and again."""
-        if unit["state"] in ("failed", "inactive"):
-            raise Refusal("start-failed", self.last_words(unit) or "the unit is %(state)s (%(result)s)" % unit)
-        if unit["restarts"] >= first["restarts"] + 2:
-            raise Refusal("unstable", self.last_words(unit) or "systemd restarted it %(restarts)d times" % unit)
-
-    def health(self, facts: "dict[str, Any]") -> "tuple[int, str]":
-        """(status, why not) of the first health path that is not 404. Fills facts["health"]."""
-        status, why = 0, ""
-        for path in self.service["health"]:
-            status, why = self.system.get(self.service["port"], path, None, self.left(CALL_SECONDS))
-            facts["health"] = {"path": path, "status": status}
-            if status != 404:
-                break
-        return status, why
-
-    def judge(self, facts: "dict[str, Any]", unit: "dict[str, Any]", want: str, refuse: "Sequence[str]") -> None:
-        """The four calls, and what their answers mean. Fills facts["calls"] with the statuses.
-
-        Of several old tokens the answer to the one that still works, if any does, stands for all.
-
-        The two calls without a token of ours come first: only a service that refuses them, and whose port is
-        in the hands of its own account, the token file's or root, is told one.
-        """
-        if not self.service["protected"]:
-            return
-        calls = {}  # type: dict[str, int]
-        for path in self.service["protected"]:
-            calls["none"] = self.call(path, None)
-            if calls["none"] != 404:
-                break
-        facts.update(calls=calls, path=path, proven=False)
-        calls["garbage"] = self.call(path, os.urandom(32).hex())
-        for name, said in (("none", "no token"), ("garbage", "a garbage token")):
-            if calls[name] != 401:
-                trouble = "fail-open" if calls[name] < 400 else "unhealthy"
-                raise Refusal(trouble, "%s with %s answers %d" % (path, said, calls[name]))
-        # Read anew: when the unit was looked at, its process may still have been root, on its way to exec.
-        process = self.system.process(unit["pid"]) if unit["pid"] else None
-        trusted = frozenset((0, self.secrets.account()[0], process["uid"] if process else 0))
-        refuse_strangers(self.service["port"], self.system.listeners(self.service["port"]), trusted)
-        for name, keyed in [("new", want), *(("old", old) for old in refuse)]:
-            if keyed in self.secrets.known and calls.get(name, 401) == 401:
-                calls[name] = self.call(path, self.secrets.known[keyed], trusted)
-        self.conclude(calls, path, unit, refuse)
-        facts["proven"] = True
-
-    def call(self, path: str, token: "Optional[str]", trusted: "Optional[frozenset[int]]" = None) -> int:
-        """The status of one call to the protected path; no answer is a failure of the service."""
-        status, why = self.system.get(self.service["port"], path, token, self.left(CALL_SECONDS), trusted)
-        if not status:
-            raise Refusal("unhealthy", "%s: %s" % (path, why))
-        return status
-
-    def conclude(self, calls: "dict[str, int]", path: str, unit: "dict[str, Any]", refuse: "Sequence[str]") -> None:
-        """Raises unless the new token works and the old one, where there is one, does not."""
-        if not 200 <= calls.get("new", 0) < 300:
-            why = "%s with the right token answers %d" % (path, calls.get("new", 0))
-            if 200 <= calls.get("old", 0) < 300:
-                why = "it still works with the other token"
-            reads = self.file_read_by(unit)
-            if reads and reads != self.service["token"]:
-                why += ": the unit reads %s, we wrote %s" % (reads, self.service["token"])
-            raise Refusal("new-refused", why)
-        if not all(old in self.secrets.known for old in refuse):
-            raise Refusal("slot-changed", "the other token is in no slot any more: nobody can ask whether it works")
-        if calls.get("old", 401) != 401:
-            raise Refusal("old-accepted", "%s with the other token answers %d" % (path, calls["old"]))
+            proof.facts.update(logged=self.logged(unit), survivors=self.elders(unit))
+        return False, proof.facts
 
     def lives(self, unit: "dict[str, Any]") -> bool:
         """True while the unit's process is the one that was seen."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.host.system import LOOPBACK, ONE, TAKEN, Refusal, System, asked_of_kernel, read_in_proc
+from hivekeys.host.sockets import LOOPBACK, ONE, TAKEN, asked_of_kernel, read_in_proc
+from hivekeys.host.system import Refusal, System
 
 SOON = 0.3  # seconds: the deadline that a misbehaving service is given
 LATE = 30.0  # seconds: whoever needs longer than this hangs
