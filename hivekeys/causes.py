@@ -82,7 +82,8 @@ HINTS: dict[Trouble, str] = {
     "then `fab trust --replace HOST`",
     Trouble.HOST_KEY_REVOKED: "known_hosts marks this key @revoked: give the host a new key",
     Trouble.HOST_CERTIFICATE_REFUSED: "let the authority sign the host's key anew; `ssh-keygen -L` shows it",
-    Trouble.NO_COMMON_ALGORITHM: "the host offers only algorithms or key types that are refused here: update its sshd",
+    Trouble.NO_COMMON_ALGORITHM: "let the host's sshd also offer one that is named above as ours "
+    "(KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms in its sshd_config); weak ones are not spoken here",
     Trouble.LOGIN_REFUSED: "check user and key: `ssh -v HOST`; the key's public half must be in authorized_keys",
     Trouble.JUMP_FAILED: "log in to the jump host by hand, and from there to the host",
     Trouble.SSH_CONFIG: "try `ssh -G HOST`: it must succeed before hivekeys can use the same settings",

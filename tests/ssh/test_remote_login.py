@@ -131,11 +131,52 @@ def test_a_host_that_wants_more_than_a_key_says_so(ssh: Bastion) -> None:
 
 
 @pytest.mark.parametrize(
-    "weakness", ["Ciphers aes256-cbc", "MACs hmac-sha1", "KexAlgorithms diffie-hellman-group14-sha1"]
+    "weakness",
+    [
+        ["Ciphers aes256-cbc"],
+        ["MACs hmac-sha1", "Ciphers aes256-ctr"],
+        ["KexAlgorithms diffie-hellman-group14-sha1"],
+    ],
+    ids=["cipher", "MAC", "key exchange"],
 )
-def test_weak_algorithms_are_not_spoken(ssh: Bastion, weakness: str) -> None:
+def test_weak_algorithms_are_not_spoken(ssh: Bastion, weakness: list[str]) -> None:
     """An sshd that offers nothing better is named as such."""
-    ssh.refused(ssh.host(ssh.sshd(weakness)), Trouble.NO_COMMON_ALGORITHM)
+    ssh.refused(ssh.host(ssh.sshd(*weakness)), Trouble.NO_COMMON_ALGORITHM)
+
+
+@pytest.mark.parametrize(
+    "strictness",
+    [
+        "KexAlgorithms curve25519-sha256",
+        "KexAlgorithms curve25519-sha256,diffie-hellman-group18-sha512",
+        "MACs umac-128-etm@openssh.com",
+    ],
+    ids=["the name that RFC 8731 gave it", "beside one that we have not", "a MAC that no sealed packet needs"],
+)
+def test_a_strict_sshd_is_spoken_to(ssh: Bastion, strictness: str) -> None:
+    ssh.line(ssh.host(ssh.sshd(strictness)))
+
+
+@pytest.mark.parametrize(
+    ("strictness", "said"),
+    [
+        (
+            ["KexAlgorithms sntrup761x25519-sha512@openssh.com"],
+            "no key exchange in common: it offers sntrup761x25519-sha512@openssh.com",
+        ),
+        (["Ciphers chacha20-poly1305@openssh.com"], "no cipher in common: it offers chacha20-poly1305@openssh.com; we"),
+        (
+            ["MACs umac-128-etm@openssh.com", "Ciphers aes256-ctr"],
+            "no MAC in common: it offers umac-128-etm@openssh.com; we have hmac-sha2-256, hmac-sha2-512",
+        ),
+    ],
+    ids=["key exchange", "cipher", "MAC"],
+)
+def test_where_there_is_no_algorithm_in_common_both_lists_are_named(
+    ssh: Bastion, strictness: list[str], said: str
+) -> None:
+    """An sshd that is stricter than we are needs no update: it may be that we have too little."""
+    assert said in ssh.refused(ssh.host(ssh.sshd(*strictness)), Trouble.NO_COMMON_ALGORITHM)
 
 
 @pytest.mark.parametrize(
