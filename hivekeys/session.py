@@ -73,6 +73,8 @@ class Session:
         answer = raw if isinstance(raw, Cause) else decode(raw)
         if not isinstance(answer, Cause) and answer.cause is None and len(answer.results) != len(words):
             answer = Cause(Trouble.LINE_BROKEN, "the agent left before it was done")
+        if not isinstance(answer, Cause) and answer.cause and answer.cause.trouble is Trouble.LINE_BROKEN:
+            answer = answer.cause  # told to leave in the middle of a step: its last word is no host's fault
         asked = [word["verb"] for word in words]
         if not isinstance(answer, Cause) and not _fits(answer, asked):
             answer = Cause(Trouble.RUBBISH, "the agent answered what it was not asked")

@@ -67,6 +67,7 @@ class Agent:
         self.secrets_type = secrets_type
         self.state = State(root, self.system)
         self.gone = threading.Event()  # nobody waits for an answer any more: begin nothing, wait for nothing
+        self.farewell = "nobody waits for the answer any more"  # why it leaves
         self.lease = float("inf")  # until when our bastion was heard to be there (serving.py), on the monotonic clock
         self.end = 0.0
         self.installed = False  # gate.py stands before it
@@ -200,7 +201,7 @@ class Agent:
     def go_on(self) -> None:
         """Refuses when nobody waits for the outcome any more: asked before each step, each write and each command."""
         if self.is_alone():
-            raise Refusal("line-broken", "nobody waits for the answer any more")
+            raise Refusal("line-broken", self.farewell)
 
     def pause(self, seconds: float) -> None:
         """Sleeps, unless nobody waits for the outcome any more."""

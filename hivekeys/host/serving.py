@@ -25,6 +25,7 @@ SIGN_SECONDS = (
 )
 AHEAD = 16  # lines that may lie unread: a bastion waits for the answer to each request
 GRACE_SECONDS = 3.0  # for the last look after a step that used up the request's time
+TOLD = "its agent was told to leave (SIGTERM) while it worked, as sudo's command_timeout does"
 
 VERBS = (
     "hello",
@@ -149,6 +150,7 @@ def serve(
         waiting.put(None)
 
     def leave(_signal: int, _frame: object) -> None:
+        agent.farewell = TOLD
         agent.gone.set()
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
