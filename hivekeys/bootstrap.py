@@ -1,16 +1,18 @@
 """From "logged in" to "the agent is ready": the remote command, its stdin, and how failures are told apart.
 
-The command is one constant for each way to become root and holds nothing of a host or a fleet. Any login
-shell passes it on unharmed (sh, bash, zsh, ksh, fish, csh): one line, single quotes only, no `!`, no
-backslash. Each station prints a marker once it is reached, and what went wrong follows from the last marker
-and the exit status, never from the words of sudo or a shell, which differ by language and implementation:
+The command is one constant for each way to become root and holds nothing of a host or a fleet, but for a python3 that
+the inventory names (`with_python`). Any login shell passes it on unharmed (sh, bash, zsh, ksh, fish, csh): one line,
+single quotes only, no `!`, no backslash. Each station prints a marker once it is reached, and what went wrong follows
+from the last marker and the exit status, never from the words of sudo or a shell, which differ by language and
+implementation:
 
     last marker          the command then ended               it said nothing more in time
     ------------------   ----------------------------------   ----------------------------
     none                 RUBBISH: the login shell ran         SILENT
                          something else, or would not
     hivekeys:shell       SUDO_REFUSED                         SILENT
-    hivekeys:root        PYTHON_MISSING                       SILENT
+    hivekeys:root        PYTHON_REFUSED if the status is      SILENT
+                         126, else PYTHON_MISSING
     hivekeys:python      PYTHON_MISSING if the status is      SILENT
                          83 (too old), else AGENT_CRASHED
     hivekeys:missing     MODULE_MISSING                       MODULE_MISSING
@@ -38,16 +40,18 @@ from hivekeys.restriction import COMMAND, SHELL
 
 ROOT, PYTHON, MISSING, READY = ("hivekeys:root", "hivekeys:python", "hivekeys:missing", "hivekeys:ready")
 NO_PYTHON = 83  # exit status: no python3, or one that is too old
+NOT_ALLOWED = 126  # exit status of a shell: the program is there and may not be run
 NO_MODULE = 84  # exit status: the program's imports failed
 OTHER_LIMIT = 64 * 1024  # bytes of other text before the agent is ready
 
 # -I: no environment, no directory of the caller's counts. -S: no site-packages, whose .pth files are lines of Python
 # that every python3 runs, by whoever may install a package; the agent needs the standard library alone.
 # `echo` first: a start-up file may have printed half a line, and a marker counts only at the start of one.
-_AS_LOGIN = f'echo; echo {SHELL}; exec {{become}}/bin/sh -c "$1" sh "$2"'
+_AS_LOGIN = f'echo; echo {SHELL}; exec {{become}}/bin/sh -c "$1" sh "$2" "$3"'
 _AS_ROOT = (
     f"echo; echo {ROOT}; "
-    "py=$(command -v python3 || command -v /usr/libexec/platform-python) || "
+    "py=${2:-$(command -v python3 || command -v /usr/bin/python3 || command -v /usr/libexec/platform-python)}; "
+    'test "$py" || '
     f'exit {NO_PYTHON}; exec "$py" -IS -c "$1"'
 )
 _IN_PYTHON = "import sys; i = sys.stdin.buffer; exec(i.read(int(i.readline())))"
@@ -55,6 +59,11 @@ _IN_PYTHON = "import sys; i = sys.stdin.buffer; exec(i.read(int(i.readline())))"
 
 def _command(become: str) -> str:
     return f"exec /bin/sh -c '{_AS_LOGIN.format(become=become)}' sh '{_AS_ROOT}' '{_IN_PYTHON}'"
+
+
+def with_python(command: str, python: str | None) -> str:
+    """The command with the host's own python3, an absolute path; without one it is looked for."""
+    return f"{command} '{python}'" if python else command
 
 
 # Whose end it was, by the last marker.
@@ -201,6 +210,8 @@ class Startup:
         if self.marker not in _ENDED:
             return self.rubbish(f"the login shell ended with status {status}", complaint)
         trouble, who = _ENDED[self.marker]
+        if status == NOT_ALLOWED and trouble is Trouble.PYTHON_MISSING:
+            trouble = Trouble.PYTHON_REFUSED
         trouble = Trouble.AGENT_MISSING if self.restricted else trouble
         words = "there is no python3" if status == NO_PYTHON else f"{who} ended with status {status}"
         return Cause(trouble, f"{words}: {complaint}" if complaint else words)

@@ -30,6 +30,7 @@ class Trouble(Enum):
     SUDO_REFUSED = "sudo-refused"
     SUDO_PASSWORD_REFUSED = "sudo-password-refused"
     PYTHON_MISSING = "python-missing"
+    PYTHON_REFUSED = "python-refused"
     MODULE_MISSING = "module-missing"
     AGENT_MISSING = "agent-missing"
     AGENT_DIFFERS = "agent-differs"
@@ -92,7 +93,8 @@ HINTS: dict[Trouble, str] = {
     Trouble.SUDO_REFUSED: "try `ssh HOST sudo -n true`; if sudo asks for a password there, set "
     '`become = "sudo-password"` in the inventory',
     Trouble.SUDO_PASSWORD_REFUSED: "type it again; no other host is tried with a password that one has refused",
-    Trouble.PYTHON_MISSING: "install python3 on the host (3.6 or newer)",
+    Trouble.PYTHON_MISSING: "install python3 on the host (3.6 or newer), or name it in the inventory: `python`",
+    Trouble.PYTHON_REFUSED: "python3 may not be run there: look for `noexec` in sudoers, at SELinux, at fapolicyd",
     Trouble.MODULE_MISSING: "install the whole python3 package, not python3-minimal",
     Trouble.AGENT_MISSING: "put agent and sudo rule there: `fab install --restricted --limit HOST --login ADMIN`, "
     "where ADMIN is an account whose sudo allows everything",

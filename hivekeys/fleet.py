@@ -108,6 +108,7 @@ class Host:
     key: str | None = None
     jump: str | None = None
     become: Become = Become.SUDO
+    python: str | None = None  # absolute path on the host; None: looked for there
     beside: str = ""
 
     @property

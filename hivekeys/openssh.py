@@ -74,7 +74,7 @@ class OpenSsh:
         it.
         """
         hops: list[Settings] = []
-        step: Target | None = target
+        step: Target | None = self._past_itself(target)
         while step is not None:
             if len(hops) > MAX_HOPS:
                 return Cause(Trouble.SSH_CONFIG, f"{target.alias}: ProxyJump goes in a circle")
@@ -86,6 +86,21 @@ class OpenSsh:
             hops.insert(0, answer)
             step = _hop_before(answer.jump) if answer.jump else None
         return tuple(hops)
+
+    def _past_itself(self, target: Target) -> Target:
+        """The target with those of its jump hosts that lead to it: one that is its own jump host is reached as such.
+
+        Where an inventory gives all hosts one way, the jump host may be among them; `ssh -J HOST HOST` is an error.
+        """
+        jumps = [jump for jump in (target.jump or "none").split(",") if jump != "none"]
+        own = self.settings(target) if jumps else None
+        if isinstance(own, Cause):  # OpenSSH has seen the circle: the names are the same
+            own = self.settings(replace(target, jump="none"))
+        for place, jump in enumerate(jumps):
+            hop = self.settings(replace(_hop_before(jump), jump="none"))
+            if isinstance(own, Settings) and isinstance(hop, Settings) and own.known_as == hop.known_as:
+                return replace(target, jump=",".join(jumps[:place]) or "none")
+        return target
 
     def settings(self, target: Target) -> Settings | Cause:
         """OpenSSH's settings for `target`; SSH_CONFIG with OpenSSH's own words if it has none."""

@@ -35,6 +35,7 @@ class Settings:
     known_hosts: tuple[str, ...] = ()
     own_known_hosts: str | None = None  # the one of them that new keys go into, as with `ssh`
     host_key_alias: str | None = None
+    known_hosts_command: str | None = None  # not run here, only named where a key is unknown
 
     @property
     def known_as(self) -> str:
@@ -80,6 +81,7 @@ def parse(alias: str, answer: str, known_hosts: tuple[str, ...] | None) -> Setti
         own_known_hosts=own[0] if own else None,
         known_hosts=(*own, *files(one("globalknownhostsfile"))),
         host_key_alias=one("hostkeyalias"),
+        known_hosts_command=one("knownhostscommand"),
     )
 
 

@@ -56,6 +56,7 @@ class LoginKeys(TypedDict, total=False):
     key: FilePath
     jump: Annotated[str, PlainValidator(values.jump)]
     become: Annotated[Become, PlainValidator(values.choice(Become))]
+    python: Annotated[str, PlainValidator(values.python)]
 
 
 class SshKeys(LoginKeys, total=False):

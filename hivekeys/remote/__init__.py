@@ -17,7 +17,7 @@
 `ssh -G` and known_hosts are OpenSSH's to read: `hivekeys.openssh`, `hivekeys.hostkeys.known_hosts`.
 """
 
-from hivekeys.bootstrap import COMMANDS, opening
+from hivekeys.bootstrap import COMMANDS, opening, with_python
 from hivekeys.causes import Cause
 from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.line import QUIET, Line
@@ -57,7 +57,7 @@ class SshDialer:
         if isinstance(login, Cause):
             return login
         door = self._sudo.door(host.name) if self._sudo and host.become is Become.SUDO_PASSWORD else None
-        command = door.command if door else COMMANDS[host.become]
+        command = with_python(door.command if door else COMMANDS[host.become], host.python)
         if host.become is Become.RESTRICTED:
             line = open_line(login, command, b"", self._timeouts, digest=self._digest, quiet=self._quiet)
         else:

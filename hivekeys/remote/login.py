@@ -78,7 +78,7 @@ def log_in(wire: Wire, settings: Settings, known: KnownKeys, keyring: Keyring, t
             "auth_strategy": _KeyLogin(settings, keyring, timeouts.auth),
         },
     )
-    connection.client.set_missing_host_key_policy(_HostKeyCheck(known))
+    connection.client.set_missing_host_key_policy(_HostKeyCheck(known, settings.known_hosts_command))
     try:
         connection.open()
         connection.transport.sock.settimeout(_IDLE_TICK)
@@ -93,13 +93,16 @@ def log_in(wire: Wire, settings: Settings, known: KnownKeys, keyring: Keyring, t
 class _HostKeyCheck:
     """Stands in for a MissingHostKeyPolicy: paramiko knows no host key itself, so it asks about each."""
 
-    def __init__(self, known: KnownKeys) -> None:
+    def __init__(self, known: KnownKeys, command: str | None) -> None:
         self._known = known
+        self._command = command
 
     def missing_host_key(self, _client: object, _name: str, key: Any) -> None:
         certificate = key.public_blob.key_blob if key.public_blob else b""
         cause = self._known.verdict(HostKey(key.get_name(), key.asbytes()), certificate, time.time())
         if cause is not None:
+            if self._command and cause.trouble is Trouble.HOST_KEY_UNKNOWN:
+                cause = Cause(cause.trouble, f"{cause.detail}; KnownHostsCommand is not run here: {self._command}")
             raise RefusedError(cause)
 
 

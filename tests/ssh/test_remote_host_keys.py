@@ -9,6 +9,13 @@ from hivekeys.causes import Trouble
 from .bastion import Bastion
 
 
+def test_a_command_that_would_know_the_key_is_named_where_it_is_unknown(ssh: Bastion) -> None:
+    """KnownHostsCommand is OpenSSH's; here it is not run, and the operator must not wonder."""
+    ssh.config.write_text("KnownHostsCommand /usr/bin/keys-of %H\n")
+    detail = ssh.refused(ssh.host(ssh.sshd(known=False)), Trouble.HOST_KEY_UNKNOWN)
+    assert "KnownHostsCommand is not run here: /usr/bin/keys-of %H" in detail
+
+
 def test_a_host_that_nobody_knows_is_refused_with_its_fingerprint(ssh: Bastion) -> None:
     """The operator can compare the fingerprint with the one on the host's console."""
     sshd = ssh.sshd(known=False)

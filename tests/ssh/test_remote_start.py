@@ -1,10 +1,11 @@
 """Between login and agent: shells that talk, sudo that refuses, Pythons that lack something."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
-from hivekeys.causes import Trouble
+from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Become, Timeouts
 
 from .bastion import ECHO_AGENT, SOON, Bastion
@@ -71,10 +72,26 @@ def test_a_host_without_sudo_refuses_too(ssh: Bastion) -> None:
     assert "not found" in ssh.refused(ssh.host(sshd, become=Become.SUDO), Trouble.SUDO_REFUSED)
 
 
-def test_a_host_without_python_says_so(ssh: Bastion) -> None:
-    """An empty PATH has no python3."""
+def test_a_python_outside_of_sudos_path_is_found(ssh: Bastion) -> None:
+    """`secure_path` may name no folder that has one."""
     sshd = ssh.sshd(shell(ssh, f'PATH={ssh.folder} /bin/sh -c "$SSH_ORIGINAL_COMMAND"'))
-    assert ssh.refused(ssh.host(sshd), Trouble.PYTHON_MISSING) == "there is no python3"
+    ssh.line(ssh.host(sshd))
+
+
+def test_a_host_may_have_its_own_python(ssh: Bastion) -> None:
+    """The inventory names it, as ansible_python_interpreter does."""
+    own = command_in_path(ssh, "python3.own", f'echo >"{ssh.folder}/ran"; exec "{sys.executable}" "$@"')
+    ssh.line(ssh.host(python=str(own)))
+    assert (ssh.folder / "ran").exists()
+
+
+def test_a_python_that_may_not_be_run_is_not_told_to_be_installed(ssh: Bastion) -> None:
+    """sudo's noexec, SELinux and fapolicyd have a shell say 126."""
+    barred = command_in_path(ssh, "python3.barred", "")
+    barred.chmod(0o644)
+    cause = Cause(Trouble.PYTHON_REFUSED, ssh.refused(ssh.host(python=str(barred)), Trouble.PYTHON_REFUSED))
+    assert "python3 ended with status 126" in cause.detail
+    assert "install" not in cause.hint
 
 
 def test_a_python_that_does_not_start_counts_as_missing(ssh: Bastion) -> None:

@@ -281,6 +281,22 @@ def test_a_password_for_sudo_is_not_read_but_asked_for(tmp_path: Path, variables
     assert loaded(tmp_path, variables).hives[0].become is become
 
 
+@pytest.mark.parametrize(
+    ("interpreter", "python"),
+    [
+        ("/opt/python/bin/python3.11", "/opt/python/bin/python3.11"),
+        ("/usr/bin/python3", None),
+        ("/usr/bin/python", None),
+        ("auto_silent", None),
+        ("'/usr/bin/env python3'", None),
+        ("'{{ x }}'", None),
+    ],
+)
+def test_a_python_in_a_place_of_its_own_is_taken_over(tmp_path: Path, interpreter: str, python: str | None) -> None:
+    """All others the host finds by itself, or they are no python3."""
+    assert loaded(tmp_path, f"ansible_python_interpreter={interpreter}").hives[0].python == python
+
+
 HIVES = [
     ("Host h1\n  HostName a\n  HivePort 1\n", "line 1: h1: User missing: llama-orch leaves such a host out"),
     ("Host *\n  User a\n", 'line 1: "*": found "*", expected the name of one host'),

@@ -56,6 +56,7 @@ def test_no_package_of_the_hosts_has_a_say_in_the_program(tmp_path: Path) -> Non
         (["Welcome"], 0, Trouble.RUBBISH),
         (["Welcome", "hivekeys:shell"], 1, Trouble.SUDO_REFUSED),
         (["hivekeys:shell", "hivekeys:root"], 83, Trouble.PYTHON_MISSING),
+        (["hivekeys:shell", "hivekeys:root"], 126, Trouble.PYTHON_REFUSED),
         (["hivekeys:shell", "hivekeys:root"], 127, Trouble.PYTHON_MISSING),
         (["hivekeys:root", "hivekeys:python 3.5"], 83, Trouble.PYTHON_MISSING),
         (["hivekeys:root", "hivekeys:python 3.6", "hivekeys:missing json"], 84, Trouble.MODULE_MISSING),

@@ -100,6 +100,25 @@ def test_jump_none_switches_a_configured_jump_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("member", "way", "hops"),
+    [
+        ("10.0.0.10", "deploy@10.0.0.10", ["10.0.0.10"]),
+        ("mgmt01", "deploy@10.0.0.10", ["mgmt01"]),
+        ("mgmt01", "gate,deploy@10.0.0.10,inner", ["gate", "mgmt01"]),
+        ("hive1", "deploy@10.0.0.10", ["10.0.0.10", "hive1"]),
+        ("10.0.0.10", "deploy@10.0.0.10:2222", ["10.0.0.10", "10.0.0.10"]),
+    ],
+)
+def test_a_member_that_is_the_jump_host_is_reached_as_one(
+    tmp_path: Path, member: str, way: str, hops: list[str]
+) -> None:
+    """One way is set for all hosts, the jump host among them; another port is another sshd."""
+    route = openssh(tmp_path, "Host mgmt01\n  HostName 10.0.0.10\n").route(Target(member, jump=way))
+    assert not isinstance(route, Cause), route
+    assert [hop.alias for hop in route] == hops
+
+
+@pytest.mark.parametrize(
     ("config", "target", "words"),
     [
         ("Bogus yes\n", "h", "bogus"),

@@ -66,7 +66,11 @@ REFUSED = {
     ),
     "ansible_ssh_pkcs11_provider": "not understood here: let ssh-agent hold the key",
 }
-READ = frozenset([*(name for names in LOGIN.values() for name in names), *ARGUMENTS, *PASSWORDS, *ONLY, *REFUSED])
+PYTHON = "ansible_python_interpreter"
+OWN_PYTHON = re.compile(r"(?!/usr/bin/python3\Z)(/[A-Za-z0-9_.+-]+)*/python3[0-9.]*")
+READ = frozenset(
+    [PYTHON, *(name for names in LOGIN.values() for name in names), *ARGUMENTS, *PASSWORDS, *ONLY, *REFUSED]
+)
 _HARMLESS = re.compile(
     "ansible_(.*_interpreter|.*timeout|.*pipelining|.*host_key_checking|.*remote_tmp|.*retries|.*control_path.*|sftp_.*"
     "|scp_.*|shell_.*|ssh_transfer_method|ssh_use_tty|ssh_verbosity|sudo_chdir|group_priority|facts?_.*)"
@@ -86,6 +90,7 @@ class Entry:
         for key, names in LOGIN.items():
             self._login(key, names)
         self._become()
+        self._interpreter()
         self._arguments()
         if not str(self.table.get("key", "/")).startswith(("/", "~")):
             says = "found a relative path, expected one from / or ~ on: Ansible begins where it is started"
@@ -112,6 +117,12 @@ class Entry:
             del self.table["become"]
         if passwords and "become" not in self.table:
             self._put(("become",), Become.SUDO_PASSWORD.value, passwords[-1].place)
+
+    def _interpreter(self) -> None:
+        """A python3 in a place of its own. Others (`auto`, a name, a Python 2) are looked for by the host itself."""
+        variable = self._variables.get(PYTHON)
+        if variable is not None and isinstance(variable.value, str) and OWN_PYTHON.fullmatch(variable.value):
+            self._put(("python",), variable.value, variable.place)
 
     def _arguments(self) -> None:
         for name in ARGUMENTS:
