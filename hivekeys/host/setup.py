@@ -9,7 +9,7 @@ import os
 
 from hivekeys.host.agent import Agent
 from hivekeys.host.repair import Work, walk
-from hivekeys.host.system import DIRECTORY, Refusal, open_directory
+from hivekeys.host.system import DIRECTORY, Refusal, open_controlled, open_directory
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def exists(folder: int, name: str) -> bool:
 def remove_directory(agent: "Agent", path: str) -> None:
     """Takes an empty directory away; one that is not empty stays."""
     parent, name = os.path.split(path)
-    above = open_directory(agent.root, parent)
+    above = open_controlled(agent.root, parent, strict=True)  # /var/lib may be a link
     try:
         os.rmdir(name, dir_fd=above)
     except OSError:

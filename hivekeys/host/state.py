@@ -3,12 +3,13 @@
 Runs ON a host, in one text with agent.py.
 """
 
+import errno
 import fcntl
 import json
 import os
 import time
 
-from hivekeys.host.system import DIRECTORY, NOFOLLOW, Refusal, System, open_directory, read_limited, write_all
+from hivekeys.host.system import DIRECTORY, NOFOLLOW, Refusal, System, open_controlled, read_limited, write_all
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class State:
 
     def open(self, create: bool) -> "Optional[int]":
         """The directory's descriptor; None when it does not exist and may not be made."""
-        folder = open_directory(self.root, os.path.dirname(STATE))
+        folder = self.open_above()
         for name in self.levels():
             above = folder
             try:
@@ -58,6 +59,17 @@ class State:
                 os.close(folder)
                 raise Refusal("token-unsafe", "%s in /%s must be root's and 0700" % (name, os.path.dirname(STATE)))
         return folder
+
+    def open_above(self) -> int:
+        """The descriptor of /var/lib, which may be a link: of root's, and one that he controls all the way."""
+        above = os.path.dirname(STATE)
+        try:
+            return open_controlled(self.root, above, strict=True)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EPERM):
+                raise
+            why = "a part of the way is no directory, or a link that leads where others than root can write"
+            raise Refusal("token-unsafe", "/%s: %s" % (above, why)) from None
 
     def levels(self) -> "list[str]":
         """The names of our directory and, for a service beside another, of those within it that are this one's."""

@@ -277,10 +277,11 @@ def open_directory(root: str, path: str) -> int:
     return here
 
 
-def open_controlled(root: str, path: str) -> int:
+def open_controlled(root: str, path: str, strict: bool = False) -> int:
     """A descriptor of what is at `path` below `root`, to be read; a link is followed only where root alone can put one.
 
-    Whoever may write to a directory on the way could else have root open anything, a device too. Raises OSError.
+    Whoever may write to a directory on the way could else have root open anything, a device too. `strict`: nor does a
+    link lead through or into a directory that another account can change (EPERM). Raises OSError.
     """
     left = [part for part in reversed(path.split("/")) if part]
     here, links = os.open(root, DIRECTORY), 0
@@ -302,6 +303,8 @@ def open_controlled(root: str, path: str) -> int:
                 below = os.open(root, DIRECTORY) if target.startswith("/") else os.dup(here)
             os.close(here)
             here = below
+            if strict and links and not is_roots(os.fstat(here)):
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     except OSError:
         os.close(here)
         raise
