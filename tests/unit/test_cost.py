@@ -1,5 +1,6 @@
 """What a run costs, counted and not timed: connections, requests and bytes per host, however many hosts there are."""
 
+import ast
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hivekeys.bootstrap import opening
+import hivekeys
+from hivekeys.bootstrap import installed, opening
 from hivekeys.fleet import Amount, Policy
 from hivekeys.run import REVOKE, ROTATE
 from tasks.engine import program_of
@@ -64,6 +66,26 @@ def test_a_run_opens_one_line_a_host_and_asks_once_a_phase(
 def test_the_program_is_sent_packed() -> None:
     program = program_of("auditing")
     assert len(opening(program)) < PROGRAM < len(program) / 2
+
+
+def test_nothing_but_docstrings_is_left_out_of_it() -> None:
+    verbs = ("inspection", "auditing", "accesses", "remembered", "places", "repair", "installation", "restricting")
+    sent, whole = program_of(*verbs), installed(text_of_host, *verbs)
+    assert tree_of(sent.partition(b'if __name__ == "__main__":')[0]) in tree_of(whole)
+
+
+def tree_of(text: bytes) -> str:
+    """The statements of a program, with empty docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        for one in getattr(node, "body", []) if isinstance(getattr(node, "body", None), list) else []:
+            if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
+                one.value.value = ""
+    return "\n".join(ast.dump(one) for one in tree.body)
+
+
+def text_of_host(name: str) -> bytes:
+    return (Path(hivekeys.__file__).parent / "host" / f"{name}.py").read_bytes()
 
 
 def test_a_host_starts_no_process_for_what_it_saw_a_moment_ago(tmp_path: Path) -> None:
