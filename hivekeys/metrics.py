@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
+from hivekeys.report.verdict import came_to, word_of
 from hivekeys.run import Run
 from hivekeys.status import FleetStatus
 from hivekeys.verify.tally import Tally
@@ -61,7 +62,11 @@ def _of_rotations(rotations: Sequence[Run]) -> Iterator[Family]:
     newest = rotations[0] if rotations else None
     done = next((run for run in rotations if run.code is ExitCode.DONE and run.is_served), None)
     yield "rotation_last_timestamp_seconds", "When the newest rotation began.", _one(newest.started if newest else None)
-    yield "rotation_last_exit_code", "How it ended, unless it is open.", _one(newest.code if newest else None)
+    over = newest if newest and newest.was_begun and not newest.is_open else None
+    told = "What it came to, unless it is open or was not begun."
+    yield "rotation_last_exit_code", told, _one(came_to(over) if over else None)
+    said = [({"verdict": word_of(newest)}, 1.0)] if newest else []
+    yield "rotation_last_verdict", "Always 1; what it came to, in a word or two.", said
     yield "rotation_open", "1 when it is going on, or was cut off.", _one(newest is not None and newest.is_open)
     told = "When the newest that was proven on every host began."
     yield "rotation_last_success_timestamp_seconds", told, _one(done.started if done else None)

@@ -266,9 +266,10 @@ class Superseded:
 
 @dataclass(frozen=True)
 class Paused:
-    """The run was interrupted and can be resumed."""
+    """The run was interrupted and can be resumed; with `code` its command ended."""
 
     when: Moment
+    code: ExitCode = ExitCode.INTERRUPTED
 
 
 @dataclass(frozen=True)

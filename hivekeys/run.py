@@ -15,6 +15,7 @@ from hivekeys.model import (
     Event,
     Intent,
     Outcome,
+    Paused,
     Phase,
     PhaseStarted,
     Resumed,
@@ -102,6 +103,8 @@ class Run:
     stopped: str = ""
     census: CensusTaken | None = None  # who used the old tokens, by the services' records
     code: ExitCode | None = None
+    paused: ExitCode | None = None  # with which its command ended, where the run did not
+    at_work: str = ""  # who is at work on it now, as the fleet's lock says; no event tells that
     version: str = ""  # of the hivekeys that began it
     inventory: str = ""  # SHA-256 of the inventory that it began with
     fence: bool = False  # the services of hosts that cannot be turned are stopped
@@ -131,6 +134,19 @@ class Run:
     def counted(self) -> tuple[HostRun, ...]:
         """The hosts that the run is for: all but those that were cut out, or are gone."""
         return tuple(host for host in self.hosts.values() if host.state is not State.EXCLUDED)
+
+    @property
+    def was_begun(self) -> bool:
+        """True once it was agreed to, where that was asked: it has a token to bring, or found that it cannot go on."""
+        return self.want is not None or self.code not in (None, ExitCode.USAGE)
+
+    @property
+    def left_with(self) -> Fingerprint | None:
+        """The token that the run brings, or the one from before where it was taken back, and all hosts had the same."""
+        if not (self.rolled_back or self.code is ExitCode.ROLLED_BACK):
+            return self.want
+        old = {host.was for host in self.counted if host.was}
+        return old.pop() if len(old) == 1 and not self.behind else None
 
     @property
     def has_touched(self) -> bool:
@@ -237,7 +253,7 @@ def advance(run: Run, event: Event) -> Run:
         case Intent() | Outcome():  # nearly all events: not a copy more than must be
             hosts = {**run.hosts, event.host: _after(run.hosts[event.host], event)}
             return replace(run, hosts=hosts, seconds=event.when.clock - run.clock)
-        case CensusTaken() | Stopped() | Superseded():
+        case CensusTaken() | Stopped() | Superseded() | Paused():
             run = _with_news(run, event)
         case RunEnded():
             run = replace(run, code=event.code, hosts=_final(run))
@@ -258,7 +274,9 @@ def _with_tokens(run: Run, event: TokenChosen | Condemned) -> Run:
     return replace(run, condemned=(*run.condemned, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
 
 
-def _with_news(run: Run, event: CensusTaken | Stopped | Superseded) -> Run:
+def _with_news(run: Run, event: CensusTaken | Stopped | Superseded | Paused) -> Run:
+    if isinstance(event, Paused):
+        return replace(run, paused=event.code)
     if isinstance(event, CensusTaken):
         return replace(run, census=event)
     if isinstance(event, Superseded):
@@ -292,7 +310,7 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     hosts = {name: replace(host, left=None, back=None, machine="") for name, host in hosts.items()}
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
-    run = replace(run, excluded=event.excluded, gone=event.gone)
+    run = replace(run, excluded=event.excluded, gone=event.gone, paused=None)
     order = replace(run, waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
     return replace(order, hosts=hosts, clock=event.when.clock, resumed=True)
 
@@ -366,25 +384,3 @@ def is_as_before(run: Run) -> bool:
 def is_barred(host: HostRun) -> bool:
     """True for a host that can never go back: its own token was revoked."""
     return host.cause is not None and host.cause.trouble is Trouble.REVOKED
-
-
-def _may_be_trusted(run: Run) -> bool:
-    """True for a revocation in which a host was not seen to refuse what leaked."""
-    return run.is_revocation and any(host.refused is None for host in run.here)
-
-
-def exit_code(run: Run) -> ExitCode:
-    """What a run that is over means to the shell (DESIGN.md, "Exit code")."""
-    states = {host.state for host in run.here}
-    if run.bears_out(Trouble.SUPERSEDED):
-        return ExitCode.LOCKED
-    if states == {State.PROVEN}:
-        return ExitCode.INCOMPLETE if run.is_held or _may_be_trusted(run) else ExitCode.DONE
-    if run.is_revocation and run.has_touched:
-        return ExitCode.INCOMPLETE  # never taken back, and no other run's host ends it
-    busy = any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values())
-    if run.bears_out(Trouble.HOST_BUSY) or (busy and not run.has_touched):
-        return ExitCode.LOCKED
-    if is_as_before(run) and not run.is_revocation:
-        return ExitCode.ROLLED_BACK
-    return ExitCode.INCOMPLETE

@@ -21,7 +21,8 @@ from hivekeys.history import History, later_runs, next_epoch, tokens_held
 from hivekeys.ledger import Clock, Ledger, Record
 from hivekeys.line import Dialer
 from hivekeys.model import Claimed, Outcome, Paused, Phase, PhaseStarted, Resumed, RunEnded, RunStarted, TokenChosen
-from hivekeys.run import ROTATE, Run, advance, exit_code
+from hivekeys.report.verdict import exit_code
+from hivekeys.run import ROTATE, Run, advance
 from hivekeys.session import Session
 from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token, is_random
@@ -294,7 +295,7 @@ class Runner:
     def wait(self) -> ExitCode:
         """Nobody answers, so nothing is decided: the run stays open, and its direction what it was."""
         self.close()
-        self.ledger.tell(Paused(self.ledger.now()))
+        self.ledger.tell(Paused(self.ledger.now(), ExitCode.INCOMPLETE))
         return ExitCode.INCOMPLETE
 
     def end(self, code: ExitCode | None = None) -> ExitCode:
@@ -306,7 +307,7 @@ class Runner:
         code = self.code() if code is None else code
         begun = self.run.resumed or self.run.has_touched
         if code is ExitCode.LOCKED and begun and not self.is_superseded:
-            self.ledger.tell(Paused(self.ledger.now()))  # whoever holds the hosts will leave
+            self.ledger.tell(Paused(self.ledger.now(), code))  # whoever holds the hosts will leave
         else:
             self.ledger.tell(RunEnded(code, self.ledger.now()))
         return code

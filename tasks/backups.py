@@ -288,7 +288,7 @@ def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint,
 def _refuse_served(runner: "Runner", want: "Fingerprint", file: str) -> None:
     """A token that every host has already is no rotation; where only some have it, it is one for the others."""
     if all(host.was == want for host in runner.run.hosts.values() if host.was):
-        runner.end()
+        runner.end(ExitCode.USAGE)
         raise UserError(f"{file}: the fleet has its token already (token:{want})", hint="`fab status` shows every host")
 
 

@@ -151,7 +151,7 @@ class Show:
         """What a rotation would do."""
         self._end_screen()
         if self._told.json:
-            self._print_json(run, fleet)
+            self._print_json(run, fleet, None)
             return
         out = self._talk if self._told.events else self._out
         out.print(report.plan_table(run, fleet))
@@ -179,7 +179,7 @@ class Show:
         lines = report.summary_lines(run, code, backup.lines() if backup else (), fleet.typed)
         self.summary = ("\n".join(lines) + "\n", code)
         if self._told.json:
-            self._print_json(run, fleet, {"backup": backup.document()} if backup else {})
+            self._print_json(run, fleet, code, {"backup": backup.document()} if backup else {})
         elif self._stream:
             self._stream.write(stream.result_line(run, code, time.time(), fleet.typed))
         else:
@@ -227,5 +227,5 @@ class Show:
         return self.agrees("Go on with the next wave? [y/N] ")
 
     @staticmethod
-    def _print_json(run: Run, fleet: "Fleet", more: dict[str, Any] | None = None) -> None:
-        sys.stdout.write(json.dumps({**report.document(run, fleet), **(more or {})}, indent=2) + "\n")
+    def _print_json(run: Run, fleet: "Fleet", code: ExitCode | None, more: dict[str, Any] | None = None) -> None:
+        sys.stdout.write(json.dumps({**report.document(run, fleet, code), **(more or {})}, indent=2) + "\n")

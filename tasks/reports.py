@@ -193,11 +193,10 @@ def _table(told: Told, fleet: "Fleet") -> str:
 
     run = told.run
     lines = [*words.failure_lines(run), f"stopped: {run.stopped}" if run.stopped else "", words.next_step(run)]
-    end = words.summary(run, run.code) if run.code is not None else "the run is not over"
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     with console.capture() as said:
         console.print(words.result_table(run, fleet))
-        for line in (*filter(None, lines), end):
+        for line in (*filter(None, lines), words.past_summary(run)):
             console.print(line, markup=False, soft_wrap=True)
     return said.get()
 

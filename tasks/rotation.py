@@ -195,7 +195,7 @@ def _refuse_known(runner: "Runner", token: "Token") -> None:
     want = runner.fingerprint(token)
     serving = [host.name for host in runner.run.hosts.values() if host.was == want]
     if serving:
-        runner.end()
+        runner.end(ExitCode.USAGE)
         raise UserError(
             f"the token given is the one that {', '.join(serving[:5])} already has (token:{want})",
             hint="leave --token-file out and let hivekeys make a token",
@@ -205,5 +205,5 @@ def _refuse_known(runner: "Runner", token: "Token") -> None:
 def confirm(runner: "Runner", show: "Show", where: str) -> None:
     """Asks on the terminal before anything is changed; whatever is not a yes ends the run."""
     if not show.agrees(f"Turn {len(runner.stories)} hosts of fleet {runner.run.fleet} {where}? [y/N] "):
-        runner.end()
+        runner.end(ExitCode.USAGE)
         raise UserError("not confirmed: nothing was changed")

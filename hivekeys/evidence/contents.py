@@ -18,6 +18,7 @@ from hivekeys.fleet import Fleet
 from hivekeys.model import Event
 from hivekeys.report.documents import document
 from hivekeys.report.page import Page
+from hivekeys.report.verdict import came_to
 from hivekeys.report.writing import html, markdown
 from hivekeys.run import Run
 
@@ -66,6 +67,7 @@ def members(
 def _facts(run: Run, rows: Sequence[Row], ended: float, fleet: Fleet, attached: Mapping[str, bytes]) -> dict[str, Any]:
     pythons = Counter(host.met.python for host in run.hosts.values() if host.met and host.met.python)
     known = run.inventory and fleet.digest
+    code = came_to(run)
     return {
         "format": "hivekeys evidence 1",
         "run": run.id,
@@ -75,7 +77,7 @@ def _facts(run: Run, rows: Sequence[Row], ended: float, fleet: Fleet, attached: 
         "reason": run.reason,
         "started": _time(run.started),
         "ended": _time(ended),
-        "exit_code": None if run.code is None else int(run.code),
+        "exit_code": None if code is None else int(code),
         "hivekeys": {"run": run.version or None, "evidence": __version__},
         "python_on_hosts": dict(sorted(pythons.items())),
         "inventory": {

@@ -6,16 +6,21 @@ from typing import Any
 
 from hivekeys import __version__
 from hivekeys.causes import Cause
+from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.report.places import places_of, survivors_of
+from hivekeys.report.verdict import came_to, past_verdict, verdict
 from hivekeys.report.words import members, next_step
 from hivekeys.run import HostRun, Run
 from hivekeys.text import one_line
 
 
-def document(run: Run, fleet: Fleet) -> dict[str, Any]:
-    """The run as one JSON document. Holds no token and no keyed fingerprint."""
+def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, Any]:
+    """The run as one JSON document; `code`: what the command that tells it ends with, None for a run of the past.
+
+    Holds no token and no keyed fingerprint.
+    """
     return {
         "hivekeys": __version__,
         "run": run.id,
@@ -25,9 +30,8 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
         "reason": run.reason,
         "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="milliseconds"),
         "seconds": round(run.seconds, 3),
-        "token": str(run.want) if run.want else None,
+        **_came_to(run, code),
         "stopped": run.stopped or None,
-        "exit_code": None if run.code is None else int(run.code),
         "next": next_step(run, fleet.typed) or None,
         "revoked": [str(fingerprint) for fingerprint in run.condemned],
         "exposure": _exposure(run) if run.is_revocation else None,
@@ -37,6 +41,19 @@ def document(run: Run, fleet: Fleet) -> dict[str, Any]:
         "superseded_by": run.superseded_by or None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
         "hosts": [_host(run, part, host) for part, host in members(run, fleet)],
+    }
+
+
+def _came_to(run: Run, code: ExitCode | None = None) -> dict[str, Any]:
+    """The verdict, and the token that the fleet was left with: for a run that was taken back the one from before it."""
+    said = past_verdict(run) if code is None else verdict(run, code)
+    code = came_to(run) if code is None else code
+    return {
+        "token": str(run.left_with) if run.left_with else None,
+        "new_token": str(run.want) if run.want else None,
+        "verdict": said.words,
+        "at_work": run.at_work or None,
+        "exit_code": None if code is None else int(code),
     }
 
 
@@ -98,11 +115,10 @@ def digest(run: Run) -> dict[str, Any]:
         "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds"),
         "who": run.who,
         "reason": run.reason,
-        "token": str(run.want) if run.want else None,
+        **_came_to(run),
         "hosts": len(run.hosts),
         "debts": list(run.debts),
         "excluded": list(run.excluded),
         "superseded_by": run.superseded_by or None,
-        "exit_code": None if run.code is None else int(run.code),
         "seconds": round(run.seconds, 3),
     }

@@ -22,7 +22,7 @@ from hivekeys.report.picture import Picture, picture
 from hivekeys.report.places import place_lines
 from hivekeys.report.timeline import Timeline, timeline
 from hivekeys.report.uses import census_lines
-from hivekeys.report.verdict import verdict
+from hivekeys.report.verdict import came_to, past_verdict
 from hivekeys.report.words import CALLS, TONES, exposure_lines, failures, left_behind, members, next_step, seconds_of
 from hivekeys.run import HostRun, Run
 from hivekeys.text import one_line
@@ -156,15 +156,11 @@ def page(
 
 def _headline(run: Run, exposure: Exposure | None) -> tuple[str, str]:
     """Did it work, in a few words."""
-    match run.code:
-        case None:
-            where = f" in phase {run.phase.value}" if run.phase else ""
-            return (f"Not over: cut off{where}", "fair") if run.is_open else ("Nothing was changed", "plain")
-        case ExitCode.INCOMPLETE:
-            return _incomplete(run, exposure)
-        case _:
-            said = verdict(run, run.code)
-            return said.words[:1].upper() + said.words[1:], said.tone
+    if run.code is ExitCode.INCOMPLETE and not run.at_work:
+        return _incomplete(run, exposure)
+    said = past_verdict(run)
+    words = f"not over: {said.words}" if run.is_open else said.words
+    return words[:1].upper() + words[1:], said.tone
 
 
 def _incomplete(run: Run, exposure: Exposure | None) -> tuple[str, str]:
@@ -182,7 +178,8 @@ def _of(count: int, run: Run) -> str:
 
 def _tiles(run: Run, line: Timeline, exposure: Exposure | None) -> tuple[Fact, ...]:
     """The few figures that are asked for first."""
-    tiles = [Fact("took", seconds_of(line.seconds)), Fact("exit code", "–" if run.code is None else str(int(run.code)))]
+    code = came_to(run)
+    tiles = [Fact("took", seconds_of(line.seconds)), Fact("exit code", "–" if code is None else str(int(code)))]
     if _is_upkeep(run):
         return (Fact("hosts", str(len(run.hosts))), *tiles)
     olds = {str(host.was) for host in run.hosts.values() if host.was}

@@ -111,6 +111,6 @@ def history_table(runs: list[Run]) -> Table:
         table.add_column(column)
     for run in runs:
         started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
-        row = (run.id, run.task, started, run.who, str(run.want or "–"), str(len(run.hosts)), str(len(run.debts)))
+        row = (run.id, run.task, started, run.who, str(run.left_with or "–"), str(len(run.hosts)), str(len(run.debts)))
         table.add_row(*(Text(cell) for cell in (*row, f"{run.seconds:.1f} s", ended(run))))
     return table

@@ -1,38 +1,59 @@
-"""What a run came to, in one sentence that follows from where its hosts are. Pure.
+"""What a run came to: its exit code, a sentence, a word or two, all from where its hosts are. Pure.
 
-The exit code is what the shell was told; a sentence never says more than the counts beside it. "Done" and "every host"
-are said where every host was seen to be there, and nowhere else.
+Whoever tells of a run (status, history, report, metrics, the shell) has it from here. A sentence never says more than
+the counts beside it. "Done" and "every host" are said where every host was seen to be there, and nowhere else.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.model import State
 from hivekeys.names import fold_names
-from hivekeys.run import HostRun, Run
+from hivekeys.run import HostRun, Run, is_as_before, is_superseded
 
 
 class Verdict(NamedTuple):
-    """The sentence, and how it is meant: good, fair or bad."""
+    """The sentence; how it is meant: good, fair or bad; and a word or two for it, if not the exit code's own."""
 
     words: str
     tone: str
+    word: str = ""
 
 
+NOT_BEGUN = Verdict("not begun: nothing was changed", "plain", "not begun")
 AS_IT_IS = {
     ExitCode.LOCKED: Verdict("another run works on these hosts: this one changes nothing any more", "fair"),
     ExitCode.INTERRUPTED: Verdict("interrupted: the run is not over", "fair"),
+    ExitCode.USAGE: NOT_BEGUN,
 }
 INCOMPLETE = Verdict("incomplete: see the hosts above", "bad")
 ILL = (State.FAILED, State.UNREACHABLE, State.UNKNOWN)
 
 
+def exit_code(run: Run) -> ExitCode:
+    """What a run that is over means to the shell (DESIGN.md, "Exit code")."""
+    states = {host.state for host in run.here}
+    if run.bears_out(Trouble.SUPERSEDED):
+        return ExitCode.LOCKED
+    if states == {State.PROVEN}:
+        return ExitCode.INCOMPLETE if run.is_held or _may_be_trusted(run) else ExitCode.DONE
+    if run.is_revocation and run.has_touched:
+        return ExitCode.INCOMPLETE  # never taken back, and no other run's host ends it
+    busy = any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values())
+    if run.bears_out(Trouble.HOST_BUSY) or (busy and not run.has_touched):
+        return ExitCode.LOCKED
+    if is_as_before(run) and not run.is_revocation:
+        return ExitCode.ROLLED_BACK
+    return ExitCode.INCOMPLETE
+
+
 def verdict(run: Run, code: ExitCode) -> Verdict:
     """What is to be said of a run that ended, or ends, with this code."""
     if code in AS_IT_IS:
-        return AS_IT_IS[code]
+        return _superseded(run) if code is ExitCode.LOCKED and run.bears_out(Trouble.SUPERSEDED) else AS_IT_IS[code]
     if not run.brings_token:
         return _kept(run, code)
     if run.is_revocation:
@@ -46,19 +67,48 @@ def verdict(run: Run, code: ExitCode) -> Verdict:
     return INCOMPLETE
 
 
-def ended(run: Run) -> str:
-    """The same in a word or two, with the exit code, for a list of runs."""
+def came_to(run: Run) -> ExitCode | None:
+    """The exit code of a run of the past; None for one that was cut off without a word.
+
+    A way back that was asked for and reached every host ends its command with 0. The run is taken back all the same.
+    """
+    if run.code is ExitCode.DONE and run.is_back and any(host.touched for host in run.here):
+        return ExitCode.ROLLED_BACK
+    return run.paused if run.code is None else run.code
+
+
+def past_verdict(run: Run) -> Verdict:
+    """What is to be said of a run of the past, which may be open, or at work at this moment."""
+    if run.at_work:
+        where = f" in phase {run.phase.value}" if run.phase else ""
+        return Verdict(f"at work{where}: {run.at_work}", "fair", "at work")
     if run.superseded_by:
-        return f"superseded by {run.superseded_by}"
-    if run.code is None:
-        return "cut off" if run.is_open else "–"
-    word = run.code.name.lower().replace("_", " ")
-    if run.code is ExitCode.DONE and verdict(run, run.code).tone != "good":
-        came_back = run.is_back and any(host.touched for host in run.here)
-        word = "taken back" if came_back else "not proven"
+        return Verdict(f"cut off; run {run.superseded_by} took its place", "fair", f"superseded by {run.superseded_by}")
+    if run.code is not None:
+        return verdict(run, run.code)
+    if run.is_open:
+        return Verdict(f"cut off in phase {run.phase.value if run.phase else '–'}", "fair", "cut off")
+    return NOT_BEGUN if run.brings_token else Verdict("it did not end", "fair", "–")
+
+
+def word_of(run: Run) -> str:
+    """The same in a word or two."""
+    said, code = past_verdict(run), came_to(run)
+    if said.word or code is None:
+        return said.word
+    if code is ExitCode.DONE and said.tone != "good":
+        return "not proven"
+    return code.name.lower().replace("_", " ")
+
+
+def ended(run: Run) -> str:
+    """The same with the exit code, for a list of runs."""
+    code = came_to(run)
+    if run.at_work or run.superseded_by or run.code is None or code is None:
+        return word_of(run)
     missing = fold_names((*run.excluded, *run.gone))
     without = f", without {missing}" if missing else ""
-    return f"{int(run.code)} {word}{without}"
+    return f"{int(code)} {word_of(run)}{without}"
 
 
 def counts(hosts: Iterable[HostRun]) -> str:
@@ -94,13 +144,21 @@ def _taken_back(run: Run, code: ExitCode) -> Verdict:
     beside = f"; {counts(others)}, not touched by it" if others else ""
     beside += f"; gone from the inventory: {fold_names(run.gone)}" if run.gone else ""
     if not touched and not run.gone:
-        return Verdict(f"stopped before any host was changed{beside}", "fair")
+        return Verdict(f"stopped before any host was changed{beside}", "fair", "nothing changed")
     if len(back) < len(touched):
         words = f"incomplete: taken back on {len(back)} of the {len(touched)} hosts that it had touched{beside}"
         return Verdict(words, "bad")
     failed = "" if code is ExitCode.DONE else "failed; "
     there = " and that the inventory has" if run.gone else ""
-    return Verdict(f"{failed}taken back on every host that it had touched{there} ({len(touched)}){beside}", "fair")
+    words = f"{failed}taken back on every host that it had touched{there} ({len(touched)}){beside}"
+    return Verdict(words, "fair", "taken back" if touched else "")
+
+
+def _superseded(run: Run) -> Verdict:
+    """The run that came after this one is named in the queen's words, or in those of most hosts."""
+    said = {name: host.cause.detail for name, host in run.hosts.items() if host.cause and is_superseded(host.cause)}
+    newer = said.get(run.queen.name if run.queen else "") or Counter(said.values()).most_common(1)[0][0]
+    return Verdict(f"superseded: a newer run worked here ({newer})", "fair", "superseded")
 
 
 def _all_proven(hosts: Collection[HostRun]) -> bool:
@@ -114,3 +172,8 @@ def _cut_out(run: Run) -> str:
 def _but_those_gone(run: Run, what: str = "") -> str:
     """What goes behind "every host" where the inventory has not all of them any more."""
     return f" of the inventory{what}; gone from it: {fold_names(run.gone)}" if run.gone else what
+
+
+def _may_be_trusted(run: Run) -> bool:
+    """True for a revocation in which a host was not seen to refuse what leaked."""
+    return run.is_revocation and any(host.refused is None for host in run.here)

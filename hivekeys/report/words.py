@@ -11,7 +11,7 @@ from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.places import place_lines
 from hivekeys.report.uses import census_lines
-from hivekeys.report.verdict import counts, verdict
+from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
 from hivekeys.run import HostRun, Run
 
 ANYWAY = "or now, and cut them off: the same with --retire-anyway"
@@ -157,9 +157,18 @@ def exposure_in_short(run: Run) -> list[str]:
 
 
 def summary(run: Run, code: ExitCode) -> str:
-    """What a run came to, in one line."""
-    states = counts(run.hosts.values())
-    return f"{verdict(run, code).words} ({states}; {run.seconds:.1f} s; exit code {int(code)})"
+    """What a run came to, in one line; `code`: what the command that ends with it ends with."""
+    return f"{verdict(run, code).words} ({_figures(run, code)})"
+
+
+def past_summary(run: Run) -> str:
+    """The same of a run of the past."""
+    return f"{past_verdict(run).words} ({_figures(run, came_to(run))})"
+
+
+def _figures(run: Run, code: ExitCode | None) -> str:
+    ended = "" if code is None else f"; exit code {int(code)}"
+    return f"{counts(run.hosts.values())}; {run.seconds:.1f} s{ended}"
 
 
 def summary_lines(run: Run, code: ExitCode, backup: Iterable[str] = (), typed: str = "") -> list[str]:
@@ -188,7 +197,7 @@ def next_step(run: Run, typed: str = "") -> str:
     `typed` is what the operator means the fleet by, if that is not its own name.
     """
     typed = typed or run.fleet
-    if run.superseded_by or run.bears_out(Trouble.SUPERSEDED):
+    if run.at_work or run.superseded_by or run.bears_out(Trouble.SUPERSEDED):
         return ""  # a newer run goes on, from wherever it was begun
     if run.is_open:
         may_go_back = run.has_touched and not run.retiring and not run.is_revocation
@@ -234,13 +243,12 @@ def _few(names: tuple[str, ...]) -> str:
 
 def standing(run: Run, since: str) -> str:
     """Where a run of the past stands, in one line; `since` is how long ago it began."""
-    if run.superseded_by:
-        return f"begun {since} ago, and cut off; run {run.superseded_by} took its place"
+    if run.at_work or run.superseded_by:
+        return f"begun {since} ago; {past_verdict(run).words}"
     if run.is_open:
-        phase = run.phase.value if run.phase else "–"
         back = "" if run.is_revocation else ", fab rollback goes back"
         back = back if run.left_a_trace else "; nothing was changed, so another run may begin as well"
-        return f"cut off in phase {phase}, begun {since} ago: fab resume goes on{back}"
+        return f"{past_verdict(run).words}, begun {since} ago: fab resume goes on{back}"
     if run.is_held:
         return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab reconcile"
     if run.debts and set(run.debts) <= set(_unasked(run)):
@@ -252,4 +260,5 @@ def standing(run: Run, since: str) -> str:
     if run.behind:
         verb = "reconcile" if run.behind == run.barred else "rollback"
         return f"{len(run.behind)} of {len(run.hosts)} hosts are not back on their token for {since}: fab {verb}"
-    return f"begun {since} ago; {'nothing was changed' if run.code is None else verdict(run, run.code).words}"
+    said = past_verdict(run).words
+    return f"begun {since} ago; {said}" if run.was_begun else f"{said}, {since} ago"

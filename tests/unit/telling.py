@@ -24,7 +24,8 @@ from hivekeys.model import (
     Verb,
 )
 from hivekeys.moment import Moment
-from hivekeys.run import exit_code, fold
+from hivekeys.report.verdict import exit_code
+from hivekeys.run import fold
 from hivekeys.shown import Answer, Met, Proof
 from hivekeys.token import Token
 from tests.unit.test_machine import seen

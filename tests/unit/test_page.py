@@ -15,8 +15,9 @@ from hivekeys.errors import ExitCode
 from hivekeys.model import Event, Outcome, Phase, RunEnded, RunStarted, State
 from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
+from hivekeys.report.verdict import exit_code
 from hivekeys.report.writing import html, markdown, plain
-from hivekeys.run import exit_code, fold
+from hivekeys.run import fold
 from hivekeys.shown import Met
 from tests.unit.telling import BEGAN, NEW, OLD, Teller, fleet_of
 
@@ -124,7 +125,7 @@ def upkeep() -> Teller:
         (revoked(), "Revoked: every host refuses the old token, and was asked twice", "good"),
         (revoked(ill={"hive2": OLD_TAKEN}), "Not over: 1 of 5 hosts may still trust the old token", "bad"),
         (cut_off(), "Not over: cut off in phase stage", "fair"),
-        (only_looked(), "Nothing was changed", "plain"),
+        (only_looked(), "Not begun: nothing was changed", "plain"),
         (taken_back(), "Failed; taken back on every host that it had touched (5)", "fair"),
         (taken_back("queen", "hive1"), "Incomplete: 3 of 5 hosts need you", "bad"),
         (held(), "Proven on every host; the old token is kept, because it is still used", "fair"),

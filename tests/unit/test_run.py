@@ -24,7 +24,8 @@ from hivekeys.model import (
     Verb,
 )
 from hivekeys.moment import Moment
-from hivekeys.run import Run, exit_code, fold
+from hivekeys.report.verdict import exit_code
+from hivekeys.run import Run, fold
 from hivekeys.shown import Proof
 from hivekeys.token import Token
 from tests.unit.test_machine import seen

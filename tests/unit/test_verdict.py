@@ -11,8 +11,8 @@ from hivekeys.errors import ExitCode
 from hivekeys.model import Phase, State, Status
 from hivekeys.names import fold_names
 from hivekeys.report.page import page
-from hivekeys.report.verdict import ended, verdict
-from hivekeys.run import REVOKE, HostRun, Run, exit_code
+from hivekeys.report.verdict import ended, exit_code, verdict
+from hivekeys.run import REVOKE, HostRun, Run
 from tests.unit.telling import NEW, OLD, fleet_of
 
 TASKS = {
