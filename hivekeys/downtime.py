@@ -8,11 +8,11 @@ def moments(outcome: Outcome) -> tuple[float | None, float | None, float | None]
     the answer, on the bastion's monotonic clock.
     """
     rest, left, back, refused = 0.0, None, None, None
-    for result in reversed(outcome.results):
+    for result in reversed(outcome.steps):
         began = outcome.when.clock - rest - result.seconds
         if result.verb is Verb.PROVE and outcome.proof:
             back = _plus(began, outcome.proof.healthy_after)
-            refused = _plus(began, outcome.proof.refused_after)
+            refused = None if result is outcome.broke else _plus(began, outcome.proof.refused_after)
         if result.verb is Verb.RESTART:
             left = began
         rest += result.seconds

@@ -79,6 +79,7 @@ class Reply:
 
     results: tuple[Result, ...]
     cause: Cause | None = None
+    broke: Result | None = None  # the step that failed: it is none of `results`
     seen: Seen | None = None
     proof: Proof | None = None
     met: Met | None = None
@@ -225,6 +226,30 @@ class Outcome:
     met: Met | None = None
     results: tuple[Result, ...] = ()
     changes: tuple[Change, ...] = ()
+    broke: Result | None = None  # the step that failed: it is none of `results`
+
+    @property
+    def steps(self) -> tuple[Result, ...]:
+        """All that was begun, in its order: after a failure nothing but a last look is done."""
+        if self.broke is None:
+            return self.results
+        looks = self.results[-1:] if self.results and self.results[-1].verb is Verb.OBSERVE else ()
+        return (*self.results[: len(self.results) - len(looks)], self.broke, *looks)
+
+
+@dataclass(frozen=True)
+class OperatorAsked:
+    """The operator is asked whether the run goes on. Until the answer nothing is done."""
+
+    when: Moment
+
+
+@dataclass(frozen=True)
+class OperatorAnswered:
+    """What the operator said."""
+
+    yes: bool
+    when: Moment
 
 
 @dataclass(frozen=True)
@@ -290,5 +315,6 @@ class RunEnded:
 
 
 _Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | Condemned | Again
+_Asked = OperatorAsked | OperatorAnswered
 _Over = Stopped | Paused | Superseded | RunEnded
-Event = _Begun | Readmitted | Waiting | Intent | Outcome | CensusTaken | _Over
+Event = _Begun | Readmitted | Waiting | Intent | Outcome | CensusTaken | _Asked | _Over

@@ -42,13 +42,21 @@ class Way(Enum):
 
 @dataclass(frozen=True)
 class Leg:
-    """A phase that has begun, at `begun` on the bastion's monotonic clock; `failed` are hosts that did not make it."""
+    """A phase that has begun, at `begun` on the bastion's monotonic clock; `failed` are hosts that did not make it.
+
+    `thought`: seconds since then that an operator took to answer. They are no phase's.
+    """
 
     phase: Phase
     title: str
     hosts: tuple[str, ...]
     begun: float
     failed: frozenset[str] = frozenset()
+    thought: float = 0.0
+
+    def took(self, until: float) -> float:
+        """Seconds of the phase until then (monotonic)."""
+        return until - self.begun - self.thought
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,8 @@ class Progress:
 
 def heard(progress: Progress, event: Event) -> Progress:
     """The progress after one more event."""
-    progress = replace(progress, run=advance(progress.run, event))
+    before = progress.run.times.thought
+    progress = _having_thought(replace(progress, run=advance(progress.run, event)), before)
     match event:
         case RunStarted() | Resumed():
             return replace(progress, legs=(), late=frozenset(), troubles={}, in_flight={}, is_over=False)
@@ -132,6 +141,14 @@ def heard(progress: Progress, event: Event) -> Progress:
             return replace(progress, in_flight={}, is_over=True)
         case _:
             return progress
+
+
+def _having_thought(progress: Progress, before: float) -> Progress:
+    """Seconds in which an operator thought are no phase's."""
+    more = progress.run.times.thought - before
+    if progress.leg is None or more <= 0:
+        return progress
+    return replace(progress, legs=(*progress.legs[:-1], replace(progress.leg, thought=progress.leg.thought + more)))
 
 
 def holder_of(event: Waiting) -> str:
@@ -204,20 +221,26 @@ def to_go(progress: Progress, clock: float) -> float | None:
     if not turned or progress.is_over or progress.run.stopped or tries or progress.leg is None:
         return None
     rounds = sum(_rounds(len(leg.hosts), progress.width) for leg, _ in turned)
-    pace = sum(end - leg.begun for leg, end in turned) / rounds
+    pace = sum(leg.took(end) for leg, end in turned) / rounds
 
     def seconds(phase: Phase, hosts: int) -> float:
         """As long as it took; the last look is like the first, and tidying up like staging."""
         like = {Phase.SETTLE: Phase.LOOK, Phase.RETIRE: Phase.STAGE}.get(phase)
         known = [
-            after.begun - leg.begun
+            leg.took(after.begun)
             for leg, after in zip(progress.legs, progress.legs[1:], strict=False)
             if leg.phase is like
         ]
         return known[-1] if known else pace * _rounds(hosts, progress.width)
 
-    here = seconds(progress.leg.phase, len(progress.leg.hosts)) - (clock - progress.leg.begun)
+    here = seconds(progress.leg.phase, len(progress.leg.hosts)) - in_phase(progress, clock)
     return max(0.0, here) + sum(seconds(phase, hosts) for phase, _, hosts in progress.ahead)
+
+
+def in_phase(progress: Progress, clock: float) -> float:
+    """Seconds that the phase has lasted until then (monotonic), without those in which an operator thinks."""
+    asked = progress.run.times.asked
+    return progress.leg.took(clock if asked is None else min(clock, asked)) if progress.leg else 0.0
 
 
 def _rounds(hosts: int, width: int) -> int:

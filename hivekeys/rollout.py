@@ -190,7 +190,7 @@ class Rollout:
     def _breathe(self) -> bool:
         """The pause between two waves, and the operator's word where it was asked for."""
         self._runner.interrupted.wait(self._pause)
-        if self._go_on and not self._runner.interrupted.is_set() and not self._go_on():
+        if self._go_on and not self._runner.interrupted.is_set() and not self._runner.ask_operator(self._go_on):
             self._runner.interrupt()
         return not self._is_over()
 

@@ -8,12 +8,15 @@ from hivekeys.audit.audited import CensusTaken
 from hivekeys.causes import Cause, Trouble
 from hivekeys.downtime import moments
 from hivekeys.errors import ExitCode
+from hivekeys.gap import UNSEEN, Gap, Served, answered, between, cut_off, told
 from hivekeys.model import (
     Again,
     Claimed,
     Condemned,
     Event,
     Intent,
+    OperatorAnswered,
+    OperatorAsked,
     Outcome,
     Paused,
     Phase,
@@ -28,7 +31,9 @@ from hivekeys.model import (
     TokenChosen,
     Verb,
 )
+from hivekeys.moment import Moment
 from hivekeys.shown import Met, Proof, Seen
+from hivekeys.sittings import BEGUN, Times
 from hivekeys.token import Fingerprint
 
 ROTATE, REVOKE = "rotate", "revoke"  # the tasks of runs that bring a token; upkeep has other names
@@ -39,7 +44,7 @@ TRUSTING = (Trouble.SURVIVOR, Trouble.OLD_ACCEPTED, Trouble.PLACE_UNASKED)  # th
 
 @dataclass(frozen=True)
 class HostRun:
-    """One host's part in a run. `left` and `back`: the bastion's monotonic clock around its last restart."""
+    """One host's part in a run. `served`: what its service let in, and when."""
 
     name: str
     was: Fingerprint | None = None
@@ -53,8 +58,7 @@ class HostRun:
     touched: bool = False  # something was sent that could change it
     turned: bool = False  # something was sent that could change what its service runs on
     state: State = State.UNCHANGED
-    left: float | None = None
-    back: float | None = None
+    served: Served = UNSEEN
     refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
     seconds: float = 0.0  # of work on the host, all phases
 
@@ -80,8 +84,8 @@ class Run:
     who: str = ""
     reason: str = ""
     started: float = 0.0
-    clock: float = 0.0
-    seconds: float = 0.0
+    times: Times = BEGUN
+    seconds: float = 0.0  # at work, in all sittings, as `times` says
     epoch: int = 0
     want: Fingerprint | None = None
     given: bool = False  # the token came from the operator
@@ -219,14 +223,12 @@ class Run:
         believed = host.met if host.state is not State.EXCLUDED else None
         return believed is not None and self.id in (believed.run, believed.changed.run)
 
-    def gap(self, host: HostRun) -> float | None:
-        """Seconds in which this host and the queen could not talk: from the first restart to the second recovery."""
-        queen = self.queen
-        if host.left is None or host.back is None:
+    def gap(self, host: HostRun) -> Gap | None:
+        """How long clients could not use this host and the queen with the same token; None: not at all in this run."""
+        queen = self.queen or host
+        if host.state is State.EXCLUDED:
             return None
-        if queen is None or queen.left is None or queen.back is None:
-            return host.back - host.left
-        return max(host.back, queen.back) - min(host.left, queen.left)
+        return between(host.served, queen.served, (host.was, queen.was), self.times.elapsed, self.sittings)
 
 
 def fold(events: Iterable[Event]) -> Run:
@@ -239,9 +241,7 @@ def advance(run: Run, event: Event) -> Run:
     match event:
         case RunStarted():
             run = _begun(event)
-        case Claimed():
-            run = replace(run, epoch=event.epoch)
-        case TokenChosen() | Condemned():
+        case Claimed() | TokenChosen() | Condemned():
             run = _with_tokens(run, event)
         case Resumed():
             run = _taken_up(run, event)
@@ -251,24 +251,34 @@ def advance(run: Run, event: Event) -> Run:
         case PhaseStarted():
             run = _in_phase(run, event.phase)
         case Intent() | Outcome():  # nearly all events: not a copy more than must be
-            hosts = {**run.hosts, event.host: _after(run.hosts[event.host], event)}
-            return replace(run, hosts=hosts, seconds=event.when.clock - run.clock)
+            hosts = {**run.hosts, event.host: _after(run, run.hosts[event.host], event)}
+            return _at(run, event.when, hosts)
+        case OperatorAsked() | OperatorAnswered():
+            run = replace(run, times=run.times.at_question(event))
         case CensusTaken() | Stopped() | Superseded() | Paused():
             run = _with_news(run, event)
         case RunEnded():
             run = replace(run, code=event.code, hosts=_final(run))
-    return replace(run, seconds=event.when.clock - run.clock)
+    return _at(run, event.when, run.hosts)
+
+
+def _at(run: Run, when: Moment, hosts: dict[str, HostRun]) -> Run:
+    """The run with its hosts as they were at that moment."""
+    times = run.times.after(when)
+    return replace(run, hosts=hosts, times=times, seconds=times.seconds)
 
 
 def _begun(event: RunStarted) -> Run:
-    run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, event.when.clock)
+    run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, Times(event.when.clock))
     hosts = {name: HostRun(name) for name in (*event.hosts, *event.left_out)}
     hosts |= {name: HostRun(name, state=State.EXCLUDED) for name in event.excluded}
     run = replace(run, version=event.version, inventory=event.inventory, fence=event.fence, excluded=event.excluded)
     return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
 
 
-def _with_tokens(run: Run, event: TokenChosen | Condemned) -> Run:
+def _with_tokens(run: Run, event: Claimed | TokenChosen | Condemned) -> Run:
+    if isinstance(event, Claimed):
+        return replace(run, epoch=event.epoch)
     if isinstance(event, TokenChosen):
         return replace(run, want=event.fingerprint, given=event.given)
     return replace(run, condemned=(*run.condemned, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
@@ -306,13 +316,13 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     hosts = {name: _forgiven(run.hosts.get(name, HostRun(name))) for name in names}
     for name in (*event.excluded, *event.gone):
         hosts[name] = replace(_forgiven(run.hosts.get(name, HostRun(name))), state=State.EXCLUDED)
-    # The monotonic clock may be another machine start's: old readings of it mean nothing any more. Names may be mended.
-    hosts = {name: replace(host, left=None, back=None, machine="") for name, host in hosts.items()}
+    # Names may be mended meanwhile.
+    hosts = {name: replace(host, served=cut_off(host.served, run.sittings), machine="") for name, host in hosts.items()}
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
     run = replace(run, excluded=event.excluded, gone=event.gone, paused=None)
     order = replace(run, waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
-    return replace(order, hosts=hosts, clock=event.when.clock, resumed=True)
+    return replace(order, hosts=hosts, times=run.times.again(event.when, run.started), resumed=True)
 
 
 def _forgiven(host: HostRun) -> HostRun:
@@ -321,9 +331,13 @@ def _forgiven(host: HostRun) -> HostRun:
     return replace(host, cause=None, status=Status.OK, seen=None, state=state)
 
 
-def _after(host: HostRun, event: Intent | Outcome) -> HostRun:
+def _after(run: Run, host: HostRun, event: Intent | Outcome) -> HostRun:
     """The host after it was told something, or after one more outcome."""
-    return _told(host, set(event.verbs)) if isinstance(event, Intent) else _heard(host, event)
+    now = run.times.place(event.when.clock)
+    if isinstance(event, Intent):
+        return replace(_told(host, set(event.verbs)), served=told(host.served, event.verbs, now))
+    host = _heard(host, event)
+    return replace(host, served=answered(host.served, event, now, run.sittings, (host.was, run.want)))
 
 
 def _heard(host: HostRun, outcome: Outcome) -> HostRun:
@@ -339,16 +353,16 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
         machine=outcome.met.machine if outcome.met else host.machine,
         proof=outcome.proof.after(host.proof) if outcome.proof else host.proof,
         cause=outcome.cause or host.cause,
-        seconds=host.seconds + sum(result.seconds for result in outcome.results),
+        seconds=host.seconds + sum(step.seconds for step in outcome.steps),
     )
-    left, back, refused = moments(outcome)
+    _, _, refused = moments(outcome)
     if outcome.cause and outcome.cause.trouble in TRUSTING:
         host = replace(host, refused=None)
     elif refused is not None:
         host = replace(host, refused=host.refused or outcome.when.at - (outcome.when.clock - refused))
     elif outcome.proof and outcome.proof.calls.get("old", 401) != 401:
         host = replace(host, refused=None)
-    return host if left is None or back is None else replace(host, left=left, back=back)
+    return host
 
 
 def _final(run: Run) -> dict[str, HostRun]:

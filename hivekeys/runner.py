@@ -20,7 +20,19 @@ from hivekeys.fleet import Fleet, Host
 from hivekeys.history import History, later_runs, next_epoch, tokens_held
 from hivekeys.ledger import Clock, Ledger, Record
 from hivekeys.line import Dialer
-from hivekeys.model import Claimed, Outcome, Paused, Phase, PhaseStarted, Resumed, RunEnded, RunStarted, TokenChosen
+from hivekeys.model import (
+    Claimed,
+    OperatorAnswered,
+    OperatorAsked,
+    Outcome,
+    Paused,
+    Phase,
+    PhaseStarted,
+    Resumed,
+    RunEnded,
+    RunStarted,
+    TokenChosen,
+)
 from hivekeys.report.verdict import exit_code
 from hivekeys.run import ROTATE, Run, advance
 from hivekeys.session import Session
@@ -280,6 +292,13 @@ class Runner:
                 if story.part.machine in here and story not in together and story not in self._late:
                     story.session.close()
             yield together
+
+    def ask_operator(self, agrees: Callable[[], bool]) -> bool:
+        """The operator's answer. How long that takes is no work of the run's, so both are written down."""
+        self.ledger.tell(OperatorAsked(self.ledger.now()))
+        yes = agrees()
+        self.ledger.tell(OperatorAnswered(yes, self.ledger.now()))
+        return yes
 
     @property
     def is_superseded(self) -> bool:

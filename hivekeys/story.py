@@ -265,7 +265,8 @@ class Story:
     ) -> Outcome:
         told = Outcome(self.host.name, phase, status, state, self._ledger.now(), cause)
         if reply:
-            told = replace(told, seen=reply.seen, proof=reply.proof, met=reply.met, results=reply.results)
+            told = replace(told, seen=reply.seen, proof=reply.proof, met=reply.met)
+            told = replace(told, results=reply.results, broke=reply.broke)
         self._ledger.tell(told)
         return told
 

@@ -178,7 +178,9 @@ def decode(raw: object) -> Reply | Cause:
             return Cause(Trouble.RUBBISH, "the agent's answer has a number beyond all measure")
         raw = cleaned(raw, _text)
         answers = _read(_ANSWERS, raw.get("results") if isinstance(raw, dict) else None)
-        reply = Reply(tuple(Result(a.verb, a.changed, a.seconds) for a in answers if a.ok))
+        results = tuple((a.ok, Result(a.verb, a.changed, a.seconds)) for a in answers)
+        broke = next((result for ok, result in results if not ok), None)
+        reply = Reply(tuple(result for ok, result in results if ok), broke=broke)
         for answer in answers:
             reply = _with(reply, answer)
     except ValidationError as error:

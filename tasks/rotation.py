@@ -204,6 +204,7 @@ def _refuse_known(runner: "Runner", token: "Token") -> None:
 
 def confirm(runner: "Runner", show: "Show", where: str) -> None:
     """Asks on the terminal before anything is changed; whatever is not a yes ends the run."""
-    if not show.agrees(f"Turn {len(runner.stories)} hosts of fleet {runner.run.fleet} {where}? [y/N] "):
+    question = f"Turn {len(runner.stories)} hosts of fleet {runner.run.fleet} {where}? [y/N] "
+    if not runner.ask_operator(lambda: show.agrees(question)):
         runner.end(ExitCode.USAGE)
         raise UserError("not confirmed: nothing was changed")

@@ -9,6 +9,7 @@ from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
+from hivekeys.gap import Gap
 from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.verdict import came_to, past_verdict, verdict
 from hivekeys.report.words import members, next_step
@@ -96,10 +97,19 @@ def _host(run: Run, part: HostRun, host: Host | None) -> dict[str, Any]:
         "places": places_of(part),
         "survivors": survivors_of(part),
         "logged": list(part.proof.logged) if part.proof and part.proof.logged is not None else None,
-        "gap_seconds": None if gap is None else round(gap, 3),
+        "gap_seconds": None if gap is None or gap.seconds is None else round(gap.seconds, 3),
+        "gap": _gap(gap),
         "seconds": round(part.seconds, 3),
         "cause": cause_of(part.cause),
     }
+
+
+def _gap(gap: Gap | None) -> dict[str, Any] | None:
+    """In which way the gap of clients is known; None where there is none. `known` is false where nobody can tell."""
+    if gap is None:
+        return None
+    spans = [{"begin": round(begin, 3), "end": round(end, 3)} for begin, end in gap.spans]
+    return {"known": gap.seconds is not None, "by_wall_clock": gap.by_wall, "over": gap.over, "spans": spans}
 
 
 def cause_of(cause: Cause | None) -> dict[str, str] | None:

@@ -23,7 +23,19 @@ from hivekeys.report.places import place_lines
 from hivekeys.report.timeline import Timeline, timeline
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import came_to, past_verdict
-from hivekeys.report.words import CALLS, TONES, exposure_lines, failures, left_behind, members, next_step, seconds_of
+from hivekeys.report.words import (
+    CALLS,
+    TONES,
+    exposure_lines,
+    failures,
+    gap_lines,
+    gap_of,
+    left_behind,
+    longest_gap,
+    members,
+    next_step,
+    seconds_of,
+)
 from hivekeys.run import HostRun, Run
 from hivekeys.text import one_line
 
@@ -107,6 +119,7 @@ class Page:
     places: tuple[str, ...]  # where else the old token was asked, and what came of it
     used: tuple[str, ...]  # who used the old token after it was replaced, and whose records say nothing of it
     groups: tuple[Group, ...]
+    gaps: tuple[str, ...]  # what a gap is, and what its marks mean
     count: int
     findings: tuple[Finding, ...] | None
     happened: tuple[Fact, ...]
@@ -135,7 +148,7 @@ def page(
         headline=headline,
         tone=tone,
         sub=one_line(f"{run.task} of fleet {run.fleet}, {_time(run.started)}, run {run.id}"),
-        tiles=_tiles(run, line, exposure),
+        tiles=_tiles(run, exposure),
         stopped=one_line(run.stopped),
         next=one_line(next_step(run, fleet.typed)),
         failures=tuple(_failures(run)),
@@ -147,6 +160,7 @@ def page(
         places=tuple(one_line(words) for words in place_lines(run)),
         used=tuple(one_line(words) for words in census_lines(run)),
         groups=_groups(lines),
+        gaps=tuple(gap_lines(run)),
         count=len(lines),
         findings=None if findings is None else tuple(findings),
         happened=tuple(Fact(_time(run.started + turn.at), one_line(turn.what)) for turn in line.turns),
@@ -176,10 +190,10 @@ def _of(count: int, run: Run) -> str:
     return f"{count} of {len(run.hosts)} hosts"
 
 
-def _tiles(run: Run, line: Timeline, exposure: Exposure | None) -> tuple[Fact, ...]:
+def _tiles(run: Run, exposure: Exposure | None) -> tuple[Fact, ...]:
     """The few figures that are asked for first."""
     code = came_to(run)
-    tiles = [Fact("took", seconds_of(line.seconds)), Fact("exit code", "–" if code is None else str(int(code)))]
+    tiles = [Fact("took", seconds_of(run.seconds)), Fact("exit code", "–" if code is None else str(int(code)))]
     if _is_upkeep(run):
         return (Fact("hosts", str(len(run.hosts))), *tiles)
     olds = {str(host.was) for host in run.hosts.values() if host.was}
@@ -192,8 +206,7 @@ def _tiles(run: Run, line: Timeline, exposure: Exposure | None) -> tuple[Fact, .
         return (refusing, *(Fact(name, told) for name, told in known), *tiles)
     proven = sum(host.state is State.PROVEN for host in run.hosts.values())
     tone = "good" if proven == len(run.hosts) else "bad" if run.code is ExitCode.INCOMPLETE else "plain"
-    gaps = [span.seconds for span in line.gaps.values()]
-    longest = Fact("longest gap", seconds_of(max(gaps)) if gaps else "–")
+    longest = Fact("longest gap", longest_gap(map(run.gap, run.hosts.values())))
     return (Fact("hosts proven", _ratio(proven, run), tone), longest, *tiles)
 
 
@@ -207,7 +220,6 @@ def _is_upkeep(run: Run) -> bool:
 
 
 def _line(run: Run, part: HostRun, host: Host | None, exposure: Exposure | None) -> Line:
-    gap = run.gap(part)
     return Line(
         one_line(part.name),
         host.service.unit.removesuffix(".service") if host else "–",
@@ -217,7 +229,7 @@ def _line(run: Run, part: HostRun, host: Host | None, exposure: Exposure | None)
         TONES.get(part.state, "bad"),
         _calls(part),
         _refused(part.name, exposure) if exposure else "",
-        "–" if gap is None else seconds_of(gap),
+        gap_of(run.gap(part)),
         seconds_of(part.seconds),
         str(part.cause) if part.cause else "",
     )
@@ -274,7 +286,7 @@ def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
         Fact("operator", one_line(run.who)),
         Fact("reason", one_line(run.reason) or "none given"),
         Fact("began", _time(run.started)),
-        Fact("took", seconds_of(line.seconds) + (", with interruptions" if run.resumed else "")),
+        Fact("took", _took(run, line)),
         Fact("run", one_line(run.id)),
         Fact("epoch", str(run.epoch or "–")),
         Fact("order", one_line(waves + more)[:300]),
@@ -285,6 +297,14 @@ def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
         Fact("inventory", one_line(f"SHA-256 {run.inventory}{same}") if run.inventory else "not recorded"),
     ]
     return tuple(facts)
+
+
+def _took(run: Run, line: Timeline) -> str:
+    """At work; and, where it rested as well, from the first event to the last."""
+    whole = seconds_of(line.seconds)
+    return seconds_of(run.seconds) + (
+        f"; {whole} from its begin to its end" if whole != seconds_of(run.seconds) else ""
+    )
 
 
 def _same(is_same: bool) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hivekeys.model import Phase, Status
 from hivekeys.names import fold_names
 from hivekeys.report.timeline import Band, Span, Timeline, Work, merged
-from hivekeys.report.words import TONES, ago, seconds_of
+from hivekeys.report.words import TONES, ago, longest_gap, seconds_of
 from hivekeys.run import Run
 
 WIDTH, LEFT, RIGHT = 1060.0, 186.0, 84.0  # of the picture; what is left of it for names, and right of it for gaps
@@ -30,7 +30,7 @@ KINDS = {
     "lost": "not reached, or line broken",
     "cut": "cut off before an answer",
     "down": "service restarting",
-    "gap": "gap: this host and the queen could not talk",
+    "gap": "gap: clients could not use this host and the queen with one and the same token",
 }
 PHASES = {
     Phase.LOOK: "look",
@@ -192,8 +192,8 @@ def _groups(run: Run, timeline: Timeline) -> list[tuple[str, ...]]:
 
 def _row(scale: Scale, timeline: Timeline, run: Run, names: tuple[str, ...], y: float) -> Row:
     work = [one for name in names for one in timeline.work[name]]
-    gaps = [timeline.gaps[name] for name in names if name in timeline.gaps]
-    longest = max((gap.seconds for gap in gaps), default=None)
+    gaps = [span for name in names for span in timeline.gaps.get(name, ())]
+    longest = longest_gap(run.gap(run.hosts[name]) for name in names)
     title = fold_names(names)
     state = run.hosts[names[0]].state
     return Row(
@@ -208,10 +208,10 @@ def _row(scale: Scale, timeline: Timeline, run: Run, names: tuple[str, ...], y: 
             for span in merged(one.down for one in work if one.down)
         ),
         tuple(
-            scale.box(span, "gap", f"{title}: could not talk to the queen for {seconds_of(longest or 0.0)}", least=2.0)
+            scale.box(span, "gap", f"{title}: a gap of clients, {seconds_of(span.seconds)}", least=2.0)
             for span in merged(gaps)
         ),
-        "" if longest is None else seconds_of(longest),
+        "" if longest == "–" else longest,
     )
 
 
@@ -267,9 +267,10 @@ def _says(timeline: Timeline, run: Run) -> str:
     """The picture in words."""
     phases = ", ".join(f"{band.title} {seconds_of(band.span.seconds)}" for band in timeline.bands[:12])
     more = f" and {len(timeline.bands) - 12} more" if len(timeline.bands) > 12 else ""
-    said = f"{len(timeline.work)} hosts in {seconds_of(timeline.seconds)}. Phases: {phases}{more}."
-    if timeline.gaps:
-        name = max(timeline.gaps, key=lambda one: timeline.gaps[one].seconds)
-        said += f" The longest gap was {seconds_of(timeline.gaps[name].seconds)}, of {name}."
+    said = f"{len(timeline.work)} hosts in {seconds_of(run.seconds)}. Phases: {phases}{more}."
+    known = {name: gap.seconds for name, host in run.hosts.items() if (gap := run.gap(host)) and gap.seconds}
+    if known:
+        name = max(known, key=lambda one: known[one])
+        said += f" The longest gap of clients was {seconds_of(known[name])}, of {name}."
     ill = [host.name for host in run.hosts.values() if host.cause]
     return said + (f" Did not make it: {fold_names(ill)}." if ill else " No host failed.")

@@ -15,6 +15,8 @@ from hivekeys.model import (
     Condemned,
     Event,
     Intent,
+    OperatorAnswered,
+    OperatorAsked,
     Outcome,
     Paused,
     PhaseStarted,
@@ -34,6 +36,7 @@ from hivekeys.text import one_line
 from hivekeys.token import Fingerprint
 
 VERSION = 1
+_Asked = OperatorAsked | OperatorAnswered
 _End = Stopped | Paused | Superseded | RunEnded
 
 
@@ -87,7 +90,7 @@ def _facts(event: Event) -> tuple[str, dict[str, Any]]:
 
 
 def _of_the_run(
-    event: Claimed | TokenChosen | Condemned | Again | Readmitted | CensusTaken | _End,
+    event: Claimed | TokenChosen | Condemned | Again | Readmitted | CensusTaken | _Asked | _End,
 ) -> tuple[str, dict[str, Any]]:
     match event:
         case Claimed():
@@ -96,6 +99,8 @@ def _of_the_run(
             return "token-chosen", {"token": str(event.fingerprint), "given": event.given}
         case Condemned():
             return "tokens-condemned", {"tokens": _fp6(event.fingerprints)}
+        case OperatorAsked() | OperatorAnswered():
+            return _question(event)
         case Again():
             return "again", {"attempt": event.attempt, "hosts": list(event.hosts)}
         case Readmitted():
@@ -107,6 +112,10 @@ def _of_the_run(
             }
         case _:
             return _of_the_end(event)
+
+
+def _question(event: _Asked) -> tuple[str, dict[str, Any]]:
+    return ("operator-answered", {"yes": event.yes}) if isinstance(event, OperatorAnswered) else ("operator-asked", {})
 
 
 def _of_the_end(event: _End) -> tuple[str, dict[str, Any]]:
@@ -142,7 +151,7 @@ def _outcome(event: Outcome) -> dict[str, Any]:
         "cause": cause_of(event.cause),
         "token": str(token) if token else None,
         "proofs": {call: status for call, status in calls.items() if call in CALLS} if calls else None,
-        "seconds": round(sum(result.seconds for result in event.results), 3),
+        "seconds": round(sum(step.seconds for step in event.steps), 3),
     }
 
 

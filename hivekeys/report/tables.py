@@ -13,7 +13,7 @@ from hivekeys.fleet import Fleet
 from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.verdict import ended
-from hivekeys.report.words import age, calls, members
+from hivekeys.report.words import age, calls, gap_of, longest_gap, members
 from hivekeys.run import Run
 
 STYLES = {
@@ -49,7 +49,6 @@ def result_table(run: Run, fleet: Fleet, width: int = WIDE) -> Table:
         if column not in left_out:
             table.add_column(column, justify="right" if column in ("gap", "took") else "left")
     for part, host in members(run, fleet):
-        gap = run.gap(part)
         cells: dict[str, str | Text] = {
             "host": part.name,
             "service": host.service.unit.removesuffix(".service") if host else "–",
@@ -57,7 +56,7 @@ def result_table(run: Run, fleet: Fleet, width: int = WIDE) -> Table:
             "now": str(part.now or "–"),
             "state": Text(part.state.value, STYLES[part.state]),
             "new old non gar": calls(part),
-            "gap": "–" if gap is None else f"{gap:.1f} s",
+            "gap": gap_of(run.gap(part)),
             "took": f"{part.seconds:.1f} s",
         }
         table.add_row(*(cell for column, cell in cells.items() if column not in left_out))
@@ -71,9 +70,8 @@ def states_table(run: Run) -> Table:
         table.add_column(column, justify="right" if column in ("hosts", "longest gap") else "left")
     for state, style in STYLES.items():
         parts = [host for host in run.hosts.values() if host.state is state]
-        gaps = [gap for gap in map(run.gap, parts) if gap is not None]
         if parts:
-            gap = f"{max(gaps):.1f} s" if gaps else "–"
+            gap = longest_gap(map(run.gap, parts))
             which = fold_names(host.name for host in parts)
             table.add_row(Text(state.value, style), str(len(parts)), gap, Text(which, overflow="fold"))
     return table

@@ -13,6 +13,7 @@ from hivekeys.model import (
     Again,
     Event,
     Intent,
+    OperatorAnswered,
     Outcome,
     Paused,
     Phase,
@@ -24,9 +25,9 @@ from hivekeys.model import (
     Stopped,
     Waiting,
 )
-from hivekeys.moment import Moment
 from hivekeys.names import fold_names
 from hivekeys.run import Run, fold
+from hivekeys.sittings import Times
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Timeline:
     seconds: float = 0.0
     bands: tuple[Band, ...] = ()
     work: dict[str, tuple[Work, ...]] = field(default_factory=dict)
-    gaps: dict[str, Span] = field(default_factory=dict)  # this host and the queen could not talk
+    gaps: dict[str, tuple[Span, ...]] = field(default_factory=dict)  # of clients between this host and the queen
     turns: tuple[Turn, ...] = ()
 
     def idle(self, longest: float) -> tuple[Span, ...]:
@@ -103,7 +104,7 @@ class _Drawing:
 
     def __init__(self) -> None:
         self._began: float | None = None
-        self._offset = self._clock = self._now = 0.0
+        self._times, self._now = Times(), 0.0
         self._bands: list[Band] = []
         self._work: dict[str, list[Work]] = defaultdict(list)
         self._begun: dict[str, tuple[Phase, float]] = {}  # hosts that were told something and have not answered
@@ -124,40 +125,33 @@ class _Drawing:
 
     def done(self, run: Run) -> Timeline:
         self._cut_off(self._now)
-        gaps = {}
-        for name, host in run.hosts.items():
-            seconds = run.gap(host)
-            if seconds is not None and host.back is not None:
-                queen = run.queen
-                last = max(host.back, queen.back) if queen and queen.back is not None else host.back
-                end = self._offset + last - self._clock
-                gaps[name] = Span(max(0.0, end - seconds), end)
+        found = ((name, run.gap(host)) for name, host in run.hosts.items())
+        gaps = {name: tuple(Span(*span) for span in gap.spans) for name, gap in found if gap and gap.spans}
         work = {name: tuple(found) for name, found in self._work.items()}
         return Timeline(self._now, tuple(self._bands), work, gaps, tuple(self._turns))
 
     def _place(self, event: Event) -> float:
         """Seconds since the run began."""
-        when: Moment = event.when
         if self._began is None:
-            self._began, self._clock = when.at, when.clock
+            self._began, self._times = event.when.at, Times(event.when.clock)
         elif isinstance(event, Resumed):
             self._cut_off(self._now)
-            # A wall clock that was put back in between must not turn time round.
-            self._offset, self._clock = max(self._now, when.at - self._began), when.clock
-        return self._offset + max(0.0, when.clock - self._clock)
+            self._times = self._times.again(event.when, self._began)
+        self._times = self._times.after(event.when)
+        return self._times.elapsed
 
     def _answered(self, outcome: Outcome, at: float) -> None:
         phase, begin = self._begun.pop(outcome.host, (None, at))
         if phase is not outcome.phase:  # it was only looked at: no intent is written for that
             of_phase = (band for band in reversed(self._bands) if band.phase is outcome.phase)
             floor = next((band.span.begin for band in of_phase if outcome.host in band.hosts), 0.0)
-            worked = sum(result.seconds for result in outcome.results)
-            silent = outcome.status is not Status.OK and not outcome.results
+            worked = sum(step.seconds for step in outcome.steps)
+            silent = outcome.status is not Status.OK and not outcome.steps
             begin = floor if silent else max(floor, at - worked)
         left, back, _ = moments(outcome)
         down = None
         if left is not None and back is not None:
-            down = Span(self._offset + left - self._clock, self._offset + back - self._clock)
+            down = Span(self._times.place(left), self._times.place(back))
         self._work[outcome.host].append(Work(outcome.phase, Span(begin, at), outcome.status, down))
         if self._bands and self._bands[-1].phase is outcome.phase:
             self._bands[-1] = replace(self._bands[-1], span=Span(self._bands[-1].span.begin, at))
@@ -184,6 +178,8 @@ def _turn(event: Event) -> Iterator[str]:
             yield f"stopped in phase {event.phase.value}: {event.why}"
         case Paused():
             yield "interrupted"
+        case OperatorAnswered():
+            yield f"the operator was asked, and said {'yes' if event.yes else 'no'}"
         case RunEnded():
             yield f"ended, exit code {int(event.code)}"
 

@@ -14,7 +14,7 @@ from hivekeys.exposure import exposure_of
 from hivekeys.model import Phase, State
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
-from hivekeys.progress import WELL, Leg, Progress, counts, to_go
+from hivekeys.progress import WELL, Leg, Progress, counts, in_phase, to_go
 from hivekeys.report.words import ago, by_cause, exposure_in_short, exposure_lines
 from hivekeys.text import one_line
 
@@ -74,7 +74,7 @@ def _when(progress: Progress, now: Moment) -> Iterator[str]:
     if progress.is_over:
         yield f"{progress.run.seconds:.1f} s"
         return
-    elapsed = ago(now.clock - progress.run.clock if progress.run.clock else 0.0)
+    elapsed = ago(progress.run.times.worked(now.clock) if progress.run.id else 0.0)
     rest = to_go(progress, now.clock)
     if rest is not None:
         end = datetime.fromtimestamp(now.at + rest).strftime("%H:%M:%S")
@@ -163,7 +163,7 @@ def _at_work(progress: Progress, now: Moment, width: int, room: int) -> list[Tex
     if leg is None or progress.is_over:
         return []
     through = f"{len(leg.hosts) - len(progress.left)} of {len(leg.hosts)} through"
-    lines = [Text.assemble((one_line(leg.title), "bold"), f"  {through}  {ago(now.clock - leg.begun)}")]
+    lines = [Text.assemble((one_line(leg.title), "bold"), f"  {through}  {ago(in_phase(progress, now.clock))}")]
     cells = [
         Text(f"{one_line(name)}  {flight.steps}  {now.clock - flight.since:.0f} s", _pressing(now.clock - flight.since))
         for name, flight in progress.in_flight.items()

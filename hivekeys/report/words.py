@@ -7,6 +7,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
+from hivekeys.gap import Gap
 from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.places import place_lines
@@ -14,6 +15,12 @@ from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
 from hivekeys.run import HostRun, Run
 
+GAP = "gap: so long clients could not use this host and the queen with one and the same token"
+GAP_MARKS = {
+    "~": "over two sittings, by the wall clock",
+    "…": "not over when the run ended",
+    "not known": "nobody saw when it began or ended",
+}
 ANYWAY = "or now, and cut them off: the same with --retire-anyway"
 CALLS = ("new", "old", "none", "garbage")
 TONES = {
@@ -39,6 +46,36 @@ def ago(seconds: float) -> str:
 def seconds_of(seconds: float) -> str:
     """A short duration to a tenth of a second, a long one as `ago` says it: 3.4 s, 2 min 5 s."""
     return f"{max(0.0, seconds):.1f} s" if seconds < 99.95 else ago(seconds)
+
+
+def gap_of(gap: Gap | None) -> str:
+    """A gap in a cell; `GAP_MARKS` says what its marks mean."""
+    if gap is None:
+        return "–"
+    if gap.seconds is None:
+        return "not known"
+    return f"{'~' if gap.by_wall else ''}{seconds_of(gap.seconds)}{'' if gap.over else '…'}"
+
+
+def gap_lines(run: Run) -> list[str]:
+    """What a gap is, and each mark that one of the run's has."""
+    found = [gap for gap in map(run.gap, run.hosts.values()) if gap]
+    if not found:
+        return []
+    marks = {
+        "~": any(gap.by_wall and gap.seconds is not None for gap in found),
+        "…": any(not gap.over and gap.seconds is not None for gap in found),
+        "not known": any(gap.seconds is None for gap in found),
+    }
+    return [GAP, *(f"{mark}: {said}" for mark, said in GAP_MARKS.items() if marks[mark])]
+
+
+def longest_gap(gaps: Iterable[Gap | None]) -> str:
+    """The longest of these, as a cell; "not known" where it may be one that nobody knows."""
+    known = [gap for gap in gaps if gap]
+    if any(gap.seconds is None for gap in known):
+        return "not known"
+    return gap_of(max(known, key=lambda gap: gap.seconds or 0.0, default=None))
 
 
 def age(host: HostRun) -> str:

@@ -11,9 +11,11 @@ from hivekeys import report
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
+from hivekeys.gap import Served, Turn
 from hivekeys.model import Phase, State
 from hivekeys.run import HostRun, Run
 from hivekeys.shown import Loaded, Proof, Slot
+from hivekeys.sittings import Times
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 
@@ -25,12 +27,14 @@ HOSTS = tuple(
 FLEET = Fleet("blue", HOSTS)
 PROOF = Proof({"new": 200, "old": 401, "none": 401, "garbage": 401}, True, "/v1/x")
 LOOK = replace(seen(NEW), active=Slot(NEW, modified=900.0), clock=1000.0)
-WELL = HostRun("queen", was=OLD, now=NEW, seen=LOOK, proof=PROOF, state=State.PROVEN, left=1.0, back=3.5, seconds=4.0)
+OUT = Served((Turn(1.0, 1), Turn(3.5, 1, NEW)))
+WELL = HostRun("queen", was=OLD, now=NEW, seen=LOOK, proof=PROOF, state=State.PROVEN, served=OUT, seconds=4.0)
 ILL = HostRun("hive1", was=OLD, now=OLD, cause=Cause(Trouble.UNHEALTHY, "[red]no[/]"), state=State.FAILED)
 RUN = Run(
     id="run-1",
     fleet="blue",
     who="ann",
+    times=Times(elapsed=12.0),
     seconds=12.0,
     want=NEW,
     waves=((Phase.QUEEN, ("queen",)), (Phase.WAVE, ("hive1",))),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.gap import Gap
 from hivekeys.model import (
     Event,
     Intent,
@@ -108,16 +109,21 @@ def turned(name: str, clock: float) -> Outcome:
     took = {Verb.SWAP: 0.1, Verb.RESTART: 2.0, Verb.PROVE: 3.0, Verb.OBSERVE: 0.5}
     results = tuple(Result(verb, True, seconds) for verb, seconds in took.items())
     proof = Proof({}, True, healthy_after=0.25)
-    return Outcome(name, Phase.WAVE, Status.OK, State.PROVEN, at(clock), proof=proof, results=results)
+    return Outcome(name, Phase.WAVE, Status.OK, State.PROVEN, at(clock), None, seen(NEW), proof, results=results)
 
 
 def test_the_gap_of_a_host_begins_with_the_first_restart_and_ends_with_the_second_recovery() -> None:
-    run = run_of([turned("queen", 20.0), turned("hive1", 40.0)])
-    queen, hive = run.hosts["queen"], run.hosts["hive1"]
-    assert (queen.left, queen.back) == (14.5, 16.75)  # 20 − 0.5 − 3 − 2, and 20 − 0.5 − 3 + 0.25
-    assert run.gap(queen) == 2.25
-    assert run.gap(hive) == 36.75 - 14.5
-    assert run.gap(run.hosts["hive2"]) is None
+    looks = [
+        Outcome(name, Phase.LOOK, Status.OK, State.UNCHANGED, at(11), None, seen(OLD))
+        for name in ("queen", "hive1", "hive2")
+    ]
+    run = run_of([*looks, turned("queen", 20.0), turned("hive1", 40.0)])
+    queen = run.hosts["queen"]
+    # The run began at 10. Out at 20 − 0.5 − 3 − 2, back at 20 − 0.5 − 3 + 0.25.
+    assert run.gap(queen) == Gap(2.25, spans=((4.5, 6.75),))
+    assert run.gap(run.hosts["hive1"]) == Gap(22.25, spans=((4.5, 26.75),))
+    stays = run.gap(run.hosts["hive2"])
+    assert stays == Gap(25.5, over=False, spans=((4.5, 30.0),)), "it stayed on the old token"
     assert queen.seconds == pytest.approx(5.6)
 
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
-from hivekeys.model import Event, Phase, Resumed, RunStarted, Waiting
+from hivekeys.model import Event, OperatorAnswered, OperatorAsked, Phase, Resumed, RunStarted, Waiting
 from hivekeys.report.stream import line_of, not_due_line, result_line
 from hivekeys.run import REVOKE, fold
 from tasks import notice, stream
@@ -81,7 +81,9 @@ def test_every_line_of_every_kind_of_run_fits_the_schema(fleet: InProcessFleet) 
     assert line["age_seconds"] == 86400
     VALID.validate(line_of(midway_event(), "blue-1"))
     missed = set(SCHEMA["$defs"]) - seen - {"host", "run", "time", "fp6", "phase", "state", "cause", "use"}
-    assert missed == {"not-due", "run-interrupted", "census-taken", "host-waits"}
+    assert missed == {"not-due", "run-interrupted", "census-taken", "host-waits", "operator-asked", "operator-answered"}
+    VALID.validate(line_of(OperatorAsked(at(1)), "blue-1"))
+    VALID.validate(line_of(OperatorAnswered(True, at(2)), "blue-1"))
     VALID.validate(line_of(waiting(), "blue-1"))
 
 

@@ -1,6 +1,7 @@
 """A run on the screen: everything that counts is there, at any size, and nothing of a host is obeyed."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -9,7 +10,21 @@ import pytest
 
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.model import Again, Outcome, Paused, Phase, PhaseStarted, RunEnded, State, Status, Stopped
+from hivekeys.model import (
+    Again,
+    Event,
+    OperatorAnswered,
+    OperatorAsked,
+    Outcome,
+    Paused,
+    Phase,
+    PhaseStarted,
+    RunEnded,
+    State,
+    Status,
+    Stopped,
+)
+from hivekeys.moment import Moment
 from hivekeys.progress import Progress, Way, to_go
 from hivekeys.report.view import view
 from hivekeys.run import REVOKE
@@ -163,6 +178,34 @@ def test_the_end_is_expected_by_the_pace_of_the_waves_and_not_before_there_is_on
     assert to_go(two_waves_of_60, 112) == pytest.approx(to_go(two_waves_of_60, 110) or 0, abs=2.01)
     late = to_go(two_waves_of_60, 500)
     assert late is not None and late > 0
+
+
+def thought(events: Iterable[Event], after: Phase, seconds: float) -> Iterator[Event]:
+    """The same run, with an operator who took so long to say yes when that phase was over."""
+    late, last = 0.0, None
+    for event in events:
+        if isinstance(event, PhaseStarted) and event.phase is not after and last is after:
+            yield OperatorAsked(event.when)
+            late = seconds
+            yield OperatorAnswered(True, Moment(event.when.at + late, event.when.clock + late))
+        last = event.phase if isinstance(event, PhaseStarted) else last
+        yield replace(event, when=Moment(event.when.at + late, event.when.clock + late))
+
+
+@pytest.mark.parametrize("after", [Phase.LOOK, Phase.QUEEN, Phase.CANARY])
+def test_an_operator_who_thinks_for_a_minute_changes_no_countdown_and_no_duration(after: Phase) -> None:
+    quick, slow = followed(midway(5, 2)), followed(thought(midway(5, 2), after, 60))
+    assert to_go(slow, 114.2 + 60) == pytest.approx(to_go(quick, 114.2) or 0)
+    assert slow.run.seconds == pytest.approx(quick.run.seconds)
+    assert drawn(slow, 74.2)[0].startswith("rotation of fleet blue  blue-5f0e12ab          14 s, about 6 s to go (")
+    assert drawn(slow, 74.2)[1:] == drawn(quick)[1:]
+
+
+def test_while_the_operator_is_asked_no_time_passes() -> None:
+    asked = followed([*midway(5, 2), OperatorAsked(at(14))])
+    assert to_go(asked, 500) == to_go(asked, 114)
+    assert drawn(asked, 400)[0].startswith("rotation of fleet blue  blue-5f0e12ab          14 s, about")
+    assert drawn(asked, 400)[1:] == drawn(asked, 14)[1:]
 
 
 # -- a revocation
