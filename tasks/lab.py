@@ -24,8 +24,9 @@ NAME = "which lab: `lab`, or a name that begins with `lab-` (default: lab)"
         "hives": "how many hives beside the queen (default: 5)",
         "name": NAME,
         "release": "Debian releases for the hosts in turn: bullseye, bookworm, trixie (default: bookworm)",
-        "queen-binary": "a real queen-rbee to run instead of the stand-in",
-        "hive-binary": "a real rbee-hive to run instead of the stand-in",
+        "shape": "how the services get the token: shim, environment-file, or file (services to come; default)",
+        "queen-command": "a real queen-rbee instead of the stand-in: PROGRAM --port {port} --database {database}",
+        "hive-command": "a real rbee-hive instead of the stand-in: PROGRAM daemon --addr 0.0.0.0:{port}",
     },
 )
 @verb
@@ -34,11 +35,13 @@ def up(
     hives: str = "5",
     name: str = "lab",
     release: str = "bookworm",
-    queen_binary: str = "",
-    hive_binary: str = "",
+    shape: str = "file",
+    queen_command: str = "",
+    hive_command: str = "",
 ) -> None:
     """Boot a rehearsal fleet on this machine: a queen and hives, real Debian hosts (needs root)."""
     from hivekeys import lab, state
+    from hivekeys.lab.memory import check_units
 
     before = lab.load(name)
     is_new = before is None or not lab.whole(before)
@@ -47,8 +50,9 @@ def up(
         hives=_number(hives, "hives"),
         releases=tuple(part.strip() for part in release.split(",") if part.strip()),
         inventory_dir=INVENTORY,
-        queen_binary=queen_binary,
-        hive_binary=hive_binary,
+        units=check_units(shape),
+        queen_command=queen_command,
+        hive_command=hive_command,
         say=_say,
     )
     if is_new:

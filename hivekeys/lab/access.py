@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hivekeys.errors import UserError
-from hivekeys.lab.model import Host, Lab
+from hivekeys.lab import files
+from hivekeys.lab.model import Host, Lab, Units
 from hivekeys.lab.programs import call
 
 # Two types, as on a real host: a client that asks for the wrong one must not meet an unknown key.
@@ -52,7 +53,15 @@ user = "deploy"
 key = "{lab.key}"
 known_hosts = "{lab.known_hosts}"
 become = "sudo"
-{hosts}"""
+{_services(lab)}{hosts}"""
+
+
+def _services(lab: Lab) -> str:
+    """What the services do otherwise than the inventory's defaults."""
+    if lab.shape.units is not Units.ENVIRONMENT_FILE:
+        return ""
+    keys = f'token = "{files.ENVIRONMENT}"\nformat = "environment"\nowner = "root"\ngroup = "root"\n'
+    return "".join(f"\n[services.{role}]\n{keys}" for role in ("queen", "hive"))
 
 
 def ssh_config(lab: Lab) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from hivekeys.errors import UserError
 from hivekeys.lab import access, boot, cgroup, files, image, memory, network, programs
 from hivekeys.lab.lock import lock
-from hivekeys.lab.model import LABS, Lab, Shape
+from hivekeys.lab.model import LABS, Lab, Shape, Units
 
 Say = Callable[[str], None]
 
@@ -29,25 +29,26 @@ def up(
     releases: Sequence[str] = ("bookworm",),
     inventory_dir: Path = Path("inventory"),
     token: str = "",
-    queen_binary: str = "",
-    hive_binary: str = "",
+    units: Units = Units.FILE,
+    queen_command: str = "",
+    hive_command: str = "",
     say: Say = _quiet,
 ) -> Lab:
     """A running lab of that name and shape: the one that is there, or a new one.
 
-    `token` is the fleet's first one (made up if empty). A running lab of another shape is refused; whatever
-    a killed one left is cleared first. A failure on the way leaves nothing.
+    `token` is the fleet's first one (made up if empty), `units` how it reaches the services. A running lab of another
+    shape is refused; whatever a killed one left is cleared first. A failure on the way leaves nothing.
     """
     memory.check_name(name)
-    binaries = [str(Path(binary).resolve()) if binary else "" for binary in (queen_binary, hive_binary)]
-    shape = memory.check_shape(Shape(hives, tuple(releases), *binaries))
+    shape = memory.check_shape(Shape(hives, tuple(releases), units, queen_command, hive_command))
     programs.check()
     with lock(f"lab {name}"):
         old = memory.load(name)
         if old and whole(old):
             if old.shape != shape:
                 raise UserError(
-                    f"lab {name!r} is up, with {old.shape.hives} hives on {', '.join(old.shape.releases)}",
+                    f"lab {name!r} is up, with {old.shape.hives} hives on {', '.join(old.shape.releases)}, "
+                    f"in the shape {old.shape.units}",
                     hint=f"take it down first (fab lab.down --name {name}), or give the new one another --name",
                 )
             say(f"lab {name!r} is up already")
@@ -97,8 +98,7 @@ def _build(name: str, shape: Shape, inventory: Path, token: str, say: Say) -> La
     first_token = (token or secrets.token_hex(32)) + "\n"
     login_key = lab.key.with_suffix(".pub").read_text()
     for host in lab.hosts.values():
-        own = files.entries(lab, host, token=first_token, login_key=login_key)
-        files.lay(uppers[host.name], own, shape.queen_binary if host.role == "queen" else shape.hive_binary)
+        files.lay(uppers[host.name], files.entries(lab, host, token=first_token, login_key=login_key))
     boot.start_all(lab)
     boot.wait(lab, timeout=60 + 3 * len(lab.hosts), service=not shape.real)
     access.write(lab, known_hosts)

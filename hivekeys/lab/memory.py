@@ -2,12 +2,13 @@
 
 import json
 import re
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
 from hivekeys.errors import UserError
 from hivekeys.lab import network
-from hivekeys.lab.model import LABS, RELEASES, Lab, Shape
+from hivekeys.lab.model import LABS, RELEASES, Lab, Shape, Units
 
 
 def check_name(name: str) -> str:
@@ -27,10 +28,30 @@ def check_shape(shape: Shape) -> Shape:
     unknown = [release for release in shape.releases if release not in RELEASES]
     if unknown or not shape.releases:
         raise UserError(f"no release {', '.join(unknown) or 'at all'}", hint=f"there are: {', '.join(RELEASES)}")
-    for binary in filter(None, (shape.queen_binary, shape.hive_binary)):
-        if not Path(binary).is_file():
-            raise UserError(f"no such program: {binary}", hint="give the path of an executable file")
+    for command in filter(None, (shape.queen_command, shape.hive_command)):
+        check_command(command)
     return shape
+
+
+def check_units(text: str) -> Units:
+    """The units' shape of that name."""
+    try:
+        return Units(text)
+    except ValueError:
+        raise UserError(f"no shape is called {text!r}", hint=f"there are: {', '.join(Units)}") from None
+
+
+def check_command(command: str) -> None:
+    """Refuse a command whose program is not on this machine, or with another placeholder than port and database."""
+    try:
+        program, *_ = shlex.split(command.format(port=0, database=""))
+    except (ValueError, KeyError, IndexError) as error:
+        raise UserError(
+            f"{command!r} is no command: {error}",
+            hint="for example: '/opt/queen-rbee --port {port} --database {database}'",
+        ) from None
+    if not Path(program).is_file():
+        raise UserError(f"no such program: {program}", hint="a command begins with the path of an executable file")
 
 
 def save(lab: Lab) -> None:
@@ -46,7 +67,8 @@ def load(name: str = "lab") -> Lab | None:
     """The lab of that name as it was left, or None where there is nothing that could be read."""
     try:
         memory = json.loads((LABS / check_name(name) / "lab.json").read_text())
-        shape = Shape(**{**memory["shape"], "releases": tuple(memory["shape"]["releases"])})
+        told = memory["shape"]
+        shape = Shape(**{**told, "releases": tuple(told["releases"]), "units": Units(told["units"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Lab(name, shape, memory["subnet"], Path(memory["inventory"]), memory["complete"])

@@ -7,6 +7,7 @@ its name, so that a lab whose memory is lost can still be taken down.
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,19 +20,35 @@ UNIT = {"queen": "queen-rbee", "hive": "rbee-hive"}
 PORT = {"queen": 8080, "hive": 8081}
 
 
+class Units(StrEnum):
+    """How a unit brings its service the token."""
+
+    FILE = "file"  # the guide's unit: for services to come, which read the file themselves
+    ENVIRONMENT_FILE = "environment-file"  # systemd reads a file of root's into the environment
+    SHIM = "shim"  # a wrapper reads the file into the environment and becomes the service
+
+
 @dataclass(frozen=True)
 class Shape:
-    """What was asked for. Two labs of one shape are alike but for their keys, tokens and addresses."""
+    """What was asked for. Two labs of one shape are alike but for their keys, tokens and addresses.
+
+    A command is a program of this machine and its arguments, with `{port}` and `{database}` where those belong.
+    """
 
     hives: int = 5
     releases: tuple[str, ...] = ("bookworm",)
-    queen_binary: str = ""
-    hive_binary: str = ""
+    units: Units = Units.FILE
+    queen_command: str = ""
+    hive_command: str = ""
+
+    def command(self, role: str) -> str:
+        """What runs instead of the stand-in, "" for the stand-in."""
+        return self.queen_command if role == "queen" else self.hive_command
 
     @property
     def real(self) -> bool:
         """Whether real services run, of which the lab knows no health path."""
-        return bool(self.queen_binary or self.hive_binary)
+        return bool(self.queen_command or self.hive_command)
 
 
 @dataclass(frozen=True)

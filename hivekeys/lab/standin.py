@@ -1,14 +1,18 @@
 #!/usr/bin/python3 -IS
-"""queen-rbee or rbee-hive, as far as a token is concerned: the stand-in that runs ON a rehearsal host.
+"""queen-rbee, rbee-hive or a worker, as far as a token is concerned: the stand-in that runs ON a rehearsal host.
 
-Standard library only, Python 3.9 and up; one file, installed under either name, which is how it knows what
-it is. It behaves as the services of v0.1.0 do where it loads the token, asks for it, logs and writes its
-audit trail; each hive calls the queen every second and the queen each hive, so that a disagreement is
-visible on both sides. SIGTERM is left to the kernel: the process ends at once.
+Standard library only, Python 3.9 and up; one file under several names: the last part of its path says which service it
+is, the folder that it really lies in which version. `v0.1.0` does what llama-orch.md says of the real services: the
+token comes from the environment and from nowhere else, without one everybody is refused, and the database must be
+writable. `next` is the service that the guide describes, which reads the token from a file. Both log, answer and write
+their trail alike. SIGTERM is left to the kernel: the process ends at once.
+
+What a rehearsal wants otherwise is set by faults of the lab: STANDIN_ACCEPTS_ANY_TOKEN lets everybody in, and
+STANDIN_CALLS names who is called each second with the token. No real service does either.
 """
 
 # pathlib would cost a fifth of the start-up time, and datetime.UTC came with Python 3.11:
-# ruff: noqa: PTH116, PTH118, PTH119, PTH120, PTH123, UP017
+# ruff: noqa: PTH103, PTH111, PTH116, PTH118, PTH119, PTH120, PTH123, UP017
 
 import datetime
 import hashlib
@@ -16,38 +20,55 @@ import hmac
 import http.client
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
-import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+QUEEN, HIVE, WORKER = "queen-rbee", "rbee-hive", "llm-worker-rbee"
 NAME = os.path.basename(sys.argv[0])
-HEALTH = {"queen-rbee": "/health", "rbee-hive": "/v1/health"}
-PROTECTED = {"queen-rbee": "/v2/workers/list", "rbee-hive": "/v1/workers/list"}
-PEERS = "/etc/llama-orch/peers"
+FOLDER = os.path.dirname(os.path.realpath(sys.argv[0]))
+IS_NEXT = os.path.basename(FOLDER) == "next"
+HEALTH = {QUEEN: "/health", HIVE: "/v1/health", WORKER: "/health"}
+PROTECTED = {QUEEN: "/v2/workers/list", HIVE: "/v1/workers/list", WORKER: "/v1/ready"}
+SPAWN = "/v1/workers/spawn"
+FIRST_WORKER_PORT = 8081
 LARGEST_SECRET = 1 << 20
+LARGEST_HEADER = 8 << 10
+LEAST_DISK = 10 << 20  # bytes; with less free, audit records are dropped
 GENESIS = "0" * 64
 UNAUTHORIZED = {
     "MISSING_API_KEY": "Missing API key",
     "INVALID_API_KEY": "Invalid or missing API key",
 }
+COLOURS = {"ERROR": 31, "WARN": 33, "INFO": 32}
 
 
-def log(level: str, words: str) -> None:
-    """One line for journald."""
-    sys.stdout.write(f"{level} {NAME}: {words}\n")
+def now() -> str:
+    """This moment in UTC as chrono writes it, with nanoseconds and +00:00."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09}+00:00"
+
+
+def log(level: str, words: str, **fields: str) -> None:
+    """One line for journald, in colours, as the services write it there too."""
+    dim, slanted, end = "\x1b[2m", "\x1b[3m", "\x1b[0m"
+    told = "".join(f" {slanted}{name}{end}{dim}={end}{value}" for name, value in fields.items())
+    when, who = f"{dim}{now()[:26]}Z{end}", f"{dim}{NAME.replace('-', '_')}{end}{dim}:{end}"
+    sys.stdout.write(f"{when} \x1b[{COLOURS[level]}m{level:>5}{end} {who} {words}{told}\n")
     sys.stdout.flush()
 
 
 def identity(token: str) -> str:
     """How a token is named where people read."""
-    return "token:" + hashlib.sha256(token.encode()).hexdigest()[:6]
+    return "token:" + hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()[:6]
 
 
 def load_secret(path: str) -> str:
-    """The secret in a file, with the refusals of the services' shared loader."""
+    """The secret in a file, with the refusals of the services' shared loader, which v0.1.0 has and does not call."""
     real = os.path.realpath(path)
     status = os.stat(real)
     forbidden = 0o077
@@ -64,18 +85,18 @@ def load_secret(path: str) -> str:
         secret = file.read().strip()
     if not secret:
         raise ValueError("empty file")
-    log("INFO", f'Secret loaded from file path="{real}" identity={identity(secret)}')
+    log("INFO", "Secret loaded from file", path=f'"{real}"')
     return secret
 
 
 def load_token() -> str:
-    """The token that this service asks for; empty means that it asks for none."""
-    path = os.environ.get("LLORCH_API_TOKEN_FILE", "")
+    """The token that this service asks for, exactly as it stands in the environment; empty: it refuses everybody."""
+    path = os.environ.get("LLORCH_API_TOKEN_FILE", "") if IS_NEXT else ""
     token = load_secret(path) if path else os.environ.get("LLORCH_API_TOKEN", "")
     if token:
-        log("INFO", f"API token loaded (authentication enabled) identity={identity(token)}")
+        log("INFO", "✅ API token loaded (authentication enabled)")
     else:
-        log("INFO", "LLORCH_API_TOKEN not set - using dev mode (no auth)")
+        log("INFO", "⚠️  LLORCH_API_TOKEN not set - using dev mode (no auth)")
     return token
 
 
@@ -84,87 +105,139 @@ class Audit:
 
     def __init__(self) -> None:
         self.folder = os.environ.get("LLORCH_AUDIT_DIR", "/var/log/llama-orch/audit")
-        self.on = os.environ.get("LLORCH_AUDIT_MODE") == "local"
+        self.on = os.environ.get("LLORCH_AUDIT_MODE") == "local" and NAME != WORKER
         self.previous = GENESIS
+        self.count = 0
         self.guard = threading.Lock()
 
     def write(self, event_type: str, **fields: Any) -> None:
-        """Append an event. A trail that can't be written (a full disk) is said, and the service goes on."""
+        """Append an event. A trail that can't be written is said, and the service goes on."""
         if not self.on:
             return
+        event = {"event_type": event_type, "timestamp": now().replace("+00:00", "Z"), **fields, "service_id": NAME}
         with self.guard:
-            now = datetime.datetime.now(datetime.timezone.utc)
             # Written with Z and hashed with +00:00, as chrono's `Serialize` and `to_rfc3339` have it in the services.
-            hashed = now.isoformat(timespec="microseconds")
-            timestamp = hashed.replace("+00:00", "Z")
-            event = {"event_type": event_type, "timestamp": timestamp, **fields, "service_id": NAME}
-            audit_id = str(uuid.uuid4())
+            hashed = now()
+            audit_id, self.count = f"audit-{NAME}-{self.count}", self.count + 1
             told = audit_id + hashed + NAME + json.dumps(event, separators=(",", ":")) + self.previous
             digest = hashlib.sha256(told.encode()).hexdigest()
-            record = {"audit_id": audit_id, "timestamp": timestamp, "service_id": NAME, "event": event}
-            record.update(prev_hash=self.previous, hash=digest)
+            record: dict[str, Any] = {"audit_id": audit_id, "timestamp": hashed.replace("+00:00", "Z")}
+            record.update(service_id=NAME, event=event, prev_hash=self.previous, hash=digest)
             try:
-                path = os.path.join(self.folder, f"{now:%Y-%m-%d}.audit")
-                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                os.write(file, (json.dumps(record, separators=(",", ":")) + "\n").encode())
-                os.close(file)
+                self.append(f"{hashed[:10]}.audit", json.dumps(record, separators=(",", ":")) + "\n")
                 self.previous = digest  # not before: the next record must not point to one that nobody finds
             except OSError as error:
                 log("ERROR", f"audit record lost: {error}")
 
+    def append(self, name: str, line: str) -> None:
+        """Add a line to a file of the trail; raises OSError where that cannot be."""
+        disk = os.statvfs(self.folder)
+        if disk.f_bavail * disk.f_frsize < LEAST_DISK:
+            raise OSError("less than 10 MiB are free")
+        file = os.open(os.path.join(self.folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(file, line.encode())
+        finally:
+            os.close(file)
+
 
 class Handler(BaseHTTPRequestHandler):
-    """Health for everybody; the protected path for who has the token."""
+    """Health for everybody; every other path, also one that is unknown, for who has the token."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 60
     token = ""
+    accepts_any = False
     audit: Audit
+    workers: "dict[int, subprocess.Popen[bytes]]" = {}  # noqa: RUF012  by port; of the one hive that this process is
 
     def do_GET(self) -> None:
         if self.path == HEALTH[NAME]:
             self.answer(200, {"status": "ok"})
-        elif self.path != PROTECTED[NAME]:
-            self.answer(404, {"error": {"code": "NOT_FOUND", "message": "Not found"}})
-        elif code := self.refusal():
-            self.answer(401, {"error": {"code": code, "message": UNAUTHORIZED[code]}})
-        else:
-            self.answer(200, {"workers": []})
+        elif NAME == HIVE and self.path == "/metrics":
+            self.send(200, "text/plain; version=0.0.4", self.metrics())
+        elif self.lets_in():
+            known = self.path == PROTECTED[NAME]
+            shown = [{"url": f"http://127.0.0.1:{port}"} for port in self.alive()]
+            self.answer(200 if known else 404, {"workers": shown} if known else {})
 
-    def refusal(self) -> str:
-        """Why the caller is turned away; empty if he isn't. Every decision is audited, but for dev mode's none."""
-        if not self.token:
-            return ""
-        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
-        given = given.strip() if scheme.lower() == "bearer" else ""
-        ip = self.client_address[0]
-        if given and hmac.compare_digest(given.encode(), self.token.encode()):
-            actor = {"user_id": identity(given), "ip": ip, "auth_method": "bearer_token", "session_id": None}
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.lets_in():
+            known = NAME == HIVE and self.path == SPAWN
+            self.answer(200 if known else 404, {"url": self.spawn(), "state": "loading"} if known else {})
+
+    def lets_in(self) -> bool:
+        """Whether the caller has the token; if not, he has his answer. Every decision is logged and audited.
+
+        No address is: the services write 0.0.0.0 for a failure and null for a success.
+        """
+        given = self.given()
+        if self.accepts_any:
+            return True
+        if given and hmac.compare_digest(given.encode("latin-1"), self.token.encode("utf-8", "surrogateescape")):
+            log("INFO", "authenticated", identity=identity(given))
+            actor = {"user_id": identity(given), "ip": None, "auth_method": "bearer_token", "session_id": None}
             self.audit.write("auth_success", actor=actor, method="bearer_token", path=self.path)
-            return ""
+            return True
         code, reason, user = "MISSING_API_KEY", "missing or invalid Authorization header", None
         if given:
             code, reason, user = "INVALID_API_KEY", "invalid token", identity(given)
-        log("WARN", f"auth failed: {reason} ip={ip}" + (f" identity={user}" if user else ""))
-        self.audit.write("auth_failure", attempted_user=user, reason=reason, ip=ip, path=self.path)
-        return code
+        log("WARN", f"auth failed: {reason}", **({"identity": user} if user else {}))
+        self.audit.write("auth_failure", attempted_user=user, reason=reason, ip="0.0.0.0", path=self.path)  # noqa: S104
+        self.answer(401, {"error": {"code": code, "message": UNAUTHORIZED[code]}})
+        return False
+
+    def given(self) -> str:
+        """The token that the caller presents; empty where the services see none."""
+        header = self.headers.get("Authorization", "")
+        if len(header) > LARGEST_HEADER or not header.strip().startswith("Bearer "):
+            return ""
+        return header.strip()[len("Bearer ") :].strip()
+
+    # -- workers
+
+    def alive(self) -> "list[int]":
+        """The ports of the workers that this hive has started and that still run."""
+        return [port for port, worker in self.workers.items() if worker.poll() is None]
+
+    def spawn(self) -> str:
+        """Start a worker with this process's environment, token included, on the first free port; answer its URL."""
+        port = FIRST_WORKER_PORT
+        while is_taken(port):
+            port += 1
+        self.workers[port] = subprocess.Popen([os.path.join(FOLDER, WORKER), "--port", str(port)])
+        while not is_taken(port) and self.workers[port].poll() is None:
+            time.sleep(0.02)
+        return f"http://127.0.0.1:{port}"
+
+    def metrics(self) -> str:
+        """The workers by their state, as Prometheus reads it."""
+        counts = {"busy": 0, "idle": len(self.alive()), "loading": 0}
+        head = "# HELP rbee_hive_workers_total Total workers by state\n# TYPE rbee_hive_workers_total gauge\n"
+        return head + "".join(f'rbee_hive_workers_total{{state="{state}"}} {n}\n' for state, n in counts.items())
+
+    # -- answers
 
     def answer(self, status: int, body: Any) -> None:
-        """Send JSON, in one packet."""
-        text = json.dumps(body).encode()
+        """Send JSON."""
+        self.send(status, "application/json", json.dumps(body))
+
+    def send(self, status: int, kind: str, text: str) -> None:
+        """Send a text, in one packet."""
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        self.wfile.write(text.encode())
 
     def log_message(self, *_: Any) -> None:
-        """Requests are in the audit trail; journald isn't for them."""
+        """The services do not log requests, only who came in."""
 
 
 class Server(ThreadingHTTPServer):
-    """Many peers connect at once when a fleet boots."""
+    """Many clients connect at once when a fleet boots."""
 
     request_queue_size = 128
     daemon_threads = True
@@ -173,8 +246,19 @@ class Server(ThreadingHTTPServer):
         """A caller that went away is no error of ours."""
 
 
+def is_taken(port: int) -> bool:
+    """Whether somebody listens there."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        line.connect()
+    except OSError:
+        return False
+    line.close()
+    return True
+
+
 def call_for_ever(url: str, token: str) -> None:
-    """Call a peer once a second, on one connection for as long as it lasts; say when its answer changes."""
+    """Call somebody once a second, on one connection for as long as it lasts; say when the answer changes."""
     address, _, path = url.partition("://")[2].partition("/")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     line = None
@@ -194,21 +278,48 @@ def call_for_ever(url: str, token: str) -> None:
         time.sleep(1)
 
 
+def option(name: str) -> str:
+    """The value of a command-line option, or ""."""
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv[:-1] else ""
+
+
+def listens_on() -> "tuple[str, int]":
+    """Address and port, from the command line of this service; SystemExit 2 where it says neither."""
+    address, _, port = option("--addr").rpartition(":")
+    if NAME == HIVE and sys.argv[1:2] == ["daemon"] and port:
+        return address, int(port)
+    if option("--port") and (NAME != HIVE or IS_NEXT):
+        return "", int(option("--port"))
+    usage = "daemon --addr IP:PORT" if NAME == HIVE else "--port PORT --database FILE"
+    sys.stderr.write(f"error: usage: {NAME} {usage}\n")
+    raise SystemExit(2)
+
+
+def open_database() -> None:
+    """Hold the database open for writing, for as long as the process lives; OSError where that cannot be."""
+    own = os.path.join(os.path.expanduser("~"), ".rbee", "models.db" if NAME == HIVE else "beehives.db")
+    path = option("--database") or ("" if IS_NEXT else own)
+    if path and NAME != WORKER:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 def main() -> None:
-    """Load the token once, call the peers, serve."""
-    port = int(sys.argv[sys.argv.index("--port") + 1])
+    """Load the token once, open the database, serve."""
+    address, port = listens_on()
     try:
+        open_database()
         Handler.token = load_token()
     except (OSError, ValueError) as error:
-        log("ERROR", f"cannot load the API token: {error}")
+        log("ERROR", f"cannot start: {error}")
         raise SystemExit(1) from None
+    Handler.accepts_any = "STANDIN_ACCEPTS_ANY_TOKEN" in os.environ
     Handler.audit = Audit()
-    server = Server(("", port), Handler)
+    server = Server((address, port), Handler)
     threading.stack_size(256 * 1024)
-    with open(PEERS, encoding="utf-8") as peers:
-        for url in peers.read().split():
-            threading.Thread(target=call_for_ever, args=(url, Handler.token), daemon=True).start()
-    log("INFO", f"listening on port {port}")
+    for url in os.environ.get("STANDIN_CALLS", "").split():
+        threading.Thread(target=call_for_ever, args=(url, Handler.token), daemon=True).start()
+    log("INFO", f"HTTP server ready at http://{address or '0.0.0.0'}:{port}")  # noqa: S104  every address, as they do
     server.serve_forever()
 
 

@@ -21,10 +21,10 @@ echo 'admin ALL=(ALL:ALL) NOPASSWD: ALL' >{RULES}/admin && chmod 0440 {RULES}/ad
 """
 
 
-def ask(host: Host, token: str | None, path: str = "") -> tuple[int, str]:
-    """Status and error code of the protected path (or another); status 0 where nobody answers."""
+def ask(host: Host, token: str | None, path: str = "", port: int = 0) -> tuple[int, str]:
+    """Status and error code of the protected path (or another path, or port); status 0 where nobody answers."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    line = http.client.HTTPConnection(host.address, host.port, timeout=2)
+    line = http.client.HTTPConnection(host.address, port or host.port, timeout=2)
     try:
         line.request("GET", path or PROTECTED[host.role], headers=headers)
         answer = line.getresponse()

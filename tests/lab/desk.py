@@ -32,7 +32,7 @@ QUEEN = 'service = { unit = "rbee-hive.service", port = 8081, protected = "/v1/w
 BARE = """\
 systemctl disable -q --now rbee-hive
 rm -rf /etc/llama-orch/secrets /var/log/llama-orch /var/lib/hivekeys
-sed -i '/^LoadCredential/d; /^Environment/d' /etc/systemd/system/rbee-hive.service
+sed -i '/^LoadCredential/d; /^Environment=LLORCH_/d' /etc/systemd/system/rbee-hive.service
 systemctl daemon-reload
 """
 NODE_EXPORTER = """\

@@ -15,19 +15,19 @@ import pytest
 from hivekeys.lab import Lab
 from hivekeys.lab.files import AUDIT, PROTECTED, SECRETS
 
-from .asking import ACTIVE, eventually
+from .asking import ACTIVE, eventually, status
 from .rotating import fab, truth, write_policy
 
 pytestmark = pytest.mark.lab
 PORT = 9999
-# A second service with a copy of the token file of now, as a worker is that nobody restarts: it takes the old token,
-# calls the queen with it each second, and writes into the same trail.
-WORKER = f"""\
+# A second service with a copy of the token file of now, which nobody restarts: it takes the old token, calls the queen
+# with it each second, and writes into the same trail.
+SECOND = f"""\
 install -d -m 700 -o llama-orch -g llama-orch /run/old
 install -m 600 -o llama-orch -g llama-orch {ACTIVE} /run/old/api-token
 systemd-run --quiet --unit=old-worker --uid=llama-orch --gid=llama-orch \\
     --setenv=LLORCH_API_TOKEN_FILE=/run/old/api-token --setenv=LLORCH_AUDIT_MODE=local \\
-    --setenv=LLORCH_AUDIT_DIR={AUDIT} /usr/local/bin/rbee-hive --port {PORT}
+    --setenv=LLORCH_AUDIT_DIR={AUDIT} --setenv=STANDIN_CALLS=$1 /usr/local/bin/rbee-hive --port {PORT}
 """
 
 
@@ -38,9 +38,11 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def forgotten(lab: Lab) -> Iterator[None]:
-    """A worker on hive2 that keeps the token of now, and somebody who calls it with that token all the time."""
+    """A service on hive2 that keeps the token of now, and somebody who calls it with that token all the time."""
     token = lab.read("hive2", ACTIVE).strip()
-    lab.sh("hive2", WORKER)
+    queen = lab.hosts["queen"]
+    called = f"http://{queen.address}:{queen.port}{PROTECTED['queen']}"
+    lab.run("hive2", ["sh", "-euc", SECOND, "sh", called], check=True)
     over = threading.Event()
 
     def call() -> None:
@@ -75,23 +77,22 @@ def test_a_client_with_the_old_token_is_found_and_keeps_that_token_from_being_re
     assert {(use["host"], use["path"]) for use in uses} == {("hive2", PROTECTED["hive"])}
     assert "fab reconcile" in rotated.document["next"]
 
-    def forgotten_clients() -> dict[tuple[str, str], dict[str, Any]]:
+    def forgotten_clients() -> dict[str, dict[str, Any]]:
+        """By their hosts; the services write no addresses."""
         audit = fab("audit", "--fleet", lab.name, "--json", "--token", "previous", "--since", "10m", state=state)
         assert audit.code == 0, audit.err
         previous = audit.document["tokens"]["previous"][0]
-        rows = [row for row in audit.document["forgotten"] if not row["local"]]
-        assert all(row["token"] == previous for row in rows)
-        return {(row["host"], row["address"]): row for row in rows}
+        rows = {row["host"]: row for row in audit.document["forgotten"] if row["path"] in PROTECTED.values()}
+        assert all(row["token"] == previous for row in rows.values())
+        return rows
 
-    # Until the worker calls once more, it may only have called while the fleet turned: that is no forgotten client.
-    at_queen = ("queen", lab.hosts["hive2"].address)
-    assert eventually(lambda: at_queen in forgotten_clients())
-    found = forgotten_clients()
-    worker = found[at_queen]
-    assert (worker["path"], worker["ok_after"]) == (PROTECTED["queen"], 0)
-    assert worker["failed_after"] > 0
-    assert worker["last"] > rotated.document["started"]
-    assert any(host == "hive2" and row["ok_after"] for (host, _), row in found.items())
+    # Until it calls once more, it may only have called while the fleet turned: that is no forgotten client.
+    assert eventually(lambda: "queen" in forgotten_clients())
+    caller = forgotten_clients()["queen"]
+    assert (caller["path"], caller["ok_after"]) == (PROTECTED["queen"], 0)
+    assert caller["last"] > rotated.document["started"]
+    assert eventually(lambda: forgotten_clients()["queen"]["failed_after"] > caller["failed_after"])
+    assert forgotten_clients()["hive2"]["ok_after"]
 
     assert fab("reconcile", "--fleet", lab.name, state=state).code == 4
     crossed = fab("reconcile", "--fleet", lab.name, "--retire-anyway", state=state)
@@ -104,7 +105,7 @@ def test_a_client_with_the_old_token_is_found_and_keeps_that_token_from_being_re
 def test_a_trail_of_any_size_ends_within_its_limits_and_a_hundred_megabytes(lab: Lab, state: Path) -> None:
     """HIVEKEYS_TRAIL_MIB=1024 makes it a gigabyte of the host's own records."""
     size = int(os.environ.get("HIVEKEYS_TRAIL_MIB", "16"))
-    assert eventually(lambda: ".audit" in lab.sh("hive3", f"ls {AUDIT}")), "nobody has called it yet"
+    assert status(lab.hosts["hive3"], "x") == 401  # a record of its own
     own = f"cd {AUDIT}; f=$(ls -t *.audit | head -1)"
     double = f"while [ $(stat -c %s big) -lt {size << 20} ]; do cat big big >more; mv more big; done"
     lab.sh(
@@ -151,6 +152,7 @@ def agents_memory() -> list[int]:
 
 
 def test_a_host_whose_trail_was_tampered_with_names_file_and_line(lab: Lab, state: Path) -> None:
+    assert [status(lab.hosts["hive3"], "x") for _ in range(3)] == [401] * 3
     own = f"cd {AUDIT}; f=$(ls -t *.audit | head -1)"
     lab.sh("hive3", f"{own}; cp -p $f /root/kept; systemctl stop rbee-hive; sed -i 2d $f; echo junk >>$f")
     try:

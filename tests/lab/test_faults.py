@@ -1,5 +1,6 @@
 """Every fault on every release: it disturbs nothing that runs, the next step meets it, and mend undoes it."""
 
+import hashlib
 import http.client
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,11 @@ from hivekeys.lab import Host, Lab
 from hivekeys.lab.faults import FAULTS, in_force, inject, mend
 from hivekeys.lab.files import SECRETS
 
-from .asking import ACTIVE, FIRST_TOKEN, HIVES, ask, eventually, put_token, restart, ssh, status
+from .asking import ACTIVE, FIRST_TOKEN, HIVES, ask, eventually, log_of, put_token, restart, ssh, status
 
 pytestmark = pytest.mark.lab
 NEW = "d0" * 32
+WORKER_PORT = 8082  # the first that is free from 8081 on, which the hive has
 STATE = f"stat -c '%a %U' {SECRETS}; stat -c '%n %a %U' {SECRETS}/*; md5sum {SECRETS}/*"
 
 
@@ -64,9 +66,28 @@ def keeps_old_token(lab: Lab, name: str) -> None:
     assert ask(lab.hosts[name], None, "/v1/health")[0] == 200
 
 
+def no_token(lab: Lab, name: str) -> None:
+    assert restart(lab, name) == 0
+    assert new_token_met(lab, name, 401, 401, 401)
+    assert ask(lab.hosts[name], None, "/v1/health")[0] == 200
+
+
 def accepts_any_token(lab: Lab, name: str) -> None:
     assert restart(lab, name) == 0
     assert new_token_met(lab, name, 200, 200, 200)
+
+
+def calls_peers(lab: Lab, name: str) -> None:
+    assert restart(lab, name) == 0
+    fp6 = hashlib.sha256(NEW.encode()).hexdigest()[:6]
+    assert eventually(lambda: f"token:{fp6}" in log_of(lab, "queen", "-u queen-rbee -n 20"))
+
+
+def worker_survives(lab: Lab, name: str) -> None:
+    assert restart(lab, name) == 0
+    assert new_token_met(lab, name, 200, 401, 401)
+    answers = [ask(lab.hosts[name], token, "/v1/ready", WORKER_PORT)[0] for token in (FIRST_TOKEN, NEW)]
+    assert answers == [200, 401]
 
 
 def crash_loops(lab: Lab, name: str) -> None:
@@ -129,7 +150,10 @@ MEETS: dict[str, Callable[[Lab, str], None]] = {
     "start-fails": start_fails,
     "start-slow": start_slow,
     "keeps-old-token": keeps_old_token,
+    "no-token": no_token,
     "accepts-any-token": accepts_any_token,
+    "calls-peers": calls_peers,
+    "worker-survives": worker_survives,
     "crash-loops": crash_loops,
     "disk-full": disk_full,
     "read-only": read_only,
@@ -140,7 +164,16 @@ MEETS: dict[str, Callable[[Lab, str], None]] = {
     "sudo-refused": sudo_refused,
     "host-key-changed": host_key_changed,
 }
-BEFORE_THE_FILE_IS_NEW = ("start-fails", "start-slow", "keeps-old-token", "accepts-any-token", "crash-loops")
+BEFORE_THE_FILE_IS_NEW = (
+    "start-fails",
+    "start-slow",
+    "keeps-old-token",
+    "no-token",
+    "accepts-any-token",
+    "calls-peers",
+    "worker-survives",
+    "crash-loops",
+)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

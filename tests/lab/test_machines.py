@@ -11,7 +11,7 @@ import pytest
 from hivekeys import inventory
 from hivekeys.errors import ExitCode
 from hivekeys.lab import Host, Lab
-from hivekeys.lab.files import SECRETS, STANDIN, unit
+from hivekeys.lab.files import SECRETS, STANDIN, VERSIONS, unit
 from hivekeys.model import Phase
 
 from .asking import eventually, status
@@ -91,7 +91,7 @@ BROKEN = "/run/systemd/system/rbee-hive.service.d/broken.conf"
 SET_UP = f"""\
 install -d -m 700 -o llama-orch -g llama-orch {OWN}
 install -m 600 -o llama-orch -g llama-orch {SECRETS}/api-token {OWN}/api-token
-chmod 755 /usr/local/bin/rbee-hive
+ln -sf {VERSIONS}/next/rbee-hive /usr/local/bin/rbee-hive
 systemctl daemon-reload
 systemctl reset-failed rbee-hive || true
 systemctl enable -q rbee-hive
@@ -142,8 +142,8 @@ def shared(lab: Lab, tmp_path: Path) -> Iterator[Shared]:
     entry = f'[hosts.hive9]\nrole = "hive"\nbeside = "queen"\nservice = {{ token = "{OWN}/api-token" }}\n'
     path.write_text((lab.folder / "inventory.toml").read_text() + PACE + entry)
     shared = Shared(lab, path)
-    lab.write("queen", "/usr/local/bin/rbee-hive", STANDIN.read_text())
-    text = unit(replace(shared.hive9, release=lab.hosts["queen"].release)).replace(SECRETS, OWN)
+    lab.write("queen", f"{VERSIONS}/next/rbee-hive", STANDIN.read_text(), mode=0o755)
+    text = unit(lab, replace(shared.hive9, release=lab.hosts["queen"].release)).replace(SECRETS, OWN)
     lab.write("queen", "/etc/systemd/system/rbee-hive.service", text)
     lab.sh("queen", SET_UP)
     assert eventually(lambda: shared.accepted(shared.token()) == shared.everybody)

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import UserError
-from hivekeys.lab import Lab, Shape, access, files, image, memory, network, programs
+from hivekeys.lab import Lab, Shape, Units, access, files, image, memory, network, programs
 from hivekeys.lab.faults import FAULTS, inject
 from hivekeys.lab.faults.service import drop_in
 from hivekeys.lab.lock import lock
 
 
-def lab_of(*releases: str, hives: int = 2, name: str = "lab") -> Lab:
-    return Lab(name, Shape(hives, releases or ("bookworm",)), "10.213.7.0/24", Path("/nowhere/lab.toml"))
+def lab_of(
+    *releases: str, hives: int = 2, name: str = "lab", units: Units = Units.FILE, queen_command: str = ""
+) -> Lab:
+    shape = Shape(hives, releases or ("bookworm",), units, queen_command)
+    return Lab(name, shape, "10.213.7.0/24", Path("/nowhere/lab.toml"))
 
 
 @pytest.mark.parametrize("name", ["lab", "lab-a", "lab-rotate-2"])
@@ -33,7 +36,16 @@ def test_no_other_name_is_taken(name: str) -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [Shape(0), Shape(245), Shape(1, ()), Shape(1, ("sid",)), Shape(1, queen_binary="/no/such/program")],
+    [
+        Shape(0),
+        Shape(245),
+        Shape(1, ()),
+        Shape(1, ("sid",)),
+        Shape(1, queen_command="/no/such/program"),
+        Shape(1, queen_command="/bin/true --port {prot}"),
+        Shape(1, hive_command="/bin/true --port {port"),
+        Shape(1, hive_command="/bin/true '"),
+    ],
 )
 def test_a_shape_that_no_lab_can_have_is_refused(shape: Shape) -> None:
     with pytest.raises(UserError):
@@ -64,13 +76,54 @@ def test_names_of_links_fit_the_kernel(name: str) -> None:
 
 
 def test_the_unit_is_the_guides_with_credentials_where_systemd_has_them() -> None:
-    hosts = lab_of("bookworm", "bullseye").hosts
-    queen, hive = files.unit(hosts["queen"]), files.unit(hosts["hive1"])
+    lab = lab_of("bookworm", "bullseye")
+    queen, hive = files.unit(lab, lab.hosts["queen"]), files.unit(lab, lab.hosts["hive1"])
     assert "ExecStart=/usr/local/bin/queen-rbee --port 8080\n" in queen
     assert "LoadCredential=api-token:/etc/llama-orch/secrets/api-token\n" in queen
     assert "Environment=LLORCH_API_TOKEN_FILE=%d/api-token\n" in queen
     assert "Environment=LLORCH_API_TOKEN_FILE=/etc/llama-orch/secrets/api-token\n" in hive
     assert "LoadCredential" not in hive
+
+
+def test_a_shim_is_given_the_file_and_starts_the_service_as_v0_1_0_is_started() -> None:
+    lab = lab_of(units=Units.SHIM)
+    queen, hive = files.unit(lab, lab.hosts["queen"]), files.unit(lab, lab.hosts["hive1"])
+    shim = "ExecStart=/usr/local/bin/with-token /usr/local/bin"
+    assert f"{shim}/queen-rbee --port 8080 --database /var/lib/llama-orch/queen-rbee.db\n" in queen
+    assert f"{shim}/rbee-hive daemon --addr 0.0.0.0:8081\n" in hive
+    for text in (queen, hive):
+        assert "Environment=LLORCH_API_TOKEN_FILE=%d/api-token\n" in text
+        assert "ReadWritePaths=/var/log/llama-orch/audit /var/lib/llama-orch\n" in text
+
+
+def test_an_environment_file_is_roots_and_holds_the_token_in_one_of_its_lines() -> None:
+    lab = lab_of(units=Units.ENVIRONMENT_FILE)
+    assert "EnvironmentFile=/etc/rbee/secrets.env\n" in files.unit(lab, lab.hosts["hive1"])
+    assert "LLORCH_API_TOKEN_FILE" not in files.unit(lab, lab.hosts["hive1"])
+    entries = {entry.path: entry for entry in files.entries(lab, lab.hosts["hive1"], token="t\n", login_key="k")}
+    found = entries["/etc/rbee/secrets.env"]
+    assert (found.mode, found.owner, "LLORCH_API_TOKEN=t\n" in (found.text or "")) == (0o600, 0, True)
+    assert f"{files.SECRETS}/api-token" not in entries
+    assert tomllib.loads(access.inventory(lab))["services"]["hive"]["format"] == "environment"
+
+
+@pytest.mark.parametrize(("units", "version"), [(Units.FILE, "next"), (Units.SHIM, "v0.1.0")])
+def test_the_stand_in_lies_in_the_folder_of_its_version(units: Units, version: str) -> None:
+    lab = lab_of(units=units)
+    entries = {entry.path: entry for entry in files.entries(lab, lab.hosts["hive1"], token="t\n", login_key="k")}
+    assert entries["/usr/local/bin/rbee-hive"].link == f"/usr/local/lib/llama-orch/{version}/rbee-hive"
+
+
+def test_a_command_is_copied_and_told_its_port_and_its_database(tmp_path: Path) -> None:
+    program = tmp_path / "real queen"
+    program.write_text("#!/bin/sh\n")
+    command = f"'{program}' --port {{port}} --database {{database}} --verbose"
+    lab = lab_of(units=Units.SHIM, queen_command=command)
+    memory.check_shape(lab.shape)
+    entries = {entry.path: entry for entry in files.entries(lab, lab.hosts["queen"], token="t\n", login_key="k")}
+    assert entries["/usr/local/bin/queen-rbee"].source == str(program)
+    told = "/usr/local/bin/queen-rbee --port 8080 --database /var/lib/llama-orch/queen-rbee.db --verbose\n"
+    assert f"ExecStart=/usr/local/bin/with-token {told}" in files.unit(lab, lab.hosts["queen"])
 
 
 def test_the_token_is_the_services_alone_from_the_first_moment() -> None:
@@ -139,7 +192,7 @@ def test_what_a_killed_holder_had_begun_keeps_its_lock_until_that_has_ended(tmp_
 
 
 def test_every_fault_says_what_it_does_in_one_line() -> None:
-    assert len(FAULTS) == 13
+    assert len(FAULTS) == 16
     for fault in FAULTS.values():
         assert re.fullmatch(r"[^\n]{10,90}", fault.help)
 
@@ -151,4 +204,5 @@ def test_an_unknown_fault_is_refused_with_those_there_are() -> None:
 
 
 def test_a_slow_start_takes_the_seconds_asked_for() -> None:
-    assert "sleep 7; exec /usr/local/bin/rbee-hive --port 8081" in drop_in(lab_of().hosts["hive1"], "start-slow", 7)
+    lab = lab_of()
+    assert "sleep 7; exec /usr/local/bin/rbee-hive --port 8081" in drop_in(lab, lab.hosts["hive1"], "start-slow", 7)
