@@ -88,7 +88,7 @@ class Entry:
 
 @dataclass
 class Process:
-    """A running service, with its own copy of the token; None is dev mode: anybody is let in."""
+    """A running service, with its own copy of the token; None: it has none, and lets nobody in."""
 
     token: str | None
     version: tuple[int, int]  # inode and change time of the token file that it read
@@ -175,6 +175,7 @@ class SimulatedHost:
         self.clock = 1000.0
         self.slow_seconds = 5.0
         self.also_accepts: set[str] = set()  # tokens that the service takes besides its own: a cache, a second source
+        self.unknown_path = 401  # what it answers who has no token where there is nothing
         self.last_words = "error: cannot start"
         self.systemctl_hangs = False
         self.start_limit_hit = False  # systemd refuses to start the unit until its failures are reset
@@ -259,7 +260,7 @@ class SimulatedHost:
         path.write_text(token.reveal() + "\n")
 
     def reimage(self) -> None:
-        """The host as the installer leaves it: no tokens, no state of hivekeys', dev mode."""
+        """The host as the installer leaves it: no tokens, no state of hivekeys', a service that lets nobody in."""
         for line in list(self.lines):
             line.drop()
         self.left_behind.clear()
@@ -328,8 +329,7 @@ class SimulatedHost:
         if token == "":
             self.log = ["error: the token file is refused"]
             return False
-        fp6 = Token(token).fingerprint(b"").fp6 if token else None
-        self.log = [f"API token loaded (authentication enabled) token:{fp6}" if fp6 else "dev mode (no auth)"]
+        self.log = ["API token loaded (authentication enabled)" if token else "dev mode (no auth)"]
         info = self.active.stat() if self.active.exists() else None
         self.process = Process(
             token=token,
@@ -369,10 +369,11 @@ class SimulatedHost:
             return 0
         if path == SERVICES[self.host.role].health[0]:
             return 200
-        if path != self.protected:
-            return 404
-        open_door = self.fault == "accepts-any-token" or self.process.token is None
-        return 200 if open_door or token == self.process.token or token in self.also_accepts else 401
+        is_known = path == self.protected
+        taken = self.also_accepts | ({self.process.token} if self.process.token else set())
+        if self.fault != "accepts-any-token" and token not in taken:
+            return 401 if is_known else self.unknown_path
+        return 200 if is_known else 404
 
 
 class Machine(System):
@@ -534,6 +535,9 @@ class Machine(System):
             self.host.heard.extend([token] if token else [])
             return (200 if token is None and path != self.host.protected else 401), ""
         status = self.host.status(path, token)
+        if token and status == 200 and self.host.process and token == self.host.process.token:
+            fp6 = Token(token).fingerprint(b"").fp6
+            self.host.log.append(f"authenticated \x1b[3midentity\x1b[0m\x1b[2m=\x1b[0mtoken:{fp6}")
         return status, "" if status else "Connection refused"
 
     def get_of_others(self, port: int, token: str | None) -> tuple[int, str]:

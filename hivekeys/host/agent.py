@@ -52,6 +52,7 @@ SHOWN = (
     "FragmentPath,DropInPaths"
 )
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the services colour their lines, between a field's name and its value too
 
 EXTRA = {}  # type: dict[str, Callable[..., tuple[bool, dict[str, Any]]]]  # sent only when asked for: inspection.py
 
@@ -560,7 +561,9 @@ class Agent:
 
     def log_of(self, unit: "dict[str, Any]", lines: int) -> "tuple[int, str]":
         start = "_SYSTEMD_INVOCATION_ID=" + unit["invocation"] if unit["invocation"] else "--boot"
-        return self.system.run([*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.service["unit"], start], 5.0)
+        argv = [*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.service["unit"], start]
+        code, output = self.system.run(argv, 5.0)
+        return code, COLOUR.sub("", output)
 
     def without_tokens(self, text: str) -> str:
         """`text` with every token this agent knows, and all that looks like one, taken out."""

@@ -72,6 +72,7 @@ def test_a_service_without_a_protected_path_is_healthy_but_not_proven(host: Simu
 
 
 def test_the_first_path_that_is_not_404_is_the_one(host: SimulatedHost) -> None:
+    host.unknown_path = 404
     session = Session(host)
     session.line.agent.service.update(health=["/nowhere", "/v1/health"], protected=["/api/v1/workers", host.protected])
     facts = session.do("prove")["facts"]
@@ -102,13 +103,15 @@ def test_a_service_that_lets_anybody_in_has_failed_and_is_told_no_token(host: Si
     assert "new" not in result["facts"]["calls"]
 
 
-def test_a_service_in_dev_mode_has_failed(host: SimulatedHost) -> None:
+def test_a_service_that_found_no_token_refuses_everybody_and_has_failed(host: SimulatedHost) -> None:
     token = host.active.read_text()
     host.active.unlink()
     host.start()
     host.active.write_text(token)
     host.active.chmod(0o600)
-    assert Session(host).do("prove")["trouble"] == "fail-open"
+    result = Session(host).do("prove")
+    assert result["trouble"] == "new-refused"
+    assert result["facts"]["calls"] == {"none": 401, "garbage": 401, "new": 401}
 
 
 def test_an_old_token_that_nobody_holds_any_more_cannot_be_shown_to_be_refused(host: SimulatedHost, new: Token) -> None:
