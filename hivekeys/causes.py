@@ -32,6 +32,7 @@ class Trouble(Enum):
     PYTHON_MISSING = "python-missing"
     PYTHON_REFUSED = "python-refused"
     MODULE_MISSING = "module-missing"
+    SUDO_RECORDS = "sudo-records"
     AGENT_MISSING = "agent-missing"
     AGENT_DIFFERS = "agent-differs"
     REQUEST_REFUSED = "request-refused"
@@ -95,6 +96,8 @@ HINTS: dict[Trouble, str] = {
     Trouble.SUDO_PASSWORD_REFUSED: "type it again; no other host is tried with a password that one has refused",
     Trouble.PYTHON_MISSING: "install python3 on the host (3.6 or newer), or name it in the inventory: `python`",
     Trouble.PYTHON_REFUSED: "python3 may not be run there: look for `noexec` in sudoers, at SELinux, at fapolicyd",
+    Trouble.SUDO_RECORDS: "let sudo record less for this login (`Defaults:LOGIN !log_input`); or `sudo_log = "
+    '"accepted"` in the inventory, and the tokens are in its log',
     Trouble.MODULE_MISSING: "install the whole python3 package, not python3-minimal",
     Trouble.AGENT_MISSING: "put agent and sudo rule there: `fab install --restricted --limit HOST --login ADMIN`, "
     "where ADMIN is an account whose sudo allows everything",

@@ -16,6 +16,13 @@ class Role(Enum):
     HIVE = "hive"
 
 
+class SudoLog(Enum):
+    """Whether tokens may pass a sudo that records what passes."""
+
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+
+
 class Become(Enum):
     """How the agent gets to be root: by sudo without or with a password, or not at all: the login is root already.
 
@@ -110,6 +117,7 @@ class Host:
     become: Become = Become.SUDO
     python: str | None = None  # absolute path on the host; None: looked for there
     beside: str = ""
+    sudo_log: SudoLog = SudoLog.REFUSED
 
     @property
     def home(self) -> str:

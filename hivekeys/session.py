@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.fleet import Host, Policy, Timeouts
+from hivekeys.fleet import Host, Policy, SudoLog, Timeouts
 from hivekeys.line import Dialer, Line
 from hivekeys.model import Reply, Step, Verb
 from hivekeys.shown import Place
@@ -35,6 +35,7 @@ class Session:
         self._tokens: Tokens = {}
         self._line: Line | None = None
         self._greeted = False
+        self._sudo_log: tuple[str, ...] | None = None  # what sudo records there; None: not said yet
         self._seen: Place | None = None  # who had changed the host when this process first looked
 
     def introduce(self, greeting: Greeting, tokens: Tokens) -> None:
@@ -59,16 +60,36 @@ class Session:
         return None
 
     def ask(self, steps: Sequence[Step]) -> Reply | Cause:
-        """The host's answer to these steps, or why there is none: then the line is gone and the host unknown."""
+        """The host's answer to these steps, or why there is none: then the line is gone and the host unknown.
+
+        No token passes a sudo that records it. A host that has not said yet whether it has one is greeted without.
+        """
+        if self._line is not None and self._tokens and self._sudo_log is None:
+            first = self._ask((), {})
+            if isinstance(first, Cause) or first.cause:
+                return first
+            self._greeted = False
+        recorded = self.recorded(*(["input"] if self._tokens else []), *(["output"] if _recalls(steps) else []))
+        return Reply((), cause=recorded) if recorded else self._ask(steps, self._tokens)
+
+    def recorded(self, *passing: str) -> Cause | None:
+        """Why a token must not pass to the host ("input") or from it ("output"): sudo's log would have it."""
+        found = [kind for kind in self._sudo_log or () if kind in passing]
+        if not found or self.host.sudo_log is SudoLog.ACCEPTED:
+            return None
+        names = " and ".join(f"log_{kind}" for kind in found)
+        return Cause(Trouble.SUDO_RECORDS, f"sudo records what passes here ({names}), and that is the token")
+
+    def _ask(self, steps: Sequence[Step], tokens: Tokens) -> Reply | Cause:
         if self._line is None:
             return Cause(Trouble.LINE_BROKEN, "there is no line")
-        words = [encode(step, self._policy, self._tokens) for step in steps]
+        words = [encode(step, self._policy, tokens) for step in steps]
         if not self._greeted:
             beside = bool(self.host.beside)
-            words.insert(0, self._greeting.step(self.host.service, self._tokens, beside, self._seen))
+            words.insert(0, self._greeting.step(self.host.service, tokens, beside, self._seen))
         limit = min(seconds_for(steps, self._policy), self._request)
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
-        if self._quotes_a_token(raw) and all(step.verb is not Verb.RECALL for step in steps):
+        if self._quotes_a_token(raw) and not _recalls(steps):
             raw = Cause(Trouble.RUBBISH, "the host sent the token back")
         answer = raw if isinstance(raw, Cause) else decode(raw)
         if not isinstance(answer, Cause) and answer.cause is None and len(answer.results) != len(words):
@@ -82,6 +103,7 @@ class Session:
             self.close()
         elif any(result.verb is Verb.HELLO for result in answer.results):
             self._greeted = True  # a last look is done also where the greeting was refused
+            self._sudo_log = answer.met.sudo_log if answer.met else self._sudo_log
             self._seen = self._seen or (answer.met.changed if answer.met else None)
         return answer
 
@@ -123,6 +145,11 @@ def _hang_up(answer: "Future[Line | Cause]") -> None:
     """Closes a line that nobody waits for any more."""
     if answer.exception() is None and not isinstance(line := answer.result(), Cause):
         line.close()
+
+
+def _recalls(steps: Sequence[Step]) -> bool:
+    """True when the answer is to hold a token."""
+    return any(step.verb is Verb.RECALL for step in steps)
 
 
 def _fits(reply: Reply, asked: list[str]) -> bool:

@@ -130,6 +130,7 @@ class Met:
     run: str = ""
     changed: Place = Place()
     machine: str = ""  # stands for the one that runs there now, under the fleet's key; "" where it cannot be told
+    sudo_log: tuple[str, ...] = ()  # "input", "output": what sudo records of what passes between us and the agent
 
     def __post_init__(self) -> None:
         """Refuses what stands for no machine: hosts can lie."""

@@ -62,6 +62,7 @@ class Story:
         if isinstance(reply, Cause):
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
         cause = (obstacle(reply.seen, self.host.service) if reply.seen else None) or reply.cause
+        cause = cause or self.session.recorded("input")
         if cause:
             return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
         return self._outcome(Phase.LOOK, Status.OK, State.UNCHANGED, None, reply)

@@ -197,6 +197,8 @@ class SimulatedHost:
         self.uid = pwd.getpwnam(host.service.owner).pw_uid
         self.gid = grp.getgrnam(host.service.group).gr_gid
         self.log: list[str] = []  # the service's log lines since its last start
+        self.sudo_relays = False  # sudo stands between its callers and what they run
+        self.sudo_rules = ""  # what it lists
         self.is_audited = False  # the service writes an audit trail
         self.ahead = 0.0  # seconds that its wall clock is ahead of this machine's
         self.lines: list[InProcessLine] = []
@@ -452,6 +454,9 @@ class Machine(System):
         comm = self.host.others[pid].comm if pid in self.host.others else "service"
         return {"comm": comm, "parent": 1, "born": pid, "age": 60.0}
 
+    def is_relayed(self) -> bool:
+        return self.host.sudo_relays
+
     def stat(self, pid: int) -> dict[str, Any] | None:
         return self.shown(pid) if self.born(pid) is not None else None
 
@@ -476,8 +481,12 @@ class Machine(System):
             return self.systemctl(words[1], words[2])
         if words[0] == "journalctl":
             return 0, "\n".join(self.host.log)
-        if words[0] == "busctl":
-            return 0, f'a(ss) 1 "api-token" "{self.host.host.service.token}"'
+        said = {
+            "busctl": f'a(ss) 1 "api-token" "{self.host.host.service.token}"',
+            "sudo": self.host.sudo_rules,
+        }
+        if said.get(words[0]):
+            return 0, said[words[0]]
         return 127, f"{words[0]}: No such file or directory"
 
     def systemctl(self, verb: str, unit: str) -> tuple[int, str]:

@@ -23,6 +23,7 @@ from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, token
 from hivekeys.host.proof import Proof
 from hivekeys.host.slots import CREDENTIALS, MAX_TOKEN_CHARS, Secrets, is_token, is_under
 from hivekeys.host.state import POLL_SECONDS, STATE, State, run_in
+from hivekeys.host.sudo_log import recorded_by_sudo
 from hivekeys.host.system import Refusal, System, names_of
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -80,6 +81,7 @@ class Agent:
         self.last_sources = []  # type: list[str]  # where else than from its file the unit gets its token
         self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
         self.given = None  # type: Optional[dict[str, str]]  # its LoadCredential=: where each comes from
+        self.sudo_log = None  # type: Optional[list[str]]  # what sudo records of this line
         self.settings = []  # type: list[tuple[str, str]]  # where its unit sets LLORCH_API_TOKEN, and to what
 
     # -- the session
@@ -143,6 +145,9 @@ class Agent:
             raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
         facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner, "epoch": last["epoch"], "run": last["run"]}
         facts["machine"] = self.machine(key)
+        if self.sudo_log is None:
+            self.sudo_log = recorded_by_sudo(self)
+        facts["sudo_log"] = self.sudo_log
         facts["changed"] = {part: changed[part] for part in ("epoch", "run")}
         return bool(self.mine) and not owner, facts
 

@@ -13,6 +13,7 @@ import stat
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
 from hivekeys.host.slots import is_token
+from hivekeys.host.sudo_log import recorded_by_sudo
 from hivekeys.host.system import NOFOLLOW, Refusal, names_of, open_directory
 from hivekeys.host.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, audit_folder, chain_of
 
@@ -236,7 +237,12 @@ def login(agent: "Agent") -> "dict[str, Any]":
     """Who logged in, whether by an installed agent, and what else sudo lets that account do; root needs no sudo."""
     name = os.environ.get("SUDO_USER", "")
     rules = other_rules(agent, name) if name else []
-    return {"account": name, "restricted": agent.installed, "rules": None if rules is None else told(agent, rules)}
+    return {
+        "account": name,
+        "restricted": agent.installed,
+        "rules": None if rules is None else told(agent, rules),
+        "records": recorded_by_sudo(agent),
+    }
 
 
 def other_rules(agent: "Agent", account: str) -> "Optional[list[str]]":

@@ -87,6 +87,13 @@ class System:
             "age": time.clock_gettime(BOOTTIME) - born / float(os.sysconf("SC_CLK_TCK")),
         }
 
+    def is_relayed(self) -> bool:
+        """Whether a sudo above us hands our line on, instead of having given us its own."""
+        pid, above = os.getppid(), 0
+        while (self.stat(pid) or {}).get("comm") == "sudo":
+            above, pid = pid, self.stat(pid)["parent"]  # type: ignore[index]  # it is there a moment ago
+        return bool(above) and any(not is_same_file("/proc/%d/fd/%d" % (above, end), end) for end in (0, 1))
+
     def members(self, cgroup: str, root: str = "/") -> "Optional[list[int]]":
         """The processes of a control group and of those below it; None where it cannot be seen."""
         for top in CGROUPS if cgroup else ():
@@ -263,6 +270,14 @@ def refuse_strangers(port: int, listeners: "set[int]", trusted: "frozenset[int]"
     strangers = listeners - trusted
     if strangers:
         raise Refusal("fail-open", "port %d is held by another account (uid %d)" % (port, min(strangers)))
+
+
+def is_same_file(path: str, fd: int) -> bool:
+    """Whether a path leads to what is open as `fd`; what cannot be seen is another."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except OSError:
+        return False
 
 
 def open_directory(root: str, path: str) -> int:

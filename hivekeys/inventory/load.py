@@ -17,6 +17,7 @@ from hivekeys.fleet import (
     Role,
     Service,
     Ssh,
+    SudoLog,
     Timeouts,
     TokenAge,
     Waiver,
@@ -30,7 +31,16 @@ from hivekeys.inventory.schema import Document, ServiceKeys, ServicesKeys, check
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
 
-WAY = ("address", "port", "user", "key", "jump", "become", "python")  # to a machine, whatever is asked there
+WAY = (
+    "address",
+    "port",
+    "user",
+    "key",
+    "jump",
+    "become",
+    "python",
+    "sudo_log",
+)  # to a machine, whatever is asked there
 ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
 POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
 POINT_TO_HIVES = 'a file of ours with fleet = "NAME", [hosts.queen] and [llama_orch] hives = "FILE"'
@@ -173,6 +183,7 @@ def _hosts(entry: str, document: Document, folder: Path) -> Iterator[Host]:
             jump=own.get("jump", common.get("jump")),
             become=own.get("become", common.get("become", Become.SUDO)),
             python=own.get("python", common.get("python")),
+            sudo_log=own.get("sudo_log", common.get("sudo_log", SudoLog.REFUSED)),
             beside=homes[place] if homes else "",
         )
 

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, w
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Become, Order, Role
+from hivekeys.fleet import Amount, Become, Order, Role, SudoLog
 from hivekeys.inventory import values
 from hivekeys.inventory.mistakes import Mistake, kind, shown, wrong
 
@@ -56,6 +56,7 @@ class LoginKeys(TypedDict, total=False):
     key: FilePath
     jump: Annotated[str, PlainValidator(values.jump)]
     become: Annotated[Become, PlainValidator(values.choice(Become))]
+    sudo_log: Annotated[SudoLog, PlainValidator(values.choice(SudoLog))]
     python: Annotated[str, PlainValidator(values.python)]
 
 

@@ -13,7 +13,7 @@ from hivekeys.fleet import SERVICES, Become, Role
 from hivekeys.inventory.mistakes import Mistake, shown, wrong
 from hivekeys.inventory.rules import Table, expanded, table_of
 
-LOGIN = ("port", "user", "key", "jump", "become", "python")  # how a host is reached, but for its address
+LOGIN = ("port", "user", "key", "jump", "become", "python", "sudo_log")  # how a host is reached, but for its address
 
 
 @dataclass(frozen=True)

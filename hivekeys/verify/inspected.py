@@ -77,11 +77,15 @@ class Lock:
 
 @dataclass(frozen=True)
 class Login:
-    """Who asked, by sudo ("": root itself), whether by an installed agent; what else sudo lets the account do."""
+    """Who asked, by sudo ("": root itself), whether by an installed agent; what else sudo lets the account do.
+
+    `records`: "input" and "output", as far as sudo's log has them.
+    """
 
     account: str
     restricted: bool
     rules: tuple[str, ...] | None
+    records: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ AWAY = "/run/unit.away"
 RIGHT = f"""\
 ! test -e {AWAY} || mv -fT {AWAY} /etc/systemd/system/{{unit}}.service
 rm -rf {HIVE_DROP_IN} {QUEEN_DROP_IN} /etc/llama-orch/elsewhere /tmp/api-token* /var/tmp/api-token* /tmp/llama.env
+rm -f /etc/sudoers.d/zz-records
 rm -rf {SECRETS}
 systemctl daemon-reload
 systemctl enable -q {{unit}}
@@ -67,6 +68,7 @@ text = struct.pack('<I', 2) + b''.join(struct.pack('<HHI', *entry) for entry in 
 os.setxattr('%(path)s', 'system.posix_acl_access', text)
 "
 """
+RECORDING = "echo 'Defaults log_input' >/etc/sudoers.d/zz-records; chmod 440 /etc/sudoers.d/zz-records"
 RECORDS = f"until [ $(cat {AUDIT}/*.audit | wc -l) -gt 2 ]; do sleep 0.1; done"
 RESTART = "systemctl reset-failed rbee-hive; systemctl restart rbee-hive"
 
@@ -178,6 +180,7 @@ WAYS = (
     ("credential", f"{drop_in('LoadCredential=', f'Environment=LLORCH_API_TOKEN_FILE={ACTIVE}')}; {RESTART}", ""),
     ("hardening", drop_in("NoNewPrivileges=no", "PrivateTmp=no", "ProtectSystem=full", "ProtectHome=no"), ""),
     ("kill-mode", drop_in("KillMode=process"), ""),
+    ("sudo-log", RECORDING, ""),
     ("enabled", "systemctl disable -q rbee-hive", ""),
     (
         "audit-chain",
@@ -211,6 +214,22 @@ def test_what_is_wrong_on_a_host_fails_its_check_and_no_other_until_it_is_mended
         assert (outcome == MENDED and not refused) or all(outcome in why for why in refused), refused
     left = {(check, name) for name, (check, _, outcome) in of_host.items() if outcome != MENDED}
     assert found(verify(wrong, state)) == left
+
+
+def test_no_token_passes_a_sudo_that_records_what_it_is_sent(wrong: Lab, state: Path) -> None:
+    """sudo's log of input is a file, and stays; who accepts that says so in the inventory."""
+    was = truth(wrong)
+    wrong.sh("hive1", RECORDING)
+    plan = fab("plan", "--fleet", wrong.name, "--json", state=state)
+    assert plan.hosts["hive1"]["cause"]["trouble"] == "sudo-records"
+    assert fab("rotate", "--fleet", wrong.name, "--yes", state=state).code == 4
+    assert truth(wrong) == was
+    written = wrong.sh("hive1", "find /var/log/sudo-io -type f | xargs zcat -f")
+    assert '"verb": "hello"' in written
+    assert not any(host.token in written for host in was.values())
+    text = wrong.inventory.read_text()
+    wrong.inventory.write_text(text.replace("[ssh]\n", '[ssh]\nsudo_log = "accepted"\n'))
+    assert fab("plan", "--fleet", wrong.name, state=state).code == 0
 
 
 def test_a_unit_file_that_cannot_be_read_is_no_pass(wrong: Lab, state: Path) -> None:

@@ -15,7 +15,7 @@ from hivekeys.shown import Directory, Loaded, Proof, Slot
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
-from hivekeys.verify.inspected import Chain, InEnvironment, Lock, Log, Quality, Trail
+from hivekeys.verify.inspected import Chain, InEnvironment, Lock, Log, Login, Quality, Trail
 from tests.lab.test_verify import WAYS
 
 from .sights import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET
@@ -132,6 +132,11 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
         ),
         ("proof", Verdict.FAIL, replace(GOOD, unproven="fail-open: no token answers 200")),
         ("proof", Verdict.UNTOLD, replace(GOOD, proof=Proof({}, proven=False))),
+        (
+            "sudo-log",
+            Verdict.FAIL,
+            replace(GOOD, inspected=replace(INSPECTED, login=Login("deploy", False, (), ("input",)))),
+        ),
         ("kill-mode", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, kill_mode="process"))),
         (
             "survivors",

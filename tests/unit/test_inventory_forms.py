@@ -155,7 +155,20 @@ def test_every_part_of_a_fleet_is_known_to_the_writer() -> None:
         "called",
     }
     assert {each.name for each in fields(Fleet)} == known
-    parts = {"name", "role", "address", "service", "port", "user", "key", "jump", "become", "python", "beside"}
+    parts = {
+        "name",
+        "role",
+        "address",
+        "service",
+        "port",
+        "user",
+        "key",
+        "jump",
+        "become",
+        "python",
+        "sudo_log",
+        "beside",
+    }
     assert {each.name for each in fields(Host)} - {"_"} == parts
 
 

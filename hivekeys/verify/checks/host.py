@@ -1,6 +1,6 @@
 """The security checklist's part on what is left: the host, and what runs have left on it. Pure."""
 
-from hivekeys.fleet import Host
+from hivekeys.fleet import Host, SudoLog
 from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
 from hivekeys.verify.inspected import Inspected
 
@@ -36,6 +36,16 @@ def _lock(_: Host, inspected: Inspected) -> Answer:
     if found is None:
         return Verdict.UNTOLD, UNTOLD
     return (Verdict.WARN, f"run {found.run or '?'} of {found.who or '?'} holds its lock") if found.held else PASSED
+
+
+@of_inspected("sudo-log", "sudo's log has no token", "DON'T")
+def _sudo_log(host: Host, inspected: Inspected) -> Answer:
+    if inspected.login is None:
+        return Verdict.UNTOLD, UNTOLD
+    if "input" not in inspected.login.records:
+        return PASSED
+    crossed = ", and the inventory accepts it" if host.sudo_log is SudoLog.ACCEPTED else ""
+    return Verdict.FAIL, f"sudo records what is sent to it (log_input): each token as well{crossed}"
 
 
 @of_inspected("mode", "A login that is to be restricted can do no more", "Best Practices", Severity.MEDIUM)
