@@ -57,6 +57,9 @@ class Trouble(Enum):
     TOKEN_IN_ENVIRONMENT = "token-in-environment"
     UNIT_READS_ANOTHER_FILE = "unit-reads-another-file"
     WRITE_FAILED = "write-failed"
+    IMMUTABLE = "immutable"
+    MOUNT_POINT = "mount-point"
+    NO_HARD_LINKS = "no-hard-links"
     SLOT_CHANGED = "slot-changed"
     REVOKED = "revoked"
     SYSTEMCTL_FAILED = "systemctl-failed"
@@ -129,7 +132,13 @@ HINTS: dict[Trouble, str] = {
     Trouble.TOKEN_UNSAFE: "mend the file or directory by hand as named, then run again: nothing was written",
     Trouble.TOKEN_IN_ENVIRONMENT: "the service would ignore a new file: use LLORCH_API_TOKEN_FILE or LoadCredential",
     Trouble.UNIT_READS_ANOTHER_FILE: "mend `token` in the inventory, or the path in the unit",
-    Trouble.WRITE_FAILED: "free the disk or make it writable; the old token file is as it was",
+    Trouble.WRITE_FAILED: "free the disk (space and inodes: `df -h`, `df -i`) or make it writable; the old token file "
+    "is as it was",
+    Trouble.IMMUTABLE: "ask who set the flag, take it off on the host with the command that is named, then run again",
+    Trouble.MOUNT_POINT: "take the mount away on the host with the command that is named, and mount a directory "
+    "instead of one file; then run again",
+    Trouble.NO_HARD_LINKS: "put the token's directory on a file system with hard links (ext4, xfs), and its new path "
+    "into unit and inventory",
     Trouble.SLOT_CHANGED: "somebody else changed the token files during the run: look at them, then run again",
     Trouble.REVOKED: "this token leaked once and never comes back: `fab reconcile` brings the host the newest one",
     Trouble.SYSTEMCTL_FAILED: "look at `systemctl status UNIT` on the host",

@@ -108,7 +108,7 @@ def obstacle(seen: Seen, service: Service) -> Cause | None:
             Trouble.UNIT_READS_ANOTHER_FILE,
             f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
         )
-    return None
+    return seen.directory.bar
 
 
 def in_environment(seen: Seen, service: Service) -> Cause | None:

@@ -6,9 +6,11 @@ Frozen values, as an agent's answers are read into them. All times are seconds.
 import re
 from dataclasses import dataclass, replace
 
+from hivekeys.causes import Cause, Trouble
 from hivekeys.listeners import Listener, Survivor
 from hivekeys.token import Fingerprint
 
+BARS = (Trouble.IMMUTABLE, Trouble.MOUNT_POINT, Trouble.TOKEN_UNSAFE, Trouble.WRITE_FAILED)
 MAX_EPOCH = 10**9  # hivekeys.host.state.MAX_EPOCH: each run adds one, so a larger number is none that hivekeys wrote
 
 
@@ -29,12 +31,18 @@ class Slot:
 
 @dataclass(frozen=True)
 class Directory:
-    """The token directory."""
+    """The token directory. `bar`: what would keep a run from writing, there or in hivekeys' own, as far as is seen."""
 
     fault: str = ""
     mode: int = 0
     owner: str = ""
     group: str = ""
+    bar: Cause | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what bars no write: hosts can lie."""
+        if self.bar and self.bar.trouble not in BARS:
+            raise ValueError("not a bar")
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,7 @@ class SimulatedHost:
         self.also_accepts: set[str] = set()  # tokens that the service takes besides its own: a cache, a second source
         self.unknown_path = 401  # what it answers who has no token where there is nothing
         self.last_words = "error: cannot start"
+        self.has_hard_links = True  # the file system of its token directory
         self.systemctl_hangs = False
         self.start_limit_hit = False  # systemd refuses to start the unit until its failures are reset
         self.started: list[str] = []  # commands that its agent ran
@@ -412,6 +413,16 @@ class Machine(System):
     def machine(self) -> bytes:
         return self.host.identity
 
+    def space(self, fd: int) -> os.statvfs_result:
+        """One of the disks that `HostSecrets` and `HostState` write to."""
+        is_var = "/var/lib" in str(Path(f"/proc/self/fd/{fd}").readlink())
+        found = list(os.fstatvfs(fd))
+        if self.host.fault == ("var-full" if is_var else "disk-full"):
+            found[3] = 0  # f_bfree
+        if self.host.fault == "read-only" and not is_var:
+            found[8] |= os.ST_RDONLY  # f_flag
+        return os.statvfs_result(found)
+
     def terminate(self, pid: int) -> None:
         self.host.terminated.append(pid)
         if pid in self.host.deaf:
@@ -630,6 +641,8 @@ class HostSecrets(Secrets):
 
     def link(self, folder: int, name: str, target: str) -> None:
         self.refuse("read-only")
+        if not self.host.has_hard_links:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))  # link(2)
         super().link(folder, name, target)
 
 

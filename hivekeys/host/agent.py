@@ -20,8 +20,9 @@ import sys
 import threading
 
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
+from hivekeys.host.preflight import bar, barred, rehearse
 from hivekeys.host.proof import Proof
-from hivekeys.host.slots import CREDENTIALS, MAX_TOKEN_CHARS, Secrets, is_token, is_under
+from hivekeys.host.slots import CREDENTIALS, Secrets, is_token, is_under
 from hivekeys.host.state import POLL_SECONDS, STATE, State, run_in
 from hivekeys.host.sudo_log import recorded_by_sudo
 from hivekeys.host.system import Refusal, System, names_of
@@ -232,6 +233,7 @@ class Agent:
             self.file_at = self.system.monotonic()
         unit["reads"], unit["sources"] = self.last_file, self.last_sources
         seen = self.slots()
+        seen["directory"]["bar"] = bar(self)
         seen.update(unit=unit, loaded=self.loaded(unit, seen["active"]), clock=self.system.now())
         return False, seen
 
@@ -372,23 +374,25 @@ class Agent:
         self.go_on()
         folder = self.secrets.open_to_write()
         try:
-            self.secrets.remove(folder, self.secrets.scratch)  # of an agent that was killed
+            self.secrets.clear(folder)
             return work(folder), {}
         except OSError as error:
+            failed = Refusal("write-failed", "%s: %s" % (self.secrets.folder, error.strerror))
+            raise barred(self.secrets, folder) or failed from None
+        finally:
             try:
-                self.secrets.remove(folder, self.secrets.scratch)
+                self.secrets.clear(folder)
             except OSError:
                 pass  # a read-only file system: there is nothing of ours on it
-            raise Refusal("write-failed", "%s: %s" % (self.secrets.folder, error.strerror)) from None
-        finally:
             os.close(folder)
 
     def probe_write(self) -> "tuple[bool, dict[str, Any]]":
-        """A real write where the token will be written, taken away again: full, read-only, no account?"""
+        """A real write where the token will be written, taken away again: see `rehearse`."""
 
         def work(folder: int) -> bool:
-            self.secrets.create(folder, self.secrets.scratch, b"\0" * MAX_TOKEN_CHARS)
-            self.secrets.remove(folder, self.secrets.scratch)
+            for name in (self.secrets.active, self.secrets.staged):
+                self.replaceable(folder, name)
+            rehearse(self.secrets, folder)
             return False
 
         return self.change(work)

@@ -37,6 +37,7 @@ class Secrets:
         self.staged = self.active + ".new"
         self.previous = self.active + ".backup"
         self.scratch = "." + self.active + ".hivekeys"
+        self.scratches = (self.scratch, self.scratch + ".probe")  # the second is preflight.py's
         self.service = service
         self.key = key
         self.known = {}  # type: dict[str, str]  # keyed fingerprint -> token, for proofs and the way back; memory only
@@ -189,6 +190,11 @@ class Secrets:
         except FileNotFoundError:
             return False
         return True
+
+    def clear(self, folder: int) -> None:
+        """No file of ours but the slots is left: neither now, nor of an agent that was killed."""
+        for name in self.scratches:
+            self.remove(folder, name)
 
     def rename(self, folder: int, name: str, target: str) -> None:
         """One slot's file becomes another's, on the disk."""

@@ -60,6 +60,10 @@ class System:
     def pid(self) -> int:
         return os.getpid()
 
+    def space(self, fd: int) -> os.statvfs_result:
+        """What is left on an open directory's file system."""
+        return os.fstatvfs(fd)
+
     def born(self, pid: int) -> "Optional[int]":
         """When a process started, in ticks since boot, or None: with the pid it names one process."""
         shown = self.stat(pid)

@@ -115,7 +115,7 @@ def of_type(kind: Any, fill: Fill, field: str = "") -> Any:
         return [of_type(parts[0], fill, field)]
     if origin is dict:
         return {"new": of_type(parts[1], fill, field)}
-    return {bool: True, int: 1, float: 1.0}[kind]
+    return {bool: True, int: 1, float: 1.0, Trouble: Trouble.WRITE_FAILED.value}[kind]
 
 
 class EvilLine:
