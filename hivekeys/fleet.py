@@ -62,9 +62,10 @@ class Amount:
 class Service:
     """What runs on a host and where it finds its token.
 
-    `health` and `protected` are candidate paths: they are tried in order on the host, and the first that does
-    not answer 404 is the one (the guide and the real services name different ones). No protected path at all
-    means that the service can be found healthy but never proven. `places` and `tokenless` are for a token that leaked:
+    `health` and `protected` are candidate paths, tried in order on the host (the guide and the real services name
+    different ones). Health: the first that does not answer 401, 403 or 404. Protected: the first that answers 401 to
+    whoever has no token, and not 404 to who has one. No protected path at all means that the service can be found
+    healthy but never proven. `places` and `tokenless` are for a token that leaked:
     what else on the host could take it.
     """
 
@@ -79,6 +80,21 @@ class Service:
     directory_mode: int = 0o700
     places: tuple[str, ...] = ()  # where else on the host the token is taken: [http://ADDRESS:]PORT[/PATH]
     tokenless: tuple[int, ...] = ()  # ports of the service's account that take no token, and cannot be asked
+    address: str = "127.0.0.1"  # where its own host reaches it: an address of that host in numbers, or unix:/PATH
+    scheme: str = "http"
+    ca: str = ""  # of https: a file of certificates on the host; "": those that the host trusts
+    verify: bool = True  # of https: its certificate is checked
+
+    @property
+    def where(self) -> str:
+        """Where and how it is called, as an address: http://127.0.0.1:8081."""
+        if self.address.startswith("unix:"):
+            return f"{self.scheme}+{self.address}"
+        return (
+            f"{self.scheme}://[{self.address}]:{self.port}"
+            if ":" in self.address
+            else (f"{self.scheme}://{self.address}:{self.port}")
+        )
 
 
 # Each list begins with the path that llama-orch v0.1.0 answers and ends with the one its secret guide names.

@@ -56,6 +56,7 @@ class Step:
     want: Fingerprint | None = None
     refuse: tuple[Fingerprint, ...] = ()
     stable: bool = True  # a proof also watches for the stability window
+    waits: bool = True  # and waits for health: False for a mere look, at a service that nobody has just started
     log: bool = False  # a proof also reads the service's log
     apply: bool = False  # upkeep is done, not only shown
     options: tuple[str, ...] = ()  # of upkeep: what it may do beyond the usual
@@ -271,7 +272,6 @@ class Resumed:
     when: Moment
     excluded: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()  # hosts of the run that the inventory has no longer
-    fence: bool = False  # from now on services that cannot be turned are stopped
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def recalled(upkeep: Upkeep, holders: Sequence[Host], want: Fingerprint) -> Toke
 
 def prove(want: Fingerprint) -> Step:
     """Asks a service for the four answers, once."""
-    return Step(Verb.PROVE, want, stable=False)
+    return Step(Verb.PROVE, want, stable=False, waits=False)
 
 
 def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grounds: Grounds) -> Token:

@@ -49,6 +49,8 @@ def document(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> di
 
 def _cells(host: Host) -> tuple[str, ...]:
     service = f"{host.service.unit.removesuffix('.service')}:{host.service.port}"
+    if host.service.address != "127.0.0.1" or host.service.scheme != "http":
+        service += f" at {host.service.where}"
     port = LEFT_OPEN if host.port is None else str(host.port)
     login = (word or LEFT_OPEN for word in (host.user, host.key, host.jump))
     return (host.name, host.role.value, host.address, port, *login, host.become.value, service)

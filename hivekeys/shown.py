@@ -108,6 +108,7 @@ class Proof:
     logged: tuple[str, ...] | None = None  # fp6 in the service's log since its start
     places: tuple[Listener, ...] | None = None  # what every place made of the old tokens; None: not asked
     survivors: tuple[Survivor, ...] | None = None  # of the service's restart; None: nobody looked
+    unchecked: bool = False  # it speaks TLS, and its certificate was not checked
 
     def after(self, old: "Proof | None") -> "Proof":
         """This one, with what only an earlier one asked."""

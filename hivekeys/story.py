@@ -58,7 +58,7 @@ class Story:
     def look(self) -> Outcome:
         """Read-only: what the host shows, and whether its service honours the token that it has."""
         cause = self.session.open()
-        reply: Reply | Cause = cause or self.session.ask((LOOK, Step(Verb.PROVE, stable=False)))
+        reply: Reply | Cause = cause or self.session.ask((LOOK, Step(Verb.PROVE, stable=False, waits=False)))
         if isinstance(reply, Cause):
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
         cause = (obstacle(reply.seen, self.host.service) if reply.seen else None) or reply.cause

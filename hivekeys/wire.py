@@ -36,6 +36,7 @@ CALLERS = {"service", "address"}  # of a call, as the service has noted them: as
 NAME = 255  # characters of any other text; a unit, a file and a run have shorter names
 MOST_CHANGES = 1000  # of one host; repair.py adds up what is beyond that
 MOST_PLACES = 256  # of one host; places.py asks 64 of each kind, and says how many it does not
+LOOK_SECONDS = 2.0  # in which a service that is only looked at must answer
 SWEEP_SECONDS = 30.0  # for places that are silent, and for processes that are slow to end
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
@@ -86,6 +87,10 @@ class Greeting:
                 "health": list(service.health),
                 "protected": list(service.protected),
                 "places": list(service.places),
+                "address": service.address,
+                "scheme": service.scheme,
+                "ca": service.ca,
+                "verify": service.verify,
             },
             "tokens": [token.reveal() for token in tokens.values()],
         }
@@ -109,7 +114,7 @@ def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
             fields.update(
                 want=step.want.keyed if step.want else None,
                 refuse=[old.keyed for old in step.refuse],
-                health_seconds=policy.health_deadline,
+                health_seconds=_health(step, policy),
                 stable_seconds=policy.stable_seconds if step.stable else 0.0,
                 log=step.log,
             )
@@ -120,6 +125,11 @@ def encode(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
         case verb if verb in UPKEEP:
             fields.update(_of_upkeep(step))
     return fields
+
+
+def _health(step: Step, policy: Policy) -> float:
+    """Seconds in which a service must answer: one that nobody has just started does so at once."""
+    return policy.health_deadline if step.waits else min(LOOK_SECONDS, policy.health_deadline)
 
 
 def _of_upkeep(step: Step) -> dict[str, Any]:
@@ -140,7 +150,7 @@ def seconds_for(steps: Sequence[Step], policy: Policy) -> float:
     if verbs & {Verb.SWEEP, Verb.END_SURVIVORS}:
         limit += SWEEP_SECONDS
     if Verb.PROVE in verbs:
-        limit += policy.health_deadline + policy.stable_seconds
+        limit += max(_health(step, policy) for step in steps if step.verb is Verb.PROVE) + policy.stable_seconds
     limit += sum(step.query.seconds for step in steps if step.query)
     return limit
 

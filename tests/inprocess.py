@@ -38,9 +38,10 @@ from hivekeys.host import agent
 from hivekeys.host.places import Neighbours
 from hivekeys.host.serving import LEASE_SECONDS, answer
 from hivekeys.host.slots import CREDENTIALS, Secrets
-from hivekeys.host.sockets import LISTENS
+from hivekeys.host.sockets import LISTENS, forms_of
 from hivekeys.host.state import STATE, State
-from hivekeys.host.system import System, refuse_strangers
+from hivekeys.host.system import System, place_of, refuse_strangers
+from hivekeys.host.tls import Tls
 from hivekeys.line import QUIET
 from hivekeys.token import Token, generate
 from hivekeys.wire import Greeting
@@ -175,7 +176,6 @@ class SimulatedHost:
         self.clock = 1000.0
         self.slow_seconds = 5.0
         self.also_accepts: set[str] = set()  # tokens that the service takes besides its own: a cache, a second source
-        self.unknown_path = 401  # what it answers who has no token where there is nothing
         self.last_words = "error: cannot start"
         self.has_hard_links = True  # the file system of its token directory
         self.systemctl_hangs = False
@@ -187,6 +187,11 @@ class SimulatedHost:
         self.lies_later: Lie | None = None  # the same, once a test says so
         self.credentials = fleet.credentials
         self.port_held_by: int | None = None  # uid of a stranger that took the service's port
+        self.listens_on = ("127.0.0.1", host.service.port)  # where its service does, whatever the inventory says
+        self.addresses = {"127.0.0.1", "::1"}  # its own
+        self.speaks_tls = False
+        self.unknown_paths = (401, 404)  # what they answer without the right token, and with it
+        self.answers: dict[str, int] = {}  # what a path answers to everybody, whatever it is
         self.heard: list[str] = []  # tokens that the stranger was told
         self.process: Process | None = None
         self.others: dict[int, Other] = {}
@@ -370,13 +375,15 @@ class SimulatedHost:
         self.tick()
         if self.process is None or self.clock < self.process.ready_at:
             return 0
+        if path in self.answers:
+            return self.answers[path]
         if path == SERVICES[self.host.role].health[0]:
             return 200
-        is_known = path == self.protected
         taken = self.also_accepts | ({self.process.token} if self.process.token else set())
-        if self.fault != "accepts-any-token" and token not in taken:
-            return 401 if is_known else self.unknown_path
-        return 200 if is_known else 404
+        is_in = self.fault == "accepts-any-token" or token in taken
+        if path != self.protected:
+            return self.unknown_paths[is_in]
+        return 200 if is_in else 401
 
 
 class Machine(System):
@@ -471,6 +478,15 @@ class Machine(System):
     def stat(self, pid: int) -> dict[str, Any] | None:
         return self.shown(pid) if self.born(pid) is not None else None
 
+    def is_own(self, address: str) -> bool:
+        return address in self.host.addresses
+
+    def sockets(self, pid: int) -> set[int]:
+        return {pid}
+
+    def unix_listening(self) -> list[tuple[int, str]]:
+        return []
+
     def members(self, cgroup: str, root: str = "/") -> list[int]:
         main = [self.host.process.pid] if self.host.process else []
         return [*main, *(pid for pid, other in self.host.others.items() if other.in_unit)]
@@ -546,11 +562,14 @@ class Machine(System):
         timeout: float,
         trusted: frozenset[int] | None = None,
         address: str = "127.0.0.1",
+        tls: Tls | None = None,
     ) -> tuple[int, str]:
         if trusted is not None:
-            refuse_strangers(port, self.listeners(port, address), trusted)
-        if port != self.host.host.service.port:
+            refuse_strangers(place_of(address, port), self.listeners(port, address), trusted)
+        if (address, port) != self.host.listens_on:
             return self.get_of_others(port, token)
+        if bool(tls) != self.host.speaks_tls and self.host.process:
+            return 0, "Connection reset by peer"
         if self.host.port_held_by is not None:
             self.host.heard.extend([token] if token else [])
             return (200 if token is None and path != self.host.protected else 401), ""
@@ -572,10 +591,11 @@ class Machine(System):
 
     def listening(self, port: int = 0) -> list[tuple[int, bytes, int, int, int]]:
         """Everybody on loopback; a process's one socket has its pid for an inode."""
-        host, own = self.host, self.host.host.service.port
+        host = self.host
+        address, own = host.listens_on
         service = [(host.port_held_by, 1)] if host.port_held_by is not None else []
         service = service or ([(host.uid, host.process.pid)] if host.process else [])
-        rows = [(LISTENS, b"\x7f\0\0\1", own, uid, inode) for uid, inode in service]
+        rows = [(LISTENS, forms_of(address)[0], own, uid, inode) for uid, inode in service]
         for pid, other in host.others.items():
             if other.port:
                 uid = host.uid if other.uid is None else other.uid
@@ -597,14 +617,8 @@ class HostNeighbours(Neighbours):
         pids = [*([host.process.pid] if host.process else []), *host.others]
         return {pid: shown for pid in pids if (shown := self.system.process(pid))}
 
-    def sockets(self, pid: int) -> set[int]:
-        return {pid}
-
     def is_apart(self, pid: int) -> bool:
         return False
-
-    def is_local(self, address: str) -> bool:
-        return True
 
     def unit_of(self, pid: int) -> str:
         return self.system.host.others[pid].unit

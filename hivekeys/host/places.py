@@ -9,12 +9,13 @@ account: only the service's own and root's hear it.
 import os
 import re
 import signal
-import socket
 
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.slots import is_token
+from hivekeys.host.sockets import where_to_ask
 from hivekeys.host.state import POLL_SECONDS
 from hivekeys.host.system import Refusal, System
+from hivekeys.host.tls import tls_of
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -41,33 +42,10 @@ class Neighbours:
         found = ((pid, self.system.process(pid)) for pid in map(int, filter(str.isdigit, os.listdir("/proc"))))
         return {pid: process for pid, process in found if process}
 
-    def sockets(self, pid: int) -> "set[int]":
-        """The inodes of the sockets that a process holds."""
-        folder = "/proc/%d/fd" % pid
-        found = set()
-        try:
-            for name in os.listdir(folder):
-                link = os.readlink(folder + "/" + name)
-                if link.startswith("socket:["):
-                    found.add(int(link[8:-1]))
-        except OSError:
-            pass  # it has just ended, or closed that one
-        return found
-
     def is_apart(self, pid: int) -> bool:
         """True for a process whose network is another than ours: nobody here sees where it listens."""
         try:
             return os.readlink("/proc/%d/ns/net" % pid) != os.readlink("/proc/self/ns/net")
-        except OSError:
-            return False
-
-    def is_local(self, address: str) -> bool:
-        """True for an address of this machine."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        try:
-            with socket.socket(family) as line:
-                line.bind((address, 0))
-                return True
         except OSError:
             return False
 
@@ -115,6 +93,7 @@ class Sweep:
                 if self.holders[pid] in self.refuse:
                     agent.secrets.remember(process["token"])
         self.old = [agent.secrets.known[keyed] for keyed in sorted(self.refuse) if keyed in agent.secrets.known]
+        self.tls = tls_of(agent.root, agent.service)
         self.rows = []  # type: list[dict[str, Any]]  # the places; `pids`: who holds them
 
     # -- where a token could be taken
@@ -147,13 +126,13 @@ class Sweep:
         concerned = [pid for pid in self.processes if self.is_ours(pid) or self.holders.get(pid) in self.refuse]
         holders = {}  # type: dict[int, set[int]]
         for pid in concerned:
-            for inode in self.near.sockets(pid):
+            for inode in self.agent.system.sockets(pid):
                 holders.setdefault(inode, set()).add(pid)
         found = {}  # type: dict[tuple[str, int], set[int]]
         for _, packed, port, uid, inode in self.agent.system.listening():
             if uid in self.accounts or inode in holders:
                 address = where_to_ask(packed)
-                if address == "::1" and not self.near.is_local(address):  # a host whose loopback knows no IPv6
+                if address == "::1" and not self.agent.system.is_own(address):  # a host whose loopback knows no IPv6
                     address = "127.0.0.1"
                 found.setdefault((address, port), set()).update(holders.get(inode, ()))
         return found
@@ -202,7 +181,7 @@ class Sweep:
 
     def answer(self, address: str, port: int, path: str) -> str:
         """The verdict of one path; Refusal where nobody can be asked, or must not be told the token."""
-        if not self.near.is_local(address):
+        if not self.agent.system.is_own(address):
             raise Refusal("place-unasked", "%s is no address of this host" % address)
         if not self.agent.system.listeners(port, address):
             raise Refusal("unhealthy", "nobody listens there")
@@ -222,7 +201,8 @@ class Sweep:
         try:
             trusted = None if token is None else self.trusted
             left = self.agent.left(ASK_SECONDS)
-            status, why = self.agent.system.get(port, path, token, left, trusted, address)
+            tls = self.tls if port == self.agent.service["port"] else None
+            status, why = self.agent.system.get(port, path, token, left, trusted, address, tls)
         except Refusal as refusal:
             raise Refusal("place-unasked", refusal.detail) from None
         if not status:
@@ -281,28 +261,6 @@ class Sweep:
     def lives(self, pid: int) -> bool:
         """True while the process is the one that was seen."""
         return bool(self.agent.system.born(pid) == self.processes[pid]["born"])
-
-
-def where_to_ask(packed: bytes) -> str:
-    """The address at which a socket that listens on `packed` is reached from this machine."""
-    if not any(packed):
-        return "127.0.0.1" if len(packed) == 4 else "::1"
-    if len(packed) == 4:
-        return socket.inet_ntop(socket.AF_INET, packed)
-    address = socket.inet_ntop(socket.AF_INET6, packed)
-    return address.rpartition(":")[2] if address.startswith("::ffff:") else address + zone_of(packed)
-
-
-def zone_of(packed: bytes) -> str:
-    """The interface of a link-local address as "%2"; "" for any other."""
-    if packed[0] != 0xFE or packed[1] & 0xC0 != 0x80:
-        return ""
-    try:
-        with open("/proc/net/if_inet6") as lines:
-            rows = [line.split() for line in lines]
-    except OSError:
-        return ""
-    return next(("%%%d" % int(row[1], 16) for row in rows if bytes.fromhex(row[0]) == packed), "")
 
 
 def sweep(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str, Any]]":

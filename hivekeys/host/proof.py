@@ -7,7 +7,8 @@ in, or whose port is in the hands of another account than its own, the token fil
 import os
 
 from hivekeys.host.state import POLL_SECONDS
-from hivekeys.host.system import Refusal, refuse_strangers
+from hivekeys.host.system import UNIX, Refusal, place_of, refuse_strangers
+from hivekeys.host.tls import Tls, tls_of
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 CALL_SECONDS = 5.0
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
+NOT_THIS_PATH = (401, 403, 404)  # of a health path: llama-orch asks for a token on every path that it does not know
+SAID = {"none": "no token", "garbage": "a garbage token", "new": "the right token", "old": "the other token"}
+ODD = {403: "forbidden", 429: "rate-limited"}  # what is neither let in nor turned away for its token
+MOST_NAMED = 4  # places, of a service that listens elsewhere
 
 
 class Proof:
@@ -29,14 +34,21 @@ class Proof:
         self.agent = agent
         self.system = agent.system
         self.service = agent.service
+        self.address, self.port = agent.service["address"], agent.service["port"]
         self.want = want
         self.refuse = refuse
+        self.tls = None  # type: Optional[Tls]
         self.began = self.system.monotonic()
         self.facts = {"calls": {}, "proven": False}  # type: dict[str, Any]
 
     def of_service(self, health_seconds: float, stable_seconds: float) -> "dict[str, Any]":
         """The unit that was proven, as it is at the end; raises Refusal for one that is not."""
         agent = self.agent
+        if not self.address.startswith(UNIX) and not self.system.is_own(self.address):
+            raise Refusal("wrong-address", "%s is no address of this host" % self.address)
+        self.tls = tls_of(agent.root, self.service)
+        if self.tls and not self.tls.verify:
+            self.facts["unchecked"] = True
         unit = self.until_healthy(health_seconds)
         self.judge(unit)
         if "old" in self.facts["calls"]:
@@ -52,6 +64,13 @@ class Proof:
         if not answered and (loaded["fingerprint"] or {}).get("keyed") != self.want:
             raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
         return unit
+
+    def get(
+        self, path: str, token: "Optional[str]" = None, trusted: "Optional[frozenset[int]]" = None
+    ) -> "tuple[int, str]":
+        """(status, why not) of one call to the service, where the inventory says that it listens."""
+        left = self.agent.left(CALL_SECONDS)
+        return self.system.get(self.port, path, token, left, trusted, self.address, self.tls)
 
     # -- health
 
@@ -69,8 +88,7 @@ class Proof:
                 self.facts["healthy_after"] = now - self.began
                 return unit if agent.lives(unit) else agent.unit()
             if now >= end:
-                shown = "answers %d" % status if status else why
-                raise Refusal("unhealthy", "%s: %s after %.0f s" % (self.facts["health"]["path"], shown, seconds))
+                raise self.not_healthy(unit, status, why, seconds)
             agent.pause(POLL_SECONDS)
             if not agent.lives(unit) or now - looked >= LOOK_SECONDS:
                 unit, looked = agent.unit(), now
@@ -83,59 +101,128 @@ class Proof:
             raise Refusal("unstable", self.agent.last_words(unit) or "systemd restarted it %(restarts)d times" % unit)
 
     def health(self) -> "tuple[int, str]":
-        """(status, why not) of the first health path that is not 404. Fills facts["health"]."""
+        """(status, why not) of the first health path that may be one. Fills facts["health"]."""
         status, why = 0, ""
         for path in self.service["health"]:
-            status, why = self.system.get(self.service["port"], path, None, self.agent.left(CALL_SECONDS))
+            status, why = self.get(path)
             self.facts["health"] = {"path": path, "status": status}
-            if status != 404:
+            if status not in NOT_THIS_PATH:
                 break
         return status, why
+
+    def not_healthy(self, unit: "dict[str, Any]", status: int, why: str, seconds: float) -> Refusal:
+        """Why there is no health, by what can be told of the one who does not answer."""
+        where, path = place_of(self.address, self.port), self.facts["health"]["path"]
+        if status in NOT_THIS_PATH:
+            asked = ", ".join(self.service["health"])
+            return Refusal("path-unknown", "no health path is there: %s (the last answers %d)" % (asked, status))
+        if status in (0, 400) and self.speaks_tls():
+            return Refusal("wrong-scheme", "%s speaks TLS, and the inventory says http" % where)
+        elsewhere = self.elsewhere(unit) if not status else ""
+        if elsewhere:
+            return Refusal("wrong-address", "%s: %s; %s" % (where, why, elsewhere))
+        shown = "answers %d" % status if status else why
+        return Refusal(ODD.get(status, "unhealthy"), "%s: %s after %.0f s" % (path, shown, seconds))
+
+    def speaks_tls(self) -> bool:
+        """True for a service that answers over TLS what it does not answer in the open."""
+        if self.tls:
+            return False
+        left = self.agent.left(CALL_SECONDS)
+        try:
+            return bool(self.system.get(self.port, "/", None, left, None, self.address, Tls(None, verify=False))[0])
+        except Refusal:
+            return False
+
+    def elsewhere(self, unit: "dict[str, Any]") -> str:
+        """Where the unit's processes listen, and which key says so; "" where that is not elsewhere, or not known."""
+        members = self.system.members(unit["cgroup"]) or [unit["pid"]]
+        places = self.system.places([pid for pid in members if pid])
+        if not places or (self.address, self.port) in places:
+            return ""
+        address, port = min(places, key=lambda place: place[1] != self.port)
+        keys = ['address = "%s"' % address] if address != self.address else []
+        keys += ["port = %d" % port] if port not in (self.port, 0) else []
+        shown = ", ".join(place_of(*place) for place in places[:MOST_NAMED])
+        more = " and %d more" % (len(places) - MOST_NAMED) if len(places) > MOST_NAMED else ""
+        return "%s listens on %s%s: %s" % (self.service["unit"], shown, more, ", ".join(keys))
 
     # -- the four calls
 
     def judge(self, unit: "dict[str, Any]") -> None:
         """The four calls, and what their answers mean. Fills facts["calls"] with the statuses.
 
-        Of several old tokens the answer to the one that still works, if any does, stands for all.
-
-        The two calls without a token of ours come first: only a service that refuses them, and whose port is
-        in the hands of its own account, the token file's or root, is told one.
+        The first path is asked that nobody is let in to without a token, and that is there: llama-orch answers 401
+        without a token on every path that it does not know, and 404 with one.
         """
         if not self.service["protected"]:
             return
-        calls = {}  # type: dict[str, int]
+        tried = []  # type: list[tuple[str, dict[str, int]]]
         for path in self.service["protected"]:
-            calls["none"] = self.call(path, None)
-            if calls["none"] != 404:
+            calls = {}  # type: dict[str, int]
+            self.facts.update(calls=calls, path=path, proven=False)
+            self.ask_four(path, calls, unit)
+            tried.append((path, calls))
+            if calls["none"] == calls.get("garbage") == 401 and 404 not in calls.values():
                 break
-        self.facts.update(calls=calls, path=path, proven=False)
-        calls["garbage"] = self.call(path, os.urandom(32).hex())
-        for name, said in (("none", "no token"), ("garbage", "a garbage token")):
+        else:
+            path, calls = min(tried, key=lambda found: rank(found[1]))
+            self.facts.update(calls=calls, path=path)
+        self.refuse_open(path, calls, tried)
+        self.conclude(calls, path, unit)
+        self.facts["proven"] = True
+
+    def ask_four(self, path: str, calls: "dict[str, int]", unit: "dict[str, Any]") -> None:
+        """What a path answers. Of several old tokens the answer to the one that still works, if any, stands for all.
+
+        The two calls without a token of ours come first: only a service that refuses them, and that is in the hands
+        of its own account, the token file's or root, is told one.
+        """
+        for name, token in (("none", None), ("garbage", os.urandom(32).hex())):
+            calls[name] = self.call(path, token)
             if calls[name] != 401:
-                trouble = "fail-open" if calls[name] < 400 else "unhealthy"
-                raise Refusal(trouble, "%s with %s answers %d" % (path, said, calls[name]))
+                return
         # Read anew: when the unit was looked at, its process may still have been root, on its way to exec.
         process = self.system.process(unit["pid"]) if unit["pid"] else None
         trusted = frozenset((0, self.agent.secrets.account()[0], process["uid"] if process else 0))
-        refuse_strangers(self.service["port"], self.system.listeners(self.service["port"]), trusted)
+        where = place_of(self.address, self.port)
+        refuse_strangers(where, self.system.listeners(self.port, self.address), trusted)
         known = self.agent.secrets.known
         for name, keyed in [("new", self.want), *(("old", old) for old in self.refuse)]:
             if keyed in known and calls.get(name, 401) == 401:
                 calls[name] = self.call(path, known[keyed], trusted)
-        self.conclude(calls, path, unit)
-        self.facts["proven"] = True
 
     def call(self, path: str, token: "Optional[str]", trusted: "Optional[frozenset[int]]" = None) -> int:
-        """The status of one call to the protected path; no answer is a failure of the service."""
-        left = self.agent.left(CALL_SECONDS)
-        status, why = self.system.get(self.service["port"], path, token, left, trusted)
+        """The status of one call to a protected path; no answer is a failure of the service."""
+        status, why = self.get(path, token, trusted)
         if not status:
             raise Refusal("unhealthy", "%s: %s" % (path, why))
         return status
 
+    def refuse_open(self, path: str, calls: "dict[str, int]", tried: "list[tuple[str, dict[str, int]]]") -> None:
+        """Raises where a path does not turn away whoever has no token, or is not there."""
+        for name in ("none", "garbage"):
+            status = calls.get(name, 401)
+            if 200 <= status < 300:
+                why = "%s is open to everybody: with %s it answers %d" % (path, SAID[name], status)
+                raise Refusal("fail-open", why + self.as_any_path())
+            if status not in (401, 404):
+                raise odd(path, name, status)
+        if 404 in calls.values():
+            names = [(other, next(name for name in SAID if found.get(name) == 404)) for other, found in tried]
+            said = ", ".join("%s answers 404 with %s" % (other, SAID[name]) for other, name in names)
+            raise Refusal("path-unknown", said)
+
+    def as_any_path(self) -> str:
+        """What tells a service that asks nobody for a token from one whose path is open."""
+        status = self.get("/" + os.urandom(8).hex())[0]
+        return ", and so does a path that cannot be there" if 200 <= status < 300 else ""
+
     def conclude(self, calls: "dict[str, int]", path: str, unit: "dict[str, Any]") -> None:
         """Raises unless the new token works and the old one, where there is one, does not."""
+        for name in ("new", "old"):
+            if calls.get(name) in ODD:
+                raise odd(path, name, calls[name])
         if not 200 <= calls.get("new", 0) < 300:
             why = "%s with the right token answers %d" % (path, calls.get("new", 0))
             if 200 <= calls.get("old", 0) < 300:
@@ -148,3 +235,15 @@ class Proof:
             raise Refusal("slot-changed", "the other token is in no slot any more: nobody can ask whether it works")
         if calls.get("old", 401) != 401:
             raise Refusal("old-accepted", "%s with the other token answers %d" % (path, calls["old"]))
+
+
+def rank(calls: "dict[str, int]") -> int:
+    """How little the answers of a path that is not the one say: open, odd, not there."""
+    worst = min(calls.get("none", 401), calls.get("garbage", 401))
+    statuses = {calls.get("none", 401), calls.get("garbage", 401)} - {401, 404}
+    return 0 if 200 <= worst < 300 else 1 if statuses else 2
+
+
+def odd(path: str, name: str, status: int) -> Refusal:
+    """An answer that is neither yes nor no to a token."""
+    return Refusal(ODD.get(status, "unhealthy"), "%s with %s answers %d" % (path, SAID[name], status))

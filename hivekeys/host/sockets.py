@@ -4,6 +4,7 @@ Runs ON a host, in one text with agent.py. sock_diag(7) is asked, and /proc/net 
 """
 
 import os
+import re
 import socket
 import struct
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 SOCK_DIAG, ASK, ONE, DUMP, ERROR, DONE = 4, 20, 1, 0x301, 2, 3  # linux/netlink.h, linux/sock_diag.h
 LISTENS = 10  # TCP_LISTEN
+ACCEPTS = 1 << 16  # __SO_ACCEPTCON, linux/net.h
 TAKEN = (1, 3)  # TCP_ESTABLISHED; TCP_SYN_RECV, in which a service that defers accept leaves a call
 MAPPED = b"\0" * 10 + b"\xff\xff"
 LOOPBACK = [before + b"\x7f\0\0\1" for before in (b"", MAPPED)]
@@ -80,3 +82,70 @@ def address_in_proc(text: str) -> "tuple[bytes, int]":
     words, _, port = text.partition(":")
     parts = [int(words[at : at + 8], 16) for at in range(0, len(words), 8)]
     return struct.pack("=%dI" % len(parts), *parts), int(port, 16)
+
+
+def sockets_of(pid: int) -> "set[int]":
+    """The inodes of the sockets that a process holds."""
+    folder = "/proc/%d/fd" % pid
+    found = set()
+    try:
+        for name in os.listdir(folder):
+            link = os.readlink(folder + "/" + name)
+            if link.startswith("socket:["):
+                found.add(int(link[8:-1]))
+    except OSError:
+        pass  # it has just ended, or closed that one
+    return found
+
+
+def unix_listening() -> "list[tuple[int, str]]":
+    """(inode, path) of every Unix socket that listens at a path."""
+    found = []  # type: list[tuple[int, str]]
+    try:
+        with open("/proc/net/unix", errors="replace") as lines:
+            rows = list(lines)
+    except OSError:
+        return found
+    for row in rows:  # Num RefCount Protocol Flags Type St Inode Path; a path may hold anything, an end of line too
+        numbers = re.match(r"\w+: \w{8} \w{8} ([0-9A-F]{8}) 0001 01 +(\d+) (/.*)", row)
+        if numbers and int(numbers.group(1), 16) & ACCEPTS:
+            found.append((int(numbers.group(2)), numbers.group(3)))
+    return found
+
+
+def is_own_address(address: str) -> bool:
+    """True for an address of this machine: a call to it comes from itself.
+
+    No packet is sent; to bind it would not tell, where net.ipv4.ip_nonlocal_bind is set.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as line:
+            line.connect((address, 9))
+            near = line.getsockname()[0]
+    except OSError:
+        return False
+    is_loopback = family == socket.AF_INET and address.startswith("127.")  # whose calls all come from 127.0.0.1
+    return is_loopback or forms_of(near) == forms_of(address)
+
+
+def where_to_ask(packed: bytes) -> str:
+    """The address at which a socket that listens on `packed` is reached from this machine."""
+    if not any(packed):
+        return "127.0.0.1" if len(packed) == 4 else "::1"
+    if len(packed) == 4:
+        return socket.inet_ntop(socket.AF_INET, packed)
+    address = socket.inet_ntop(socket.AF_INET6, packed)
+    return address.rpartition(":")[2] if address.startswith("::ffff:") else address + zone_of(packed)
+
+
+def zone_of(packed: bytes) -> str:
+    """The interface of a link-local address as "%2"; "" for any other."""
+    if packed[0] != 0xFE or packed[1] & 0xC0 != 0x80:
+        return ""
+    try:
+        with open("/proc/net/if_inet6") as lines:
+            rows = [line.split() for line in lines]
+    except OSError:
+        return ""
+    return next(("%%%d" % int(row[1], 16) for row in rows if bytes.fromhex(row[0]) == packed), "")

@@ -17,16 +17,30 @@ import struct
 import subprocess
 import time
 
-from hivekeys.host.sockets import ONE, TAKEN, asked_of_kernel, forms_of, read_in_proc
+from hivekeys.host.sockets import (
+    ONE,
+    TAKEN,
+    asked_of_kernel,
+    forms_of,
+    is_own_address,
+    read_in_proc,
+    sockets_of,
+    unix_listening,
+    where_to_ask,
+)
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Sequence
+
+    from hivekeys.host.tls import Tls
 
 MAX_TOKEN_BYTES = 1 << 20  # the services' own limit (llama-orch.md, "How the token is loaded")
 NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW
 OTHERS_WRITE = 0o022
+LOCALHOST = "127.0.0.1"
+UNIX = "unix:"  # before the path of a socket, where an address is expected
 MOST_LINKS = 40  # on one way, as in Linux
 QUIET_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
 BOOTTIME = 7  # the clock that births are counted on; Python 3.6 has no name for it
@@ -177,27 +191,31 @@ class System:
         token: "Optional[str]",
         timeout: float,
         trusted: "Optional[frozenset[int]]" = None,
-        address: str = "127.0.0.1",
+        address: str = LOCALHOST,
+        tls: "Optional[Tls]" = None,
     ) -> "tuple[int, str]":
         """(HTTP status, "") of a GET on this machine, or (0, why not), within `timeout` seconds whatever comes.
 
-        With `trusted`, the request is sent only if none but these accounts (uid) listen on the port once
-        the connection stands, and one of them has its other end. A bare socket, not http.client: only the
-        status line matters, http.client's limit is per read (a service that drips a byte at a time could hold
-        us), and its import takes 20 ms.
+        `address`: in numbers, or "unix:" and the path of a socket, which has no port. With `trusted`, the request is
+        sent only if none but these accounts (uid) listen there once the connection stands, and one of them has its
+        other end; before anything of TLS is said. A bare socket, not http.client: only the status line matters,
+        http.client's limit is per read (a service that drips a byte at a time could hold us), and its import takes
+        20 ms.
         """
         end = self.monotonic() + timeout
-        name = "[%s]" % address.partition("%")[0] if ":" in address else address
-        head = "GET %s HTTP/1.1\r\nHost: %s:%d\r\nConnection: close\r\n" % (path, name, port)
+        name = "[%s]:%d" % (address.partition("%")[0], port) if ":" in address else "%s:%d" % (address, port)
+        name = "localhost" if address.startswith(UNIX) else name
+        head = "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n" % (path, name)
         if token is not None:
             head += "Authorization: Bearer %s\r\n" % token
         data = b""
         try:
-            with socket.create_connection((address, port), max(timeout, 0.001)) as line:
+            line = connected(address, port, timeout)
+            try:
                 if trusted is not None:
-                    listeners = self.listeners(port, address)  # before `holder`, which says why
-                    refuse_strangers(port, listeners, trusted)
-                    refuse_strangers(port, self.holder(line) or listeners, trusted)
+                    self.refuse_strangers_on(line, port, address, trusted)
+                line.settimeout(max(end - self.monotonic(), 0.001))
+                line = tls.over(line) if tls else line
                 line.sendall((head + "\r\n").encode("ascii"))
                 while b"\n" not in data and len(data) < 1024:
                     line.settimeout(max(end - self.monotonic(), 0.001))
@@ -205,6 +223,8 @@ class System:
                     if not more:
                         break
                     data += more
+            finally:
+                line.close()
         except socket.timeout:
             return 0, "no answer within %.0f s" % timeout
         except OSError as error:
@@ -212,10 +232,47 @@ class System:
         found = re.match(rb"HTTP/1\.[01] (\d{3})\b", data)
         return (int(found.group(1)), "") if found else (0, "the answer is not HTTP")
 
-    def listeners(self, port: int, address: str = "127.0.0.1") -> "set[int]":
+    def refuse_strangers_on(self, line: "socket.socket", port: int, address: str, trusted: "frozenset[int]") -> None:
+        """Raises where the other end of a call is not in the hands of these accounts alone.
+
+        Of a Unix socket the kernel says whose it is: of the call itself, so nobody can have come in between.
+        """
+        where = place_of(address, port)
+        if line.family == socket.AF_UNIX:
+            return refuse_strangers(where, {uid_behind(line)}, trusted)
+        listeners = self.listeners(port, address)  # before `holder`, which says why
+        refuse_strangers(where, listeners, trusted)
+        return refuse_strangers(where, self.holder(line) or listeners, trusted)
+
+    def listeners(self, port: int, address: str = LOCALHOST) -> "set[int]":
         """The accounts (uid) that listen where a call to `address` and `port` could arrive."""
+        if address.startswith(UNIX):
+            try:
+                with connected(address, port, 1.0) as line:
+                    return {uid_behind(line)}
+            except OSError:
+                return set()
         reached = [*forms_of(address), *forms_of("::" if ":" in address else "0.0.0.0"), b"\0" * 16]  # noqa: S104
         return {uid for _, found, _, uid, _ in self.listening(port) if found in reached}
+
+    def is_own(self, address: str) -> bool:
+        """True for an address of this machine."""
+        return is_own_address(address)
+
+    def sockets(self, pid: int) -> "set[int]":
+        """The inodes of the sockets that a process holds."""
+        return sockets_of(pid)
+
+    def unix_listening(self) -> "list[tuple[int, str]]":
+        """(inode, path) of every Unix socket that listens at a path."""
+        return unix_listening()
+
+    def places(self, pids: "Sequence[int]") -> "list[tuple[str, int]]":
+        """(address, port) at which these processes are reached; of a Unix socket ("unix:" and its path, 0)."""
+        inodes = {inode for pid in pids for inode in self.sockets(pid)}
+        found = {(where_to_ask(packed), port) for _, packed, port, _, inode in self.listening() if inode in inodes}
+        paths = [(UNIX + path, 0) for inode, path in self.unix_listening() if inode in inodes]
+        return [*sorted(found), *sorted(paths)]
 
     def listening(self, port: int = 0) -> "list[tuple[int, bytes, int, int, int]]":
         """Every TCP socket that listens, on one port or on any: see `asked_of_kernel`."""
@@ -267,13 +324,42 @@ def started(argv: "list[str]") -> "subprocess.Popen[bytes]":
     )
 
 
-def refuse_strangers(port: int, listeners: "set[int]", trusted: "frozenset[int]") -> None:
-    """Raises unless somebody listens on the port, and only accounts that may hear the token."""
+def connected(address: str, port: int, timeout: float) -> "socket.socket":
+    """A connection within this machine. The way to a Unix socket is gone as root goes any: see `open_controlled`."""
+    if not address.startswith(UNIX):
+        return socket.create_connection((address, port), max(timeout, 0.001))
+    fd = open_controlled("/", address[len(UNIX) :], how=os.O_PATH)
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.settimeout(max(timeout, 0.001))
+        line.connect("/proc/self/fd/%d" % fd)
+    except BaseException:
+        line.close()
+        raise
+    finally:
+        os.close(fd)
+    return line
+
+
+def uid_behind(line: "socket.socket") -> int:
+    """The account that listens behind a Unix socket, by the connection itself (unix(7), SO_PEERCRED)."""
+    return int(struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+
+
+def place_of(address: str, port: int) -> str:
+    """Where a service listens, for people: "10.0.0.11:8081", or the path of a socket."""
+    if address.startswith(UNIX):
+        return address[len(UNIX) :]
+    return ("[%s]:%d" if ":" in address else "%s:%d") % (address, port)
+
+
+def refuse_strangers(where: str, listeners: "set[int]", trusted: "frozenset[int]") -> None:
+    """Raises unless somebody listens there, and only accounts that may hear the token."""
     if not listeners:
-        raise Refusal("unhealthy", "nobody listens on port %d any more" % port)
+        raise Refusal("unhealthy", "nobody listens on %s any more" % where)
     strangers = listeners - trusted
     if strangers:
-        raise Refusal("fail-open", "port %d is held by another account (uid %d)" % (port, min(strangers)))
+        raise Refusal("fail-open", "%s is held by another account (uid %d)" % (where, min(strangers)))
 
 
 def is_same_file(path: str, fd: int) -> bool:
@@ -296,7 +382,7 @@ def open_directory(root: str, path: str) -> int:
     return here
 
 
-def open_controlled(root: str, path: str, strict: bool = False) -> int:
+def open_controlled(root: str, path: str, strict: bool = False, how: int = os.O_RDONLY | os.O_NONBLOCK) -> int:
     """A descriptor of what is at `path` below `root`, to be read; a link is followed only where root alone can put one.
 
     Whoever may write to a directory on the way could else have root open anything, a device too. `strict`: nor does a
@@ -308,7 +394,7 @@ def open_controlled(root: str, path: str, strict: bool = False) -> int:
         while left:
             name = left.pop()
             try:
-                below = os.open(name, DIRECTORY if left else os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=here)
+                below = os.open(name, DIRECTORY if left else how | NOFOLLOW, dir_fd=here)
             except OSError as error:
                 links += 1
                 if (
@@ -340,6 +426,27 @@ def read_controlled(root: str, path: str, limit: int) -> "Optional[bytes]":
     fd = open_controlled(root, path)
     try:
         return read_limited(fd, limit) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    finally:
+        os.close(fd)
+
+
+def read_roots(root: str, path: str, limit: int) -> "Optional[bytes]":
+    """As `read_controlled`, of a file that nobody but root can have made or changed; OSError for any other."""
+    folder = os.path.dirname(path)
+    while folder.strip("/"):
+        here = open_controlled(root, folder + "/.", how=os.O_PATH)
+        try:
+            if not is_roots(os.fstat(here)):
+                raise PermissionError(errno.EACCES, "others than root can write to %s" % folder)
+        finally:
+            os.close(here)
+        folder = os.path.dirname(folder)
+    fd = open_controlled(root, path)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or not is_roots(info):
+            raise PermissionError(errno.EACCES, "it is no file that root alone can change")
+        return read_limited(fd, limit)
     finally:
         os.close(fd)
 

@@ -24,6 +24,7 @@ from hivekeys.fleet import (
 )
 from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
+from hivekeys.inventory.listening import mistakes_listening
 from hivekeys.inventory.mistakes import at, shown
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between, too_many
@@ -74,7 +75,7 @@ def look(path: Path) -> Loaded:
     document, mistakes = checked(tables)
     others = [table for table in ("ansible", "llama_orch") if table in tables]
     if not others:
-        mistakes += [*mistakes_between(tables), *mistakes_beside(tables)]
+        mistakes += [*mistakes_between(tables), *mistakes_beside(tables), *mistakes_listening(tables)]
     if document is None or mistakes:
         raise refusal(path, *mistakes)
     if not others:
@@ -127,7 +128,7 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path) -> Load
 
 def _checked(tables: dict[str, Any], found: list[Gathered], path: Path, files: tuple[str, ...]) -> Loaded:
     document, mistakes = checked(tables)
-    mistakes += [*mistakes_between(tables), *mistakes_beside(tables)]
+    mistakes += [*mistakes_between(tables), *mistakes_beside(tables), *mistakes_listening(tables)]
     for each in found:
         mistakes = [each.placed(mistake) for mistake in mistakes]
     if document is None or mistakes:
@@ -176,7 +177,7 @@ def _hosts(entry: str, document: Document, folder: Path) -> Iterator[Host]:
             name,
             role,
             address,
-            service=_service(role, document.get("services", {}), own.get("service", {})),
+            service=_service(role, document.get("services", {}), own.get("service", {}), place),
             port=own.get("port", common.get("port")),
             user=own.get("user", common.get("user")),
             key=None if key is None else _local(key, folder),
@@ -196,10 +197,15 @@ def _reached(hosts: list[Host]) -> list[Host]:
     ]
 
 
-def _service(role: Role, services: ServicesKeys, own: ServiceKeys) -> Service:
-    """What such a host runs by default, changed by `[services]`, changed by the host's own `service`."""
+def _service(role: Role, services: ServicesKeys, own: ServiceKeys, place: int) -> Service:
+    """What such a host runs by default, changed by `[services]`, changed by the host's own `service`.
+
+    `place`: the how-manieth of its entry it is, for an address of each.
+    """
     of_role = services.get("queen", {}) if role is Role.QUEEN else services.get("hive", {})
-    return replace(replace(SERVICES[role], **of_role), **own)
+    found = replace(replace(SERVICES[role], **of_role), **own)
+    addresses = expand(found.address)
+    return replace(found, address=addresses[place]) if len(addresses) > 1 else found
 
 
 def _local(text: str, folder: Path) -> str:

@@ -39,6 +39,10 @@ class ServiceKeys(TypedDict, total=False):
     protected: Annotated[tuple[str, ...], PlainValidator(values.http_paths_or_none)]
     places: Annotated[tuple[str, ...], PlainValidator(values.places)]
     tokenless: Annotated[tuple[int, ...], PlainValidator(values.ports)]
+    address: Annotated[str, PlainValidator(values.listens_on)]
+    scheme: Annotated[str, PlainValidator(values.scheme)]
+    ca: Annotated[str, PlainValidator(values.authorities)]
+    verify: Annotated[bool, PlainValidator(values.flag)]
 
 
 class ServicesKeys(TypedDict, total=False):

@@ -106,9 +106,11 @@ def _service(table: Table, services: Table) -> dict[str, Any]:
     if role not in [each.value for each in Role]:
         return {}
     usual = SERVICES[Role(role)]
-    found: dict[str, Any] = {"unit": usual.unit, "port": usual.port, "token": usual.token}
+    found: dict[str, Any] = {"unit": usual.unit, "port": usual.port, "token": usual.token, "address": usual.address}
     for said in (table_of(services, role), table_of(table, "service")):
         found.update((part, said[part]) for part in found if part in said)
+    address = str(found.pop("address"))
+    found["port"] = address if address.startswith("unix:") else (address, found["port"])
     if isinstance(found["token"], str):
         found["token"] = posixpath.dirname(found["token"])
     return found

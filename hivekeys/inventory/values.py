@@ -76,11 +76,51 @@ _absolute = _text(r"/[^\x00-\x1f\x7f]*", "an absolute path without //, /. and /.
 _http_path = _text(_HTTP_PATH, "a path of the service such as /health")
 
 
-def token_path(value: object) -> str:
-    """Where the token lies on the host: in the service's own folder, whose mode and owner are set, too."""
+def path_on_host(value: object) -> str:
+    """A file on the host."""
     path = _absolute(value)
     if posixpath.normpath(path) != path or path.startswith("//"):  # normpath keeps two slashes in front
         raise ValueError("an absolute path without //, /. and /..")
+    return path
+
+
+def authorities(value: object) -> str:
+    """A file of certificates on the host, or none: those that the host trusts by itself."""
+    return "" if value == "" else path_on_host(value)
+
+
+def listens_on(value: object) -> str:
+    """Where a service listens on its own host: an address in numbers, a range of them, or a Unix socket."""
+    expected = 'an address of the host in numbers, such as "10.0.0.11" or "::1", or "unix:/run/hive.sock"'
+    text = value if isinstance(value, str) else ""
+    if text.startswith("unix:"):
+        return "unix:" + path_on_host(text.removeprefix("unix:"))
+    try:
+        found = [ip_address(each) for each in expand(text)]
+    except ValueError:
+        raise ValueError(expected) from None
+    if any(each.is_unspecified or each.is_multicast for each in found):
+        raise ValueError(f"{expected}; a service that listens on all addresses is reached at 127.0.0.1")
+    return text if len(found) > 1 else str(found[0])
+
+
+def scheme(value: object) -> str:
+    """How the service is spoken to."""
+    if value in ("http", "https"):
+        return str(value)
+    raise ValueError('"http" or "https"')
+
+
+def flag(value: object) -> bool:
+    """Yes or no."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError("true or false")
+
+
+def token_path(value: object) -> str:
+    """Where the token lies on the host: in the service's own folder, whose mode and owner are set, too."""
+    path = path_on_host(value)
     if re.fullmatch(_SHARED_FOLDER, path) or re.fullmatch(_SHARED_FOLDER, posixpath.dirname(path)):
         raise ValueError("a file in a folder of its own, such as /etc/llama-orch/secrets/api-token")
     return path

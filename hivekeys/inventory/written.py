@@ -162,7 +162,7 @@ def _quoted(key: str, value: Any) -> str:
             return "{ " + ", ".join(_line(inner, each) for inner, each in value.items()) + " }"
         case list() | tuple():
             return "[" + ", ".join(_quoted(key, each) for each in value) + "]"
-        case str():
+        case str() | bool():
             return json.dumps(value, ensure_ascii=False)
     return str(value)
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hivekeys.listeners import Listener, Survivor
+from hivekeys.names import fold_names
 from hivekeys.run import HostRun, Run
 
 MOST = 8  # of a kind that are worth a line of text
@@ -16,9 +17,10 @@ SAID = {
 
 
 def place_lines(run: Run) -> list[str]:
-    """How many places were asked, each that does not simply refuse, and who has outlived a restart."""
+    """Whose certificate nobody checked; how many places were asked, which do not refuse, who has outlived a restart."""
     asked = [place for host in run.hosts.values() for place in _places(host) if place.answer in ("refuses", "takes")]
-    lines = [f"asked with the old token: {len(asked)} places, the services' own among them"] if asked else []
+    lines = unchecked_lines(run)
+    lines += [f"asked with the old token: {len(asked)} places, the services' own among them"] if asked else []
     for answer, said in SAID.items():
         rows = list(_rows(run, answer))
         more = f"; and {len(rows) - MOST} more" if len(rows) > MOST else ""
@@ -28,6 +30,12 @@ def place_lines(run: Run) -> list[str]:
         more = f"; and {len(survivors) - MOST} more" if len(survivors) > MOST else ""
         lines.append(f"outlived the restart, and may have the old token: {'; '.join(survivors[:MOST])}{more}")
     return lines
+
+
+def unchecked_lines(run: Run) -> list[str]:
+    """Of whose services nobody knows whether clients would trust them: their certificates were not checked."""
+    names = [host.name for host in run.hosts.values() if host.proof and host.proof.unchecked]
+    return [f"the service's certificate was not checked (verify = false) on {fold_names(names)}"] if names else []
 
 
 def places_of(host: HostRun) -> list[dict[str, Any]] | None:

@@ -21,7 +21,7 @@ from hivekeys.wire import Greeting
 
 # Three requests: where one is refused, the others are known all the same. The look is short: clocks are compared by it.
 # The proof comes first, because its calls are what the service must have written to its audit trail by then.
-PROVE = (Step(Verb.PROVE, stable=False),)
+PROVE = (Step(Verb.PROVE, stable=False, waits=False),)
 LOOK = (Step(Verb.OBSERVE),)
 INSPECT = (Step(Verb.INSPECT),)
 T = TypeVar("T")

@@ -25,6 +25,7 @@ from hivekeys.verify.findings import Finding, Norm, Severity, Verdict, examine
 from hivekeys.verify.survey import survey
 from hivekeys.wire import Greeting
 from tasks.engine import program_of
+from tests.unit.test_where_it_listens import certificate
 
 from .asking import ACTIVE, eventually, put_token, restart, status
 from .rotating import (
@@ -463,6 +464,57 @@ def test_a_service_that_runs_and_is_not_healthy_is_found(wrong: Lab, state: Path
     answer = verify(wrong, state)
     assert found(answer) == {("proof", "hive1")}
     assert ("active", "hive1") in found(answer, "pass")
+
+
+SPEAKS_TLS = """
+import runpy, socketserver, ssl, sys
+
+address, pem, *sys.argv = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(pem)
+bind = socketserver.TCPServer.server_bind
+
+def elsewhere(self):
+    self.server_address = (address, self.server_address[1])
+    bind(self)
+    self.socket = context.wrap_socket(self.socket, server_side=True)
+
+socketserver.TCPServer.server_bind = elsewhere
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_service_on_its_own_address_that_speaks_tls_is_asked_there(wrong: Lab, state: Path, tmp_path: Path) -> None:
+    """Not on loopback, and not in the open: what was forgotten is named first, then it is proven."""
+    host, pem = wrong.hosts["hive1"], certificate(tmp_path, "hive1")
+    put(wrong, "hive1", "/run/tls.py", SPEAKS_TLS)
+    put(wrong, "hive1", "/run/hive1.pem", pem.read_text(), "llama-orch")
+    put(wrong, "hive1", "/run/ca.pem", pem.read_text().partition("-----BEGIN PRIVATE")[0])
+    runs = f"ExecStart=/usr/bin/python3 /run/tls.py {host.address} /run/hive1.pem /usr/local/bin/rbee-hive --port 8081"
+    wrong.sh("hive1", f"{drop_in('ExecStart=', runs)}; {RESTART}")
+    told = f"127.0.0.1:8081: Connection refused; rbee-hive.service listens on {host.address}:8081"
+    assert eventually(lambda: told in verify(wrong, state, "--limit", "hive1").out)
+    listens(wrong, f'address = "{host.address}"')
+    assert f"{host.address}:8081 speaks TLS" in verify(wrong, state, "--limit", "hive1").out
+    listens(wrong, f'address = "{host.address}", scheme = "https", verify = false')
+    answer = verify(wrong, state, "--limit", "hive1")
+    assert (found(answer), found(answer, "warn")) == (set(), {("certificate", "hive1")})
+    listens(wrong, f'address = "{host.address}", scheme = "https"')
+    assert "certificate-refused" in verify(wrong, state, "--limit", "hive1").out
+    listens(wrong, f'address = "{host.address}", scheme = "https", ca = "/run/ca.pem"')
+    answer = verify(wrong, state)
+    assert (found(answer), found(answer, "warn")) == (set(), set())
+
+
+def put(lab: Lab, name: str, path: str, text: str, owner: str = "root") -> None:
+    lab.sh(name, f"umask 077; cat >{path} <<'END'\n{text}\nEND\nchown {owner}: {path}; chmod 644 {path}")
+
+
+def listens(lab: Lab, keys: str) -> None:
+    """The inventory says this of hive1's service."""
+    text = (lab.folder / "inventory.toml").read_text()
+    assert "[hosts.hive1]\n" in text
+    lab.inventory.write_text(text.replace("[hosts.hive1]\n", f"[hosts.hive1]\nservice = {{ {keys} }}\n"))
 
 
 def test_a_service_that_lets_anybody_in_is_found(wrong: Lab, state: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_service_without_a_protected_path_is_healthy_but_not_proven(host: Simu
 
 
 def test_the_first_path_that_is_not_404_is_the_one(host: SimulatedHost) -> None:
-    host.unknown_path = 404
+    host.unknown_paths = (404, 404)
     session = Session(host)
     session.line.agent.service.update(health=["/nowhere", "/v1/health"], protected=["/api/v1/workers", host.protected])
     facts = session.do("prove")["facts"]

@@ -36,6 +36,7 @@ ON_A_HOST = {
         "clock": "test_a_clock_that_is_wrong_is_found",
         "space": "test_a_full_token_directory_is_found",
         "lock": "test_a_run_at_work_is_named_and_not_disturbed",
+        "certificate": "test_a_service_on_its_own_address_that_speaks_tls_is_asked_there",
     },
     "lab/test_survivors.py": {
         "survivors": "test_a_worker_that_outlives_its_hive_is_found_ended_and_then_every_place_refuses",
@@ -51,6 +52,7 @@ ON_A_HOST = {
         "audit-watch": "test_a_watch_is_put_kept_for_the_next_start_and_taken_away_and_all_of_it_once"
     },
 }
+UNCHECKED = replace(GOOD.host.service, scheme="https", verify=False)
 OLDER = Survivor(7, "worker", 9.0)
 NEWER = Fingerprint(keyed="cd" * 32, fp6="fedcba")
 
@@ -137,6 +139,7 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
             Verdict.FAIL,
             replace(GOOD, inspected=replace(INSPECTED, login=Login("deploy", False, (), ("input",)))),
         ),
+        ("certificate", Verdict.WARN, replace(GOOD, host=replace(GOOD.host, service=UNCHECKED))),
         ("kill-mode", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, kill_mode="process"))),
         (
             "survivors",

@@ -52,7 +52,6 @@ PURE = {
     "hivekeys.evidence",
     "hivekeys.exposure",
     "hivekeys.gap",
-    "hivekeys.hints",
     "hivekeys.history",
     "hivekeys.hostkeys",
     "hivekeys.machine",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hivekeys.errors import UserError
 from hivekeys.fleet import (
     HIVE_SERVICE,
     QUEEN_SERVICE,
@@ -23,6 +24,7 @@ from hivekeys.fleet import (
 from hivekeys.host.places import PLACE
 from hivekeys.inventory import load, schema
 from hivekeys.inventory.files import read
+from hivekeys.inventory.written import toml
 
 EXAMPLE = Path(__file__).parents[2] / "inventory" / "example.toml"
 SMALLEST = """
@@ -207,3 +209,67 @@ def test_a_waiver_without_hosts_and_an_age_of_one_kind(tmp_path: Path) -> None:
     )
     assert fleet.token_age == TokenAge(warn=75.0, fail=80.0)
     assert fleet.waivers == (Waiver("acl", "why", date(2027, 1, 31)),)
+
+
+def test_where_services_listen_may_be_an_address_for_each_host_of_an_entry(tmp_path: Path) -> None:
+    fleet = fleet_of(
+        """
+        fleet = "f"
+        [services.hive]
+        scheme = "https"
+        ca = "/etc/llama-orch/tls/ca.pem"
+        [hosts.queen]
+        role = "queen"
+        service = { address = "unix:/run/rbee/queen.sock" }
+        [hosts."hive[1:2]"]
+        role = "hive"
+        service = { address = "10.0.1.[11:12]" }
+        [hosts.hive3]
+        role = "hive"
+        service = { address = "0:0::1", ca = "", verify = false }
+        """,
+        tmp_path,
+    )
+    assert [host.service.where for host in fleet.hosts] == [
+        "http+unix:/run/rbee/queen.sock",
+        "https://10.0.1.11:8081",
+        "https://10.0.1.12:8081",
+        "https://[::1]:8081",
+    ]
+    assert [host.service.verify for host in fleet.hives] == [True, True, False]
+    again = tmp_path / "again.toml"
+    again.write_text(toml(fleet))
+    assert load(again).hosts == fleet.hosts
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('services.hive.address = "hive1"', 'services.hive.address: found "hive1", expected an address of the host'),
+        ('services.hive.address = "0.0.0.0"', "reached at 127.0.0.1"),
+        ('services.hive.address = "unix:run/x"', "expected an absolute path"),
+        ('services.hive.address = "10.0.0.[1:2]"', "expected one address; ranges stand in the entry of the hosts"),
+        ('services.hive.scheme = "ftp"', 'services.hive.scheme: found "ftp", expected "http" or "https"'),
+        ('services.hive.ca = "/ca.pem"', 'services.hive.ca: found "/ca.pem", expected scheme = "https" beside it'),
+        ("services.queen.verify = false", 'expected scheme = "https" beside it'),
+        (
+            'services.hive = { scheme = "https", ca = "/ca.pem", verify = false }',
+            "expected one of ca and verify = false",
+        ),
+        (
+            'services.hive = { scheme = "https", verify = "no" }',
+            'verify: found "no", expected true or false',
+        ),
+    ],
+)
+def test_a_place_that_nobody_can_listen_on_is_refused(tmp_path: Path, lines: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        fleet_of(lines + "\n" + SMALLEST, tmp_path)
+    assert said in refused.value.message
+
+
+def test_as_many_addresses_as_hosts(tmp_path: Path) -> None:
+    entry = '[hosts."hive[1:3]"]\nrole = "hive"\nservice = { address = "10.0.1.[11:12]" }\n'
+    with pytest.raises(UserError) as refused:
+        fleet_of('fleet = "f"\nhosts.queen.role = "queen"\n' + entry, tmp_path)
+    assert 'found "10.0.1.[11:12]", 2 addresses, expected 3: one for each host' in refused.value.message

@@ -16,7 +16,8 @@ import pytest
 
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Service
 from hivekeys.host.agent import Agent
-from hivekeys.host.places import GUARDED, Neighbours, where_to_ask
+from hivekeys.host.places import GUARDED, Neighbours
+from hivekeys.host.sockets import where_to_ask
 from hivekeys.host.system import System
 from hivekeys.token import Token, generate
 from hivekeys.wire import Greeting
@@ -292,13 +293,12 @@ def test_the_address_to_ask_is_the_one_that_is_listened_on(
 
 
 def test_an_address_of_this_machine_is_known_from_others() -> None:
-    near = Neighbours(System())
-    assert [near.is_local(address) for address in ("127.0.0.1", "::1", "192.0.2.1")] == [True, True, False]
+    assert [System().is_own(address) for address in ("127.0.0.1", "::1", "192.0.2.1")] == [True, True, False]
 
 
 def test_this_process_is_seen_with_its_sockets() -> None:
     near = Neighbours(System())
     with socket.create_server(("127.0.0.1", 0)) as line:
-        assert os.fstat(line.fileno()).st_ino in near.sockets(os.getpid())
+        assert os.fstat(line.fileno()).st_ino in System().sockets(os.getpid())
     assert near.processes()[os.getpid()]["uid"] == os.geteuid()
     assert not near.is_apart(os.getpid())

@@ -19,7 +19,10 @@ from hivekeys.inventory.mistakes import Mistake, Place, at, shown
 
 OURS = "hivekeys_"
 FLEET = "hivekeys_fleet"
-SERVICE_KEYS = ("unit", "token", "owner", "group", "mode", "directory_mode", "port", "health", "protected")
+SERVICE_KEYS = (
+    *("unit", "token", "owner", "group", "mode", "directory_mode"),
+    *("port", "address", "scheme", "ca", "verify", "health", "protected"),
+)
 BESIDE = "hivekeys_beside"
 SERVICE = {f"{OURS}{key}": key for key in SERVICE_KEYS}
 

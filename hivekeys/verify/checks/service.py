@@ -127,3 +127,12 @@ def _proof(sight: Sight, _: Norm) -> Answer:
         return Verdict.FAIL, sight.unproven
     proven = sight.proof is not None and sight.proof.proven
     return PASSED if proven else (Verdict.UNTOLD, "no protected path is configured")
+
+
+@check("certificate", "The service's certificate is checked, where it speaks TLS", "Verify Rotation", Severity.LOW)
+def _certificate(sight: Sight, _: Norm) -> Answer:
+    if sight.seen is None:
+        return Verdict.UNTOLD, sight.complaint
+    service = sight.host.service
+    unchecked = service.scheme == "https" and not service.verify
+    return (Verdict.WARN, "verify = false in the inventory") if unchecked else PASSED

@@ -1,0 +1,40 @@
+"""Where services listen on their hosts: keys that mean nothing without another, and ranges that do not fit.
+
+Pure. As in `rules.py` the file is looked at as it was read; what can't be understood is `schema.py`'s to refuse.
+"""
+
+from collections.abc import Iterator
+
+from hivekeys.inventory.mistakes import Mistake, shown, wrong
+from hivekeys.inventory.rules import Table, expanded, table_of
+
+
+def mistakes_listening(document: Table) -> Iterator[Mistake]:
+    """Every rule that the tables of services break."""
+    services, hosts = table_of(document, "services"), table_of(document, "hosts")
+    for role in ("queen", "hive"):
+        own = table_of(services, role)
+        yield from _tls(("services", role), own, own)
+        if len(expanded(own.get("address"))) > 1:
+            found = f"a range, {shown(own['address'])}"
+            yield wrong(("services", role, "address"), found, "one address; ranges stand in the entry of the hosts")
+    for pattern, table in hosts.items():
+        if isinstance(table, dict) and isinstance(table.get("service"), dict):
+            own, role = table["service"], str(table.get("role"))
+            key = ("hosts", pattern, "service")
+            yield from _tls(key, own, {**table_of(services, role), **own})
+            names, addresses = expanded(pattern), expanded(own.get("address"))
+            if len(addresses) > 1 and len(names) != len(addresses):
+                found = f"{shown(own['address'])}, {len(addresses)} addresses"
+                yield wrong((*key, "address"), found, f"{len(names)}: one for each host, or one for all")
+
+
+def _tls(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistake]:
+    """`ca` and `verify` are about https, and of a certificate that is not checked nobody asks who signed it."""
+    for name, usual in (("ca", ""), ("verify", True)):
+        if own.get(name, usual) != usual and whole.get("scheme", "http") == "http":
+            yield wrong((*key, name), shown(own[name]), 'scheme = "https" beside it')
+    if whole.get("ca") and whole.get("verify") is False:
+        name = "ca" if "ca" in own else "verify"
+        if name in own:
+            yield wrong((*key, name), shown(own[name]), "one of ca and verify = false")
