@@ -13,8 +13,9 @@ from invoke.tasks import Task
 
 import fabfile
 from hivekeys import restriction, state
-from hivekeys.causes import HINTS, Trouble
+from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.hints import general
 from hivekeys.host import dropin, restricting, watching
 from hivekeys.host.state import STATE
 from hivekeys.inventory.ansible import variables
@@ -137,7 +138,8 @@ def _states() -> Iterator[str]:
 
 def _troubles() -> Iterator[str]:
     yield "## Troubles\n\n| Trouble | The hint that is shown with it |\n| --- | --- |"
-    yield from (f"| [{trouble.value}](runbook.md#{anchor(trouble.value)}) | {HINTS[trouble]} |" for trouble in Trouble)
+    rows = ((trouble.value, general(trouble)) for trouble in Trouble)
+    yield from (f"| [{name}](runbook.md#{anchor(name)}) | {words} |" for name, words in rows)
     yield ""
 
 

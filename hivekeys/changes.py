@@ -12,10 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
+from hivekeys import __version__, hints
 from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet
 from hivekeys.names import fold_names
 from hivekeys.shown import Proof, Seen
 from hivekeys.text import one_line
@@ -57,13 +58,13 @@ def table(kept: Sequence[Upkept], apply: bool) -> Table:
     return shown
 
 
-def lines(kept: Sequence[Upkept], apply: bool) -> list[str]:
+def lines(kept: Sequence[Upkept], fleet: Fleet, apply: bool) -> list[str]:
     """What is said below the table: hosts that failed, hosts that need nothing, and the sum."""
     causes: dict[Cause, list[str]] = defaultdict(list)
     for host in kept:
         if host.cause:
             causes[host.cause].append(host.host)
-    said = [f"{fold_names(names)}: {cause}\n  hint: {cause.hint}" for cause, names in causes.items()]
+    said = [hints.line(cause, fleet, *names) for cause, names in causes.items()]
     fine = [host.host for host in kept if not host.cause and not host.changes]
     if fine:
         said.append(f"nothing to do: {fold_names(fine)}")
@@ -75,11 +76,11 @@ def lines(kept: Sequence[Upkept], apply: bool) -> list[str]:
     return [*said, f"{len(kept)} hosts: {counts}" + (f", {waiting} not begun" if waiting else "")]
 
 
-def document(kept: Sequence[Upkept], fleet: str, task: str, apply: bool, code: ExitCode) -> dict[str, Any]:
+def document(kept: Sequence[Upkept], fleet: Fleet, task: str, apply: bool, code: ExitCode) -> dict[str, Any]:
     """Everything, for a program."""
     return {
         "hivekeys": __version__,
-        "fleet": fleet,
+        "fleet": fleet.name,
         "task": task,
         "applied": apply,
         "exit_code": int(code),
@@ -89,8 +90,7 @@ def document(kept: Sequence[Upkept], fleet: str, task: str, apply: bool, code: E
                 "ok": host.cause is None,
                 "proven": bool(host.proof and host.proof.proven),
                 "token": str(host.seen.token) if host.seen and host.seen.token else None,
-                "cause": host.cause
-                and {"trouble": host.cause.trouble.value, "detail": host.cause.detail, "hint": host.cause.hint},
+                "cause": hints.document(host.cause, fleet, host.host),
                 "changes": [
                     {
                         "part": change.part,

@@ -272,6 +272,7 @@ class Resumed:
     when: Moment
     excluded: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()  # hosts of the run that the inventory has no longer
+    fence: bool = False  # from now on services that cannot be turned are stopped
 
 
 @dataclass(frozen=True)

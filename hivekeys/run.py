@@ -320,7 +320,7 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     hosts = {name: replace(host, served=cut_off(host.served, run.sittings), machine="") for name, host in hosts.items()}
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
-    run = replace(run, excluded=event.excluded, gone=event.gone, paused=None)
+    run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, fence=run.fence or event.fence)
     order = replace(run, waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
     return replace(order, hosts=hosts, times=run.times.again(event.when, run.started), resumed=True)
 

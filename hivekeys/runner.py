@@ -49,7 +49,7 @@ NOTHING_KNOWN = History()
 class Runner:
     """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again.
 
-    `fence`: what a new run is told to do with hosts that cannot be turned; one that is taken up knows it.
+    `fence`: services that cannot be turned are stopped; a run that was begun so needs not be told again.
     `history`: what the journal says of the runs before it. `excluded`: hosts that are cut out of the fleet, none of
     `hosts`.
     """
@@ -93,7 +93,7 @@ class Runner:
         if past:
             known = {host.name for host in fleet.hosts}
             gone = tuple(name for name in past.hosts if name not in known)
-            self.ledger.tell(Resumed(greeting.who, names, order, left_out, now, cut_out, gone))
+            self.ledger.tell(Resumed(greeting.who, names, order, left_out, now, cut_out, gone, fence))
         else:
             told = (greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now, task)
             self.ledger.tell(RunStarted(*told, __version__, fleet.digest, fence, cut_out))

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
+from hivekeys import __version__, hints
 from hivekeys.causes import Cause, Trouble
 from hivekeys.doubles import doubles
 from hivekeys.errors import ExitCode
@@ -168,9 +168,10 @@ def table(status: FleetStatus, worst_first: bool = False) -> Table:
 
 def lines(status: FleetStatus) -> list[str]:
     """Below the table: why hosts were not seen, what the fleet holds, when the next rotation is due."""
-    said = [f"{one.host.name}: {one.cause}\n  hint: {one.cause.hint}" for one in status.hosts if one.cause]
+    said = [hints.line(one.cause, status.fleet, one.host.name) for one in status.hosts if one.cause]
     said += [
-        f"{one.host.name} holds a token that leaked (run {one.revoked_by} revoked it): fab reconcile"
+        f"{one.host.name} holds a token that leaked (run {one.revoked_by} revoked it): "
+        f"fab reconcile --fleet {status.fleet.typed}"
         for one in status.hosts
         if one.revoked_by
     ]
@@ -217,17 +218,16 @@ def document(status: FleetStatus) -> dict[str, Any]:
         "agrees": status.agrees,
         "tokens": {token: list(names) for token, names in status.tokens.items()},
         "rotation_due": None if status.due is None else datetime.fromtimestamp(status.due, UTC).isoformat(),
-        "hosts": [_host(one) for one in status.hosts],
+        "hosts": [_host(one, status.fleet) for one in status.hosts],
     }
 
 
-def _host(one: HostStatus) -> dict[str, Any]:
-    cause = one.cause
+def _host(one: HostStatus, fleet: Fleet) -> dict[str, Any]:
     return {
         "host": one.host.name,
         "reachable": one.seen is not None,
         "fine": one.is_fine,
-        "cause": cause and {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint},
+        "cause": hints.document(one.cause, fleet, one.host.name),
         "service": one.seen.unit.state if one.seen else None,
         "up": one.up,
         "token": str(one.seen.token) if one.seen and one.seen.token else None,

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
-from hivekeys import __version__
-from hivekeys.causes import HINTS, Cause, Trouble
+from hivekeys import __version__, hints
+from hivekeys.causes import Cause, Trouble
 from hivekeys.changes import Upkept
 from hivekeys.doubles import doubles
 from hivekeys.errors import ExitCode, UserError
@@ -102,7 +102,7 @@ class Upkeep:
         found = doubles(self.fleet.hosts, {name: told.machine for name, told in met.items() if told})
         lines = [f"{host.name}: {found[host.name]}" for host in self.hosts if host.name in found]
         if lines:
-            raise UserError("\n".join(lines), hint=HINTS[Trouble.SAME_MACHINE])
+            raise UserError("\n".join(lines), hint=hints.hint(Cause(Trouble.SAME_MACHINE), self.fleet, *found))
 
     def recall(self, host: Host, want: Fingerprint) -> Token | None:
         """The token itself, if this host has it. Takes the host's lock: no rotation begins there meanwhile."""

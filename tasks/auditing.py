@@ -62,9 +62,9 @@ def audit(
     if json:
         from hivekeys.audit import census_report  # noqa: PLC0415  rich takes time that `fab --list` has not
 
-        sys.stdout.write(jsonlib.dumps(census_report.document(census), indent=2) + "\n")
+        sys.stdout.write(jsonlib.dumps(census_report.document(census, found), indent=2) + "\n")
     else:
-        _show(census, query.records)
+        _show(census, found, query.records)
     finish(census.code)
 
 
@@ -130,14 +130,14 @@ def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_d
     runs = list(past_runs(fleet.name, state_dir, every=True))
     code = access_report.exit_code(found)
     if json:
-        document = access_report.document(found, fleet.name, runs, code)
+        document = access_report.document(found, fleet, runs, code)
         sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
         return code
     show = Show()
     show.table(access_report.table(found))
     if query.records:
         show.table(access_report.newest_table(found, runs, query.records))
-    for line in access_report.lines(found):
+    for line in access_report.lines(found, fleet):
         show.line(line)
     return code
 
@@ -155,7 +155,7 @@ def _meant(tokens: "Tokens", word: str) -> tuple[str, ...]:
     return found
 
 
-def _show(census: "Census", records: int) -> None:
+def _show(census: "Census", fleet: "Fleet", records: int) -> None:
     from hivekeys.audit import census_report  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
@@ -164,5 +164,5 @@ def _show(census: "Census", records: int) -> None:
         show.table(census_report.tally_table(census))
     if records and census.newest:
         show.table(census_report.newest_table(census, records))
-    for line in census_report.lines(census):
+    for line in census_report.lines(census, fleet):
         show.line(line)

@@ -170,7 +170,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
     run = asked.past.id if asked.past else new_run(fleet.name)
     with contextlib.ExitStack() as stack:
         way = Way.LOOK if not asked.records else Way.BACK if asked.goes_back else Way.FORWARD
-        show = Show(asked.told, asked.past, way, fleet.policy.width)
+        show = Show(asked.told, asked.past, way, fleet)
         if asked.told.on_finish:
             stack.enter_context(_noticed(fleet.name, run, asked.told.on_finish, show))
         record: Record = show.record

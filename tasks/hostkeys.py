@@ -16,6 +16,7 @@ from tasks.frame import FLEET_HELP, chosen, finish, verb
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hivekeys.fleet import Fleet
     from hivekeys.hostkeys.trust import Shown, Trusted
 
 HELP = {name: FLEET_HELP[name] for name in ("fleet", "limit", "exclude", "json")}
@@ -64,7 +65,7 @@ def trust(
     with contextlib.closing(Trusting(found, hosts)) as trusting:
         instead = _named(replace, trusting.names)
         while shown := trusting.look():
-            _screen(screen, shown)
+            _screen(screen, found, shown)
             fresh, changed = writable(shown, instead)
             both = _agreed(fresh + changed, listed) if listed else _confirmed(fresh, changed, screen)
             for backup in trusting.write(both, hashed=not plain_names):
@@ -148,7 +149,7 @@ def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
     return agrees(words, screen)
 
 
-def _screen(screen: "Console", shown: "tuple[Shown, ...]") -> None:
+def _screen(screen: "Console", fleet: "Fleet", shown: "tuple[Shown, ...]") -> None:
     """The fingerprints of a round: where the operator looks while he is asked."""
     from hivekeys.hostkeys import trust_report  # noqa: PLC0415
 
@@ -156,5 +157,5 @@ def _screen(screen: "Console", shown: "tuple[Shown, ...]") -> None:
     if made.row_count:
         screen.print(made)
         screen.print()
-    for line in trust_report.lines(shown):
+    for line in trust_report.lines(shown, fleet):
         screen.print(line, markup=False, soft_wrap=True)

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet
 from hivekeys.model import Event, Outcome, PhaseStarted, Status, Stopped, Waiting
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
@@ -34,9 +35,9 @@ from tasks.stream import Stream
 
 if TYPE_CHECKING:
     from hivekeys.backups.shelf import Taken
-    from hivekeys.fleet import Fleet
 
 UNTOUCHED = "nothing was changed: no host had been given a token"
+NO_FLEET = Fleet("", ())
 WIDTH = 160  # characters, where there is no terminal to ask
 STOPPING = "stopping: hosts in flight finish, no new one begins (again: stop at once)"
 
@@ -45,14 +46,14 @@ class Show:
     """Listens to a run's events. Safe to call from the threads that drive the hosts."""
 
     def __init__(
-        self, told: Told = TO_PEOPLE, past: Run | None = None, way: Way = Way.FORWARD, at_once: int = 32
+        self, told: Told = TO_PEOPLE, past: Run | None = None, way: Way = Way.FORWARD, fleet: Fleet = NO_FLEET
     ) -> None:
-        """`at_once`: how many hosts may be at work."""
         self._told = told
+        self._fleet = fleet
         wide = None if sys.stdout.isatty() else WIDTH
         self._out = Console(highlight=False, width=wide)
         self._talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
-        self._progress = Progress(past or Run(), way, at_once)
+        self._progress = Progress(past or Run(), way, fleet.policy.width)
         self._said: set[tuple[str, str]] = set()  # a host whose way back fails as well says so only once
         self._mutex = threading.Lock()
         self._screen: Screen | None = None
@@ -95,12 +96,12 @@ class Show:
         if self._screen is None:
             self._cry(f"\n{STOPPING}\n")
 
-    def leave(self, run: Run, typed: str) -> None:
+    def leave(self, run: Run, fleet: Fleet) -> None:
         """The process is about to end in the middle of everything: what is to be typed then, and the cursor back."""
         if self._screen:
             self._screen.silence()
             self._cry(SHOW_CURSOR)
-        self._cry(f"stopped at once: nobody waited for hosts in flight\n{report.next_step(run, typed) or UNTOUCHED}\n")
+        self._cry(f"stopped at once: nobody waited for hosts in flight\n{report.next_step(run, fleet) or UNTOUCHED}\n")
 
     @staticmethod
     def _cry(text: str) -> None:
@@ -115,7 +116,7 @@ class Show:
             for event in events:
                 self._progress = heard(self._progress, event)
                 if self._stream:
-                    self._stream.write(stream.line_of(event, self._progress.run.id))
+                    self._stream.write(stream.line_of(event, self._progress.run.id, self._fleet))
                 if self._screen is None:
                     self._say(event)
 
@@ -147,7 +148,7 @@ class Show:
 
     # -- results
 
-    def plan(self, run: Run, fleet: "Fleet") -> None:
+    def plan(self, run: Run, fleet: Fleet) -> None:
         """What a rotation would do."""
         self._end_screen()
         if self._told.json:
@@ -165,32 +166,32 @@ class Show:
             out.print(Text(report.disagreement(run), "yellow"))
         for line in report.unchecked_lines(run):
             out.print(Text(line, "yellow"))
-        for line in report.failure_lines(run):
+        for line in report.failure_lines(run, fleet):
             out.print(Text(line))
 
-    def planned(self, run: Run, fleet: "Fleet", code: ExitCode) -> None:
+    def planned(self, run: Run, fleet: Fleet, code: ExitCode) -> None:
         """The same, when that was all."""
         if self._stream:
-            self._stream.write(stream.result_line(run, code, time.time(), fleet.typed))
+            self._stream.write(stream.result_line(run, code, time.time(), fleet))
         else:
             self.plan(run, fleet)
 
-    def result(self, run: Run, fleet: "Fleet", code: ExitCode, backup: "Taken | None" = None) -> None:
+    def result(self, run: Run, fleet: Fleet, code: ExitCode, backup: "Taken | None" = None) -> None:
         """How it went, and what to type next; and the backup that was taken of it, or should have been."""
         self._end_screen(keep=True)
-        lines = report.summary_lines(run, code, backup.lines() if backup else (), fleet.typed)
+        lines = report.summary_lines(run, code, fleet, backup.lines() if backup else ())
         self.summary = ("\n".join(lines) + "\n", code)
         if self._told.json:
             self._print_json(run, fleet, code, {"backup": backup.document()} if backup else {})
         elif self._stream:
-            self._stream.write(stream.result_line(run, code, time.time(), fleet.typed))
+            self._stream.write(stream.result_line(run, code, time.time(), fleet))
         else:
             self._print_result(run, fleet)
             for line in lines:
                 lost = backup is not None and not backup.kept and line in backup.lines()
                 self._out.print(Text(line, "yellow" if lost else "bold" if line == report.summary(run, code) else ""))
 
-    def _print_result(self, run: Run, fleet: "Fleet") -> None:
+    def _print_result(self, run: Run, fleet: Fleet) -> None:
         """A row a host; or, where they would not fit on the terminal, a row a state."""
         if self._out.is_terminal:
             self._out.print()
@@ -229,5 +230,5 @@ class Show:
         return self.agrees("Go on with the next wave? [y/N] ")
 
     @staticmethod
-    def _print_json(run: Run, fleet: "Fleet", code: ExitCode | None, more: dict[str, Any] | None = None) -> None:
+    def _print_json(run: Run, fleet: Fleet, code: ExitCode | None, more: dict[str, Any] | None = None) -> None:
         sys.stdout.write(json.dumps({**report.document(run, fleet, code), **(more or {})}, indent=2) + "\n")

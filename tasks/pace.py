@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 RETIRE_ANYWAY = "remove the old tokens though somebody is still let in with one; the journal says so"
 END_SURVIVORS = "end processes of the unit or its account that outlived the restart and do not refuse the old token"
+FENCE = "stop the service of a host that cannot be turned: it lets nobody in any more"
 PACE_HELP = {
     "canary": "how many hives turn alone before the others (0: none)",
     "batch": "how many hives turn together: a number or a percentage (5, 25%)",

@@ -104,6 +104,6 @@ def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:
     show = Show()
     show.table(report.result_table(past, fleet))
     since = report.ago(time.time() - past.started)
-    found = (*report.failure_lines(past), *report.place_lines(past), *report.census_lines(past))
+    found = (*report.failure_lines(past, fleet), *report.place_lines(past), *report.census_lines(past))
     for line in (*found, report.standing(past, since)):
         show.line(line)

@@ -11,7 +11,7 @@ from tasks.engine import Asked, newest_served, past_run, past_runs, runner_of, t
 from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
-from tasks.pace import END_SURVIVORS, RETIRE_ANYWAY
+from tasks.pace import END_SURVIVORS, FENCE, RETIRE_ANYWAY
 
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
@@ -27,7 +27,13 @@ HELP = {
     **TOLD_HELP,
     **NOTICE_HELP,
 }
-FORWARD_HELP = {**HELP, "without": WITHOUT, "retire-anyway": RETIRE_ANYWAY, "end-survivors": END_SURVIVORS}
+FORWARD_HELP = {
+    **HELP,
+    "without": WITHOUT,
+    "retire-anyway": RETIRE_ANYWAY,
+    "end-survivors": END_SURVIVORS,
+    "fence": FENCE,
+}
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)
@@ -39,6 +45,7 @@ def resume(
     without: str = "",
     retire_anyway: bool = False,
     end_survivors: bool = False,
+    fence: bool = False,
     state_dir: str = "",
     json: bool = False,
     quiet: bool = False,
@@ -56,7 +63,9 @@ def resume(
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
     hosts, out = left(found, _of(found, past), without, state_dir)
-    asked = Asked(past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, excluded=out)
+    asked = Asked(
+        past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, fence=fence, excluded=out
+    )
     _take_up(found, hosts, asked, "resume", retire_anyway)
 
 
@@ -107,6 +116,7 @@ def reconcile(
     without: str = "",
     retire_anyway: bool = False,
     end_survivors: bool = False,
+    fence: bool = False,
     state_dir: str = "",
     json: bool = False,
     quiet: bool = False,
@@ -132,7 +142,9 @@ def reconcile(
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     later = itertools.takewhile(lambda run: run.id != past.id, past_runs(found.name, state_dir))
     hosts, out = left(found, hosts, without, state_dir)
-    asked = Asked(past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, excluded=out)
+    asked = Asked(
+        past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, fence=fence, excluded=out
+    )
     _take_up(found, hosts, asked, "reconcile", retire_anyway, gone_back(later))
 
 
@@ -168,10 +180,11 @@ def _take_up(
 
     _refuse_revoked(fleet, asked)
     revokes = asked.past is not None and asked.past.is_revocation
-    if asked.ends_survivors and asked.past and not revokes:
+    option = "--end-survivors" if asked.ends_survivors else "--fence" if asked.fence else ""
+    if option and asked.past and not revokes:
         raise UserError(
-            f"--end-survivors: run {asked.past.id} revoked nothing, and its old token may still be used",
-            hint='a token that leaked: fab revoke --end-survivors --reason "what happened"',
+            f"{option}: run {asked.past.id} revoked nothing, and its old token may still be used",
+            hint=f'a token that leaked: fab revoke --fleet {fleet.typed} {option} --reason "what happened"',
         )
     fleet = paced(fleet) if revokes else fleet
     with runner_of(fleet, hosts, asked) as (runner, show):

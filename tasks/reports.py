@@ -192,7 +192,11 @@ def _table(told: Told, fleet: "Fleet") -> str:
     from hivekeys import report as words  # noqa: PLC0415
 
     run = told.run
-    lines = [*words.failure_lines(run), f"stopped: {run.stopped}" if run.stopped else "", words.next_step(run)]
+    lines = [
+        *words.failure_lines(run, fleet),
+        f"stopped: {run.stopped}" if run.stopped else "",
+        words.next_step(run, fleet),
+    ]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     with console.capture() as said:
         console.print(words.result_table(run, fleet))

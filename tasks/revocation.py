@@ -11,7 +11,7 @@ from tasks.engine import Asked, runner_of, superseded_tokens
 from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
-from tasks.pace import END_SURVIVORS, amount
+from tasks.pace import END_SURVIVORS, FENCE, amount
 
 HELP = {
     "fleet": FLEET_HELP["fleet"],
@@ -22,7 +22,7 @@ HELP = {
     "take-over": "end the session of whoever else has a host's lock, such as a thief's",
     "token-file": "condemn the token in this file too (- is stdin): one that leaked, wherever it may still be accepted",
     "all-known": "condemn every token that the journal knows, not only those of the last runs",
-    "fence": "stop the service of a host that cannot be turned: it lets nobody in any more",
+    "fence": FENCE,
     "end-survivors": END_SURVIVORS,
     "state-dir": FLEET_HELP["state-dir"],
     "yes": "do not ask",

@@ -55,7 +55,7 @@ def _listen(here: socket.socket, runner: "Runner", show: "Show") -> None:
             if heard[0] not in NUMBERS:
                 continue
             if asked:
-                show.leave(runner.run, runner.fleet.typed)
+                show.leave(runner.run, runner.fleet)
                 os._exit(ExitCode.INTERRUPTED)  # threads that wait for hosts would keep a normal exit from happening
             asked = True
             runner.interrupt()

@@ -255,13 +255,13 @@ def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":
 
     code = work.end(changes.exit_code(kept, work.apply))
     if json:
-        document = changes.document(kept, work.fleet.name, work.phase.value, work.apply, code)
+        document = changes.document(kept, work.fleet, work.phase.value, work.apply, code)
         sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
     else:
         show = Show()
         if any(host.changes for host in kept):
             show.table(changes.table(kept, work.apply))
-        for line in changes.lines(kept, work.apply):
+        for line in changes.lines(kept, work.fleet, work.apply):
             show.line(line)
     return code
 

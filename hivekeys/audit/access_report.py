@@ -10,12 +10,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
+from hivekeys import __version__, hints
 from hivekeys.audit.audited import Access, Accesses, Reader
 from hivekeys.audit.census_report import ROWS, iso, stamp
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Host
+from hivekeys.fleet import Fleet, Host
 from hivekeys.model import Reply
 from hivekeys.names import fold_names
 from hivekeys.report import plain_table
@@ -105,35 +105,32 @@ def run_at(runs: Iterable[Run], host: str, at: float) -> str:
     return ""
 
 
-def lines(hosts: Sequence[HostAccesses]) -> list[str]:
+def lines(hosts: Sequence[HostAccesses], fleet: Fleet) -> list[str]:
     """Below the tables: who could not be asked, who is not watched, and the sum."""
-    said = [f"{one.host}: {one.cause}\n  hint: {one.cause.hint}" for one in hosts if one.cause]
+    said = [hints.line(one.cause, fleet, one.host) for one in hosts if one.cause]
     said += [f"{one.host}: cut, {one.found.cut} (narrow --since)" for one in hosts if one.found and one.found.cut]
     bare = [one.host for one in hosts if one.found and not one.found.watched]
     if bare:
-        said.append(f"no rule watches the token file, so nothing is noted: {fold_names(bare)} (`fab watch`)")
+        watch = f"`fab watch --fleet {fleet.typed}`"
+        said.append(f"no rule watches the token file, so nothing is noted: {fold_names(bare)} ({watch})")
     readers = [reader for one in hosts if one.found for reader in one.found.readers]
     others = sum(reader.count for reader in readers if reader.kind == "other")
     total = sum(reader.count for reader in readers)
     return [*said, f"{total} accesses noted, {others} of them by somebody else; times are each host's own, in UTC"]
 
 
-def document(hosts: Sequence[HostAccesses], fleet: str, runs: Sequence[Run], code: ExitCode) -> dict[str, Any]:
+def document(hosts: Sequence[HostAccesses], fleet: Fleet, runs: Sequence[Run], code: ExitCode) -> dict[str, Any]:
     """Everything, for a program."""
     return {
-        "fleet": fleet,
+        "fleet": fleet.name,
         "hivekeys": __version__,
         "exit_code": int(code),
-        "hosts": [_host(one, runs) for one in hosts],
+        "hosts": [_host(one, fleet, runs) for one in hosts],
     }
 
 
-def _host(one: HostAccesses, runs: Sequence[Run]) -> dict[str, Any]:
-    cause = one.cause
-    said: dict[str, Any] = {
-        "host": one.host,
-        "cause": cause and {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint},
-    }
+def _host(one: HostAccesses, fleet: Fleet, runs: Sequence[Run]) -> dict[str, Any]:
+    said: dict[str, Any] = {"host": one.host, "cause": hints.document(one.cause, fleet, one.host)}
     if one.found is None:
         return said
     readers = [{**asdict(r), "first": iso(r.first), "last": iso(r.last)} for r in one.found.readers]

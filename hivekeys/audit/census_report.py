@@ -10,8 +10,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
+from hivekeys import __version__, hints
 from hivekeys.audit.census import Census, HostCensus, Row, Tokens
+from hivekeys.fleet import Fleet
 from hivekeys.names import fold_names
 from hivekeys.report import plain_table
 
@@ -83,9 +84,9 @@ def newest_table(census: Census, most: int) -> Table:
     return shown
 
 
-def lines(census: Census) -> list[str]:
+def lines(census: Census, fleet: Fleet) -> list[str]:
     """Below the tables: who still has the old token, what could not be read, and the sum."""
-    said = [*forgotten_lines(census), *(line for one in census.hosts for line in _troubles(one))]
+    said = [*forgotten_lines(census), *(line for one in census.hosts for line in _troubles(one, fleet))]
     if len(_shown(census)) > ROWS:
         said.append(f"{len(_shown(census)) - ROWS} more rows: --json has them all")
     off = [one.host for one in census.hosts if one.audited and not one.audited.on]
@@ -118,9 +119,9 @@ def _forgotten(row: Row) -> str:
     return f"  {where} with token:{row.token}, {', '.join(answers)}, last {stamp(row.last)}{own}"
 
 
-def _troubles(one: HostCensus) -> list[str]:
+def _troubles(one: HostCensus, fleet: Fleet) -> list[str]:
     if one.audited is None:
-        return [f"{one.host}: {one.cause}\n  hint: {one.cause.hint if one.cause else ''}"]
+        return [hints.line(one.cause, fleet, one.host)] if one.cause else []
     found = one.audited
     said = [f"audit chain broken: {place}" for place in found.breaks]
     said += [f"not read: {name}" for name in found.unread]
@@ -139,7 +140,7 @@ def _troubles(one: HostCensus) -> list[str]:
     return [f"{one.host}: {words}" for words in said]
 
 
-def document(census: Census) -> dict[str, Any]:
+def document(census: Census, fleet: Fleet) -> dict[str, Any]:
     """Everything, for a program. Times are ISO 8601, by each host's clock."""
     return {
         "fleet": census.fleet,
@@ -152,7 +153,7 @@ def document(census: Census) -> dict[str, Any]:
             {"host": host, **asdict(call), "token": call.token or None, "at": iso(call.at)}
             for host, call in census.newest
         ],
-        "hosts": [_host(one) for one in census.hosts],
+        "hosts": [_host(one, fleet) for one in census.hosts],
     }
 
 
@@ -161,11 +162,10 @@ def _row(row: Row, tokens: Tokens) -> dict[str, Any]:
     return {**asdict(row), **named, "local": row.is_local, "first": iso(row.first), "last": iso(row.last)}
 
 
-def _host(one: HostCensus) -> dict[str, Any]:
-    cause = one.cause
+def _host(one: HostCensus, fleet: Fleet) -> dict[str, Any]:
     said: dict[str, Any] = {
         "host": one.host,
-        "cause": cause and {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint},
+        "cause": hints.document(one.cause, fleet, one.host),
         "clock_off": None if one.off is None else round(one.off, 3),
     }
     if one.audited is None:

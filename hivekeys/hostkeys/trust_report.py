@@ -8,8 +8,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
+from hivekeys import __version__, hints
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet
 from hivekeys.hostkeys.key import HostKey
 from hivekeys.hostkeys.trust import SETTLED, TRUSTED, Shown, Standing
 from hivekeys.names import fold_names
@@ -50,7 +51,7 @@ def _before(shown: Shown, key: HostKey) -> tuple[HostKey, ...]:
     return same or (shown.known.keys if is_other and key == shown.presented[0] else ())
 
 
-def lines(shown: Sequence[Shown]) -> list[str]:
+def lines(shown: Sequence[Shown], fleet: Fleet) -> list[str]:
     """What is said below the table: who needs nothing, who has changed and what to do then, who is out of reach."""
     by: dict[Standing, list[str]] = defaultdict(list)
     for each in shown:
@@ -60,11 +61,12 @@ def lines(shown: Sequence[Shown]) -> list[str]:
         names = fold_names(by[Standing.CHANGED])
         said.append(
             f"CHANGED: {names}: other keys than known_hosts has. Re-installed? Or is somebody in between? Compare them "
-            f"on the console first; then: --replace {','.join(by[Standing.CHANGED])}"
+            f"on the console first; then: "
+            f"fab trust --fleet {fleet.typed} --replace {','.join(by[Standing.CHANGED])}"
         )
     if by[Standing.REVOKED]:
         said.append(f"REVOKED: {fold_names(by[Standing.REVOKED])}: a key that is marked @revoked is never written")
-    said += [f"{each.name}: {each.cause}\n  hint: {each.cause.hint}" for each in shown if each.cause]
+    said += [hints.line(each.cause, fleet, each.name) for each in shown if each.cause]
     return said
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from hivekeys.causes import Cause
 from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet, Host
+from hivekeys.hints import general
 from hivekeys.hostkeys.key import HostKey
 from hivekeys.hostkeys.known_hosts import KnownHosts
 from hivekeys.hostkeys.known_keys import KnownKeys
@@ -39,7 +40,7 @@ class Roads:
         """The keys that one file has for a name. UserError if it cannot be read."""
         known = self._known_hosts.keys(name, (file,))
         if isinstance(known, Cause):
-            raise UserError(known.detail, hint=known.hint)
+            raise UserError(known.detail, hint=general(known.trouble))
         return known.keys
 
     @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A run as people and programs read it: words, tables, one JSON document. Only fp6 is ever shown. Pure."""
 
 from hivekeys.report.documents import digest, document
+from hivekeys.report.onward import next_step
 from hivekeys.report.places import place_lines, unchecked_lines
 from hivekeys.report.tables import history_table, plain_table, plan_table, result_table, states_table
 from hivekeys.report.uses import census_lines
@@ -10,7 +11,6 @@ from hivekeys.report.words import (
     disagreement,
     exposure_lines,
     failure_lines,
-    next_step,
     past_summary,
     settled_age,
     standing,

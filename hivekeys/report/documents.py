@@ -4,15 +4,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from hivekeys import __version__
-from hivekeys.causes import Cause
+from hivekeys import __version__, hints
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.gap import Gap
+from hivekeys.report.onward import next_step
 from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.verdict import came_to, past_verdict, verdict
-from hivekeys.report.words import members, next_step
+from hivekeys.report.words import members
 from hivekeys.run import HostRun, Run
 from hivekeys.text import one_line
 
@@ -33,7 +33,7 @@ def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, 
         "seconds": round(run.seconds, 3),
         **_came_to(run, code),
         "stopped": run.stopped or None,
-        "next": next_step(run, fleet.typed) or None,
+        "next": next_step(run, fleet) or None,
         "revoked": [str(fingerprint) for fingerprint in run.condemned],
         "exposure": _exposure(run) if run.is_revocation else None,
         "census": _census(run),
@@ -41,7 +41,7 @@ def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, 
         "gone": list(run.gone),
         "superseded_by": run.superseded_by or None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
-        "hosts": [_host(run, part, host) for part, host in members(run, fleet)],
+        "hosts": [_host(run, part, host, fleet) for part, host in members(run, fleet)],
     }
 
 
@@ -78,7 +78,7 @@ def _exposure(run: Run) -> dict[str, Any]:
     }
 
 
-def _host(run: Run, part: HostRun, host: Host | None) -> dict[str, Any]:
+def _host(run: Run, part: HostRun, host: Host | None, fleet: Fleet) -> dict[str, Any]:
     gap = run.gap(part)
     seen = part.seen
     active = seen.active if seen else None
@@ -101,7 +101,7 @@ def _host(run: Run, part: HostRun, host: Host | None) -> dict[str, Any]:
         "gap_seconds": None if gap is None or gap.seconds is None else round(gap.seconds, 3),
         "gap": _gap(gap),
         "seconds": round(part.seconds, 3),
-        "cause": cause_of(part.cause),
+        "cause": hints.document(part.cause, fleet, part.name),
     }
 
 
@@ -111,11 +111,6 @@ def _gap(gap: Gap | None) -> dict[str, Any] | None:
         return None
     spans = [{"begin": round(begin, 3), "end": round(end, 3)} for begin, end in gap.spans]
     return {"known": gap.seconds is not None, "by_wall_clock": gap.by_wall, "over": gap.over, "spans": spans}
-
-
-def cause_of(cause: Cause | None) -> dict[str, str] | None:
-    """Why a host failed, with its hint."""
-    return {"trouble": cause.trouble.value, "detail": cause.detail, "hint": cause.hint} if cause else None
 
 
 def digest(run: Run) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import Exposure, exposure_of
 from hivekeys.fleet import Fleet, Host
+from hivekeys.hints import hint
 from hivekeys.model import Event, State
 from hivekeys.names import fold_names
 from hivekeys.report.curve import Curve, curve, figures
 from hivekeys.report.incident import Item, checklist
 from hivekeys.report.inputs import Finding, Review
+from hivekeys.report.onward import next_step
 from hivekeys.report.picture import Picture, picture
 from hivekeys.report.places import place_lines, unchecked_lines
 from hivekeys.report.timeline import Timeline, timeline
@@ -33,7 +35,6 @@ from hivekeys.report.words import (
     left_behind,
     longest_gap,
     members,
-    next_step,
     seconds_of,
 )
 from hivekeys.run import HostRun, Run
@@ -151,8 +152,8 @@ def page(
         sub=one_line("; ".join([f"{run.task} of fleet {run.fleet}, {_time(run.started)}, run {run.id}", *unchecked])),
         tiles=_tiles(run, exposure),
         stopped=one_line(run.stopped),
-        next=one_line(next_step(run, fleet.typed)),
-        failures=tuple(_failures(run)),
+        next=one_line(next_step(run, fleet)),
+        failures=tuple(_failures(run, fleet)),
         timeline=line,
         picture=picture(line, run),
         exposure=tuple(line[:1].upper() + line[1:] for line in exposure_lines(run)) if exposure else (),
@@ -269,11 +270,11 @@ def _groups(lines: Sequence[Line]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: (worst.index(group.tone), len(group.lines))))
 
 
-def _failures(run: Run) -> Iterator[Failure]:
+def _failures(run: Run, fleet: Fleet) -> Iterator[Failure]:
     """Each cause with its hosts; then those that were left behind without one."""
     for cause, names in failures(run):
-        yield Failure(fold_names(names), len(names), cause.trouble.value, cause.detail, cause.hint)
-    for left, said, step in left_behind(run):
+        yield Failure(fold_names(names), len(names), cause.trouble.value, cause.detail, hint(cause, fleet, *names))
+    for left, said, step in left_behind(run, fleet):
         yield Failure(fold_names(left), len(left), said, "", step)
 
 

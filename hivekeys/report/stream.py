@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from hivekeys import hints
 from hivekeys.audit.audited import CensusTaken, Use
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet
 from hivekeys.model import (
     Again,
     Claimed,
@@ -29,8 +31,8 @@ from hivekeys.model import (
     TokenChosen,
     Waiting,
 )
-from hivekeys.report.documents import cause_of
-from hivekeys.report.words import CALLS, next_step
+from hivekeys.report.onward import next_step
+from hivekeys.report.words import CALLS
 from hivekeys.run import Run
 from hivekeys.text import one_line
 from hivekeys.token import Fingerprint
@@ -40,13 +42,13 @@ _Asked = OperatorAsked | OperatorAnswered
 _End = Stopped | Paused | Superseded | RunEnded
 
 
-def line_of(event: Event, run: str) -> dict[str, Any]:
-    """One event of a run, as it happened."""
-    kind, facts = _facts(event)
+def line_of(event: Event, run: str, fleet: Fleet) -> dict[str, Any]:
+    """One event of a run over `fleet`, as it happened."""
+    kind, facts = _facts(event, fleet)
     return _line(kind, event.when.at, run, facts)
 
 
-def result_line(run: Run, code: ExitCode, at: float, typed: str = "") -> dict[str, Any]:
+def result_line(run: Run, code: ExitCode, at: float, fleet: Fleet) -> dict[str, Any]:
     """The last line: what the shell is told, where every host ended, what to type next."""
     facts = {
         "fleet": run.fleet,
@@ -54,7 +56,7 @@ def result_line(run: Run, code: ExitCode, at: float, typed: str = "") -> dict[st
         "seconds": round(run.seconds, 3),
         "states": {name: host.state.value for name, host in run.hosts.items()},
         "debts": list(run.debts),
-        "next": next_step(run, typed) or None,
+        "next": next_step(run, fleet) or None,
     }
     return _line("result", at, run.id, facts)
 
@@ -69,7 +71,7 @@ def _line(kind: str, at: float, run: str | None, facts: dict[str, Any]) -> dict[
     return {"version": VERSION, "type": kind, "time": time, "run": run, **facts}
 
 
-def _facts(event: Event) -> tuple[str, dict[str, Any]]:
+def _facts(event: Event, fleet: Fleet) -> tuple[str, dict[str, Any]]:
     match event:
         case RunStarted():
             return "run-started", {"task": event.task, "fleet": event.fleet, "reason": event.reason, **_plan(event)}
@@ -82,9 +84,13 @@ def _facts(event: Event) -> tuple[str, dict[str, Any]]:
             steps = [verb.value for verb in event.verbs]
             return "host-begins", {"host": event.host, "phase": event.phase.value, "steps": steps}
         case Waiting():
-            return "host-waits", {"host": event.host, "cause": cause_of(event.cause), "seconds": event.seconds}
+            return "host-waits", {
+                "host": event.host,
+                "cause": hints.document(event.cause, fleet, event.host),
+                "seconds": event.seconds,
+            }
         case Outcome():
-            return "host-answered", _outcome(event)
+            return "host-answered", _outcome(event, fleet)
         case _:
             return _of_the_run(event)
 
@@ -140,7 +146,7 @@ def _plan(event: RunStarted | Resumed) -> dict[str, Any]:
     }
 
 
-def _outcome(event: Outcome) -> dict[str, Any]:
+def _outcome(event: Outcome, fleet: Fleet) -> dict[str, Any]:
     token = event.seen.token if event.seen else None
     calls = event.proof.calls if event.proof else {}
     return {
@@ -148,7 +154,7 @@ def _outcome(event: Outcome) -> dict[str, Any]:
         "phase": event.phase.value,
         "status": event.status.value,
         "state": event.state.value,
-        "cause": cause_of(event.cause),
+        "cause": hints.document(event.cause, fleet, event.host),
         "token": str(token) if token else None,
         "proofs": {call: status for call, status in calls.items() if call in CALLS} if calls else None,
         "seconds": round(sum(step.seconds for step in event.steps), 3),

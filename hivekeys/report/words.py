@@ -8,8 +8,10 @@ from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.gap import Gap
+from hivekeys.hints import hint, limit_of
 from hivekeys.model import State
 from hivekeys.names import fold_names
+from hivekeys.report.onward import next_step, typed, unasked
 from hivekeys.report.places import place_lines
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
@@ -21,7 +23,6 @@ GAP_MARKS = {
     "…": "not over when the run ended",
     "not known": "nobody saw when it began or ended",
 }
-ANYWAY = "or now, and cut them off: the same with --retire-anyway"
 CALLS = ("new", "old", "none", "garbage")
 TONES = {
     State.PROVEN: "good",
@@ -131,36 +132,32 @@ def by_cause(causes: Iterable[tuple[str, Cause]]) -> list[tuple[Cause, list[str]
     return sorted(grouped, key=lambda group: -len(group[1]))
 
 
-OWES = "still on the old token", "mend the cause, then `fab reconcile`"
-FENCED = "the service is stopped: it lets nobody in", "mend the cause, then `fab reconcile` starts it"
-CUT_OUT = (
-    "cut out by the operator; as far as anybody knows it still trusts the old token",
-    "rebuild it, then `fab install --limit HOST --readmit`; or take it out of the inventory",
-)
-GONE = (
-    "gone from the inventory; as far as anybody knows it still trusts the old token",
-    "nothing, if it is gone for good: stop its service, or cut its network",
-)
+GONE = "nothing, if it is gone for good"
+STILL = "as far as anybody knows it still trusts the old token"
 
 
-def left_behind(run: Run) -> Iterator[tuple[list[str], str, str]]:
+def left_behind(run: Run, fleet: Fleet) -> Iterator[tuple[list[str], str, str]]:
     """Hosts that a run went on without, what that means, and what is to be done."""
-    hosts = run.hosts.values()
+    here = [host for host in run.hosts.values() if host.name not in run.gone]
+    owing, fenced, cut = (
+        [host.name for host in here if host.state is state] for state in (State.OWES, State.FENCED, State.EXCLUDED)
+    )
+    reconcile, back = typed("reconcile", fleet), typed("install", fleet, "--limit", limit_of(cut), "--readmit")
     groups = (
-        ([host.name for host in hosts if host.state is State.OWES], *OWES),
-        ([host.name for host in hosts if host.state is State.FENCED], *FENCED),
-        ([host.name for host in hosts if host.state is State.EXCLUDED and host.name not in run.gone], *CUT_OUT),
-        ([host.name for host in hosts if host.name in run.gone], *GONE),
+        (owing, "still on the old token", f"mend the cause, then `{reconcile}`"),
+        (fenced, "the service is stopped: it lets nobody in", f"mend the cause, then `{reconcile}` starts it"),
+        (cut, f"cut out by the operator; {STILL}", f"rebuild it, then `{back}`; or take it out of the inventory"),
+        (list(run.gone), f"gone from the inventory; {STILL}", f"{GONE}: stop its service, or cut its network"),
     )
     return (group for group in groups if group[0])
 
 
-def failure_lines(run: Run) -> list[str]:
+def failure_lines(run: Run, fleet: Fleet) -> list[str]:
     """Each cause with its hosts and the next step."""
     lines = []
     for cause, names in failures(run):
-        lines += [f"{fold_names(names)}: {cause}", f"    next: {cause.hint}"]
-    for names, said, step in left_behind(run):
+        lines += [f"{fold_names(names)}: {cause}", f"    next: {hint(cause, fleet, *names)}"]
+    for names, said, step in left_behind(run, fleet):
         lines += [f"{fold_names(names)}: {said}", f"    next: {step}"]
     return lines
 
@@ -208,15 +205,15 @@ def _figures(run: Run, code: ExitCode | None) -> str:
     return f"{counts(run.hosts.values())}; {run.seconds:.1f} s{ended}"
 
 
-def summary_lines(run: Run, code: ExitCode, backup: Iterable[str] = (), typed: str = "") -> list[str]:
+def summary_lines(run: Run, code: ExitCode, fleet: Fleet, backup: Iterable[str] = ()) -> list[str]:
     """How it went without a table: what failed, why it stopped, who used which token, what to type next."""
-    lines = failure_lines(run)
+    lines = failure_lines(run, fleet)
     if run.stopped:
         lines.append(f"stopped: {run.stopped}")
     if run.is_revocation:
         lines += exposure_lines(run)
     lines += [*unshared_lines(run), *place_lines(run), *census_lines(run), summary(run, code), *backup]
-    step = next_step(run, typed)
+    step = next_step(run, fleet)
     return [*lines, step] if step else lines
 
 
@@ -226,56 +223,6 @@ def disagreement(run: Run) -> str:
     return (
         f"the hosts hold {len(held)} different tokens: some owe the newest one (fab reconcile)" if len(held) > 1 else ""
     )
-
-
-def next_step(run: Run, typed: str = "") -> str:
-    """What to type now, as the last line of a run; "" when there is nothing that only this run can do.
-
-    `typed` is what the operator means the fleet by, if that is not its own name.
-    """
-    typed = typed or run.fleet
-    if run.at_work or run.superseded_by or run.bears_out(Trouble.SUPERSEDED):
-        return ""  # a newer run goes on, from wherever it was begun
-    if run.is_open:
-        may_go_back = run.has_touched and not run.retiring and not run.is_revocation
-        return f"go on: fab resume --fleet {typed}" + (
-            f"   go back: fab rollback --fleet {typed}" if may_go_back else ""
-        )
-    return _step_after(run, typed)
-
-
-def _step_after(run: Run, typed: str) -> str:
-    """What to type after a run that is over."""
-    rollback, reconcile = (f"fab {verb} --fleet {typed}" for verb in ("rollback", "reconcile"))
-    if run.is_revocation and run.code is ExitCode.INCOMPLETE and (run.stopped or run.want is None):
-        return f"when hosts answer again: fab revoke --fleet {typed} --reason …"
-    if run.is_held:
-        return f"the old token is kept: when nobody uses it any more (within an hour): {reconcile}   {ANYWAY}"
-    if run.debts and set(run.debts) <= set(_unasked(run)):
-        with_it = f"fab revoke --fleet {typed} --token-file FILE --reason …"
-        return f"no copy of the old token is left to ask {_few(run.debts)} with; if you have it: {with_it}"
-    if run.debts and not run.rolled_back:
-        return f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
-    if run.behind and run.behind == run.barred:
-        return f"{_few(run.behind)}: no way back, the token from before was revoked: {reconcile}"
-    if run.behind:
-        return f"when {_few(run.behind)} can be reached and the causes are mended: {rollback}"
-    if run.excluded and run.code is ExitCode.INCOMPLETE:
-        install = f"fab install --fleet {typed} --limit {','.join(run.excluded)} --readmit"
-        return f"cut out: {_few(run.excluded)}; when rebuilt: {install}; or take it out of the inventory"
-    return ""
-
-
-def _unasked(run: Run) -> tuple[str, ...]:
-    """The hosts of a revocation that serve the new token, and that nobody could ask with the old one."""
-    if not run.is_revocation:
-        return ()
-    proofs = {host.name: host.proof for host in run.counted if host.state is State.HEALTHY and host.cause is None}
-    return tuple(name for name, one in proofs.items() if one and "new" in one.calls and "old" not in one.calls)
-
-
-def _few(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
 
 
 def standing(run: Run, since: str) -> str:
@@ -288,7 +235,7 @@ def standing(run: Run, since: str) -> str:
         return f"{past_verdict(run).words}, begun {since} ago: fab resume goes on{back}"
     if run.is_held:
         return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab reconcile"
-    if run.debts and set(run.debts) <= set(_unasked(run)):
+    if run.debts and set(run.debts) <= set(unasked(run)):
         return (
             f"{len(run.debts)} of {len(run.hosts)} hosts could not be asked with the old token: fab revoke --token-file"
         )

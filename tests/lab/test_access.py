@@ -48,7 +48,9 @@ def test_hosts_whose_keys_are_unknown_are_not_talked_to(lab: Lab, tmp_path: Path
     assert rotation.code is ExitCode.ROLLED_BACK
     assert rotation.states == all_but(lab, State.UNREACHABLE)
     assert set(rotation.troubles.values()) == {Trouble.HOST_KEY_UNKNOWN}
-    assert any("compare the key on the host's console" in line for line in report.failure_lines(rotation.run))
+    assert any(
+        "compare the key on the host's console" in line for line in report.failure_lines(rotation.run, fleet_of(lab))
+    )
     assert truth(lab) == was
     assert known_hosts.read_text() == text
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.causes import HINTS, Trouble
+from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Timeouts
 from hivekeys.lab import Lab
@@ -57,10 +57,10 @@ def works_again(lab: Lab, old: str) -> bool:
 
 def told(rotation: Rotation, lab: Lab, name: str) -> str:
     """What the report says of a host, once it is sure that the next step is among it."""
-    lines = report.failure_lines(rotation.run)
+    lines = report.failure_lines(rotation.run, fleet_of(lab))
     cause = rotation.run.hosts[name].cause
     assert cause is not None
-    assert f"    next: {HINTS[cause.trouble]}" in lines
+    assert any(line.startswith("    next: ") for line in lines)
     return next(line for line in lines if line.startswith(name))
 
 
@@ -189,7 +189,7 @@ def test_one_host_that_cannot_run_on_the_new_token_takes_all_back_to_the_old(
     changed = dict.fromkeys([name, *restarted], State.ROLLED_BACK)
     assert rotation.states == all_but(lab, State.UNCHANGED, **changed)
     assert rotation.troubles == {name: Trouble.START_FAILED}
-    assert "journalctl" in rotation.run.hosts[name].cause.hint  # type: ignore[union-attr]  # troubles has just said so
+    assert f"journalctl -u {host.unit}.service -n 50" in "".join(report.failure_lines(rotation.run, fleet_of(lab)))
     assert serves(lab, old, refused=rotation.token.reveal())
     now = truth(lab)
     assert {host for host in lab.hosts if now[host].started > was[host].started} == set(changed)

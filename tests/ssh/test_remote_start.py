@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Become, Timeouts
+from hivekeys.hints import general
 
 from .bastion import ECHO_AGENT, SOON, Bastion
 
@@ -91,7 +92,7 @@ def test_a_python_that_may_not_be_run_is_not_told_to_be_installed(ssh: Bastion) 
     barred.chmod(0o644)
     cause = Cause(Trouble.PYTHON_REFUSED, ssh.refused(ssh.host(python=str(barred)), Trouble.PYTHON_REFUSED))
     assert "python3 ended with status 126" in cause.detail
-    assert "install" not in cause.hint
+    assert "install" not in general(cause.trouble)
 
 
 def test_a_python_that_does_not_start_counts_as_missing(ssh: Bastion) -> None:

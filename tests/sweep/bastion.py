@@ -126,12 +126,13 @@ class Bastion:
 
     def does_as_the_last_line_says(self) -> ExitCode | None:
         """Types the first command that the last line of the newest run names."""
-        line = report.next_step(self.past())
+        line = report.next_step(self.past(), self.fleet.inventory)
         verbs: dict[str, Callable[[], ExitCode | None]] = {
             "fab resume": self.resume,
             "fab rollback": self.roll_back,
             "fab reconcile": self._reconcile_newest,
             "fab revoke": lambda: self.revoke(f"{self.last}-again"),
+            "fab rotate": lambda: self.rotate(f"{self.last}-again"),
         }
         found = sorted((line.index(words), words) for words in verbs if words in line)
         assert found, "the last line names no command"

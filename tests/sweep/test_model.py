@@ -180,7 +180,7 @@ class Fleet(RuleBasedStateMachine):
     def what_the_last_line_says_heals_a_mended_fleet(self, who: int) -> None:
         """Unless somebody else was there since, or a host was re-imaged: a way back has nothing to bring it then."""
         operator = self.operators[who]
-        if not operator.last or not report.next_step(operator.past()):
+        if not operator.last or not report.next_step(operator.past(), self.fleet.inventory):
             return
         self.mend()
         if any(host.active_token() is None for host in self.fleet.hosts.values()):
@@ -189,7 +189,7 @@ class Fleet(RuleBasedStateMachine):
         past = operator.past()
         self.told += breaches(self.fleet, past, operator.events())
         assert code in (ExitCode.DONE, ExitCode.ROLLED_BACK, ExitCode.LOCKED), past
-        assert code is ExitCode.LOCKED or not report.next_step(past)
+        assert code in (ExitCode.LOCKED, ExitCode.ROLLED_BACK) or not report.next_step(past, self.fleet.inventory)
 
     def mend(self) -> None:
         """No fault any more, services up, and whatever was left behind on a host is gone."""

@@ -48,7 +48,7 @@ def test_hosts_that_were_lost_at_settle_are_finished_by_what_the_last_line_says(
     assert ann.does_as_the_last_line_says() is ExitCode.DONE
     assert not breaches(fleet, ann.past(), ann.events())
     assert not not_alone(fleet, new)
-    assert not report.next_step(ann.past())
+    assert not report.next_step(ann.past(), ann.fleet.inventory)
 
 
 def test_a_fleet_that_lost_a_host_at_settle_may_be_taken_back_all_the_same(ann: Bastion) -> None:
@@ -59,7 +59,7 @@ def test_a_fleet_that_lost_a_host_at_settle_may_be_taken_back_all_the_same(ann: 
     assert ann.does_as_the_last_line_says() is ExitCode.DONE
     assert ann.past().is_back
     assert not not_alone(ann.fleet, ann.fleet.token.reveal())
-    assert not report.next_step(ann.past())
+    assert not report.next_step(ann.past(), ann.fleet.inventory)
 
 
 @pytest.mark.parametrize("cut", ["hive1: stage", "hive1: swap", "hive2: restart"])
@@ -347,7 +347,7 @@ def test_a_host_that_cannot_go_back_to_a_token_that_leaked_is_brought_forward_by
     assert last.does_as_the_last_line_says() is ExitCode.DONE
     assert not breaches(fleet, last.past(), last.events())
     assert not not_alone(fleet, *fleet.made["run-1" if knows else "run-2-again"])
-    assert not report.next_step(last.past())
+    assert not report.next_step(last.past(), fleet.inventory)
 
 
 # -- a host that is not trusted any more
@@ -392,7 +392,7 @@ def test_a_rotation_that_was_killed_goes_on_or_back_though_a_host_is_gone_from_t
     run = ann.past()
     assert (run.gone, run.hosts["hive2"].state, "hive2" in fleet.dialled) == (("hive2",), State.EXCLUDED, False)
     assert agree(fleet, ["queen", "hive1"])
-    assert "gone from the inventory" in "".join(report.failure_lines(run))
+    assert "gone from the inventory" in "".join(report.failure_lines(run, fleet.inventory))
 
 
 def agree(fleet: WatchedFleet, names: list[str]) -> bool:

@@ -11,6 +11,7 @@ from hivekeys.audit.audited import Audited, Call, Group, Time
 from hivekeys.audit.census import TICK, Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Fleet
 from hivekeys.model import Reply
 from hivekeys.run import HostRun, Run
 from hivekeys.shown import Slot
@@ -70,8 +71,11 @@ def census(*groups: Group, audited: Audited = READ) -> Census:
     return Census("prod", TOKENS, (HostCensus("hive1", replace(audited, groups=groups), None, 0.0),))
 
 
+PROD = Fleet("prod", ())
+
+
 def said(census: Census) -> str:
-    return "\n".join(census_report.lines(census))
+    return "\n".join(census_report.lines(census, PROD))
 
 
 def test_a_client_with_the_old_token_is_named_with_host_path_and_time() -> None:
@@ -130,7 +134,7 @@ def test_a_host_that_cannot_be_read_is_listed_with_its_cause() -> None:
     found = census_of("prod", TOKENS, {HIVE: Reply((), seen=SEEN), QUEEN: AWAY}, {HIVE: Reply((), audited=READ)}, NOW)
     assert found.code is ExitCode.INCOMPLETE
     assert "queen: no-connection: port 22\n  hint: check that the host is up" in said(found)
-    assert [host["cause"] and host["cause"]["trouble"] for host in census_report.document(found)["hosts"]] == [
+    assert [host["cause"] and host["cause"]["trouble"] for host in census_report.document(found, PROD)["hosts"]] == [
         *(None, "no-connection"),
     ]
 

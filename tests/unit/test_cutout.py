@@ -55,7 +55,7 @@ def take_out(fleet: InProcessFleet, *names: str) -> None:
 
 
 def words_of(operator: Operator, code: ExitCode) -> str:
-    return "\n".join(report.summary_lines(operator.runner.run, code))
+    return "\n".join(report.summary_lines(operator.runner.run, code, operator.runner.fleet))
 
 
 # -- before
@@ -98,7 +98,7 @@ def test_a_rotation_without_a_host_finishes_on_the_others_and_waits_for_nobody(f
     run = ann.runner.run
     assert run.debts == () and run.is_served
     assert report.summary(run, OPEN).startswith("incomplete: proven on every other host; cut out of the fleet: hive3 (")
-    assert "reconcile" not in report.next_step(run)
+    assert "reconcile" not in report.next_step(run, ann.runner.fleet)
 
 
 def test_a_rotation_without_the_queen_turns_the_hives(fleet: InProcessFleet) -> None:

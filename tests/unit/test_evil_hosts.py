@@ -225,10 +225,11 @@ def formats_of_a_run(operator: Operator, code: ExitCode) -> dict[str, str]:
             pictures += view(progress, Moment(1_700_000_100.0, 100.0), 100, 30)
     return {
         "table": printed(report.plan_table(run, fleet), report.result_table(run, fleet), report.states_table(run)),
-        "lines": printed(*report.summary_lines(run, code, (), fleet.typed), *report.census_lines(run)),
+        "lines": printed(*report.summary_lines(run, code, fleet), *report.census_lines(run)),
         "history": printed(report.history_table([run])),
         "json": as_json(report.document(run, fleet)),
-        "events": as_json([*(line_of(event, run.id) for event in operator.events), result_line(run, code, 1.7e9)]),
+        "events": as_json([line_of(event, run.id, fleet) for event in operator.events]),
+        "result": as_json(result_line(run, code, 1.7e9, fleet)),
         "live view": printed(*pictures[-200:]),
         "markdown": markdown(told),
         "html": html(told),
@@ -262,12 +263,12 @@ def test_upkeep_shows_nothing_that_acts(fleet: InProcessFleet, dialer: EvilDiale
     finally:
         work.close()
     code = changes.exit_code(kept, apply)
-    document = changes.document(kept, fleet.inventory.name, verb, apply, code)
+    document = changes.document(kept, fleet.inventory, verb, apply, code)
     assert_harmless(
         {
             "refusal": refused,
             "table": printed(changes.table(kept, apply)),
-            "lines": printed(*changes.lines(kept, apply)),
+            "lines": printed(*changes.lines(kept, fleet.inventory, apply)),
             "json": as_json(document),
             "history": printed(report.history_table([fold(events)])),
         }
@@ -337,11 +338,11 @@ def test_audit_shows_nothing_that_acts(fleet: InProcessFleet, dialer: EvilDialer
     assert_harmless(
         {
             "table": printed(census_report.tally_table(census), census_report.newest_table(census, 10)),
-            "lines": printed(*census_report.lines(census)),
-            "json": as_json(census_report.document(census)),
+            "lines": printed(*census_report.lines(census, fleet.inventory)),
+            "json": as_json(census_report.document(census, fleet.inventory)),
             "readers": printed(access_report.table(opened), access_report.newest_table(opened, [], 10)),
-            "lines of readers": printed(*access_report.lines(opened)),
-            "json of readers": as_json(access_report.document(opened, "paper", [], ExitCode.DONE)),
+            "lines of readers": printed(*access_report.lines(opened, fleet.inventory)),
+            "json of readers": as_json(access_report.document(opened, fleet.inventory, [], ExitCode.DONE)),
         }
     )
 

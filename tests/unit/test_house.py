@@ -52,6 +52,7 @@ PURE = {
     "hivekeys.evidence",
     "hivekeys.exposure",
     "hivekeys.gap",
+    "hivekeys.hints",
     "hivekeys.history",
     "hivekeys.hostkeys",
     "hivekeys.machine",

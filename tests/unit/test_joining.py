@@ -112,7 +112,7 @@ def test_when_a_wave_fails_no_later_one_is_begun(fleet: InProcessFleet, ill: str
     (stopped,) = [event for event in ann.events if isinstance(event, Stopped)]
     assert ill in stopped.why
     assert changes.exit_code(ann.kept, apply=True) is ExitCode.INCOMPLETE
-    said = changes.lines(ann.kept, apply=True)
+    said = changes.lines(ann.kept, fleet.inventory, apply=True)
     assert said[1].startswith(f"{fold_names(others)}: not-begun: ")
     assert said[-1].endswith(f" 1 hosts failed, {len(others)} not begun")
 

@@ -12,6 +12,7 @@ import pytest
 from hivekeys.audit.audited import CensusTaken, Use
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.hints import hint
 from hivekeys.model import Event, Outcome, Phase, RunEnded, RunStarted, State
 from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
@@ -166,7 +167,7 @@ def test_a_token_that_was_taken_back_is_not_shown_as_the_one_of_now() -> None:
 def test_causes_come_with_the_next_step() -> None:
     (failure,) = page_of(rotated(ill={"hive2": ILL, "hive3": ILL})).failures
     assert (failure.hosts, failure.trouble) == ("hive2, hive3", "start-failed")
-    assert failure.next == ILL.hint
+    assert failure.next == hint(ILL, fleet_of(4), "hive2", "hive3")
     assert "fab reconcile --fleet paper" in page_of(rotated(ill={"hive2": ILL})).next
 
 

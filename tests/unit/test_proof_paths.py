@@ -214,7 +214,7 @@ def test_a_certificate_that_is_not_checked_is_said_in_every_report(tmp_path: Pat
     run = operator.runner.run
     said = "the service's certificate was not checked (verify = false) on queen, hive1, hive2"
     written = page(run, operator.events, fleet.inventory)
-    assert said in report.summary_lines(run, ExitCode.DONE)
+    assert said in report.summary_lines(run, ExitCode.DONE, fleet.inventory)
     assert said in html(written).replace("&#39;", "'")
     assert said in markdown(written).replace("\\", "")
     assert [host["certificate_unchecked"] for host in report.document(run, fleet.inventory)["hosts"]] == [True] * 3

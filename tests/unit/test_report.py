@@ -12,6 +12,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
 from hivekeys.gap import Served, Turn
+from hivekeys.hints import hint
 from hivekeys.model import Phase, State
 from hivekeys.run import HostRun, Run
 from hivekeys.shown import Loaded, Proof, Slot
@@ -122,16 +123,16 @@ TOUCHED = {"hive1": replace(ILL, touched=True)}
         (replace(RUN, hosts={"queen": WELL}, code=ExitCode.DONE), ""),
         (
             replace(RUN, hosts={"hive1": HostRun("hive1", touched=True)}, rolled_back=True, code=ExitCode.ROLLED_BACK),
-            "",
+            "look into it: fab plan --fleet blue   when it is mended: fab rotate --fleet blue --exclude hive2",
         ),
     ],
 )
 def test_the_last_line_is_what_to_type(run: Run, words: str) -> None:
-    assert report.next_step(run) == words
+    assert report.next_step(run, FLEET) == words
 
 
 def test_programs_are_told_what_to_type_too() -> None:
-    assert report.document(RUN, FLEET)["next"] == report.next_step(RUN, FLEET.name)
+    assert report.document(RUN, FLEET)["next"] == report.next_step(RUN, FLEET)
 
 
 def test_what_to_type_names_the_fleet_as_the_operator_did() -> None:
@@ -142,17 +143,17 @@ def test_what_to_type_names_the_fleet_as_the_operator_did() -> None:
 
 def test_failures_are_grouped_by_cause_the_most_hosts_first_each_with_the_next_step() -> None:
     others = {name: replace(ILL, name=name, cause=Cause(Trouble.SILENT)) for name in ("hive2", "hive3")}
-    lines = report.failure_lines(replace(RUN, hosts={"hive1": ILL} | others))
+    lines = report.failure_lines(replace(RUN, hosts={"hive1": ILL} | others), FLEET)
     assert lines == [
         "hive2, hive3: silent",
-        f"    next: {Cause(Trouble.SILENT).hint}",
+        f"    next: {hint(Cause(Trouble.SILENT), FLEET, 'hive2', 'hive3')}",
         "hive1: unhealthy: [red]no[/]",
-        f"    next: {Cause(Trouble.UNHEALTHY).hint}",
+        f"    next: {hint(Cause(Trouble.UNHEALTHY), FLEET, 'hive1')}",
     ]
 
 
 def test_hosts_that_owe_are_named_with_what_to_type() -> None:
-    lines = report.failure_lines(RUN)
+    lines = report.failure_lines(RUN, FLEET)
     assert "hive2: still on the old token" in lines
     assert "fab reconcile" in lines[-1]
 
@@ -189,9 +190,9 @@ def test_what_a_host_says_reaches_no_table_as_markup() -> None:
     host = replace(WELL, seen=look, proof=replace(PROOF, path=nasty), cause=Cause(Trouble.RUBBISH, nasty))
     run = replace(RUN, who=nasty, hosts=RUN.hosts | {"queen": host})
     shown = "".join(printed(table, 300) for table in (report.result_table(run, FLEET), report.plan_table(run, FLEET)))
-    shown += "".join(report.failure_lines(run))
+    shown += "".join(report.failure_lines(run, FLEET))
     assert "\x1b" not in shown
-    (line,) = [line for line in report.failure_lines(run) if line.startswith("queen")]
+    (line,) = [line for line in report.failure_lines(run, FLEET) if line.startswith("queen")]
     assert line == "queen: rubbish: [bold]x[/bold] [2J [link=http://evil]y[/link]"
     document = report.document(run, FLEET)["hosts"][0]
     assert all(text.isprintable() for text in (document["path"], document["loaded_by"], document["cause"]["detail"]))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hivekeys.audit.census_report import document
+from hivekeys.fleet import Fleet
 from hivekeys.journal import Journal
 from hivekeys.state import folder_for
 from tests.unit.telling import NEW, OLD, Teller, fleet_of
@@ -68,7 +69,9 @@ def test_a_link_where_the_page_should_go_is_not_followed(fab: Fab) -> None:
 
 def test_findings_and_the_audits_figures_go_into_the_page(fab: Fab) -> None:
     (fab.folder / "verify.json").write_text(json.dumps(FINDINGS))
-    (fab.folder / "audit.json").write_text(json.dumps(document(census(group())) | {"fleet": "paper"}))
+    (fab.folder / "audit.json").write_text(
+        json.dumps(document(census(group()), Fleet("paper", ())) | {"fleet": "paper"})
+    )
     answer = fab("report", "--format", "markdown", "--findings", "verify.json", "--audit", "audit.json")
     assert answer.code == 0, answer
     assert "| fail | file-mode | hive1, hive2 |" in answer.out

@@ -436,7 +436,7 @@ def test_it_goes_past_a_rotation_that_was_cut_off_and_that_one_is_superseded(fle
     late = Operator(fleet, past=fold(bob.events))
     assert late.rollout.resume(generate) is LOCKED
     assert set(late.troubles.values()) == {Trouble.SUPERSEDED}
-    assert next_step(late.runner.run) == "", "there is nothing that this run could still do"
+    assert next_step(late.runner.run, fleet.inventory) == "", "there is nothing that this run could still do"
     assert set(serving(fleet, ann.token).values()) == {"new"}
 
 

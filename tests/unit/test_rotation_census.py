@@ -75,8 +75,8 @@ def test_an_old_token_that_was_let_in_after_it_was_replaced_is_kept(fleet: InPro
     assert (use.host, use.path, use.address, use.ok, use.count) == ("hive2", "/v1/work", "10.0.0.9", True, 1)
     said = "\n".join(report.census_lines(run))
     assert f"hive2: 10.0.0.9 called /v1/work of rbee-hive.service with token:{use.token}, was let in 1 times" in said
-    assert report.next_step(run).count("fab reconcile") == 1
-    assert "--retire-anyway" in report.next_step(run)
+    assert report.next_step(run, fleet.inventory).count("fab reconcile") == 1
+    assert "--retire-anyway" in report.next_step(run, fleet.inventory)
     assert fold(operator.events).is_held
 
 

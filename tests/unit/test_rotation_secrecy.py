@@ -46,7 +46,7 @@ def everything_shown(operator: Operator) -> str:
             repr(vars(operator.runner)),
             json.dumps(report.document(run, fleet)),
             json.dumps(report.digest(run)),
-            *report.failure_lines(run),
+            *report.failure_lines(run, fleet),
             printed(report.plan_table(run, fleet), report.result_table(run, fleet), report.history_table([run])),
         ]
     )

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Policy
+from hivekeys.fleet import Fleet, Policy
 from hivekeys.model import Event, OperatorAnswered, OperatorAsked, Phase, Resumed, RunStarted, Waiting
 from hivekeys.report.stream import line_of, not_due_line, result_line
 from hivekeys.run import REVOKE, fold
@@ -35,14 +35,15 @@ from .journeys import at, fails, midway
 from .rotating import Operator, breaks
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "events.schema.json").read_text())
+BLUE = Fleet("blue", ())
 VALID = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 def lines_of(operator: Operator, code: ExitCode) -> list[dict[str, Any]]:
     """What `--events` says of a run."""
     run = operator.runner.run
-    lines = [line_of(event, run.id) for event in operator.events]
-    return json.loads(json.dumps([*lines, result_line(run, code, 1_790_000_000.0)]))  # type: ignore[no-any-return]
+    lines = [line_of(event, run.id, operator.runner.fleet) for event in operator.events]
+    return json.loads(json.dumps([*lines, result_line(run, code, 1_790_000_000.0, operator.runner.fleet)]))  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -79,12 +80,12 @@ def test_every_line_of_every_kind_of_run_fits_the_schema(fleet: InProcessFleet) 
     line = not_due_line("blue", 86400.4, 1_790_000_000.0)
     VALID.validate(line)
     assert line["age_seconds"] == 86400
-    VALID.validate(line_of(midway_event(), "blue-1"))
+    VALID.validate(line_of(midway_event(), "blue-1", BLUE))
     missed = set(SCHEMA["$defs"]) - seen - {"host", "run", "time", "fp6", "phase", "state", "cause", "use"}
     assert missed == {"not-due", "run-interrupted", "census-taken", "host-waits", "operator-asked", "operator-answered"}
-    VALID.validate(line_of(OperatorAsked(at(1)), "blue-1"))
-    VALID.validate(line_of(OperatorAnswered(True, at(2)), "blue-1"))
-    VALID.validate(line_of(waiting(), "blue-1"))
+    VALID.validate(line_of(OperatorAsked(at(1)), "blue-1", BLUE))
+    VALID.validate(line_of(OperatorAnswered(True, at(2)), "blue-1", BLUE))
+    VALID.validate(line_of(waiting(), "blue-1", BLUE))
 
 
 def waiting() -> Waiting:
@@ -107,7 +108,7 @@ def midway_event() -> Event:
 
 
 def test_the_schema_refuses_what_nobody_promised() -> None:
-    line = line_of(midway_event(), "blue-1")
+    line = line_of(midway_event(), "blue-1", BLUE)
     for wrong in (
         {**line, "version": 2},
         {**line, "type": "other"},
@@ -128,14 +129,14 @@ def test_no_token_and_no_keyed_fingerprint_is_in_a_stream(fleet: InProcessFleet)
 
 def test_what_a_host_says_stays_inside_its_line() -> None:
     failed = fails("hive1", Phase.CANARY, 4, Trouble.UNHEALTHY, 'x"\n{"type": "result"}\u2028\x1b[2J')
-    encoded = json.dumps(line_of(failed, "blue-1"))
+    encoded = json.dumps(line_of(failed, "blue-1", BLUE))
     assert encoded.isprintable() and encoded.isascii()
     assert json.loads(encoded)["cause"]["detail"] == 'x" {"type": "result"} [2J'
 
 
 def test_every_kind_of_event_has_a_line(fleet: InProcessFleet) -> None:
     resumed = Resumed("ann", ("queen",), ((Phase.QUEEN, ("queen",)),), (), at(0))
-    assert line_of(resumed, "blue-1")["type"] == "run-resumed"
+    assert line_of(resumed, "blue-1", BLUE)["type"] == "run-resumed"
 
 
 # -- the stream and its reader

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Fleet
 from hivekeys.hostkeys.key import HostKey
 from hivekeys.hostkeys.known_keys import KnownKeys
 from hivekeys.hostkeys.trust import Shown, Standing, Trusted, parse_list, writable
@@ -127,7 +128,7 @@ def test_the_screen_folds_hosts_shows_old_and_new_and_is_loud_about_changes() ->
         ["hive8", "CHANGED", "ed25519", ED.fingerprint],
         ["was", "ed25519", OLD.fingerprint],
     ]
-    said = "\n".join(lines(every))
+    said = "\n".join(lines(every, Fleet("prod", ())))
     assert "known: hive[1:4]" in said
     assert "CHANGED: hive8" in said and "--replace hive8" in said
     assert "hive9: no-connection: gone" in said

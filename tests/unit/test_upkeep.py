@@ -11,6 +11,7 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.change import Change
 from hivekeys.changes import Upkept
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet
 from hivekeys.host import dropin
 from hivekeys.model import Phase
 from hivekeys.token import Token, generate
@@ -83,7 +84,7 @@ def test_hosts_with_the_same_change_share_a_row() -> None:
     kept = [Upkept("hive1", (MODE,)), Upkept("hive2", (MODE, STRAY)), Upkept("hive3", (MODE,)), Upkept("queen")]
     rows = [line.split() for line in shown(kept, apply=True).splitlines() if "hive" in line]
     assert [row[:3] for row in rows] == [["changed", "file-mode", "hive[1:3]"], ["stays", "strays", "hive2"]]
-    assert changes.lines(kept, apply=True) == [
+    assert changes.lines(kept, Fleet("prod", ()), apply=True) == [
         "nothing to do: queen",
         "4 hosts: 3 changed, 1 stay as they are, 0 hosts failed",
     ]

@@ -124,7 +124,7 @@ def test_the_code_is_0_only_for_what_was_seen(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_last_line_offers_a_way_back_only_where_there_is_one(task: str) -> None:
     for run in runs(task, 2):
-        step = report.next_step(run)
+        step = report.next_step(run, fleet_of(1))
         assert "rollback" not in step or any(host.touched for host in run.hosts.values())
 
 

@@ -12,6 +12,7 @@ from hivekeys.audit import access_report
 from hivekeys.audit.audited import Access, Accesses, Reader
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet
 from hivekeys.host import accesses
 from hivekeys.host.agent import Agent
 from hivekeys.host.system import Refusal, System
@@ -170,6 +171,7 @@ def test_our_agents_are_told_by_how_they_are_started(agent: Any) -> None:
     assert kinds == ["hivekeys", "other", "systemd", "service", "other", "other"]
 
 
+PROD = Fleet("prod", ())
 READER = Reader("other", "root", "ann", "/bin/cat", True, 3, NOW - 9, NOW - 5)
 ACCESS = Access("hivekeys", "root", "", "/usr/bin/python3", True, NOW - 5, 42)
 FOUND = Accesses(True, NOW, (READER,), (ACCESS,), 0, "")
@@ -178,9 +180,9 @@ FOUND = Accesses(True, NOW, (READER,), (ACCESS,), 0, "")
 def test_our_own_accesses_are_shown_with_the_run_that_was_at_work() -> None:
     hosts = access_report.accesses_of({HIVE: Reply((), accesses=FOUND)}, NOW)
     run = Run(id="prod-1", started=NOW - 20, seconds=10.0, hosts={"hive1": HostRun("hive1")})
-    (host,) = access_report.document(hosts, "prod", [run], ExitCode.DONE)["hosts"]
+    (host,) = access_report.document(hosts, PROD, [run], ExitCode.DONE)["hosts"]
     assert host["newest"][0]["run"] == "prod-1"
-    (host,) = access_report.document(hosts, "prod", [replace(run, started=NOW - 900)], ExitCode.DONE)["hosts"]
+    (host,) = access_report.document(hosts, PROD, [replace(run, started=NOW - 900)], ExitCode.DONE)["hosts"]
     assert host["newest"][0]["run"] is None
 
 
@@ -190,7 +192,7 @@ def test_hosts_that_are_not_watched_or_not_asked_are_named() -> None:
         QUEEN: Reply((), cause=Cause(Trouble.AUDITD_MISSING, "ausearch: No such file or directory")),
     }
     hosts = access_report.accesses_of(answers, NOW)
-    said = "\n".join(access_report.lines(hosts))
+    said = "\n".join(access_report.lines(hosts, PROD))
     assert access_report.exit_code(hosts) is ExitCode.INCOMPLETE
     assert "queen: auditd-missing: ausearch" in said
     assert "no rule watches the token file, so nothing is noted: hive1" in said
