@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from statistics import median
 
+from hivekeys.hostrun import is_double
 from hivekeys.model import State
-from hivekeys.run import Run, is_double
+from hivekeys.run import Run
 
 
 @dataclass(frozen=True)

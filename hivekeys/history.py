@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hivekeys.run import HostRun, Run, is_barred
+from hivekeys.hostrun import HostRun, is_barred
+from hivekeys.run import Run
 from hivekeys.shown import MAX_EPOCH, Met
 from hivekeys.token import Fingerprint
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from hivekeys.hostrun import HostRun
 from hivekeys.model import Event
 from hivekeys.moment import Moment
-from hivekeys.run import HostRun, Run, advance
+from hivekeys.run import Run, advance
 
 Record = Callable[[Sequence[Event]], None]  # all of them are on the disk when it returns, in this order
 

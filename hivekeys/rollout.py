@@ -11,9 +11,10 @@ from dataclasses import replace
 from hivekeys import usage, waves
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.hostrun import is_superseded
 from hivekeys.machine import Goal, Stance
 from hivekeys.model import Outcome, Phase, State, Status, Stopped
-from hivekeys.run import Run, is_superseded
+from hivekeys.run import Run
 from hivekeys.runner import Runner, Work, of_wave
 from hivekeys.story import Story
 from hivekeys.token import Fingerprint, Token
@@ -84,9 +85,9 @@ class Rollout:
             self._roll_back(want)
         return self._runner.end()
 
-    def roll_back(self) -> ExitCode:
-        """Takes a run that is not over back to the tokens from before it."""
-        want = self._taken_up()
+    def roll_back(self, gone_back: Collection[str] = ()) -> ExitCode:
+        """Takes a run back to the tokens from before it; `gone_back`: as in reconcile."""
+        want = self._taken_up(gone_back)
         if self._runner.doubles and not self._is_over():
             return self._runner.wait()
         if not self._is_over() and not self.run.stopped:

@@ -1,14 +1,16 @@
 """A run as its events tell it: `fold` is the only way from events to what is shown. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from hivekeys.audit.audited import CensusTaken
-from hivekeys.causes import Cause, Trouble
+from hivekeys.causes import Trouble
 from hivekeys.downtime import moments
 from hivekeys.errors import ExitCode
-from hivekeys.gap import UNSEEN, Gap, Served, answered, between, cut_off, told
+from hivekeys.gap import Gap, answered, between, cut_off, told
+from hivekeys.hostrun import HostRun, is_barred, is_superseded
 from hivekeys.model import (
     Again,
     Claimed,
@@ -32,7 +34,6 @@ from hivekeys.model import (
     Verb,
 )
 from hivekeys.moment import Moment
-from hivekeys.shown import Met, Proof, Seen
 from hivekeys.sittings import BEGUN, Times
 from hivekeys.token import Fingerprint
 
@@ -40,38 +41,6 @@ ROTATE, REVOKE = "rotate", "revoke"  # the tasks of runs that bring a token; upk
 TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
 CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD, Verb.REVOKE, Verb.FENCE, Verb.END_SURVIVORS})
 TRUSTING = (Trouble.SURVIVOR, Trouble.OLD_ACCEPTED, Trouble.PLACE_UNASKED)  # the host may still take an old token
-
-
-@dataclass(frozen=True)
-class HostRun:
-    """One host's part in a run. `served`: what its service let in, and when."""
-
-    name: str
-    was: Fingerprint | None = None
-    now: Fingerprint | None = None
-    seen: Seen | None = None
-    met: Met | None = None
-    machine: str = ""  # what stands for the machine that its name led to in this sitting (hivekeys.doubles)
-    proof: Proof | None = None
-    cause: Cause | None = None
-    status: Status = Status.OK
-    touched: bool = False  # something was sent that could change it
-    turned: bool = False  # something was sent that could change what its service runs on
-    state: State = State.UNCHANGED
-    served: Served = UNSEEN
-    refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
-    seconds: float = 0.0  # of work on the host, all phases
-
-    @property
-    def is_as_before(self) -> bool:
-        """True for a host that has its token from before the run."""
-        return self.state in (State.UNCHANGED, State.ROLLED_BACK) or not self.touched
-
-    @property
-    def held(self) -> frozenset[Fingerprint]:
-        """The tokens in the host's slots, as it was last seen."""
-        slots = (self.seen.active, self.seen.staged, self.seen.previous) if self.seen else ()
-        return frozenset(slot.fingerprint for slot in slots if slot and slot.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -108,7 +77,9 @@ class Run:
     census: CensusTaken | None = None  # who used the old tokens, by the services' records
     code: ExitCode | None = None
     paused: ExitCode | None = None  # with which its command ended, where the run did not
-    at_work: str = ""  # who is at work on it now, as the fleet's lock says; no event tells that
+    at_work: str = ""  # who is at work on it now, by the fleet's lock: no event of its own tells that, nor the next two
+    settled_by: str = ""  # a later run, over which all that this one owed has become nothing
+    paid: frozenset[str] = frozenset()  # hosts that later runs have proven: they owe this one nothing
     version: str = ""  # of the hivekeys that began it
     inventory: str = ""  # SHA-256 of the inventory that it began with
     fence: bool = False  # the services of hosts that cannot be turned are stopped
@@ -127,7 +98,7 @@ class Run:
     @property
     def is_open(self) -> bool:
         """True for a run that was cut off after it had chosen a token: it is resumed or rolled back, not left."""
-        return self.code is None and self.want is not None and not self.superseded_by
+        return self.code is None and self.want is not None and not self.superseded_by and not self.settled_by
 
     @property
     def here(self) -> tuple[HostRun, ...]:
@@ -153,6 +124,21 @@ class Run:
         return old.pop() if len(old) == 1 and not self.behind else None
 
     @property
+    def overtaken_by(self) -> str:
+        """The newer run that came to the hosts before this one ended, in the queen's words or most hosts'."""
+        if not self.bears_out(Trouble.SUPERSEDED):
+            return ""
+        said = {
+            host.name: host.cause.detail for host in self.hosts.values() if host.cause and is_superseded(host.cause)
+        }
+        return said.get(self.queen.name if self.queen else "") or Counter(said.values()).most_common(1)[0][0]
+
+    @property
+    def is_settled(self) -> bool:
+        """True when a newer run has the hosts: nobody owes this one anything, and nobody can go back with it."""
+        return bool(self.settled_by or self.superseded_by or self.overtaken_by)
+
+    @property
     def has_touched(self) -> bool:
         """True when a host was told something that could change it."""
         return any(host.touched for host in self.hosts.values())
@@ -172,7 +158,7 @@ class Run:
     @property
     def is_served(self) -> bool:
         """True when the fleet went on with this run's token and was not taken back from it."""
-        return self.went_on and not self.rolled_back and not self.superseded_by
+        return self.went_on and not self.rolled_back and not self.superseded_by and not self.overtaken_by
 
     @property
     def is_back(self) -> bool:
@@ -182,12 +168,14 @@ class Run:
     @property
     def is_held(self) -> bool:
         """True when all is proven and the old tokens stay, because somebody was let in with one."""
-        return self.census is not None and self.census.holds and not self.is_revocation and not self.rolled_back
+        holds = self.census is not None and self.census.holds and not self.is_revocation
+        return holds and not self.rolled_back and not self.is_settled
 
     @property
     def behind(self) -> tuple[str, ...]:
         """The hosts that the way back did not reach."""
-        return tuple(host.name for host in self.counted if self.rolled_back and not host.is_as_before)
+        went_back = self.rolled_back and not self.is_settled
+        return tuple(host.name for host in self.counted if went_back and not host.is_as_before)
 
     @property
     def barred(self) -> tuple[str, ...]:
@@ -197,7 +185,9 @@ class Run:
     @property
     def debts(self) -> tuple[str, ...]:
         """The hosts that do not serve the run's token though the fleet does."""
-        return tuple(host.name for host in self.counted if self.went_on and host.state is not State.PROVEN)
+        owing = self.went_on and not self.is_settled
+        unpaid = (host.name for host in self.counted if owing and host.state is not State.PROVEN)
+        return tuple(name for name in unpaid if name not in self.paid)
 
     @property
     def queen(self) -> HostRun | None:
@@ -320,7 +310,8 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     hosts = {name: replace(host, served=cut_off(host.served, run.sittings), machine="") for name, host in hosts.items()}
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
-    run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, fence=run.fence or event.fence)
+    fence = run.fence or event.fence
+    run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, at_work="", fence=fence)
     order = replace(run, waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
     return replace(order, hosts=hosts, times=run.times.again(event.when, run.started), resumed=True)
 
@@ -367,6 +358,8 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
 
 def _final(run: Run) -> dict[str, HostRun]:
     """The hosts as a run leaves them: where the fleet went on, whoever stayed behind owes the new token."""
+    if run.overtaken_by:
+        return run.hosts
     went_on = run.went_on or any(host.state is State.HEALTHY for host in run.hosts.values())
     behind = (State.UNCHANGED, State.ROLLED_BACK)
     return {
@@ -380,21 +373,6 @@ def _came_through(run: Run) -> bool:
     return run.settling and not run.rolled_back
 
 
-def is_superseded(cause: Cause | None) -> bool:
-    """True when a newer run has worked on the host since this one."""
-    return cause is not None and cause.trouble is Trouble.SUPERSEDED
-
-
-def is_double(host: HostRun) -> bool:
-    """True where another host's name led to the same machine: nobody knows which of the two it is."""
-    return host.cause is not None and host.cause.trouble is Trouble.SAME_MACHINE
-
-
 def is_as_before(run: Run) -> bool:
     """True when every host of the inventory that the run touched has its token from before the run."""
     return all(host.is_as_before for host in run.here)
-
-
-def is_barred(host: HostRun) -> bool:
-    """True for a host that can never go back: its own token was revoked."""
-    return host.cause is not None and host.cause.trouble is Trouble.REVOKED

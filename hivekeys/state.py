@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from platformdirs import user_state_path
 
@@ -33,6 +33,19 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 KEY = "fingerprint.key"
 TALLY = "verify.json"
+LOCK = "lock"
+MOMENT = 0.01  # seconds; whoever only looks has the lock for less
+GIVES_UP = 5.0  # seconds after which a lock that nobody seems to have for long is somebody's all the same
+
+
+class Holder(NamedTuple):
+    """The run that is at work; whose, in which process, since when and why, in words."""
+
+    run: str
+    words: str
+
+
+BEGINS = "it has just begun"
 
 
 def operator() -> str:
@@ -178,16 +191,15 @@ def _write_once(path: Path, content: bytes) -> None:
 @contextmanager
 def hold_lock(folder: Path, fleet: str, run: str, reason: str) -> Iterator[None]:
     """One run at a time from this bastion. Raises UserError (exit code 5) that says who holds the lock."""
-    path = folder / "lock"
+    path = folder / LOCK
     with _private(path, os.O_RDWR | os.O_CREAT) as fd:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _is_taken(fd):
+            holder = _holder(fd)
             raise UserError(
-                f"another run works on fleet {fleet}: {_holder(fd)}",
+                f"another run works on fleet {fleet}: {f'run {holder.run} of {holder.words}' if holder else BEGINS}",
                 hint="wait until it ends; if it hangs, stop that process and the lock is free",
                 code=ExitCode.LOCKED,
-            ) from error
+            )
         since = time.strftime("%Y-%m-%d %H:%M:%S %z")
         mine = {"run": run, "who": operator(), "pid": os.getpid(), "since": since, "reason": reason}
         try:
@@ -195,16 +207,51 @@ def hold_lock(folder: Path, fleet: str, run: str, reason: str) -> Iterator[None]
             os.pwrite(fd, json.dumps(mine).encode(), 0)
         except OSError as error:
             raise _unwritable(path, error) from error
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.ftruncate(fd, 0)  # or whoever looks just as the next run begins is told of this one
 
 
-def _holder(fd: int) -> str:
+def at_work(folder: Path) -> Holder | None:
+    """Who has the fleet's lock at this moment; None when nobody has. Makes no file, and turns no run away."""
+    try:
+        with _private(folder / LOCK, os.O_RDONLY) as fd:
+            if _is_tried(fd, fcntl.LOCK_SH):
+                return None
+            return _holder(fd) or Holder("", BEGINS)
+    except (UserError, OSError):
+        return None  # no run was ever here, or none could be
+
+
+def _is_taken(fd: int) -> bool:
+    """Takes the lock; False where another run has it. Whoever only looks shares it for a moment: that is waited for."""
+    end = time.monotonic() + GIVES_UP
+    while not _is_tried(fd, fcntl.LOCK_EX):
+        if time.monotonic() > end or not _is_tried(fd, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        time.sleep(MOMENT)
+    return True
+
+
+def _is_tried(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(fd: int) -> Holder | None:
+    """What whoever has the lock wrote into it."""
     try:
         found = json.loads(os.pread(fd, 65536, 0))
-        text = f"run {found['run']} of {found['who']}, pid {found['pid']}, since {found['since']}"
-        return f"{text}, {found['reason']}" if found["reason"] else text
+        text = f"{found['who']}, pid {found['pid']}, since {found['since']}"
+        return Holder(str(found["run"]), printable(f"{text}, {found['reason']}" if found["reason"] else text))
     except (ValueError, KeyError, TypeError):
-        return "it has just begun"
+        return None
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from hivekeys.audit.audited import Query
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Host
+from hivekeys.hostrun import HostRun
 from hivekeys.ledger import Ledger
 from hivekeys.line import LEASE
 from hivekeys.listeners import still_trusted
 from hivekeys.machine import Goal, Stance, in_environment, obstacle, steps_to, untidy
 from hivekeys.model import Intent, Outcome, Phase, Reply, State, Status, Step, Verb, Waiting
-from hivekeys.run import HostRun
 from hivekeys.session import Session
 from hivekeys.shown import Seen
 from hivekeys.token import Fingerprint, Token

@@ -9,8 +9,9 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of, newest_served, past_runs, program_of
+from tasks.engine import dialer_of, greeting_of, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.past import newest_served, past_runs
 from tasks.times import count, fp6, moment
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
-from tasks.engine import Asked, past_runs, runner_of, tombstones, upkeep_of
+from tasks.engine import Asked, runner_of, tombstones, upkeep_of
 from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.grounds import FROM_HELP, grounds_of
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, seconds, with_pace
+from tasks.past import past_runs
 from tasks.rotation import confirm, refuse_without_queen
 
 if TYPE_CHECKING:

@@ -362,31 +362,3 @@ def superseded_tokens(folder: Path) -> "set[Fingerprint]":
     with contextlib.closing(Journal(folder)) as journal:
         runs = {run for run, _ in journal.all_of(Superseded)}
         return {event.fingerprint for run, event in journal.all_of(TokenChosen) if run in runs}
-
-
-def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]":
-    """The runs that brought a token, as the journal tells them, newest first, one by one; with `every`, upkeep too."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
-    from hivekeys.run import fold  # noqa: PLC0415
-
-    with contextlib.closing(Journal(state.folder_for(fleet, state_dir))) as journal:
-        for name in journal.runs():
-            run = fold(journal.events(name))
-            if every or run.brings_token:
-                yield run
-
-
-def newest_served(fleet: str, state_dir: str) -> "Run | None":
-    """The newest run whose token the fleet went on with: what a host that was left behind owes."""
-    return next((run for run in past_runs(fleet, state_dir) if run.is_served), None)
-
-
-def past_run(fleet: str, name: str, state_dir: str) -> "Run":
-    """The newest run over a fleet, or the one that was named."""
-    for run in past_runs(fleet, state_dir):
-        if name in ("", run.id):
-            return run
-    if name:
-        raise UserError(f"the journal of fleet {fleet} has no run {name}", hint="`fab history` lists them")
-    raise UserError(f"there was no run over fleet {fleet} from this bastion", hint="`fab plan` shows its hosts")

@@ -4,7 +4,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
-from tasks.engine import newest_served, tombstones
+from tasks.engine import tombstones
+from tasks.past import newest_served
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet

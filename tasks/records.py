@@ -10,8 +10,8 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import DamagedError, UserError
-from tasks.engine import newest_served, past_run, past_runs
 from tasks.frame import FLEET_HELP, chosen, verb
+from tasks.past import as_told, past_run, past_runs
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
@@ -62,7 +62,7 @@ def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]
             state.fingerprint_key(folder)
     except DamagedError as error:
         faults.append(error.message)
-    return runs, faults
+    return list(as_told(runs, folder)), faults
 
 
 def _set_aside(fleet: str, state_dir: str) -> None:
@@ -80,15 +80,29 @@ def _set_aside(fleet: str, state_dir: str) -> None:
 
 
 def standing_lines(fleet: str, state_dir: str) -> list[str]:
-    """Where the newest rotation stands by the journal, and the newest whose token the fleet went on with."""
+    """Who is at work, where the newest rotation stands by the journal, and what older ones still owe."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.debts import owes  # noqa: PLC0415
+
+    runs = list(past_runs(fleet, state_dir))
+    lines = _lines([*runs[:1], *(run for run in runs[1:] if owes(run))])
+    holder = state.at_work(state.folder_for(fleet, state_dir))
+    if holder and not any(run.at_work for run in runs[:1]):
+        lines.insert(0, f"at work on the fleet now: {holder.words}")
+    return lines
+
+
+def owing_lines(fleet: str, state_dir: str, after: str) -> list[str]:
+    """What the runs before this one still owe."""
+    from hivekeys.debts import owes  # noqa: PLC0415
+
+    return _lines([run for run in past_runs(fleet, state_dir) if run.id != after and owes(run)])
+
+
+def _lines(runs: "list[Run]") -> list[str]:
     from hivekeys import report  # noqa: PLC0415
 
-    newest = next(past_runs(fleet, state_dir), None)
-    served = newest_served(fleet, state_dir)
-    telling = [] if newest is None else [newest]
-    if newest and served and served.id != newest.id and served.debts:
-        telling.append(served)
-    return [f"run {run.id}: {report.standing(run, report.ago(time.time() - run.started))}" for run in telling]
+    return [f"run {run.id}: {report.standing(run, report.ago(time.time() - run.started))}" for run in runs]
 
 
 def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:

@@ -7,11 +7,13 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import Asked, newest_served, past_run, past_runs, runner_of, tombstones
+from hivekeys.names import fold_names
+from tasks.engine import Asked, runner_of, tombstones
 from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import END_SURVIVORS, FENCE, RETIRE_ANYWAY
+from tasks.past import newest_served, past_run, past_runs
 
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
@@ -55,8 +57,8 @@ def resume(
     """Go on with a run that was cut off: looks at every host first, makes no second token."""
     how = told(json, quiet, events, on_finish)
     found, _hosts = chosen(fleet, "", "")
-    past = past_run(found.name, run, state_dir)
-    _refuse_superseded(past)
+    past = _meant(found.name, run, state_dir)
+    _refuse_superseded(past, state_dir)
     if not past.is_open:
         raise UserError(
             f"run {past.id} is over: there is nothing to go on with",
@@ -84,8 +86,10 @@ def rollback(
     """Take a run back to the tokens from before it, while the hosts still have them."""
     how = told(json, quiet, events, on_finish)
     found, _hosts = chosen(fleet, "", "")
-    past = past_run(found.name, run, state_dir)
-    _refuse_superseded(past)
+    past = _meant(found.name, run, state_dir, goes_back=True)
+    _refuse_superseded(past, state_dir)
+    if not _was_cut_off(past):
+        _refuse_while_cut_off(found.name, state_dir)
     if past.is_revocation:
         raise UserError(
             f"run {past.id} revoked a token that leaked: it is never taken back",
@@ -104,7 +108,7 @@ def rollback(
         )
     hosts, out = left(found, _of(found, past), "", state_dir)
     asked = Asked(past.reason, how, past=past, state_dir=state_dir, goes_back=True, excluded=out)
-    _take_up(found, hosts, asked, "roll_back")
+    _take_up(found, hosts, asked, "roll_back", later=_gone_back_after(past, state_dir))
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)
@@ -124,28 +128,21 @@ def reconcile(
     on_finish: str = "",
 ) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
-    from hivekeys.history import gone_back  # noqa: PLC0415  not for `fab --list`
-
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
     newest = past_run(found.name, run, state_dir)
-    _refuse_superseded(newest)
-    if newest.is_open and newest.left_a_trace:
-        raise UserError(
-            f"run {newest.id} was cut off",
-            hint="`fab resume` goes on with it" + ("" if newest.is_revocation else ", `fab rollback` takes it back"),
-        )
+    _refuse_superseded(newest, state_dir)
+    _refuse_while_cut_off(found.name, state_dir)
     past = newest if run else newest_served(found.name, state_dir)
     if past is None or past.want is None or past.rolled_back or not past.went_on:
         may_go_back = newest.behind != newest.barred
         hint = "`fab rollback` goes back with the hosts that it did not reach" if may_go_back else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
-    later = itertools.takewhile(lambda run: run.id != past.id, past_runs(found.name, state_dir))
     hosts, out = left(found, hosts, without, state_dir)
     asked = Asked(
         past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, fence=fence, excluded=out
     )
-    _take_up(found, hosts, asked, "reconcile", retire_anyway, gone_back(later))
+    _take_up(found, hosts, asked, "reconcile", retire_anyway, _gone_back_after(past, state_dir))
 
 
 def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
@@ -159,13 +156,63 @@ def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
     return hosts
 
 
-def _refuse_superseded(past: "Run") -> None:
-    """A revocation took the run's place: there is one way on, and it is that one's."""
+def _meant(fleet: str, name: str, state_dir: str, *, goes_back: bool = False) -> "Run":
+    """The run that was named, or the newest. Where that has nothing left to do, the newest that has: one that was cut
+    off, or, for who `goes_back`, one whose way back did not reach every host.
+    """
+    past = past_run(fleet, name, state_dir)
+    if name or past.is_open or (goes_back and past.has_touched and not past.is_back):
+        return past
+    runs = past_runs(fleet, state_dir)
+    return next((run for run in runs if _was_cut_off(run) or (goes_back and run.behind != run.barred)), past)
+
+
+def _was_cut_off(run: "Run") -> bool:
+    return run.is_open and run.left_a_trace
+
+
+def _refuse_while_cut_off(fleet: str, state_dir: str) -> None:
+    """No other run goes on, or back, while one that was cut off and has changed something waits."""
+    cut_off = next((run for run in past_runs(fleet, state_dir) if _was_cut_off(run)), None)
+    if cut_off:
+        raise UserError(
+            f"run {cut_off.id} was cut off",
+            hint="`fab resume` goes on with it" + ("" if cut_off.is_revocation else ", `fab rollback` takes it back"),
+        )
+
+
+def _refuse_superseded(past: "Run", state_dir: str) -> None:
+    """Another run took this one's place: there is one way on, and it is that one's."""
     if past.superseded_by:
         raise UserError(
             f"run {past.id} was superseded by run {past.superseded_by}, which revoked its token as well",
             hint="leave --run out: the newest run is meant then",
         )
+    if past.overtaken_by:
+        raise UserError(
+            f"run {past.id} was superseded by {past.overtaken_by}: no host owes it anything",
+            hint="go on from the bastion that made that one; or bring a new token from here: `fab rotate`",
+        )
+    _refuse_revoked(past, state_dir)
+    newer = next((run.id for run in reversed(_after(past, state_dir)) if run.is_served), "")
+    if newer:
+        owing = f"{fold_names(past.debts)} may still trust its old token" if past.debts else "no host owes it anything"
+        raise UserError(
+            f"run {past.id} was superseded by run {newer}: {owing}",
+            hint="leave --run out: `fab reconcile` brings every host to the newest token",
+        )
+
+
+def _after(past: "Run", state_dir: str) -> "list[Run]":
+    """The runs after this one, newest first."""
+    return list(itertools.takewhile(lambda run: run.id != past.id, past_runs(past.fleet, state_dir)))
+
+
+def _gone_back_after(past: "Run", state_dir: str) -> "frozenset[str]":
+    """Those of them that left the hosts as they were: it may go on behind them."""
+    from hivekeys.history import gone_back  # noqa: PLC0415  not for `fab --list`
+
+    return gone_back(_after(past, state_dir))
 
 
 def _take_up(
@@ -178,7 +225,8 @@ def _take_up(
 ) -> None:
     from hivekeys.revocation import paced  # noqa: PLC0415  not for `fab --list`
 
-    _refuse_revoked(fleet, asked)
+    if asked.past:
+        _refuse_revoked(asked.past, asked.state_dir)
     revokes = asked.past is not None and asked.past.is_revocation
     option = "--end-survivors" if asked.ends_survivors else "--fence" if asked.fence else ""
     if option and asked.past and not revokes:
@@ -193,14 +241,13 @@ def _take_up(
     finish(code)
 
 
-def _refuse_revoked(fleet: "Fleet", asked: Asked) -> None:
+def _refuse_revoked(past: "Run", state_dir: str) -> None:
     """A later run revoked this one's token and all that lay beside it: there is nothing to go to, and nothing back."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.token import refuse_revoked  # noqa: PLC0415
 
-    if asked.past and asked.past.want:
-        gone = tombstones(state.folder_for(fleet.name, asked.state_dir))
-        refuse_revoked(asked.past.want, gone, f"run {asked.past.id}")
+    if past.want:
+        refuse_revoked(past.want, tombstones(state.folder_for(past.fleet, state_dir)), f"run {past.id}")
 
 
 def _goes_on(
@@ -218,6 +265,6 @@ def _goes_on(
         case "resume":
             return rollout.resume(generate)
         case "roll_back":
-            return rollout.roll_back()
+            return rollout.roll_back(later)
         case _:
             return rollout.reconcile(later)

@@ -12,6 +12,7 @@ from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
 from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.past import past_run
 
 if TYPE_CHECKING:
     from hivekeys.chain import Row
@@ -158,9 +159,8 @@ def _recorded(fleet: "Fleet", name: str, state_dir: str) -> "tuple[Run, list[Row
                 if name in ("", one):
                     rows = journal.rows(one)
                     events = [journal.event(one, row) for row in rows]
-                    run = fold(events)
-                    if name or run.brings_token:
-                        return run, rows, events
+                    if name or fold(events).brings_token:
+                        return past_run(fleet.name, one, state_dir, every=True), rows, events
     if name:
         raise UserError(f"the journal of fleet {fleet.name} has no run {name}", hint="`fab history` lists them")
     raise UserError(f"there was no run over fleet {fleet.name} from this bastion", hint="`fab plan` shows its hosts")

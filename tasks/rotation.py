@@ -11,11 +11,13 @@ from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
 from tasks import secrets_given
-from tasks.engine import Asked, newest_served, runner_of, tombstones
+from tasks.engine import Asked, runner_of, tombstones
 from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, age, seconds, with_pace
+from tasks.past import newest_served
+from tasks.records import owing_lines
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -124,6 +126,9 @@ def rotate(
         else:
             code = runner.end()
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
+        if code is not ExitCode.DONE and not (json or events):
+            for line in owing_lines(found.name, state_dir, runner.run.id):
+                show.line(line)
     finish(code)
 
 

@@ -10,8 +10,9 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import DamagedError, ExitCode, UserError
-from tasks.engine import dialer_of, greeting_of, past_runs, program_of
+from tasks.engine import dialer_of, greeting_of, program_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.past import past_runs
 from tasks.records import show_run, standing_lines
 
 if TYPE_CHECKING:

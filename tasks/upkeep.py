@@ -9,10 +9,11 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks import restricting
-from tasks.engine import Asked, history_of, past_runs, tombstones, upkeep_of
+from tasks.engine import Asked, history_of, tombstones, upkeep_of
 from tasks.excluding import cut_out_now
 from tasks.frame import FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 from tasks.grounds import FROM_HELP, grounds_of, known_token
+from tasks.past import past_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,9 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of, new_run, past_runs, program_of, tombstones
+from tasks.engine import dialer_of, greeting_of, new_run, program_of, tombstones
 from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.past import past_runs
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host

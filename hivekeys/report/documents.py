@@ -9,11 +9,12 @@ from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.gap import Gap
+from hivekeys.hostrun import HostRun
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.verdict import came_to, past_verdict, verdict
 from hivekeys.report.words import members
-from hivekeys.run import HostRun, Run
+from hivekeys.run import Run
 from hivekeys.text import one_line
 
 

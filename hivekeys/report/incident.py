@@ -7,10 +7,11 @@ can do stays open, and says so.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from hivekeys.hostrun import HostRun, is_double
 from hivekeys.model import Event, Outcome, TokenChosen, Verb
 from hivekeys.names import fold_names
 from hivekeys.report.inputs import Review
-from hivekeys.run import HostRun, Run, is_double
+from hivekeys.run import Run
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ _COMMAND = re.compile("`((?:ssh|fab) [^`]+)`")
 
 def next_step(run: Run, fleet: Fleet) -> str:
     """What to type now, as the last line of a run; "" when there is nothing that only this run can do."""
-    if not run.brings_token or run.at_work or run.superseded_by or run.bears_out(Trouble.SUPERSEDED):
+    if not run.brings_token or run.at_work or run.is_settled:
         return ""  # a newer run goes on, from wherever it was begun
     if run.is_open:
         may_go_back = run.has_touched and not run.retiring and not run.is_revocation

@@ -14,6 +14,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.exposure import Exposure, exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.hints import hint
+from hivekeys.hostrun import HostRun
 from hivekeys.model import Event, State
 from hivekeys.names import fold_names
 from hivekeys.report.curve import Curve, curve, figures
@@ -37,7 +38,7 @@ from hivekeys.report.words import (
     members,
     seconds_of,
 )
-from hivekeys.run import HostRun, Run
+from hivekeys.run import Run
 from hivekeys.text import one_line
 
 TOGETHER = 60  # hosts that are shown in one table; more are folded, a group for each state
@@ -172,10 +173,10 @@ def page(
 
 def _headline(run: Run, exposure: Exposure | None) -> tuple[str, str]:
     """Did it work, in a few words."""
-    if run.code is ExitCode.INCOMPLETE and not run.at_work:
+    if run.code is ExitCode.INCOMPLETE and not run.is_settled:
         return _incomplete(run, exposure)
     said = past_verdict(run)
-    words = f"not over: {said.words}" if run.is_open else said.words
+    words = f"not over: {said.words}" if run.is_open and not run.at_work else said.words
     return words[:1].upper() + words[1:], said.tone
 
 

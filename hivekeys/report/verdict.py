@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.hostrun import HostRun
 from hivekeys.model import State
 from hivekeys.names import fold_names
-from hivekeys.run import HostRun, Run, is_as_before, is_superseded
+from hivekeys.run import Run, is_as_before
 
 
 class Verdict(NamedTuple):
@@ -53,7 +54,7 @@ def exit_code(run: Run) -> ExitCode:
 def verdict(run: Run, code: ExitCode) -> Verdict:
     """What is to be said of a run that ended, or ends, with this code."""
     if code in AS_IT_IS:
-        return _superseded(run) if code is ExitCode.LOCKED and run.bears_out(Trouble.SUPERSEDED) else AS_IT_IS[code]
+        return _overtaken(run) if code is ExitCode.LOCKED and run.overtaken_by else AS_IT_IS[code]
     if not run.brings_token:
         return _kept(run, code)
     if run.is_revocation:
@@ -84,6 +85,9 @@ def past_verdict(run: Run) -> Verdict:
         return Verdict(f"at work{where}: {run.at_work}", "fair", "at work")
     if run.superseded_by:
         return Verdict(f"cut off; run {run.superseded_by} took its place", "fair", f"superseded by {run.superseded_by}")
+    if run.settled_by:
+        word = f"superseded by {run.settled_by}"
+        return Verdict(f"{word}: nothing is owed any more", "fair", word)
     if run.code is not None:
         return verdict(run, run.code)
     if run.is_open:
@@ -104,7 +108,7 @@ def word_of(run: Run) -> str:
 def ended(run: Run) -> str:
     """The same with the exit code, for a list of runs."""
     code = came_to(run)
-    if run.at_work or run.superseded_by or run.code is None or code is None:
+    if run.at_work or run.superseded_by or run.settled_by or run.code is None or code is None:
         return word_of(run)
     missing = fold_names((*run.excluded, *run.gone))
     without = f", without {missing}" if missing else ""
@@ -154,11 +158,8 @@ def _taken_back(run: Run, code: ExitCode) -> Verdict:
     return Verdict(words, "fair", "taken back" if touched else "")
 
 
-def _superseded(run: Run) -> Verdict:
-    """The run that came after this one is named in the queen's words, or in those of most hosts."""
-    said = {name: host.cause.detail for name, host in run.hosts.items() if host.cause and is_superseded(host.cause)}
-    newer = said.get(run.queen.name if run.queen else "") or Counter(said.values()).most_common(1)[0][0]
-    return Verdict(f"superseded: a newer run worked here ({newer})", "fair", "superseded")
+def _overtaken(run: Run) -> Verdict:
+    return Verdict(f"superseded: a newer run worked here ({run.overtaken_by})", "fair", "superseded")
 
 
 def _all_proven(hosts: Collection[HostRun]) -> bool:

@@ -9,13 +9,14 @@ from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
 from hivekeys.gap import Gap
 from hivekeys.hints import hint, limit_of
+from hivekeys.hostrun import HostRun
 from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.onward import next_step, typed, unasked
 from hivekeys.report.places import place_lines
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
-from hivekeys.run import HostRun, Run
+from hivekeys.run import Run
 
 GAP = "gap: so long clients could not use this host and the queen with one and the same token"
 GAP_MARKS = {
@@ -227,7 +228,7 @@ def disagreement(run: Run) -> str:
 
 def standing(run: Run, since: str) -> str:
     """Where a run of the past stands, in one line; `since` is how long ago it began."""
-    if run.at_work or run.superseded_by:
+    if run.at_work or run.is_settled:
         return f"begun {since} ago; {past_verdict(run).words}"
     if run.is_open:
         back = "" if run.is_revocation else ", fab rollback goes back"
@@ -239,6 +240,9 @@ def standing(run: Run, since: str) -> str:
         return (
             f"{len(run.debts)} of {len(run.hosts)} hosts could not be asked with the old token: fab revoke --token-file"
         )
+    if run.debts and run.is_revocation:
+        leaked = ", ".join(f"token:{fingerprint}" for fingerprint in run.condemned)
+        return f"{fold_names(run.debts)} may still trust the token that leaked ({leaked}), for {since}: fab reconcile"
     if run.debts and not run.rolled_back:
         return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
     if run.behind:

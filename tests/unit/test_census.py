@@ -12,8 +12,9 @@ from hivekeys.audit.census import TICK, Census, HostCensus, Tokens, census_of, k
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet
+from hivekeys.hostrun import HostRun
 from hivekeys.model import Reply
-from hivekeys.run import HostRun, Run
+from hivekeys.run import Run
 from hivekeys.shown import Slot
 from hivekeys.token import Fingerprint
 from tasks.times import count, fp6, moment

@@ -8,9 +8,10 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import TokenAge
+from hivekeys.hostrun import HostRun
 from hivekeys.listeners import Listener, Survivor
 from hivekeys.model import State
-from hivekeys.run import HostRun, Run
+from hivekeys.run import Run
 from hivekeys.shown import Directory, Loaded, Proof, Slot
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS

@@ -15,9 +15,10 @@ from hivekeys import files, state
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet
+from hivekeys.hostrun import HostRun
 from hivekeys.metrics import metrics
 from hivekeys.model import Reply, State
-from hivekeys.run import HostRun, Run
+from hivekeys.run import Run
 from hivekeys.shown import Seen
 from hivekeys.status import FleetStatus, status_of
 from hivekeys.verify.findings import Check, Finding, Record, Report, Severity, Verdict

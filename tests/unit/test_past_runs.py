@@ -1,32 +1,45 @@
 """What is said of a run that is over, was cut off or never begun: one verdict, whoever tells it."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pty
+import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hivekeys import report
+from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.journal import Journal
 from hivekeys.metrics import metrics
 from hivekeys.model import Event, Paused, Phase, PhaseStarted, RunEnded
 from hivekeys.report.page import page
 from hivekeys.report.verdict import came_to, ended
 from hivekeys.run import Run, fold
+from hivekeys.state import at_work, fingerprint_key, hold_lock, operator
 from hivekeys.status import status_of
 from hivekeys.verify.findings import Record
 from tasks.frame import Told
 from tasks.live import Show
+from tasks.past import past_runs
+from tasks.records import standing_lines
 from tasks.rotation import confirm
 from tests.inprocess import InProcessFleet
 from tests.unit.rotating import Operator
 from tests.unit.telling import NEW, OLD, Teller, fleet_of
+from tests.unit.test_records import NEARBY
+from tests.unit.test_tasks import Fab, state_of
 
 PAPER = fleet_of(4)
+ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")
 
 
 def back_again() -> Teller:
@@ -166,3 +179,187 @@ def test_a_run_that_stopped_before_it_changed_a_host_took_nobody_back(tmp_path: 
     ann = Operator(fleet)
     assert ann.rotate() is ExitCode.ROLLED_BACK
     assert ended(fold(ann.events)) == "3 nothing changed"
+
+
+# -- at work
+
+
+@pytest.fixture
+def fab(tmp_path: Path) -> Iterator[Fab]:
+    """A fleet whose every host refuses the connection at once."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        fab = Fab(tmp_path)
+        (fab.folder / "inventory" / "paper.toml").write_text(NEARBY.format(port=nobody.getsockname()[1]))
+        yield fab
+
+
+def written(fab: Fab, *tellers: Teller) -> Path:
+    """The fleet's state folder, whose journal has these runs, the oldest first."""
+    folder = state_of(fab)
+    fingerprint_key(folder)
+    with contextlib.closing(Journal(folder)) as journal:
+        for teller in tellers:
+            journal.append(teller.run, *teller.events)
+    return folder
+
+
+def waiting_for_an_answer() -> Teller:
+    """It has looked at the hosts, and asks the operator."""
+    teller = Teller(fleet_of(2), "paper-1")
+    teller.begin()
+    teller.phase(Phase.LOOK, ["queen", "hive1", "hive2"])
+    return teller
+
+
+def in_the_middle() -> Teller:
+    teller = Teller(fleet_of(2), "paper-1")
+    teller.before()
+    return teller
+
+
+def status_lines(folder: Path) -> str:
+    """What `fab status` says below its table."""
+    return "\n".join(standing_lines("paper", str(folder.parent)))
+
+
+def listed(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `fab history --json` says, by the runs' names."""
+    return {run.id: report.digest(run) for run in past_runs("paper", str(folder.parent), every=True)}
+
+
+@pytest.mark.parametrize("tell", [waiting_for_an_answer, in_the_middle])
+def test_a_run_that_works_or_waits_at_a_question_is_at_work_and_not_cut_off(
+    fab: Fab, tell: Callable[[], Teller]
+) -> None:
+    teller = tell()
+    folder = written(fab, teller)
+    who = f"{operator()}, pid {os.getpid()}, since "
+    with hold_lock(folder, "paper", "paper-1", "the yearly one"):
+        (run,) = past_runs("paper", str(folder.parent))
+        said, facts = status_lines(folder), report.document(run, teller.fleet)
+        assert "at work" in fab("history").out
+    phase = run.phase.value if run.phase else ""
+    assert f"; at work in phase {phase}: {who}" in said
+    assert page(run, teller.events, teller.fleet).headline.startswith(f"At work in phase {phase}: {who}")
+    assert (ended(run), report.next_step(run, teller.fleet)) == ("at work", "")
+    assert facts["at_work"].startswith(who) and facts["at_work"].endswith(", the yearly one")
+    assert facts["exit_code"] is None
+    assert "at work" not in status_lines(folder), "whoever was killed is not at work"
+
+
+def test_work_that_the_journal_does_not_know_yet_is_named_too(fab: Fab) -> None:
+    folder = written(fab, back_again())
+    with hold_lock(folder, "paper", "paper-9", ""):
+        said = status_lines(folder)
+    assert f"at work on the fleet now: {operator()}, pid {os.getpid()}, since " in said
+
+
+def test_whoever_only_looks_whether_a_run_is_at_work_turns_none_away(tmp_path: Path) -> None:
+    """He shares the lock for a moment; a run that comes just then waits for that, and is not refused."""
+    with hold_lock(tmp_path, "paper", "paper-1", ""):
+        assert at_work(tmp_path)
+    assert at_work(tmp_path) is None
+    with (tmp_path / "lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        with hold_lock(tmp_path, "paper", "paper-2", ""):
+            found = at_work(tmp_path)
+    assert found is not None and found.run == "paper-2"
+
+
+# -- what an older run still owes
+
+
+def left_hosts_behind() -> Teller:
+    """It went back, and did not reach hive2."""
+    teller = Teller(fleet_of(2), "paper-1", ill={"hive2": ILL})
+    teller.before()
+    teller.turn()
+    teller.stop("1 of 3 hosts failed (hive2); max_failures is 0")
+    teller.phase(Phase.ROLLBACK, ["queen", "hive1"])
+    teller.tell(RunEnded(ExitCode.INCOMPLETE, teller.now()))
+    return teller
+
+
+def found_a_host_away(run: str = "paper-2") -> Teller:
+    """It changed nothing, because hive2 could not be reached."""
+    teller = Teller(fleet_of(2), run, lost=("hive2",), clock=6000.0)
+    teller.begin()
+    teller.phase(Phase.LOOK, ["queen", "hive1", "hive2"])
+    teller.tell(RunEnded(ExitCode.ROLLED_BACK, teller.now()))
+    return teller
+
+
+def went_through(run: str, clock: float = 7000.0, **more: object) -> Teller:
+    teller = Teller(fleet_of(2), run, clock=clock, **more)  # type: ignore[arg-type]  # a test's own keywords
+    teller.whole()
+    return teller
+
+
+def test_what_a_run_owes_stays_in_status_after_one_that_changed_nothing(fab: Fab) -> None:
+    """And the command that is named does it: `fab rollback` means the run that left hive2 behind."""
+    folder = written(fab, left_hosts_behind(), found_a_host_away())
+    said = status_lines(folder)
+    assert "run paper-2: begun" in said
+    assert "run paper-1: 1 of 3 hosts are not back on their token for" in said and ": fab rollback" in said
+    again = fab("rotate", "--yes")
+    assert again.code == 3 and "run paper-1: 1 of 3 hosts are not back" in again.out
+    answer = fab("rollback", "--json")
+    assert json.loads(answer.out)["run"] == "paper-1", "no host answers, so it stays as it is; it was not refused"
+
+
+def test_a_run_that_was_cut_off_is_gone_on_with_though_a_later_one_looked(fab: Fab) -> None:
+    cut_off = Teller(fleet_of(2), "paper-1")
+    cut_off.before()
+    folder = written(fab, cut_off, found_a_host_away())
+    assert "run paper-1: cut off in phase stage" in status_lines(folder)
+    assert json.loads(fab("resume", "--json").out)["run"] == "paper-1"
+
+
+def test_whoever_was_left_behind_owes_nothing_once_a_later_run_went_through(fab: Fab) -> None:
+    folder = written(fab, left_hosts_behind(), went_through("paper-2"))
+    said = status_lines(folder)
+    assert "paper-1" not in said
+    told = listed(folder)
+    assert told["paper-1"]["verdict"] == "superseded by paper-2: nothing is owed any more"
+    answer = fab("rollback", "--run", "paper-1")
+    assert answer.code == 2 and "run paper-1 was superseded by run paper-2: no host owes it anything" in answer.err
+
+
+def leaked_and_not_over(run: str = "paper-1") -> Teller:
+    """A revocation that did not reach hive2."""
+    teller = Teller(fleet_of(2), run, lost=("hive2",))
+    teller.revoke()
+    return teller
+
+
+def test_a_revocations_debt_is_paid_by_a_later_run_that_proves_the_host(fab: Fab) -> None:
+    folder = written(fab, leaked_and_not_over(), went_through("paper-2"))
+    told = listed(folder)
+    assert (told["paper-1"]["debts"], told["paper-2"]["debts"]) == ([], [])
+    assert told["paper-1"]["verdict"] == "superseded by paper-2: nothing is owed any more"
+    answer = fab("reconcile", "--run", "paper-1")
+    assert (answer.code, answer.out) == (2, "")
+    assert "run paper-1 was superseded by run paper-2: no host owes it anything" in answer.err
+    assert "fab revoke" not in answer.err
+
+
+def test_a_revocations_debt_stays_where_no_later_run_has_proven_the_host(fab: Fab) -> None:
+    """hive2 is away in the later run too: it may still trust what leaked."""
+    folder = written(fab, leaked_and_not_over(), went_through("paper-2", lost=("hive2",)))
+    told = listed(folder)
+    assert told["paper-1"]["debts"] == told["paper-2"]["debts"] == ["hive2"]
+    said = status_lines(folder)
+    assert "run paper-1: hive2 may still trust the token that leaked" in said
+    answer = fab("reconcile", "--run", "paper-1")
+    assert answer.code == 2 and "superseded by run paper-2: hive2 may still trust its old token" in answer.err
+
+
+def test_the_status_of_a_revocation_that_is_not_over_says_what_is_at_stake(fab: Fab) -> None:
+    folder = written(fab, leaked_and_not_over())
+    said = status_lines(folder)
+    assert (
+        f"run paper-1: hive2 may still trust the token that leaked (token:{OLD}), for" in said
+        and ": fab reconcile" in said
+    )

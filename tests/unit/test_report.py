@@ -13,8 +13,9 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
 from hivekeys.gap import Served, Turn
 from hivekeys.hints import hint
+from hivekeys.hostrun import HostRun
 from hivekeys.model import Phase, State
-from hivekeys.run import HostRun, Run
+from hivekeys.run import Run
 from hivekeys.shown import Loaded, Proof, Slot
 from hivekeys.sittings import Times
 from hivekeys.token import Token

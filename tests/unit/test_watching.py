@@ -17,8 +17,9 @@ from hivekeys.host import accesses
 from hivekeys.host.agent import Agent
 from hivekeys.host.system import Refusal, System
 from hivekeys.host.watching import watch
+from hivekeys.hostrun import HostRun
 from hivekeys.model import Reply
-from hivekeys.run import HostRun, Run
+from hivekeys.run import Run
 
 from .sights import HIVE, NOW, QUEEN
 
