@@ -29,7 +29,7 @@ class Rollout:
         *,
         may_be_missing: Iterable[str] = (),
         pause: float = 0.0,
-        go_on: Callable[[], bool] | None = None,
+        go_on: Callable[[waves.Wave], bool] | None = None,
         census: bool = False,
         retire_anyway: bool = False,
     ) -> None:
@@ -182,16 +182,17 @@ class Rollout:
 
     def _turn_all(self, want: Fingerprint) -> bool:
         order = waves.among(self._runner.waves, [story.host for story in self._runner.standing()])
-        return all((wave is order[0] or self._breathe()) and self._turn_wave(wave, want) for wave in order)
+        return all((wave is order[0] or self._breathe(wave)) and self._turn_wave(wave, want) for wave in order)
 
     def _turn_wave(self, wave: waves.Wave, want: Fingerprint) -> bool:
         standing = of_wave(wave, self._runner.standing())
         return self._everywhere(wave.phase, standing, lambda story: self._turn(story, wave.phase, want), wave.title)
 
-    def _breathe(self) -> bool:
+    def _breathe(self, wave: waves.Wave) -> bool:
         """The pause between two waves, and the operator's word where it was asked for."""
         self._runner.interrupted.wait(self._pause)
-        if self._go_on and not self._runner.interrupted.is_set() and not self._runner.ask_operator(self._go_on):
+        go_on = self._go_on
+        if go_on and not self._runner.interrupted.is_set() and not self._runner.ask_operator(lambda: go_on(wave)):
             self._runner.interrupt()
         return not self._is_over()
 

@@ -1,14 +1,22 @@
-"""A question to whoever sits at the terminal, and what counts as a yes."""
+"""A question to whoever sits at the terminal: what is told before it, and what counts as a yes."""
 
 import contextlib
+import itertools
 import select
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from hivekeys.estimate import Pace
+
+
+RUNS = 12  # of the journal that are looked at, the newest first
 
 
 def answer(question: str, screen: Console) -> str:
@@ -29,6 +37,23 @@ def agrees(question: str, screen: Console) -> bool:
         return answer(question, screen).strip().lower() in ("y", "yes")
     except (EOFError, KeyboardInterrupt):
         return False
+
+
+def paces(fleet: str, state_dir: str, task: str) -> "list[Pace]":
+    """How long the last runs of this kind took, by this bastion's journal, as far as it can be read."""
+    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.errors import UserError  # noqa: PLC0415
+    from hivekeys.estimate import ENOUGH, pace_of  # noqa: PLC0415
+    from hivekeys.journal import Journal  # noqa: PLC0415
+
+    folder = state.folder_for(fleet, state_dir)
+    found: list[Pace] = []
+    if not Journal.is_in(folder):
+        return found
+    with contextlib.suppress(UserError), contextlib.closing(Journal(folder, as_it_is=True)) as journal:
+        told = (pace_of(journal.events(run), task) for run in journal.runs()[:RUNS])
+        found += itertools.islice((pace for pace in told if pace), ENOUGH)
+    return found
 
 
 @contextlib.contextmanager

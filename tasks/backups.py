@@ -196,6 +196,7 @@ def restore(
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from tasks.asking import paces  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, limit, exclude)
@@ -222,7 +223,8 @@ def restore(
             _refuse_served(runner, runner.fingerprint(token), file)
             if not yes:
                 show.plan(runner.run, found)
-                confirm(runner, show, f"to token:{runner.fingerprint(token)} of the backup of {made}")
+                where = f"to token:{runner.fingerprint(token)} of the backup of {made}"
+                confirm(runner, show, where, paces(found.name, state_dir, runner.run.task))
             code = rollout.rotate(token, given=True)
         else:
             code = runner.end()

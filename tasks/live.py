@@ -35,6 +35,7 @@ from tasks.stream import Stream
 
 if TYPE_CHECKING:
     from hivekeys.backups.shelf import Taken
+    from hivekeys.waves import Wave
 
 UNTOUCHED = "nothing was changed: no host had been given a token"
 NO_FLEET = Fleet("", ())
@@ -215,8 +216,8 @@ class Show:
         self._out.print(Text(line))
 
     def agrees(self, question: str) -> bool:
-        """True when the operator said yes."""
-        self._end_screen()
+        """True when the operator said yes. The picture so far stays above the question."""
+        self._end_screen(keep=True)
         self.asking = True
         try:
             return asking.agrees(question, self._talk)
@@ -225,9 +226,9 @@ class Show:
             if self._is_watching:
                 self._start_screen()
 
-    def go_on(self) -> bool:
+    def go_on(self, wave: "Wave") -> bool:
         """Asked between two waves."""
-        return self.agrees("Go on with the next wave? [y/N] ")
+        return self.agrees(f"{report.before_wave(self._progress.run, wave)} Go on? [y/N] ")
 
     @staticmethod
     def _print_json(run: Run, fleet: Fleet, code: ExitCode | None, more: dict[str, Any] | None = None) -> None:

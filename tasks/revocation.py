@@ -1,6 +1,7 @@
 """`fab revoke`: a token leaked."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -12,6 +13,9 @@ from tasks.excluding import WITHOUT, left
 from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import END_SURVIVORS, FENCE, amount
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet, Host
 
 HELP = {
     "fleet": FLEET_HELP["fleet"],
@@ -55,11 +59,9 @@ def revoke(
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.names import fold_names  # noqa: PLC0415
     from hivekeys.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
     from hivekeys.run import REVOKE  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
@@ -71,10 +73,8 @@ def revoke(
     leaked = secrets_given.leaked_token(token_file) if token_file else None
     if not yes and (token_file == "-" or not sys.stdin.isatty()):  # noqa: S105  a dash, not a secret
         raise UserError("there is no terminal to ask for confirmation on", hint="add --yes")
-    cut = f", without {fold_names(out)}" if out else ""
-    question = f"Revoke the token of fleet {found.name} on {len(hosts)} hosts{cut}? There is no way back. [y/N] "
-    if not yes and not Show().agrees(question):
-        raise UserError("not confirmed: nothing was changed")
+    if not yes:
+        _confirm(found, hosts, out, state_dir)
     asked = Asked(reason, how, REVOKE, state_dir=state_dir, fence=fence, take_over=take_over, excluded=out)
     with runner_of(found, hosts, asked) as (runner, show):
         known = runner.history.tokens
@@ -84,3 +84,20 @@ def revoke(
         code = revocation.revoke(generate)
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)
+
+
+def _confirm(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], state_dir: str) -> None:
+    """Asks on the terminal, before any host is contacted: what leaked cannot wait for a look."""
+    from hivekeys import waves  # noqa: PLC0415
+    from hivekeys.names import fold_names  # noqa: PLC0415
+    from hivekeys.report import before_run  # noqa: PLC0415
+    from hivekeys.run import REVOKE, Run  # noqa: PLC0415
+    from tasks.asking import paces  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    cut = f", without {fold_names(out)}" if out else ""
+    question = f"Revoke the token of fleet {fleet.name} on {len(hosts)} hosts{cut}? There is no way back. [y/N] "
+    order = waves.plan(hosts, fleet.policy)
+    lines = before_run(fleet, order, paces(fleet.name, state_dir, REVOKE), Run(task=REVOKE))
+    if not Show().agrees("\n".join([*lines, question])):
+        raise UserError("not confirmed: nothing was changed")

@@ -20,6 +20,9 @@ from tasks.past import newest_served
 from tasks.records import owing_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hivekeys.estimate import Pace
     from hivekeys.fleet import Fleet, Host
     from hivekeys.runner import Runner
     from hivekeys.token import Token
@@ -93,6 +96,7 @@ def rotate(
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
     from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from tasks.asking import paces  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, limit, exclude)
@@ -121,7 +125,7 @@ def rotate(
             _refuse_known(runner, token)
             if not yes:
                 show.plan(runner.run, found)
-                confirm(runner, show, "to a new token")
+                confirm(runner, show, "to a new token", paces(found.name, state_dir, runner.run.task))
             code = rollout.rotate(token, given=bool(token_file))
         else:
             code = runner.end()
@@ -207,9 +211,15 @@ def _refuse_known(runner: "Runner", token: "Token") -> None:
         )
 
 
-def confirm(runner: "Runner", show: "Show", where: str) -> None:
-    """Asks on the terminal before anything is changed; whatever is not a yes ends the run."""
+def confirm(runner: "Runner", show: "Show", where: str, paces: "Sequence[Pace]" = ()) -> None:
+    """Asks on the terminal before anything is changed; whatever is not a yes ends the run.
+
+    `paces`: of the last runs, which tell how long this one may take.
+    """
+    from hivekeys.report import before_run  # noqa: PLC0415
+
     question = f"Turn {len(runner.stories)} hosts of fleet {runner.run.fleet} {where}? [y/N] "
-    if not runner.ask_operator(lambda: show.agrees(question)):
+    lines = before_run(runner.fleet, runner.waves, paces, runner.run)
+    if not runner.ask_operator(lambda: show.agrees("\n".join([*lines, question]))):
         runner.end(ExitCode.USAGE)
         raise UserError("not confirmed: nothing was changed")

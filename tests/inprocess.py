@@ -205,6 +205,7 @@ class SimulatedHost:
         self.log: list[str] = []  # the service's log lines since its last start
         self.sudo_relays = False  # sudo stands between its callers and what they run
         self.sudo_rules = ""  # what it lists
+        self.kill_mode = "control-group"
         self.is_audited = False  # the service writes an audit trail
         self.ahead = 0.0  # seconds that its wall clock is ahead of this machine's
         self.lines: list[InProcessLine] = []
@@ -548,6 +549,7 @@ class Machine(System):
             "NRestarts": host.restarts,
             "InvocationID": "0" * 32 if host.process else "",
             "ControlGroup": f"/system.slice/{unit}",
+            "KillMode": host.kill_mode,
             "Environment": f"LLORCH_API_TOKEN_FILE={path}" + " LLORCH_AUDIT_MODE=local" * host.is_audited,
         }
         if host.environment_file:

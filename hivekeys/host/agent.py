@@ -51,7 +51,7 @@ TOUCHING = (
 NEVER = float("-inf")
 SHOWN = (
     "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,ControlGroup,Environment,EnvironmentFiles,"
-    "FragmentPath,DropInPaths"
+    "FragmentPath,DropInPaths,KillMode"
 )
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the services colour their lines, between a field's name and its value too
@@ -232,6 +232,8 @@ class Agent:
             self.last_file, self.last_sources = self.file_read_by(unit), self.sources(unit)
             self.file_at = self.system.monotonic()
         unit["reads"], unit["sources"] = self.last_file, self.last_sources
+        members = self.system.members(unit["cgroup"])
+        unit["beside"] = None if members is None else len(set(members) - {unit["pid"]})
         seen = self.slots()
         seen["directory"]["bar"] = bar(self)
         seen.update(unit=unit, loaded=self.loaded(unit, seen["active"]), clock=self.system.now())
@@ -292,6 +294,7 @@ class Agent:
             "restarts": int(shown.get("NRestarts") or 0),
             "invocation": shown.get("InvocationID", ""),
             "cgroup": shown.get("ControlGroup", ""),
+            "kill_mode": shown.get("KillMode", ""),
             "born": process["born"] if process else None,
             "started": process["started"] if process else None,
             "uid": process["uid"] if process else None,

@@ -3,6 +3,7 @@
 from hivekeys.report.documents import digest, document
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import place_lines, unchecked_lines
+from hivekeys.report.question import before_run, before_wave
 from hivekeys.report.tables import history_table, plain_table, plan_table, result_table, states_table
 from hivekeys.report.uses import census_lines
 from hivekeys.report.words import (
@@ -22,6 +23,8 @@ from hivekeys.report.words import (
 __all__ = [
     "age",
     "ago",
+    "before_run",
+    "before_wave",
     "census_lines",
     "digest",
     "disagreement",

@@ -50,6 +50,7 @@ PURE = {
     "hivekeys.cutout",
     "hivekeys.debts",
     "hivekeys.downtime",
+    "hivekeys.estimate",
     "hivekeys.evidence",
     "hivekeys.exposure",
     "hivekeys.gap",
