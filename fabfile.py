@@ -5,6 +5,7 @@ from invoke.collection import Collection
 from tasks import (
     auditing,
     backups,
+    commandline,
     hostkeys,
     inventory,
     lab,
@@ -41,3 +42,4 @@ namespace = Collection(
     inventory=inventory,
     lab=lab,
 )
+commandline.begin(namespace)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from tasks.output import is_lost
+
 if TYPE_CHECKING:
     from hivekeys.estimate import Pace
 
@@ -20,9 +22,14 @@ RUNS = 12  # of the journal that are looked at, the newest first
 
 
 def answer(question: str, screen: Console) -> str:
-    """What is typed. Raises EOFError at the end of the input, KeyboardInterrupt for a Ctrl-C."""
+    """What is typed. Raises EOFError at the end of the input, KeyboardInterrupt for a Ctrl-C.
+
+    Where nobody sees the question any more it is the end of the input too, as on a terminal that was lost.
+    """
     with _signals_seen() as came:
         screen.print(Text(question), end="", soft_wrap=True)
+        if is_lost(screen.file):
+            raise EOFError
         while sys.stdin not in select.select([sys.stdin, came], [], [])[0]:  # a Ctrl-C is raised here
             came.recv(4096)
         typed = sys.stdin.readline()

@@ -236,7 +236,11 @@ def upkeep_of(
         work = Upkeep(fleet, hosts, dialer, greeting, record, phase, apply, asked.reason)
         stack.callback(work.close)
         work.readmit(readmitted)
-        yield work
+        try:
+            yield work
+        except KeyboardInterrupt:
+            work.end(ExitCode.INTERRUPTED)
+            raise
 
 
 @contextlib.contextmanager

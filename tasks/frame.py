@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit
 
 from hivekeys.errors import ExitCode, UserError
+from tasks.stopping import endable
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -41,6 +42,9 @@ NOTICE_HELP = {
     "on-finish": "a command to start when the run is over, however it ended: the summary is on its stdin, "
     "HIVEKEYS_EXIT_CODE, HIVEKEYS_RUN and HIVEKEYS_FLEET in its environment; no shell",
 }
+
+
+DRY_RUN = "every verb that changes something has --dry-run: it shows the plan and changes nothing"
 
 
 @dataclass(frozen=True)
@@ -78,24 +82,28 @@ def verb(body: Callable[..., None]) -> Callable[..., None]:
         limits.keep_memory_to_itself()  # whichever verb it is: a token, a password or a key may be in its memory
         if sys.stdin is None:  # closed by who called us; an empty one also keeps sockets off its number
             sys.stdin = Path(os.devnull).open()  # noqa: SIM115  as long as the process
-        if hasattr(context, "host"):
-            fail(UserError("-H would run this once per host", hint="use --limit HOST,… instead"))
         try:
-            body(context, *args, **options)
+            refuse_dry(context)
+            with endable():
+                body(context, *args, **options)
         except UserError as error:
             fail(error)
         except KeyboardInterrupt:
             raise Exit("interrupted", ExitCode.INTERRUPTED) from None
-        except BrokenPipeError:
-            # Whoever read our output has left; Python would complain once more while it shuts down.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise Exit(code=ExitCode.BUG) from None
         except Exit:
             raise
         except Exception as error:
             bug(error)
 
     return polite
+
+
+def refuse_dry(context: Any) -> None:
+    """Fabric's `run.dry`, in a configuration file or the environment, promises what it does not keep."""
+    if context.config.run.dry:
+        raise UserError(
+            "run.dry is set, in a configuration file of Fabric's or the environment: no verb honours it", hint=DRY_RUN
+        )
 
 
 def fail(error: UserError) -> None:

@@ -4,7 +4,6 @@ On a terminal the progress is one picture that is drawn over; elsewhere it is pl
 (`--json`, `--events`) is on stdout.
 """
 
-import contextlib
 import json
 import os
 import sys
@@ -30,7 +29,9 @@ from hivekeys.report.view import view
 from hivekeys.run import Run
 from tasks import asking
 from tasks.frame import TO_PEOPLE, Told
+from tasks.output import cry
 from tasks.screen import SHOW_CURSOR, Screen
+from tasks.stopping import AT_ONCE, STOPPING
 from tasks.stream import Stream
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 UNTOUCHED = "nothing was changed: no host had been given a token"
 NO_FLEET = Fleet("", ())
 WIDTH = 160  # characters, where there is no terminal to ask
-STOPPING = "stopping: hosts in flight finish, no new one begins (again: stop at once)"
 
 
 class Show:
@@ -95,19 +95,14 @@ class Show:
         """Says that the run has been asked to end. Takes no lock, and waits for nothing."""
         self._stopping = True
         if self._screen is None:
-            self._cry(f"\n{STOPPING}\n")
+            cry(f"\n{STOPPING}\n")
 
     def leave(self, run: Run, fleet: Fleet) -> None:
         """The process is about to end in the middle of everything: what is to be typed then, and the cursor back."""
         if self._screen:
             self._screen.silence()
-            self._cry(SHOW_CURSOR)
-        self._cry(f"stopped at once: nobody waited for hosts in flight\n{report.next_step(run, fleet) or UNTOUCHED}\n")
-
-    @staticmethod
-    def _cry(text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal may be what was lost
-            os.write(2, text.encode())
+            cry(SHOW_CURSOR)
+        cry(f"{AT_ONCE}\n{report.next_step(run, fleet) or UNTOUCHED}\n")
 
     # -- events
 
@@ -139,13 +134,12 @@ class Show:
                 self._print(Text(f"stopped in phase {event.phase.value}: {event.why}", "red"))
 
     def _print(self, line: Text) -> None:
-        with contextlib.suppress(OSError):  # nobody listens any more: no reason to leave hosts half-way
-            self._talk.print(Text(time.strftime("%H:%M:%S "), "dim") + line)
+        self._talk.print(Text(time.strftime("%H:%M:%S "), "dim") + line)
 
-    @classmethod
-    def warn(cls, words: str) -> None:
+    @staticmethod
+    def warn(words: str) -> None:
         """Something that is wrong beside the run."""
-        cls._cry(f"hivekeys: warning: {words}\n")
+        cry(f"hivekeys: warning: {words}\n")
 
     # -- results
 

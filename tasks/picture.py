@@ -1,7 +1,6 @@
 """`fab status --watch`: the fleet as one picture on the terminal, drawn over every few seconds until Ctrl-C."""
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -58,8 +57,6 @@ def watch(look: Callable[[], FleetStatus]) -> NoReturn:
     """
     picture = Picture()
     looker = threading.Thread(target=picture.keep_looking, args=(look,), daemon=True)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     try:
         with Live(picture, console=Console(highlight=False), refresh_per_second=4):
             looker.start()

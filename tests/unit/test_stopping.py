@@ -1,17 +1,25 @@
-"""A run is asked to stop: no signal is slept over, whenever it comes."""
+"""A run, or any other verb, is asked to stop: no signal is slept over, whenever it comes."""
 
+import json
 import os
 import signal
+import socket
+import subprocess
 import threading
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pytest
 
 from tasks.live import Show
-from tasks.stopping import NUMBERS, stoppable
+from tasks.stopping import NUMBERS, endable, stoppable
 from tests.inprocess import InProcessFleet
 
 from .rotating import Operator
+from .test_tasks import FAB, HERE, KEY, Fab, fab
+
+__all__ = ["fab"]
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number.name)
@@ -38,3 +46,111 @@ def test_signals_are_as_they_were_when_the_run_is_over(tmp_path: Path) -> None:
         assert all(signal.getsignal(number) != handler for number, handler in zip(NUMBERS, handlers, strict=True))
     assert [signal.getsignal(number) for number in NUMBERS] == handlers
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_hangup_that_is_ignored_as_by_nohup_stops_nothing(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        runner = Operator(InProcessFleet(tmp_path, hives=1)).runner
+        with stoppable(runner, Show()):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_that_the_main_thread_sleeps_over_wakes_it_all_the_same() -> None:
+    """It came in the moment before the main thread fell asleep: here, while that takes none."""
+    press = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+    asleep = threading.Event()
+    with pytest.raises(KeyboardInterrupt), endable():
+        signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+        try:
+            press.start()
+            asleep.wait(20)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
+            press.join()
+
+
+# -- verbs that are no run
+
+
+class Silent:
+    """`fab` at work on a host that takes the connection and says nothing, until it hangs up."""
+
+    def __init__(self, fab: Fab, *words: str) -> None:
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self._door.settimeout(60)
+        inventory = HERE.format(port=self._door.getsockname()[1]) + "[timeouts]\nbanner = 60\n"
+        (fab.folder / "inventory" / "paper.toml").write_text(inventory)
+        self._process = subprocess.Popen(
+            ["env", "--default-signal", str(FAB), *words],
+            cwd=fab.folder,
+            env=fab.environ,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._line, _ = self._door.accept()  # it waits for the host now
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.communicate(timeout=60)
+        self.hang_up()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def hang_up(self) -> None:
+        self._line.close()
+        self._door.close()
+
+    def says(self, words: str) -> None:
+        """Reads on until that was said."""
+        assert self._process.stderr
+        assert any(words in line for line in self._process.stderr), "it ended and had not said it"
+
+    def end(self) -> tuple[int, str]:
+        _, said = self._process.communicate(timeout=60)
+        return self._process.returncode, said
+
+
+AT_WORK = {
+    "fix": ("fix", "--apply"),
+    "install": ("install",),
+    "uninstall": ("uninstall", "--yes"),
+    "backup": ("backup", "--to", KEY),
+    "verify": ("verify",),
+    "audit": ("audit",),
+    "status": ("status",),
+    "trust": ("trust", "--fingerprints", "/dev/null"),
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "number"), [("fix", signal.SIGTERM), ("backup", signal.SIGHUP), ("verify", signal.SIGINT)]
+)
+def test_a_verb_that_is_told_to_end_waits_for_hosts_in_flight_and_leaves_with_130(
+    fab: Fab, verb: str, number: signal.Signals
+) -> None:
+    with Silent(fab, *AT_WORK[verb]) as silent:
+        silent.signal(number)
+        silent.says("stopping: hosts in flight finish")
+        silent.hang_up()
+        assert silent.end() == (130, "interrupted\n")
+    if verb != "verify":
+        (run,) = json.loads(fab("history", "--json").out)
+        assert (run["task"], run["exit_code"]) == (verb, 130)
+
+
+@pytest.mark.parametrize("verb", AT_WORK)
+def test_told_a_second_time_it_leaves_at_once(fab: Fab, verb: str) -> None:
+    with Silent(fab, *AT_WORK[verb]) as silent:
+        silent.signal(signal.SIGTERM)
+        silent.says("stopping: hosts in flight finish")
+        silent.signal(signal.SIGHUP)
+        assert silent.end() == (130, "stopped at once: nobody waited for hosts in flight\n")
