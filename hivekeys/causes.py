@@ -66,9 +66,12 @@ class Trouble(Enum):
     AUDITD_MISSING = "auditd-missing"
     AUDITD_UNUSABLE = "auditd-unusable"
     # what the service showed
+    RESTART_REFUSED = "restart-refused"
+    STOP_TOO_SLOW = "stop-too-slow"
     START_FAILED = "start-failed"
     UNHEALTHY = "unhealthy"
     UNSTABLE = "unstable"
+    RESTARTED_BY_ANOTHER = "restarted-by-another"
     NEW_REFUSED = "new-refused"
     OLD_ACCEPTED = "old-accepted"
     SURVIVOR = "survivor"
@@ -162,10 +165,15 @@ HINTS: dict[Trouble, str] = {
     Trouble.SYSTEMCTL_FAILED: "look at what systemd says: `ssh {root} systemctl status {unit}`",
     Trouble.AUDITD_MISSING: "install auditd on the host (Debian, Ubuntu: auditd; RHEL: audit)",
     Trouble.AUDITD_UNUSABLE: "look at `ssh {root} auditctl -s`; in a container the kernel lets nobody watch files",
+    Trouble.RESTART_REFUSED: "systemd does not restart the service, which runs as it did: mend its unit as named "
+    "(`ssh {root} systemctl cat {unit}`), then `ssh {root} systemctl daemon-reload`",
+    Trouble.STOP_TOO_SLOW: "raise `request` in [timeouts] above TimeoutStopSec, or lower that in the unit",
     Trouble.START_FAILED: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`",
     Trouble.UNHEALTHY: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`; raise "
     "`health_deadline` if it is only slow",
-    Trouble.UNSTABLE: "the service starts and dies: look at its log: `ssh {root} journalctl -u {unit} -n 50`",
+    Trouble.UNSTABLE: "the service did not stay up: look at its log: `ssh {root} journalctl -u {unit} -n 50`",
+    Trouble.RESTARTED_BY_ANOTHER: "stop what restarts the service for the time of a run: a path unit or a timer "
+    "(`ssh {root} systemctl list-units --type=path,timer`), a configuration manager, an operator",
     Trouble.NEW_REFUSED: "the service did not load the new file: look at what the unit reads (LoadCredential, "
     "LLORCH_API_TOKEN_FILE): `ssh {root} systemctl cat {unit}`",
     Trouble.OLD_ACCEPTED: "the service still accepts the other token: look for a cache or a second token source",

@@ -10,8 +10,10 @@ from enum import Enum
 from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import Service
 from hivekeys.model import Step, Verb
-from hivekeys.shown import Seen, Slot
+from hivekeys.shown import Seen, Slot, Unit
 from hivekeys.token import Fingerprint
+
+FOR_EVER = 1e9  # seconds; hivekeys.host.restarting.FOR_EVER
 
 
 class Stance(Enum):
@@ -86,16 +88,14 @@ def _verbs(steps: tuple[Step, ...]) -> tuple[Verb, ...]:
     return tuple(step.verb for step in steps)
 
 
-def obstacle(seen: Seen, service: Service) -> Cause | None:
-    """Why a host cannot be rotated as it is, seen before anything is changed."""
+def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
+    """Why a host cannot be rotated as it is, seen before anything is changed. `request`: seconds that one may take."""
     unit = seen.unit
-    if seen.directory.fault:
-        missing = "does not exist" in seen.directory.fault
-        return Cause(Trouble.TOKEN_MISSING if missing else Trouble.TOKEN_UNSAFE, seen.directory.fault)
-    if seen.active is None:
-        return Cause(Trouble.TOKEN_MISSING, f"{service.token} does not exist")
-    if seen.active.fault:
-        return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} {seen.active.fault}")
+    cause = _of_file(seen, service)
+    if cause:
+        return cause
+    if unit.load == "masked":
+        return Cause(Trouble.RESTART_REFUSED, f"{service.unit} is masked")
     if unit.load != "loaded":
         return Cause(Trouble.UNIT_MISSING, f"{service.unit} is {unit.load or 'unknown'}")
     cause = in_environment(seen, service)
@@ -108,7 +108,28 @@ def obstacle(seen: Seen, service: Service) -> Cause | None:
             Trouble.UNIT_READS_ANOTHER_FILE,
             f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
         )
-    return seen.directory.bar
+    return seen.directory.bar or unit.bar or _too_slow(unit, service, request)
+
+
+def _of_file(seen: Seen, service: Service) -> Cause | None:
+    """What is wrong with the token file, or the way to it."""
+    if seen.directory.fault:
+        missing = "does not exist" in seen.directory.fault
+        return Cause(Trouble.TOKEN_MISSING if missing else Trouble.TOKEN_UNSAFE, seen.directory.fault)
+    if seen.active is None:
+        return Cause(Trouble.TOKEN_MISSING, f"{service.token} does not exist")
+    if seen.active.fault:
+        return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} {seen.active.fault}")
+    return None
+
+
+def _too_slow(unit: Unit, service: Service, request: float) -> Cause | None:
+    """Why the restart alone could take longer than a request may: nobody would wait for what comes of it."""
+    if unit.stop_seconds is None or unit.stop_seconds <= request:
+        return None
+    stops = f"{service.unit} does not end at once when it is told to, and systemd waits for that"
+    how_long = "for ever" if unit.stop_seconds >= FOR_EVER else f"{unit.stop_seconds:.0f} s"
+    return Cause(Trouble.STOP_TOO_SLOW, f"{stops} {how_long} (TimeoutStopSec); [timeouts] request is {request:.0f} s")
 
 
 def in_environment(seen: Seen, service: Service) -> Cause | None:

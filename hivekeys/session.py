@@ -27,7 +27,7 @@ class Session:
     ) -> None:
         """`request`: the most seconds that one request may take on the host, whatever the policy adds up to."""
         self.host = host
-        self._request = request
+        self.request = request
         self._grace = min(GRACE, max(LEAST_GRACE, request))
         self._dialer = dialer
         self._policy = policy
@@ -87,7 +87,7 @@ class Session:
         if not self._greeted:
             beside = bool(self.host.beside)
             words.insert(0, self._greeting.step(self.host.service, tokens, beside, self._seen))
-        limit = min(seconds_for(steps, self._policy), self._request)
+        limit = min(seconds_for(steps, self._policy), self.request)
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and not _recalls(steps):
             raw = Cause(Trouble.RUBBISH, "the host sent the token back")

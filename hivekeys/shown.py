@@ -10,7 +10,14 @@ from hivekeys.causes import Cause, Trouble
 from hivekeys.listeners import Listener, Survivor
 from hivekeys.token import Fingerprint
 
-BARS = (Trouble.IMMUTABLE, Trouble.MOUNT_POINT, Trouble.TOKEN_UNSAFE, Trouble.WRITE_FAILED)
+# What a look may say would keep a run from its work on this host.
+BARS = (
+    Trouble.IMMUTABLE,
+    Trouble.MOUNT_POINT,
+    Trouble.TOKEN_UNSAFE,
+    Trouble.WRITE_FAILED,
+    Trouble.RESTART_REFUSED,
+)
 MAX_EPOCH = 10**9  # hivekeys.host.state.MAX_EPOCH: each run adds one, so a larger number is none that hivekeys wrote
 
 
@@ -29,6 +36,12 @@ class Slot:
     regular: bool = True  # a file, and not a link, a pipe, a directory
 
 
+def _check(bar: Cause | None) -> None:
+    """Refuses a bar that means something for other hosts, as a newer run does: hosts can lie."""
+    if bar and bar.trouble not in BARS:
+        raise ValueError("not a bar")
+
+
 @dataclass(frozen=True)
 class Directory:
     """The token directory. `bar`: what would keep a run from writing, there or in hivekeys' own, as far as is seen."""
@@ -40,9 +53,7 @@ class Directory:
     bar: Cause | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what bars no write: hosts can lie."""
-        if self.bar and self.bar.trouble not in BARS:
-            raise ValueError("not a bar")
+        _check(self.bar)
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,11 @@ class Unit:
     sources: tuple[str, ...] = ()  # where else than from its file the running service gets its token
     beside: int | None = None  # processes beside the service's own: workers; None: it cannot be told
     kill_mode: str = ""  # whom systemd ends with the service
+    bar: Cause | None = None  # why systemd would refuse to restart it
+    stop_seconds: float | None = None  # that systemd may wait for its end; None: its processes end at once
+
+    def __post_init__(self) -> None:
+        _check(self.bar)
 
 
 @dataclass(frozen=True)

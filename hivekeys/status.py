@@ -131,7 +131,7 @@ def status_of(
         cause = answer if isinstance(answer, Cause) else same.get(host.name) or answer.cause
         if seen is None and cause is None:
             cause = Cause(Trouble.RUBBISH, "the agent did not say what it sees")
-        cause = cause or (seen.directory.bar if seen else None)
+        cause = cause or (seen.directory.bar or seen.unit.bar if seen else None)
         aged = token_age(seen, record, now) if seen else None
         owes = host.name in record.owing and (seen is None or seen.token != record.want)
         since = record.made.get(record.want.keyed, now) if owes and record.want else None

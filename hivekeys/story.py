@@ -61,7 +61,8 @@ class Story:
         reply: Reply | Cause = cause or self.session.ask((LOOK, Step(Verb.PROVE, stable=False, waits=False)))
         if isinstance(reply, Cause):
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
-        cause = (obstacle(reply.seen, self.host.service) if reply.seen else None) or reply.cause
+        cause = obstacle(reply.seen, self.host.service, self.session.request) if reply.seen else None
+        cause = cause or reply.cause
         cause = cause or self.session.recorded("input")
         if cause:
             return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)

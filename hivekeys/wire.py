@@ -37,6 +37,7 @@ NAME = 255  # characters of any other text; a unit, a file and a run have shorte
 MOST_CHANGES = 1000  # of one host; repair.py adds up what is beyond that
 MOST_PLACES = 256  # of one host; places.py asks 64 of each kind, and says how many it does not
 LOOK_SECONDS = 2.0  # in which a service that is only looked at must answer
+STOP_SECONDS = 90.0  # that a service may take to end before systemd kills it, unless its unit says otherwise
 SWEEP_SECONDS = 30.0  # for places that are silent, and for processes that are slow to end
 LARGEST = 1e15  # no time, size or count that a host can mean is larger; sums of such numbers stay finite
 
@@ -146,7 +147,7 @@ def seconds_for(steps: Sequence[Step], policy: Policy) -> float:
     verbs = {step.verb for step in steps}
     limit = 30.0
     if Verb.RESTART in verbs:
-        limit += policy.health_deadline
+        limit += policy.health_deadline + STOP_SECONDS
     if verbs & {Verb.SWEEP, Verb.END_SURVIVORS}:
         limit += SWEEP_SECONDS
     if Verb.PROVE in verbs:

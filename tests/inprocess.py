@@ -179,6 +179,10 @@ class SimulatedHost:
         self.last_words = "error: cannot start"
         self.has_hard_links = True  # the file system of its token directory
         self.systemctl_hangs = False
+        self.unit_settings: dict[str, str] = {}  # what `systemctl show` says of its unit beside the usual
+        self.units: dict[str, str] = {}  # other units of the host, and their LoadState
+        self.outlives_sigterm = False
+        self.invocation = ""  # of its unit's last start
         self.start_limit_hit = False  # systemd refuses to start the unit until its failures are reset
         self.started: list[str] = []  # commands that its agent ran
         self.terminated: list[int] = []  # processes that were told to leave
@@ -328,6 +332,7 @@ class SimulatedHost:
     def start(self) -> bool:
         """A fresh process of the service, as systemd starts it; False when it does not come up."""
         before = self.process
+        self.invocation = f"{next(_numbers):032x}"
         self.process, self.unit_state, self.log = None, "failed", []
         if self.fault == "start-fails":
             self.log = [self.last_words]
@@ -368,6 +373,7 @@ class SimulatedHost:
         """What has happened by now: a process that was to die died, and systemd has started another."""
         while self.process and self.clock >= self.process.dies_at:
             self.restarts += 1
+            self.invocation = f"{next(_numbers):032x}"
             again = replace(self.process, dies_at=self.process.dies_at + CRASH_SECONDS, pid=next(_numbers))
             self.process = again
 
@@ -488,6 +494,9 @@ class Machine(System):
     def unix_listening(self) -> list[tuple[int, str]]:
         return []
 
+    def outlives(self, pid: int, number: int) -> bool:
+        return self.host.outlives_sigterm
+
     def members(self, cgroup: str, root: str = "/") -> list[int]:
         main = [self.host.process.pid] if self.host.process else []
         return [*main, *(pid for pid, other in self.host.others.items() if other.in_unit)]
@@ -506,7 +515,7 @@ class Machine(System):
         if words == ["systemctl", "show-environment"]:
             return 0, "LANG=C.UTF-8\n"
         if words[0] == "systemctl" and len(words) > 2:
-            return self.systemctl(words[1], words[2])
+            return self.systemctl(words[1], *words[2:])
         if words[0] == "journalctl":
             return 0, "\n".join(self.host.log)
         said = {
@@ -517,10 +526,12 @@ class Machine(System):
             return 0, said[words[0]]
         return 127, f"{words[0]}: No such file or directory"
 
-    def systemctl(self, verb: str, unit: str) -> tuple[int, str]:
+    def systemctl(self, verb: str, unit: str, *others: str) -> tuple[int, str]:
         host = self.host
         if verb == "show":
-            return 0, self.show(unit)
+            return 0, "\n".join(self.show(name) for name in (unit, *others))
+        if verb == "restart" and (why := self.refuses_restart()):
+            return 5, f"Failed to restart {unit}: {why}\nSee system logs and 'systemctl status {unit}' for details."
         if unit != host.host.service.unit:
             return 5, f"Failed to {verb} {unit}: Unit {unit} not found."
         if verb == "reset-failed":
@@ -536,7 +547,8 @@ class Machine(System):
     def show(self, unit: str) -> str:
         host = self.host
         if unit != host.host.service.unit:
-            return "LoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0\n"
+            load = host.units.get(unit, "not-found")
+            return f"LoadState={load}\nActiveState=inactive\nSubState=dead\nMainPID=0\n"
         path = host.host.service.token
         if host.credentials:
             path = f"/{CREDENTIALS}/{unit}/api-token"
@@ -547,14 +559,25 @@ class Machine(System):
             "Result": host.result,
             "MainPID": host.process.pid if host.process else 0,
             "NRestarts": host.restarts,
-            "InvocationID": "0" * 32 if host.process else "",
+            "InvocationID": host.invocation,
             "ControlGroup": f"/system.slice/{unit}",
             "KillMode": host.kill_mode,
             "Environment": f"LLORCH_API_TOKEN_FILE={path}" + " LLORCH_AUDIT_MODE=local" * host.is_audited,
         }
         if host.environment_file:
             shown["EnvironmentFiles"] = f"{host.environment_file} (ignore_errors=no)"
+        shown.update(host.unit_settings)
         return "".join(f"{name}={value}\n" for name, value in shown.items())
+
+    def refuses_restart(self) -> str:
+        """What systemctl says, as systemd 252 does, where nothing is restarted."""
+        unit, settings = self.host.host.service.unit, self.host.unit_settings
+        if "yes" in (settings.get("RefuseManualStop"), settings.get("RefuseManualStart")):
+            return f"Operation refused, unit {unit} may be requested by dependency only."
+        for needed in settings.get("Requires", "").split():
+            if needed not in ("sysinit.target", "system.slice") and self.host.units.get(needed) != "loaded":
+                return f"Unit {needed} not found."
+        return ""
 
     def get(
         self,

@@ -22,6 +22,7 @@ import threading
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
 from hivekeys.host.preflight import bar, barred, rehearse
 from hivekeys.host.proof import Proof
+from hivekeys.host.restarting import RESTARTABLE, restart_bar, restarted, stop_seconds, why_gone
 from hivekeys.host.slots import CREDENTIALS, Secrets, is_token, is_under
 from hivekeys.host.state import POLL_SECONDS, STATE, State, run_in
 from hivekeys.host.sudo_log import recorded_by_sudo
@@ -51,7 +52,7 @@ TOUCHING = (
 NEVER = float("-inf")
 SHOWN = (
     "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,ControlGroup,Environment,EnvironmentFiles,"
-    "FragmentPath,DropInPaths,KillMode"
+    "FragmentPath,DropInPaths,KillMode," + RESTARTABLE
 )
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the services colour their lines, between a field's name and its value too
@@ -79,6 +80,9 @@ class Agent:
         self.mine = {}  # type: dict[str, Any]  # the run that claims this host, until it is noted as one that changes it
         self.last_unit, self.unit_at = {}, NEVER  # type: dict[str, Any], float
         self.last_file, self.file_at = "", NEVER
+        self.shown = {}  # type: dict[str, str]  # what systemd said of the unit when it was last looked at
+        self.outlived = ""  # the invocation that was to end with our restart
+        self.last_restart = {"bar": None, "stop_seconds": None}  # type: dict[str, Any]
         self.last_sources = []  # type: list[str]  # where else than from its file the unit gets its token
         self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
         self.given = None  # type: Optional[dict[str, str]]  # its LoadCredential=: where each comes from
@@ -230,7 +234,10 @@ class Agent:
         unit = self.recent_unit()
         if self.file_at < self.system.monotonic() - FILE_SECONDS:
             self.last_file, self.last_sources = self.file_read_by(unit), self.sources(unit)
+            self.last_restart["bar"] = restart_bar(self, self.shown)
+            self.last_restart["stop_seconds"] = stop_seconds(self, unit, self.shown)
             self.file_at = self.system.monotonic()
+        unit.update(self.last_restart)
         unit["reads"], unit["sources"] = self.last_file, self.last_sources
         members = self.system.members(unit["cgroup"])
         unit["beside"] = None if members is None else len(set(members) - {unit["pid"]})
@@ -277,6 +284,7 @@ class Agent:
         shown = {}  # type: dict[str, str]
         for name, _, value in (line.partition("=") for line in output.splitlines()):
             shown[name] = "%s\n%s" % (shown[name], value) if name in shown else value  # EnvironmentFiles, each a line
+        self.shown = shown
         pid = int(shown.get("MainPID") or 0)
         process = self.system.process(pid) if pid else None
         environment = environment_of(shown.get("Environment", ""))
@@ -544,21 +552,10 @@ class Agent:
         return True, {}
 
     def restart(self) -> "tuple[bool, dict[str, Any]]":
-        """A fresh process. A unit that failed before gets its start limit back first."""
+        """A fresh process (restarting.py)."""
         if self.state.lock is None:
             raise RuntimeError("a restart needs a session that holds the lock")
-        name, unit = self.service["unit"], self.recent_unit()
-        if unit["load"] != "loaded":
-            raise Refusal("unit-missing", "%s is %s" % (name, unit["load"] or "unknown"))
-        if unit["state"] == "failed" or unit["restarts"]:
-            self.command(["systemctl", "reset-failed", "--", name], 10.0)
-        again = ["systemctl", "--no-ask-password", "restart", "--", name]
-        code, output = self.command(again, self.left())
-        if code != 0 and self.unit()["result"] == "start-limit-hit":  # restarts of ours count too: five in ten seconds
-            self.command(["systemctl", "reset-failed", "--", name], 10.0)
-            code, output = self.command(again, self.left())
-        if code != 0:
-            raise Refusal("start-failed", self.last_words(self.unit()) or output)
+        restarted(self, self.recent_unit())
         return True, {}
 
     def last_words(self, unit: "dict[str, Any]") -> str:
@@ -572,7 +569,9 @@ class Agent:
         return sorted(set(re.findall(r"\btoken:([0-9a-f]{6})\b", output))) if code == 0 else []
 
     def log_of(self, unit: "dict[str, Any]", lines: int) -> "tuple[int, str]":
-        start = "_SYSTEMD_INVOCATION_ID=" + unit["invocation"] if unit["invocation"] else "--boot"
+        if unit["invocation"] in ("", self.outlived):
+            return 1, ""  # its process was there before the restart that we asked for, and knows nothing of it
+        start = "_SYSTEMD_INVOCATION_ID=" + unit["invocation"]
         argv = [*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.service["unit"], start]
         code, output = self.system.run(argv, 5.0)
         return code, COLOUR.sub("", output)
@@ -631,8 +630,7 @@ class Agent:
         """The unit as it is now; refuses when its process is not the one that was seen."""
         now = self.recent_unit()
         if not self.lives(unit) or now["pid"] != unit["pid"]:
-            said = "the process did not live for %.0f s" % seconds if unit["pid"] else "systemd knows no main process"
-            raise Refusal("unstable", self.last_words(now) or said)
+            raise why_gone(self, unit, seconds)
         return now
 
     # -- one step

@@ -50,6 +50,16 @@ class Proof:
         if self.tls and not self.tls.verify:
             self.facts["unchecked"] = True
         unit = self.until_healthy(health_seconds)
+        try:
+            return self.holds(unit, stable_seconds)
+        except Refusal as refusal:
+            if refusal.trouble == "unhealthy" and not agent.lives(unit):
+                agent.same_process(unit, stable_seconds)  # it is gone: that is why nobody answers
+            raise
+
+    def holds(self, unit: "dict[str, Any]", stable_seconds: float) -> "dict[str, Any]":
+        """The same of one that is healthy: the four calls, the stability window, the process's age."""
+        agent = self.agent
         self.judge(unit)
         if "old" in self.facts["calls"]:
             self.facts["refused_after"] = self.system.monotonic() - self.began

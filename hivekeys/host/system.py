@@ -112,6 +112,15 @@ class System:
             above, pid = pid, self.stat(pid)["parent"]  # type: ignore[index]  # it is there a moment ago
         return bool(above) and any(not is_same_file("/proc/%d/fd/%d" % (above, end), end) for end in (0, 1))
 
+    def outlives(self, pid: int, number: int) -> bool:
+        """True for a process that a signal need not end: it catches, ignores or blocks it."""
+        try:
+            with open("/proc/%d/status" % pid) as lines:
+                masks = [int(line.split()[1], 16) for line in lines if line[:7] in ("SigBlk:", "SigIgn:", "SigCgt:")]
+        except (OSError, ValueError, IndexError):
+            return False
+        return any(mask >> (number - 1) & 1 for mask in masks)
+
     def members(self, cgroup: str, root: str = "/") -> "Optional[list[int]]":
         """The processes of a control group and of those below it; None where it cannot be seen."""
         for top in CGROUPS if cgroup else ():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivekeys.causes import Trouble
+from hivekeys.causes import Cause, Trouble
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.machine import Goal, Stance, obstacle, steps_to
 from hivekeys.model import Step, Verb
@@ -156,10 +156,15 @@ OBSTACLES = [
     (replace(seen(OLD), unit=replace(UNIT, env_token=True, sources=("/etc/x",))), Trouble.TOKEN_IN_ENVIRONMENT),
     (replace(seen(OLD), unit=replace(UNIT, reads="/etc/other")), Trouble.UNIT_READS_ANOTHER_FILE),
     (replace(seen(OLD), unit=replace(UNIT, reads="")), None),
+    (replace(seen(OLD), unit=replace(UNIT, load="masked")), Trouble.RESTART_REFUSED),
+    (replace(seen(OLD), unit=replace(UNIT, bar=Cause(Trouble.RESTART_REFUSED))), Trouble.RESTART_REFUSED),
+    (replace(seen(OLD), unit=replace(UNIT, stop_seconds=90.0)), None),
+    (replace(seen(OLD), unit=replace(UNIT, stop_seconds=91.0)), Trouble.STOP_TOO_SLOW),
+    (replace(seen(OLD), directory=Directory(bar=Cause(Trouble.IMMUTABLE))), Trouble.IMMUTABLE),
 ]
 
 
 @pytest.mark.parametrize(("look", "trouble"), OBSTACLES)
 def test_what_stands_in_the_way_is_named_before_anything_is_changed(look: Seen, trouble: Trouble | None) -> None:
-    cause = obstacle(look, HIVE_SERVICE)
+    cause = obstacle(look, HIVE_SERVICE, request=90.0)
     assert (cause.trouble if cause else None) is trouble
