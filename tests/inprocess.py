@@ -211,6 +211,7 @@ class SimulatedHost:
         self.sudo_rules = ""  # what it lists
         self.kill_mode = "control-group"
         self.is_audited = False  # the service writes an audit trail
+        self.records_calls = False  # of every call, ours too; and as v0.1.0 does, not from where
         self.ahead = 0.0  # seconds that its wall clock is ahead of this machine's
         self.lines: list[InProcessLine] = []
         self.left_behind: dict[int, tuple[agent.Agent, float]] = {}
@@ -284,7 +285,7 @@ class SimulatedHost:
 
     def writes(
         self,
-        token: Token,
+        token: Token | None,
         *,
         ok: bool = True,
         path: str = "/v1/work",
@@ -297,7 +298,7 @@ class SimulatedHost:
         folder.mkdir(parents=True, exist_ok=True)
         begin = time.time() if since is None else since
         at = datetime.datetime.fromtimestamp(begin + after, datetime.UTC).isoformat()
-        user = f"token:{token.fingerprint(KEY).fp6}"
+        user = f"token:{token.fingerprint(KEY).fp6}" if token else None
         event: dict[str, Any] = {"event_type": "auth_failure", "attempted_user": user, "ip": address, "path": path}
         if ok:
             event = {"event_type": "auth_success", "actor": {"user_id": user, "ip": address}, "path": path}
@@ -599,6 +600,9 @@ class Machine(System):
             self.host.heard.extend([token] if token else [])
             return (200 if token is None and path != self.host.protected else 401), ""
         status = self.host.status(path, token)
+        if self.host.records_calls and status and path != SERVICES[self.host.host.role].health[0]:
+            who, is_in, nowhere = Token(token) if token else None, status not in (401, 403), "0.0.0.0"  # noqa: S104
+            self.host.writes(who, ok=is_in, path=path, address=nowhere, after=self.host.ahead)
         if token and status == 200 and self.host.process and token == self.host.process.token:
             fp6 = Token(token).fingerprint(b"").fp6
             self.host.log.append(f"authenticated \x1b[3midentity\x1b[0m\x1b[2m=\x1b[0mtoken:{fp6}")

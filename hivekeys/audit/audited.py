@@ -48,6 +48,11 @@ def _refuse_odd(token: str) -> None:
         raise ValueError("not a fingerprint")
 
 
+def who(address: str) -> str:
+    """Who called, for people; v0.1.0 records no address (0.0.0.0 and none; llama-orch.md, "Audit record")."""
+    return "a caller whose address is not recorded" if address in ("", "0.0.0.0") else address  # noqa: S104
+
+
 @dataclass(frozen=True)
 class Group:
     """Calls that are alike: the service let them in (`ok`) or not. What was not named is "".
@@ -94,7 +99,7 @@ class Audited:
 
     `on`: the service writes one. `found`: there are files. `size`: bytes read. `folded`: calls in groups beyond the
     measure. `places`: of the first `broken` lines. `unread`: files, and why. `chained`: records whose hashes were
-    followed; `breaks`: where that failed.
+    followed; `breaks`: where that failed. `own`: hivekeys' calls, which are in none of the other numbers but `lines`.
     """
 
     on: bool
@@ -116,6 +121,7 @@ class Audited:
     chained: int
     chain_cut: str
     replaced: float | None = None
+    own: int = 0
 
     def __post_init__(self) -> None:
         _made_clean(self, "folder", "cut", "chain_cut")

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__, hints
+from hivekeys.audit.audited import who
 from hivekeys.audit.census import Census, HostCensus, Row, Tokens
 from hivekeys.fleet import Fleet
 from hivekeys.names import fold_names
@@ -19,6 +20,7 @@ from hivekeys.report import plain_table
 ROWS = 60  # of a table; --json has them all
 OFF = 5.0  # seconds by which a clock may be off without a word
 MIB = 1 << 20
+UNTOLD = "not recorded"
 OTHERS = "*"  # stands for several tokens
 
 
@@ -44,7 +46,7 @@ def tally_table(census: Census) -> Table:
     for row in _shown(census)[:ROWS]:
         old = row.token in census.tokens.previous
         token = "others" if row.token == OTHERS else token_text(row.token, census.tokens)
-        cells = (row.host, row.service, token, row.path or "–", row.address or "–")
+        cells = (row.host, row.service, token, row.path or "–", row.address or UNTOLD)
         shown.add_row(
             *(Text(cell, "yellow" if old else "") for cell in cells),
             *(Text(str(count) if count else "–") for count in (row.ok, row.failed)),
@@ -79,7 +81,7 @@ def newest_table(census: Census, most: int) -> Table:
         shown.add_column(column, overflow="fold")
     for host, call in census.newest[:most]:
         answer = Text("let in" if call.ok else "refused", "" if call.ok else "yellow")
-        words = (token_text(call.token, census.tokens), call.path or "–", call.address or "–", call.place)
+        words = (token_text(call.token, census.tokens), call.path or "–", call.address or UNTOLD, call.place)
         shown.add_row(Text(stamp(call.at)), Text(host), Text(call.service), answer, *map(Text, words))
     return shown
 
@@ -95,6 +97,9 @@ def lines(census: Census, fleet: Fleet) -> list[str]:
     read = [one.audited for one in census.hosts if one.audited]
     counts = f"{sum(one.matched for one in read)} calls in {sum(one.lines for one in read)} records"
     size = sum(one.size for one in read) / MIB
+    own = sum(one.own for one in read)
+    if own:
+        said.append(f"{own} calls more are hivekeys' own proofs, as the hosts have noted them")
     said.append(f"{counts} of {len(read)} hosts ({size:.1f} MiB read); times are each host's own, in UTC")
     return said
 
@@ -114,7 +119,7 @@ def forgotten_lines(census: Census) -> list[str]:
 def _forgotten(row: Row) -> str:
     answers = [f"let in {row.ok_after} times"] if row.ok_after else []
     answers += [f"refused {row.failed_after} times"] if row.failed_after else []
-    where = f"{row.host}: {row.address or 'somebody'} calls {row.path or 'it'} of {row.service or 'a service'}"
+    where = f"{row.host}: {who(row.address)} calls {row.path or 'it'} of {row.service or 'a service'}"
     own = " (from the host itself: hivekeys' own proofs are such calls)" if row.is_local and not row.ok_after else ""
     return f"  {where} with token:{row.token}, {', '.join(answers)}, last {stamp(row.last)}{own}"
 

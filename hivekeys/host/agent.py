@@ -20,6 +20,7 @@ import sys
 import threading
 
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
+from hivekeys.host.own_calls import OwnCalls
 from hivekeys.host.preflight import bar, barred, rehearse
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import RESTARTABLE, restart_bar, restarted, stop_seconds, why_gone
@@ -49,6 +50,7 @@ TOUCHING = (
     "fence",
     "end_survivors",
 )  # of a run that claims hosts
+CALLING = ("prove", "sweep", "end_survivors")  # verbs that call the service with tokens
 NEVER = float("-inf")
 SHOWN = (
     "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,ControlGroup,Environment,EnvironmentFiles,"
@@ -74,6 +76,7 @@ class Agent:
         self.farewell = "nobody waits for the answer any more"  # why it leaves
         self.lease = float("inf")  # until when our bastion was heard to be there (serving.py), on the monotonic clock
         self.end = 0.0
+        self.own_calls = OwnCalls(self)
         self.installed = False  # gate.py stands before it
         self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
         self.claims = True
@@ -670,5 +673,7 @@ class Agent:
             self.unit_at = NEVER
         if verb in CHANGING:
             self.file_at = NEVER
+        if verb in CALLING:
+            self.own_calls.keep()
         result["seconds"] = round(self.system.monotonic() - began, 4)
         return result

@@ -14,9 +14,9 @@ import re
 import zlib
 
 from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.own_calls import NOT_RECORDED, Explained
 from hivekeys.host.system import open_directory, read_limited
 from hivekeys.host.trail import (
-    AUDIT_FILE,
     CHAIN_BYTES,
     CHAIN_SECONDS,
     LINE_LIMIT,
@@ -25,6 +25,7 @@ from hivekeys.host.trail import (
     audit_files,
     audit_folder,
     chain_breaks,
+    day_of,
     open_file,
     unpacked,
 )
@@ -65,7 +66,7 @@ def audit(
 
     `since` and `until`: {"seconds", "before_now"}, an epoch or an age by this host's clock. `tokens`: fp6 to keep.
     `replaced`: when the old token was; what came after is counted apart, with `fresh` only if it is not older than
-    so many seconds. `size` and `seconds`: the most that is read.
+    so many seconds. `size` and `seconds`: the most that is read. Our own calls are told by their number alone (`own`).
     """
     now = agent.system.now()
     if fresh is not None:
@@ -73,7 +74,8 @@ def audit(
     agent.slots()  # the tokens are known from now on, and taken out of every text that leaves
     environment = service_environment(agent)
     place = audit_folder(environment)
-    count = Count(moment_of(since, now), moment_of(until, now), tokens, failed, records, replaced)
+    own = Explained(agent.own_calls.of_machine(), ("::1", agent.service["address"]))
+    count = Count(moment_of(since, now), moment_of(until, now), tokens, failed, records, replaced, own)
     facts = {"on": environment.get("LLORCH_AUDIT_MODE") == "local", "folder": agent.without_tokens(place)}  # type: dict[str, Any]
     facts.update(clock=now, found=False, breaks=[], chained=0, chain_cut="")
     try:
@@ -155,7 +157,9 @@ class Count:
         failed: bool,
         records: int,
         replaced: "Optional[float]",
+        own: "Optional[Explained]" = None,
     ) -> None:
+        self.explained = own or Explained([], ())
         self.since = since
         self.until = until
         self.tokens = frozenset(tokens)
@@ -165,7 +169,7 @@ class Count:
         self.replaced = replaced
         self.groups = {}  # type: dict[tuple[str, bool, str, str, str], list[float]]  # count, after, first, last
         self.newest = []  # type: list[tuple[float, int, tuple[str, bool, str, str, str], str]]  # a heap, oldest first
-        self.files = self.size = self.lines = self.matched = self.broken = self.folded = 0
+        self.files = self.size = self.lines = self.matched = self.broken = self.folded = self.own = 0
         self.places = []  # type: list[str]
         self.unread = []  # type: list[str]
         self.cut = ""
@@ -193,6 +197,9 @@ class Count:
             return
         at, key = found
         if (self.failed and key[1]) or (self.tokens and key[2] not in self.tokens) or not self.is_within(at):
+            return
+        if self.explained.takes(at, *key[1:]):
+            self.own += 1
             return
         self.add(at, key, "%s @ %d" % (place, offset))
 
@@ -244,7 +251,7 @@ class Count:
         ]
         newest = [dict(named(key), at=at, place=place) for at, _, key, place in sorted(self.newest, reverse=True)]
         facts = {"groups": groups, "newest": newest, "places": self.places, "unread": self.unread[:PLACES]}
-        for name in ("files", "size", "lines", "matched", "broken", "folded", "cut", "replaced"):
+        for name in ("files", "size", "lines", "matched", "broken", "folded", "own", "cut", "replaced"):
             facts[name] = getattr(self, name)
         return facts
 
@@ -263,7 +270,9 @@ def event_of(record: "dict[str, Any]") -> "Optional[tuple[float, tuple[str, bool
     kind = event.get("event_type")
     if kind not in SUCCESS and kind not in FAILURE:
         return None
-    at = epoch_of(str(record.get("timestamp") or event.get("timestamp")))
+    # The event's own time is when it was; the record's is when it was written down, and hashed.
+    times = [epoch_of(str(each.get("timestamp"))) for each in (event, record)]
+    at = next((time for time in times if time is not None), None)
     if at is None:
         return None
     actor = event.get("actor")
@@ -271,7 +280,7 @@ def event_of(record: "dict[str, Any]") -> "Optional[tuple[float, tuple[str, bool
     named = BY_FINGERPRINT.match(str(actor.get("user_id") or event.get("attempted_user") or ""))
     service = str(record.get("service_id") or event.get("service_id") or "")
     path, address = str(event.get("path") or ""), str(actor.get("ip") or event.get("ip") or "")
-    token = named.group(1) if named else ""
+    token, address = named.group(1) if named else "", "" if address in NOT_RECORDED else address
     return at, (service[: 4 * TEXT], kind in SUCCESS, token, path[: 4 * TEXT], address[: 4 * TEXT])
 
 
@@ -295,11 +304,6 @@ def read_trail(count: Count, folder: int, names: "list[str]", budget: "Budget") 
             count.unread.append("%s %s" % (name, error))
         except OSError as error:
             count.unread.append("%s: %s" % (name, error.strerror or "cannot be unpacked"))
-
-
-def day_of(name: str) -> str:
-    found = AUDIT_FILE.fullmatch(name)
-    return found.group(1) if found else ""
 
 
 def may_hold(count: Count, name: str) -> bool:

@@ -66,6 +66,12 @@ def audit_files(names: "list[str]", kinds: "tuple[str, ...]" = ("audit", "ndjson
     return [name for _, _, name in sorted(dated, reverse=True)]
 
 
+def day_of(name: str) -> str:
+    """The day of a file of the trail, "" for another file."""
+    found = AUDIT_FILE.fullmatch(name)
+    return found.group(1) if found else ""
+
+
 def lines_of(folder: int, name: str, budget: "Budget") -> "Iterator[tuple[int, bytes]]":
     """(number, line) of a file below the folder's descriptor, with the line's end; gzip is unpacked on the way.
 
@@ -143,7 +149,10 @@ class Chain:
         self.begins = []  # type: list[tuple[str, str, int, bool]]  # prev_hash, file, line, first of its file
 
     def follow(self, name: str, lines: "Iterator[tuple[int, bytes]]", growing: bool) -> "Iterator[str]":
-        """One file; yields the breaks in it. `growing`: its last line may be in the making."""
+        """One file; yields the breaks in it. `growing`: its last line may be in the making.
+
+        Of the last day each file may grow: a service that starts again goes back to the day's first.
+        """
         last = {}  # type: dict[str, str]  # service -> its last hash
         for number, line in lines:
             if growing and not line.endswith(b"\n"):
@@ -201,7 +210,7 @@ def breaks_of(
     broken, cut, read = [], "", 0  # type: list[str], str, int
     for name in names:
         try:
-            for found in chain.follow(name, lines_of(folder, name, budget), growing=name == names[0]):
+            for found in chain.follow(name, lines_of(folder, name, budget), day_of(name) == day_of(names[0])):
                 broken.append(found)
                 if len(broken) == most:
                     return broken, cut, read

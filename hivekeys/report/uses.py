@@ -3,7 +3,7 @@
 from collections import defaultdict
 from datetime import UTC, datetime
 
-from hivekeys.audit.audited import Use
+from hivekeys.audit.audited import Use, who
 from hivekeys.names import fold_names
 from hivekeys.run import Run
 from hivekeys.text import one_line
@@ -28,7 +28,9 @@ def census_lines(run: Run) -> list[str]:
 
 
 def _use(use: Use) -> str:
-    who = f"{use.address or 'somebody'} called {use.path or 'it'} of {use.service or 'a service'}"
+    called = f"{who(use.address)} called {use.path or 'it'} of {use.service or 'a service'}"
     answer = "was let in" if use.ok else "was refused"
     last = datetime.fromtimestamp(min(max(use.last, 0.0), LATEST), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return f"  {use.host}: {one_line(who)} with token:{use.token}, {answer} {use.count} times, last {last} (its clock)"
+    return (
+        f"  {use.host}: {one_line(called)} with token:{use.token}, {answer} {use.count} times, last {last} (its clock)"
+    )

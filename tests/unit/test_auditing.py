@@ -69,6 +69,7 @@ class Host:
         service = {
             "unit": "rbee-hive.service",
             "token": "/secrets/api-token",
+            "address": "127.0.0.1",
             "owner": getpass.getuser(),
             "group": grp.getgrgid(os.getegid()).gr_name,
         }
@@ -368,3 +369,31 @@ def test_a_trail_of_any_size_is_read_in_a_few_megabytes(tmp_path: Path) -> None:
     assert read == (tmp_path / "2026-11-24.audit").stat().st_size >= size
     assert matched == 5000 * (size // len(block) + 1)
     assert peak < 60_000, "KiB"
+
+
+def test_the_trail_of_a_real_service_is_read_as_it_writes_it(host: Host) -> None:
+    """llama-orch.md, "Audit record": ids that come again, two clocks, nanoseconds, no address, a second file."""
+
+    def real(count: int, event: dict[str, Any]) -> str:
+        times = {"timestamp": f"2026-11-28T10:00:0{count}.123456789Z", "service_id": "rbee-hive"}
+        return json.dumps({"audit_id": f"audit-rbee-hive-{count}", **times, "event": event})
+
+    def called(at: str, **event: Any) -> dict[str, Any]:
+        return {"timestamp": f"2026-11-28T{at}Z", "path": "/v1/workers/list", "service_id": "rbee-hive", **event}
+
+    let_in = {"event_type": "auth_success", "actor": {"user_id": "token:abcdef", "ip": None}, "method": "bearer_token"}
+    refused = {"event_type": "auth_failure", "attempted_user": "token:0ddba1", "reason": "invalid", "ip": "0.0.0.0"}  # noqa: S104
+    nobody = {"event_type": "auth_failure", "attempted_user": None, "reason": "missing", "ip": "0.0.0.0"}  # noqa: S104
+    host.write(
+        "2026-11-28.audit", real(0, called("09:59:58.999999999", **let_in)), real(0, called("09:59:59.5", **refused))
+    )
+    host.write("2026-11-28-1.audit", real(1, called("10:00:01.000000001", **nobody)))
+    found = host.ask(Query(records=9))
+    assert (found.files, found.lines, found.matched, found.broken) == (2, 3, 3, 0)
+    assert {(row.token, row.ok, row.address) for row in found.groups} == {
+        ("abcdef", True, ""),
+        ("0ddba1", False, ""),
+        ("", False, ""),
+    }
+    first, second, third = (call.at for call in found.newest)
+    assert [round(one - third, 3) for one in (first, second)] == [2.0, 0.5], "the events' own times"

@@ -148,6 +148,19 @@ def test_a_record_that_is_being_written_is_waited_for_by_nobody(
     assert look() == whole(1, 2)
 
 
+def test_the_days_first_file_may_be_written_to_again_beside_its_second(
+    service: Service, look: Callable[..., dict[str, Any]]
+) -> None:
+    """A service that starts again goes back to it, and is at work on a record there."""
+    first = service.write("2026-11-23.audit")
+    service.write("2026-11-23-1.audit")
+    service.start()
+    service.write("2026-11-23.audit")
+    with first.open("a") as file:
+        file.write('{"audit_id":"audit-rbee-hive-0","timest')
+    assert look() == whole(2, 9)
+
+
 def test_the_newest_files_come_first_and_the_rest_is_said_to_be_unread(
     service: Service, look: Callable[..., dict[str, Any]]
 ) -> None:

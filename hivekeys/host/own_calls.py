@@ -1,0 +1,109 @@
+"""hivekeys' own calls to the service, noted so that the census can tell them from those of clients.
+
+Runs ON a host, in one text with agent.py. The services write every call to their audit trail, ours too, and v0.1.0 does
+not record from where (llama-orch.md, "Audit record"). So who proves a token notes time, token (fp6), path and status of
+its calls; a record that one of them explains is counted as ours, and each explains one record alone: what somebody else
+did is never explained away by more calls than we made.
+"""
+
+import hashlib
+import json
+import os
+
+from hivekeys.host.state import STATE, State
+from hivekeys.host.system import Refusal
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from hivekeys.host.agent import Agent
+
+CALLS = "calls"  # in /var/lib/hivekeys
+MOST_CALLS = 2000  # the newest, that are kept: a rotation makes some twenty on a host
+CLOCK = 1.0  # seconds by which a record's time may lie before or behind our call
+TURNED_AWAY = (401, 403)
+NOT_RECORDED = ("", "0.0.0.0", "::")  # noqa: S104  what services write for an address that they do not know
+
+
+class OwnCalls:
+    """The calls of one agent, and those that others on this host have noted before it."""
+
+    def __init__(self, agent: "Agent") -> None:
+        self.agent = agent
+        self.fresh = []  # type: list[list[Any]]  # begun, answered (seconds since the epoch), fp6, path, status
+
+    def note(self, began: float, path: str, token: "Optional[str]", status: int) -> None:
+        """One call that was answered. One without a token that is let in is no matter of a token."""
+        if token is None and status not in TURNED_AWAY:
+            return
+        fp6 = hashlib.sha256(token.encode("ascii")).hexdigest()[:6] if token is not None else ""
+        self.fresh.append([round(began, 3), round(self.agent.system.now(), 3), fp6, path.partition("?")[0], status])
+        del self.fresh[:-MOST_CALLS]
+
+    def keep(self) -> None:
+        """Writes them down, where this agent may write; a disk that is full costs a few rows in a report."""
+        state = self.agent.state
+        if not self.fresh or state.lock is None or self.agent.is_alone():
+            return
+        try:
+            state.keep(CALLS, json.dumps((sound(state.kept(CALLS)) + self.fresh)[-MOST_CALLS:]))
+        except (Refusal, OSError):
+            return
+        self.fresh = []
+
+    def of_machine(self) -> "list[list[Any]]":
+        """All that were noted on this machine: services beside each other write one trail."""
+        try:
+            units = ["", *os.listdir("%s/%s/beside" % (self.agent.root.rstrip("/"), STATE))]
+        except OSError:
+            units = [""]
+        found = list(self.fresh)
+        for unit in units:
+            state = State(self.agent.root, self.agent.system)
+            state.unit = unit
+            try:
+                found += sound(state.kept(CALLS))
+            except (Refusal, OSError):
+                continue
+        return found
+
+
+def sound(text: str) -> "list[list[Any]]":
+    """The calls that a file holds; those that are none are left out."""
+    try:
+        found = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        return []
+    return [call for call in found if is_call(call)] if isinstance(found, list) else []
+
+
+def is_call(found: "Any") -> bool:
+    """True for what `OwnCalls.note` makes."""
+    if not isinstance(found, list) or len(found) != 5:
+        return False
+    times = all(isinstance(at, (int, float)) for at in found[:2])
+    return times and all(isinstance(text, str) for text in found[2:4]) and isinstance(found[4], int)
+
+
+class Explained:
+    """Which records of a trail are our own calls: each explains one."""
+
+    def __init__(self, calls: "list[list[Any]]", addresses: "tuple[str, ...]") -> None:
+        self.addresses = NOT_RECORDED + addresses
+        self.left = {}  # type: dict[tuple[str, str, bool], list[tuple[float, float]]]
+        for began, answered, fp6, path, status in calls:
+            self.left.setdefault((fp6, path, status not in TURNED_AWAY), []).append((answered, began))
+        for times in self.left.values():
+            times.sort()
+
+    def takes(self, at: float, ok: bool, fp6: str, path: str, address: str) -> bool:
+        """True for a record of such a call, at that time, from this host or from nobody knows where."""
+        if address not in self.addresses and not address.startswith("127."):
+            return False
+        times = self.left.get((fp6, path.partition("?")[0], ok), [])
+        for place, (answered, began) in enumerate(times):
+            if began - CLOCK <= at <= answered + CLOCK:
+                del times[place]
+                return True
+        return False
