@@ -191,9 +191,8 @@ class SimulatedHost:
         self.lies_later: Lie | None = None  # the same, once a test says so
         self.credentials = fleet.credentials
         self.port_held_by: int | None = None  # uid of a stranger that took the service's port
-        self.listens_on = ("127.0.0.1", host.service.port)  # where its service does, whatever the inventory says
+        self.listens_on, self.speaks_tls = ("127.0.0.1", host.service.port), False  # whatever the inventory says
         self.addresses = {"127.0.0.1", "::1"}  # its own
-        self.speaks_tls = False
         self.unknown_paths = (401, 404)  # what they answer without the right token, and with it
         self.answers: dict[str, int] = {}  # what a path answers to everybody, whatever it is
         self.heard: list[str] = []  # tokens that the stranger was told
@@ -210,8 +209,8 @@ class SimulatedHost:
         self.sudo_relays = False  # sudo stands between its callers and what they run
         self.sudo_rules = ""  # what it lists
         self.kill_mode = "control-group"
-        self.is_audited = False  # the service writes an audit trail
-        self.records_calls = False  # of every call, ours too; and as v0.1.0 does, not from where
+        self.is_audited = False  # the service says that it writes an audit trail
+        self.records_calls = False  # and does, of every call; as v0.1.0, not from where
         self.ahead = 0.0  # seconds that its wall clock is ahead of this machine's
         self.lines: list[InProcessLine] = []
         self.left_behind: dict[int, tuple[agent.Agent, float]] = {}
