@@ -49,3 +49,8 @@ def served(runs: Iterable[Run]) -> Run | None:
         if run.overtaken_by:
             return None
     return None
+
+
+def overtaken(runs: Iterable[Run], by: str) -> list[Run]:
+    """The runs under a newer one of another bastion: whatever they owed, hosts take nothing from them any more."""
+    return [replace(run, settled_by=by) if owes(run) or run.is_open else run for run in runs]

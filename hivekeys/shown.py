@@ -138,10 +138,11 @@ class Proof:
 
 @dataclass(frozen=True)
 class Place:
-    """A run, and its place in the order of all runs over a fleet; 0 when there was none."""
+    """A run, and its place in the order of all runs over a fleet; 0 when there was none. `who` made it."""
 
     epoch: int = 0
     run: str = ""
+    who: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`fab status`: how the fleet is now, from one look at every host and what this bastion's journal knows. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +18,13 @@ from hivekeys.model import Reply
 from hivekeys.names import fold_names
 from hivekeys.report import ago, plain_table
 from hivekeys.run import Run
-from hivekeys.shown import Seen
+from hivekeys.shown import Place, Seen
 from hivekeys.text import cut
 from hivekeys.verify.findings import DAY, Record, token_age
 
 WIDEST = 40  # characters of a column that is not wrapped: one host must not push the others off the screen
+
+KNOWN = Place()  # stands where no strange run was
 
 # The words of `loaded`, by the evidence that agents give.
 LOADED = {
@@ -42,7 +45,8 @@ class HostStatus:
     age: float | None  # of its token
     owes_for: float | None  # how long it has owed the newest token
     last_run: str
-    strange_run: str = ""  # the last that changed the host, where the journal has no such run
+    strange: Place = KNOWN  # the last run that changed the host, where the journal has no such run
+    is_overtaken: bool = False  # that one came after all that the journal knows
 
     @property
     def up(self) -> float | None:
@@ -81,6 +85,7 @@ class FleetStatus:
     fleet: Fleet
     hosts: tuple[HostStatus, ...]
     now: float
+    newer: Place | None = None  # a run of another bastion that worked here after all that this one knows of
 
     @property
     def tokens(self) -> dict[str, tuple[str, ...]]:
@@ -124,6 +129,9 @@ def status_of(
             if name not in run.left_out:
                 last.setdefault(name, run.id)
     replies = {host.name: reply for host, reply in shown.items() if isinstance(reply, Reply)}
+    changed = {name: reply.met.changed for name, reply in replies.items() if reply.met}
+    strange = {name: place for name, place in changed.items() if known and place.run not in known}
+    newer = _newer(fleet, strange, record.epoch)
     same = doubles(shown, {name: reply.met.machine for name, reply in replies.items() if reply.met})
 
     def one(host: Host, answer: Reply | Cause) -> HostStatus:
@@ -134,13 +142,30 @@ def status_of(
         cause = cause or (seen.directory.bar or seen.unit.bar if seen else None)
         aged = token_age(seen, record, now) if seen else None
         owes = host.name in record.owing and (seen is None or seen.token != record.want)
+        owes = owes and not newer and strange.get(host.name, KNOWN).epoch <= record.epoch
         since = record.made.get(record.want.keyed, now) if owes and record.want else None
         owes_for = None if since is None else max(0.0, now - since)
-        met = answer.met if isinstance(answer, Reply) else None
-        strange = met.changed.run if met and known and met.changed.run not in known else ""
-        return HostStatus(host, seen, cause, aged[0] if aged else None, owes_for, last.get(host.name, ""), strange)
+        here = strange.get(host.name, KNOWN)
+        return HostStatus(
+            host,
+            seen,
+            cause,
+            aged[0] if aged else None,
+            owes_for,
+            last.get(host.name, ""),
+            here,
+            here.epoch > record.epoch,
+        )
 
-    return FleetStatus(fleet, tuple(one(host, answer) for host, answer in shown.items()), now)
+    return FleetStatus(fleet, tuple(one(host, answer) for host, answer in shown.items()), now, newer)
+
+
+def _newer(fleet: Fleet, strange: Mapping[str, Place], epoch: int) -> Place | None:
+    """The last strange run behind that place. One host may be the enemy: the queen says so, or two of them."""
+    later = {name: place for name, place in strange.items() if place.epoch > epoch}
+    times = Counter(later.values())
+    borne_out = [place for place in times if times[place] > 1 or later.get(fleet.queen.name) == place]
+    return max(borne_out, key=lambda place: place.epoch, default=None)
 
 
 def table(status: FleetStatus, worst_first: bool = False) -> Table:
@@ -198,14 +223,15 @@ def lines(status: FleetStatus) -> list[str]:
 
 def _strange_lines(status: FleetStatus) -> Iterator[str]:
     """Hosts remember who changed them last: what was cut out of a journal, they still know."""
-    strange: dict[str, list[str]] = {}
+    strange: dict[tuple[Place, bool], list[str]] = {}
     for one in status.hosts:
-        if one.strange_run:
-            strange.setdefault(one.strange_run, []).append(one.host.name)
-    for run, names in strange.items():
+        if one.strange.run:
+            strange.setdefault((one.strange, one.is_overtaken), []).append(one.host.name)
+    for (place, is_newer), names in strange.items():
+        run = f"run {place.run} of {place.who}" if place.who else f"run {place.run}"
+        said = f"a newer {run} worked here" if is_newer else f"last changed by {run}"
         yield (
-            f"{fold_names(names)}: last changed by run {run}, which this bastion's journal does not have: "
-            "another bastion's, or lost here"
+            f"{fold_names(names)}: {said}, which this bastion's journal does not have: another bastion's, or lost here"
         )
 
 
@@ -216,6 +242,7 @@ def document(status: FleetStatus) -> dict[str, Any]:
         "fleet": status.fleet.name,
         "exit_code": int(status.code),
         "agrees": status.agrees,
+        "newer_run": {"run": status.newer.run, "who": status.newer.who or None} if status.newer else None,
         "tokens": {token: list(names) for token, names in status.tokens.items()},
         "rotation_due": None if status.due is None else datetime.fromtimestamp(status.due, UTC).isoformat(),
         "hosts": [_host(one, status.fleet) for one in status.hosts],
@@ -236,7 +263,7 @@ def _host(one: HostStatus, fleet: Fleet) -> dict[str, Any]:
         "loaded": one.loaded if one.seen else None,
         "owes_for": one.owes_for,
         "last_run": one.last_run or None,
-        "strange_run": one.strange_run or None,
+        "strange_run": one.strange.run or None,
     }
 
 

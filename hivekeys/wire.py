@@ -74,7 +74,7 @@ class Greeting:
             "epoch": self.epoch,
             "claim": self.claim,
             "sitting": list(self.sitting),
-            "seen": asdict(seen) if seen else None,
+            "seen": {"epoch": seen.epoch, "run": seen.run} if seen else None,
             "take_over": self.take_over,
             "revoked": dict(self.revoked),
             "service": {

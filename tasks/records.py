@@ -79,12 +79,16 @@ def _set_aside(fleet: str, state_dir: str) -> None:
     sys.stderr.write(f"put aside as {aside}; what the hosts are now: fab status --fleet {fleet}\n")
 
 
-def standing_lines(fleet: str, state_dir: str) -> list[str]:
-    """Who is at work, where the newest rotation stands by the journal, and what older ones still owe."""
+def standing_lines(fleet: str, state_dir: str, newer: str = "") -> list[str]:
+    """Who is at work, where the newest rotation stands by the journal, and what older ones still owe.
+
+    `newer`: a run of another bastion that the hosts have seen after all of these.
+    """
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.debts import owes  # noqa: PLC0415
+    from hivekeys.debts import overtaken, owes  # noqa: PLC0415
 
     runs = list(past_runs(fleet, state_dir))
+    runs = overtaken(runs, newer) if newer else runs
     lines = _lines([*runs[:1], *(run for run in runs[1:] if owes(run))])
     holder = state.at_work(state.folder_for(fleet, state_dir))
     if holder and not any(run.at_work for run in runs[:1]):

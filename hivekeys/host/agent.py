@@ -156,7 +156,7 @@ class Agent:
         if self.sudo_log is None:
             self.sudo_log = recorded_by_sudo(self)
         facts["sudo_log"] = self.sudo_log
-        facts["changed"] = {part: changed[part] for part in ("epoch", "run")}
+        facts["changed"] = {part: changed[part] for part in ("epoch", "run", "who")}
         return bool(self.mine) and not owner, facts
 
     def join(

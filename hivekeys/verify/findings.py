@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from hivekeys.causes import Cause
+from hivekeys.debts import served
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, TokenAge, Waiver
 from hivekeys.run import Run
@@ -59,7 +60,7 @@ class Record:
     """What the journal of this bastion knows of a fleet's tokens, by keyed fingerprint; the bastion's clock.
 
     `made`: when each token was chosen. `owing`: the hosts that owe `want`, the newest token, of that run; the verb
-    that brings it to them.
+    that brings it to them. `epoch`: the last place in the order of runs that it knows of.
     """
 
     made: Mapping[str, float]
@@ -67,6 +68,7 @@ class Record:
     want: Fingerprint | None = None
     owing: tuple[str, ...] = ()
     verb: str = "reconcile"
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,11 @@ def recorded(runs: Iterable[Run]) -> Record:
     """What these runs, newest first, tell of the fleet's tokens."""
     past = list(runs)
     made = {run.want.keyed: run.started for run in past if run.want}  # the oldest run with a token is its beginning
-    served = next((run for run in past if run.is_served), None)
-    if served is None:
-        return Record(made)
-    return Record(made, served.id, served.want, served.debts, "resume" if served.is_open else "reconcile")
+    last = max((run.epoch for run in past), default=0)
+    newest = served(past)
+    if newest is None:
+        return Record(made, epoch=last)
+    return Record(made, newest.id, newest.want, newest.debts, "resume" if newest.is_open else "reconcile", last)
 
 
 def token_age(seen: Seen, record: Record | None, now: float) -> tuple[float, str] | None:

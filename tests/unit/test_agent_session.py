@@ -238,7 +238,7 @@ def test_a_run_that_claimed_the_host_and_changed_nothing_stops_no_other(host: Si
     begun(host, "run-1", 5, changes=True)
     begun(host, "run-2", 6)
     facts = begun(host, "run-1", 5)["facts"]
-    assert (facts["run"], facts["changed"]) == ("run-2", {"epoch": 5, "run": "run-1"})
+    assert (facts["run"], facts["changed"]) == ("run-2", {"epoch": 5, "run": "run-1", "who": "ann@bastion"})
 
 
 def test_who_looked_before_another_run_changed_the_host_comes_too_late_whatever_its_epoch(host: SimulatedHost) -> None:

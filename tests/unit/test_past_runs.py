@@ -17,16 +17,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hivekeys import report
 from hivekeys.causes import Cause, Trouble
+from hivekeys.debts import served
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.history import History
 from hivekeys.journal import Journal
 from hivekeys.metrics import metrics
-from hivekeys.model import Event, Paused, Phase, PhaseStarted, RunEnded
+from hivekeys.model import Event, Paused, Phase, PhaseStarted, RunEnded, State
 from hivekeys.report.page import page
 from hivekeys.report.verdict import came_to, ended
 from hivekeys.run import Run, fold
 from hivekeys.state import at_work, fingerprint_key, hold_lock, operator
 from hivekeys.status import status_of
-from hivekeys.verify.findings import Record
+from hivekeys.verify.findings import Record, recorded
 from tasks.frame import Told
 from tasks.live import Show
 from tasks.past import past_runs
@@ -363,3 +365,35 @@ def test_the_status_of_a_revocation_that_is_not_over_says_what_is_at_stake(fab: 
         f"run paper-1: hive2 may still trust the token that leaked (token:{OLD}), for" in said
         and ": fab reconcile" in said
     )
+
+
+# -- a newer run of another bastion
+
+
+def test_a_run_that_finds_a_newer_one_is_superseded_and_no_host_owes_it_anything(tmp_path: Path) -> None:
+    """ann was interrupted when two hosts had turned; bob rotated the fleet from another bastion; ann resumes."""
+    fleet = InProcessFleet(tmp_path)
+    past = fold(interrupted(fleet).events)
+    bob = Operator(fleet, run="run-2", who="bob@b2", history=History(epoch=past.epoch))
+    assert bob.rotate() is ExitCode.DONE
+    again = Operator(fleet, past=past)
+    assert again.rollout.resume(lambda: again.token) is ExitCode.LOCKED
+    run = again.runner.run
+    assert ended(run) == "5 superseded"
+    assert (
+        report.document(run, fleet.inventory)["verdict"] == "superseded: a newer run worked here (run run-2 of bob@b2)"
+    )
+    assert run.debts == () and State.OWES not in again.states.values()
+    assert not [
+        line for line in report.failure_lines(run, fleet.inventory) if "old token" in line or "reconcile" in line
+    ]
+    assert report.next_step(run, fleet.inventory) == ""
+    assert recorded([run]).owing == (), "nor does the bastion's status say so for ever"
+    assert served([run, fold(went_through("paper-0").events)]) is None, "nor does an older run become the newest again"
+
+
+def test_no_command_is_named_for_a_run_that_hosts_would_refuse(fab: Fab) -> None:
+    folder = written(fab, in_the_middle())
+    said = standing_lines("paper", str(folder.parent), "paper-9 of bob@b2")
+    assert len(said) == 1
+    assert said[0].endswith("superseded by paper-9 of bob@b2: nothing is owed any more"), said

@@ -54,7 +54,7 @@ def test_hosts_that_hold_different_tokens_are_named_with_them() -> None:
 def test_a_host_on_a_token_that_leaked_is_not_fine_and_says_so() -> None:
     shown = status(replace(SEEN, active=Slot(TOKEN, modified=NOW - DAY, revoked="paper-2")))
     assert shown.code is ExitCode.INCOMPLETE
-    assert lines(shown)[0] == "hive1 holds a token that leaked (run paper-2 revoked it): fab reconcile"
+    assert lines(shown)[0] == "hive1 holds a token that leaked (run paper-2 revoked it): fab reconcile --fleet paper"
     assert [host["revoked_by"] for host in document(shown)["hosts"]] == [None, "paper-2"]
 
 
@@ -62,7 +62,10 @@ def test_a_host_on_a_token_that_leaked_is_not_fine_and_says_so() -> None:
     ("known", "said"),
     [
         (("paper-1", "paper-2"), []),
-        (("paper-1",), ["queen, hive1: last changed by run paper-2, which this bastion's journal does not have"]),
+        (
+            ("paper-1",),
+            ["queen, hive1: a newer run paper-2 of bob@b2 worked here, which this bastion's journal does not have"],
+        ),
         (None, []),
     ],
     ids=["all of them", "not the newest", "it cannot be asked"],
@@ -71,13 +74,47 @@ def test_hosts_bear_witness_to_a_run_that_the_journal_does_not_have(
     known: tuple[str, ...] | None, said: list[str]
 ) -> None:
     """Whoever can write in the state folder can cut journal and mark, and does not reach the hosts (issue 15, 4)."""
-    met = Met(changed=Place(2, "paper-2"))
+    met = Met(changed=Place(2, "paper-2", "bob@b2"))
     shown = {host: Reply((), seen=SEEN, met=met) for host in (QUEEN, HIVE)}
     runs = None if known is None else [Run(id=name) for name in known]
     found = status_of(FLEET, shown, Record({}), runs, NOW)
-    assert [line.partition(": another")[0] for line in lines(found) if "last changed" in line] == said
+    assert [line.partition(": another")[0] for line in lines(found) if "worked here" in line] == said
     assert [host["strange_run"] for host in document(found)["hosts"]] == ["paper-2" if said else None] * 2
     assert found.code is ExitCode.DONE, "another bastion may have been at work: that is no fault"
+
+
+BOBS = Place(9, "paper-9", "bob@b2")
+
+
+def owing(*changed: Place, fleet: Fleet = FLEET, epoch: int = 4) -> FleetStatus:
+    """The journal says that hive1 owes token OTHER; the hosts, queen first, were changed by these runs last."""
+    shown = {
+        host: Reply((), seen=SEEN, met=Met(changed=place)) for host, place in zip(fleet.hosts, changed, strict=True)
+    }
+    record = Record({OTHER.keyed: NOW - 3 * DAY}, "paper-1", OTHER, ("hive1",), epoch=epoch)
+    return status_of(fleet, shown, record, [Run(id="paper-1", epoch=epoch)], NOW)
+
+
+def test_nobody_owes_an_older_token_once_another_bastions_newer_run_was_here() -> None:
+    """Both hosts hold the newest token, which that run brought: the code is 0, and not 4 for ever."""
+    found = owing(BOBS, BOBS)
+    assert (found.newer, found.code) == (BOBS, ExitCode.DONE)
+    assert [one.owes_for for one in found.hosts] == [None, None]
+    assert document(found)["newer_run"] == {"run": "paper-9", "who": "bob@b2"}
+
+
+def test_an_older_run_of_another_bastion_takes_no_debt_away() -> None:
+    found = owing(Place(2, "paper-0"), Place(2, "paper-0"))
+    assert (found.newer, found.hosts[1].owes_for) == (None, 3 * DAY)
+    assert "queen, hive1: last changed by run paper-0, which this bastion's journal does not have" in lines(found)[0]
+
+
+def test_what_one_hive_says_of_a_newer_run_counts_for_that_hive_alone() -> None:
+    hives = (HIVE, replace(HIVE, name="hive2"))
+    fleet = Fleet("paper", (QUEEN, *hives))
+    found = owing(Place(4, "paper-1"), Place(4, "paper-1"), BOBS, fleet=fleet)
+    assert (found.newer, found.hosts[1].owes_for) == (None, 3 * DAY)
+    assert owing(Place(4, "paper-1"), BOBS).hosts[1].owes_for is None, "it is its own row"
 
 
 def test_a_host_that_no_run_has_changed_yet_bears_no_witness() -> None:
