@@ -7,10 +7,9 @@ from functools import reduce
 
 from hivekeys.audit.audited import CensusTaken
 from hivekeys.causes import Trouble
-from hivekeys.downtime import moments
 from hivekeys.errors import ExitCode
-from hivekeys.gap import Gap, answered, between, cut_off, told
-from hivekeys.hostrun import HostRun, is_barred, is_superseded
+from hivekeys.gap import Gap, between, cut_off
+from hivekeys.hostrun import HostRun, after, forgiven, is_barred, is_superseded
 from hivekeys.model import (
     Again,
     Claimed,
@@ -27,20 +26,15 @@ from hivekeys.model import (
     RunEnded,
     RunStarted,
     State,
-    Status,
     Stopped,
     Superseded,
     TokenChosen,
-    Verb,
 )
 from hivekeys.moment import Moment
 from hivekeys.sittings import BEGUN, Times
 from hivekeys.token import Fingerprint
 
 ROTATE, REVOKE = "rotate", "revoke"  # the tasks of runs that bring a token; upkeep has other names
-TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
-CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD, Verb.REVOKE, Verb.FENCE, Verb.END_SURVIVORS})
-TRUSTING = (Trouble.SURVIVOR, Trouble.OLD_ACCEPTED, Trouble.PLACE_UNASKED)  # the host may still take an old token
 
 
 @dataclass(frozen=True)
@@ -74,6 +68,7 @@ class Run:
     retiring: bool = False  # past the point of no return
     reconciling: bool = False  # it had ended and was taken up again: hosts come to its token, none goes back
     stopped: str = ""
+    reasons: tuple[str, ...] = ()  # why it stopped, each time
     census: CensusTaken | None = None  # who used the old tokens, by the services' records
     code: ExitCode | None = None
     paused: ExitCode | None = None  # with which its command ended, where the run did not
@@ -236,12 +231,12 @@ def advance(run: Run, event: Event) -> Run:
         case Resumed():
             run = _taken_up(run, event)
         case Again():
-            fresh = {name: _forgiven(run.hosts[name]) for name in event.hosts}
+            fresh = {name: forgiven(run.hosts[name]) for name in event.hosts}
             run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh})
         case PhaseStarted():
             run = _in_phase(run, event.phase)
         case Intent() | Outcome():  # nearly all events: not a copy more than must be
-            hosts = {**run.hosts, event.host: _after(run, run.hosts[event.host], event)}
+            hosts = {**run.hosts, event.host: _after(run, event)}
             return _at(run, event.when, hosts)
         case OperatorAsked() | OperatorAnswered():
             run = replace(run, times=run.times.at_question(event))
@@ -281,7 +276,8 @@ def _with_news(run: Run, event: CensusTaken | Stopped | Superseded | Paused) -> 
         return replace(run, census=event)
     if isinstance(event, Superseded):
         return replace(run, superseded_by=event.by)
-    return replace(run, stopped=event.why, reconciling=False)
+    reasons = dict.fromkeys((*run.reasons, event.why))
+    return replace(run, stopped=event.why, reasons=tuple(reasons), reconciling=False)
 
 
 def _in_phase(run: Run, phase: Phase) -> Run:
@@ -294,18 +290,12 @@ def _in_phase(run: Run, phase: Phase) -> Run:
     )
 
 
-def _told(host: HostRun, verbs: set[Verb]) -> HostRun:
-    """The host from the moment on at which it may have been told these verbs."""
-    touched, turned = host.touched or bool(verbs & CHANGING), host.turned or bool(verbs & TURNING)
-    return replace(host, touched=touched, turned=turned)
-
-
 def _taken_up(run: Run, event: Resumed) -> Run:
     """The run taken up again: what hosts failed of is history, hosts that joined the fleet are part of it."""
     names = (*event.hosts, *event.left_out)
-    hosts = {name: _forgiven(run.hosts.get(name, HostRun(name))) for name in names}
+    hosts = {name: forgiven(run.hosts.get(name, HostRun(name))) for name in names}
     for name in (*event.excluded, *event.gone):
-        hosts[name] = replace(_forgiven(run.hosts.get(name, HostRun(name))), state=State.EXCLUDED)
+        hosts[name] = replace(forgiven(run.hosts.get(name, HostRun(name))), state=State.EXCLUDED)
     # Names may be mended meanwhile.
     hosts = {name: replace(host, served=cut_off(host.served, run.sittings), machine="") for name, host in hosts.items()}
     if run.code is not None:
@@ -316,44 +306,9 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     return replace(order, hosts=hosts, times=run.times.again(event.when, run.started), resumed=True)
 
 
-def _forgiven(host: HostRun) -> HostRun:
-    """The host with another chance: what it failed of is history, and what it showed is no news."""
-    state = State.UNKNOWN if host.state is State.EXCLUDED else host.state  # nobody has looked since it came back
-    return replace(host, cause=None, status=Status.OK, seen=None, state=state)
-
-
-def _after(run: Run, host: HostRun, event: Intent | Outcome) -> HostRun:
-    """The host after it was told something, or after one more outcome."""
+def _after(run: Run, event: Intent | Outcome) -> HostRun:
     now = run.times.place(event.when.clock)
-    if isinstance(event, Intent):
-        return replace(_told(host, set(event.verbs)), served=told(host.served, event.verbs, now))
-    host = _heard(host, event)
-    return replace(host, served=answered(host.served, event, now, run.sittings, (host.was, run.want)))
-
-
-def _heard(host: HostRun, outcome: Outcome) -> HostRun:
-    """What it showed, how it stands."""
-    host = replace(
-        host,
-        seen=outcome.seen or host.seen,
-        was=host.was or (outcome.seen.token if outcome.seen and not host.turned else None),
-        now=outcome.seen.token if outcome.seen else host.now,
-        status=outcome.status,
-        state=outcome.state,
-        met=outcome.met or host.met,
-        machine=outcome.met.machine if outcome.met else host.machine,
-        proof=outcome.proof.after(host.proof) if outcome.proof else host.proof,
-        cause=outcome.cause or host.cause,
-        seconds=host.seconds + sum(step.seconds for step in outcome.steps),
-    )
-    _, _, refused = moments(outcome)
-    if outcome.cause and outcome.cause.trouble in TRUSTING:
-        host = replace(host, refused=None)
-    elif refused is not None:
-        host = replace(host, refused=host.refused or outcome.when.at - (outcome.when.clock - refused))
-    elif outcome.proof and outcome.proof.calls.get("old", 401) != 401:
-        host = replace(host, refused=None)
-    return host
+    return after(run.hosts[event.host], event, now, run.sittings, run.want)
 
 
 def _final(run: Run) -> dict[str, HostRun]:

@@ -16,7 +16,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
 from hivekeys.model import Reply
 from hivekeys.names import fold_names
-from hivekeys.report import ago, plain_table
+from hivekeys.report import Sheet, ago
 from hivekeys.run import Run
 from hivekeys.shown import Place, Seen
 from hivekeys.text import cut
@@ -168,27 +168,28 @@ def _newer(fleet: Fleet, strange: Mapping[str, Place], epoch: int) -> Place | No
     return max(borne_out, key=lambda place: place.epoch, default=None)
 
 
-def table(status: FleetStatus, worst_first: bool = False) -> Table:
+def table(status: FleetStatus, worst_first: bool = False, width: int = 80) -> Table:
     """One row a host, in the inventory's order or with those first that are not fine."""
-    shown = plain_table(f"fleet {status.fleet.name}")
-    for column in ("host", "service", "since", "token", "age", "loaded from", "owes", "last run"):
-        right = column in ("since", "age", "owes")
-        shown.add_column(column, justify="right" if right else "left", no_wrap=column == "service")
-    for one in sorted(status.hosts, key=lambda one: worst_first and one.is_fine):
-        unit = one.seen.unit if one.seen else None
-        service = "not seen" if unit is None else unit.state if unit.state == "active" else f"{unit.state} ({unit.sub})"
-        cells = (
-            Text(one.host.name),
-            Text(cut(service, WIDEST), "" if unit and unit.state == "active" else "red"),
-            Text("–" if one.up is None else ago(one.up)),
-            Text(str(one.seen.token) if one.seen and one.seen.token else "–"),
-            Text("–" if one.age is None else ago(one.age)),
-            Text(one.loaded),
-            Text("–" if one.owes_for is None else ago(one.owes_for), "" if one.owes_for is None else "red"),
-            Text(one.last_run or "–"),
-        )
-        shown.add_row(*cells)
-    return shown
+    columns = ("host", "service", "since", "token", "age", "loaded from", "owes", "last run")
+    hosts = sorted(status.hosts, key=lambda one: worst_first and one.is_fine)
+    dropped = ("last run", "since", "loaded from", "age", "owes")
+    rows = [_cells(one) for one in hosts]
+    return Sheet(f"fleet {status.fleet.name}", columns, rows, dropped, ("since", "age", "owes")).table(width)
+
+
+def _cells(one: HostStatus) -> tuple[Text, ...]:
+    unit = one.seen.unit if one.seen else None
+    service = "not seen" if unit is None else unit.state if unit.state == "active" else f"{unit.state} ({unit.sub})"
+    return (
+        Text(one.host.name),
+        Text(cut(service, WIDEST), "" if unit and unit.state == "active" else "red"),
+        Text("–" if one.up is None else ago(one.up)),
+        Text(str(one.seen.token) if one.seen and one.seen.token else "–"),
+        Text("–" if one.age is None else ago(one.age)),
+        Text(one.loaded),
+        Text("–" if one.owes_for is None else ago(one.owes_for), "" if one.owes_for is None else "red"),
+        Text(one.last_run or "–"),
+    )
 
 
 def lines(status: FleetStatus) -> list[str]:

@@ -20,11 +20,12 @@ from rich.text import Text
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.model import Event, Outcome, PhaseStarted, Status, Stopped, Waiting
+from hivekeys.model import Event, Outcome, PhaseStarted, State, Status, Stopped, Waiting
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
 from hivekeys.progress import Progress, Way, heard, holder_of
 from hivekeys.report import stream
+from hivekeys.report.past import BECAUSE, earlier
 from hivekeys.report.view import view
 from hivekeys.run import Run
 from tasks import asking
@@ -56,6 +57,7 @@ class Show:
         self._talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
         self._progress = Progress(past or Run(), way, fleet.policy.width)
         self._said: set[tuple[str, str]] = set()  # a host whose way back fails as well says so only once
+        self._states = {name: host.state for name, host in past.hosts.items()} if past else {}  # as they were said last
         self._mutex = threading.Lock()
         self._screen: Screen | None = None
         self._stream = Stream(sys.stdout.fileno(), self.warn) if told.events else None
@@ -125,16 +127,28 @@ class Show:
             case Waiting():
                 words = f"waiting for the lock of {holder_of(event)} on {event.host}, at most {event.seconds:.0f} s"
                 self._print(Text(words, "yellow"))
-            case Outcome() if event.status is not Status.OK:
-                said = (event.host, str(event.cause))
-                if said not in self._said:
-                    self._said.add(said)
-                    self._print(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"))
+            case Outcome():
+                self._say_outcome(event)
             case Stopped():
                 self._print(Text(f"stopped in phase {event.phase.value}: {event.why}", "red"))
+                for cause, ill in earlier(self._progress.run):
+                    self._print(Text(f"  {fold_names(ill)}: {cause} ({BECAUSE})", "red"))
+
+    def _say_outcome(self, event: Outcome) -> None:
+        """A host's state, whenever it is another one; and what it failed of."""
+        said = (event.host, str(event.cause))
+        if event.status is not Status.OK:
+            if said not in self._said:
+                self._said.add(said)
+                self._print(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"))
+        elif event.state is not self._states.get(event.host, State.UNCHANGED) and not self._told.quiet:
+            seconds = sum(step.seconds for step in event.steps)
+            self._print(Text(f"  {event.host}: {event.state.value}, {seconds:.1f} s"))
+        self._states[event.host] = event.state
 
     def _print(self, line: Text) -> None:
-        self._talk.print(Text(time.strftime("%H:%M:%S "), "dim") + line)
+        """One line, however long, with the time and how far it is from UTC."""
+        _print_line(self._talk, Text(time.strftime("%H:%M:%S%z "), "dim") + line)
 
     @staticmethod
     def warn(words: str) -> None:
@@ -150,19 +164,19 @@ class Show:
             self._print_json(run, fleet, None)
             return
         out = self._talk if self._told.events else self._out
-        out.print(report.plan_table(run, fleet))
+        out.print(report.plan_table(run, fleet, out.width))
         for line in report.wave_lines(run):
-            out.print(Text(line))
+            _print_line(out, Text(line))
         if run.left_out:
-            out.print(Text(f"left out, will owe the new token: {fold_names(run.left_out)}", "yellow"))
+            _print_line(out, Text(f"left out, will owe the new token: {fold_names(run.left_out)}", "yellow"))
         if run.excluded:
-            out.print(Text(f"cut out of the fleet, not contacted: {fold_names(run.excluded)}", "yellow"))
+            _print_line(out, Text(f"cut out of the fleet, not contacted: {fold_names(run.excluded)}", "yellow"))
         if report.disagreement(run):
-            out.print(Text(report.disagreement(run), "yellow"))
+            _print_line(out, Text(report.disagreement(run), "yellow"))
         for line in report.unchecked_lines(run):
-            out.print(Text(line, "yellow"))
+            _print_line(out, Text(line, "yellow"))
         for line in report.failure_lines(run, fleet):
-            out.print(Text(line))
+            _print_line(out, Text(line))
 
     def planned(self, run: Run, fleet: Fleet, code: ExitCode) -> None:
         """The same, when that was all."""
@@ -184,7 +198,8 @@ class Show:
             self._print_result(run, fleet)
             for line in lines:
                 lost = backup is not None and not backup.kept and line in backup.lines()
-                self._out.print(Text(line, "yellow" if lost else "bold" if line == report.summary(run, code) else ""))
+                style = "yellow" if lost else "bold" if line == report.summary(run, code) else ""
+                _print_line(self._out, Text(line, style))
 
     def _print_result(self, run: Run, fleet: Fleet) -> None:
         """A row a host; or, where they would not fit on the terminal, a row a state."""
@@ -192,9 +207,14 @@ class Show:
             self._out.print()
         if self._out.is_terminal and len(run.hosts) > self._out.height:
             self._out.print(report.states_table(run))
-            self._out.print(Text(f"every host: fab status --fleet {fleet.typed} --run {run.id}", "dim"))
+            _print_line(self._out, Text(f"every host: fab status --fleet {fleet.typed} --run {run.id}", "dim"))
         else:
-            self._out.print(report.result_table(run, fleet, self._out.width))
+            self._out.print(report.result_table(run, fleet, self.width))
+
+    @property
+    def width(self) -> int:
+        """Characters that a table may have."""
+        return self._out.width
 
     def event(self, line: dict[str, Any]) -> None:
         """A line for programs that is no event of a run."""
@@ -207,17 +227,19 @@ class Show:
 
     def line(self, line: str) -> None:
         """A line on stdout, as it is."""
-        self._out.print(Text(line))
+        _print_line(self._out, Text(line))
 
     def agrees(self, question: str) -> bool:
         """True when the operator said yes. The picture so far stays above the question."""
-        self._end_screen(keep=True)
         self.asking = True
         try:
+            if self._screen:
+                with self._screen.held(question):
+                    return asking.agrees(question, self._talk)
             return asking.agrees(question, self._talk)
         finally:
             self.asking = False
-            if self._is_watching:
+            if self._is_watching and self._screen is None:
                 self._start_screen()
 
     def go_on(self, wave: "Wave") -> bool:
@@ -227,3 +249,8 @@ class Show:
     @staticmethod
     def _print_json(run: Run, fleet: Fleet, code: ExitCode | None, more: dict[str, Any] | None = None) -> None:
         sys.stdout.write(json.dumps({**report.document(run, fleet, code), **(more or {})}, indent=2) + "\n")
+
+
+def _print_line(out: Console, line: Text) -> None:
+    """As one line where a program reads it, or a file keeps it; in the terminal's width for people."""
+    out.print(line, soft_wrap=not out.is_terminal)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
@@ -39,7 +39,10 @@ class Picture:
         except Exception as error:
             self.error = error
 
-    def __rich__(self) -> Group:
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._drawn(options.max_width)
+
+    def _drawn(self, width: int) -> Group:
         """What a small screen cuts off is at the end: hosts with which nothing is wrong."""
         asking = time.monotonic() - self.asking_since
         going_on = f"; asking the hosts for {ago(asking)}" if asking > LONG else ""
@@ -47,7 +50,7 @@ class Picture:
             return Group(Text(f"asking the hosts{going_on}", "dim"))
         at = time.strftime("%H:%M:%S", time.localtime(self.seen.now))
         head = Text(f"as of {at}, every {EVERY:.0f} s until Ctrl-C{going_on}", "dim")
-        return Group(head, *map(Text, now.lines(self.seen)), now.table(self.seen, worst_first=True))
+        return Group(head, *map(Text, now.lines(self.seen)), now.table(self.seen, worst_first=True, width=width))
 
 
 def watch(look: Callable[[], FleetStatus]) -> NoReturn:

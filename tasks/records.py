@@ -35,7 +35,8 @@ def history(_: Context, fleet: str = "", set_aside: bool = False, state_dir: str
     if json:
         sys.stdout.write(jsonlib.dumps([report.digest(run) for run in runs], indent=2) + "\n")
     else:
-        Show().table(report.history_table(runs))
+        show = Show()
+        show.table(report.history_table(runs, show.width))
     if set_aside:
         _set_aside(found.name, state_dir)
     elif faults:
@@ -120,7 +121,7 @@ def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:
         sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
         return
     show = Show()
-    show.table(report.result_table(past, fleet))
+    show.table(report.result_table(past, fleet, show.width))
     since = report.ago(time.time() - past.started)
     found = (*report.failure_lines(past, fleet), *report.place_lines(past), *report.census_lines(past))
     for line in (*found, report.standing(past, since)):

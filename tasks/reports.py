@@ -199,7 +199,7 @@ def _table(told: Told, fleet: "Fleet") -> str:
     ]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     with console.capture() as said:
-        console.print(words.result_table(run, fleet))
+        console.print(words.result_table(run, fleet, console.width))
         for line in (*filter(None, lines), words.past_summary(run)):
             console.print(line, markup=False, soft_wrap=True)
     return said.get()

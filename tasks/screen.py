@@ -6,7 +6,7 @@ Not rich's Live: that leaves stale lines behind when a terminal gets narrower, a
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -28,6 +28,7 @@ class Screen:
         self._frame = ""
         self._width = 0
         self._writing = threading.Lock()
+        self._drawing = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_drawing, name="screen", daemon=True)
         self._thread.start()
@@ -43,6 +44,16 @@ class Screen:
                 self._put("", 0, *self._size())
             self._write(SHOW_CURSOR)
 
+    @contextlib.contextmanager
+    def held(self, question: str) -> Iterator[None]:
+        """The picture stays as it is, with a question below it; afterwards both are drawn over."""
+        with self._drawing:
+            with contextlib.suppress(OSError):
+                self._next_frame()
+                self._write(SHOW_CURSOR)
+            yield
+            self._shown, self._frame = [*self._shown, Text(f"{question}yes")], ""
+
     def silence(self) -> None:
         """No frame is written any more. For the signal handler of a process that is about to end."""
         self._writing.acquire(timeout=SILENCE)
@@ -50,7 +61,8 @@ class Screen:
     def _keep_drawing(self) -> None:
         with contextlib.suppress(OSError):
             while not self._over.wait(EVERY):
-                self._next_frame()
+                with self._drawing:
+                    self._next_frame()
 
     def _next_frame(self) -> None:
         """Writes only when something is otherwise than it was: most frames cost no byte."""

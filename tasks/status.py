@@ -85,7 +85,7 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
         finish(code)
         return
     show = Show()
-    show.table(now.table(shown))
+    show.table(now.table(shown, width=show.width))
     newer = f"{shown.newer.run} of {shown.newer.who or 'another bastion'}" if shown.newer else ""
     for line in (*now.lines(shown), *([] if damaged else standing_lines(fleet.name, state_dir, newer))):
         show.line(line)

@@ -21,6 +21,7 @@ from hivekeys.report.curve import Curve, curve, figures
 from hivekeys.report.incident import Item, checklist
 from hivekeys.report.inputs import Finding, Review
 from hivekeys.report.onward import next_step
+from hivekeys.report.past import BECAUSE, OUT, earlier, stops_before
 from hivekeys.report.picture import Picture, picture
 from hivekeys.report.places import place_lines, unchecked_lines
 from hivekeys.report.timeline import Timeline, timeline
@@ -74,6 +75,7 @@ class Line:
     state: str
     tone: str
     calls: tuple[Call, ...]
+    out: str  # what is said in their place of a service that does not run
     refused: str
     gap: str
     took: str
@@ -152,7 +154,7 @@ def page(
         tone=tone,
         sub=one_line("; ".join([f"{run.task} of fleet {run.fleet}, {_time(run.started)}, run {run.id}", *unchecked])),
         tiles=_tiles(run, exposure),
-        stopped=one_line(run.stopped),
+        stopped=one_line("; before: ".join(filter(None, (run.stopped, *stops_before(run))))),
         next=one_line(next_step(run, fleet)),
         failures=tuple(_failures(run, fleet)),
         timeline=line,
@@ -231,6 +233,7 @@ def _line(run: Run, part: HostRun, host: Host | None, exposure: Exposure | None)
         part.state.value,
         TONES.get(part.state, "bad"),
         _calls(part),
+        OUT if part.is_out else "",
         _refused(part.name, exposure) if exposure else "",
         gap_of(run.gap(part)),
         seconds_of(part.seconds),
@@ -275,6 +278,9 @@ def _failures(run: Run, fleet: Fleet) -> Iterator[Failure]:
     """Each cause with its hosts; then those that were left behind without one."""
     for cause, names in failures(run):
         yield Failure(fold_names(names), len(names), cause.trouble.value, cause.detail, hint(cause, fleet, *names))
+    for cause, names in earlier(run) if run.rolled_back else ():
+        trouble = f"{cause.trouble.value} ({BECAUSE})"
+        yield Failure(fold_names(names), len(names), trouble, cause.detail, hint(cause, fleet, *names))
     for left, said, step in left_behind(run, fleet):
         yield Failure(fold_names(left), len(left), said, "", step)
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hivekeys.model import Phase, Status
+from hivekeys.model import Phase, State, Status
 from hivekeys.names import fold_names
 from hivekeys.report.timeline import Band, Span, Timeline, Work, merged
 from hivekeys.report.words import TONES, ago, longest_gap, seconds_of
@@ -23,7 +23,8 @@ LETTER = 6.4  # width of a character
 KINDS = {
     "look": "look, claim, stage: no service changes",
     "turn": "turn: swap, restart, prove",
-    "settle": "settle: prove again",
+    "settle": "settle: proven again, and on the new token",
+    "unsettled": "settle: proven again, and not on the new token any more",
     "retire": "retire the old token",
     "back": "back to the old token",
     "failed": "failed",
@@ -32,6 +33,7 @@ KINDS = {
     "down": "service restarting",
     "gap": "gap: clients could not use this host and the queen with one and the same token",
 }
+WELL = (State.PROVEN, State.HEALTHY)  # on the new token
 PHASES = {
     Phase.LOOK: "look",
     Phase.CLAIM: "look",
@@ -192,6 +194,7 @@ def _groups(run: Run, timeline: Timeline) -> list[tuple[str, ...]]:
 
 def _row(scale: Scale, timeline: Timeline, run: Run, names: tuple[str, ...], y: float) -> Row:
     work = [one for name in names for one in timeline.work[name]]
+    new = all(run.hosts[name].state in WELL for name in names)
     gaps = [span for name in names for span in timeline.gaps.get(name, ())]
     longest = longest_gap(run.gap(run.hosts[name]) for name in names)
     title = fold_names(names)
@@ -202,7 +205,7 @@ def _row(scale: Scale, timeline: Timeline, run: Run, names: tuple[str, ...], y: 
         title,
         state.value,
         TONES.get(state, "bad"),
-        tuple(_boxes(scale, work, title)),
+        tuple(_boxes(scale, work, title, new)),
         tuple(
             scale.box(span, "down", f"{title}: the service was restarting for {seconds_of(span.seconds)}", least=2.0)
             for span in merged(one.down for one in work if one.down)
@@ -215,11 +218,12 @@ def _row(scale: Scale, timeline: Timeline, run: Run, names: tuple[str, ...], y: 
     )
 
 
-def _boxes(scale: Scale, work: Sequence[Work], title: str) -> Iterable[Box]:
-    """One box for each kind of work that goes on without a break."""
+def _boxes(scale: Scale, work: Sequence[Work], title: str, new: bool) -> Iterable[Box]:
+    """One box for each kind of work that goes on without a break. `new`: the host ended on the new token."""
     alike: dict[tuple[str, str], list[Span]] = defaultdict(list)
     for one in work:
-        alike[_kind(one), one.phase.value].append(one.span)
+        kind = _kind(one)
+        alike["unsettled" if kind == "settle" and not new else kind, one.phase.value].append(one.span)
     for (kind, phase), spans in sorted(alike.items(), key=lambda item: item[0][0] in ("failed", "lost", "cut")):
         for span in merged(spans, apart=1.0 / scale.step):
             words = KINDS[kind] if kind in ("failed", "lost", "cut") else ""

@@ -56,6 +56,11 @@ def result_line(run: Run, code: ExitCode, at: float, fleet: Fleet) -> dict[str, 
         "seconds": round(run.seconds, 3),
         "states": {name: host.state.value for name, host in run.hosts.items()},
         "debts": list(run.debts),
+        "causes": {
+            name: hints.document(host.cause or host.failed, fleet, name)
+            for name, host in run.hosts.items()
+            if host.cause or (run.rolled_back and host.failed)
+        },
         "next": next_step(run, fleet) or None,
     }
     return _line("result", at, run.id, facts)

@@ -3,17 +3,21 @@
 Text that came from a host or another bastion goes into `rich.text.Text`, where markup means nothing.
 """
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hivekeys.fleet import Fleet
+from hivekeys.hostrun import HostRun
 from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.verdict import ended
-from hivekeys.report.words import age, calls, gap_of, longest_gap, members
+from hivekeys.report.words import age, calls, gap_lines, gap_of, longest_gap, members
 from hivekeys.run import Run
 
 STYLES = {
@@ -30,8 +34,40 @@ STYLES = {
 }
 
 
-WIDE, NARROW = 78, 68  # characters that a row of the result needs, with and without what the plan shows as well
-RESULT = ("host", "service", "old → now", "now", "state", "new old non gar", "gap", "took")
+WIDTH = 80  # characters of a terminal, unless it is told otherwise
+ANSWERS = "answers: the service's to the new token, the old one, none, garbage"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a table may show: a row is a cell for each of `columns`; those of `dropped` go first where room is short."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str | Text]]
+    dropped: tuple[str, ...] = ()
+    right: tuple[str, ...] = ()  # columns of numbers
+
+    def table(self, width: int) -> Table:
+        """As many columns as fit into so many characters. Names and ids are never cut; at the worst they are broken."""
+        for count in range(len(self.dropped) + 1):
+            table = self._without(self.dropped[:count])
+            if MEASURING.measure(table).maximum <= width:
+                break
+        return table
+
+    def _without(self, dropped: tuple[str, ...]) -> Table:
+        table = plain_table(self.title)
+        shown = [place for place, name in enumerate(self.columns) if name not in dropped]
+        for place in shown:
+            name = self.columns[place]
+            table.add_column(name, justify="right" if name in self.right else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(cell) if isinstance(cell := row[place], str) else cell for place in shown))
+        return table
+
+
+MEASURING = Console(width=100_000)
 
 
 def plain_table(title: str) -> Table:
@@ -39,27 +75,30 @@ def plain_table(title: str) -> Table:
     return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
-def result_table(run: Run, fleet: Fleet, width: int = WIDE) -> Table:
-    """One row a host, in the inventory's order; on a narrow terminal without what the plan shows as well."""
-    table = plain_table(f"run {run.id} on fleet {run.fleet}")
-    left_out: tuple[str, ...] = ("now",) if width >= WIDE else ("now", "service", "took")
-    if width < NARROW:
-        left_out = ("service", "old → now", "took")
-    for column in RESULT:
-        if column not in left_out:
-            table.add_column(column, justify="right" if column in ("gap", "took") else "left")
-    for part, host in members(run, fleet):
-        cells: dict[str, str | Text] = {
-            "host": part.name,
-            "service": host.service.unit.removesuffix(".service") if host else "–",
-            "old → now": f"{part.was or '–'} → {part.now or '–'}",
-            "now": str(part.now or "–"),
-            "state": Text(part.state.value, STYLES[part.state]),
-            "new old non gar": calls(part),
-            "gap": gap_of(run.gap(part)),
-            "took": f"{part.seconds:.1f} s",
-        }
-        table.add_row(*(cell for column, cell in cells.items() if column not in left_out))
+def result_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
+    """One row a host, in the inventory's order; below it what its columns mean."""
+    columns = ("host", "service", "old → now", "state", "answers", "gap", "took")
+    rows = [
+        (
+            part.name,
+            host.service.unit.removesuffix(".service") if host else "–",
+            f"{part.was or '–'} → {part.now or '–'}",
+            Text(part.state.value, STYLES[part.state]),
+            calls(part),
+            gap_of(run.gap(part)),
+            f"{part.seconds:.1f} s",
+        )
+        for part, host in members(run, fleet)
+    ]
+    dropped = ("service", "took", "old → now", "answers")
+    sheet = Sheet(f"run {run.id} on fleet {run.fleet}", columns, rows, dropped, ("gap", "took"))
+    table = sheet.table(width)
+    shown = any(column.header == "answers" for column in table.columns)
+    return _explained(table, [*([ANSWERS] if shown else []), *gap_lines(run)])
+
+
+def _explained(table: Table, lines: Sequence[str]) -> Table:
+    table.caption, table.caption_justify, table.caption_style = Text("\n".join(lines)), "left", "dim"
     return table
 
 
@@ -74,41 +113,51 @@ def states_table(run: Run) -> Table:
             gap = longest_gap(map(run.gap, parts))
             which = fold_names(host.name for host in parts)
             table.add_row(Text(state.value, style), str(len(parts)), gap, Text(which, overflow="fold"))
-    return table
+    return _explained(table, gap_lines(run))
 
 
-def plan_table(run: Run, fleet: Fleet) -> Table:
+def plan_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
     """What a rotation would meet and change, one row a host."""
-    table = plain_table(f"fleet {fleet.name}: what a rotation would do")
     turns = {name: number for number, (_, names) in enumerate(run.waves, 1) for name in names}
-    for column in ("turn", "host", "service", "token", "age", "read through", "now"):
-        table.add_column(column)
+    rows = []
     for host in fleet.hosts:
         part = run.hosts[host.name]
         through = "–"
         if part.seen:
             through = "credential" if part.seen.unit.credential else "file"
-        if host.name not in turns:
-            now = Text("cut out" if part.state is State.EXCLUDED else "left out", "yellow")
-        elif part.cause:
-            now = Text(part.cause.trouble.value, "red")
-        elif part.proof and part.proof.proven:
-            now = Text("token proven", "green")
-        else:
-            now = Text("healthy, not proven", "yellow")
-        turn = str(turns.get(host.name, "–"))
-        unit = host.service.unit.removesuffix(".service")
-        table.add_row(turn, host.name, unit, str(part.was or "–"), age(part), through, now)
-    return table
+        turn, unit = str(turns.get(host.name, "–")), host.service.unit.removesuffix(".service")
+        now = _now(part, host.name in turns)
+        rows.append((turn, host.name, unit, str(part.was or "–"), age(part), through, now))
+    columns = ("turn", "host", "service", "token", "age", "read through", "now")
+    dropped = ("read through", "service", "age", "turn", "token")
+    return Sheet(f"fleet {fleet.name}: what a rotation would do", columns, rows, dropped).table(width)
 
 
-def history_table(runs: list[Run]) -> Table:
+def _now(part: HostRun, has_a_turn: bool) -> Text:
+    if not has_a_turn:
+        return Text("cut out" if part.state is State.EXCLUDED else "left out", "yellow")
+    if part.cause:
+        return Text(part.cause.trouble.value, "red")
+    proven = part.proof is not None and part.proof.proven
+    return Text("token proven", "green") if proven else Text("healthy, not proven", "yellow")
+
+
+def history_table(runs: Iterable[Run], width: int = WIDTH) -> Table:
     """One row a run."""
-    table = plain_table("runs, newest first")
-    for column in ("run", "task", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended"):
-        table.add_column(column)
-    for run in runs:
-        started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
-        row = (run.id, run.task, started, run.who, str(run.left_with or "–"), str(len(run.hosts)), str(len(run.debts)))
-        table.add_row(*(Text(cell) for cell in (*row, f"{run.seconds:.1f} s", ended(run))))
-    return table
+    columns = ("run", "task", "started (UTC)", "who", "token", "hosts", "debts", "took", "ended")
+    rows = [
+        (
+            run.id,
+            run.task,
+            datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M"),
+            run.who,
+            str(run.left_with or "–"),
+            str(len(run.hosts)),
+            str(len(run.debts)),
+            f"{run.seconds:.1f} s",
+            ended(run),
+        )
+        for run in runs
+    ]
+    dropped = ("hosts", "took", "who", "token", "task", "started (UTC)", "debts")
+    return Sheet("runs, newest first", columns, rows, dropped).table(width)

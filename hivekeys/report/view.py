@@ -14,8 +14,9 @@ from hivekeys.exposure import exposure_of
 from hivekeys.model import Phase, State
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
-from hivekeys.progress import WELL, Leg, Progress, counts, in_phase, to_go
-from hivekeys.report.words import ago, by_cause, exposure_in_short, exposure_lines
+from hivekeys.progress import WELL, Leg, Progress, Way, counts, in_phase, to_go
+from hivekeys.report.past import BECAUSE, by_cause, earlier
+from hivekeys.report.words import ago, exposure_in_short, exposure_lines
 from hivekeys.text import one_line
 
 SLOW = 30.0  # seconds after which a host at work stands out
@@ -42,6 +43,10 @@ def view(progress: Progress, now: Moment, width: int, height: int, stopping: boo
         head += _exposure(progress, now, width)
     if progress.run.stopped:
         head.append(Text(f"stopped: {one_line(progress.run.stopped)}", "red"))
+    if progress.way is Way.BACK or progress.run.rolled_back:
+        head += [
+            Text(f"{_short(names)}: {cause} ({BECAUSE})", "red") for cause, names in earlier(progress.run)[:CAUSES]
+        ]
     if stopping and not progress.is_over:
         head.append(Text("stopping: hosts in flight finish, no new one begins (again: stop at once)", "yellow"))
     failures = list(_failures(progress))
@@ -112,19 +117,25 @@ def _waves(number: int) -> str:
 
 
 def _bar(progress: Progress, width: int) -> Text:
-    """A cell stands for some hosts: through, at work, failed, waiting. It can be read without colours."""
+    """A cell stands for some hosts: on the new token, taken back, at work, failed, waiting. Only the first is green.
+
+    It can be read without colours.
+    """
     hosts = progress.run.hosts
     if progress.brings_token:
-        good = sum(host.state in GOOD for host in hosts.values())
+        good = sum(host.state in WELL for host in hosts.values())
+        back = sum(host.state is State.ROLLED_BACK for host in hosts.values())
         bad = sum(host.state not in (*GOOD, State.UNCHANGED) for host in hosts.values())
         flying = sum(hosts[name].state is State.UNCHANGED for name in progress.in_flight)
     else:
         bad = len(progress.troubles.keys() & progress.through)
-        good, flying = len(progress.through) - bad, len(progress.in_flight)
+        good, back, flying = len(progress.through) - bad, 0, len(progress.in_flight)
     total = max(1, len(hosts))
-    cells = [min(width, -(-bad * width // total)), good * width // total, -(-flying * width // total)]
-    cells[2] = max(0, min(cells[2], width - cells[0] - cells[1]))
-    bar = Text("━" * cells[1], "green").append("╍" * cells[2], "cyan").append("×" * cells[0], "red")
+    ill, well = min(width, -(-bad * width // total)), good * width // total
+    taken = max(0, min((good + back) * width // total - well, width - ill - well))
+    at_work = max(0, min(-(-flying * width // total), width - ill - well - taken))
+    bar = Text().append("━" * well, "green").append("┄" * taken, "yellow")
+    bar.append("╍" * at_work, "cyan").append("×" * ill, "red")
     return bar.append("─" * (width - bar.cell_len), "dim")
 
 

@@ -1,9 +1,8 @@
 """A run in words: durations, calls, failures by cause, the last line, what to type next. Pure."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
@@ -13,6 +12,7 @@ from hivekeys.hostrun import HostRun
 from hivekeys.model import State
 from hivekeys.names import fold_names
 from hivekeys.report.onward import next_step, typed, unasked
+from hivekeys.report.past import OUT, because_lines, by_cause, out_lines
 from hivekeys.report.places import place_lines
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
@@ -21,7 +21,7 @@ from hivekeys.run import Run
 GAP = "gap: so long clients could not use this host and the queen with one and the same token"
 GAP_MARKS = {
     "~": "over two sittings, by the wall clock",
-    "…": "not over when the run ended",
+    "+": "not over when the run ended",
     "not known": "nobody saw when it began or ended",
 }
 CALLS = ("new", "old", "none", "garbage")
@@ -56,7 +56,7 @@ def gap_of(gap: Gap | None) -> str:
         return "–"
     if gap.seconds is None:
         return "not known"
-    return f"{'~' if gap.by_wall else ''}{seconds_of(gap.seconds)}{'' if gap.over else '…'}"
+    return f"{'~' if gap.by_wall else ''}{seconds_of(gap.seconds)}{'' if gap.over else '+'}"
 
 
 def gap_lines(run: Run) -> list[str]:
@@ -66,7 +66,7 @@ def gap_lines(run: Run) -> list[str]:
         return []
     marks = {
         "~": any(gap.by_wall and gap.seconds is not None for gap in found),
-        "…": any(not gap.over and gap.seconds is not None for gap in found),
+        "+": any(not gap.over and gap.seconds is not None for gap in found),
         "not known": any(gap.seconds is None for gap in found),
     }
     return [GAP, *(f"{mark}: {said}" for mark, said in GAP_MARKS.items() if marks[mark])]
@@ -98,7 +98,9 @@ def settled_age(run: Run) -> float | None:
 
 
 def calls(host: HostRun) -> str:
-    """The four calls as their statuses: new/old/none/garbage."""
+    """The four calls as their statuses: new/old/none/garbage. Of a service that is out no answer counts any more."""
+    if host.is_out:
+        return OUT
     if host.proof is None or not host.proof.calls:
         return "–"
     return " ".join(str(host.proof.calls.get(name, "–")) for name in CALLS)
@@ -122,15 +124,6 @@ def wave_lines(run: Run) -> list[str]:
 def failures(run: Run) -> list[tuple[Cause, list[str]]]:
     """Failures grouped by cause, most hosts first; the detail is the first host's."""
     return by_cause((host.name, host.cause) for host in run.hosts.values() if host.cause)
-
-
-def by_cause(causes: Iterable[tuple[str, Cause]]) -> list[tuple[Cause, list[str]]]:
-    """Hosts grouped by the trouble that they have, most hosts first."""
-    groups: dict[Trouble, list[tuple[str, Cause]]] = defaultdict(list)
-    for name, cause in causes:
-        groups[cause.trouble].append((name, cause))
-    grouped = [(hosts[0][1], [name for name, _ in hosts]) for hosts in groups.values()]
-    return sorted(grouped, key=lambda group: -len(group[1]))
 
 
 GONE = "nothing, if it is gone for good"
@@ -160,7 +153,7 @@ def failure_lines(run: Run, fleet: Fleet) -> list[str]:
         lines += [f"{fold_names(names)}: {cause}", f"    next: {hint(cause, fleet, *names)}"]
     for names, said, step in left_behind(run, fleet):
         lines += [f"{fold_names(names)}: {said}", f"    next: {step}"]
-    return lines
+    return [*lines, *out_lines(run), *because_lines(run, fleet)]
 
 
 def exposure_lines(run: Run) -> list[str]:

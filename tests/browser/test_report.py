@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.causes import Cause, Trouble
+from hivekeys.model import Phase
 from hivekeys.report.page import page
 from hivekeys.report.writing import html
 from hivekeys.run import fold
@@ -137,6 +138,23 @@ def test_the_page_itself_never_scrolls_sideways(chromium: Chromium, pages: dict[
         chromium.open(path, width=width)
         wide = chromium.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, path.name
+
+
+@pytest.mark.parametrize("width", [360, 800, 1200])
+def test_no_figure_is_wider_than_its_tile(chromium: Chromium, tmp_path: Path, width: int) -> None:
+    """The longest: two tokens, the one that is there and the one that is not."""
+    teller = Teller(fleet_of(3))
+    teller.before()
+    teller.turn()
+    teller.stop("the operator asked for the way back")
+    teller.phase(Phase.ROLLBACK, [host.name for host in teller.fleet.hosts])
+    taken_back = tmp_path / "taken-back.html"
+    taken_back.write_text(html(page(fold(teller.events), teller.events, teller.fleet)))
+    chromium.look("light")
+    chromium.open(taken_back, width=width)
+    over = "[...document.querySelectorAll('.tiles dd')].map(one => one.scrollWidth - one.clientWidth)"
+    assert max(chromium.evaluate(over)) <= 0
+    assert "(not " in chromium.evaluate("document.querySelector('.tiles').innerText")
 
 
 def test_a_large_fleet_is_short_on_the_screen_and_whole_on_paper(chromium: Chromium, pages: dict[str, Path]) -> None:

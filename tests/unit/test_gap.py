@@ -133,8 +133,8 @@ def test_a_host_that_owes_is_in_a_gap_until_it_is_reconciled(tmp_path: Path) -> 
     first = sitting(fleet)
     assert first.rotate() is ExitCode.INCOMPLETE
     owing = gaps(first)["hive3"]
-    assert owing is not None and not owing.over and gap_of(owing).endswith(" s…")
-    assert "…: not over when the run ended" in gap_lines(first.runner.run)
+    assert owing is not None and not owing.over and gap_of(owing).endswith(" s+")
+    assert "+: not over when the run ended" in gap_lines(first.runner.run)
     fleet.hosts["hive3"].fault = None
     second = sitting(fleet, fold(first.events), after=3600.0)
     assert second.rollout.reconcile() is ExitCode.DONE

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from hivekeys import report
 from hivekeys.audit.audited import CensusTaken, Use
 from hivekeys.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.hints import hint
-from hivekeys.model import Event, Outcome, Phase, RunEnded, RunStarted, State
+from hivekeys.model import Event, OperatorAnswered, OperatorAsked, Outcome, Phase, RunEnded, RunStarted, State
 from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
 from hivekeys.report.verdict import exit_code
@@ -162,6 +163,25 @@ def test_a_token_that_was_taken_back_is_not_shown_as_the_one_of_now() -> None:
     shown = {"there": page_of(rotated()).tiles, "back": page_of(taken_back()).tiles}
     tokens = {name: next(tile.value for tile in tiles if tile.name == "token") for name, tiles in shown.items()}
     assert tokens == {"there": f"{OLD} → {NEW}", "back": f"{OLD} (not {NEW})"}
+
+
+def test_took_is_one_number_whatever_the_operator_thought_and_however_long_it_was_cut_off() -> None:
+    """14 s in the table and 94.7 s on the page, once."""
+    teller = Teller(fleet_of(4))
+    teller.before()
+    teller.tell(OperatorAsked(teller.now()))
+    teller.clock += 30
+    teller.tell(OperatorAnswered(True, teller.now()))
+    teller.cut(7200)
+    teller.turn()
+    teller.settle()
+    run, quick = fold(teller.events), fold(rotated().events)
+    assert run.seconds == pytest.approx(quick.seconds, abs=1.0)
+    tile = next(tile.value for tile in page_of(teller).tiles if tile.name == "took")
+    assert tile == f"{report.document(run, teller.fleet)['seconds']:.1f} s"
+    assert f"; {tile}; exit code 0)" in report.summary(run, ExitCode.DONE).replace("), (", "; ")
+    took = next(fact.value for fact in page_of(teller).facts if fact.name == "took")
+    assert took.startswith(f"{tile}; 2 h 0 min from its begin to its end")
 
 
 def test_causes_come_with_the_next_step() -> None:

@@ -199,6 +199,42 @@ def test_what_a_host_says_reaches_no_table_as_markup() -> None:
     assert all(text.isprintable() for text in (document["path"], document["loaded_by"], document["cause"]["detail"]))
 
 
+LONG = replace(
+    RUN,
+    id="production-eu-west-5f0e12ab",
+    who="maintenance-bot@bastion-2.example.com",
+    hosts=RUN.hosts | {"gpu-rack-07-node-12": replace(ILL, name="gpu-rack-07-node-12")},
+    waves=(*RUN.waves, (Phase.WAVE, ("gpu-rack-07-node-12",))),
+)
+WIDER = replace(FLEET, hosts=(*HOSTS, replace(HOSTS[2], name="gpu-rack-07-node-12")))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_table_has_fewer_columns_and_cuts_no_name_and_no_id(width: int) -> None:
+    tables = {
+        "history": (report.history_table([LONG, RUN], width), "production-eu-west-5f0e12ab", "4 incomplete"),
+        "result": (report.result_table(LONG, WIDER, width), "gpu-rack-07-node-12", "failed"),
+        "plan": (report.plan_table(LONG, WIDER, width), "gpu-rack-07-node-12", "unhealthy"),
+    }
+    for name, (table, *words) in tables.items():
+        lines = printed(table, width).splitlines()
+        assert all(len(line) <= width for line in lines), name
+        assert "…" not in "".join(lines), name
+        assert any(all(word in line for word in words) for line in lines), name
+
+
+def test_a_wide_table_has_every_column() -> None:
+    assert len(report.history_table([LONG], 200).columns) == 9
+    assert len(report.plan_table(LONG, WIDER, 200).columns) == 7
+    assert len(report.result_table(LONG, WIDER, 200).columns) == 7
+
+
+def test_the_answers_are_explained_below_their_table_and_the_gap_with_them() -> None:
+    shown = " ".join(printed(report.result_table(RUN, FLEET)).split())
+    assert "answers: the service's to the new token, the old one, none, garbage" in shown
+    assert "gap: so long clients could not use this host and the queen with one and the same token" in shown
+
+
 def test_a_list_of_runs_says_which_were_cut_off() -> None:
     cut = replace(RUN, id="run-2", code=None)
     table = report.history_table([cut, RUN])

@@ -135,6 +135,19 @@ def test_failed_and_lost_hosts_are_drawn_as_such() -> None:
     assert rows["hive1"].tone == "good"
 
 
+def test_a_bar_is_green_only_where_the_host_is_on_the_new_token() -> None:
+    teller = Teller(fleet_of(3))
+    teller.before()
+    teller.turn()
+    teller.phase(Phase.SETTLE, [host.name for host in teller.fleet.hosts])
+    green = {row.title for row in drawn(teller).rows for box in row.boxes if box.kind == "settle"}
+    assert green == {"queen", "hive1", "hive2", "hive3"}
+    teller.stop("hive3 went away")
+    teller.phase(Phase.ROLLBACK, ["queen", "hive1", "hive2"])
+    green = {row.title for row in drawn(teller).rows for box in row.boxes if box.kind == "settle"}
+    assert green == {"hive3"}, "the others were taken back"
+
+
 def test_a_thousand_hosts_fit_and_each_that_failed_is_named_in_a_row() -> None:
     ill = {f"hive{number}": ILL for number in (17, 333, 334, 335, 800)}
     teller = Teller(fleet_of(999), batch=50, ill=ill, lost=("hive42",))

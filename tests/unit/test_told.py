@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import struct
 import termios
@@ -31,7 +32,7 @@ from tasks.screen import Screen, rows_of
 from tasks.stream import Stream
 from tests.inprocess import InProcessFleet
 
-from .journeys import at, fails, midway
+from .journeys import at, fails, midway, names
 from .rotating import Operator, breaks
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "events.schema.json").read_text())
@@ -197,12 +198,26 @@ def test_events_and_json_do_not_go_together() -> None:
 
 
 def test_quiet_leaves_only_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    for how, lines in ((Told(quiet=True), 1), (Told(), 7)):
+    for how, lines in ((Told(quiet=True), 1), (Told(), 10)):
         show = Show(how)
         show.record([*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "[red]no\x1b[0m[/]")])
         err = capsys.readouterr().err.splitlines()
         assert len(err) == lines
         assert err[-1].endswith("hive3: failed: unhealthy: [red]no [0m[/]")
+
+
+def test_piped_lines_have_a_zone_are_never_broken_and_tell_each_hosts_outcome(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show = Show()
+    show.record([*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "no " * 60)])
+    lines = capsys.readouterr().err.splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d[+-]\d{4} ", line) for line in lines), lines
+    told = [line.split(" ", 1)[1] for line in lines]
+    assert [line for line in told if ": proven" in line] == [f"  {name}: proven, 0.0 s" for name in names(2)]
+    assert told[-1] == "  hive3: failed: unhealthy: " + ("no " * 60).strip()
+    show.line("a" + " b" * 400)
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 # -- a command at the end
@@ -325,6 +340,26 @@ def test_nothing_is_written_while_nothing_changes_and_nothing_is_left_when_it_is
     assert all(frames.acquire(timeout=10) for _ in range(4))
     screen.end(keep=False)
     assert pane.until("\x1b[?25h").count("the same") == 1
+
+
+def test_a_question_stands_below_the_picture_and_afterwards_both_are_drawn_over(pane: Pane) -> None:
+    pictures = iter(["wave 1 of 2 is over"])
+    words = ["wave 1 of 2"]
+
+    def draw(_: int, __: int) -> list[Text]:
+        words[:] = [next(pictures, words[0])]
+        return [Text("rotation of fleet blue"), Text(words[0])]
+
+    screen = Screen(pane.console, draw)
+    with screen.held("Go on? [y/N] "):
+        assert "wave 1 of 2 is over" in pane.until("\x1b[?25h"), "the picture is as new as can be"
+        pane.console.print(Text("Go on? [y/N] "), end="")
+        shown = pane.until("Go on? [y/N] ")
+        assert "\x1b[2F" not in shown and "\x1b[K" not in shown, "nothing of it is taken away"
+        pane.console.print("y")
+        words[:] = ["wave 2 of 2"]
+    assert "\x1b[3Frotation of fleet blue" in pane.until("wave 2 of 2"), "two lines and the question"
+    screen.end(keep=True)
 
 
 def test_a_terminal_that_is_lost_disturbs_nobody() -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import chain
 
 import pytest
+from rich.text import Text
 
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
@@ -135,6 +136,23 @@ def test_the_way_back_is_said_and_drawn() -> None:
     assert "▸ wave 1 of 2  · rollback" in lines[1]
     assert "to go" not in lines[0]
     assert "▸ rollback, queen" in "\n".join(drawn(followed(chain(midway(5, 2), [stopped, going]))))
+
+
+def bar_of(progress: Progress) -> Text:
+    return next(line for line in view(progress, at(18.5), 60, 23) if "──" in line.plain)
+
+
+def test_only_what_is_on_the_new_token_is_green() -> None:
+    back = passed(Phase.ROLLBACK, ("queen", "hive1", "hive2"), 15, 3, State.ROLLED_BACK, title="rollback, queen")
+    bar = bar_of(followed(chain(midway(5, 2), back)))
+    styles = {bar.plain[span.start]: span.style for span in bar.spans}
+    assert styles["┄"] == "yellow"
+    assert bar.plain.count("┄") == 30
+    assert not any(span.style == "green" and span.end > span.start for span in bar.spans)
+    bar = bar_of(followed(midway(5, 2)))
+    assert bar.plain.count("━") == 30 and {span.style for span in bar.spans if bar.plain[span.start] == "━"} == {
+        "green"
+    }
 
 
 def test_what_is_taken_back_or_only_looked_at_has_no_waves_ahead() -> None:

@@ -1,0 +1,66 @@
+"""What must not be forgotten when a run is over: why it was taken back, and whose service is out. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from hivekeys.causes import Cause, Trouble
+from hivekeys.fleet import Fleet
+from hivekeys.hints import hint
+from hivekeys.hostrun import HostRun
+from hivekeys.model import State
+from hivekeys.names import fold_names
+from hivekeys.run import Run
+
+OUT = "out of service now"
+MOST = 8  # hosts that get a line each
+LAST_WORDS = (Trouble.START_FAILED, Trouble.UNSTABLE)  # their details are the last lines of the service's journal
+BECAUSE = "the run was taken back because of this"
+
+
+def by_cause(causes: Iterable[tuple[str, Cause]]) -> list[tuple[Cause, list[str]]]:
+    """Hosts grouped by the trouble that they have, most hosts first."""
+    groups: dict[Trouble, list[tuple[str, Cause]]] = defaultdict(list)
+    for name, cause in causes:
+        groups[cause.trouble].append((name, cause))
+    grouped = [(hosts[0][1], [name for name, _ in hosts]) for hosts in groups.values()]
+    return sorted(grouped, key=lambda group: -len(group[1]))
+
+
+def earlier(run: Run) -> list[tuple[Cause, list[str]]]:
+    """Of what hosts failed in earlier sittings, grouped; those that fail of the same now are told anyway."""
+    return by_cause((host.name, host.failed) for host in run.hosts.values() if host.failed and not _again(host))
+
+
+def stops_before(run: Run) -> list[str]:
+    """Why a run that was taken back had stopped in earlier sittings."""
+    return [reason for reason in run.reasons if reason != run.stopped] if run.rolled_back else []
+
+
+def because_lines(run: Run, fleet: Fleet) -> list[str]:
+    """Why a run that was taken back needed that, by its earlier sittings: a new one forgives its hosts."""
+    if not run.rolled_back:
+        return []
+    lines = [f"stopped before: {reason}" for reason in stops_before(run)]
+    for cause, names in earlier(run):
+        lines += [f"{fold_names(names)}: {cause} ({BECAUSE})", f"    next: {hint(cause, fleet, *names)}"]
+    return lines
+
+
+def out_lines(run: Run) -> list[str]:
+    """The hosts whose service did not run when they were last seen, with what it said last."""
+    out = [host for host in run.counted if host.is_out and host.state is not State.FENCED]
+    lines = [f"{host.name}: {OUT}{said}" for host, said in ((host, _last_words(host)) for host in out[:MOST])]
+    rest = out[MOST:]
+    return [*lines, f"{OUT} as well: {fold_names(host.name for host in rest)}"] if rest else lines
+
+
+def _last_words(host: HostRun) -> str:
+    unit = f" (the unit is {host.seen.unit.state})" if host.seen else ""
+    cause = host.cause or host.failed
+    if cause and cause.trouble in LAST_WORDS and cause.detail:
+        return f"{unit}; its journal ends with: {cause.detail}"
+    return unit
+
+
+def _again(host: HostRun) -> bool:
+    return host.cause is not None and host.failed is not None and host.cause.trouble is host.failed.trouble
