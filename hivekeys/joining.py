@@ -1,5 +1,8 @@
 """`fab install` and `fab uninstall`: hosts come into the fleet and leave it, and into restricted mode and out of it.
 
+What works must not be broken: a service that ran is proven again, and where the proof fails what was done is undone.
+The environment's token goes only behind that proof: a service may read nothing else (llama-orch.md, v0.1.0).
+
 A new fleet gets a token made here; a host that joins gets the fleet's own, from a host that has just proven it, through
 this run's memory. Where services that run have to be restarted, it goes as in a rotation: queen, canary, then batches,
 until one fails. All other hosts are set up at once, and no host's failure stops another's.
@@ -22,9 +25,11 @@ from hivekeys.names import fold_names
 from hivekeys.recall import Grounds, holders_of, recalled, refuse_unborne, wanted, witnesses
 from hivekeys.restriction import Restriction
 from hivekeys.token import Fingerprint, Token, refuse_revoked
-from hivekeys.upkeep import Shown, Upkeep
+from hivekeys.upkeep import Shown, Told, Upkeep
 from hivekeys.verify.survey import Watch
 
+KEEPS = "keep-environment"  # what a service may still live on stays until it has been proven on the file
+OK = 200  # HTTP
 RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
 
 
@@ -42,6 +47,7 @@ def install(
     shown = upkeep.look(upkeep.fleet.hosts)
     upkeep.refuse_doubles(shown)
     _refuse_running(upkeep, shown)
+    _refuse_unheld(upkeep, shown)
     want = _the_token(upkeep, shown, grounds)
     if want:
         refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
@@ -56,8 +62,9 @@ def install(
     joins = [host for host in upkeep.hosts if host not in _members(shown)]
 
     def set_up(title: str, hosts: Sequence[Host]) -> list[Upkept]:
-        given = {host: replace(step, stones=inherited.stones) for host in hosts if host in joins}
-        return upkeep.do(title, hosts, lambda host: (given.get(host, step),), after)
+        careful = replace(step, options=(*step.options, KEEPS))
+        given = {host: replace(careful, stones=inherited.stones) for host in hosts if host in joins}
+        return upkeep.do(title, hosts, lambda host: (given.get(host, careful),), partial(_prove, want, step))
 
     after = partial(_after, want)
     found = upkeep.look(upkeep.hosts, replace(step, apply=False))
@@ -86,9 +93,33 @@ def _after(want: Fingerprint, reply: Reply) -> tuple[Step, ...]:
     if reply.seen is None:
         return ()
     steps = steps_to(Goal(Stance.SERVING, want), reply.seen)
-    changed = any(change.part in RELOADED and not change.refused for change in reply.changes)
     restart = Step(Verb.RESTART)
-    return (restart, *steps) if changed and restart not in steps else steps
+    return (restart, *steps) if _needs_restart(reply) and restart not in steps else steps
+
+
+def _needs_restart(reply: Reply) -> bool:
+    return any(change.part in RELOADED and not change.refused for change in reply.changes)
+
+
+def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply | Cause, tuple[Change, ...]]:
+    """The service started anew where it needs to be, and proven; where it ran before and that fails, the way back."""
+    steps = _after(want, done)
+    reply = ask(*steps) if steps else done
+    ran = done.seen is not None and done.seen.unit.state == "active"
+    if isinstance(reply, Cause) or (reply.cause and not (ran and _needs_restart(done))):
+        return reply, done.changes
+    if reply.cause is None:  # the token that the environment had is needed by nobody any more
+        last = ask(step) if any(change.part == "environment" for change in done.changes) else None
+        kept = tuple(change for change in done.changes if change.part != "environment")
+        return (last, (*kept, *last.changes)) if isinstance(last, Reply) else (last or reply, done.changes)
+    back = ask(Step(Verb.UNINSTALL, apply=True, options=("last",)), Step(Verb.RESTART), Step(Verb.PROVE, want))
+    works = isinstance(back, Reply) and back.proof is not None and back.proof.calls.get("new") == OK
+    why = "it did not load the file" if reply.cause.trouble is Trouble.NEW_REFUSED else reply.cause.trouble.value
+    after = "it works as before" if works else "it does not work as before: look at it"
+    undone = isinstance(back, Reply) and bool(back.changes) and not any(change.refused for change in back.changes)
+    words = f"{reply.cause.detail}; what was done is {'' if undone else 'NOT '}undone, {after}"
+    changes = tuple(replace(change, refused=change.refused or f"undone: {why}") for change in done.changes)
+    return replace(reply, cause=Cause(reply.cause.trouble, words)), changes if undone else done.changes
 
 
 def _is_interrupted(found: Reply | Cause, after: Callable[[Reply], tuple[Step, ...]]) -> bool:
@@ -166,6 +197,23 @@ def _refuse_running(upkeep: Upkeep, shown: Shown) -> None:
             f"{names}: there is a staged token: a rotation is at work, or was cut off",
             hint="wait for it, or finish it with `fab resume` or `fab rollback` where it was begun",
             code=ExitCode.LOCKED,
+        )
+
+
+def _refuse_unheld(upkeep: Upkeep, shown: Shown) -> None:
+    """A service that works with a token which is in no file would be given another one, and its clients be refused."""
+    seen = {host: reply.seen for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+    found = [
+        host
+        for host in upkeep.hosts
+        if host in seen and seen[host].unit.state == "active" and seen[host].unit.env_token and not seen[host].active
+    ]
+    if found:
+        names = fold_names(host.name for host in found)
+        raise UserError(
+            f"{names}: the service has its token from its environment, and {found[0].service.token} is not there",
+            hint='an EnvironmentFile of root\'s that sets it is named as it is: `token = "FILE"` and '
+            '`format = "environment"` in [services]; else put the token that works into the file first',
         )
 
 

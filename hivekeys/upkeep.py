@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from hivekeys import __version__, hints
 from hivekeys.causes import Cause, Trouble
+from hivekeys.change import Change
 from hivekeys.changes import Upkept
 from hivekeys.doubles import doubles
 from hivekeys.errors import ExitCode, UserError
@@ -40,6 +41,8 @@ from hivekeys.wire import Greeting, Tokens
 
 LOOK = Step(Verb.OBSERVE)
 Shown = dict[Host, Reply | Cause]
+Told = Callable[..., Reply | Cause]  # asks one host for these steps
+Then = Callable[[Reply, Told], tuple[Reply | Cause, tuple[Change, ...]]]
 T = TypeVar("T")
 
 
@@ -123,9 +126,9 @@ class Upkeep:
         title: str,
         hosts: Sequence[Host],
         steps_of: Callable[[Host], Sequence[Step]],
-        then: Callable[[Reply], Sequence[Step]] = lambda _: (),
+        then: "Then | None" = None,
     ) -> list[Upkept]:
-        """These steps on these hosts, all at once; `then` says what follows from a host's answer."""
+        """These steps on these hosts, all at once; `then` goes on with a host that did them, and answers for it."""
         if not self._holds:
             self._hold({})
         names = tuple(host.name for host in hosts)
@@ -151,12 +154,12 @@ class Upkeep:
         for session in self._sessions.values():
             session.close()
 
-    def _one(self, host: Host, steps: Sequence[Step], then: Callable[[Reply], Sequence[Step]]) -> Upkept:
+    def _one(self, host: Host, steps: Sequence[Step], then: "Then | None") -> Upkept:
         cause = self._sessions[host].open()
         reply = cause or self._told(host, steps)
         changes = () if isinstance(reply, Cause) else reply.changes
-        if isinstance(reply, Reply) and reply.cause is None and (more := then(reply)):
-            reply = self._told(host, more)
+        if then and isinstance(reply, Reply) and reply.cause is None:
+            reply, changes = then(reply, lambda *more: self._sessions[host].open() or self._told(host, more))
         if isinstance(reply, Cause):
             lost = self.apply and cause is None
             status, state = (Status.UNKNOWN, State.UNKNOWN) if lost else (Status.UNREACHABLE, State.UNREACHABLE)

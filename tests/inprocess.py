@@ -199,6 +199,7 @@ class SimulatedHost:
         self.process: Process | None = None
         self.others: dict[int, Other] = {}
         self.environment_file = ""  # of its unit
+        self.environment_token = ""  # its unit sets it, and the service reads nothing else
         self.signals: list[tuple[int, int]] = []  # that those got
         self.others_heard: dict[int, list[str]] = {}  # tokens that each of them was told, by its pid
         self.unit_state = "inactive"
@@ -356,6 +357,10 @@ class SimulatedHost:
 
     def _load(self) -> str | None:
         """The token as the real services read it (llama-orch.md): None: there is none, "": it is refused."""
+        if self.environment_token:
+            drop_in = self.root / f"etc/systemd/system/{self.host.service.unit}.d/50-hivekeys.conf"
+            is_unset = drop_in.exists() and "UnsetEnvironment=LLORCH_API_TOKEN" in drop_in.read_text()
+            return None if is_unset else self.environment_token
         if not self.active.exists():
             return None
         if self.active.stat().st_mode & 0o077:
@@ -464,14 +469,16 @@ class Machine(System):
         info = self.host.active.stat() if self.host.active.exists() else None
         changed = info.st_ctime if info else time.time()
         # Files have the kernel's clock, not ours: "younger" must not depend on how fast a test runs.
+        by_environment = self.host.environment_file or self.host.environment_token
+        held = (process.token or "") if by_environment else ""
         is_read = info is None or (info.st_ino, info.st_ctime_ns) == process.version
         return {
             **self.shown(pid),
             "started": changed if is_read else changed - 1.0,
             "uid": self.host.uid,
             "reads": "" if self.host.credentials else self.host.host.service.token,
-            "env_token": bool(self.host.environment_file),
-            "token": process.token if self.host.environment_file else "",
+            "env_token": bool(held),
+            "token": held,
         }
 
     def shown(self, pid: int) -> dict[str, Any]:
@@ -549,7 +556,7 @@ class Machine(System):
         if unit != host.host.service.unit:
             load = host.units.get(unit, "not-found")
             return f"LoadState={load}\nActiveState=inactive\nSubState=dead\nMainPID=0\n"
-        path = host.host.service.token
+        path, drop_ins = host.host.service.token, f"etc/systemd/system/{unit}.d/*.conf"
         if host.credentials:
             path = f"/{CREDENTIALS}/{unit}/api-token"
         shown = {
@@ -562,6 +569,7 @@ class Machine(System):
             "InvocationID": host.invocation,
             "ControlGroup": f"/system.slice/{unit}",
             "KillMode": host.kill_mode,
+            "DropInPaths": " ".join(f"/{path.relative_to(host.root)}" for path in sorted(host.root.glob(drop_ins))),
             "Environment": f"LLORCH_API_TOKEN_FILE={path}" + " LLORCH_AUDIT_MODE=local" * host.is_audited,
         }
         if host.environment_file:

@@ -89,6 +89,8 @@ class Agent:
         self.last_sources = []  # type: list[str]  # where else than from its file the unit gets its token
         self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
         self.given = None  # type: Optional[dict[str, str]]  # its LoadCredential=: where each comes from
+        self.before_install = None  # type: Optional[list[list[str]]]  # what install had put here before, if it was here
+        self.drop_in_before = None  # type: Optional[str]  # its text in the unit then
         self.sudo_log = None  # type: Optional[list[str]]  # what sudo records of this line
         self.settings = []  # type: list[tuple[str, str]]  # where its unit sets LLORCH_API_TOKEN, and to what
 

@@ -13,6 +13,7 @@ from hivekeys.host.environment import FILE_LIMIT, environment_of
 from hivekeys.host.inspection import systemd_version
 from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
 from hivekeys.host.system import NOFOLLOW, Refusal, open_directory, read_limited, write_all
+from hivekeys.host.written import folders_written
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ DROP_IN = "50-hivekeys.conf"
 HEADER = "# Written by `fab install`; `fab uninstall` takes it away. Changes made here are lost.\n"
 CREDENTIALS_SINCE = 250  # systemd: `%d`; guide.md, "Using systemd Credentials"
 HARDENING = "NoNewPrivileges=true\nPrivateTmp=true\nProtectSystem=strict\nProtectHome=true\n"  # guide.md, the unit
+HOMES = ("/home/", "/root/", "/run/user/")  # systemd.exec(5), ProtectHome=
 HARDENED = ("NoNewPrivileges", "PrivateTmp", "ProtectSystem", "ProtectHome")
 PLAIN = re.compile(r"[\w@%+=:,./-]+")  # a path that systemd reads as it stands
 IN_QUOTES = r'"LLORCH_API_TOKEN=(?:[^"\\]|\\.)*"' + r"|'LLORCH_API_TOKEN=(?:[^'\\]|\\.)*'"
@@ -56,7 +58,9 @@ def without_token(setup: Setup, path: str) -> None:
     if text is None or not names_token(text):
         return
     without, said = without_settings(text), "sets LLORCH_API_TOKEN"
-    if path.startswith(UNITS + "/") and path.endswith(".conf") and not names_token(without):
+    if setup.apply and "keep-environment" in setup.options:
+        setup.add("environment", path, said, "does not", "")  # done when the file is proven
+    elif path.startswith(UNITS + "/") and path.endswith(".conf") and not names_token(without):
         setup.note("environment", path, said, "does not", lambda: write_file(agent, path, without))
     else:
         why = "take it out by hand; the drop-in keeps it from the process"
@@ -88,10 +92,11 @@ def drop_in(setup: Setup, unit: "dict[str, Any]", audit: str) -> None:
     agent = setup.agent
     path = "%s/%s.d/%s" % (UNITS, agent.service["unit"], DROP_IN)
     before = read_file(agent.root, path)
-    due = lines_for(setup, audit)
+    due = lines_for(setup, unit, audit, before or "")
     if before == due or (before is None and needs_nothing(setup, unit)):
         return
     after = "loads the token from its file" + (", hardened" if "harden" in setup.options else "")
+    agent.drop_in_before = before
 
     def write() -> None:
         folder = os.path.dirname(path)
@@ -129,7 +134,7 @@ def by_credential(setup: Setup) -> bool:
     return (systemd_version(setup.agent) or 0) >= CREDENTIALS_SINCE and "plain-file" not in setup.options
 
 
-def lines_for(setup: Setup, audit: str) -> str:
+def lines_for(setup: Setup, unit: "dict[str, Any]", audit: str, before: str) -> str:
     """The drop-in's text. `%` is systemd's own sign and doubled in a path."""
     agent = setup.agent
     for path in (agent.service["token"], audit):
@@ -145,7 +150,23 @@ def lines_for(setup: Setup, audit: str) -> str:
     lines += ["Environment=LLORCH_AUDIT_MODE=local", 'Environment="LLORCH_AUDIT_DIR=%s"' % audit]
     lines += ["ReadWritePaths=-" + audit]
     text = "\n".join(lines) + "\n"
-    return text + HARDENING if "harden" in setup.options else text
+    return text + hardening(agent, unit, before) if "harden" in setup.options else text
+
+
+def hardening(agent: "Agent", unit: "dict[str, Any]", before: str) -> str:
+    """The guide's lines, and the folders that the service writes to; where one is in a home, homes are not hidden.
+
+    Where nothing else can be written any more, what it needs is known: in the unit, or in our drop-in `before`.
+    """
+    if unit["ProtectSystem"] == "strict":
+        paths = [line.partition("=-")[2] for line in before.split("\n") if line.startswith("ReadWritePaths=-")]
+        folders = paths[1:]  # the first is the audit trail's
+    else:
+        found = folders_written(agent.system.members(agent.unit()["cgroup"]) or ())
+        folders = [path.replace("%", "%%") for path in found if PLAIN.fullmatch(path)]
+    lines = "".join("ReadWritePaths=-%s\n" % path for path in folders)
+    at_home = any((path + "/").startswith(HOMES) for path in folders)
+    return lines + (HARDENING.replace("ProtectHome=true", "ProtectHome=read-only") if at_home else HARDENING)
 
 
 def verify_command(agent: "Agent") -> "list[str]":

@@ -13,7 +13,7 @@ import stat
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.dropin import drop_in, unit_of, without_token
 from hivekeys.host.repair import OPEN_TO_OTHERS, directory, rights, token_file, walk
-from hivekeys.host.setup import Setup, done, exists, make_directory, missing_from
+from hivekeys.host.setup import Setup, done, exists, installed, make_directory, missing_from
 from hivekeys.host.system import Refusal, is_roots, open_directory
 from hivekeys.host.trail import audit_folder
 
@@ -35,9 +35,12 @@ def install(
     """Sets the host up; the caller then restarts what changed and proves it. `want`: the token it is to have.
 
     `stones`: tombstones that its fellows have; they come first, so that they hold for what is written next.
-    `options`: "create-account", "harden", and "plain-file" where the service shall read the file itself.
+    `options`: "create-account", "harden", "plain-file" where the service shall read the file itself, and
+    "keep-environment" where it has yet to be proven that the service reads it at all.
     """
     setup = Setup(agent, apply, options)
+    if apply:
+        agent.before_install = installed(agent)
     try:
         inherit(setup, stones)
         account(setup)

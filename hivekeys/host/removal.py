@@ -6,12 +6,12 @@ Runs ON the host, as root, in one text with agent.py, when it is asked for.
 import os
 
 from hivekeys.host.agent import EXTRA, Agent
-from hivekeys.host.dropin import HEADER, read_file, remove_file
+from hivekeys.host.dropin import DROP_IN, HEADER, UNITS, read_file, remove_file, write_file
 from hivekeys.host.installation import has_group
 from hivekeys.host.repair import Work
 from hivekeys.host.restricting import KINDS, take_part_away
 from hivekeys.host.setup import done, exists, installed, remember, remove_directory
-from hivekeys.host.system import open_directory
+from hivekeys.host.system import Refusal, open_directory
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 
 def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> "tuple[bool, dict[str, Any]]":
-    """Takes away what install put there, last first. A service whose token goes is stopped."""
+    """Takes away what install put there, last first. A service whose token goes is stopped.
+
+    `options`: "last" for what the last install of this session did, because its service does not work with that.
+    """
     work = Work(agent, apply)
     things = installed(agent)
     unit = agent.service["unit"]
+    if "last" in options:
+        return undo(work, things)
     if ["token", agent.service["token"]] in things:
-        # Started again without one it would serve everybody (llama-orch.md, "Missing token").
+        # Without one it would log "dev mode" and refuse everybody (llama-orch.md, "Missing token"), or let them in.
         stop = ["systemctl", "--no-ask-password", "stop", "--", unit]
         work.note("service", unit, agent.unit()["state"], "stopped", lambda: done(agent, stop))
     left = list(things)
@@ -37,6 +42,27 @@ def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> 
     if things and apply:
         forget(agent)
     return work.result()
+
+
+def undo(work: Work, things: "list[list[str]]") -> "tuple[bool, dict[str, Any]]":
+    """As the host was before the last install: a drop-in of ours that was there has its text of then."""
+    agent, before = work.agent, work.agent.before_install
+    if before is None:
+        raise Refusal("slot-changed", "this agent has installed nothing: it does not know what was there before")
+    fresh = [thing for thing in things if thing not in before]
+    path = "%s/%s.d/%s" % (UNITS, agent.service["unit"], DROP_IN)
+    text = agent.drop_in_before
+    if text is not None and ["drop-in", path] in before:
+        work.note("unit", path, "the new version", "as before", lambda: put_back(agent, path, text or ""))
+    for kind, path in reversed(fresh):
+        take_away(work, kind, path)
+    remember(agent, before)
+    return work.result()
+
+
+def put_back(agent: "Agent", path: str, text: str) -> None:
+    write_file(agent, path, text)
+    done(agent, ["systemctl", "daemon-reload"])
 
 
 def take_away(work: Work, kind: str, path: str) -> None:

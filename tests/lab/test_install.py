@@ -85,10 +85,10 @@ def test_a_new_fleet_is_set_up_verified_and_set_up_again_without_a_change(lab: L
         "token",
         "audit",
         "audit",
-        "environment",
         "unit",
         "enabled",
         "fleet",
+        "environment",
     ]
     assert {name: parts(answer, name) for name in lab.hosts} == dict.fromkeys(lab.hosts, everything)
     assert all(host["proven"] for host in answer.hosts.values())
