@@ -108,18 +108,28 @@ def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply
     ran = done.seen is not None and done.seen.unit.state == "active"
     if isinstance(reply, Cause) or (reply.cause and not (ran and _needs_restart(done))):
         return reply, done.changes
-    if reply.cause is None:  # the token that the environment had is needed by nobody any more
-        last = ask(step) if any(change.part == "environment" for change in done.changes) else None
-        kept = tuple(change for change in done.changes if change.part != "environment")
-        return (last, (*kept, *last.changes)) if isinstance(last, Reply) else (last or reply, done.changes)
+    if reply.cause is None:
+        return _tidied(step, done, reply, ask)
     back = ask(Step(Verb.UNINSTALL, apply=True, options=("last",)), Step(Verb.RESTART), Step(Verb.PROVE, want))
     works = isinstance(back, Reply) and back.proof is not None and back.proof.calls.get("new") == OK
     why = "it did not load the file" if reply.cause.trouble is Trouble.NEW_REFUSED else reply.cause.trouble.value
     after = "it works as before" if works else "it does not work as before: look at it"
     undone = isinstance(back, Reply) and bool(back.changes) and not any(change.refused for change in back.changes)
-    words = f"{reply.cause.detail}; what was done is {'' if undone else 'NOT '}undone, {after}"
+    reads = "this program does not read the file: " if reply.cause.trouble is Trouble.NEW_REFUSED else ""
+    words = f"{reads}{reply.cause.detail}; what was done is {'' if undone else 'NOT '}undone, {after}"
     changes = tuple(replace(change, refused=change.refused or f"undone: {why}") for change in done.changes)
     return replace(reply, cause=Cause(reply.cause.trouble, words)), changes if undone else done.changes
+
+
+def _tidied(step: Step, done: Reply, proven: Reply, ask: Told) -> tuple[Reply | Cause, tuple[Change, ...]]:
+    """The token that the environment had is needed by nobody any more: taken out of where it can be."""
+    if not any(change.part == "environment" for change in done.changes):
+        return proven, done.changes
+    last = ask(step)
+    if isinstance(last, Cause):
+        return last, done.changes
+    kept = tuple(change for change in done.changes if change.part != "environment")
+    return replace(proven, cause=last.cause), (*kept, *last.changes)
 
 
 def _is_interrupted(found: Reply | Cause, after: Callable[[Reply], tuple[Step, ...]]) -> bool:

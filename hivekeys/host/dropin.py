@@ -61,7 +61,12 @@ def without_token(setup: Setup, path: str) -> None:
     if setup.apply and "keep-environment" in setup.options:
         setup.add("environment", path, said, "does not", "")  # done when the file is proven
     elif path.startswith(UNITS + "/") and path.endswith(".conf") and not names_token(without):
-        setup.note("environment", path, said, "does not", lambda: write_file(agent, path, without))
+
+        def write() -> None:
+            write_file(agent, path, without)
+            done(agent, ["systemctl", "daemon-reload"])
+
+        setup.note("environment", path, said, "does not", write)
     else:
         why = "take it out by hand; the drop-in keeps it from the process"
         setup.refuse("environment", path, said, "does not", why)

@@ -43,7 +43,8 @@ def test_a_service_that_reads_no_file_is_left_as_it_worked(fleet: InProcessFleet
     assert ann.troubles["queen"] is Trouble.NEW_REFUSED
     (queen,) = (one for one in ann.kept if one.host == "queen")
     assert queen.cause
-    assert "what was done is undone, it works as before" in queen.cause.detail
+    assert queen.cause.detail.startswith("this program does not read the file: ")
+    assert queen.cause.detail.endswith("what was done is undone, it works as before")
     assert {change.refused for change in queen.changes} == {"undone: it did not load the file"}
 
 
