@@ -167,6 +167,10 @@ class FrozenError(BaseException):
 class SimulatedHost:
     """A host: its directory, its service, its clock. `fault` is one of FAULTS, or None."""
 
+    environment_token = ""  # its unit sets it, and the service reads nothing else
+    sudo_relays = False  # sudo stands between its callers and what they run
+    sudo_rules = ""  # what it lists
+
     def __init__(self, fleet: "InProcessFleet", host: Host, root: Path) -> None:
         self.fleet = fleet
         self.host = host
@@ -199,7 +203,6 @@ class SimulatedHost:
         self.process: Process | None = None
         self.others: dict[int, Other] = {}
         self.environment_file = ""  # of its unit
-        self.environment_token = ""  # its unit sets it, and the service reads nothing else
         self.signals: list[tuple[int, int]] = []  # that those got
         self.others_heard: dict[int, list[str]] = {}  # tokens that each of them was told, by its pid
         self.unit_state = "inactive"
@@ -207,8 +210,6 @@ class SimulatedHost:
         self.uid = pwd.getpwnam(host.service.owner).pw_uid
         self.gid = grp.getgrnam(host.service.group).gr_gid
         self.log: list[str] = []  # the service's log lines since its last start
-        self.sudo_relays = False  # sudo stands between its callers and what they run
-        self.sudo_rules = ""  # what it lists
         self.kill_mode = "control-group"
         self.is_audited = False  # the service says that it writes an audit trail
         self.records_calls = False  # and does, of every call; as v0.1.0, not from where
