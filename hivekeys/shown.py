@@ -123,7 +123,7 @@ class Proof:
     health: Answer | None = None
     healthy_after: float | None = None  # seconds from the beginning of the proof
     refused_after: float | None = None  # the same, when every old token had been refused for the first time
-    logged: tuple[str, ...] | None = None  # fp6 in the service's log since its start
+    logged: tuple[str, ...] | None = None  # fp6 that its service loaded or let in since its start, by its log
     places: tuple[Listener, ...] | None = None  # what every place made of the old tokens; None: not asked
     survivors: tuple[Survivor, ...] | None = None  # of the service's restart; None: nobody looked
     unchecked: bool = False  # it speaks TLS, and its certificate was not checked

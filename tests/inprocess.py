@@ -611,9 +611,10 @@ class Machine(System):
         if self.host.records_calls and status and path != SERVICES[self.host.host.role].health[0]:
             who, is_in, nowhere = Token(token) if token else None, status not in (401, 403), "0.0.0.0"  # noqa: S104
             self.host.writes(who, ok=is_in, path=path, address=nowhere, after=self.host.ahead)
-        if token and status == 200 and self.host.process and token == self.host.process.token:
+        if token and status in (200, 401):
+            said = "authenticated" if status == 200 else "auth failed: invalid token"
             fp6 = Token(token).fingerprint(b"").fp6
-            self.host.log.append(f"authenticated \x1b[3midentity\x1b[0m\x1b[2m=\x1b[0mtoken:{fp6}")
+            self.host.log.append(f"{said} \x1b[3midentity\x1b[0m\x1b[2m=\x1b[0mtoken:{fp6}")
         return status, "" if status else "Connection refused"
 
     def get_of_others(self, port: int, token: str | None) -> tuple[int, str]:

@@ -57,6 +57,7 @@ SHOWN = (
     "FragmentPath,DropInPaths,KillMode," + RESTARTABLE
 )
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
+REFUSED = "auth failed"  # in the services' log lines about callers without the token
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the services colour their lines, between a field's name and its value too
 
 EXTRA = {}  # type: dict[str, Callable[..., tuple[bool, dict[str, Any]]]]  # sent only when asked for: inspection.py
@@ -569,9 +570,13 @@ class Agent:
         return self.without_tokens(" / ".join(output.split("\n")).strip(" /")) if code == 0 else ""
 
     def logged(self, unit: "dict[str, Any]") -> "list[str]":
-        """The fp6 that the service's own log shows since its start: evidence for people, never a decision."""
+        """The fp6 that the service's own log shows since its start: evidence for people, never a decision.
+
+        Not those that it turned away: llama-orch names them as well.
+        """
         code, output = self.log_of(unit, 200)
-        return sorted(set(re.findall(r"\btoken:([0-9a-f]{6})\b", output))) if code == 0 else []
+        lines = [line for line in output.splitlines() if REFUSED not in line] if code == 0 else []
+        return sorted(set(re.findall(r"\btoken:([0-9a-f]{6})\b", "\n".join(lines))))
 
     def log_of(self, unit: "dict[str, Any]", lines: int) -> "tuple[int, str]":
         if unit["invocation"] in ("", self.outlived):
