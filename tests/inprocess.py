@@ -254,8 +254,9 @@ class SimulatedHost:
     def slots(self) -> dict[str, str | None]:
         """What is in the slots: active, staged, previous."""
         suffixes = {"active": "", "staged": ".new", "previous": ".backup"}
-        paths = {slot: self.active.with_name(self.active.name + suffix) for slot, suffix in suffixes.items()}
-        return {slot: self._text(path) for slot, path in paths.items()}
+        there = {path.name for path in self.secrets.iterdir()}  # most hosts have one of the three
+        names = {slot: self.active.name + suffix for slot, suffix in suffixes.items()}
+        return {slot: self._text(self.secrets / name) if name in there else None for slot, name in names.items()}
 
     @staticmethod
     def _text(path: Path) -> str | None:
@@ -265,7 +266,7 @@ class SimulatedHost:
             return None
 
     def active_token(self) -> str | None:
-        return self.slots()["active"]
+        return self._text(self.active)
 
     def write(self, token: Token, slot: str = "") -> None:
         """Put a token into a slot by hand: "" (active), ".new" or ".backup"."""

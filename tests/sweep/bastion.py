@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import dropwhile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from hivekeys.journal import Journal
 from hivekeys.model import Condemned, Event
 from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
-from hivekeys.run import REVOKE, ROTATE, Run, fold
+from hivekeys.run import REVOKE, ROTATE, Run, advance
 from hivekeys.runner import Runner
 from hivekeys.token import generate
 from hivekeys.wire import Greeting
@@ -73,6 +74,7 @@ class Bastion:
         self._journal: Journal | None = None
         self._mutex = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._folded: dict[str, tuple[list[Event], Run]] = {}
         self._dead = False
         self._runner: Runner | None = None
         self.lines: list[InProcessLine] = []
@@ -144,8 +146,14 @@ class Bastion:
         return self.reconcile(served) if served else self.rotate(f"{self.last}-again")
 
     def past(self, run: str = "") -> Run:
-        """A run as its journal tells it; the newest, unless it is named."""
-        return fold(self.events(run))
+        """A run as its journal tells it; the newest, unless it is named. What was folded before is not folded again."""
+        run = run or self.last
+        events = self.events(run)
+        known, before = self._folded.get(run, ([], Run()))
+        if events[: len(known)] != known:
+            known, before = [], Run()
+        self._folded[run] = events[:], reduce(advance, events[len(known) :], before)
+        return self._folded[run][1]
 
     def events(self, run: str = "") -> list[Event]:
         """What was written down of a run."""
