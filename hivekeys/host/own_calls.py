@@ -6,6 +6,7 @@ its calls; a record that one of them explains is counted as ours, and each expla
 did is never explained away by more calls than we made.
 """
 
+import bisect
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 CALLS = "calls"  # in /var/lib/hivekeys
 MOST_CALLS = 2000  # the newest, that are kept: a rotation makes some twenty on a host
+LONGEST = 30.0  # seconds that a call can take
 CLOCK = 1.0  # seconds by which a record's time may lie before or behind our call
 TURNED_AWAY = (401, 403)
 NOT_RECORDED = ("", "0.0.0.0", "::")  # noqa: S104  what services write for an address that they do not know
@@ -102,8 +104,11 @@ class Explained:
         if address not in self.addresses and not address.startswith("127."):
             return False
         times = self.left.get((fp6, path.partition("?")[0], ok), [])
-        for place, (answered, began) in enumerate(times):
-            if began - CLOCK <= at <= answered + CLOCK:
+        for place in range(bisect.bisect_left(times, (at - CLOCK, 0.0)), len(times)):
+            answered, began = times[place]
+            if began - CLOCK <= at:
                 del times[place]
                 return True
+            if answered > at + CLOCK + LONGEST:
+                break
         return False

@@ -490,7 +490,8 @@ def test_a_service_on_its_own_address_that_speaks_tls_is_asked_there(wrong: Lab,
     put(wrong, "hive1", "/run/tls.py", SPEAKS_TLS)
     put(wrong, "hive1", "/run/hive1.pem", pem.read_text(), "llama-orch")
     put(wrong, "hive1", "/run/ca.pem", pem.read_text().partition("-----BEGIN PRIVATE")[0])
-    runs = f"ExecStart=/usr/bin/python3 /run/tls.py {host.address} /run/hive1.pem /usr/local/bin/rbee-hive --port 8081"
+    command = wrong.sh("hive1", "grep -h ^ExecStart= /etc/systemd/system/rbee-hive.service").strip().partition("=")[2]
+    runs = f"ExecStart=/usr/bin/python3 /run/tls.py {host.address} /run/hive1.pem {command}"
     wrong.sh("hive1", f"{drop_in('ExecStart=', runs)}; {RESTART}")
     told = f"127.0.0.1:8081: Connection refused; rbee-hive.service listens on {host.address}:8081"
     assert eventually(lambda: told in verify(wrong, state, "--limit", "hive1").out)
