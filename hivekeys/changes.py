@@ -5,7 +5,7 @@ Paths and reasons came from hosts: they go into `rich.text.Text`, one line each.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -31,6 +31,12 @@ class Upkept:
     cause: Cause | None = None
     seen: Seen | None = None
     proof: Proof | None = None
+
+
+def for_fleet(kept: Upkept, fleet: Fleet) -> Upkept:
+    """The same with the fleet in the commands that hosts name, which do not know it."""
+    told = tuple(replace(change, refused=hints.for_fleet(change.refused, fleet.typed)) for change in kept.changes)
+    return replace(kept, changes=told)
 
 
 def exit_code(kept: Sequence[Upkept], apply: bool) -> ExitCode:

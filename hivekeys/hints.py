@@ -20,6 +20,12 @@ BLANKS = {
     "hosts": "HOST",  # for --limit: all that have the trouble
     "fleet": "NAME",
 }
+# Verbs of fab that want --fleet; a text that was made without knowing the fleet names them bare.
+VERBS = (
+    *("audit", "backup", "fix", "history", "install", "plan", "reconcile", "report", "restore", "resume"),
+    *("revoke", "rollback", "rotate", "status", "trust", "uninstall", "verify", "watch"),
+)
+_BARE = re.compile(rf"\bfab ({'|'.join(VERBS)})\b(?! --fleet)")
 _BLANK = re.compile(r"\{(" + "|".join(BLANKS) + r")\}")
 
 
@@ -27,7 +33,7 @@ def hint(cause: Cause, fleet: Fleet, *names: str) -> str:
     """The hint for these hosts, which have the same trouble; where it names one machine, the first of them."""
     hosts = {host.name: host for host in fleet.hosts}
     host = next((hosts[name] for name in names if name in hosts), None)
-    known = {"fleet": shlex.quote(fleet.typed)} if fleet.typed else {}
+    known = {"fleet": fleet.typed} if fleet.typed else {}
     if names:
         known |= {"there": names[0], "root": f"{names[0]} sudo", "host": names[0], "hosts": limit_of(names)}
     if host:
@@ -51,6 +57,11 @@ def document(cause: Cause | None, fleet: Fleet, name: str) -> dict[str, str] | N
     if cause is None:
         return None
     return {"trouble": cause.trouble.value, "detail": cause.detail, "hint": hint(cause, fleet, name)}
+
+
+def for_fleet(text: str, typed: str) -> str:
+    """The text with the fleet in every command that has none; `typed`: as a shell takes it, "" for the only one."""
+    return _BARE.sub(lambda found: f"{found[0]} --fleet {typed}", text) if typed else text
 
 
 def limit_of(names: tuple[str, ...] | list[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import hivekeys
 from hivekeys.errors import DamagedError, ExitCode, UserError
+from hivekeys.hints import for_fleet
 from hivekeys.text import printable
 from tasks import secrets_given
 from tasks.excluding import cut_out_now
@@ -172,7 +173,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         way = Way.LOOK if not asked.records else Way.BACK if asked.goes_back else Way.FORWARD
         show = Show(asked.told, asked.past, way, fleet)
         if asked.told.on_finish:
-            stack.enter_context(_noticed(fleet.name, run, asked.told.on_finish, show))
+            stack.enter_context(_noticed(fleet, run, asked.told.on_finish, show))
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, run, asked, show, asked.past is not None))
@@ -306,7 +307,7 @@ def _whole_journal(folder: Path, fleet: "Fleet", asked: Asked, beside_open: bool
 
 
 @contextlib.contextmanager
-def _noticed(fleet: str, run: str, words: tuple[str, ...], show: "Show") -> Iterator[None]:
+def _noticed(fleet: "Fleet", run: str, words: tuple[str, ...], show: "Show") -> Iterator[None]:
     """The operator's command hears of the end, whatever it was; also when the run never began."""
     from tasks import notice  # noqa: PLC0415
 
@@ -315,13 +316,13 @@ def _noticed(fleet: str, run: str, words: tuple[str, ...], show: "Show") -> Iter
         yield
         summary, code = show.summary or (summary, code)
     except UserError as error:
-        summary, code = f"{error.message}\nhint: {error.hint}\n", error.code
+        summary, code = f"{error.message}\nhint: {for_fleet(error.hint, fleet.typed)}\n", error.code
         raise
     except KeyboardInterrupt:
         summary, code = "interrupted\n", ExitCode.INTERRUPTED
         raise
     finally:
-        facts = {"HIVEKEYS_EXIT_CODE": str(int(code)), "HIVEKEYS_RUN": run, "HIVEKEYS_FLEET": fleet}
+        facts = {"HIVEKEYS_EXIT_CODE": str(int(code)), "HIVEKEYS_RUN": run, "HIVEKEYS_FLEET": fleet.name}
         notice.give(words, summary, facts, show.warn)
 
 

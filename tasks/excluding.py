@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import DamagedError, UserError
+from hivekeys.hints import limit_of
 from tasks.frame import names
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def left(
     cut = {*names(fleet, without), *_known(fleet, state_dir, in_emergency)}
     there = tuple(host for host in hosts if host.name not in cut)
     if hosts and not there:
+        back = f"`fab install --limit {limit_of([host.name for host in hosts])} --readmit`"
         raise UserError(
             "every host that was asked for is cut out of the fleet: nobody is left to turn",
-            hint="`fab install --limit HOST --readmit` takes one back after it was rebuilt",
+            hint=f"{back} takes them back after they were rebuilt",
         )
     return there, tuple(host.name for host in fleet.hosts if host.name in cut)
 

@@ -87,13 +87,13 @@ def verb(body: Callable[..., None]) -> Callable[..., None]:
             with endable():
                 body(context, *args, **options)
         except UserError as error:
-            fail(error)
+            fail(error, options.get("fleet", ""))
         except KeyboardInterrupt:
             raise Exit("interrupted", ExitCode.INTERRUPTED) from None
         except Exit:
             raise
         except Exception as error:
-            bug(error)
+            bug(error, options.get("fleet", ""))
 
     return polite
 
@@ -106,20 +106,22 @@ def refuse_dry(context: Any) -> None:
         )
 
 
-def fail(error: UserError) -> None:
-    """Says what is wrong, then the hint, and leaves with the error's code."""
-    hint = f"\n  hint: {error.hint}" if error.hint else ""
+def fail(error: UserError, fleet: str = "") -> None:
+    """Says what is wrong, then the hint for the fleet that was named, and leaves with the error's code."""
+    from hivekeys.hints import for_fleet  # noqa: PLC0415
+
+    hint = f"\n  hint: {for_fleet(error.hint, shlex.quote(fleet) if fleet else '')}" if error.hint else ""
     raise Exit(f"hivekeys: {error.message}{hint}", int(error.code)) from None
 
 
-def bug(error: Exception) -> None:
+def bug(error: Exception, fleet: str = "") -> None:
     """What nobody foresaw: one line that can be reported. The whole story only when it is asked for."""
     if os.environ.get("HIVEKEYS_DEBUG"):
         traceback.print_exc()
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
     hint = "please report it; HIVEKEYS_DEBUG=1 prints the traceback. `fab plan` shows how the hosts are now"
-    raise Exit(f"hivekeys: a bug in hivekeys: {place}\n  hint: {hint}", int(ExitCode.BUG)) from None
+    fail(UserError(f"a bug in hivekeys: {place}", hint=hint, code=ExitCode.BUG), fleet)
 
 
 def finish(code: ExitCode) -> None:

@@ -20,6 +20,7 @@ from rich.text import Text
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
+from hivekeys.hints import for_fleet
 from hivekeys.model import Event, Outcome, PhaseStarted, State, Status, Stopped, Waiting
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
@@ -172,7 +173,7 @@ class Show:
         if run.excluded:
             _print_line(out, Text(f"cut out of the fleet, not contacted: {fold_names(run.excluded)}", "yellow"))
         if report.disagreement(run):
-            _print_line(out, Text(report.disagreement(run), "yellow"))
+            _print_line(out, Text(for_fleet(report.disagreement(run), fleet.typed), "yellow"))
         for line in report.unchecked_lines(run):
             _print_line(out, Text(line, "yellow"))
         for line in report.failure_lines(run, fleet):
@@ -188,7 +189,8 @@ class Show:
     def result(self, run: Run, fleet: Fleet, code: ExitCode, backup: "Taken | None" = None) -> None:
         """How it went, and what to type next; and the backup that was taken of it, or should have been."""
         self._end_screen(keep=True)
-        lines = report.summary_lines(run, code, fleet, backup.lines() if backup else ())
+        taken = [for_fleet(line, fleet.typed) for line in backup.lines()] if backup else []
+        lines = report.summary_lines(run, code, fleet, taken)
         self.summary = ("\n".join(lines) + "\n", code)
         if self._told.json:
             self._print_json(run, fleet, code, {"backup": backup.document()} if backup else {})
@@ -197,7 +199,7 @@ class Show:
         else:
             self._print_result(run, fleet)
             for line in lines:
-                lost = backup is not None and not backup.kept and line in backup.lines()
+                lost = backup is not None and not backup.kept and line in taken
                 style = "yellow" if lost else "bold" if line == report.summary(run, code) else ""
                 _print_line(self._out, Text(line, style))
 

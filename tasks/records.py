@@ -80,7 +80,7 @@ def _set_aside(fleet: str, state_dir: str) -> None:
     sys.stderr.write(f"put aside as {aside}; what the hosts are now: fab status --fleet {fleet}\n")
 
 
-def standing_lines(fleet: str, state_dir: str, newer: str = "") -> list[str]:
+def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]:
     """Who is at work, where the newest rotation stands by the journal, and what older ones still owe.
 
     `newer`: a run of another bastion that the hosts have seen after all of these.
@@ -88,26 +88,32 @@ def standing_lines(fleet: str, state_dir: str, newer: str = "") -> list[str]:
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.debts import overtaken, owes  # noqa: PLC0415
 
-    runs = list(past_runs(fleet, state_dir))
+    runs = list(past_runs(fleet.name, state_dir))
     runs = overtaken(runs, newer) if newer else runs
-    lines = _lines([*runs[:1], *(run for run in runs[1:] if owes(run))])
-    holder = state.at_work(state.folder_for(fleet, state_dir))
+    lines = _lines(fleet, [*runs[:1], *(run for run in runs[1:] if owes(run))])
+    holder = state.at_work(state.folder_for(fleet.name, state_dir))
     if holder and not any(run.at_work for run in runs[:1]):
         lines.insert(0, f"at work on the fleet now: {holder.words}")
     return lines
 
 
-def owing_lines(fleet: str, state_dir: str, after: str) -> list[str]:
+def owing_lines(fleet: "Fleet", state_dir: str, after: str) -> list[str]:
     """What the runs before this one still owe."""
     from hivekeys.debts import owes  # noqa: PLC0415
 
-    return _lines([run for run in past_runs(fleet, state_dir) if run.id != after and owes(run)])
+    return _lines(fleet, [run for run in past_runs(fleet.name, state_dir) if run.id != after and owes(run)])
 
 
-def _lines(runs: "list[Run]") -> list[str]:
+def _lines(fleet: "Fleet", runs: "list[Run]") -> list[str]:
+    return [f"run {run.id}: {_standing(fleet, run)}" for run in runs]
+
+
+def _standing(fleet: "Fleet", run: "Run") -> str:
+    """Where a run stands, and what to type, for this fleet."""
     from hivekeys import report  # noqa: PLC0415
+    from hivekeys.hints import for_fleet  # noqa: PLC0415
 
-    return [f"run {run.id}: {report.standing(run, report.ago(time.time() - run.started))}" for run in runs]
+    return for_fleet(report.standing(run, report.ago(time.time() - run.started)), fleet.typed)
 
 
 def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:
@@ -122,7 +128,6 @@ def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:
         return
     show = Show()
     show.table(report.result_table(past, fleet, show.width))
-    since = report.ago(time.time() - past.started)
     found = (*report.failure_lines(past, fleet), *report.place_lines(past), *report.census_lines(past))
-    for line in (*found, report.standing(past, since)):
+    for line in (*found, _standing(fleet, past)):
         show.line(line)

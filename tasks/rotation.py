@@ -131,7 +131,7 @@ def rotate(
             code = runner.end()
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
         if code is not ExitCode.DONE and not (json or events):
-            for line in owing_lines(found.name, state_dir, runner.run.id):
+            for line in owing_lines(found, state_dir, runner.run.id):
                 show.line(line)
     finish(code)
 

@@ -68,6 +68,7 @@ def _refuse_mixed(*groups: "dict[str, str | bool]") -> None:
 def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, json: bool) -> None:
     from hivekeys import status as now  # noqa: PLC0415
     from hivekeys.files import destination  # noqa: PLC0415
+    from hivekeys.hints import for_fleet  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     path = destination("--metrics", metrics) if metrics else None
@@ -76,7 +77,7 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
             shown, damaged = look(), False
         except DamagedError as error:  # the hosts can be looked at; what they owe, only the journal knows
             shown, damaged = look(knows=False), True
-            Show.warn(f"{error.message}\n  hint: {error.hint}")
+            Show.warn(f"{error.message}\n  hint: {for_fleet(error.hint, fleet.typed)}")
     code = ExitCode.INCOMPLETE if damaged else shown.code
     if path:
         _write_metrics(path, shown, state_dir)
@@ -87,7 +88,7 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
     show = Show()
     show.table(now.table(shown, width=show.width))
     newer = f"{shown.newer.run} of {shown.newer.who or 'another bastion'}" if shown.newer else ""
-    for line in (*now.lines(shown), *([] if damaged else standing_lines(fleet.name, state_dir, newer))):
+    for line in (*now.lines(shown), *([] if damaged else standing_lines(fleet, state_dir, newer))):
         show.line(line)
     finish(code)
 

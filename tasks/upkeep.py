@@ -223,6 +223,7 @@ def watch(
 def _readmitted(fleet: str, hosts: "Sequence[Host]", readmit: bool, limit: str, state_dir: str) -> tuple[str, ...]:
     """The hosts of these that are cut out and come back; without the operator's word for it that is refused."""
     from hivekeys import state  # noqa: PLC0415
+    from hivekeys.hints import limit_of  # noqa: PLC0415
     from hivekeys.names import fold_names  # noqa: PLC0415
 
     cut = cut_out_now(state.folder_for(fleet, state_dir))
@@ -232,7 +233,7 @@ def _readmitted(fleet: str, hosts: "Sequence[Host]", readmit: bool, limit: str, 
     if back and not readmit:
         raise UserError(
             f"{fold_names(back)}: cut out of the fleet by run {cut[back[0]].run}: not to be given its token",
-            hint="was it rebuilt? then --limit HOST --readmit; else leave it out with --exclude HOST",
+            hint=f"was it rebuilt? then --limit {limit_of(back)} --readmit; else --exclude {limit_of(back)}",
         )
     return back
 
@@ -255,6 +256,7 @@ def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":
     from tasks.live import Show  # noqa: PLC0415
 
     code = work.end(changes.exit_code(kept, work.apply))
+    kept = [changes.for_fleet(host, work.fleet) for host in kept]
     if json:
         document = changes.document(kept, work.fleet, work.phase.value, work.apply, code)
         sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")

@@ -4,6 +4,7 @@ import json as jsonlib
 import secrets
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -170,7 +171,8 @@ def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
 
     if not Journal.is_in(state.folder_for(fleet.name, state_dir)):
         return None
-    return recorded(past_runs(fleet.name, state_dir))
+    record = recorded(past_runs(fleet.name, state_dir))
+    return replace(record, verb=f"{record.verb} --fleet {fleet.typed}")
 
 
 def _told(report: "Report", shape: str, verbose: bool, on_terminal: bool) -> str:

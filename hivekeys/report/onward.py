@@ -29,7 +29,7 @@ def next_step(run: Run, fleet: Fleet) -> str:
 
 def typed(verb: str, fleet: Fleet, *options: str) -> str:
     """A command for this fleet, as it is typed."""
-    return " ".join(["fab", verb, "--fleet", shlex.quote(fleet.typed), *options])
+    return " ".join(["fab", verb, "--fleet", fleet.typed, *options])
 
 
 def unasked(run: Run) -> tuple[str, ...]:

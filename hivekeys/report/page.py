@@ -6,14 +6,14 @@ Markdown and HTML are two ways to write the same page down.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.exposure import Exposure, exposure_of
 from hivekeys.fleet import Fleet, Host
-from hivekeys.hints import hint
+from hivekeys.hints import for_fleet, hint
 from hivekeys.hostrun import HostRun
 from hivekeys.model import Event, State
 from hivekeys.names import fold_names
@@ -161,7 +161,7 @@ def page(
         picture=picture(line, run),
         exposure=tuple(line[:1].upper() + line[1:] for line in exposure_lines(run)) if exposure else (),
         curve=curve(exposure) if exposure else None,
-        checklist=checklist(run, events, review) if exposure else (),
+        checklist=tuple(_typed(item, fleet) for item in checklist(run, events, review)) if exposure else (),
         places=tuple(one_line(words) for words in place_lines(run) if words not in unchecked),
         used=tuple(one_line(words) for words in census_lines(run)),
         groups=_groups(lines),
@@ -171,6 +171,10 @@ def page(
         happened=tuple(Fact(_time(run.started + turn.at), one_line(turn.what)) for turn in line.turns),
         facts=_facts(run, line, fleet),
     )
+
+
+def _typed(item: Item, fleet: Fleet) -> Item:
+    return replace(item, note=for_fleet(item.note, fleet.typed))
 
 
 def _headline(run: Run, exposure: Exposure | None) -> tuple[str, str]:

@@ -110,7 +110,7 @@ def test_many_hosts_with_one_trouble_share_a_command_that_means_all_of_them() ->
 
 
 def test_the_fleet_is_named_as_the_operator_did() -> None:
-    elsewhere = replace(FLEET, called="./my fleets/hosts.ini")
+    elsewhere = replace(FLEET, called="'./my fleets/hosts.ini'")
     assert "fab plan --fleet './my fleets/hosts.ini'" in hint(Cause(Trouble.SUPERSEDED), elsewhere, "hive1")
 
 

@@ -222,7 +222,7 @@ def in_the_middle() -> Teller:
 
 def status_lines(folder: Path) -> str:
     """What `fab status` says below its table."""
-    return "\n".join(standing_lines("paper", str(folder.parent)))
+    return "\n".join(standing_lines(PAPER, str(folder.parent)))
 
 
 def listed(folder: Path) -> dict[str, dict[str, Any]]:
@@ -394,6 +394,6 @@ def test_a_run_that_finds_a_newer_one_is_superseded_and_no_host_owes_it_anything
 
 def test_no_command_is_named_for_a_run_that_hosts_would_refuse(fab: Fab) -> None:
     folder = written(fab, in_the_middle())
-    said = standing_lines("paper", str(folder.parent), "paper-9 of bob@b2")
+    said = standing_lines(PAPER, str(folder.parent), "paper-9 of bob@b2")
     assert len(said) == 1
     assert said[0].endswith("superseded by paper-9 of bob@b2: nothing is owed any more"), said

@@ -41,7 +41,7 @@ def mistake_in(command: str, fleet: Fleet) -> str:
 def _wrong_value(words: list[str], fleet: Fleet) -> str:
     """Options whose value has to mean something: the fleet, and hosts of it."""
     given = dict(itertools.pairwise(words))
-    if given.get("--fleet", fleet.typed) != fleet.typed:
+    if given.get("--fleet") not in (None, *shlex.split(fleet.typed)):
         return f"another fleet: {given['--fleet']}"
     if "--fleet" not in given:
         return "it names no fleet"
