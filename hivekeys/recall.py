@@ -107,7 +107,18 @@ def prove(want: Fingerprint) -> Step:
 
 
 def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grounds: Grounds) -> Token:
-    """The token that the fleet serves now. The hosts that hold it are proven, and that is recorded under `title`.
+    """The token that the fleet serves now, read from a host that proves it; else as for `proven`."""
+    want, proven_by = proven(upkeep, title, revoked, grounds)
+    if token := recalled(upkeep, proven_by, want):
+        inheritance(upkeep, upkeep.hosts, token)  # refuses one that the hosts remember as leaked
+        return token
+    raise _unproven(upkeep, want)
+
+
+def proven(
+    upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grounds: Grounds
+) -> tuple[Fingerprint, list[Host]]:
+    """Which token the fleet serves now, and who proves it. The hosts that hold it are asked: recorded under `title`.
 
     Raises UserError where nobody can tell which token that is, where it is `revoked`, or too few hosts prove it.
     """
@@ -123,12 +134,14 @@ def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grou
     holders = holders_of(want, shown)
     kept = upkeep.do(title, holders, lambda _: (prove(want),))
     proven_by = [host for host, one in zip(holders, kept, strict=True) if one.proof and one.proof.proven]
-    if proven_by:
-        refuse_unborne(upkeep, want, proven_by, grounds)
-    if token := recalled(upkeep, proven_by, want):
-        inheritance(upkeep, upkeep.hosts, token)  # refuses one that the hosts remember as leaked
-        return token
-    raise UserError(
+    if not proven_by:
+        raise _unproven(upkeep, want)
+    refuse_unborne(upkeep, want, proven_by, grounds)
+    return want, proven_by
+
+
+def _unproven(upkeep: Upkeep, want: Fingerprint) -> UserError:
+    return UserError(
         f"no host of fleet {upkeep.fleet.name} proves its token (token:{want}) and lets it be read",
         hint="`fab verify` says what is wrong; only a token that works is worth a backup",
         code=INCOMPLETE,

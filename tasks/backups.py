@@ -10,10 +10,10 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
-from tasks import secrets_given
+from tasks import foreseeing, secrets_given
 from tasks.engine import Asked, runner_of, tombstones, upkeep_of
 from tasks.excluding import WITHOUT, left
-from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
+from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.grounds import FROM_HELP, grounds_of
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, seconds, with_pace
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hivekeys.backups.backup import Backup
     from hivekeys.backups.folder import Order
     from hivekeys.backups.shelf import Taken
-    from hivekeys.fleet import Fleet
+    from hivekeys.fleet import Fleet, Host
     from hivekeys.runner import Runner
     from hivekeys.token import Fingerprint, Token
 
@@ -46,6 +46,7 @@ HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
         "keep": "how many backups of the folder stay (default: `keep` of [backup], else all)",
         "list": "show the backups in the fleet's folder, contact nobody",
         **FROM_HELP,
+        "dry-run": "show which token would be sealed for whom, and where; it is not read, and nothing is written",
         "reason": "why, for the record",
     },
     iterable=["to"],
@@ -61,6 +62,7 @@ def backup(
     keep: str = "",
     list: bool = False,
     from_: str = "",
+    dry_run: bool = False,
     yes: bool = False,
     reason: str = "",
     state_dir: str = "",
@@ -73,14 +75,19 @@ def backup(
         return
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.model import Phase  # noqa: PLC0415
-    from hivekeys.recall import current  # noqa: PLC0415
+    from hivekeys.recall import current, proven  # noqa: PLC0415
 
     order = _order(found, to or (), passphrase, output, keep)
-    asked = Asked(reason, Told(json), state_dir=state_dir)
-    grounds = grounds_of(found, from_, yes, state_dir)
+    asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
+    grounds = grounds_of(found, from_, yes or dry_run, state_dir)
     with upkeep_of(found, hosts, Phase.BACKUP, asked, ("remembered",), beside_open=False, only_asks=True) as work:
         title = f"read the token, to be sealed for {order.whom}"
-        token = current(work, title, tombstones(state.folder_for(found.name, state_dir)), grounds)
+        gone = tombstones(state.folder_for(found.name, state_dir))
+        if dry_run:
+            _tell_foreseen(*proven(work, title, gone, grounds), order, json)
+            work.end(ExitCode.DONE)
+            return
+        token = current(work, title, gone, grounds)
         taken = _put(found, token, order, state_dir)
         code = work.end(ExitCode.INCOMPLETE if taken.why else ExitCode.DONE)
     _tell(taken, json)
@@ -134,6 +141,20 @@ def _tell(taken: "Taken", json: bool) -> None:
         show.line(line)
 
 
+def _tell_foreseen(want: "Fingerprint", holders: "Sequence[Host]", order: "Order", json: bool) -> None:
+    from hivekeys.names import fold_names  # noqa: PLC0415
+    from tasks.live import Show  # noqa: PLC0415
+
+    where = order.output or "the fleet's folder of backups"
+    if json:
+        document = {"dry_run": True, "token": want.fp6, "from": [host.name for host in holders], "to": str(order.whom)}
+        sys.stdout.write(jsonlib.dumps({**document, "output": order.output or None}, indent=2) + "\n")
+        return
+    names = fold_names(host.name for host in holders)
+    Show().line(f"would seal token:{want}, proven by {names}, for {order.whom}, into {where}")
+    Show().line(foreseeing.UNTOUCHED)
+
+
 def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
@@ -164,7 +185,7 @@ def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
         "retire-anyway": RETIRE_ANYWAY,
         "reason": "why, for the record",
-        "yes": "do not ask",
+        **CHANGES_HELP,
     },
     auto_shortflags=False,
 )
@@ -187,6 +208,7 @@ def restore(
     retire_anyway: bool = False,
     reason: str = "",
     state_dir: str = "",
+    dry_run: bool = False,
     yes: bool = False,
     json: bool = False,
     quiet: bool = False,
@@ -203,7 +225,7 @@ def restore(
     found = with_pace(found, canary, batch, max_failures)
     hosts, out = left(found, hosts, without, state_dir)
     refuse_without_queen(found, hosts, out)
-    if (pause_for_confirmation or not yes) and not sys.stdin.isatty():
+    if (pause_for_confirmation or not yes) and not dry_run and not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
     missing = names(found, allow_missing)
     between = seconds("--pause", pause)
@@ -214,7 +236,12 @@ def restore(
     token = _opened(sealed, file, identity, gone, state.fingerprint_key(folder))
     made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
     why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
-    with runner_of(found, hosts, Asked(why, how, state_dir=state_dir, excluded=out)) as (runner, show):
+    asked = Asked(why, how, state_dir=state_dir, excluded=out)
+    if dry_run:
+        want = token.fingerprint(state.fingerprint_key(folder))
+        foreseeing.plan(found, hosts, asked, lambda runner: _refuse_served(runner, want, file))
+        return
+    with runner_of(found, hosts, asked) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
         rollout = Rollout(
             runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway

@@ -44,6 +44,10 @@ NOTICE_HELP = {
 }
 
 
+CHANGES_HELP = {
+    "dry-run": "show what would be done, host by host, and change nothing",
+    "yes": "do not ask; every verb that changes something takes it, also where it has no question",
+}
 DRY_RUN = "every verb that changes something has --dry-run: it shows the plan and changes nothing"
 
 

@@ -30,6 +30,8 @@ NARROWEST = 80  # characters: a fingerprint that was cut off could not be compar
         **HELP,
         "fingerprints": "a file of trusted fingerprints: write keys that agree with it, refuse all when one does not",
         "replace": "hosts whose changed keys are to come instead of the old ones, comma separated",
+        "dry-run": "show the keys that would be written, and write none",
+        "yes": "write new keys without a question: nobody compares them then. Changed ones still need --replace",
         "plain-names": "write the names of hosts as they are (default: hashed, so that the file does not list them)",
     },
     auto_shortflags=False,
@@ -43,6 +45,8 @@ def trust(
     fingerprints: str = "",
     replace: str = "",
     plain_names: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
     json: bool = False,
 ) -> None:
     """Show the host keys of all hosts, new and old, and write to known_hosts those that you confirm."""
@@ -54,7 +58,7 @@ def trust(
 
     found, hosts = chosen(fleet, limit, exclude)
     listed = _listed(fingerprints)
-    if listed is None and not sys.stdin.isatty():
+    if listed is None and not (yes or dry_run) and not sys.stdin.isatty():
         raise UserError(
             "there is no terminal to ask for confirmation on",
             hint="compare with a list of trusted fingerprints: --fingerprints FILE",
@@ -67,7 +71,11 @@ def trust(
         while shown := trusting.look():
             _screen(screen, found, shown)
             fresh, changed = writable(shown, instead)
-            both = _agreed(fresh + changed, listed) if listed else _confirmed(fresh, changed, screen)
+            if dry_run and not listed:
+                break
+            both = _agreed(fresh + changed, listed) if listed else _confirmed(fresh, changed, screen, yes)
+            if dry_run:
+                break
             for backup in trusting.write(both, hashed=not plain_names):
                 screen.print(f"what was there before is in {backup}", markup=False, soft_wrap=True)
             written += (each.name for each in both)
@@ -126,14 +134,14 @@ def _agreed(shown: "list[Shown]", listed: "Trusted") -> "list[Shown]":
     return [answer for answer in answers if not isinstance(answer, str) and answer.unknown]
 
 
-def _confirmed(fresh: "list[Shown]", changed: "list[Shown]", screen: "Console") -> "list[Shown]":
-    """All of them, if the operator says so; changed keys are a question of their own."""
+def _confirmed(fresh: "list[Shown]", changed: "list[Shown]", screen: "Console", yes: bool) -> "list[Shown]":
+    """All of them, if the operator says so, or has said so; changed keys are a question of their own."""
     questions = (
         (fresh, "Write {keys} of {hosts} to {file}? [y/N] "),
         (changed, "REPLACE all old keys of {hosts} by {keys} in {file}? [y/N] "),
     )
     for shown, question in questions:
-        if shown and not _yes(shown, question, screen):
+        if shown and not yes and not _yes(shown, question, screen):
             raise UserError("not confirmed: no key of these hosts was written")
     return fresh + changed
 

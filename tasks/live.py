@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import report
+from hivekeys import preview, report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.hints import for_fleet
@@ -38,6 +38,7 @@ from tasks.stream import Stream
 
 if TYPE_CHECKING:
     from hivekeys.backups.shelf import Taken
+    from hivekeys.preview import Foreseen
     from hivekeys.waves import Wave
 
 UNTOUCHED = "nothing was changed: no host had been given a token"
@@ -185,6 +186,20 @@ class Show:
             self._stream.write(stream.result_line(run, code, time.time(), fleet))
         else:
             self.plan(run, fleet)
+
+    def foreseen(
+        self, run: Run, fleet: Fleet, code: ExitCode, hosts: "Sequence[Foreseen]", title: str, lines: Sequence[str]
+    ) -> None:
+        """What a run would do to each host, and on the whole, when that was all."""
+        self._end_screen()
+        if self._told.json:
+            self._print_json(run, fleet, code, preview.document(hosts))
+        elif self._stream:
+            self._stream.write(stream.result_line(run, code, time.time(), fleet))
+        else:
+            self._out.print(preview.table(hosts, title))
+            for line in (*report.failure_lines(run, fleet), *lines):
+                self._out.print(Text(line))
 
     def result(self, run: Run, fleet: Fleet, code: ExitCode, backup: "Taken | None" = None) -> None:
         """How it went, and what to type next; and the backup that was taken of it, or should have been."""

@@ -10,7 +10,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import DamagedError, UserError
-from tasks.frame import FLEET_HELP, chosen, verb
+from tasks.frame import CHANGES_HELP, FLEET_HELP, chosen, verb
 from tasks.past import as_told, past_run, past_runs
 
 if TYPE_CHECKING:
@@ -21,11 +21,23 @@ HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
 
 
 @task(
-    help={**HELP, "set-aside": "put a journal that is damaged aside, and begin a new one: when there is no copy of it"},
+    help={
+        **HELP,
+        "set-aside": "put a journal that is damaged aside, and begin a new one: when there is no copy of it",
+        **CHANGES_HELP,
+    },
     auto_shortflags=False,
 )
 @verb
-def history(_: Context, fleet: str = "", set_aside: bool = False, state_dir: str = "", json: bool = False) -> None:
+def history(
+    _: Context,
+    fleet: str = "",
+    set_aside: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    state_dir: str = "",
+    json: bool = False,
+) -> None:
     """List the runs over a fleet from this bastion, newest first; and what is missing or damaged of the journal."""
     from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
     from tasks.live import Show  # noqa: PLC0415
@@ -37,7 +49,10 @@ def history(_: Context, fleet: str = "", set_aside: bool = False, state_dir: str
     else:
         show = Show()
         show.table(report.history_table(runs, show.width))
-    if set_aside:
+    if set_aside and faults and dry_run:
+        sys.stderr.write("".join(f"hivekeys: {fault}\n" for fault in faults))
+        sys.stderr.write("would be put aside; a dry run: nothing was changed\n")
+    elif set_aside:
         _set_aside(found.name, state_dir)
     elif faults:
         raise DamagedError("\n".join(faults))

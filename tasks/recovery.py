@@ -8,9 +8,10 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from hivekeys.names import fold_names
+from tasks import foreseeing
 from tasks.engine import Asked, runner_of, tombstones
 from tasks.excluding import WITHOUT, left
-from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
+from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import END_SURVIVORS, FENCE, RETIRE_ANYWAY
 from tasks.past import newest_served, past_run, past_runs
@@ -18,6 +19,7 @@ from tasks.past import newest_served, past_run, past_runs
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
+    from hivekeys.preview import Foreseen
     from hivekeys.run import Run
     from hivekeys.runner import Runner
 
@@ -26,6 +28,7 @@ HELP = {
     "run": "the run to take up (default: the newest one over the fleet)",
     "state-dir": FLEET_HELP["state-dir"],
     "json": FLEET_HELP["json"],
+    **CHANGES_HELP,
     **TOLD_HELP,
     **NOTICE_HELP,
 }
@@ -49,6 +52,8 @@ def resume(
     end_survivors: bool = False,
     fence: bool = False,
     state_dir: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
     json: bool = False,
     quiet: bool = False,
     events: bool = False,
@@ -68,7 +73,7 @@ def resume(
     asked = Asked(
         past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, fence=fence, excluded=out
     )
-    _take_up(found, hosts, asked, "resume", retire_anyway)
+    _take_up(found, hosts, asked, "resume", retire_anyway, dry_run=dry_run)
 
 
 @task(help=HELP, auto_shortflags=False)
@@ -78,6 +83,8 @@ def rollback(
     fleet: str = "",
     run: str = "",
     state_dir: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
     json: bool = False,
     quiet: bool = False,
     events: bool = False,
@@ -108,7 +115,7 @@ def rollback(
         )
     hosts, out = left(found, _of(found, past), "", state_dir)
     asked = Asked(past.reason, how, past=past, state_dir=state_dir, goes_back=True, excluded=out)
-    _take_up(found, hosts, asked, "roll_back", later=_gone_back_after(past, state_dir))
+    _take_up(found, hosts, asked, "roll_back", later=_gone_back_after(past, state_dir), dry_run=dry_run)
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)
@@ -122,6 +129,8 @@ def reconcile(
     end_survivors: bool = False,
     fence: bool = False,
     state_dir: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
     json: bool = False,
     quiet: bool = False,
     events: bool = False,
@@ -142,7 +151,7 @@ def reconcile(
     asked = Asked(
         past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, fence=fence, excluded=out
     )
-    _take_up(found, hosts, asked, "reconcile", retire_anyway, _gone_back_after(past, state_dir))
+    _take_up(found, hosts, asked, "reconcile", retire_anyway, _gone_back_after(past, state_dir), dry_run=dry_run)
 
 
 def _of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
@@ -222,6 +231,8 @@ def _take_up(
     verb: str,
     retire_anyway: bool = False,
     later: "frozenset[str]" = frozenset(),
+    *,
+    dry_run: bool,
 ) -> None:
     from hivekeys.revocation import paced  # noqa: PLC0415  not for `fab --list`
 
@@ -235,10 +246,27 @@ def _take_up(
             hint=f'a token that leaked: fab revoke --fleet {fleet.typed} {option} --reason "what happened"',
         )
     fleet = paced(fleet) if revokes else fleet
+    if dry_run and asked.past:
+        _foresee(fleet, hosts, asked, asked.past, verb)
+        return
     with runner_of(fleet, hosts, asked) as (runner, show):
         code = _goes_on(runner, verb, retire_anyway, later, asked.ends_survivors)
         show.result(runner.run, fleet, code, kept(fleet, runner, code, asked.state_dir))
     finish(code)
+
+
+def _foresee(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, past: "Run", verb: str) -> None:
+    """Where every host would go: back, or on with the run's token, or with a new one where that was lost."""
+    from hivekeys.preview import foreseen  # noqa: PLC0415  not for `fab --list`
+
+    is_back = verb == "roll_back" or (verb == "resume" and bool(past.stopped) and not past.reconciling)
+    goes_back = is_back and not past.is_revocation and not past.retiring
+    title = f"run {past.id}: what {verb.replace('_', '')} would do"
+
+    def would(run: "Run") -> "list[Foreseen]":
+        return foreseen([run.hosts[host.name] for host in hosts], run.want, goes_back)
+
+    foreseeing.preview(fleet, hosts, asked, title, would)
 
 
 def _refuse_revoked(past: "Run", state_dir: str) -> None:

@@ -7,15 +7,20 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks import secrets_given
+from tasks import foreseeing, secrets_given
 from tasks.engine import Asked, runner_of, superseded_tokens
 from tasks.excluding import WITHOUT, left
-from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
+from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import END_SURVIVORS, FENCE, amount
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hivekeys.fleet import Fleet, Host
+    from hivekeys.preview import Foreseen
+    from hivekeys.runner import Runner
+    from hivekeys.token import Fingerprint
 
 HELP = {
     "fleet": FLEET_HELP["fleet"],
@@ -29,7 +34,7 @@ HELP = {
     "fence": FENCE,
     "end-survivors": END_SURVIVORS,
     "state-dir": FLEET_HELP["state-dir"],
-    "yes": "do not ask",
+    **CHANGES_HELP,
     "json": FLEET_HELP["json"],
     **TOLD_HELP,
     **NOTICE_HELP,
@@ -51,6 +56,7 @@ def revoke(
     fence: bool = False,
     end_survivors: bool = False,
     state_dir: str = "",
+    dry_run: bool = False,
     yes: bool = False,
     json: bool = False,
     quiet: bool = False,
@@ -68,22 +74,53 @@ def revoke(
     found = paced(found, amount("--batch", batch, 1) if batch else None)
     hosts, out = left(found, hosts, without, state_dir, in_emergency=True)
     tries = amount("--attempts", attempts, 1, percent=False, of="attempts").value if attempts else ATTEMPTS
-    if not reason.strip():
+    if not reason.strip() and not dry_run:
         raise UserError("a revocation needs its reason", hint='fab revoke --reason "what happened"')
     leaked = secrets_given.leaked_token(token_file) if token_file else None
-    if not yes and (token_file == "-" or not sys.stdin.isatty()):  # noqa: S105  a dash, not a secret
+    if not (yes or dry_run) and (token_file == "-" or not sys.stdin.isatty()):  # noqa: S105  a dash, not a secret
         raise UserError("there is no terminal to ask for confirmation on", hint="add --yes")
-    if not yes:
+    if not (yes or dry_run):
         _confirm(found, hosts, out, state_dir)
     asked = Asked(reason, how, REVOKE, state_dir=state_dir, fence=fence, take_over=take_over, excluded=out)
-    with runner_of(found, hosts, asked) as (runner, show):
+
+    def condemned_by(runner: "Runner") -> "set[Fingerprint]":
         known = runner.history.tokens
         condemned = {*(known if all_known else known[:RECENT]), *([runner.vouch(leaked)] if leaked else [])}
-        condemned |= superseded_tokens(state.folder_for(found.name, state_dir))
+        return condemned | superseded_tokens(state.folder_for(found.name, state_dir))
+
+    if dry_run:
+        _foresee(found, hosts, asked, condemned_by)
+        return
+    with runner_of(found, hosts, asked) as (runner, show):
+        condemned = condemned_by(runner)
         revocation = Revocation(runner, attempts=tries, census=True, leaked=condemned, ends_survivors=end_survivors)
         code = revocation.revoke(generate)
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)
+
+
+def _foresee(
+    fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, condemned_by: "Callable[[Runner], set[Fingerprint]]"
+) -> None:
+    """What the revocation would do to every host that answers, and which tokens it would condemn."""
+    from hivekeys import waves  # noqa: PLC0415
+    from hivekeys.preview import foreseen  # noqa: PLC0415
+    from hivekeys.report import before_run  # noqa: PLC0415
+    from hivekeys.run import REVOKE, Run  # noqa: PLC0415
+    from tasks.asking import paces  # noqa: PLC0415
+
+    def would(run: "Run") -> "list[Foreseen]":
+        return foreseen([run.hosts[host.name] for host in hosts], None)
+
+    def lines(runner: "Runner") -> list[str]:
+        held = {token for story in runner.stories for token in (*story.held, *story.loaded)}
+        tokens = ", ".join(sorted(f"token:{token}" for token in held | condemned_by(runner)))
+        order = waves.plan(hosts, fleet.policy)
+        told = before_run(fleet, order, paces(fleet.name, asked.state_dir, REVOKE), Run(task=REVOKE))
+        fence = ["a host that cannot be turned: its service would be stopped"] if asked.fence else []
+        return [*told, f"would be condemned: {tokens or 'nothing that is known'}; there is no way back", *fence]
+
+    foreseeing.preview(fleet, hosts, asked, f"fleet {fleet.name}: what a revocation would do", would, lines)
 
 
 def _confirm(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], state_dir: str) -> None:

@@ -10,10 +10,10 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
-from tasks import secrets_given
+from tasks import foreseeing, secrets_given
 from tasks.engine import Asked, runner_of, tombstones
 from tasks.excluding import WITHOUT, left
-from tasks.frame import FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
+from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, age, seconds, with_pace
 from tasks.past import newest_served
@@ -42,16 +42,10 @@ def plan(
     events: bool = False,
 ) -> None:
     """Show what a rotation would meet and change, host by host; changes nothing."""
-    from hivekeys.rollout import Rollout  # noqa: PLC0415  with it comes what `fab --list` has no time for
-
     how = told(json, quiet, events)
     found, hosts = chosen(fleet, limit, exclude)
     hosts, out = left(found, hosts, "", state_dir)
-    with runner_of(found, hosts, Asked(told=how, state_dir=state_dir, records=False, excluded=out)) as (runner, show):
-        code = ExitCode.DONE if Rollout(runner).look() else ExitCode.INCOMPLETE
-        runner.end(code)
-        show.planned(runner.run, found, code)
-    finish(code)
+    foreseeing.plan(found, hosts, Asked(told=how, state_dir=state_dir, excluded=out))
 
 
 @task(
@@ -66,7 +60,7 @@ def plan(
         "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
         "if-older-than": "do nothing, with exit code 0, while all hosts have one younger token (90d, 12h)",
         "reason": "why, for the record and for whoever meets the lock",
-        "yes": "do not ask",
+        **CHANGES_HELP,
     },
     auto_shortflags=False,
 )
@@ -88,6 +82,7 @@ def rotate(
     retire_anyway: bool = False,
     reason: str = "",
     state_dir: str = "",
+    dry_run: bool = False,
     yes: bool = False,
     json: bool = False,
     quiet: bool = False,
@@ -104,7 +99,8 @@ def rotate(
     hosts, out = left(found, hosts, without, state_dir)
     refuse_without_queen(found, hosts, out)
     from_stdin = token_file == "-"  # noqa: S105  a dash, not a secret
-    if (pause_for_confirmation or not yes) and (from_stdin or not sys.stdin.isatty()):
+    asks = (pause_for_confirmation or not yes) and not dry_run
+    if asks and (from_stdin or not sys.stdin.isatty()):
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
     missing = names(found, allow_missing)
     oldest = age("--if-older-than", if_older_than)
@@ -116,7 +112,11 @@ def rotate(
         _refuse_held(found.name, state_dir)
     if oldest and not _is_due(found, hosts, oldest, Asked(told=how, state_dir=state_dir, records=False, excluded=out)):
         return
-    with runner_of(found, hosts, Asked(reason, how, state_dir=state_dir, excluded=out)) as (runner, show):
+    asked = Asked(reason, how, state_dir=state_dir, excluded=out)
+    if dry_run:
+        foreseeing.plan(found, hosts, asked, lambda runner: _refuse_known(runner, token))
+        return
+    with runner_of(found, hosts, asked) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
         rollout = Rollout(
             runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway

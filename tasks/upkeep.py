@@ -11,7 +11,7 @@ from hivekeys.errors import UserError
 from tasks import restricting
 from tasks.engine import Asked, history_of, tombstones, upkeep_of
 from tasks.excluding import cut_out_now
-from tasks.frame import FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
+from tasks.frame import CHANGES_HELP, FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 from tasks.grounds import FROM_HELP, grounds_of, known_token
 from tasks.past import past_runs
 
@@ -33,6 +33,7 @@ VERBS = ("inspection", "repair", "installation", "remembered", "restricting", "r
         "apply": "mend it (default: show what would be mended)",
         "record": "also begin the record of runs on a host anew, where it says what cannot be meant",
         "strays": "also remove copies of the token that people, editors and runs that are over have left",
+        **CHANGES_HELP,
         "reason": "why, for the record",
     },
     auto_shortflags=False,
@@ -48,6 +49,8 @@ def fix(
     record: bool = False,
     login: str = "",
     become: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
     reason: str = "",
     state_dir: str = "",
     json: bool = False,
@@ -57,9 +60,8 @@ def fix(
     from hivekeys.model import Phase  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
-    with upkeep_of(
-        found, hosts, Phase.FIX, Asked(reason, Told(json), state_dir=state_dir, records=apply), VERBS
-    ) as work:
+    asked = Asked(reason, Told(json), state_dir=state_dir, records=apply and not dry_run)
+    with upkeep_of(found, hosts, Phase.FIX, asked, VERBS) as work:
         known = known_token(found, state_dir)
         last = history_of(state.folder_for(found.name, state_dir)).epoch if record else None
         kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir), known, last)
@@ -79,7 +81,7 @@ def fix(
         "restrict-key": "with --restricted: let this public key (FILE.pub) start the agent and do nothing else",
         "print-sudoers": "print the rule for sudo that --restricted puts in place; contacts nobody",
         **FROM_HELP,
-        "dry-run": "show what would be set up",
+        **CHANGES_HELP,
         "reason": "why, for the record",
     },
     auto_shortflags=False,
@@ -151,9 +153,8 @@ def install(
         **FLEET_HELP,
         **LOGIN_HELP,
         "restricted": "only take the restricted mode away: the agent, its sudo rule, its key; no service is touched",
-        "dry-run": "show what would be removed",
+        **CHANGES_HELP,
         "reason": "why, for the record",
-        "yes": "do not ask",
     },
     auto_shortflags=False,
 )
@@ -190,7 +191,7 @@ def uninstall(
         **FLEET_HELP,
         **LOGIN_HELP,
         "remove": "take the rule away again",
-        "dry-run": "show what would be changed",
+        **CHANGES_HELP,
         "reason": "why, for the record",
     },
     auto_shortflags=False,
@@ -205,6 +206,7 @@ def watch(
     login: str = "",
     become: str = "",
     dry_run: bool = False,
+    yes: bool = False,
     reason: str = "",
     state_dir: str = "",
     json: bool = False,

@@ -61,6 +61,7 @@ PURE = {
     "hivekeys.machine",
     "hivekeys.metrics",
     "hivekeys.names",
+    "hivekeys.preview",
     "hivekeys.progress",
     "hivekeys.report",
     "hivekeys.roster",

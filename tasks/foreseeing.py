@@ -1,0 +1,60 @@
+"""`--dry-run`: what a verb would do, asked of the hosts read-only. It takes no lock and writes no journal."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import ExitCode
+from tasks.engine import Asked, runner_of
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet, Host
+    from hivekeys.preview import Foreseen
+    from hivekeys.run import Run
+    from hivekeys.runner import Runner
+
+UNTOUCHED = "a dry run: nothing was changed"
+
+
+def look(asked: Asked) -> Asked:
+    """The same, but only looked at: nothing is recorded, and nobody is told that a run is over."""
+    return replace(asked, told=replace(asked.told, on_finish=()), records=False, fence=False, take_over=False)
+
+
+def plan(
+    fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, check: "Callable[[Runner], None] | None" = None
+) -> None:
+    """What a rotation would do, as `fab plan` shows it; `check` may refuse it by what the hosts show."""
+    from hivekeys.rollout import Rollout  # noqa: PLC0415  with it comes what `fab --list` has no time for
+    from tasks.frame import finish  # noqa: PLC0415
+
+    with runner_of(fleet, hosts, look(asked)) as (runner, show):
+        code = ExitCode.DONE if Rollout(runner).look() else ExitCode.INCOMPLETE
+        if check:
+            check(runner)
+        runner.end(code)
+        show.planned(runner.run, fleet, code)
+    finish(code)
+
+
+def preview(
+    fleet: "Fleet",
+    hosts: "tuple[Host, ...]",
+    asked: Asked,
+    title: str,
+    would: "Callable[[Run], list[Foreseen]]",
+    lines: "Callable[[Runner], Sequence[str]]" = lambda _: (),
+) -> None:
+    """What any other run would do to each host, by what all of them show, and `lines` on the whole."""
+    from hivekeys.model import Phase  # noqa: PLC0415  as above
+    from tasks.frame import finish  # noqa: PLC0415
+
+    with runner_of(fleet, hosts, look(asked)) as (runner, show):
+        want = runner.run.want
+        runner.phase(Phase.LOOK, runner.stories, lambda story: story.look_again(want))
+        runner.fail_doubles()
+        seen = runner.run
+        well = len(runner.standing()) == len(runner.stories)
+        code = runner.end(None if runner.interrupted.is_set() else ExitCode.DONE if well else ExitCode.INCOMPLETE)
+        show.foreseen(seen, fleet, code, would(seen), title, (*lines(runner), UNTOUCHED))
+    finish(code)
