@@ -56,11 +56,15 @@ def tally_table(census: Census) -> Table:
 
 
 def _shown(census: Census) -> list[Row]:
-    """The rows; refused calls from the host itself with tokens that nobody knows share one: proofs make such calls."""
+    """The rows; refused calls with tokens that nobody knows share one, from the host itself or from nobody knows where.
+
+    Proofs make such calls, and those of a mere look are noted by nobody.
+    """
     rows: list[Row] = []
     places: dict[tuple[str, ...], int] = {}
     for row in census.rows:
-        if row.ok or not row.is_local or not row.token or census.tokens.word(row.token):
+        is_near = row.is_local or not row.address
+        if row.ok or not is_near or not row.token or census.tokens.word(row.token):
             rows.append(row)
             continue
         key = (row.host, row.service, row.path, row.address)
