@@ -56,6 +56,7 @@ class Trouble(Enum):
     TOKEN_UNSAFE = "token-unsafe"
     TOKEN_IN_ENVIRONMENT = "token-in-environment"
     UNIT_READS_ANOTHER_FILE = "unit-reads-another-file"
+    UNIT_NAMES_NO_FILE = "unit-names-no-file"
     WRITE_FAILED = "write-failed"
     IMMUTABLE = "immutable"
     MOUNT_POINT = "mount-point"
@@ -150,7 +151,8 @@ HINTS: dict[Trouble, str] = {
     Trouble.TOKEN_MISSING: "the host has no token yet: `fab install --fleet {fleet} --limit {hosts}` brings it "
     "the fleet's",
     Trouble.TOKEN_UNSAFE: "mend the file or directory by hand as named, then run again: nothing was written",
-    Trouble.TOKEN_IN_ENVIRONMENT: "the service would ignore a new file: use LLORCH_API_TOKEN_FILE or LoadCredential",
+    Trouble.TOKEN_IN_ENVIRONMENT: "a new file would change nothing: take it out there, or name that file in `token`",
+    Trouble.UNIT_NAMES_NO_FILE: "name the token file in the unit: LLORCH_API_TOKEN_FILE or LoadCredential",
     Trouble.UNIT_READS_ANOTHER_FILE: "mend `token` in the inventory, or the path in the unit",
     Trouble.WRITE_FAILED: "free the disk (space and inodes: `ssh {there} df -h`, `df -i`) or make it writable; the old "
     "token file is as it was",

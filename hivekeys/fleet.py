@@ -35,6 +35,13 @@ class Become(Enum):
     RESTRICTED = "restricted"
 
 
+class Format(Enum):
+    """What a token file is: the token alone, or an environment file of systemd's with the line LLORCH_API_TOKEN=."""
+
+    TOKEN = "token"  # noqa: S105  a word of the inventory
+    ENVIRONMENT = "environment"
+
+
 class Order(Enum):
     """Which side turns first. With single-token services neither order avoids a moment of disagreement."""
 
@@ -65,8 +72,10 @@ class Service:
     `health` and `protected` are candidate paths, tried in order on the host (the guide and the real services name
     different ones). Health: the first that does not answer 401, 403 or 404. Protected: the first that answers 401 to
     whoever has no token, and not 404 to who has one. No protected path at all means that the service can be found
-    healthy but never proven. `places` and `tokenless` are for a token that leaked:
-    what else on the host could take it.
+    healthy but never proven. `places` and `tokenless` are for a token that leaked: what else on the host could take it.
+
+    `owner` and `group` are the service's account, whose the token file is; an
+    environment file is root's, in a directory of root's, and keeps its mode: 0600, or 0640 for the service's group.
     """
 
     unit: str
@@ -84,6 +93,7 @@ class Service:
     scheme: str = "http"
     ca: str = ""  # of https: a file of certificates on the host; "": those that the host trusts
     verify: bool = True  # of https: its certificate is checked
+    format: Format = Format.TOKEN
 
     @property
     def where(self) -> str:
@@ -95,6 +105,25 @@ class Service:
             if ":" in self.address
             else (f"{self.scheme}://{self.address}:{self.port}")
         )
+
+    @property
+    def rights(self) -> str:
+        """Mode, owner and group that the token file must have, as they are shown."""
+        if self.format is Format.ENVIRONMENT:
+            return f"0600 root:root or 0640 root:{self.group}"
+        return rights(self.mode, self.owner, self.group)
+
+    def fits(self, mode: int, owner: str, group: str) -> bool:
+        """True for a token file with these rights; hivekeys.host.slots.Secrets.fits."""
+        if self.format is Format.ENVIRONMENT:
+            readers = ("root", self.group) if mode & 0o040 else (group,)
+            return owner == "root" and not mode & ~0o640 and group in readers
+        return (mode, owner, group) == (self.mode, self.owner, self.group)
+
+
+def rights(mode: int, owner: str, group: str) -> str:
+    """Mode, owner and group as ls and chown have them: 0600 root:root."""
+    return f"{mode:04o} {owner}:{group}"
 
 
 # Each list begins with the path that llama-orch v0.1.0 answers and ends with the one its secret guide names.

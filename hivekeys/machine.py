@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hivekeys.causes import Cause, Trouble
-from hivekeys.fleet import Service
+from hivekeys.fleet import Format, Service, rights
 from hivekeys.model import Step, Verb
 from hivekeys.shown import Seen, Slot, Unit
 from hivekeys.token import Fingerprint
@@ -98,17 +98,25 @@ def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
         return Cause(Trouble.RESTART_REFUSED, f"{service.unit} is masked")
     if unit.load != "loaded":
         return Cause(Trouble.UNIT_MISSING, f"{service.unit} is {unit.load or 'unknown'}")
+    return _of_reading(seen, service) or seen.directory.bar or unit.bar or _too_slow(unit, service, request)
+
+
+def _of_reading(seen: Seen, service: Service) -> Cause | None:
+    """Why a new token file would not be read, or why nobody can tell whether it would."""
+    unit = seen.unit
     cause = in_environment(seen, service)
     if cause:
         return cause
-    if unit.env_token and not unit.reads:
+    if service.format is Format.TOKEN and unit.env_token and not unit.reads:
         return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets LLORCH_API_TOKEN")
-    if unit.reads and unit.reads != service.token:
+    if not unit.reads:
+        return Cause(Trouble.UNIT_NAMES_NO_FILE, f"{service.unit}: {unit.unnamed or 'it names no token file'}")
+    if unit.reads != service.token:
         return Cause(
             Trouble.UNIT_READS_ANOTHER_FILE,
             f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
         )
-    return seen.directory.bar or unit.bar or _too_slow(unit, service, request)
+    return None
 
 
 def _of_file(seen: Seen, service: Service) -> Cause | None:
@@ -141,9 +149,7 @@ def in_environment(seen: Seen, service: Service) -> Cause | None:
 def untidy(seen: Seen, service: Service) -> Cause | None:
     """Why a host that serves the right token is not done yet: the file's mode or owner is not the inventory's."""
     slot = seen.active
-    found = (slot.mode, slot.owner, slot.group) if slot else None
-    if found == (service.mode, service.owner, service.group):
+    if slot and service.fits(slot.mode, slot.owner, slot.group):
         return None
-    shown = f"{slot.mode:04o} {slot.owner}:{slot.group}" if slot else "not there"
-    expected = f"{service.mode:04o} {service.owner}:{service.group}"
-    return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} is {shown}, not {expected}")
+    shown = rights(slot.mode, slot.owner, slot.group) if slot else "not there"
+    return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} is {shown}, not {service.rights}")

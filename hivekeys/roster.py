@@ -69,5 +69,5 @@ def _host(host: Host) -> dict[str, Any]:
         "jump": host.jump,
         "become": host.become.value,
         "beside": host.beside or None,
-        "service": {**service, **modes},
+        "service": {**service, **modes, "format": host.service.format.value},
     }

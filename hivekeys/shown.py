@@ -70,6 +70,7 @@ class Unit:
     credential: str  # name of the systemd credential it is read through, or ""
     env_token: bool  # LLORCH_API_TOKEN is set: the service would ignore the file
     sources: tuple[str, ...] = ()  # where else than from its file the running service gets its token
+    unnamed: str = ""  # why it cannot be told which file the service reads
     beside: int | None = None  # processes beside the service's own: workers; None: it cannot be told
     kill_mode: str = ""  # whom systemd ends with the service
     bar: Cause | None = None  # why systemd would refuse to restart it

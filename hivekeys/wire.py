@@ -30,7 +30,7 @@ UPKEEP = (Verb.FIX, Verb.INSTALL, Verb.UNINSTALL, Verb.WATCH, Verb.RESTRICT)
 OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a query means anything to auditd's record
 # Fields of free text: a sentence each, one line that is cut. And paths, of which a cut one is marked and is no path.
 SENTENCES = {"detail", "fault", "before", "after", "refused", "unread", "breaks", "broken", "cut", "chain_cut", "rules"}
-SENTENCES |= {"why", "sources"}
+SENTENCES |= {"why", "sources", "unnamed"}
 PATHS = {"path", "place", "places", "folder", "reads", "temporary", "strays", "reused", "acl", "program", "token"}
 CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as somebody liked
 NAME = 255  # characters of any other text; a unit, a file and a run have shorter names
@@ -80,6 +80,7 @@ class Greeting:
             "service": {
                 "unit": service.unit,
                 "token": service.token,
+                "format": service.format.value,
                 "owner": service.owner,
                 "group": service.group,
                 "mode": service.mode,

@@ -33,7 +33,7 @@ from typing import Any, Literal
 import hivekeys.host.auditing
 import hivekeys.host.places  # noqa: F401  hosts know the verbs of both, too
 from hivekeys.causes import Cause, Trouble
-from hivekeys.fleet import SERVICES, Fleet, Host, Policy, Role
+from hivekeys.fleet import SERVICES, Fleet, Format, Host, Policy, Role, Service
 from hivekeys.host import agent
 from hivekeys.host.places import Neighbours
 from hivekeys.host.serving import LEASE_SECONDS, answer
@@ -70,6 +70,7 @@ ON_DIAL = {
     "host-key-changed": Cause(Trouble.HOST_KEY_CHANGED, "known_hosts has another key"),
 }
 SILENCING = ("link-down", "sshd-frozen", "frozen")
+TOKEN = SERVICES[Role.HIVE].token
 IDLE_SECONDS = LEASE_SECONDS  # an agent that hears nothing leaves; serve
 CRASH_SECONDS = 2.0
 KEY = b"\x5a" * 32  # the fleet's key, where a test makes its own session
@@ -170,6 +171,7 @@ class SimulatedHost:
     environment_token = ""  # its unit sets it, and the service reads nothing else
     sudo_relays = False  # sudo stands between its callers and what they run
     sudo_rules = ""  # what it lists
+    credentials_shown = ""  # what systemd says of the unit's credentials, "" as of most
 
     def __init__(self, fleet: "InProcessFleet", host: Host, root: Path) -> None:
         self.fleet = fleet
@@ -202,7 +204,7 @@ class SimulatedHost:
         self.heard: list[str] = []  # tokens that the stranger was told
         self.process: Process | None = None
         self.others: dict[int, Other] = {}
-        self.environment_file = ""  # of its unit
+        self.environment_file = host.service.token if self.in_line else ""  # of its unit
         self.signals: list[tuple[int, int]] = []  # that those got
         self.others_heard: dict[int, list[str]] = {}  # tokens that each of them was told, by its pid
         self.unit_state = "inactive"
@@ -218,8 +220,20 @@ class SimulatedHost:
         self.left_behind: dict[int, tuple[agent.Agent, float]] = {}
         self._fault: str | None = None
         (root / "var/lib").mkdir(parents=True, exist_ok=True)  # another service of the machine may have made it
+        self.make_secrets()
+
+    def make_secrets(self) -> None:
+        """The token directory; an environment file lies in one of root's."""
         self.secrets.mkdir(parents=True, mode=0o700)
-        os.chown(self.secrets, self.uid, self.gid)
+        if self.in_line:
+            self.secrets.chmod(0o755)
+        else:
+            os.chown(self.secrets, self.uid, self.gid)
+
+    @property
+    def in_line(self) -> bool:
+        """The token is a line of its unit's environment file."""
+        return self.host.service.format is Format.ENVIRONMENT
 
     @property
     def fault(self) -> str | None:
@@ -258,12 +272,15 @@ class SimulatedHost:
         names = {slot: self.active.name + suffix for slot, suffix in suffixes.items()}
         return {slot: self._text(self.secrets / name) if name in there else None for slot, name in names.items()}
 
-    @staticmethod
-    def _text(path: Path) -> str | None:
+    def _text(self, path: Path) -> str | None:
         try:
-            return path.read_text().strip()
+            text = path.read_text().strip()
         except FileNotFoundError:
             return None
+        if not self.in_line:
+            return text
+        lines = [line for line in text.split("\n") if line.startswith("LLORCH_API_TOKEN=")]
+        return lines[-1].partition("=")[2].strip("'\"") if lines else None
 
     def active_token(self) -> str | None:
         return self._text(self.active)
@@ -272,6 +289,9 @@ class SimulatedHost:
         """Put a token into a slot by hand: "" (active), ".new" or ".backup"."""
         path = self.active.with_name(self.active.name + slot)
         path.touch(mode=0o600)
+        if self.in_line:
+            path.write_text(f"# of the service\nRUST_LOG=info\nLLORCH_API_TOKEN={token.reveal()}\nLLORCH_PORT='8081'\n")
+            return
         os.chown(path, self.uid, self.gid)
         path.write_text(token.reveal() + "\n")
 
@@ -365,6 +385,8 @@ class SimulatedHost:
             return None if is_unset else self.environment_token
         if not self.active.exists():
             return None
+        if self.in_line:
+            return self.active_token()
         if self.active.stat().st_mode & 0o077:
             return ""
         if self.credentials:
@@ -478,7 +500,7 @@ class Machine(System):
             **self.shown(pid),
             "started": changed if is_read else changed - 1.0,
             "uid": self.host.uid,
-            "reads": "" if self.host.credentials else self.host.host.service.token,
+            "reads": "" if self.host.credentials or self.host.in_line else self.host.host.service.token,
             "env_token": bool(held),
             "token": held,
         }
@@ -528,7 +550,7 @@ class Machine(System):
         if words[0] == "journalctl":
             return 0, "\n".join(self.host.log)
         said = {
-            "busctl": f'a(ss) 1 "api-token" "{self.host.host.service.token}"',
+            "busctl": self.host.credentials_shown or f'a(ss) 1 "api-token" "{self.host.host.service.token}"',
             "sudo": self.host.sudo_rules,
         }
         if said.get(words[0]):
@@ -576,6 +598,8 @@ class Machine(System):
         }
         if host.environment_file:
             shown["EnvironmentFiles"] = f"{host.environment_file} (ignore_errors=no)"
+        if host.in_line:
+            shown["Environment"] = ""
         shown.update(host.unit_settings)
         return "".join(f"{name}={value}\n" for name, value in shown.items())
 
@@ -800,6 +824,12 @@ class InProcessLine:
         return cause
 
 
+def told(service: Service) -> dict[str, Any]:
+    """A service as its host is told it."""
+    found: dict[str, Any] = json.loads(json.dumps(Greeting("", KEY, "", "").step(service, {})["service"]))
+    return found
+
+
 def hello(
     host: SimulatedHost,
     *,
@@ -817,7 +847,7 @@ def hello(
         "verb": "hello",
         "fleet": fleet,
         "key": KEY.hex(),
-        "service": json.loads(json.dumps(Greeting(fleet, KEY, run, "").step(host.host.service, {})["service"])),
+        "service": told(host.host.service),
         "run": run,
         "write": write,
         "epoch": epoch,
@@ -925,8 +955,10 @@ class InProcessFleet:
         credentials: bool = False,
         account: tuple[str, str] | None = None,
         beside: Mapping[str, str] = MappingProxyType({}),
+        environment: str = "",
     ) -> None:
-        """`credentials`: units read their token through systemd. `account`: the services' owner and group, if not
+        """`environment`: the path of the units' environment file, where the token is a line of that; needs root.
+        `credentials`: units read their token through systemd. `account`: the services' owner and group, if not
         whoever runs the tests; needs root. `beside`: the hosts that share the machine of another.
         """
         me, mine = account or (pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name)
@@ -942,7 +974,10 @@ class InProcessFleet:
                         SERVICES[role],
                         owner=me,
                         group=mine,
-                        token=f"/etc/llama-orch/{name}/api-token" if name in beside else SERVICES[role].token,
+                        token=f"/etc/llama-orch/{name}/api-token"
+                        if name in beside
+                        else environment or SERVICES[role].token,
+                        format=Format.ENVIRONMENT if environment else Format.TOKEN,
                     ),
                     beside=beside.get(name, ""),
                 )

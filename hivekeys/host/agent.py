@@ -19,12 +19,14 @@ import stat
 import sys
 import threading
 
-from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
+from hivekeys.host.environment import environment_of, in_unit
+from hivekeys.host.forms import is_token
+from hivekeys.host.origin import BRINGS, Origin
 from hivekeys.host.own_calls import OwnCalls
 from hivekeys.host.preflight import bar, barred, rehearse
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import RESTARTABLE, restart_bar, restarted, stop_seconds, why_gone
-from hivekeys.host.slots import CREDENTIALS, Secrets, is_token, is_under
+from hivekeys.host.slots import CREDENTIALS, Secrets, is_under
 from hivekeys.host.state import POLL_SECONDS, STATE, State, run_in
 from hivekeys.host.sudo_log import recorded_by_sudo
 from hivekeys.host.system import Refusal, System, names_of
@@ -54,7 +56,7 @@ CALLING = ("prove", "sweep", "end_survivors")  # verbs that call the service wit
 NEVER = float("-inf")
 SHOWN = (
     "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,ControlGroup,Environment,EnvironmentFiles,"
-    "FragmentPath,DropInPaths,KillMode," + RESTARTABLE
+    "FragmentPath,DropInPaths,Id,ExecStart,UnsetEnvironment,KillMode," + RESTARTABLE
 )
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
 REFUSED = "auth failed"  # in the services' log lines about callers without the token
@@ -83,17 +85,16 @@ class Agent:
         self.claims = True
         self.mine = {}  # type: dict[str, Any]  # the run that claims this host, until it is noted as one that changes it
         self.last_unit, self.unit_at = {}, NEVER  # type: dict[str, Any], float
-        self.last_file, self.file_at = "", NEVER
-        self.shown = {}  # type: dict[str, str]  # what systemd said of the unit when it was last looked at
+        self.file_at = NEVER
         self.outlived = ""  # the invocation that was to end with our restart
         self.last_restart = {"bar": None, "stop_seconds": None}  # type: dict[str, Any]
-        self.last_sources = []  # type: list[str]  # where else than from its file the unit gets its token
+        self.last_origin = {}  # type: dict[str, Any]  # where the unit has its token from
         self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
-        self.given = None  # type: Optional[dict[str, str]]  # its LoadCredential=: where each comes from
         self.before_install = None  # type: Optional[list[list[str]]]  # what install had put here before, if it was here
         self.drop_in_before = None  # type: Optional[str]  # its text in the unit then
         self.sudo_log = None  # type: Optional[list[str]]  # what sudo records of this line
-        self.settings = []  # type: list[tuple[str, str]]  # where its unit sets LLORCH_API_TOKEN, and to what
+        self.shown = {}  # type: dict[str, str]  # what systemctl said of its unit
+        self.settings = ([], [])  # type: tuple[list[tuple[str, str]], list[str]]  # LLORCH_API_TOKEN there: in_unit
 
     # -- the session
 
@@ -131,6 +132,7 @@ class Agent:
         self.state.unit = service["unit"] if beside else ""
         self.secrets = self.secrets_type(self.root, service, bytes.fromhex(key))
         self.secrets.known = self.known
+        self.secrets.unit = self.unit_name()
         self.secrets.revoked = dict(revoked or {})
         for token in filter(is_token, tokens):
             self.secrets.remember(token)
@@ -239,12 +241,12 @@ class Agent:
         """Everything that decisions are made from; changes nothing."""
         unit = self.recent_unit()
         if self.file_at < self.system.monotonic() - FILE_SECONDS:
-            self.last_file, self.last_sources = self.file_read_by(unit), self.sources(unit)
+            origin = Origin(self, unit)
+            self.last_origin = {"reads": origin.file, "sources": origin.others, "unnamed": origin.why}
             self.last_restart["bar"] = restart_bar(self, self.shown)
             self.last_restart["stop_seconds"] = stop_seconds(self, unit, self.shown)
             self.file_at = self.system.monotonic()
-        unit.update(self.last_restart)
-        unit["reads"], unit["sources"] = self.last_file, self.last_sources
+        unit.update(self.last_restart, **self.last_origin)
         members = self.system.members(unit["cgroup"])
         unit["beside"] = None if members is None else len(set(members) - {unit["pid"]})
         seen = self.slots()
@@ -290,13 +292,13 @@ class Agent:
         shown = {}  # type: dict[str, str]
         for name, _, value in (line.partition("=") for line in output.splitlines()):
             shown[name] = "%s\n%s" % (shown[name], value) if name in shown else value  # EnvironmentFiles, each a line
-        self.shown = shown
         pid = int(shown.get("MainPID") or 0)
         process = self.system.process(pid) if pid else None
         environment = environment_of(shown.get("Environment", ""))
-        self.settings = in_unit(self.root, shown)[0]
+        self.shown, self.settings = shown, in_unit(self.root, shown)
+        self.secrets.unit = self.unit_name()
         reads = environment.get("LLORCH_API_TOKEN_FILE") or (process["reads"] if process else "")
-        inside = "/%s/%s/" % (CREDENTIALS, self.service["unit"])
+        inside = "/%s/%s/" % (CREDENTIALS, self.secrets.unit)
         self.audit_settings = {name: environment[name] for name in environment if name.startswith("LLORCH_AUDIT_")}
         self.unit_at = self.system.monotonic()
         self.last_unit = {
@@ -318,37 +320,29 @@ class Agent:
         }
         return dict(self.last_unit)
 
+    def unit_name(self) -> str:
+        """The unit's own name, by which systemd keeps its credentials and its log; the inventory may have an alias."""
+        return self.shown.get("Id") or str(self.service["unit"])
+
     def file_read_by(self, unit: "dict[str, Any]") -> str:
         """The token file that the unit is told to read; "" when it cannot be told."""
-        if not unit["credential"]:
-            return str(unit["reads"])
-        self.given = self.credentials()
-        return self.without_tokens((self.given or {}).get(unit["credential"], ""))
+        return Origin(self, unit).file
 
-    def credentials(self) -> "Optional[dict[str, str]]":
-        """The unit's `LoadCredential=`, by name; None when systemd does not say.
+    def credentials(self) -> "Optional[dict[str, dict[str, str]]]":
+        """What brings the unit's credentials: for each way the path or "", by name; None when systemd does not say.
 
-        systemctl shows it as "[unprintable]" (247 to 257): busctl asks systemd itself.
+        systemctl shows it as "[unprintable]" (247 to 257): busctl asks systemd itself. It stops at the first property
+        that its systemd does not know.
         """
-        name = re.sub("[^A-Za-z0-9]", lambda char: "_%02x" % ord(char.group()), self.service["unit"])
+        name = re.sub("[^A-Za-z0-9]", lambda char: "_%02x" % ord(char.group()), self.secrets.unit)
         argv = ["busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/" + name]
-        code, output = self.command([*argv, "org.freedesktop.systemd1.Service", "LoadCredential"], 10.0)
-        return None if code != 0 else dict(re.findall(r'"([^"]*)" "([^"]*)"', output))
-
-    def sources(self, unit: "dict[str, Any]") -> "list[str]":
-        """Where else than from its token file the running service gets its token: a new file would change nothing.
-
-        By value: a wrapper that reads the file into the environment has the same variable, and whatever else sets
-        it is overruled there. Where no process runs, all that would be set counts.
-        """
-        code, output = self.command(["systemctl", "show-environment"], 10.0)
-        found = self.settings + [(IN_MANAGER, value) for value in (tokens_set(output) if code == 0 else ())]
-        process = self.system.process(unit["pid"]) if unit["pid"] else None
-        names = [where for where, value in found if process is None or value == process["token"]]
-        credential = unit["credential"]
-        if credential and self.given is not None and credential not in self.given:
-            names.append("its credential %s, which no LoadCredential= brings from a file" % credential)
-        return [self.without_tokens(name) for name in dict.fromkeys(names)]
+        code, output = self.command([*argv, "org.freedesktop.systemd1.Service", *BRINGS], 10.0)
+        lines = [line for line in output.splitlines() if line.startswith("a")]
+        if not lines or (code != 0 and "nknown" not in output):
+            return None
+        pattern = {"a(ss)": r'"([^"]*)" "([^"]*)"', "a(say)": r'"([^"]*)"()', "as": r'"([^"]*)"()'}
+        found = [dict(re.findall(pattern[line.split()[0]], line)) for line in lines]
+        return dict(zip(BRINGS, found + [{}] * len(BRINGS)))
 
     def elders(self, unit: "dict[str, Any]") -> "list[dict[str, Any]]":
         """Processes of the unit that are older than the service's own: a restart has left them, with what they read."""
@@ -363,13 +357,16 @@ class Agent:
         return {"pid": pid, "comm": self.without_tokens(shown["comm"]), "age": round(shown["age"], 1)}
 
     def loaded(self, unit: "dict[str, Any]", active: "Optional[dict[str, Any]]") -> "dict[str, Any]":
-        """Which token the running process read: its credential, or the file if the process is younger.
+        """Which token the running process read: its environment, its credential, or the file if it is younger.
 
-        `evidence`: credential, younger, older (the file has changed since), touched (all but its content has),
-        none.
+        `evidence`: environment, credential, younger, older (the file has changed since), touched (all but its
+        content has), none.
         """
-        if not unit["pid"]:
+        process = self.system.process(unit["pid"]) if unit["pid"] else None
+        if not process:
             return {"fingerprint": None, "evidence": "none"}
+        if is_token(process["token"]):
+            return {"fingerprint": self.secrets.fingerprint(process["token"]), "evidence": "environment"}
         copy = self.secrets.credential(unit["credential"])
         if copy:
             return {"fingerprint": copy, "evidence": "credential"}
@@ -446,6 +443,8 @@ class Agent:
         def work(folder: int) -> bool:
             if secrets.holds(folder, secrets.active, want):
                 return False
+            if secrets.holds(folder, secrets.staged, want) and secrets.is_outrun(folder, secrets.staged):
+                secrets.put(folder, secrets.staged, secrets.known[want])
             if not secrets.ready(folder, secrets.staged, want):
                 raise Refusal("slot-changed", "%s is not the token that was staged" % secrets.staged)
             secrets.refuse_revoked(secrets.known[want])
@@ -582,7 +581,7 @@ class Agent:
         if unit["invocation"] in ("", self.outlived):
             return 1, ""  # its process was there before the restart that we asked for, and knows nothing of it
         start = "_SYSTEMD_INVOCATION_ID=" + unit["invocation"]
-        argv = [*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.service["unit"], start]
+        argv = [*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.secrets.unit, start]
         code, output = self.system.run(argv, 5.0)
         return code, COLOUR.sub("", output)
 

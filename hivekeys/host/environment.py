@@ -25,6 +25,12 @@ def environment_of(shown: str) -> "dict[str, str]":
     return pairs
 
 
+def environment_files(shown: "dict[str, str]") -> "list[tuple[str, bool]]":
+    """(path, whether it may be missing) of each `EnvironmentFile=`, as systemctl shows them; the last one counts."""
+    lines = filter(None, shown.get("EnvironmentFiles", "").splitlines())
+    return [(path, "yes" in options) for path, _, options in (line.rpartition(" (") for line in lines)]
+
+
 def tokens_set(text: str) -> "list[str]":
     """Every value that a file of variables, or systemctl's list of them, gives LLORCH_API_TOKEN."""
     return [value.strip().strip("$'\"") for value in SETS_TOKEN.findall(text)]
@@ -38,12 +44,11 @@ def in_unit(root: str, shown: "dict[str, str]") -> "tuple[list[tuple[str, str]],
     value = environment_of(shown.get("Environment", "")).get("LLORCH_API_TOKEN")
     found = [] if value is None else [(where, value.strip()) for where in files_that_set_it(root, shown)]
     unread = []
-    for line in filter(None, shown.get("EnvironmentFiles", "").splitlines()):
-        path, _, options = line.rpartition(" (")
+    for path, is_optional in environment_files(shown):
         try:
             data = read_controlled(root, path, FILE_LIMIT)
         except OSError as error:
-            if error.errno != errno.ENOENT or "yes" not in options or PATTERN & set(path):
+            if error.errno != errno.ENOENT or not is_optional or PATTERN & set(path):
                 unread.append(path)
             continue
         if data is None:

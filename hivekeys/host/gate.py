@@ -15,8 +15,9 @@ import sys
 import syslog
 
 from hivekeys.host.agent import MIN_TOKEN_CHARS, Agent
+from hivekeys.host.forms import is_token
 from hivekeys.host.serving import answer, main, refused
-from hivekeys.host.slots import MANY_TOKENS, is_token
+from hivekeys.host.slots import MANY_TOKENS
 from hivekeys.host.state import MAX_EPOCH, caller
 from hivekeys.host.system import Refusal, read_limited
 

@@ -12,7 +12,7 @@ import stat
 
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
-from hivekeys.host.slots import is_token
+from hivekeys.host.forms import is_token
 from hivekeys.host.sudo_log import recorded_by_sudo
 from hivekeys.host.system import NOFOLLOW, Refusal, names_of, open_directory
 from hivekeys.host.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, audit_folder, chain_of
@@ -20,6 +20,8 @@ from hivekeys.host.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, audit_folder
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
+
+    from hivekeys.host.slots import Secrets
 
 MOST = 20  # names of a kind that are worth sending
 READ = 200  # files of the token directory that are read; where there are more, nobody can tell
@@ -129,7 +131,7 @@ def in_directory(agent: "Agent") -> "dict[str, Any]":
             facts["quality"] = quality(secrets.known[keyed])
         facts["acl"] = acl if acl or keyed else None
         others = [name for name in names if name not in (secrets.active, secrets.staged, secrets.previous)]
-        strays = [name for name in others if is_stray(name, secrets.active)]
+        strays = [name for name in others if is_stray(name, secrets)]
         facts["strays"] = told(agent, strays)
         if keyed and len(others) <= READ:
             same = [name for name in others if name not in strays and secrets.holds(folder, name, keyed)]
@@ -149,9 +151,13 @@ def has_acl(fd: int) -> bool:
         raise
 
 
-def is_stray(name: str, active: str) -> bool:
-    """A copy that a person, an editor or a script left: named after the token, or as editors name theirs."""
-    return is_named_after(name.lstrip(".#"), active) or name.endswith(LEFT_BY_PEOPLE)
+def is_stray(name: str, secrets: "Secrets") -> bool:
+    """A copy that a person, an editor or a script left: named after the token, or as editors name theirs.
+
+    Beside an environment file others have files too, and copies of them.
+    """
+    by_name = name.endswith(LEFT_BY_PEOPLE) and not secrets.in_line
+    return is_named_after(name.lstrip(".#"), secrets.active) or by_name
 
 
 def is_named_after(name: str, active: str) -> bool:

@@ -44,7 +44,7 @@ def install(
     try:
         inherit(setup, stones)
         account(setup)
-        ensure_directory(setup, "directory", agent.secrets.folder, agent.service["directory_mode"])
+        token_directory(setup)
         first_token(setup, want)
         unit = unit_of(agent)
         audit = audit_folder(unit["environment"])
@@ -111,6 +111,16 @@ def has_group(name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def token_directory(setup: Setup) -> None:
+    """The service's own for a file that holds the token alone; an environment file lies in one of root's."""
+    secrets = setup.agent.secrets
+    if not secrets.in_line:
+        ensure_directory(setup, "directory", secrets.folder, setup.agent.service["directory_mode"])
+        return
+    for place in missing_from(setup.agent.root, secrets.folder):
+        new_directory(setup, "directory", place)
 
 
 def ensure_directory(setup: Setup, part: str, path: str, mode: int) -> None:

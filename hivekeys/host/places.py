@@ -11,7 +11,7 @@ import re
 import signal
 
 from hivekeys.host.agent import EXTRA, Agent
-from hivekeys.host.slots import is_token
+from hivekeys.host.forms import is_token
 from hivekeys.host.sockets import where_to_ask
 from hivekeys.host.state import POLL_SECONDS
 from hivekeys.host.system import Refusal, System

@@ -12,7 +12,8 @@ import os
 import stat
 import struct
 
-from hivekeys.host.slots import MAX_TOKEN_CHARS, Secrets
+from hivekeys.host.forms import MAX_TOKEN_CHARS
+from hivekeys.host.slots import Secrets
 from hivekeys.host.state import STATE
 from hivekeys.host.system import NOFOLLOW, Refusal, System
 

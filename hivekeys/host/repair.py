@@ -14,9 +14,8 @@ import stat
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.environment import environment_of
 from hivekeys.host.inspection import has_acl, is_named_after, is_stray, unit_properties
-from hivekeys.host.slots import read_token
 from hivekeys.host.state import STATE
-from hivekeys.host.system import DIRECTORY, NOFOLLOW, OTHERS_WRITE, Refusal, is_roots, names_of, open_directory
+from hivekeys.host.system import DIRECTORY, NOFOLLOW, OTHERS_WRITE, Refusal, is_roots, named, names_of, open_directory
 from hivekeys.host.trail import audit_folder
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -157,7 +156,7 @@ def directories_above(work: Work) -> None:
 def directory_above(work: Work, path: str, info: os.stat_result) -> None:
     mode = stat.S_IMODE(info.st_mode)
     after = "%04o" % (mode & ~OTHERS_WRITE)
-    if info.st_uid not in (0, work.agent.secrets.account()[0]):
+    if info.st_uid not in (0, work.agent.secrets.owner()[0]):
         work.refuse("parents", path, rights(info), after, "it belongs to %s: look into it first" % names_of(info)[0])
     elif mode & stat.S_ISVTX and mode & OTHERS_WRITE:
         work.refuse("parents", path, rights(info), after, "everybody shares it: the token belongs elsewhere")
@@ -186,7 +185,8 @@ def token_file(work: Work, folder: int, want: str, controlled: bool) -> bool:
     holds the very token that the service has anyway: the account could have renamed any of root's files to this name.
     """
     agent, secrets = work.agent, work.agent.secrets
-    path, due = agent.service["token"], "%(mode)04o %(owner)s:%(group)s" % agent.service
+    path, (mode, uid, gid) = agent.service["token"], secrets.rights(folder)
+    due = "%04o %s:%s" % (mode, *named(uid, gid))
     try:
         fd = os.open(secrets.active, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
     except FileNotFoundError:
@@ -197,21 +197,20 @@ def token_file(work: Work, folder: int, want: str, controlled: bool) -> bool:
         return False
     try:
         info = os.fstat(fd)
-        uid, gid = secrets.account()
         if not stat.S_ISREG(info.st_mode):
             work.refuse("token-file", path, "no regular file", due, "look at it, then move it away")
             return False
         if info.st_nlink != 1:
             why = "find the others with `find / -xdev -samefile`, then rotate: they hold the token"
             work.refuse("hard-links", path, "%d names" % info.st_nlink, "1 name", why)
-        text = read_token(fd)[0]
+        text = secrets.read(fd)[0]
         given = controlled or (text and is_known(agent, text, want))
         if info.st_uid != uid and not (info.st_nlink == 1 and given):
             work.refuse("file-mode", path, rights(info), due, "it is not the fleet's token: who put it there?")
             return False
         without_acl(work, path, fd)
-        if stat.S_IMODE(info.st_mode) != agent.service["mode"] or (info.st_uid, info.st_gid) != (uid, gid):
-            work.note("file-mode", path, rights(info), due, lambda: set_rights(fd, agent.service["mode"], uid, gid))
+        if (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid) != (mode, uid, gid):
+            work.note("file-mode", path, rights(info), due, lambda: set_rights(fd, mode, uid, gid))
         return bool(text)
     finally:
         os.close(fd)
@@ -243,8 +242,10 @@ def remove_acl(fd: int) -> None:
 
 
 def directory(work: Work, part: str, path: str, fd: int, mode: int, controlled: bool) -> None:
-    """Access list, mode and owner of a directory of the service's."""
+    """Access list, mode and owner of a directory of the service's; that of an environment file is root's business."""
     agent, info = work.agent, os.fstat(fd)
+    if part == "directory" and agent.secrets.in_line:
+        return
     uid, gid = agent.secrets.account()
     due = "%04o %s:%s" % (mode, agent.service["owner"], agent.service["group"])
     if info.st_uid != uid and not (info.st_uid == 0 and controlled):
@@ -264,7 +265,7 @@ def copies(work: Work, folder: int, options: "frozenset[str]", has_token: bool, 
     slots = (secrets.active, secrets.staged, secrets.previous)
     shown = [secrets.look(folder, name) for name in slots]
     wanted = {want} | {slot["fingerprint"]["keyed"] for slot in shown if slot and slot["fingerprint"]}
-    strays = [name for name in sorted(os.listdir(folder)) if name != secrets.active and is_stray(name, secrets.active)]
+    strays = [name for name in sorted(os.listdir(folder)) if name != secrets.active and is_stray(name, secrets)]
     for name in strays[:MENDED]:
         reason = why
         if name in slots and not why and "slots" not in options:
@@ -310,7 +311,7 @@ def not_ours(agent: "Agent", folder: int, name: str, info: os.stat_result, wante
     except OSError as error:
         return "it cannot be read: %s" % error.strerror
     try:
-        text = read_token(fd)[0] if stat.S_ISREG(os.fstat(fd).st_mode) else ""
+        text = agent.secrets.read(fd)[0] if stat.S_ISREG(os.fstat(fd).st_mode) else ""
     finally:
         os.close(fd)
     if text and (agent.secrets.fingerprint(text)["keyed"] in wanted or agent.secrets.revoked_by(text)):

@@ -12,20 +12,25 @@ import os
 import pwd
 import stat
 
-from hivekeys.host.system import MAX_TOKEN_BYTES, NOFOLLOW, Refusal, names_of, open_directory, read_limited, write_all
+from hivekeys.host.forms import TokenLine, read_token
+from hivekeys.host.system import (
+    MAX_TOKEN_BYTES,
+    NOFOLLOW,
+    OTHERS_WRITE,
+    Refusal,
+    names_of,
+    open_directory,
+    read_limited,
+    write_all,
+)
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Optional
 
 CREDENTIALS = "run/credentials"  # systemd.exec(5), "LoadCredential="
-MAX_TOKEN_CHARS = 4096  # what fits a header; longer ones cannot be proven
+ROOTS = 0o640  # the most that an environment file of root's may be open: the service's group may read it
 MANY_TOKENS = 64  # that one session may know: a run has few, and whoever exchanges files fills no memory
-
-
-def is_token(text: str) -> bool:
-    """Printable ASCII without blanks, not longer than a header can carry."""
-    return 0 < len(text) <= MAX_TOKEN_CHARS and all("!" <= char <= "~" for char in text)
 
 
 class Secrets:
@@ -39,6 +44,8 @@ class Secrets:
         self.scratch = "." + self.active + ".hivekeys"
         self.scratches = (self.scratch, self.scratch + ".probe")  # the second is preflight.py's
         self.service = service
+        self.unit = service["unit"]  # the name that systemd has for it (Agent.unit)
+        self.in_line = service.get("format") == "environment"  # root's file, of which one line is the token's
         self.key = key
         self.known = {}  # type: dict[str, str]  # keyed fingerprint -> token, for proofs and the way back; memory only
         self.revoked = {}  # type: dict[str, str]  # keyed fingerprint -> the run that revoked it, as the bastion says
@@ -47,6 +54,14 @@ class Secrets:
 
     def open(self) -> int:
         """The directory's descriptor, or a refusal that says what is wrong with the path."""
+        folder = self.opened()
+        info = os.fstat(folder)
+        if self.in_line and (info.st_uid != os.geteuid() or info.st_mode & OTHERS_WRITE):  # others could exchange it
+            os.close(folder)
+            raise Refusal("token-unsafe", "%s must be root's, and nobody else may write to it" % self.folder)
+        return folder
+
+    def opened(self) -> int:
         try:
             return open_directory(self.root, self.folder)
         except OSError as error:
@@ -62,15 +77,19 @@ class Secrets:
         """As `open`, for a directory in which only root and the service's account can exchange files."""
         folder = self.open()
         info = os.fstat(folder)
-        open_to = stat.S_IMODE(info.st_mode) & 0o022 & ~self.service["directory_mode"]
-        if info.st_uid not in (0, self.account()[0]) or open_to:
+        open_to = stat.S_IMODE(info.st_mode) & OTHERS_WRITE & ~self.service["directory_mode"]
+        if info.st_uid not in (0, self.owner()[0]) or open_to:
             os.close(folder)
             owner = names_of(info)[0]
             raise Refusal("token-unsafe", "%s is %s's and %04o" % (self.folder, owner, stat.S_IMODE(info.st_mode)))
         return folder
 
+    def owner(self) -> "tuple[int, int]":
+        """(uid, gid) that a token file is to belong to: the service's, or ours where systemd reads it as root."""
+        return (os.geteuid(), os.getegid()) if self.in_line else self.account()
+
     def account(self) -> "tuple[int, int]":
-        """(uid, gid) that the token file belongs to."""
+        """(uid, gid) of the service."""
         try:
             return pwd.getpwnam(self.service["owner"]).pw_uid, grp.getgrnam(self.service["group"]).gr_gid
         except KeyError as error:
@@ -106,7 +125,7 @@ class Secrets:
     def look(self, folder: int, name: str) -> "Optional[dict[str, Any]]":
         """What a slot shows, or None when there is no such file. Opens no device, pipe or link.
 
-        Only a regular file of the service's own account is read: with a hard link to a file of root's (where
+        Only a regular file of the account that it is to belong to is read: with a hard link to a file of root's (where
         `protected_hardlinks` is off) the account could otherwise have its content brought to the service.
         """
         try:
@@ -122,10 +141,11 @@ class Secrets:
             shown["regular"] = stat.S_ISREG(info.st_mode)
             if not shown["regular"]:
                 shown["fault"] = "is no regular file"
-            elif info.st_uid != self.account()[0]:
-                shown["fault"] = "belongs to %s, not to %s" % (shown["owner"], self.service["owner"])
+            elif info.st_uid != self.owner()[0]:
+                due = "root" if self.in_line else self.service["owner"]
+                shown["fault"] = "belongs to %s, not to %s" % (shown["owner"], due)
             else:
-                text, shown["fault"] = read_token(fd)
+                text, shown["fault"] = self.read(fd)
                 if text:
                     shown["fingerprint"] = self.remember(text)
                     shown["revoked"] = self.revoked_by(text)
@@ -147,7 +167,7 @@ class Secrets:
         if not name or "/" in name or name in (".", ".."):
             return ""
         try:
-            folder = open_directory(self.root, "%s/%s" % (CREDENTIALS, self.service["unit"]))
+            folder = open_directory(self.root, "%s/%s" % (CREDENTIALS, self.unit))
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
             finally:
@@ -165,20 +185,71 @@ class Secrets:
         return bool(shown and shown["fingerprint"] and shown["fingerprint"]["keyed"] == want)
 
     def ready(self, folder: int, name: str, want: str) -> bool:
-        """As `holds`, and with the mode, owner and group that the service needs."""
-        shown = self.look(folder, name)
-        if not shown or not shown["fingerprint"] or shown["fingerprint"]["keyed"] != want:
+        """As `holds`, with mode, owner and group as they must be, and with the other lines that are there now."""
+        return self.holds(folder, name, want) and self.fits(folder, name) and not self.is_outrun(folder, name)
+
+    def fits(self, folder: int, name: str) -> bool:
+        """True for a file with the mode, owner and group that it must have; one that is root's may have several."""
+        info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        uid, gid = self.owner()
+        mode = stat.S_IMODE(info.st_mode)
+        if self.in_line:
+            readers = (gid, self.account()[1]) if mode & 0o040 else (info.st_gid,)
+            return info.st_uid == uid and not mode & ~ROOTS and info.st_gid in readers
+        return (mode, info.st_uid, info.st_gid) == (self.service["mode"], uid, gid)
+
+    def rights(self, folder: int) -> "tuple[int, int, int]":
+        """(mode, uid, gid) of a file that is made: an environment file keeps what it has where that is right."""
+        if self.in_line and self.line(folder, self.active) and self.fits(folder, self.active):
+            info = os.stat(self.active, dir_fd=folder, follow_symlinks=False)
+            return (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
+        return (0o600 if self.in_line else self.service["mode"], *self.owner())
+
+    def read(self, fd: int) -> "tuple[str, str]":
+        """(token, "") of an open file in its form, or ("", what is wrong with it)."""
+        if not self.in_line:
+            return read_token(fd)
+        line = TokenLine(read_limited(fd, MAX_TOKEN_BYTES))
+        return line.token, line.fault
+
+    def line(self, folder: int, name: str) -> "Optional[TokenLine]":
+        """An environment file of ours; None where there is none that could be one."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
+        except OSError:
+            return None
+        try:
+            info = os.fstat(fd)
+            ours = stat.S_ISREG(info.st_mode) and info.st_uid == self.owner()[0]
+            return TokenLine(read_limited(fd, MAX_TOKEN_BYTES)) if ours else None
+        finally:
+            os.close(fd)
+
+    def is_outrun(self, folder: int, name: str) -> bool:
+        """True for an environment file whose other lines are not those of the active one: somebody has changed that."""
+        if not self.in_line:
             return False
-        return all(shown[part] == self.service[part] for part in ("mode", "owner", "group"))
+        active, other = self.line(folder, self.active), self.line(folder, name)
+        return bool(active and other and active.token and active.around() != other.around())
+
+    def content(self, folder: int, token: str) -> bytes:
+        """What a slot's file has in it; of an environment file one line is another, and what is not there is made."""
+        if not self.in_line:
+            return token.encode("ascii") + b"\n"
+        lines = [line for line in (self.line(folder, name) for name in (self.active, self.previous)) if line]
+        line = (lines[0] if lines else TokenLine(b"LLORCH_API_TOKEN=x\n")).turned(token)
+        if line.fault:
+            raise Refusal("token-unsafe", "%s %s" % (self.service["token"], line.fault))
+        return line.data
 
     def create(self, folder: int, name: str, data: bytes) -> None:
         """A new file with owner and mode right before its first byte; the caller renames it into place."""
-        uid, gid = self.account()
+        mode, uid, gid = self.rights(folder)
         self.remove(folder, name)
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600, dir_fd=folder)
         try:
             os.fchown(fd, uid, gid)
-            os.fchmod(fd, self.service["mode"])
+            os.fchmod(fd, mode)
             write_all(fd, data)
         finally:
             os.close(fd)
@@ -208,7 +279,7 @@ class Secrets:
     def put(self, folder: int, name: str, token: str) -> None:
         """The token in the slot, whole or not at all, and read back."""
         self.refuse_revoked(token)
-        self.create(folder, self.scratch, token.encode("ascii") + b"\n")
+        self.create(folder, self.scratch, self.content(folder, token))
         self.rename(folder, self.scratch, name)
         if not self.ready(folder, name, self.remember(token)["keyed"]):
             raise Refusal("slot-changed", "%s is not what was just written" % name)
@@ -240,16 +311,3 @@ def describe(info: os.stat_result) -> "dict[str, Any]":
         "fingerprint": None,
         "revoked": "",
     }
-
-
-def read_token(fd: int) -> "tuple[str, str]":
-    """(token, "") of an open file as the services would read it, or ("", what is wrong with it)."""
-    data = read_limited(fd, MAX_TOKEN_BYTES)
-    if data is None:
-        return "", "is larger than 1 MiB"
-    text = data.strip(b" \t\r\n").decode("latin-1")
-    if not text:
-        return "", "is empty"
-    if not is_token(text):
-        return "", "holds no token: blanks, control characters, or over %d characters" % MAX_TOKEN_CHARS
-    return text, ""

@@ -480,12 +480,17 @@ def write_all(fd: int, data: bytes) -> None:
 
 def names_of(info: os.stat_result) -> "tuple[str, str]":
     """(owner, group) by name where the host has one, else by number."""
+    return named(info.st_uid, info.st_gid)
+
+
+def named(uid: int, gid: int) -> "tuple[str, str]":
+    """An account's and a group's name, as above."""
     try:
-        owner = pwd.getpwuid(info.st_uid).pw_name
+        owner = pwd.getpwuid(uid).pw_name
     except KeyError:
-        owner = str(info.st_uid)
+        owner = str(uid)
     try:
-        group = grp.getgrgid(info.st_gid).gr_name
+        group = grp.getgrgid(gid).gr_name
     except KeyError:
-        group = str(info.st_gid)
+        group = str(gid)
     return owner, group

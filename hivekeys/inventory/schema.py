@@ -15,7 +15,7 @@ from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, w
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Become, Order, Role, SudoLog
+from hivekeys.fleet import Amount, Become, Format, Order, Role, SudoLog
 from hivekeys.inventory import values
 from hivekeys.inventory.mistakes import Mistake, kind, shown, wrong
 
@@ -30,6 +30,7 @@ class ServiceKeys(TypedDict, total=False):
 
     unit: Annotated[str, PlainValidator(values.unit)]
     token: Annotated[str, PlainValidator(values.token_path)]
+    format: Annotated[Format, PlainValidator(values.choice(Format))]
     owner: Account
     group: Account
     mode: Annotated[int, PlainValidator(values.mode(values.FILE_MODES))]

@@ -18,7 +18,7 @@ from tests.unit.rotating import Operator
 
 POLICY = Policy(batch=Amount(100, percent=True), revocation_recheck=0.0)
 BYTES = 4096  # that are sent to a host in a run, the program itself apart
-PROGRAM = 36 * 1024  # bytes of the program: what TCP sends in its first two round trips is 43,800
+PROGRAM = 40 * 1024  # bytes of the program: what TCP sends in its first two round trips is 43,800
 # One request a phase: the phases are the run's barriers, so none of these can be saved.
 ROTATION = [
     "hello observe prove",  # look

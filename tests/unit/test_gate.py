@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from hivekeys.model import Step, Verb
 from hivekeys.run import REVOKE
 from hivekeys.wire import PROTOCOL, encode
 from tasks.engine import installed_program
-from tests.inprocess import KEY, InProcessFleet
+from tests.inprocess import KEY, InProcessFleet, told
 from tests.unit.guarded import GuardedDialer, GuardedLine, files, greeting, request, restrict
 from tests.unit.rotating import Operator, breaks
 
 TOKEN = "ab" * 32
 KEYED = "0" * 64
-SERVICE = ("unit", "token", "owner", "group", "mode", "directory_mode", "port", "health", "protected")
+SERVICE = ("unit", "token", "owner", "group", "mode", "directory_mode", "port", "health", "protected", "format")
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def greeted(line: GuardedLine) -> dict[str, Any]:
 
 
 def other_service(line: GuardedLine, **changes: object) -> dict[str, object]:
-    return greeting(line.host, service={**asdict(line.host.host.service), **changes})
+    return greeting(line.host, service={**told(line.host.host.service), **changes})
 
 
 ODD: list[object] = [None, True, 0, -1, 1.5, 1e300, "", "x", "\0", "é", "\ud800", "a" * 5000, [], [[]], {}, {"a": {}}]
@@ -140,7 +139,7 @@ def test_another_service_than_the_hosts_is_refused(line: GuardedLine, changes: d
 
 @pytest.mark.parametrize("part", SERVICE)
 def test_a_service_with_a_part_left_out_is_refused(line: GuardedLine, part: str) -> None:
-    service = asdict(line.host.host.service)
+    service = told(line.host.host.service)
     del service[part]
     refused_and_untouched(line, request(greeting(line.host, service=service)))
 

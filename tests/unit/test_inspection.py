@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.host import inspection
+from hivekeys.host.slots import Secrets
 from tasks.engine import program_of
 
 
@@ -61,7 +62,7 @@ def test_the_longest_token_is_counted_in_no_time() -> None:
     ],
 )
 def test_copies_are_known_by_their_names(name: str, stray: bool) -> None:
-    assert inspection.is_stray(name, "api-token") is stray
+    assert inspection.is_stray(name, Secrets("/", {"token": "/x/api-token", "unit": "x.service"}, b"")) is stray
 
 
 def test_an_access_list_is_none_where_the_disk_knows_none(tmp_path: Path) -> None:

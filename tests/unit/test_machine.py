@@ -155,7 +155,7 @@ OBSTACLES = [
     (replace(seen(OLD), unit=replace(UNIT, env_token=True)), None),
     (replace(seen(OLD), unit=replace(UNIT, env_token=True, sources=("/etc/x",))), Trouble.TOKEN_IN_ENVIRONMENT),
     (replace(seen(OLD), unit=replace(UNIT, reads="/etc/other")), Trouble.UNIT_READS_ANOTHER_FILE),
-    (replace(seen(OLD), unit=replace(UNIT, reads="")), None),
+    (replace(seen(OLD), unit=replace(UNIT, reads="")), Trouble.UNIT_NAMES_NO_FILE),
     (replace(seen(OLD), unit=replace(UNIT, load="masked")), Trouble.RESTART_REFUSED),
     (replace(seen(OLD), unit=replace(UNIT, bar=Cause(Trouble.RESTART_REFUSED))), Trouble.RESTART_REFUSED),
     (replace(seen(OLD), unit=replace(UNIT, stop_seconds=90.0)), None),

@@ -5,7 +5,6 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hivekeys.fleet import HIVE_SERVICE, Become
 from hivekeys.host import gate, inspection, restricting
 from hivekeys.host.agent import Agent
 from hivekeys.host.system import Refusal, System
+from tests.inprocess import told
 
 from .test_tasks import Fab
 
@@ -50,7 +50,7 @@ def agent(tmp_path: Path, system: Quiet) -> Iterator[Any]:
     agent = Agent(str(tmp_path), system)
     agent.end = 1e12
     _, facts = agent.hello(
-        fleet="paper", key="5a" * 32, service=asdict(HIVE_SERVICE), run="run-1", write=True, who="ann", claim=False
+        fleet="paper", key="5a" * 32, service=told(HIVE_SERVICE), run="run-1", write=True, who="ann", claim=False
     )
     assert facts
     yield agent

@@ -20,7 +20,7 @@ from hivekeys.inventory.mistakes import Mistake, Place, at, shown
 OURS = "hivekeys_"
 FLEET = "hivekeys_fleet"
 SERVICE_KEYS = (
-    *("unit", "token", "owner", "group", "mode", "directory_mode"),
+    *("unit", "token", "format", "owner", "group", "mode", "directory_mode"),
     *("port", "address", "scheme", "ca", "verify", "health", "protected"),
 )
 BESIDE = "hivekeys_beside"

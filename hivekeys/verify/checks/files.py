@@ -1,6 +1,6 @@
 """The security checklist's part on files: modes, owners, links, copies of the token. Pure."""
 
-from hivekeys.fleet import Host
+from hivekeys.fleet import Format, Host, rights
 from hivekeys.shown import Seen
 from hivekeys.verify.findings import (
     NOT_ENTERED,
@@ -17,19 +17,16 @@ from hivekeys.verify.findings import (
 from hivekeys.verify.inspected import Inspected
 
 
-def _rights(mode: int, owner: str, group: str) -> str:
-    return f"{mode:04o} {owner}:{group}"
-
-
 @of_seen("directory-mode", "The token directory is the service's alone", "Critical Permission Requirements")
 def _directory_mode(host: Host, seen: Seen, _: Norm) -> Answer:
     found, service = seen.directory, host.service
     if found.fault:
         return Verdict.FAIL, found.fault
-    shown, due = (
-        _rights(found.mode, found.owner, found.group),
-        _rights(service.directory_mode, service.owner, service.group),
-    )
+    shown = rights(found.mode, found.owner, found.group)
+    if service.format is Format.ENVIRONMENT:  # nobody but root may exchange what systemd reads as root
+        alone = found.owner == "root" and not found.mode & 0o022
+        return PASSED if alone else (Verdict.FAIL, f"{shown}, not root's alone")
+    due = rights(service.directory_mode, service.owner, service.group)
     return PASSED if shown == due else (Verdict.FAIL, f"{shown}, not {due}")
 
 
@@ -40,7 +37,8 @@ def _token_file(host: Host, seen: Seen, _: Norm) -> Answer:
         return Verdict.UNTOLD, NOT_ENTERED
     if found is None:
         return Verdict.FAIL, f"{host.service.token} is not there"
-    if found.regular and found.owner != host.service.owner:  # the agent looks into no such file: `file-mode` fails
+    owner = "root" if host.service.format is Format.ENVIRONMENT else host.service.owner
+    if found.regular and found.owner != owner:  # the agent looks into no such file: `file-mode` fails
         return Verdict.UNTOLD, f"{host.service.token} {found.fault}"
     return (Verdict.FAIL, f"{host.service.token} {found.fault}") if found.fault else PASSED
 
@@ -50,8 +48,9 @@ def _file_mode(host: Host, seen: Seen, _: Norm) -> Answer:
     found, service = seen.active, host.service
     if found is None or not found.owner:
         return Verdict.UNTOLD, "there is no token file that can be opened"
-    shown, due = _rights(found.mode, found.owner, found.group), _rights(service.mode, service.owner, service.group)
-    return PASSED if shown == due else (Verdict.FAIL, f"{shown}, not {due}")
+    shown = rights(found.mode, found.owner, found.group)
+    fits = service.fits(found.mode, found.owner, found.group)
+    return PASSED if fits else (Verdict.FAIL, f"{shown}, not {service.rights}")
 
 
 @of_inspected("acl", "No access list gives others rights on token or directory", "Critical Permission Requirements")
@@ -70,7 +69,7 @@ def _hard_links(_: Host, inspected: Inspected) -> Answer:
 def _parents(host: Host, inspected: Inspected) -> Answer:
     if inspected.parents is None:
         return Verdict.UNTOLD, UNTOLD
-    trusted = ("root", host.service.owner)
+    trusted = ("root",) if host.service.format is Format.ENVIRONMENT else ("root", host.service.owner)
     return unless(
         [
             f"{p.path} is {p.owner}'s and {p.mode:04o}"
