@@ -85,6 +85,7 @@ class FleetStatus:
     fleet: Fleet
     hosts: tuple[HostStatus, ...]
     now: float
+    brings: str = "rotate"  # the verb that brings the newest token to a host, or another to all
     newer: Place | None = None  # a run of another bastion that worked here after all that this one knows of
 
     @property
@@ -157,7 +158,8 @@ def status_of(
             here.epoch > record.epoch,
         )
 
-    return FleetStatus(fleet, tuple(one(host, answer) for host, answer in shown.items()), now, newer)
+    brings = record.verb if record.want and not newer else "rotate"
+    return FleetStatus(fleet, tuple(one(host, answer) for host, answer in shown.items()), now, brings, newer)
 
 
 def _newer(fleet: Fleet, strange: Mapping[str, Place], epoch: int) -> Place | None:
@@ -197,7 +199,7 @@ def lines(status: FleetStatus) -> list[str]:
     said = [hints.line(one.cause, status.fleet, one.host.name) for one in status.hosts if one.cause]
     said += [
         f"{one.host.name} holds a token that leaked (run {one.revoked_by} revoked it): "
-        f"fab reconcile --fleet {status.fleet.typed}"
+        f"fab {status.brings} --fleet {status.fleet.typed}"
         for one in status.hosts
         if one.revoked_by
     ]

@@ -17,7 +17,7 @@ from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, 
 from tasks.grounds import FROM_HELP, grounds_of
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, seconds, with_pace
-from tasks.past import past_runs
+from tasks.past import newest_served, past_runs
 from tasks.rotation import confirm, refuse_without_queen
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def restore(
         if rollout.look():
             _refuse_served(runner, runner.fingerprint(token), file)
             if not yes:
-                show.plan(runner.run, found)
+                show.plan(runner.run, found, newest_served(found.name, state_dir))
                 where = f"to token:{runner.fingerprint(token)} of the backup of {made}"
                 confirm(runner, show, where, paces(found.name, state_dir, runner.run.task))
             code = rollout.rotate(token, given=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hivekeys.errors import ExitCode
 from tasks.engine import Asked, runner_of
+from tasks.past import newest_served
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -33,7 +34,7 @@ def plan(
         if check:
             check(runner)
         runner.end(code)
-        show.planned(runner.run, fleet, code)
+        show.planned(runner.run, fleet, code, newest_served(fleet.name, asked.state_dir))
     finish(code)
 
 

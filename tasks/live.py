@@ -159,8 +159,8 @@ class Show:
 
     # -- results
 
-    def plan(self, run: Run, fleet: Fleet) -> None:
-        """What a rotation would do."""
+    def plan(self, run: Run, fleet: Fleet, newest: Run | None) -> None:
+        """What a rotation would do; `newest`: the run whose token the fleet went on with, by the journal."""
         self._end_screen()
         if self._told.json:
             self._print_json(run, fleet, None)
@@ -173,19 +173,19 @@ class Show:
             _print_line(out, Text(f"left out, will owe the new token: {fold_names(run.left_out)}", "yellow"))
         if run.excluded:
             _print_line(out, Text(f"cut out of the fleet, not contacted: {fold_names(run.excluded)}", "yellow"))
-        if report.disagreement(run):
-            _print_line(out, Text(for_fleet(report.disagreement(run), fleet.typed), "yellow"))
+        if said := report.disagreement(run, newest, fleet):
+            _print_line(out, Text(said, "yellow"))
         for line in report.unchecked_lines(run):
             _print_line(out, Text(line, "yellow"))
         for line in report.failure_lines(run, fleet):
             _print_line(out, Text(line))
 
-    def planned(self, run: Run, fleet: Fleet, code: ExitCode) -> None:
+    def planned(self, run: Run, fleet: Fleet, code: ExitCode, newest: Run | None) -> None:
         """The same, when that was all."""
         if self._stream:
             self._stream.write(stream.result_line(run, code, time.time(), fleet))
         else:
-            self.plan(run, fleet)
+            self.plan(run, fleet, newest)
 
     def foreseen(
         self, run: Run, fleet: Fleet, code: ExitCode, hosts: "Sequence[Foreseen]", title: str, lines: Sequence[str]

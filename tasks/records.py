@@ -105,6 +105,8 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
 
     runs = list(past_runs(fleet.name, state_dir))
     runs = overtaken(runs, newer) if newer else runs
+    if not runs:
+        return ["nothing is known here of earlier runs, or of what hosts owe: there is nothing to reconcile"]
     lines = _lines(fleet, [*runs[:1], *(run for run in runs[1:] if owes(run))])
     holder = state.at_work(state.folder_for(fleet.name, state_dir))
     if holder and not any(run.at_work for run in runs[:1]):

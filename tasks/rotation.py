@@ -124,7 +124,7 @@ def rotate(
         if rollout.look():
             _refuse_known(runner, token)
             if not yes:
-                show.plan(runner.run, found)
+                show.plan(runner.run, found, newest_served(found.name, state_dir))
                 confirm(runner, show, "to a new token", paces(found.name, state_dir, runner.run.task))
             code = rollout.rotate(token, given=bool(token_file))
         else:

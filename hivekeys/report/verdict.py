@@ -148,7 +148,8 @@ def _taken_back(run: Run, code: ExitCode) -> Verdict:
     beside = f"; {counts(others)}, not touched by it" if others else ""
     beside += f"; gone from the inventory: {fold_names(run.gone)}" if run.gone else ""
     if not touched and not run.gone:
-        return Verdict(f"stopped before any host was changed{beside}", "fair", "nothing changed")
+        words = f"stopped before any host was changed{_unserved(run)}{beside}"
+        return Verdict(words, "fair", "nothing changed")
     if len(back) < len(touched):
         words = f"incomplete: taken back on {len(back)} of the {len(touched)} hosts that it had touched{beside}"
         return Verdict(words, "bad")
@@ -156,6 +157,18 @@ def _taken_back(run: Run, code: ExitCode) -> Verdict:
     there = " and that the inventory has" if run.gone else ""
     words = f"{failed}taken back on every host that it had touched{there} ({len(touched)}){beside}"
     return Verdict(words, "fair", "taken back" if touched else "")
+
+
+def _unserved(run: Run) -> str:
+    """Names services that let in nobody: nothing was changed there, and yet nothing is well."""
+    out = [host.name for host in run.here if not _serves(host)]
+    return f"; nobody is served with the token in the file on {fold_names(out)}" if out else ""
+
+
+def _serves(host: HostRun) -> bool:
+    """False for a service that is down, or did not let in the token in its own file."""
+    active = host.seen is None or host.seen.unit.state == "active"
+    return active and (host.proof is None or 200 <= host.proof.calls.get("new", 200) < 300)
 
 
 def _overtaken(run: Run) -> Verdict:

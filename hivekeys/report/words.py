@@ -211,12 +211,20 @@ def summary_lines(run: Run, code: ExitCode, fleet: Fleet, backup: Iterable[str] 
     return [*lines, step] if step else lines
 
 
-def disagreement(run: Run) -> str:
-    """A line when the hosts that were looked at do not all hold the same token."""
-    held = {host.now for host in run.hosts.values() if host.now}
-    return (
-        f"the hosts hold {len(held)} different tokens: some owe the newest one (fab reconcile)" if len(held) > 1 else ""
-    )
+def disagreement(run: Run, newest: Run | None, fleet: Fleet) -> str:
+    """A line when the hosts that were looked at do not all hold the same token; `newest`: the run whose token the fleet
+    went on with, where this bastion's journal has one.
+    """
+    holding = [host for host in run.hosts.values() if host.now]
+    held = f"the hosts hold {len({host.now for host in holding})} different tokens"
+    if len({host.now for host in holding}) < 2:
+        return ""
+    if newest is None:
+        return f"{held}, and nothing is known here of what they owe: there is nothing to reconcile"
+    owing = [host.name for host in holding if host.now != newest.want]
+    if len(owing) == len(holding):
+        return f"{held}, none of them that of the last run from here ({newest.id}): a rotation turns all"
+    return f"{held}: {fold_names(owing)} do not hold the newest one, token:{newest.want}: {typed('reconcile', fleet)}"
 
 
 def standing(run: Run, since: str) -> str:

@@ -28,13 +28,14 @@ from hivekeys.report.verdict import came_to, ended
 from hivekeys.run import Run, fold
 from hivekeys.state import at_work, fingerprint_key, hold_lock, operator
 from hivekeys.status import status_of
+from hivekeys.token import generate
 from hivekeys.verify.findings import Record, recorded
 from tasks.frame import Told
 from tasks.live import Show
 from tasks.past import past_runs
 from tasks.records import standing_lines
 from tasks.rotation import confirm
-from tests.inprocess import InProcessFleet
+from tests.inprocess import KEY, InProcessFleet
 from tests.unit.rotating import Operator
 from tests.unit.telling import NEW, OLD, Teller, fleet_of
 from tests.unit.test_records import NEARBY
@@ -397,3 +398,49 @@ def test_no_command_is_named_for_a_run_that_hosts_would_refuse(fab: Fab) -> None
     said = standing_lines(PAPER, str(folder.parent), "paper-9 of bob@b2")
     assert len(said) == 1
     assert said[0].endswith("superseded by paper-9 of bob@b2: nothing is owed any more"), said
+
+
+# -- a bastion without a journal, and services that serve nobody
+
+
+def test_a_bastion_without_a_journal_names_no_command_that_needs_one(fab: Fab) -> None:
+    said = standing_lines(PAPER, str(state_of(fab).parent))
+    assert said == ["nothing is known here of earlier runs, or of what hosts owe: there is nothing to reconcile"]
+    assert "reconcile" not in fab("history").out
+    assert fab("reconcile").code == 2
+
+
+def test_a_plan_over_hosts_that_disagree_says_who_owes_only_where_that_is_known(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path, hives=2)
+    newer = generate()
+    fleet.hosts["queen"].write(newer)
+    fleet.hosts["queen"].start()
+    ann = Operator(fleet)
+    assert ann.rollout.look()
+    ann.runner.close()
+    run, inventory = ann.runner.run, fleet.inventory
+    assert "there is nothing to reconcile" in report.disagreement(run, None, inventory)
+    brought = Run("run-0", want=newer.fingerprint(KEY))
+    assert report.disagreement(run, brought, inventory).endswith(
+        f"hive1, hive2 do not hold the newest one, token:{brought.want}: fab reconcile --fleet {inventory.typed}"
+    )
+    assert "a rotation turns all" in report.disagreement(run, Run("run-0", want=NEW), inventory)
+
+
+@pytest.mark.parametrize("hosts", [("queen", "hive1", "hive2"), ("hive1",)])
+def test_a_run_over_services_that_let_nobody_in_does_not_say_that_all_is_as_it_should_be(
+    tmp_path: Path, hosts: tuple[str, ...]
+) -> None:
+    """Their processes run on another token than their files'. Nothing was changed, and nobody was served before."""
+    fleet = InProcessFleet(tmp_path, hives=2)
+    for name in hosts:
+        process = fleet.hosts[name].process
+        assert process is not None
+        process.token = generate().reveal()
+    ann = Operator(fleet)
+    assert ann.rotate() is ExitCode.ROLLED_BACK
+    said = report.summary(ann.runner.run, ExitCode.ROLLED_BACK)
+    assert said.startswith(
+        "stopped before any host was changed; nobody is served with the token in the file on "
+        f"{', '.join(hosts)}; {len(hosts)} failed, not touched by it ("
+    )

@@ -52,10 +52,15 @@ def test_hosts_that_hold_different_tokens_are_named_with_them() -> None:
 
 
 def test_a_host_on_a_token_that_leaked_is_not_fine_and_says_so() -> None:
-    shown = status(replace(SEEN, active=Slot(TOKEN, modified=NOW - DAY, revoked="paper-2")))
+    leaked = replace(SEEN, active=Slot(TOKEN, modified=NOW - DAY, revoked="paper-2"))
+    shown = status(leaked, Record({}, "paper-2", OTHER))
     assert shown.code is ExitCode.INCOMPLETE
     assert lines(shown)[0] == "hive1 holds a token that leaked (run paper-2 revoked it): fab reconcile --fleet paper"
     assert [host["revoked_by"] for host in document(shown)["hosts"]] == [None, "paper-2"]
+
+    assert lines(status(leaked))[0].endswith(": fab rotate --fleet paper"), (
+        "no journal here: there is nothing to reconcile"
+    )
 
 
 @pytest.mark.parametrize(
