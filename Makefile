@@ -37,8 +37,8 @@ system:  ## the Debian packages that the rehearsal fleet needs
 		$(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends $(PACKAGES) >/dev/null; \
 	fi
 
-demo: install system  ## boots a rehearsal fleet, rotates it, shows the result, takes it down
-	@$(SUDO) $(FAB) lab.up --name lab-demo --hives 5
+demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), rotates it, shows the result, takes it down
+	@$(SUDO) $(FAB) lab.up --name lab-demo --hives 5 --shape shim
 	@$(SUDO) $(FAB) plan --fleet lab-demo; code=$$?; \
 	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; \
 		$(SUDO) $(FAB) report --fleet lab-demo --format html --output lab-demo.html \
