@@ -21,7 +21,7 @@ from hivekeys import preview, report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.hints import for_fleet
-from hivekeys.model import Event, Outcome, PhaseStarted, State, Status, Stopped, Waiting
+from hivekeys.model import Event, Outcome, Phase, PhaseStarted, State, Status, Stopped, Waiting
 from hivekeys.moment import Moment
 from hivekeys.names import fold_names
 from hivekeys.progress import Progress, Way, heard, holder_of
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 UNTOUCHED = "nothing was changed: no host had been given a token"
 NO_FLEET = Fleet("", ())
+QUIET = (Phase.LOOK, Phase.CLAIM, Phase.STAGE, Phase.SETTLE, Phase.RETIRE)  # which leave a host's state as it was
 WIDTH = 160  # characters, where there is no terminal to ask
 
 
@@ -59,6 +60,7 @@ class Show:
         self._talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
         self._progress = Progress(past or Run(), way, fleet.policy.width)
         self._said: set[tuple[str, str]] = set()  # a host whose way back fails as well says so only once
+        self._due: set[str] = set()  # whose state is to be said in this phase, whatever it is
         self._states = {name: host.state for name, host in past.hosts.items()} if past else {}  # as they were said last
         self._mutex = threading.Lock()
         self._screen: Screen | None = None
@@ -124,6 +126,7 @@ class Show:
         """The event in a line that stays, if it is worth one."""
         match event:
             case PhaseStarted() if event.hosts and not self._told.quiet:
+                self._due = set() if event.phase in QUIET else set(event.hosts)
                 names = f"{len(event.hosts)} hosts" if len(event.hosts) > 1 else event.hosts[0]
                 self._print(Text(f"{event.title}: {names}"))
             case Waiting():
@@ -137,16 +140,18 @@ class Show:
                     self._print(Text(f"  {fold_names(ill)}: {cause} ({BECAUSE})", "red"))
 
     def _say_outcome(self, event: Outcome) -> None:
-        """A host's state, whenever it is another one; and what it failed of."""
+        """A host's state, whenever it is another one or may have become so; and what it failed of."""
+        before = self._states.get(event.host, State.UNCHANGED)
         said = (event.host, str(event.cause))
         if event.status is not Status.OK:
             if said not in self._said:
                 self._said.add(said)
                 self._print(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"))
-        elif event.state is not self._states.get(event.host, State.UNCHANGED) and not self._told.quiet:
+        elif not self._told.quiet and (event.host in self._due or event.state is not before):
             seconds = sum(step.seconds for step in event.steps)
             self._print(Text(f"  {event.host}: {event.state.value}, {seconds:.1f} s"))
         self._states[event.host] = event.state
+        self._due.discard(event.host)
 
     def _print(self, line: Text) -> None:
         """One line, however long, with the time and how far it is from UTC."""
@@ -223,10 +228,10 @@ class Show:
         if self._out.is_terminal:
             self._out.print()
         if self._out.is_terminal and len(run.hosts) > self._out.height:
-            self._out.print(report.states_table(run))
+            self.result_table(run, report.states_table(run))
             _print_line(self._out, Text(f"every host: fab status --fleet {fleet.typed} --run {run.id}", "dim"))
         else:
-            self._out.print(report.result_table(run, fleet, self.width))
+            self.result_table(run, report.result_table(run, fleet, self.width))
 
     @property
     def width(self) -> int:
@@ -241,6 +246,12 @@ class Show:
     def table(self, table: Table) -> None:
         """A table on stdout."""
         self._out.print(table)
+
+    def result_table(self, run: Run, table: Table) -> None:
+        """The result of a run as a table, and below it what its columns mean."""
+        self._out.print(table)
+        for line in report.legend(run, table):
+            _print_line(self._out, Text(line, "dim"))
 
     def line(self, line: str) -> None:
         """A line on stdout, as it is."""

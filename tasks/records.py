@@ -144,7 +144,7 @@ def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:
         sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
         return
     show = Show()
-    show.table(report.result_table(past, fleet, show.width))
+    show.result_table(past, report.result_table(past, fleet, show.width))
     found = (*report.failure_lines(past, fleet), *report.place_lines(past), *report.census_lines(past))
     for line in (*found, _standing(fleet, past)):
         show.line(line)

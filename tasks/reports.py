@@ -199,8 +199,9 @@ def _table(told: Told, fleet: "Fleet") -> str:
     ]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     with console.capture() as said:
-        console.print(words.result_table(run, fleet, console.width))
-        for line in (*filter(None, lines), words.past_summary(run)):
+        table = words.result_table(run, fleet, console.width)
+        console.print(table)
+        for line in (*words.legend(run, table), *filter(None, lines), words.past_summary(run)):
             console.print(line, markup=False, soft_wrap=True)
     return said.get()
 

@@ -52,7 +52,7 @@ class Screen:
                 self._next_frame()
                 self._write(SHOW_CURSOR)
             yield
-            self._shown, self._frame = [*self._shown, Text(f"{question}yes")], ""
+            self._shown, self._frame = [*self._shown, *map(Text, f"{question}yes".split("\n"))], ""
 
     def silence(self) -> None:
         """No frame is written any more. For the signal handler of a process that is about to end."""

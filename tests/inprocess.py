@@ -548,7 +548,9 @@ class Machine(System):
         if words[0] == "systemctl" and len(words) > 2:
             return self.systemctl(words[1], *words[2:])
         if words[0] == "journalctl":
-            return 0, "\n".join(self.host.log)
+            unit, about_it = self.host.host.service.unit, f"UNIT={self.host.host.service.unit}" in words
+            failed = [f"{unit}: Failed with result 'exit-code'."] if self.host.unit_state == "failed" else []
+            return 0, "\n".join(failed if about_it else self.host.log)
         said = {
             "busctl": self.host.credentials_shown or f'a(ss) 1 "api-token" "{self.host.host.service.token}"',
             "sudo": self.host.sudo_rules,

@@ -564,9 +564,16 @@ class Agent:
         return True, {}
 
     def last_words(self, unit: "dict[str, Any]") -> str:
-        """The service's last log lines since its start, or "", for the operator; tokens taken out."""
-        code, output = self.log_of(unit, 3)
-        return self.without_tokens(" / ".join(output.split("\n")).strip(" /")) if code == 0 else ""
+        """The service's last log lines since its start, or "", for the operator; tokens taken out.
+
+        Of a program that was never begun, or said nothing, those that systemd has about the unit.
+        """
+        for prefix in ("_SYSTEMD_", ""):
+            code, output = self.log_of(unit, 3, prefix)
+            words = " / ".join(output.split("\n")).strip(" /") if code == 0 else ""
+            if words:
+                return self.without_tokens(words)
+        return ""
 
     def logged(self, unit: "dict[str, Any]") -> "list[str]":
         """The fp6 that the service's own log shows since its start: evidence for people, never a decision.
@@ -577,11 +584,11 @@ class Agent:
         lines = [line for line in output.splitlines() if REFUSED not in line] if code == 0 else []
         return sorted(set(re.findall(r"\btoken:([0-9a-f]{6})\b", "\n".join(lines))))
 
-    def log_of(self, unit: "dict[str, Any]", lines: int) -> "tuple[int, str]":
+    def log_of(self, unit: "dict[str, Any]", lines: int, prefix: str = "_SYSTEMD_") -> "tuple[int, str]":
         if unit["invocation"] in ("", self.outlived):
             return 1, ""  # its process was there before the restart that we asked for, and knows nothing of it
-        start = "_SYSTEMD_INVOCATION_ID=" + unit["invocation"]
-        argv = [*JOURNAL, "--lines=%d" % lines, "_SYSTEMD_UNIT=" + self.secrets.unit, start]
+        start = prefix + "INVOCATION_ID=" + unit["invocation"]
+        argv = [*JOURNAL, "--lines=%d" % lines, prefix + "UNIT=" + self.secrets.unit, start]
         code, output = self.system.run(argv, 5.0)
         return code, COLOUR.sub("", output)
 

@@ -4,7 +4,7 @@ from hivekeys.report.documents import digest, document
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import place_lines, unchecked_lines
 from hivekeys.report.question import before_run, before_wave
-from hivekeys.report.tables import Sheet, history_table, plain_table, plan_table, result_table, states_table
+from hivekeys.report.tables import Sheet, history_table, legend, plain_table, plan_table, result_table, states_table
 from hivekeys.report.uses import census_lines
 from hivekeys.report.words import (
     age,
@@ -33,6 +33,7 @@ __all__ = [
     "exposure_lines",
     "failure_lines",
     "history_table",
+    "legend",
     "next_step",
     "past_summary",
     "place_lines",

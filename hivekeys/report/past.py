@@ -58,7 +58,7 @@ def _last_words(host: HostRun) -> str:
     unit = f" (the unit is {host.seen.unit.state})" if host.seen else ""
     cause = host.cause or host.failed
     if cause and cause.trouble in LAST_WORDS and cause.detail:
-        return f"{unit}; its journal ends with: {cause.detail}"
+        return f"{unit}; last lines: {cause.detail}"
     return unit
 
 

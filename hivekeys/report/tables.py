@@ -76,7 +76,7 @@ def plain_table(title: str) -> Table:
 
 
 def result_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
-    """One row a host, in the inventory's order; below it what its columns mean."""
+    """One row a host, in the inventory's order; `legend` says what its columns mean."""
     columns = ("host", "service", "old → now", "state", "answers", "gap", "took")
     rows = [
         (
@@ -92,14 +92,13 @@ def result_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
     ]
     dropped = ("service", "took", "old → now", "answers")
     sheet = Sheet(f"run {run.id} on fleet {run.fleet}", columns, rows, dropped, ("gap", "took"))
-    table = sheet.table(width)
+    return sheet.table(width)
+
+
+def legend(run: Run, table: Table) -> list[str]:
+    """What the columns of a result mean, to be said below it."""
     shown = any(column.header == "answers" for column in table.columns)
-    return _explained(table, [*([ANSWERS] if shown else []), *gap_lines(run)])
-
-
-def _explained(table: Table, lines: Sequence[str]) -> Table:
-    table.caption, table.caption_justify, table.caption_style = Text("\n".join(lines)), "left", "dim"
-    return table
+    return [*([ANSWERS] if shown else []), *gap_lines(run)]
 
 
 def states_table(run: Run) -> Table:
@@ -113,7 +112,7 @@ def states_table(run: Run) -> Table:
             gap = longest_gap(map(run.gap, parts))
             which = fold_names(host.name for host in parts)
             table.add_row(Text(state.value, style), str(len(parts)), gap, Text(which, overflow="fold"))
-    return _explained(table, gap_lines(run))
+    return table
 
 
 def plan_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:

@@ -119,7 +119,7 @@ def test_a_host_whose_service_is_down_is_out_of_service_and_not_what_it_answered
     assert "out of service now" in row(report.result_table(run, inventory, 120), "hive3", 120)
     assert "200" not in row(report.result_table(run, inventory, 120), "hive3", 120)
     assert "200 401 401 401" in row(report.result_table(run, inventory, 120), "hive2", 120)
-    last = f"hive3: out of service now (the unit is failed); its journal ends with: {LAST_WORDS}"
+    last = f"hive3: out of service now (the unit is failed); last lines: {LAST_WORDS}"
     assert last in report.failure_lines(run, inventory)
     hive3 = next(host for host in report.document(run, inventory)["hosts"] if host["host"] == "hive3")
     assert (hive3["in_service"], hive3["proofs"]) == (False, None)
@@ -136,6 +136,14 @@ def test_a_host_that_was_lost_while_it_restarted_is_not_shown_with_its_answers_f
     operator.rotate()
     hive2 = operator.runner.run.hosts["hive2"]
     assert (calls(hive2), hive2.state.value) == ("–", "unknown")
+
+
+def test_of_a_program_that_said_nothing_systemds_own_words_are_the_last_lines(fleet: InProcessFleet) -> None:
+    fleet.hosts["hive3"].last_words = ""
+    run = left_behind(fleet).runner.run
+    last = "last lines: rbee-hive.service: Failed with result 'exit-code'."
+    (line,) = [line for line in report.failure_lines(run, fleet.inventory) if "out of service" in line]
+    assert line.endswith(last)
 
 
 def test_a_large_fleet_that_is_out_is_told_in_a_few_lines(tmp_path: Path) -> None:

@@ -230,9 +230,14 @@ def test_a_wide_table_has_every_column() -> None:
 
 
 def test_the_answers_are_explained_below_their_table_and_the_gap_with_them() -> None:
-    shown = " ".join(printed(report.result_table(RUN, FLEET)).split())
-    assert "answers: the service's to the new token, the old one, none, garbage" in shown
-    assert "gap: so long clients could not use this host and the queen with one and the same token" in shown
+    assert report.legend(RUN, report.result_table(RUN, FLEET)) == [
+        "answers: the service's to the new token, the old one, none, garbage",
+        "gap: so long clients could not use this host and the queen with one and the same token",
+        "+: not over when the run ended",
+        "not known: nobody saw when it began or ended",
+    ]
+    narrow = report.legend(LONG, report.result_table(LONG, WIDER, 50))
+    assert not any(line.startswith("answers") for line in narrow), "nor is what is not there"
 
 
 def test_a_list_of_runs_says_which_were_cut_off() -> None:

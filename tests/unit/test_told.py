@@ -351,14 +351,14 @@ def test_a_question_stands_below_the_picture_and_afterwards_both_are_drawn_over(
         return [Text("rotation of fleet blue"), Text(words[0])]
 
     screen = Screen(pane.console, draw)
-    with screen.held("Go on? [y/N] "):
+    with screen.held("Next is wave 2 of 2.\nGo on? [y/N] "):
         assert "wave 1 of 2 is over" in pane.until("\x1b[?25h"), "the picture is as new as can be"
-        pane.console.print(Text("Go on? [y/N] "), end="")
+        pane.console.print(Text("Next is wave 2 of 2.\nGo on? [y/N] "), end="")
         shown = pane.until("Go on? [y/N] ")
         assert "\x1b[2F" not in shown and "\x1b[K" not in shown, "nothing of it is taken away"
         pane.console.print("y")
         words[:] = ["wave 2 of 2"]
-    assert "\x1b[3Frotation of fleet blue" in pane.until("wave 2 of 2"), "two lines and the question"
+    assert "\x1b[4Frotation of fleet blue" in pane.until("wave 2 of 2"), "two lines and the two of the question"
     screen.end(keep=True)
 
 
