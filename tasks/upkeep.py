@@ -255,6 +255,8 @@ def _confirm(fleet: str, hosts: list[str]) -> None:
 def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":
     """The result on stdout, and the exit code."""
     from hivekeys import changes  # noqa: PLC0415
+    from hivekeys.errors import ExitCode  # noqa: PLC0415
+    from hivekeys.model import Phase  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     code = work.end(changes.exit_code(kept, work.apply))
@@ -268,6 +270,8 @@ def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":
             show.table(changes.table(kept, work.apply))
         for line in changes.lines(kept, work.fleet, work.apply):
             show.line(line)
+        if code is ExitCode.FINDINGS and not work.apply:
+            show.line(f"to do it: the same {'with --apply' if work.phase is Phase.FIX else 'without --dry-run'}")
     return code
 
 

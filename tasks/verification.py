@@ -74,7 +74,7 @@ def verify(
     report = _report(found, hosts, asked, other, state_dir, dead)
     if hosts == found.hosts and not (checks or skip or severity):
         _keep(report, state_dir)
-    text = _told(report, shape, verbose, sys.stdout.isatty() and not path)
+    text = _told(report, found.typed, shape, verbose, sys.stdout.isatty() and not path)
     if path:
         write_whole(path, text)
     else:
@@ -175,7 +175,7 @@ def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
     return replace(record, verb=f"{record.verb} --fleet {fleet.typed}")
 
 
-def _told(report: "Report", shape: str, verbose: bool, on_terminal: bool) -> str:
+def _told(report: "Report", typed: str, shape: str, verbose: bool, on_terminal: bool) -> str:
     from hivekeys.verify import checklist, junit, sarif  # noqa: PLC0415
 
     match shape:
@@ -188,7 +188,7 @@ def _told(report: "Report", shape: str, verbose: bool, on_terminal: bool) -> str
         case "markdown":
             return checklist.markdown(report)
         case _:
-            return _table(report, verbose, on_terminal)
+            return _table(report, typed, verbose, on_terminal)
 
 
 def _checks(only: str, skip: str, severity: str, against: str, dead: bool) -> "list[Check]":
@@ -221,7 +221,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _table(report: "Report", verbose: bool, on_terminal: bool) -> str:
+def _table(report: "Report", typed: str, verbose: bool, on_terminal: bool) -> str:
     from rich.console import Console  # noqa: PLC0415
 
     from hivekeys.verify import checklist  # noqa: PLC0415
@@ -234,6 +234,6 @@ def _table(report: "Report", verbose: bool, on_terminal: bool) -> str:
     with console.capture() as said:
         if verbose or checklist.folded(found):
             console.print(checklist.table(found, verbose))
-        for line in lines:
+        for line in (*lines, *filter(None, [checklist.next_line(found, typed)])):
             console.print(line, markup=False, soft_wrap=True)
     return said.get()

@@ -13,10 +13,13 @@ from rich.text import Text
 
 from hivekeys import __version__
 from hivekeys.fleet import Waiver
+from hivekeys.hints import limit_of
 from hivekeys.names import fold_names
 from hivekeys.verify.findings import WAIVED, Finding, Report, Verdict
 
 STYLES = {"fail": "red", "can't tell": "yellow", "warn": "yellow", WAIVED: "dim", "pass": "green"}
+SHARED, DEAD = "shared-token", "dead-token"  # checks that want an option of their own
+MENDABLE = {"acl", "audit", "directory-mode", "file-mode", "hard-links", "parents", "strays"}  # by `fab fix`
 WORST = ("fail", "can't tell", "warn", WAIVED, "pass")
 
 
@@ -56,6 +59,21 @@ def summary(found: Sequence[Finding]) -> str:
     said = ", ".join(f"{count} {name}" for name, count in counts(found).items() if count)
     hosts = len({finding.host for finding in found})
     return f"{len({finding.check.id for finding in found})} checks on {hosts} hosts: {said}"
+
+
+def next_line(found: Sequence[Finding], typed: str) -> str:
+    """What to type for what failed; "" where nothing did. `typed`: what stands after --fleet."""
+    failed = [one for one in found if one.verdict is Verdict.FAIL and not one.waiver]
+    if not failed:
+        return ""
+    ids = list(dict.fromkeys(one.check.id for one in failed))
+    where = f"--fleet {typed} --limit {limit_of(list(dict.fromkeys(one.host for one in failed)))}"
+    asked = [name for name in ids if name != SHARED]  # which other fleet it was held against is not in the findings
+    dead = " --dead-token" if DEAD in asked else ""
+    again = f"fab verify {where} --checks {','.join(asked)}{dead}" if asked else "the same again"
+    strays = " --strays" if "strays" in ids else ""
+    mend = f"what can be mended from here: fab fix {where}{strays}   " if MENDABLE & {*ids} else ""
+    return f"{mend}when it is mended: {again}"
 
 
 def passed_line(found: Sequence[Finding]) -> str:

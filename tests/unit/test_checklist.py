@@ -13,7 +13,7 @@ import pytest
 import xmlschema
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Waiver
+from hivekeys.fleet import Fleet, Waiver
 from hivekeys.names import fold_names
 from hivekeys.verify import checklist
 from hivekeys.verify.checks import CHECKS
@@ -23,6 +23,7 @@ from hivekeys.verify.sarif import sarif
 from hivekeys.verify.waivers import over, waive
 
 from .sights import GOOD, HIVE, INSPECTED, NORM, NOW, QUEEN, UNMET
+from .typing_it import bare_commands_in, mistake_in
 
 TODAY = date(2027, 1, 15)
 HOSTILE = "a]]><x y='&\"|<img src=x>[a](http://b){0}\x1b[31m\u202e\ufffe\n`"
@@ -237,3 +238,34 @@ def test_sarif_makes_no_link_and_no_placeholder_of_what_a_host_said() -> None:
     texts = [one["message"]["text"] for one in sarif(EVERYTHING)["runs"][0]["results"]]
     (told,) = [text for text in texts if "strays" not in text and "fail-open" in text]
     assert "\\[a\\](http://b){{0}}" in told
+
+
+# -- what to type next
+
+
+def failing(*ids: str) -> list[Finding]:
+    return [Finding(CHECKS[name], "hive1", Verdict.FAIL, "it is not so") for name in ids]
+
+
+@pytest.mark.parametrize(
+    ("ids", "line"),
+    [
+        (["enabled", "clock"], "when it is mended: fab verify --fleet prod --limit hive1 --checks enabled,clock"),
+        (
+            ["file-mode", "strays"],
+            "what can be mended from here: fab fix --fleet prod --limit hive1 --strays   "
+            "when it is mended: fab verify --fleet prod --limit hive1 --checks file-mode,strays",
+        ),
+        (["dead-token"], "when it is mended: fab verify --fleet prod --limit hive1 --checks dead-token --dead-token"),
+        (["shared-token"], "when it is mended: the same again"),
+    ],
+)
+def test_after_a_finding_the_last_line_is_what_to_type(ids: list[str], line: str) -> None:
+    assert checklist.next_line(failing(*ids), "prod") == line
+    fleet = Fleet("prod", (QUEEN, HIVE))
+    assert [mistake_in(command, fleet) for command in bare_commands_in(line)] == [""] * line.count("fab ")
+
+
+def test_what_is_waived_or_well_needs_nothing_to_be_typed() -> None:
+    assert checklist.next_line(results(GOOD), "prod") == ""
+    assert checklist.next_line([replace(found, waiver=CLOCK_OFF) for found in failing("clock")], "prod") == ""
