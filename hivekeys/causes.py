@@ -171,8 +171,8 @@ HINTS: dict[Trouble, str] = {
     "(`ssh {root} systemctl cat {unit}`), then `ssh {root} systemctl daemon-reload`",
     Trouble.STOP_TOO_SLOW: "raise `request` in [timeouts] above TimeoutStopSec, or lower that in the unit",
     Trouble.START_FAILED: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`",
-    Trouble.UNHEALTHY: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`; raise "
-    "`health_deadline` if it is only slow",
+    Trouble.UNHEALTHY: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`; if it is "
+    "only slow, wait until it is up, and let `health_deadline` be longer than a start takes",
     Trouble.UNSTABLE: "the service did not stay up: look at its log: `ssh {root} journalctl -u {unit} -n 50`",
     Trouble.RESTARTED_BY_ANOTHER: "stop what restarts the service for the time of a run: a path unit or a timer "
     "(`ssh {root} systemctl list-units --type=path,timer`), a configuration manager, an operator",

@@ -125,6 +125,26 @@ def test_once_it_has_ended_a_reconcile_is_done(fleet: InProcessFleet, hive: Simu
     assert late.runner.run.hosts["hive1"].refused is not None
 
 
+# -- a service that listens elsewhere
+
+
+def test_a_service_that_speaks_tls_on_an_address_of_its_own_is_asked_so_in_a_revocation_too(
+    fleet: InProcessFleet, hive: SimulatedHost
+) -> None:
+    for host in fleet.hosts.values():
+        host.speaks_tls, host.listens_on = True, ("10.0.0.11", host.host.service.port)
+        host.addresses.add("10.0.0.11")
+    with_service(fleet, address="10.0.0.11", scheme="https", verify=False)
+    for host in fleet.hosts.values():
+        host.host = next(one for one in fleet.inventory.hosts if one.name == host.name)
+    ann = responder(fleet)
+    assert ann.revoke() is DONE
+    proof = ann.runner.run.hosts[hive.name].proof
+    assert [(str(place), place.answer) for place in proof.places or ()] == [  # type: ignore[union-attr]
+        (f"10.0.0.11:8081 (service, pid {hive.process.pid})", "refuses")  # type: ignore[union-attr]
+    ]
+
+
 # -- ended where that was asked for
 
 
