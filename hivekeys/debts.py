@@ -52,5 +52,7 @@ def served(runs: Iterable[Run]) -> Run | None:
 
 
 def overtaken(runs: Iterable[Run], by: str) -> list[Run]:
-    """The runs under a newer one of another bastion: whatever they owed, hosts take nothing from them any more."""
+    """The runs under a newer one of another bastion, if there is one: hosts take nothing from them any more."""
+    if not by:
+        return list(runs)
     return [replace(run, settled_by=by) if owes(run) or run.is_open else run for run in runs]

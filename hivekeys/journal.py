@@ -70,6 +70,11 @@ class Journal:
         """True when there is one, for who must not make one by looking."""
         return (folder / NAME).exists()
 
+    @staticmethod
+    def was_in(folder: Path) -> bool:
+        """True when there was one: its mark is there, so that it is missed."""
+        return MarkFile(folder).path.exists()
+
     def append(self, run: str, *events: Event) -> None:
         """More events, all of them on the disk when this returns, or none."""
         told = [(type(event).__name__, _facts(event)) for event in events]

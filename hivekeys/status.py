@@ -153,7 +153,7 @@ def status_of(
             cause,
             aged[0] if aged else None,
             owes_for,
-            last.get(host.name, ""),
+            here.run or last.get(host.name, ""),
             here,
             here.epoch > record.epoch,
         )

@@ -20,11 +20,11 @@ def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]
     from hivekeys.run import fold  # noqa: PLC0415
 
     folder = state.folder_for(fleet, state_dir)
-    if not Journal.is_in(folder):
+    if not (Journal.is_in(folder) or Journal.was_in(folder)):
         return
     with contextlib.closing(Journal(folder)) as journal:
-        events = ((fold(journal.events(name))) for name in journal.runs())
-        yield from (run for run in as_told(events, folder) if every or run.brings_token)
+        runs = (fold(journal.events(name)) for name in journal.runs())
+        yield from (run for run in as_told(runs, folder) if every or run.brings_token)
 
 
 def as_told(runs: "Iterable[Run]", folder: "Path") -> "Iterator[Run]":

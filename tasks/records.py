@@ -103,8 +103,7 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
     from hivekeys import state  # noqa: PLC0415
     from hivekeys.debts import overtaken, owes  # noqa: PLC0415
 
-    runs = list(past_runs(fleet.name, state_dir))
-    runs = overtaken(runs, newer) if newer else runs
+    runs = overtaken(past_runs(fleet.name, state_dir), newer)
     if not runs:
         return ["nothing is known here of earlier runs, or of what hosts owe: there is nothing to reconcile"]
     lines = _lines(fleet, [*runs[:1], *(run for run in runs[1:] if owes(run))])

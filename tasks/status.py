@@ -66,6 +66,7 @@ def _refuse_mixed(*groups: "dict[str, str | bool]") -> None:
 
 
 def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, json: bool) -> None:
+    from hivekeys import state  # noqa: PLC0415
     from hivekeys import status as now  # noqa: PLC0415
     from hivekeys.files import destination  # noqa: PLC0415
     from hivekeys.hints import for_fleet  # noqa: PLC0415
@@ -82,13 +83,14 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
     if path:
         _write_metrics(path, shown, state_dir)
     if json:
-        sys.stdout.write(jsonlib.dumps(now.document(shown), indent=2) + "\n")
+        holder = state.at_work(state.folder_for(fleet.name, state_dir))
+        works = {"at_work": {"run": holder.run or None, "by": holder.words} if holder else None}
+        sys.stdout.write(jsonlib.dumps({**now.document(shown), **works}, indent=2) + "\n")
         finish(code)
         return
     show = Show()
     show.table(now.table(shown, width=show.width))
-    newer = f"{shown.newer.run} of {shown.newer.who or 'another bastion'}" if shown.newer else ""
-    for line in (*now.lines(shown), *([] if damaged else standing_lines(fleet, state_dir, newer))):
+    for line in (*now.lines(shown), *([] if damaged else standing_lines(fleet, state_dir, _newer(shown)))):
         show.line(line)
     finish(code)
 
@@ -103,12 +105,19 @@ def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) ->
 
 def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
     from hivekeys import state  # noqa: PLC0415
+    from hivekeys.debts import overtaken  # noqa: PLC0415
     from hivekeys.files import write_whole  # noqa: PLC0415
     from hivekeys.metrics import metrics  # noqa: PLC0415
 
     name = shown.fleet.name
     checklist = state.kept_tally(state.folder_for(name, state_dir))
-    write_whole(path, metrics(shown, list(past_runs(name, state_dir)), checklist), mode=0o644)
+    runs = list(past_runs(name, state_dir))
+    write_whole(path, metrics(shown, overtaken(runs, _newer(shown)), checklist), mode=0o644)
+
+
+def _newer(shown: "FleetStatus") -> str:
+    """A run of another bastion that the hosts have seen after all of this one's, and whose; "" where there is none."""
+    return f"{shown.newer.run} of {shown.newer.who or 'another bastion'}" if shown.newer else ""
 
 
 @contextlib.contextmanager

@@ -254,7 +254,8 @@ def test_a_run_that_works_or_waits_at_a_question_is_at_work_and_not_cut_off(
 def test_work_that_the_journal_does_not_know_yet_is_named_too(fab: Fab) -> None:
     folder = written(fab, back_again())
     with hold_lock(folder, "paper", "paper-9", ""):
-        said = status_lines(folder)
+        said, document = status_lines(folder), json.loads(fab("status", "--json").out)
+    assert document["at_work"]["run"] == "paper-9"
     assert f"at work on the fleet now: {operator()}, pid {os.getpid()}, since " in said
 
 
@@ -408,6 +409,13 @@ def test_a_bastion_without_a_journal_names_no_command_that_needs_one(fab: Fab) -
     assert said == ["nothing is known here of earlier runs, or of what hosts owe: there is nothing to reconcile"]
     assert "reconcile" not in fab("history").out
     assert fab("reconcile").code == 2
+
+
+def test_a_journal_that_is_gone_is_missed_and_not_taken_for_none(fab: Fab) -> None:
+    folder = written(fab, in_the_middle())
+    (folder / "journal.db").unlink()
+    answer = fab("rollback")
+    assert answer.code == 2 and "it is empty, and by its mark there were " in answer.err
 
 
 def test_a_plan_over_hosts_that_disagree_says_who_owes_only_where_that_is_known(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_nobody_owes_an_older_token_once_another_bastions_newer_run_was_here() -
     assert (found.newer, found.code) == (BOBS, ExitCode.DONE)
     assert [one.owes_for for one in found.hosts] == [None, None]
     assert document(found)["newer_run"] == {"run": "paper-9", "who": "bob@b2"}
+    assert [one.last_run for one in found.hosts] == ["paper-9", "paper-9"]
 
 
 def test_an_older_run_of_another_bastion_takes_no_debt_away() -> None:
