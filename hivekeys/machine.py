@@ -98,10 +98,10 @@ def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
         return Cause(Trouble.RESTART_REFUSED, f"{service.unit} is masked")
     if unit.load != "loaded":
         return Cause(Trouble.UNIT_MISSING, f"{service.unit} is {unit.load or 'unknown'}")
-    return _of_reading(seen, service) or seen.directory.bar or unit.bar or _too_slow(unit, service, request)
+    return not_read(seen, service) or seen.directory.bar or unit.bar or _too_slow(unit, service, request)
 
 
-def _of_reading(seen: Seen, service: Service) -> Cause | None:
+def not_read(seen: Seen, service: Service) -> Cause | None:
     """Why a new token file would not be read, or why nobody can tell whether it would."""
     unit = seen.unit
     cause = in_environment(seen, service)

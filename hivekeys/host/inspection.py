@@ -13,6 +13,7 @@ import stat
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
 from hivekeys.host.forms import is_token
+from hivekeys.host.origin import Origin
 from hivekeys.host.sudo_log import recorded_by_sudo
 from hivekeys.host.system import NOFOLLOW, Refusal, names_of, open_directory
 from hivekeys.host.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, audit_folder, chain_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST = 20  # names of a kind that are worth sending
 READ = 200  # files of the token directory that are read; where there are more, nobody can tell
+PROCESS = "the running process"
 LISTED = 10000  # entries of a directory that are looked at
 SHOWN_OF_UNIT = (
     "LoadState,NeedDaemonReload,MainPID,InvocationID,Environment,EnvironmentFiles,UnitFileState,KillSignal,"
@@ -102,7 +104,7 @@ def parents(agent: "Agent") -> "list[dict[str, Any]]":
     """Every directory above the token directory, from the root on."""
     found = []
     path = "/"
-    for part in [*agent.secrets.folder.strip("/").split("/")[:-1], ""]:
+    for part in [*agent.secrets.real_folder().strip("/").split("/")[:-1], ""]:
         info = os.lstat(agent.root.rstrip("/") + path)
         found.append({"path": path, "mode": stat.S_IMODE(info.st_mode), "owner": names_of(info)[0]})
         path = os.path.join(path, part)
@@ -193,10 +195,12 @@ def temporary(agent: "Agent") -> "list[str]":
     return told(agent, found)
 
 
-def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, list[str]]":
+def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, Any]":
     """Where LLORCH_API_TOKEN is set, and the environment files that could not be read. No value leaves the host."""
     found, unread = in_unit(agent.root, shown)
-    places, unread = list(dict.fromkeys(where for where, _ in found)), not_read(agent, shown) + unread
+    origin = Origin(agent, agent.recent_unit())
+    places = [agent.service["token"] if origin.is_token_file(where) else where for where, _ in found]
+    unread = not_read(agent, shown) + unread
     code, output = agent.command(["systemctl", "show-environment"], 10.0)
     if code != 0:
         unread.append(IN_MANAGER)
@@ -205,8 +209,12 @@ def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, 
     pid = int(shown["MainPID"] or 0)
     process = agent.system.process(pid) if pid else None
     if process and process["env_token"]:
-        places.append("the running process")
-    return {"places": told(agent, places), "unread": told(agent, unread)}
+        places.append(PROCESS)
+    active = agent.slots()["active"] or {"fingerprint": None}
+    held = agent.secrets.fingerprint(process["token"]) if process and is_token(process["token"]) else None
+    is_of_file = bool(held) and held == active["fingerprint"] and origin.file == agent.service["token"]
+    places = list(dict.fromkeys(places))
+    return {"places": told(agent, places), "unread": told(agent, unread), "is_of_file": is_of_file}
 
 
 def survivors_of(agent: "Agent") -> "list[dict[str, Any]]":

@@ -117,7 +117,7 @@ def token_directory(setup: Setup) -> None:
     """The service's own for a file that holds the token alone; an environment file lies in one of root's."""
     secrets = setup.agent.secrets
     if not secrets.in_line:
-        ensure_directory(setup, "directory", secrets.folder, setup.agent.service["directory_mode"])
+        ensure_directory(setup, "directory", secrets.real_folder(), setup.agent.service["directory_mode"])
         return
     for place in missing_from(setup.agent.root, secrets.folder):
         new_directory(setup, "directory", place)
@@ -158,10 +158,10 @@ def first_token(setup: Setup, want: str) -> None:
     """The fleet's token where there is none; one that is there stays, and must be the fleet's."""
     agent, secrets = setup.agent, setup.agent.secrets
     path, due = agent.service["token"], "%(mode)04o %(owner)s:%(group)s" % agent.service
-    if setup.nobody or missing_from(agent.root, secrets.folder):  # only a look: both would be made
+    if setup.nobody or missing_from(agent.root, secrets.real_folder()):  # only a look: both would be made
         setup.put("token", "token", path, due, nothing)
         return
-    controlled = all([is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.folder)])
+    controlled = all([is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.real_folder())])
     folder = secrets.open()
     try:
         if not exists(folder, secrets.active):

@@ -9,7 +9,7 @@ import os
 import re
 
 from hivekeys.host.environment import FILE_LIMIT, IN_MANAGER, environment_files, tokens_set
-from hivekeys.host.system import open_controlled, read_controlled
+from hivekeys.host.system import place, read_controlled
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ class Origin:
 
     def is_token_file(self, path: str) -> bool:
         """True for the inventory's token file, by whatever links of root's either of the two is named."""
-        token = self.agent.service["token"]
-        return path == token or (path.startswith("/") and place(self.agent.root, path) == place(self.agent.root, token))
+        root, token = self.agent.root, self.agent.service["token"]
+        real = place(root, path) if path.startswith("/") else ""
+        return path == token or bool(real and real == place(root, token))
 
     def by_environment_file(self) -> None:
         """The token is a line of the unit's EnvironmentFile=; of several files that set it the last one wins."""
@@ -85,7 +86,7 @@ class Origin:
             return
         ways = [way for way in ENCRYPTED_OR_SET if any(fnmatch.fnmatchcase(name, each) for each in brought[way])]
         said = "its credential %s, which no LoadCredential= brings from a file" % name
-        said = "%s=%s" % (ways[0], name) if ways else said
+        said = "its credential %s, which %s= brings" % (name, ways[0]) if ways else said
         self.why = "%s: no token file" % said
         self.others.append(said)
 
@@ -128,17 +129,3 @@ class Origin:
         found = agent.settings[0] + [(IN_MANAGER, value) for value in (tokens_set(output) if code == 0 else ())]
         process = agent.system.process(unit["pid"]) if unit["pid"] else None
         self.others[:0] = [where for where, value in found if process is None or value == process["token"]]
-
-
-def place(root: str, path: str) -> str:
-    """Where a path leads, without links, "" where it leads nowhere; a file may be missing in its folder."""
-    for folder, name in ((path, ""), os.path.split(path)):
-        try:
-            fd = open_controlled(root, folder)
-        except OSError:
-            continue
-        try:
-            return os.path.join(os.readlink("/proc/self/fd/%d" % fd), name).rstrip("/")
-        finally:
-            os.close(fd)
-    return ""

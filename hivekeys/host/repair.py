@@ -91,7 +91,7 @@ def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = ""
             records(work, int(option[len("record=") :]))
     folder = secrets.open()
     try:
-        controlled = [is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.folder)]
+        controlled = [is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.real_folder())]
         directories_above(work)
         has_token = token_file(work, folder, want, all(controlled))
         copies(work, folder, frozenset(options), has_token, want)
@@ -166,13 +166,13 @@ def directory_above(work: Work, path: str, info: os.stat_result) -> None:
 
 def walk_above(agent: "Agent") -> "Iterator[tuple[str, os.stat_result]]":
     """(path, status) of each directory above the token directory."""
-    for path, fd in walk(agent.root, os.path.dirname(agent.secrets.folder)):
+    for path, fd in walk(agent.root, os.path.dirname(agent.secrets.real_folder())):
         yield path, os.fstat(fd)
 
 
 def close_to_others(agent: "Agent", path: str, seen: os.stat_result) -> None:
     """Takes the right to write from all but the owner, if it is still the directory that was looked at."""
-    for name, fd in walk(agent.root, os.path.dirname(agent.secrets.folder)):
+    for name, fd in walk(agent.root, os.path.dirname(agent.secrets.real_folder())):
         now = os.fstat(fd)
         if name == path and (now.st_dev, now.st_ino) == (seen.st_dev, seen.st_ino):
             os.fchmod(fd, stat.S_IMODE(now.st_mode) & ~OTHERS_WRITE)

@@ -19,7 +19,9 @@ from hivekeys.host.system import (
     OTHERS_WRITE,
     Refusal,
     names_of,
+    open_controlled,
     open_directory,
+    place,
     read_limited,
     write_all,
 )
@@ -61,13 +63,24 @@ class Secrets:
             raise Refusal("token-unsafe", "%s must be root's, and nobody else may write to it" % self.folder)
         return folder
 
+    def real_folder(self) -> str:
+        """The directory's path without links."""
+        found = place(self.root, self.folder)
+        return "/" + os.path.relpath(found, os.path.realpath(self.root)) if found else self.folder
+
     def opened(self) -> int:
+        """The same, whoever's it is; a link on the way is followed where root alone can have put it."""
         try:
-            return open_directory(self.root, self.folder)
+            folder = open_controlled(self.root, self.folder)
+            if not stat.S_ISDIR(os.fstat(folder).st_mode):
+                os.close(folder)
+                raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            return folder
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise Refusal(
-                    "token-unsafe", "%s: a part of the path is a link or no directory" % self.folder
+                    "token-unsafe",
+                    "%s: no directory, or a link that others can change" % self.folder,
                 ) from None
             if error.errno == errno.ENOENT:
                 raise Refusal("token-missing", "%s does not exist" % self.folder) from None

@@ -425,6 +425,20 @@ def open_controlled(root: str, path: str, strict: bool = False, how: int = os.O_
     return here
 
 
+def place(root: str, path: str) -> str:
+    """Where a path leads, without links, "" where it leads nowhere; a file may be missing in its folder."""
+    for folder, name in ((path, ""), os.path.split(path)):
+        try:
+            fd = open_controlled(root, folder)
+        except OSError:
+            continue
+        try:
+            return os.path.join(os.readlink("/proc/self/fd/%d" % fd), name).rstrip("/")
+        finally:
+            os.close(fd)
+    return ""
+
+
 def is_roots(info: os.stat_result) -> bool:
     """True when nobody but root can have put anything into this directory."""
     return info.st_uid == 0 and not info.st_mode & OTHERS_WRITE

@@ -35,6 +35,7 @@ class InEnvironment:
 
     places: tuple[str, ...]
     unread: tuple[str, ...]
+    is_of_file: bool = False  # the running process has there what is in the token file, and its unit names that
 
 
 @dataclass(frozen=True)

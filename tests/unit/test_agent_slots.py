@@ -331,6 +331,7 @@ def test_a_link_in_the_place_of_the_directory_is_not_followed(host: SimulatedHos
     moved = tmp_path / "moved"
     host.secrets.rename(moved)
     host.secrets.symlink_to(moved)
+    os.chown(host.secrets.parent, host.uid, host.gid)  # where root alone can put a link it is followed: test_origin
     session = Session(host)
     assert "link" in session.do("observe")["facts"]["directory"]["fault"]
     refused(session.do("stage", token=new.reveal()), "token-unsafe")
@@ -341,6 +342,7 @@ def test_a_link_above_the_directory_is_not_followed(host: SimulatedHost, tmp_pat
     moved = tmp_path / "moved"
     host.secrets.parent.rename(moved)
     host.secrets.parent.symlink_to(moved)
+    os.chown(host.root / "etc", host.uid, host.gid)
     refused(Session(host).do("stage", token=new.reveal()), "token-unsafe")
     assert {path.name for path in (moved / "secrets").iterdir()} == {"api-token"}
 

@@ -58,6 +58,11 @@ OLDER = Survivor(7, "worker", 9.0)
 NEWER = Fingerprint(keyed="cd" * 32, fp6="fedcba")
 
 
+def in_environment(*places: str, is_of_file: bool = False) -> Sight:
+    """A sight of a host where LLORCH_API_TOKEN is set there."""
+    return replace(GOOD, inspected=replace(INSPECTED, environment=InEnvironment(places, (), is_of_file)))
+
+
 def judged(sight: Sight, norm: Norm | None = None) -> dict[str, Verdict]:
     """Every check's verdict on one host."""
     found = examine([sight], norm or NORM, list(CHECKS.values()))
@@ -133,6 +138,11 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
             Verdict.UNTOLD,
             replace(GOOD, inspected=replace(INSPECTED, environment=InEnvironment((), ("/etc/default/llama",)))),
         ),
+        ("environment", Verdict.WARN, in_environment("the running process", is_of_file=True)),
+        ("environment", Verdict.FAIL, in_environment("the running process")),
+        ("environment", Verdict.FAIL, in_environment("the running process", "/etc/x.conf", is_of_file=True)),
+        ("loads-from-file", Verdict.FAIL, replace(GOOD, seen=replace(SEEN, unit=replace(SEEN.unit, reads="")))),
+        ("loads-from-file", Verdict.FAIL, replace(GOOD, seen=replace(SEEN, unit=replace(SEEN.unit, sources=("x",))))),
         ("proof", Verdict.FAIL, replace(GOOD, unproven="fail-open: no token answers 200")),
         ("proof", Verdict.UNTOLD, replace(GOOD, proof=Proof({}, proven=False))),
         (

@@ -73,10 +73,10 @@ def test_an_access_list_is_none_where_the_disk_knows_none(tmp_path: Path) -> Non
         os.close(folder)
 
 
-def test_an_agent_with_more_verbs_still_begins_its_work_last() -> None:
-    done = subprocess.run(
-        [sys.executable, "-IS", "-c", program_of("inspection")], input=b"", capture_output=True, timeout=30, check=True
-    )
+def test_an_agent_with_more_verbs_still_begins_its_work_last(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_bytes(program_of("inspection"))
+    done = subprocess.run([sys.executable, "-IS", str(program)], input=b"", capture_output=True, timeout=30, check=True)
     assert done.stdout.split()[0] == b"hivekeys:ready"
     assert done.stderr == b""
 

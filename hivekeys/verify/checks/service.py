@@ -1,6 +1,7 @@
 """The security checklist's part on the service: unit, environment, process, proof. Pure."""
 
 from hivekeys.fleet import Host, Role
+from hivekeys.machine import not_read
 from hivekeys.shown import Seen
 from hivekeys.verify.findings import (
     PASSED,
@@ -21,25 +22,30 @@ CREDENTIALS_SINCE = 250  # guide.md, "Using systemd Credentials"
 HARDENING = {"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"}
 ENDS_ALL = ("control-group", "mixed")
 SIGINT = ("2", "SIGINT")
+PROCESS = "the running process"  # hivekeys.host.inspection.PROCESS
 NOT_READ = "systemd could not read the unit"
 
 
 @of_inspected("environment", "The token is in no environment", "DON'T")
-def _environment(_: Host, inspected: Inspected) -> Answer:
+def _environment(host: Host, inspected: Inspected) -> Answer:
+    """The real services read it there and nowhere else: where the token file brings it, that is advice for later."""
     found = inspected.environment
     if found is None:
         return Verdict.UNTOLD, UNTOLD
+    if found.places and set(found.places) <= {host.service.token, PROCESS} and found.is_of_file:
+        return Verdict.WARN, f"low: the running process has the token of {host.service.token} in its environment"
     if found.places:
         return Verdict.FAIL, f"LLORCH_API_TOKEN is set in {', '.join(found.places)}"
     return (Verdict.UNTOLD, f"could not read {', '.join(found.unread)}") if found.unread else PASSED
 
 
-@of_seen("loads-from-file", "The service is told to read the token file", "Configure Services")
+@of_seen("loads-from-file", "The unit names the token file", "Configure Services")
 def _loads(host: Host, seen: Seen, _: Norm) -> Answer:
+    """That the program reads it nobody has seen: `proof` and `current` say what it runs on."""
     if seen.unit.load != "loaded":
         return Verdict.FAIL, f"{host.service.unit} is {seen.unit.load or 'unknown'}"
-    reads = seen.unit.reads
-    return PASSED if reads == host.service.token else (Verdict.FAIL, f"it reads {reads or 'no file'}")
+    cause = not_read(seen, host.service)
+    return (Verdict.FAIL, cause.detail) if cause else (Verdict.PASS, "the unit names the file")
 
 
 @of_inspected("loaded", "The service logged that it loaded a token", "Security Checklist", Severity.MEDIUM)
@@ -47,7 +53,7 @@ def _loaded(_: Host, inspected: Inspected) -> Answer:
     if inspected.log is None:
         return Verdict.UNTOLD, "there is no log since the last start"
     if inspected.log.dev_mode:
-        return Verdict.FAIL, "it runs in dev mode: nobody is asked for a token"
+        return Verdict.FAIL, "it says that it has no token (dev mode): v0.1.0 then refuses everybody"
     return PASSED if inspected.log.loaded else (Verdict.UNTOLD, "the log does not say")
 
 
