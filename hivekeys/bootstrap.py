@@ -111,6 +111,7 @@ except ImportError as error:
 
 _BEGIN = b'if __name__ == "__main__":\n    main()\n'  # serving.py's last lines
 _DOCSTRING = re.compile(rb'^( *)"""(?:[^"\\]|\\.|"(?!""))*"""\n', re.MULTILINE)
+_COMMENT = re.compile(rb"^ *# .*\n|  # [^\"'\n]*$", re.MULTILINE)  # behind code only where it can be in no string
 _IMPORT = re.compile(rb"^from hivekeys\.host\.(\w+) import (?:\([^)]*\)|[^\n]*)\n", re.MULTILINE)
 
 
@@ -118,9 +119,9 @@ def joined(text_of: Callable[[str], bytes], *verbs: str) -> bytes:
     """The one text that hosts run: the agent, the modules of further verbs, and what these import from hivekeys.host.
 
     `text_of` reads a module of that package. On the host every name is everybody's, so the imports are left out; and so
-    are the docstrings, a quarter of what would have to be sent: nobody reads them there.
+    are docstrings and comments, a third of what would have to be sent: nobody reads them there.
     """
-    return _DOCSTRING.sub(rb'\1""\n', _one(text_of, verbs)) + _BEGIN
+    return _COMMENT.sub(b"", _DOCSTRING.sub(rb'\1""\n', _one(text_of, verbs))) + _BEGIN
 
 
 def installed(text_of: Callable[[str], bytes], *verbs: str) -> bytes:

@@ -129,7 +129,7 @@ def forget(agent: "Agent") -> None:
     if folder is None:
         return
     try:
-        for name in ("installed", "fleet", "run", "lock"):
+        for name in ("installed", "fleet", "run", "calls", "lock"):
             if exists(folder, name):
                 os.unlink(name, dir_fd=folder)
     finally:
