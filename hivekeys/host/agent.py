@@ -365,8 +365,10 @@ class Agent:
         process = self.system.process(unit["pid"]) if unit["pid"] else None
         if not process:
             return {"fingerprint": None, "evidence": "none"}
-        if is_token(process["token"]):
-            return {"fingerprint": self.secrets.fingerprint(process["token"]), "evidence": "environment"}
+        held = self.secrets.fingerprint(process["token"]) if is_token(process["token"]) else None
+        # One that both reads a file and has another token in its environment may run on either: its answers say.
+        if held and (self.secrets.in_line or held == (active or {}).get("fingerprint")):
+            return {"fingerprint": held, "evidence": "environment"}
         copy = self.secrets.credential(unit["credential"])
         if copy:
             return {"fingerprint": copy, "evidence": "credential"}

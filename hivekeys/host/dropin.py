@@ -128,9 +128,12 @@ def drop_in(setup: Setup, unit: "dict[str, Any]", audit: str) -> None:
 def needs_nothing(setup: Setup, unit: "dict[str, Any]") -> bool:
     """True when the unit has all that the drop-in would say, from whoever wrote it."""
     agent, shown = setup.agent, setup.agent.unit()
-    if shown["env_token"] or agent.file_read_by(shown) != agent.service["token"]:
+    in_line = agent.secrets.in_line
+    if (shown["env_token"] and not in_line) or agent.file_read_by(shown) != agent.service["token"]:
         return False
-    if by_credential(setup) != bool(shown["credential"]) or unit["environment"].get("LLORCH_AUDIT_MODE") != "local":
+    if (not in_line and by_credential(setup)) != bool(shown["credential"]) or unit["environment"].get(
+        "LLORCH_AUDIT_MODE"
+    ) != "local":
         return False
     return "harden" not in setup.options or all(unit[name] in ("yes", "strict") for name in HARDENED)
 
@@ -147,11 +150,14 @@ def lines_for(setup: Setup, unit: "dict[str, Any]", audit: str, before: str) -> 
             raise Refusal("token-unsafe", "%s: systemd would not read this path as it stands" % path)
     token, audit = agent.service["token"].replace("%", "%%"), audit.replace("%", "%%")
     name = os.path.basename(token)
-    lines = [HEADER + "[Service]", "UnsetEnvironment=LLORCH_API_TOKEN"]
-    if by_credential(setup):
+    lines = [HEADER + "[Service]"]
+    if agent.secrets.in_line:
+        lines += ["EnvironmentFile=" + token]  # the last one counts
+    elif by_credential(setup):
+        lines += ["UnsetEnvironment=LLORCH_API_TOKEN"]
         lines += ["LoadCredential=%s:%s" % (name, token), 'Environment="LLORCH_API_TOKEN_FILE=%%d/%s"' % name]
     else:
-        lines += ['Environment="LLORCH_API_TOKEN_FILE=%s"' % token]
+        lines += ["UnsetEnvironment=LLORCH_API_TOKEN", 'Environment="LLORCH_API_TOKEN_FILE=%s"' % token]
     lines += ["Environment=LLORCH_AUDIT_MODE=local", 'Environment="LLORCH_AUDIT_DIR=%s"' % audit]
     lines += ["ReadWritePaths=-" + audit]
     text = "\n".join(lines) + "\n"

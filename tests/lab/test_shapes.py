@@ -24,11 +24,11 @@ pytestmark = pytest.mark.lab
 
 SHAPES = (Units.FILE, Units.SHIM)
 CHANGED = ("--yes", "--json")
-# What the checklist finds of a fleet for its shape alone: the token is in the service's environment, and no credential.
+# What the checklist finds of a fleet for its shape alone; that the token is in the environment is a warning.
 AS_THAT_SHAPE_IS: dict[Units, set[str]] = {
     Units.FILE: set(),
-    Units.SHIM: {"environment"},
-    Units.ENVIRONMENT_FILE: {"environment", "credential"},
+    Units.SHIM: set(),
+    Units.ENVIRONMENT_FILE: {"credential"},
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import hivekeys.host.repair  # noqa: F401  hosts know its verb, too
+import hivekeys.host.installation  # noqa: F401  hosts know its verb, too, and that of upkeep
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
@@ -261,6 +261,18 @@ def test_fix_closes_the_file_and_leaves_the_folder_and_what_others_have_in_it(ho
     assert other.exists()
     assert not copy.exists()
     assert stat.S_IMODE(host.secrets.stat().st_mode) == 0o755
+
+
+def test_install_lets_the_file_and_its_folder_be_and_takes_no_variable_away(host: SimulatedHost) -> None:
+    before = host.active.read_bytes()
+    result = Session(host).do("install", apply=True, options=[], want=keyed(host.fleet.token))
+    assert result["ok"], result
+    drop_in = (host.root / f"etc/systemd/system/{host.host.service.unit}.d/50-hivekeys.conf").read_text()
+    assert f"EnvironmentFile={PATH}\n" in drop_in
+    assert "UnsetEnvironment" not in drop_in
+    assert host.active.read_bytes() == before
+    info = host.secrets.stat()
+    assert (stat.S_IMODE(info.st_mode), info.st_uid) == (0o755, 0)
 
 
 # -- what of the unit counts
