@@ -1,7 +1,9 @@
 """What is said before an operator is asked: what restarts, for how long, which work ends, who is cut off meanwhile."""
 
+import contextlib
 import os
 import pty
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,15 +15,20 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.estimate import Pace, at_least, likely, pace_of
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.host.system import System
+from hivekeys.journal import Journal
 from hivekeys.model import Event, OperatorAnswered, OperatorAsked
 from hivekeys.moment import Moment
 from hivekeys.report import before_run, before_wave
 from hivekeys.rollout import Rollout
 from hivekeys.run import REVOKE, ROTATE, Run
+from hivekeys.state import folder_for
 from hivekeys.waves import Wave, plan
+from tasks.asking import paces
 from tasks.live import Show
 from tasks.rotation import confirm
 from tests.inprocess import InProcessFleet, SharedClock
+from tests.pages import PROJECT
+from tests.terminal import Terminal
 
 from .rotating import Operator, breaks
 
@@ -226,3 +233,39 @@ def test_the_screen_asks_so(
     said = capsys.readouterr().err
     assert said.count("Go on? [y/N] ") == 3
     assert "Next is wave 2 of 2: hive4." in said
+
+
+def test_the_journal_tells_it_also_while_the_run_that_asks_writes_there(fleet: InProcessFleet, tmp_path: Path) -> None:
+    events, state = recorded(fleet, 5.0), str(tmp_path / "state")
+    assert paces("inprocess", state, ROTATE) == []
+    with contextlib.closing(Journal(folder_for("inprocess", state), writes=True)) as journal:
+        journal.append("run-1", *events)
+        journal.append("run-2", *events[:3])  # at its question
+        assert paces("inprocess", state, ROTATE) == [pace_of(events, ROTATE)]
+        assert paces("inprocess", state, REVOKE) == []
+
+
+AT_A_QUESTION = """
+from hivekeys.fleet import SERVICES, Host, Role
+from hivekeys.model import Phase
+from hivekeys.waves import Wave
+from tasks.live import Show
+from tests.unit.journeys import midway
+
+with Show() as show:
+    show.record(list(midway(5, 2)))
+    hives = tuple(Host(name, Role.HIVE, name, service=SERVICES[Role.HIVE]) for name in ("hive4", "hive5"))
+    raise SystemExit(0 if show.go_on(Wave(Phase.WAVE, "wave 2 of 2", hives)) else 7)
+"""
+
+
+def test_the_picture_stays_on_the_screen_above_the_question() -> None:
+    argv = [sys.executable, "-c", AT_A_QUESTION]
+    with Terminal(argv, PROJECT, os.environ) as terminal:
+        shown = terminal.until("Go on? [y/N] ")
+        terminal.type("y\n")
+        assert terminal.end() == 0
+    picture, _, question = shown.partition("Next is wave 2 of 2: hive4, hive5.")
+    assert "Cut off meanwhile: " in question
+    frame = re.split(r"\x1b\[[0-9]+F", picture)[-1]  # what was drawn after the cursor last went up
+    assert "canary" in frame
