@@ -60,7 +60,7 @@ def _services(lab: Lab) -> str:
     """What the services do otherwise than the inventory's defaults."""
     if lab.shape.units is not Units.ENVIRONMENT_FILE:
         return ""
-    keys = f'token = "{files.ENVIRONMENT}"\nformat = "environment"\nowner = "root"\ngroup = "root"\n'
+    keys = f'token = "{files.ENVIRONMENT}"\nformat = "environment"\n'
     return "".join(f"\n[services.{role}]\n{keys}" for role in ("queen", "hive"))
 
 

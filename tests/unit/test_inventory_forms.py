@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Become, Fleet, Host, Role
+from hivekeys.fleet import Become, Fleet, Format, Host, Role
 from hivekeys.inventory import load, look, schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
@@ -132,6 +132,14 @@ def test_an_ansible_inventory_may_say_that_a_hive_is_on_the_queens_machine(tmp_p
     file.write_text(file.read_text().replace("hivekeys_beside=boss ", ""))
     with pytest.raises(UserError, match="or beside = "):
         load(file)
+
+
+def test_an_environment_file_is_written_as_one(tmp_path: Path) -> None:
+    service = replace(FLEET.hives[0].service, token="/etc/rbee/secrets.env", format=Format.ENVIRONMENT)
+    fleet = replace(FLEET, hosts=(FLEET.queen, *(replace(hive, service=service) for hive in FLEET.hives)))
+    (tmp_path / "written.toml").write_text(toml(fleet))
+    assert 'format = "environment"' in toml(fleet)
+    assert same(load(tmp_path / "written.toml"), fleet)
 
 
 def test_hosts_in_a_row_are_written_as_one_entry() -> None:

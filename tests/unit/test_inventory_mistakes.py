@@ -90,6 +90,7 @@ def test_all_mistakes_are_told_at_once(file: Path) -> None:
         ('services.hive.token = "/a/b/"', "services.hive.token"),
         ('services.hive.token = "/a/\\u0000b"', "services.hive.token"),
         ('services.hive.token = "/etc/api-token"', "services.hive.token"),
+        ('services.hive.format = "env"', "services.hive.format"),
         ('services.hive.owner = "a:b"', "services.hive.owner"),
         ('services.hive.group = "-R"', "services.hive.group"),
         ('services.hive.mode = "0640"', "services.hive.mode"),
