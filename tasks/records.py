@@ -14,6 +14,8 @@ from tasks.frame import CHANGES_HELP, FLEET_HELP, chosen, verb
 from tasks.past import as_told, past_run, past_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hivekeys.fleet import Fleet
     from hivekeys.run import Run
 
@@ -101,12 +103,12 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
     `newer`: a run of another bastion that the hosts have seen after all of these.
     """
     from hivekeys import state  # noqa: PLC0415
-    from hivekeys.debts import overtaken, owes  # noqa: PLC0415
+    from hivekeys.debts import overtaken  # noqa: PLC0415
 
     runs = overtaken(past_runs(fleet.name, state_dir), newer)
     if not runs:
         return ["nothing is known here of earlier runs, or of what hosts owe: there is nothing to reconcile"]
-    lines = _lines(fleet, [*runs[:1], *(run for run in runs[1:] if owes(run))])
+    lines = [line for _, line in _told(fleet, runs)]
     holder = state.at_work(state.folder_for(fleet.name, state_dir))
     if holder and not any(run.at_work for run in runs[:1]):
         lines.insert(0, f"at work on the fleet now: {holder.words}")
@@ -115,13 +117,18 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
 
 def owing_lines(fleet: "Fleet", state_dir: str, after: str) -> list[str]:
     """What the runs before this one still owe."""
+    return [line for run, line in _told(fleet, list(past_runs(fleet.name, state_dir))) if run.id != after]
+
+
+def _told(fleet: "Fleet", runs: "list[Run]") -> "Iterator[tuple[Run, str]]":
+    """The newest run and those that still owe, a line each; and which has to be over before an older one goes on."""
     from hivekeys.debts import owes  # noqa: PLC0415
 
-    return _lines(fleet, [run for run in past_runs(fleet.name, state_dir) if run.id != after and owes(run)])
-
-
-def _lines(fleet: "Fleet", runs: "list[Run]") -> list[str]:
-    return [f"run {run.id}: {_standing(fleet, run)}" for run in runs]
+    first = ""
+    for run in [*runs[:1], *(run for run in runs[1:] if owes(run))]:
+        yield run, f"run {run.id}: {first}{_standing(fleet, run)}"
+        if run.at_work or (run.is_open and run.left_a_trace):
+            first = first or f"when run {run.id} is over: "
 
 
 def _standing(fleet: "Fleet", run: "Run") -> str:

@@ -497,4 +497,7 @@ def test_a_paused_operator_wakes_after_anothers_run_and_changes_nothing(
     assert answer.code == 5, answer.out + answer.err
     assert "superseded" in answer.out + answer.err
     assert truth(lab) == was
+    now = sleeper.fab("status")
+    assert now.code == 0 and "a newer run " in now.out, now.out + now.err
+    assert "reconcile" not in now.out and "hosts hold token:" in now.out, now.out
     assert serves(lab, was["queen"].token, refused=old)

@@ -321,6 +321,18 @@ def test_a_run_that_was_cut_off_is_gone_on_with_though_a_later_one_looked(fab: F
     assert json.loads(fab("resume", "--json").out)["run"] == "paper-1"
 
 
+def test_what_an_older_run_owes_waits_for_the_one_that_was_cut_off(fab: Fab) -> None:
+    """`fab reconcile` would be refused while that one is open: so it says which comes first."""
+    owing = went_through("paper-1", clock=5000.0, lost=("hive2",))
+    cut_off = Teller(fleet_of(2), "paper-2", clock=8000.0)
+    cut_off.before()
+    said = status_lines(written(fab, owing, cut_off))
+    assert "run paper-2: cut off in phase stage" in said
+    assert "run paper-1: when run paper-2 is over: 1 of 3 hosts owe token" in said
+    answer = fab("reconcile")
+    assert answer.code == 2 and "run paper-2 was cut off" in answer.err
+
+
 def test_whoever_was_left_behind_owes_nothing_once_a_later_run_went_through(fab: Fab) -> None:
     folder = written(fab, left_hosts_behind(), went_through("paper-2"))
     said = status_lines(folder)
