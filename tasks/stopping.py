@@ -6,8 +6,8 @@ begins to wait (for hosts, or for minutes between two waves) would be slept over
 
 import contextlib
 import os
+import select
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -67,16 +67,16 @@ def stoppable(runner: "Runner", show: "Show") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hearing(handle: Handler, listen: Callable[[socket.socket], None]) -> Iterator[None]:
+def _hearing(handle: Handler, listen: Callable[[int], None]) -> Iterator[None]:
     """In the block, `listen` reads a byte for each signal, its number, in a thread; the end of the block is its end.
 
     A hangup that is ignored already, as by nohup, stays ignored.
     """
-    here, there = socket.socketpair()
-    there.setblocking(False)
+    here, there = os.pipe()
+    os.set_blocking(there, False)
     thread = threading.Thread(target=listen, args=(here,), name="signals", daemon=True)
     thread.start()
-    woken = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)  # around the handlers, or one is lost
+    woken = signal.set_wakeup_fd(there, warn_on_full_buffer=False)  # around the handlers, or one is lost
     before = {number: signal.signal(number, handle) for number in NUMBERS if not _is_nohup(number)}
     try:
         yield
@@ -84,7 +84,7 @@ def _hearing(handle: Handler, listen: Callable[[socket.socket], None]) -> Iterat
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(woken)
-        there.close()
+        os.close(there)
         thread.join(PATIENCE)
 
 
@@ -92,11 +92,11 @@ def _is_nohup(number: signal.Signals) -> bool:
     return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
-def _listen_to_stop(here: socket.socket, runner: "Runner", show: "Show") -> None:
+def _listen_to_stop(here: int, runner: "Runner", show: "Show") -> None:
     """Ends a run: no new host begins, or, when it was asked before, everything at once."""
     asked = False
-    with here:
-        while heard := here.recv(1):
+    with open(here, "rb", buffering=0) as signals:
+        while heard := signals.read(1):
             if heard[0] not in NUMBERS:
                 continue
             if asked:
@@ -107,20 +107,19 @@ def _listen_to_stop(here: socket.socket, runner: "Runner", show: "Show") -> None
             show.stop()
 
 
-def _listen_to_end(here: socket.socket, raised: threading.Event) -> None:
+def _listen_to_end(here: int, raised: threading.Event) -> None:
     """Sees to it that the main thread hears of the first signal, and leaves at the second."""
     asked = told = False
-    with here:
+    with open(here, "rb", buffering=0) as signals:
         while True:
-            try:
-                heard = here.recv(1)
-            except TimeoutError:
+            if not select.select([signals], [], [], EVERY if asked else None)[0]:
                 if not raised.is_set():
                     signal.pthread_kill(threading.main_thread().ident or 0, NUDGE)
                 elif not told and _hosts_in_flight():
                     told = True
                     cry(f"\n{STOPPING}\n")
                 continue
+            heard = signals.read(1)
             if not heard:
                 return
             if heard[0] not in NUMBERS:
@@ -129,7 +128,6 @@ def _listen_to_end(here: socket.socket, raised: threading.Event) -> None:
                 cry(f"{AT_ONCE}\n")
                 leave_at_once()
             asked = True
-            here.settimeout(EVERY)
 
 
 def _hosts_in_flight() -> bool:
