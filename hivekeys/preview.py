@@ -48,7 +48,7 @@ def table(hosts: Sequence[Foreseen], title: str) -> Table:
     """One row a host."""
     made = plain_table(title)
     for column in ("host", "token", "would come to", "by"):
-        made.add_column(column)
+        made.add_column(column, overflow="fold")
     for host in hosts:
         then = "–" if host.why else str(host.then or "a new one")
         by = Text(host.why, "yellow") if host.why else Text(" ".join(verb.value for verb in host.steps))

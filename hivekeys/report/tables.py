@@ -105,7 +105,7 @@ def states_table(run: Run) -> Table:
     """One row a state, for fleets that fill more than a screen."""
     table = plain_table(f"run {run.id} on fleet {run.fleet}")
     for column in ("state", "hosts", "longest gap", "which"):
-        table.add_column(column, justify="right" if column in ("hosts", "longest gap") else "left")
+        table.add_column(column, justify="right" if column in ("hosts", "longest gap") else "left", overflow="fold")
     for state, style in STYLES.items():
         parts = [host for host in run.hosts.values() if host.state is state]
         if parts:

@@ -10,7 +10,7 @@ import pytest
 
 from hivekeys.lab import Lab
 
-from .rotating import serves, truth_of
+from .rotating import Answer, serves, truth_of
 from .surviving import Bastion, new_token, small_fleet, whole_again, write_inventory
 
 pytestmark = pytest.mark.lab
@@ -43,6 +43,16 @@ def test_at_least_25_points_are_covered_and_the_last_event_is_known(lab: Lab, tm
     assert "is over" in bastion.fab("resume").err
 
 
+def gaps_are_no_shorter_than_they_were(lab: Lab, answer: Answer) -> None:
+    """By the kernel: from the start of the queen's process to that of the hive's no client could use both."""
+    started = {name: truth_of(lab, name).started for name in lab.hosts}
+    for name, host in answer.hosts.items():
+        if host["gap"] and host["gap"]["known"]:
+            assert host["gap_seconds"] > (started[name] - started["queen"]) / 1e6 - 0.1, name
+        elif host["gap"]:
+            assert host["gap_seconds"] is None
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_after_any_event_the_run_is_brought_to_its_end(lab: Lab, tmp_path: Path, point: int) -> None:
     bastion = Bastion(lab, tmp_path)
@@ -61,7 +71,9 @@ def test_killed_after_any_event_the_run_is_brought_to_its_end(lab: Lab, tmp_path
         assert "no way back" in answer.err or "it changed no host" in answer.err
         answer = bastion.fab("resume")
     else:
-        answer = bastion.fab("resume")
+        answer = bastion.fab("resume", "--json")
+        assert answer.code == 0, answer.out + answer.err
+        gaps_are_no_shorter_than_they_were(lab, answer)
     assert answer.code == 0, answer.out + answer.err
     new = truth_of(lab, "queen").token
     assert new != old
