@@ -3,6 +3,8 @@
 Each test ends as an operator would: the fault is mended, the same command runs again, and all is proven.
 """
 
+import shlex
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +17,12 @@ from hivekeys import report
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Timeouts
+from hivekeys.hints import hint
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS
 from hivekeys.model import Intent, Phase, PhaseStarted, State, Stopped, Verb
+from tests.unit.typing_it import commands_in
 
 from .rotating import (
     SOON,
@@ -166,6 +170,35 @@ def test_it_does_not_matter_that(no_matter: Rotation, lab: Lab, name: str, what:
 
 # -- a service that will not have the new token, and is well with the old one: everything goes back
 
+
+def typed_as_hinted(rotation: Rotation, lab: Lab, name: str) -> bool:
+    """The command of the hint shows the log of the host's own service, from where the operator sits."""
+    cause, fleet = rotation.run.hosts[name].cause, fleet_of(lab)
+    assert cause is not None
+    (command,) = commands_in(hint(cause, fleet, name))
+    assert f"    next: {hint(cause, fleet, name)}" in report.failure_lines(rotation.run, fleet)
+    looked = subprocess.run(
+        shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
+    )
+    return looked.returncode == 0 and "Failed with result" in looked.stdout
+
+
+def counted(rotation: Rotation, name: str) -> int | None:
+    """The processes that the host says its unit has beside the service's own."""
+    seen = rotation.run.hosts[name].seen
+    assert seen is not None
+    return seen.unit.beside
+
+
+def beside_the_service(lab: Lab, name: str) -> set[str]:
+    """The same, as the kernel lists them."""
+    group = f"system.slice/{lab.hosts[name].unit}.service"
+    listed = lab.sh(name, f"cd /sys/fs/cgroup; cat {group}/cgroup.procs || cat systemd/{group}/cgroup.procs")
+    main = lab.sh(name, f"systemctl show --property=MainPID --value {lab.hosts[name].unit}.service").strip()
+    assert main in listed.split()
+    return set(listed.split()) - {main}
+
+
 ONLY_OLD = f"""\
 [Service]
 ExecStartPre=/bin/sh -c 'test ! -e {SECRETS}/api-token.backup'
@@ -189,7 +222,8 @@ def test_one_host_that_cannot_run_on_the_new_token_takes_all_back_to_the_old(
     changed = dict.fromkeys([name, *restarted], State.ROLLED_BACK)
     assert rotation.states == all_but(lab, State.UNCHANGED, **changed)
     assert rotation.troubles == {name: Trouble.START_FAILED}
-    assert f"journalctl -u {host.unit}.service -n 50" in "".join(report.failure_lines(rotation.run, fleet_of(lab)))
+    assert typed_as_hinted(rotation, lab, name)
+    assert counted(rotation, name) == len(beside_the_service(lab, name)), "workers, for the question before a run"
     assert serves(lab, old, refused=rotation.token.reveal())
     now = truth(lab)
     assert {host for host in lab.hosts if now[host].started > was[host].started} == set(changed)
