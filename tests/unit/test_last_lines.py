@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from hivekeys import inventory
-from hivekeys.errors import ExitCode
+from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.model import State
 from hivekeys.report import next_step
 from hivekeys.rollout import Rollout
 from hivekeys.run import REVOKE, Run, fold
 from hivekeys.token import generate
+from tasks.engine import Asked
+from tasks.recovery import _take_up
 from tests.inprocess import InProcessFleet
 
 from .rotating import Operator, breaks, serving
@@ -215,8 +217,10 @@ def test_a_host_that_answers_and_cannot_be_turned_is_fenced_by_what_the_last_lin
     said = last_line(ann, fleet)
     assert said.startswith("hive2 may still trust the token that leaked: stop the service: ")
     assert bare_commands_in(said)[0] == "fab reconcile --fleet inprocess --fence"
+    begun = len(fleet.log)
     code, fenced = types(said, 0, ann, fleet)
     assert (code, fenced.states["hive2"]) == (OPEN, State.FENCED)
+    assert {entry.host for entry in fleet.log[begun:] if entry.verb in ("restart", "swap")} <= {"hive2"}
     assert not fleet.hosts["hive2"].accepts(fleet.token)
     assert fleet.hosts["hive1"].accepts(ann.token), "the others keep the token that the revocation brought"
     fleet.hosts["hive2"].fault = None
@@ -224,6 +228,18 @@ def test_a_host_that_answers_and_cannot_be_turned_is_fenced_by_what_the_last_lin
     assert "--fence" not in said
     code, last = types(said, 0, fenced, fleet)
     assert ended_well(code, last, fleet)
+
+
+@pytest.mark.parametrize(
+    ("asked", "option"), [(Asked(fence=True), "--fence"), (Asked(ends_survivors=True), "--end-survivors")]
+)
+def test_a_rotation_that_is_taken_up_stops_no_service(fleet: InProcessFleet, asked: Asked, option: str) -> None:
+    """Its old token may still be used: nobody says that it leaked."""
+    past = Run(id="run-1", fleet="inprocess")
+    with pytest.raises(UserError, match=f"{option}: run run-1 revoked nothing") as refused:
+        _take_up(fleet.inventory, fleet.inventory.hosts, replace(asked, past=past), "reconcile", dry_run=False)
+    (command,) = bare_commands_in(refused.value.hint)
+    assert mistake_in(command, fleet.inventory) == "" and option in command
 
 
 def test_who_is_out_of_reach_cannot_be_fenced(fleet: InProcessFleet) -> None:
