@@ -28,7 +28,7 @@ CHANGED = ("--yes", "--json")
 AS_THAT_SHAPE_IS: dict[Units, set[str]] = {
     Units.FILE: set(),
     Units.SHIM: set(),
-    Units.ENVIRONMENT_FILE: {"credential"},
+    Units.ENVIRONMENT_FILE: set(),
 }
 
 

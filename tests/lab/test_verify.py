@@ -238,7 +238,8 @@ def test_a_unit_file_that_cannot_be_read_is_no_pass(wrong: Lab, state: Path) -> 
     file = "/etc/systemd/system/queen-rbee.service"
     wrong.sh("queen", f"mv {file} {AWAY}; ln -s {file} {file}; systemctl daemon-reload")
     unread = drop_in("Environment=LLORCH_API_TOKEN=x").replace("; systemctl daemon-reload", "")
-    wrong.sh("hive1", unread)
+    # Of a folder that was not there when it last looked systemd says nothing.
+    wrong.sh("hive1", f"mkdir -p $(dirname {HIVE_DROP_IN}); systemctl daemon-reload; {unread}")
     answer = verify(wrong, state)
     assert answer.code == 6
     assert {host for _, host in found(answer)} == {"queen"}
@@ -262,11 +263,12 @@ def test_a_trail_that_has_ended_is_a_warning(wrong: Lab, state: Path) -> None:
 
 
 def test_a_host_that_came_up_without_its_token_is_found(wrong: Lab, state: Path) -> None:
-    """It runs, is healthy, and lets everybody in (llama-orch.md, "Missing token")."""
+    """It runs, is healthy, and refuses everybody (llama-orch.md, "Missing token")."""
+    token = truth_of(wrong, "queen").token
     wrong.sh(
         "hive1", drop_in("LoadCredential=", "Environment=LLORCH_API_TOKEN_FILE=") + "; systemctl restart rbee-hive"
     )
-    assert eventually(lambda: status(wrong.hosts["hive1"], None) == 200)
+    assert eventually(lambda: status(wrong.hosts["hive1"], token) == 401)
     answer = verify(wrong, state)
     checks = ("loads-from-file", "loaded", "credential", "proof")
     assert found(answer) == {(check, "hive1") for check in checks}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import TokenAge
+from hivekeys.fleet import Format, TokenAge
 from hivekeys.hostrun import HostRun
 from hivekeys.listeners import Listener, Survivor
 from hivekeys.model import State
@@ -61,6 +61,12 @@ NEWER = Fingerprint(keyed="cd" * 32, fp6="fedcba")
 def in_environment(*places: str, is_of_file: bool = False) -> Sight:
     """A sight of a host where LLORCH_API_TOKEN is set there."""
     return replace(GOOD, inspected=replace(INSPECTED, environment=InEnvironment(places, (), is_of_file)))
+
+
+def test_an_environment_file_is_no_credential_and_nothing_to_mend_today() -> None:
+    host = replace(GOOD.host, service=replace(GOOD.host.service, format=Format.ENVIRONMENT))
+    sight = replace(GOOD, host=host, seen=replace(SEEN, unit=replace(SEEN.unit, credential="")))
+    assert judged(sight)["credential"] is Verdict.WARN
 
 
 def judged(sight: Sight, norm: Norm | None = None) -> dict[str, Verdict]:

@@ -1,6 +1,6 @@
 """The security checklist's part on the service: unit, environment, process, proof. Pure."""
 
-from hivekeys.fleet import Host, Role
+from hivekeys.fleet import Format, Host, Role
 from hivekeys.machine import not_read
 from hivekeys.shown import Seen
 from hivekeys.verify.findings import (
@@ -63,6 +63,8 @@ def _credential(sight: Sight, _: Norm) -> Answer:
         return Verdict.UNTOLD, sight.complaint or UNTOLD
     if sight.seen.unit.credential or sight.inspected.systemd < CREDENTIALS_SINCE:
         return PASSED
+    if sight.host.service.format is Format.ENVIRONMENT:  # v0.1.0 reads no other: there is nothing to be mended today
+        return Verdict.WARN, "it comes by EnvironmentFile="
     return Verdict.FAIL, f"systemd {sight.inspected.systemd} could: LoadCredential"
 
 
