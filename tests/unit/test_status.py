@@ -180,3 +180,19 @@ def test_the_table_has_one_row_a_host() -> None:
     rows = [" ".join(line.split()) for line in told.getvalue().splitlines()]
     assert "queen active 1 min 0 s abcdef 1 d 0 h credential – –" in rows
     assert "hive1 not seen – – – – – –" in rows
+
+
+def test_a_narrow_terminal_has_fewer_columns_and_every_name_whole() -> None:
+    long = replace(HIVE, name="gpu-rack-07-node-12")
+    shown = status_of(
+        replace(FLEET, hosts=(QUEEN, long)), {QUEEN: Reply((), seen=SEEN), long: AWAY}, Record({}), (), NOW
+    )
+    for width, columns in ((60, 6), (200, 8)):
+        printed = io.StringIO()
+        found = table(shown, width=width)
+        Console(file=printed, width=width).print(found)
+        assert len(found.columns) <= columns
+        assert "…" not in printed.getvalue()
+        row = next(line for line in printed.getvalue().splitlines() if long.name in line)
+        assert "not seen" in row
+    assert len(found.columns) == 8
