@@ -30,7 +30,10 @@ def answer(question: str, screen: Console) -> str:
         screen.print(Text(question), end="", soft_wrap=True)
         if is_lost(screen.file):
             raise EOFError
-        while sys.stdin not in select.select([sys.stdin, came], [], [])[0]:  # a Ctrl-C is raised here
+        there = select.poll()  # select() itself knows no number above 1023, and each host has a line
+        there.register(sys.stdin, select.POLLIN)
+        there.register(came, select.POLLIN)
+        while sys.stdin.fileno() not in dict(there.poll()):  # a Ctrl-C is raised here
             came.recv(4096)
         typed = sys.stdin.readline()
     if not typed:

@@ -78,7 +78,7 @@ def report(
     if path:
         write_whole(path, text)
     else:
-        sys.stdout.write(text)
+        sys.stdout.write(_of_encoding(text, sys.stdout.encoding) if shape == "html" else text)
 
 
 @task(
@@ -164,6 +164,12 @@ def _recorded(fleet: "Fleet", name: str, state_dir: str) -> "tuple[Run, list[Row
     if name:
         raise UserError(f"the journal of fleet {fleet.name} has no run {name}", hint="`fab history` lists them")
     raise UserError(f"there was no run over fleet {fleet.name} from this bastion", hint="`fab plan` shows its hosts")
+
+
+def _of_encoding(page: str, encoding: str) -> str:
+    """An HTML page says that it is UTF-8: in another encoding it is written in ASCII, which is both."""
+    is_utf_8 = encoding.lower().replace("-", "") == "utf8"
+    return page if is_utf_8 else page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def _page(told: Told, fleet: "Fleet") -> "Page":

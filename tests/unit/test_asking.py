@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,20 @@ def test_what_was_typed_ahead_answers_one_question_each(keyboard: int) -> None:
     os.write(keyboard, b"first\nsecond\n")
     screen = Console(file=io.StringIO())
     assert [answer("? ", screen), answer("? ", screen)] == ["first\n", "second\n"]
+
+
+def test_a_question_can_be_asked_while_a_thousand_lines_to_hosts_are_open(keyboard: int) -> None:
+    """Between two waves: what is opened for the question has a number that select() does not know."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    lines = [os.dup(keyboard) for _ in range(1100)]
+    try:
+        os.write(keyboard, b"y\n")
+        assert agrees("Go on? [y/N] ", Console(file=io.StringIO()))
+    finally:
+        for line in lines:
+            os.close(line)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_signal_between_question_and_answer_is_a_no(keyboard: int) -> None:

@@ -106,6 +106,8 @@ def test_in_an_encoding_that_lacks_characters_a_rotation_ends_as_it_would_in_any
     assert "bug" not in done.stderr.decode("ascii") + said
     assert notice().endswith("heard 0\n")
     assert bastion.last() == TURNED
+    page = bastion.fab("report", "--format", "html", PYTHONIOENCODING="latin-1").stdout
+    assert page.isascii() and b"&#" in page, "it says that it is UTF-8"
 
 
 def test_the_list_of_verbs_can_be_had_in_ascii(bastion: Bastion) -> None:
