@@ -19,7 +19,7 @@ import stat
 import sys
 import threading
 
-from hivekeys.host.environment import environment_of, in_unit
+from hivekeys.host.environment import environment_of, file_named, in_unit
 from hivekeys.host.forms import is_token
 from hivekeys.host.origin import BRINGS, Origin
 from hivekeys.host.own_calls import OwnCalls
@@ -297,7 +297,7 @@ class Agent:
         environment = environment_of(shown.get("Environment", ""))
         self.shown, self.settings = shown, in_unit(self.root, shown)
         self.secrets.unit = self.unit_name()
-        reads = environment.get("LLORCH_API_TOKEN_FILE") or (process["reads"] if process else "")
+        reads = file_named(self.root, shown) or (process["reads"] if process else "")
         inside = "/%s/%s/" % (CREDENTIALS, self.secrets.unit)
         self.audit_settings = {name: environment[name] for name in environment if name.startswith("LLORCH_AUDIT_")}
         self.unit_at = self.system.monotonic()

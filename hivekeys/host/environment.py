@@ -11,6 +11,7 @@ from hivekeys.host.system import read_controlled
 FILE_LIMIT = 1 << 20  # bytes of an environment file
 PATTERN = frozenset("*?[")  # in the name of an environment file, which systemd then shows as it stands
 SETS_TOKEN = re.compile(r"^\s*(?:export\s+)?LLORCH_API_TOKEN\s*=[ \t]*(.*)$", re.MULTILINE)
+NAMES_FILE = re.compile(r"^\s*LLORCH_API_TOKEN_FILE\s*=[ \t]*(.*)$", re.MULTILINE)
 IN_LINE = re.compile(rb"^\s*Environment\s*=.*\bLLORCH_API_TOKEN=", re.MULTILINE)
 IN_UNIT = "the unit or a drop-in"
 IN_MANAGER = "the manager's environment (systemctl set-environment)"
@@ -34,6 +35,19 @@ def environment_files(shown: "dict[str, str]") -> "list[tuple[str, bool]]":
 def tokens_set(text: str) -> "list[str]":
     """Every value that a file of variables, or systemctl's list of them, gives LLORCH_API_TOKEN."""
     return [value.strip().strip("$'\"") for value in SETS_TOKEN.findall(text)]
+
+
+def file_named(root: str, shown: "dict[str, str]") -> str:
+    """LLORCH_API_TOKEN_FILE as a unit's next process would have it: what its files say goes before `Environment=`."""
+    named = environment_of(shown.get("Environment", "")).get("LLORCH_API_TOKEN_FILE", "")
+    for path, _ in environment_files(shown):
+        try:
+            text = (read_controlled(root, path, FILE_LIMIT) or b"").decode("utf-8", "replace")
+        except OSError:
+            continue  # `in_unit` names what cannot be read
+        for value in NAMES_FILE.findall(text):
+            named = value.strip().strip("'\"")
+    return named
 
 
 def in_unit(root: str, shown: "dict[str, str]") -> "tuple[list[tuple[str, str]], list[str]]":

@@ -205,6 +205,13 @@ def test_a_link_of_another_accounts_is_not_followed(host: SimulatedHost) -> None
     assert unit["reads"] == "/srv/link/secrets/api-token"
 
 
+def test_an_environment_file_may_name_the_token_file_and_goes_before_the_unit(host: SimulatedHost) -> None:
+    put(host, "/etc/default/hive", f"RUST_LOG=info\nLLORCH_API_TOKEN_FILE='{TOKEN}'\n")
+    environment, files = "LLORCH_API_TOKEN_FILE=/etc/elsewhere", "/etc/default/hive (ignore_errors=no)"
+    assert unit_of(host, Environment=environment, EnvironmentFiles=files)["reads"] == TOKEN
+    assert unit_of(host, Environment=environment)["reads"] == "/etc/elsewhere"
+
+
 STARTS: Mapping[str, tuple[str, str]] = {
     "an option": ("/usr/bin/rbee-hive daemon --token-file={}", ""),
     "a script": ("/usr/local/bin/shim daemon", '#!/bin/sh\nLLORCH_API_TOKEN=$(cat "{}") exec rbee-hive "$@"\n'),
