@@ -22,7 +22,7 @@ from .rotating import INVENTORY, Answer, fab, start_fab, write_policy
 
 pytestmark = pytest.mark.lab
 
-SHAPES = (Units.FILE, Units.SHIM)
+SHAPES = (Units.FILE, Units.SHIM, Units.ENVIRONMENT_FILE)
 CHANGED = ("--yes", "--json")
 # What the checklist finds of a fleet for its shape alone; that the token is in the environment is a warning.
 AS_THAT_SHAPE_IS: dict[Units, set[str]] = {
