@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import hivekeys.host.installation
-import hivekeys.host.remembered  # noqa: F401  hosts know their verbs
+import hivekeys.host.remembered
+import hivekeys.host.removal  # noqa: F401  hosts know their verbs
 from hivekeys import changes
 from hivekeys.causes import Cause, Trouble
 from hivekeys.changes import Upkept
