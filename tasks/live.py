@@ -32,7 +32,7 @@ from hivekeys.run import Run
 from tasks import asking
 from tasks.frame import TO_PEOPLE, Told
 from tasks.output import cry
-from tasks.screen import SHOW_CURSOR, Screen
+from tasks.screen import Screen, fitted
 from tasks.stopping import AT_ONCE, STOPPING
 from tasks.stream import Stream
 
@@ -260,6 +260,8 @@ class Show:
     def agrees(self, question: str) -> bool:
         """True when the operator said yes. The picture so far stays above the question."""
         self.asking = True
+        if self._talk.is_terminal:
+            question = fitted(question, self._talk.width - 1)
         try:
             if self._screen:
                 with self._screen.held(question):

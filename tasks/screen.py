@@ -5,6 +5,7 @@ Not rich's Live: that leaves stale lines behind when a terminal gets narrower, a
 
 import contextlib
 import os
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -106,3 +107,9 @@ def rows_of(lines: Sequence[Text], columns: int) -> int:
 def _up(rows: int) -> str:
     """To the beginning of the line so many rows above."""
     return f"\x1b[{rows}F" if rows else "\r"
+
+
+def fitted(question: str, width: int) -> str:
+    """The question with its lines broken between words, as the picture that is drawn above it counts them."""
+    lines = [fitted for line in question.split("\n") for fitted in textwrap.wrap(line, width) or [""]]
+    return "\n".join(lines) + " " * question.endswith(" ")

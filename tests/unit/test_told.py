@@ -28,7 +28,7 @@ from hivekeys.run import REVOKE, fold
 from tasks import notice, stream
 from tasks.frame import Told, told
 from tasks.live import Show
-from tasks.screen import Screen, rows_of
+from tasks.screen import Screen, fitted, rows_of
 from tasks.stream import Stream
 from tests.inprocess import InProcessFleet
 
@@ -379,3 +379,8 @@ def test_a_terminal_that_is_lost_disturbs_nobody() -> None:
 
 def test_rows_are_counted_as_a_terminal_breaks_lines() -> None:
     assert rows_of([Text("x" * 60), Text(""), Text("漢" * 40)], 60) == 1 + 1 + 2
+
+
+def test_a_question_is_broken_between_words_and_waits_behind_its_last() -> None:
+    told = fitted("restarts: queen-rbee.service on queen\nGo on? [y/N] ", 20)
+    assert told == "restarts: queen-\nrbee.service on\nqueen\nGo on? [y/N] "
