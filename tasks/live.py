@@ -32,7 +32,7 @@ from hivekeys.run import Run
 from tasks import asking
 from tasks.frame import TO_PEOPLE, Told
 from tasks.output import cry
-from tasks.screen import Screen, fitted
+from tasks.screen import SHOW_CURSOR, Screen, fitted
 from tasks.stopping import AT_ONCE, STOPPING
 from tasks.stream import Stream
 
