@@ -46,8 +46,14 @@ demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), rotate
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
 test: PACKAGES += zsh fish  # completion is tried in real shells
-test: install system lint docs  ## every test, four at a time, since most wait for hosts; needs root for the rehearsal fleet
+test: install system  ## every test, four at a time, since most wait for hosts; needs root for the rehearsal fleet
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint docs compiled
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
+
+# Once, and kept: else each of the five processes that collect the tests would compile all of them for itself.
+.PHONY: compiled
+compiled: install
+	@$(SUDO) env PYTHONDONTWRITEBYTECODE= .venv/bin/python -m pytest --collect-only --quiet >/dev/null || true
 
 soak: install system  ## a gigabyte of audit records; a revocation killed at each event; ten thousand random sequences
 	$(SUDO) env HIVEKEYS_TRAIL_MIB=1024 HIVEKEYS_KILLED_EVERY=1 .venv/bin/python -m pytest -s \

@@ -71,9 +71,9 @@ class Sweep:
         SWEPT.update(word for point in found for word in point.what.split()[1:2])
         return sorted(found, key=str)
 
-    def run(self, every: int = 1) -> int:
+    def run(self, every: int = 1, first: int = 0) -> int:
         """Kills at the points (or at one of so many) and says how many that were; what went wrong is named."""
-        points, wrong = self.points()[::every], []
+        points, wrong = self.points()[first::every], []
         for number, point in enumerate(points, 1):
             bastion = self.bastion(number)
             wrong += [f"killed {point}: {fault}" for fault in self._killed(bastion, point)]
@@ -248,10 +248,14 @@ def hive1_was_lost_at_settle(bastion: Bastion) -> None:
     bastion.fleet.hosts["hive1"].fault = None
 
 
-@pytest.mark.parametrize("ready", [hive2_was_away, hive2_was_reimaged, hive1_was_lost_at_settle])
+DEBTS = (hive2_was_away, hive2_was_reimaged, hive1_was_lost_at_settle)
+
+
+@pytest.mark.parametrize("ready", DEBTS)
 def test_a_reconcile_killed_at_any_point_is_gone_on_with(memory: Path, ready: Callable[[Bastion], None]) -> None:
+    """The same phases whatever was owed, and nearly the same points: each of the three takes its share of them."""
     sweep = Sweep(memory, ready, lambda bastion: bastion.reconcile(), pay, new_everywhere)
-    assert sweep.run() > 90
+    assert sweep.run(every=len(DEBTS), first=DEBTS.index(ready)) > 30
 
 
 # -- Ctrl-C
