@@ -224,10 +224,10 @@ def restore(
     found, hosts = chosen(fleet, limit, exclude)
     found = with_pace(found, canary, batch, max_failures)
     hosts, out = left(found, hosts, without, state_dir)
-    refuse_without_queen(found, hosts, out)
     if (pause_for_confirmation or not yes) and not dry_run and not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
     missing = names(found, allow_missing)
+    refuse_without_queen(found, hosts, out, missing)
     between = seconds("--pause", pause)
     folder = state.folder_for(found.name, state_dir)
     gone = tombstones(folder)

@@ -97,12 +97,12 @@ def rotate(
     found, hosts = chosen(fleet, limit, exclude)
     found = with_pace(found, canary, batch, max_failures)
     hosts, out = left(found, hosts, without, state_dir)
-    refuse_without_queen(found, hosts, out)
     from_stdin = token_file == "-"  # noqa: S105  a dash, not a secret
     asks = (pause_for_confirmation or not yes) and not dry_run
     if asks and (from_stdin or not sys.stdin.isatty()):
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
     missing = names(found, allow_missing)
+    refuse_without_queen(found, hosts, out, missing)
     oldest = age("--if-older-than", if_older_than)
     between = seconds("--pause", pause)
     token = _token(token_file)
@@ -193,10 +193,16 @@ def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str)
     refuse_revoked(token.fingerprint(state.fingerprint_key(folder)), tombstones(folder), source)
 
 
-def refuse_without_queen(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...]) -> None:
+def refuse_without_queen(
+    fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
     """Hives that have a token which their queen has not are cut off from it: only where she is `out` for good."""
     if fleet.queen not in hosts and fleet.queen.name not in out:
         raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
+    if fleet.queen.name in missing:
+        raise UserError(
+            "--allow-missing: the queen turns first, or nobody does", hint="leave it out: --allow-missing is for hives"
+        )
 
 
 def _refuse_known(runner: "Runner", token: "Token") -> None:

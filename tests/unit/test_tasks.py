@@ -107,6 +107,7 @@ REFUSED = [
     (["plan", "--fleet", "../paper"], "--fleet"),
     (["plan", "--limit", "hive9"], "hive9"),
     (["rotate", "--yes", "--limit", "hive1"], "the queen is left out"),
+    (["rotate", "--yes", "--allow-missing", "*"], "--allow-missing: the queen turns first"),
     (["rotate", "--yes", "--batch", "0"], "--batch: found '0'"),
     (["rotate", "--yes", "--batch", "101%"], "--batch: found '101%'"),
     (["rotate", "--yes", "--canary", "50%"], "--canary: found '50%'"),
