@@ -1,5 +1,7 @@
 """The order of all tests: fast ones first, then the files that take longest, so that no worker ends alone with one."""
 
+import signal
+
 import pytest
 
 # Each of these takes a minute or more. They are begun one after the other, and the short ones fill in behind them.
@@ -23,6 +25,12 @@ LONG = (
     "lab/test_liars.py",
     "lab/test_rivals.py",
 )
+
+
+def pytest_configure() -> None:
+    """Under nohup a verb hears no SIGHUP, and so would those that are tested: what is tested begins as in a shell."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,5 +1,6 @@
 """Running a program inside a host, from outside: `nsenter` into the namespaces of the host's PID 1."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,13 +29,15 @@ def run(pid: int, argv: Sequence[str], *, text: str | None, timeout: float) -> s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         env=environment(),
         start_new_session=True,
     )
     try:
         out, err = child.communicate(text, timeout)
     except BaseException:
-        os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
         raise
     return subprocess.CompletedProcess(list(argv), child.returncode, out, err)

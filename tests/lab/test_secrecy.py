@@ -128,7 +128,7 @@ def run_in_the_open(
 ) -> Answer:
     """`fab` at work on the secret, everything about it searched but for the hosts."""
     with Watch(secret.token) as watch:
-        flags = ("--debug", "--echo") if debug else ()
+        flags = ("--debug",) if debug else ()
         answer = fab(*flags, *words, state=state, stdin=stdin, env={**(DEBUG if debug else {}), **(env or {})})
     assert watch.leaks == set()
     agents = [line for line in watch.seen if b"python3" in line and b"sys.stdin.buffer" in line]

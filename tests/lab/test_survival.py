@@ -39,7 +39,7 @@ YES = ("--yes",)
 JSON = ("--yes", "--json")
 # What `fab` says when a phase begins. All hives are one wave here, after a canary.
 BEGINS = {"stage": "stage: 4 hosts", "queen": "queen: queen", "wave": "wave 1 of 1", "retire": "retire: 4 hosts"}
-SLOW_STOP = "[Service]\nExecStop=/bin/sleep 2\n"
+SLOW_STOP = "[Service]\nExecStop=/bin/sleep 2\nTimeoutStopSec=4\n"
 
 
 @pytest.fixture(scope="module")

@@ -357,9 +357,10 @@ def test_a_trail_of_any_size_is_read_in_a_few_megabytes(tmp_path: Path) -> None:
     with (tmp_path / "2026-11-24.audit").open("wb") as file:
         for _ in range(size // len(block) + 1):
             file.write(block)
-    program = program_of("auditing").replace(b"\n    main()", MEASURE.replace("\n", "\n    ").encode())
+    program = tmp_path / "program.py"  # as one argument it would be too long
+    program.write_bytes(program_of("auditing").replace(b"\n    main()", MEASURE.replace("\n", "\n    ").encode()))
     done = subprocess.run(
-        [sys.executable, "-IS", "-c", program, str(tmp_path)],
+        [sys.executable, "-IS", program, str(tmp_path)],
         capture_output=True,
         text=True,
         check=True,

@@ -76,7 +76,7 @@ def test_this_process_knows_its_own_limits() -> None:
 # A verb whose process is told to dump its core, with the shell's limit as wide as it goes.
 ABORTS = """
 import ctypes, os, resource, signal
-from types import SimpleNamespace
+from invoke import Context
 from tasks.frame import verb
 
 @verb
@@ -86,7 +86,7 @@ def body(context):
     print(ctypes.CDLL(None).prctl(3), flush=True)  # PR_GET_DUMPABLE
     os.kill(os.getpid(), signal.SIGABRT)
 
-body(SimpleNamespace())
+body(Context())
 """
 
 
