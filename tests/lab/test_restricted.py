@@ -302,7 +302,8 @@ def test_an_agent_that_is_not_this_bastions_is_not_talked_to_until_it_is_brought
         answer = fab(task, "--fleet", tight.name, *(["--yes"] if task == "rotate" else []), state=state)
         assert answer.code == (3 if task == "rotate" else 4)
         assert "hive1: agent-differs: the host has agent" in answer.out + answer.err
-        assert "fab install --restricted --limit HOST --login ADMIN" in answer.out + answer.err
+        brings = f"fab install --fleet {tight.name} --restricted --limit hive1 --login ADMIN"
+        assert brings in answer.out + answer.err
         mended = install(tight, state, "--limit", "hive1")
         assert (mended.code, parts(mended, "hive1")) == (0, ["agent"]), mended.err
     assert fab("plan", "--fleet", tight.name, state=state).code == 0

@@ -287,7 +287,7 @@ def test_a_host_that_was_away_is_reconciled_when_it_is_back(lab: Lab, old: str, 
         name: name != "hive2" for name in lab.hosts
     }
     assert (owing.code, owing.hosts["hive2"]["reachable"], owing.document["agrees"]) == (4, False, False)
-    assert bastion.fab("status").out.rstrip().endswith("fab reconcile")
+    assert bastion.fab("status").out.rstrip().endswith(f"fab reconcile --fleet {lab.name}")
     mend(lab, "hive2")
     assert ends_done(bastion, "reconcile", old)
     paid = bastion.fab("status", "--json")
@@ -374,7 +374,7 @@ def test_a_revocation_is_done_though_the_journal_is_damaged(lab: Lab, old: str, 
     else:
         (folder / "journal.db").write_bytes(b"")
     waits = bastion.fab("rotate", *YES)
-    assert waits.code == 2 and "fab history --set-aside" in waits.err
+    assert waits.code == 2 and f"fab history --fleet {lab.name} --set-aside" in waits.err
     answer = bastion.fab("revoke", *YES, "--reason", "leaked again")
     assert answer.code == 0, answer.out + answer.err
     assert "goes on with a new journal; the old one is kept as" in answer.err

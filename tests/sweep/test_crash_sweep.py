@@ -430,8 +430,8 @@ def test_one_that_leaves_a_host_behind_killed_at_any_point_is_finished_when_the_
 def test_every_kind_of_event_and_every_verb_was_swept() -> None:
     """A new event or verb must be swept too. Needs the sweeps above: run the whole file.
 
-    Paused is swept where runs are interrupted. The other two are of no run: upkeep, and the beginning of a new
-    revocation, write them down.
+    Paused is swept where runs are interrupted. The others are of no phase: upkeep, the beginning of a new revocation,
+    and a question to the operator write them down.
     """
     kinds = {kind.__name__ for kind in get_args(Event)}
-    assert (kinds | set(VERBS)) - {"Paused", "Readmitted", "Superseded"} <= SWEPT
+    assert (kinds | set(VERBS)) - {"Paused", "Readmitted", "Superseded", "OperatorAsked", "OperatorAnswered"} <= SWEPT
