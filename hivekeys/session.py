@@ -65,12 +65,12 @@ class Session:
         No token passes a sudo that records it. A host that has not said yet whether it has one is greeted without.
         """
         if self._line is not None and self._tokens and self._sudo_log is None:
-            first = self._ask((), {})
+            first = self._ask((), {}, replace(self._greeting, write=False))  # it takes no lock, and leaves no trace
             if isinstance(first, Cause) or first.cause:
                 return first
             self._greeted = False
         recorded = self.recorded(*(["input"] if self._tokens else []), *(["output"] if _recalls(steps) else []))
-        return Reply((), cause=recorded) if recorded else self._ask(steps, self._tokens)
+        return Reply((), cause=recorded) if recorded else self._ask(steps, self._tokens, self._greeting)
 
     def recorded(self, *passing: str) -> Cause | None:
         """Why a token must not pass to the host ("input") or from it ("output"): sudo's log would have it."""
@@ -80,13 +80,13 @@ class Session:
         names = " and ".join(f"log_{kind}" for kind in found)
         return Cause(Trouble.SUDO_RECORDS, f"sudo records what passes here ({names}), and that is the token")
 
-    def _ask(self, steps: Sequence[Step], tokens: Tokens) -> Reply | Cause:
+    def _ask(self, steps: Sequence[Step], tokens: Tokens, greeting: Greeting) -> Reply | Cause:
         if self._line is None:
             return Cause(Trouble.LINE_BROKEN, "there is no line")
         words = [encode(step, self._policy, tokens) for step in steps]
         if not self._greeted:
             beside = bool(self.host.beside)
-            words.insert(0, self._greeting.step(self.host.service, tokens, beside, self._seen))
+            words.insert(0, greeting.step(self.host.service, tokens, beside, self._seen))
         limit = min(seconds_for(steps, self._policy), self.request)
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and not _recalls(steps):
