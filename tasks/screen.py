@@ -111,5 +111,9 @@ def _up(rows: int) -> str:
 
 def fitted(question: str, width: int) -> str:
     """The question with its lines broken between words, as the picture that is drawn above it counts them."""
-    lines = [fitted for line in question.split("\n") for fitted in textwrap.wrap(line, width) or [""]]
+    lines = [
+        fitted
+        for line in question.split("\n")
+        for fitted in textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
     return "\n".join(lines) + " " * question.endswith(" ")

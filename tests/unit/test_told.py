@@ -383,4 +383,4 @@ def test_rows_are_counted_as_a_terminal_breaks_lines() -> None:
 
 def test_a_question_is_broken_between_words_and_waits_behind_its_last() -> None:
     told = fitted("restarts: queen-rbee.service on queen\nGo on? [y/N] ", 20)
-    assert told == "restarts: queen-\nrbee.service on\nqueen\nGo on? [y/N] "
+    assert told == "restarts:\nqueen-rbee.service\non queen\nGo on? [y/N] "
