@@ -60,7 +60,7 @@ def refuse_mistakes(program: "Program", namespace: "Collection") -> None:
     given = program.core[0].args
     if given["complete"].value:
         return
-    contexts = namespace.to_contexts()
+    contexts = _contexts(namespace)
     verbs = {str(context.name): context for context in contexts}
     _refuse_unknown_subject(given, verbs)
     if not (program.core.unparsed or program.core.remainder):
@@ -84,6 +84,15 @@ def _refuse_unknown_subject(given: Any, verbs: Iterable[str]) -> None:
         raise UserError(f"--list {branch}: there is none", hint=f"there are {', '.join(sorted(branches))}")
     if form not in FORMATS:
         raise UserError(f"--list-format {form}: expected {', '.join(FORMATS)}")
+
+
+def _contexts(namespace: "Collection") -> "list[ParserContext]":
+    """What each verb takes. Invoke takes the help out of a task when it is asked for that: it is put back."""
+    helps = {name: dict(namespace[name].help) for name in namespace.task_names}
+    contexts = namespace.to_contexts()
+    for name, words in helps.items():
+        namespace[name].help = words
+    return contexts
 
 
 def _parsed(program: "Program", contexts: "list[ParserContext]", verbs: "dict[str, ParserContext]") -> "ParseResult":

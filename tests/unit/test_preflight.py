@@ -75,13 +75,22 @@ def seen(host: SimulatedHost) -> dict[str, str]:
     return bar
 
 
+def files(host: SimulatedHost) -> dict[Path, tuple[int, ...]]:
+    """Each file as it is, but for when it was last read."""
+    found = {path: path.stat() for path in host.secrets.iterdir()}
+    return {
+        path: (info.st_ino, info.st_mode, info.st_uid, info.st_nlink, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+        for path, info in found.items()
+    }
+
+
 def claimed(host: SimulatedHost) -> dict[str, str]:
     """What a claim answers, which must leave all files as they were."""
-    before = {path: path.stat() for path in host.secrets.iterdir()}
+    before = files(host)
     session = Session(host)
     result = session.do("probe_write")
     session.line.close()
-    assert {path: path.stat() for path in host.secrets.iterdir()} == before
+    assert files(host) == before
     return {part: result[part] for part in ("trouble", "detail")}
 
 
