@@ -29,7 +29,6 @@ from hivekeys.upkeep import Shown, Told, Upkeep
 from hivekeys.verify.survey import Watch
 
 KEEPS = "keep-environment"  # what a service may still live on stays until it has been proven on the file
-OK = 200  # HTTP
 RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
 
 
@@ -111,7 +110,7 @@ def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply
     if reply.cause is None:
         return _tidied(step, done, reply, ask)
     back = ask(Step(Verb.UNINSTALL, apply=True, options=("last",)), Step(Verb.RESTART), Step(Verb.PROVE, want))
-    works = isinstance(back, Reply) and back.proof is not None and back.proof.calls.get("new") == OK
+    works = isinstance(back, Reply) and back.proof is not None and back.proof.calls.get("new") == 200
     why = "it did not load the file" if reply.cause.trouble is Trouble.NEW_REFUSED else reply.cause.trouble.value
     after = "it works as before" if works else "it does not work as before: look at it"
     undone = isinstance(back, Reply) and bool(back.changes) and not any(change.refused for change in back.changes)

@@ -62,8 +62,7 @@ class Story:
         if isinstance(reply, Cause):
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
         cause = obstacle(reply.seen, self.host.service, self.session.request) if reply.seen else None
-        cause = cause or reply.cause
-        cause = cause or self.session.recorded("input")
+        cause = cause or reply.cause or self.session.recorded("input")
         if cause:
             return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
         return self._outcome(Phase.LOOK, Status.OK, State.UNCHANGED, None, reply)
@@ -267,8 +266,9 @@ class Story:
     ) -> Outcome:
         told = Outcome(self.host.name, phase, status, state, self._ledger.now(), cause)
         if reply:
-            told = replace(told, seen=reply.seen, proof=reply.proof, met=reply.met)
-            told = replace(told, results=reply.results, broke=reply.broke)
+            told = replace(
+                told, seen=reply.seen, proof=reply.proof, met=reply.met, results=reply.results, broke=reply.broke
+            )
         self._ledger.tell(told)
         return told
 

@@ -126,7 +126,7 @@ class Upkeep:
         title: str,
         hosts: Sequence[Host],
         steps_of: Callable[[Host], Sequence[Step]],
-        then: "Then | None" = None,
+        then: Then | None = None,
     ) -> list[Upkept]:
         """These steps on these hosts, all at once; `then` goes on with a host that did them, and answers for it."""
         if not self._holds:
@@ -154,7 +154,7 @@ class Upkeep:
         for session in self._sessions.values():
             session.close()
 
-    def _one(self, host: Host, steps: Sequence[Step], then: "Then | None") -> Upkept:
+    def _one(self, host: Host, steps: Sequence[Step], then: Then | None) -> Upkept:
         cause = self._sessions[host].open()
         reply = cause or self._told(host, steps)
         changes = () if isinstance(reply, Cause) else reply.changes

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hivekeys.fleet import Fleet, Host
     from hivekeys.preview import Foreseen
+    from hivekeys.run import Run
     from hivekeys.runner import Runner
     from hivekeys.token import Fingerprint
 
@@ -103,11 +104,7 @@ def _foresee(
     fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, condemned_by: "Callable[[Runner], set[Fingerprint]]"
 ) -> None:
     """What the revocation would do to every host that answers, and which tokens it would condemn."""
-    from hivekeys import waves  # noqa: PLC0415
     from hivekeys.preview import foreseen  # noqa: PLC0415
-    from hivekeys.report import before_run  # noqa: PLC0415
-    from hivekeys.run import REVOKE, Run  # noqa: PLC0415
-    from tasks.asking import paces  # noqa: PLC0415
 
     def would(run: "Run") -> "list[Foreseen]":
         return foreseen([run.hosts[host.name] for host in hosts], None)
@@ -115,8 +112,7 @@ def _foresee(
     def lines(runner: "Runner") -> list[str]:
         held = {token for story in runner.stories for token in (*story.held, *story.loaded)}
         tokens = ", ".join(sorted(f"token:{token}" for token in held | condemned_by(runner)))
-        order = waves.plan(hosts, fleet.policy)
-        told = before_run(fleet, order, paces(fleet.name, asked.state_dir, REVOKE), Run(task=REVOKE))
+        told = _told_before(fleet, hosts, asked.state_dir)
         fence = ["a host that cannot be turned: its service would be stopped"] if asked.fence else []
         return [*told, f"would be condemned: {tokens or 'nothing that is known'}; there is no way back", *fence]
 
@@ -125,16 +121,21 @@ def _foresee(
 
 def _confirm(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], state_dir: str) -> None:
     """Asks on the terminal, before any host is contacted: what leaked cannot wait for a look."""
-    from hivekeys import waves  # noqa: PLC0415
     from hivekeys.names import fold_names  # noqa: PLC0415
-    from hivekeys.report import before_run  # noqa: PLC0415
-    from hivekeys.run import REVOKE, Run  # noqa: PLC0415
-    from tasks.asking import paces  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     cut = f", without {fold_names(out)}" if out else ""
     question = f"Revoke the token of fleet {fleet.name} on {len(hosts)} hosts{cut}? There is no way back. [y/N] "
-    order = waves.plan(hosts, fleet.policy)
-    lines = before_run(fleet, order, paces(fleet.name, state_dir, REVOKE), Run(task=REVOKE))
-    if not Show().agrees("\n".join([*lines, question])):
+    if not Show().agrees("\n".join([*_told_before(fleet, hosts, state_dir), question])):
         raise UserError("not confirmed: nothing was changed")
+
+
+def _told_before(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> list[str]:
+    """What it restarts, for how long, and what ends with it; no host has been looked at yet."""
+    from hivekeys import waves  # noqa: PLC0415
+    from hivekeys.report import before_run  # noqa: PLC0415
+    from hivekeys.run import REVOKE, Run  # noqa: PLC0415
+    from tasks.asking import paces  # noqa: PLC0415
+
+    order = waves.plan(hosts, fleet.policy)
+    return before_run(fleet, order, paces(fleet.name, state_dir, REVOKE), Run(task=REVOKE))

@@ -90,8 +90,7 @@ class Agent:
         self.last_restart = {"bar": None, "stop_seconds": None}  # type: dict[str, Any]
         self.last_origin = {}  # type: dict[str, Any]  # where the unit has its token from
         self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
-        self.before_install = None  # type: Optional[list[list[str]]]  # what install had put here before, if it was here
-        self.drop_in_before = None  # type: Optional[str]  # its text in the unit then
+        self.before_install = None  # type: Optional[tuple[list[list[str]], Optional[str]]]  # by installation.py
         self.sudo_log = None  # type: Optional[list[str]]  # what sudo records of this line
         self.shown = {}  # type: dict[str, str]  # what systemctl said of its unit
         self.settings = ([], [])  # type: tuple[list[tuple[str, str]], list[str]]  # LLORCH_API_TOKEN there: in_unit

@@ -92,16 +92,19 @@ def without_settings(text: str) -> str:
     return "\n".join(kept)
 
 
+def drop_in_path(agent: "Agent") -> str:
+    return "%s/%s.d/%s" % (UNITS, agent.service["unit"], DROP_IN)
+
+
 def drop_in(setup: Setup, unit: "dict[str, Any]", audit: str) -> None:
     """The lines that the unit needs, checked by systemd before it reads them."""
     agent = setup.agent
-    path = "%s/%s.d/%s" % (UNITS, agent.service["unit"], DROP_IN)
+    path = drop_in_path(agent)
     before = read_file(agent.root, path)
     due = lines_for(setup, unit, audit, before or "")
     if before == due or (before is None and needs_nothing(setup, unit)):
         return
     after = "loads the token from its file" + (", hardened" if "harden" in setup.options else "")
-    agent.drop_in_before = before
 
     def write() -> None:
         folder = os.path.dirname(path)

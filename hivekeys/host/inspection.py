@@ -14,7 +14,6 @@ from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
 from hivekeys.host.forms import is_token
 from hivekeys.host.origin import Origin
-from hivekeys.host.sudo_log import recorded_by_sudo
 from hivekeys.host.system import NOFOLLOW, Refusal, names_of, open_directory
 from hivekeys.host.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, audit_folder, chain_of
 
@@ -255,7 +254,7 @@ def login(agent: "Agent") -> "dict[str, Any]":
         "account": name,
         "restricted": agent.installed,
         "rules": None if rules is None else told(agent, rules),
-        "records": recorded_by_sudo(agent),
+        "records": agent.sudo_log or [],
     }
 
 

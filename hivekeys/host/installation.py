@@ -11,7 +11,7 @@ import pwd
 import stat
 
 from hivekeys.host.agent import EXTRA, Agent
-from hivekeys.host.dropin import drop_in, unit_of, without_token
+from hivekeys.host.dropin import drop_in, drop_in_path, read_file, unit_of, without_token
 from hivekeys.host.repair import OPEN_TO_OTHERS, directory, rights, token_file, walk
 from hivekeys.host.setup import Setup, done, exists, installed, make_directory, missing_from
 from hivekeys.host.system import Refusal, is_roots, open_directory
@@ -40,7 +40,7 @@ def install(
     """
     setup = Setup(agent, apply, options)
     if apply:
-        agent.before_install = installed(agent)
+        agent.before_install = (installed(agent), read_file(agent.root, drop_in_path(agent)))
     try:
         inherit(setup, stones)
         account(setup)

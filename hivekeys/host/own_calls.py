@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from hivekeys.host.agent import Agent
+    from hivekeys.host.tls import Tls
 
 CALLS = "calls"  # in /var/lib/hivekeys
 MOST_CALLS = 2000  # the newest, that are kept: a rotation makes some twenty on a host
@@ -34,6 +35,22 @@ class OwnCalls:
     def __init__(self, agent: "Agent") -> None:
         self.agent = agent
         self.fresh = []  # type: list[list[Any]]  # begun, answered (seconds since the epoch), fp6, path, status
+
+    def get(
+        self,
+        seconds: float,
+        port: int,
+        path: str,
+        token: "Optional[str]",
+        trusted: "Optional[frozenset[int]]",
+        address: str,
+        tls: "Optional[Tls]",
+    ) -> "tuple[int, str]":
+        """`System.get` within so many seconds, or what is left of the request; noted."""
+        left, began = self.agent.left(seconds), self.agent.system.now()
+        status, why = self.agent.system.get(port, path, token, left, trusted, address, tls)
+        self.note(began, path, token, status)
+        return status, why
 
     def note(self, began: float, path: str, token: "Optional[str]", status: int) -> None:
         """One call that was answered. One without a token that is let in is no matter of a token."""

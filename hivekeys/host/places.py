@@ -200,12 +200,10 @@ class Sweep:
     def call(self, address: str, port: int, path: str, token: "Optional[str]") -> int:
         try:
             trusted = None if token is None else self.trusted
-            left, began = self.agent.left(ASK_SECONDS), self.agent.system.now()
             tls = self.tls if port == self.agent.service["port"] else None
-            status, why = self.agent.system.get(port, path, token, left, trusted, address, tls)
+            status, why = self.agent.own_calls.get(ASK_SECONDS, port, path, token, trusted, address, tls)
         except Refusal as refusal:
             raise Refusal("place-unasked", refusal.detail) from None
-        self.agent.own_calls.note(began, path, token, status)
         if not status:
             raise Refusal("place-unasked", why)
         return status

@@ -79,10 +79,7 @@ class Proof:
         self, path: str, token: "Optional[str]" = None, trusted: "Optional[frozenset[int]]" = None
     ) -> "tuple[int, str]":
         """(status, why not) of one call to the service, where the inventory says that it listens."""
-        left, began = self.agent.left(CALL_SECONDS), self.system.now()
-        status, why = self.system.get(self.port, path, token, left, trusted, self.address, self.tls)
-        self.agent.own_calls.note(began, path, token, status)
-        return status, why
+        return self.agent.own_calls.get(CALL_SECONDS, self.port, path, token, trusted, self.address, self.tls)
 
     # -- health
 

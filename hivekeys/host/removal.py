@@ -6,7 +6,7 @@ Runs ON the host, as root, in one text with agent.py, when it is asked for.
 import os
 
 from hivekeys.host.agent import EXTRA, Agent
-from hivekeys.host.dropin import DROP_IN, HEADER, UNITS, read_file, remove_file, write_file
+from hivekeys.host.dropin import HEADER, drop_in_path, read_file, remove_file, write_file
 from hivekeys.host.installation import has_group
 from hivekeys.host.repair import Work
 from hivekeys.host.restricting import KINDS, take_part_away
@@ -46,15 +46,13 @@ def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> 
 
 def undo(work: Work, things: "list[list[str]]") -> "tuple[bool, dict[str, Any]]":
     """As the host was before the last install: a drop-in of ours that was there has its text of then."""
-    agent, before = work.agent, work.agent.before_install
-    if before is None:
+    agent, path = work.agent, drop_in_path(work.agent)
+    if agent.before_install is None:
         raise Refusal("slot-changed", "this agent has installed nothing: it does not know what was there before")
-    fresh = [thing for thing in things if thing not in before]
-    path = "%s/%s.d/%s" % (UNITS, agent.service["unit"], DROP_IN)
-    text = agent.drop_in_before
-    if text is not None and ["drop-in", path] in before:
+    before, text = agent.before_install
+    if text is not None and text != read_file(agent.root, path):
         work.note("unit", path, "the new version", "as before", lambda: put_back(agent, path, text or ""))
-    for kind, path in reversed(fresh):
+    for kind, path in reversed([thing for thing in things if thing not in before]):
         take_away(work, kind, path)
     remember(agent, before)
     return work.result()

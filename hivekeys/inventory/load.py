@@ -28,20 +28,11 @@ from hivekeys.inventory.listening import mistakes_listening
 from hivekeys.inventory.mistakes import at, shown
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between, too_many
-from hivekeys.inventory.schema import Document, ServiceKeys, ServicesKeys, checked
+from hivekeys.inventory.schema import LOGIN, Document, ServiceKeys, ServicesKeys, checked
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
 
-WAY = (
-    "address",
-    "port",
-    "user",
-    "key",
-    "jump",
-    "become",
-    "python",
-    "sudo_log",
-)  # to a machine, whatever is asked there
+WAY = ("address", *LOGIN)  # to a machine, whatever is asked there
 ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
 POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
 POINT_TO_HIVES = 'a file of ours with fleet = "NAME", [hosts.queen] and [llama_orch] hives = "FILE"'

@@ -61,8 +61,11 @@ class LoginKeys(TypedDict, total=False):
     key: FilePath
     jump: Annotated[str, PlainValidator(values.jump)]
     become: Annotated[Become, PlainValidator(values.choice(Become))]
-    sudo_log: Annotated[SudoLog, PlainValidator(values.choice(SudoLog))]
     python: Annotated[str, PlainValidator(values.python)]
+    sudo_log: Annotated[SudoLog, PlainValidator(values.choice(SudoLog))]
+
+
+LOGIN = tuple(LoginKeys.__annotations__)  # how a host is reached, but for its address
 
 
 class SshKeys(LoginKeys, total=False):

@@ -12,8 +12,7 @@ from typing import Any
 from hivekeys.fleet import SERVICES, Become, Role
 from hivekeys.inventory.mistakes import Mistake, shown, wrong
 from hivekeys.inventory.rules import Table, expanded, table_of
-
-LOGIN = ("port", "user", "key", "jump", "become", "python", "sudo_log")  # how a host is reached, but for its address
+from hivekeys.inventory.schema import LOGIN
 
 
 @dataclass(frozen=True)

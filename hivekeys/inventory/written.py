@@ -15,8 +15,8 @@ from typing import Any
 
 from hivekeys.fleet import SERVICES, Amount, Backups, Become, Fleet, Host, Policy, Role, Timeouts, TokenAge, Waiver
 from hivekeys.inventory.ranges import expand
+from hivekeys.inventory.schema import LOGIN
 
-LOGIN = ("user", "port", "key", "jump", "become", "python", "sudo_log")
 _MODES = ("mode", "directory_mode")
 _NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>[0-9]{1,9})(?P<after>[^0-9]*)", re.DOTALL)
 

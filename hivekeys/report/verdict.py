@@ -167,8 +167,7 @@ def _unserved(run: Run) -> str:
 
 def _serves(host: HostRun) -> bool:
     """False for a service that is down, or did not let in the token in its own file."""
-    active = host.seen is None or host.seen.unit.state == "active"
-    return active and (host.proof is None or 200 <= host.proof.calls.get("new", 200) < 300)
+    return not host.is_out and (host.proof is None or 200 <= host.proof.calls.get("new", 200) < 300)
 
 
 def _overtaken(run: Run) -> Verdict:

@@ -8,7 +8,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Host
 from hivekeys.history import History
 from hivekeys.line import Dialer
-from hivekeys.model import Event, Outcome, State
+from hivekeys.model import Event, Outcome, Phase, PhaseStarted, State
 from hivekeys.revocation import Revocation, paced
 from hivekeys.rollout import Rollout
 from hivekeys.run import REVOKE, ROTATE, Run
@@ -42,7 +42,9 @@ class Operator:
         history: History = NOTHING_KNOWN,
         take_over: bool = False,
         without: Collection[str] = (),
+        stops_in: Phase | None = None,
     ) -> None:
+        """`stops_in`: Ctrl-C, as this phase begins."""
         self.fleet = fleet
         self.token = token or generate()
         self.events: list[Event] = []
@@ -70,10 +72,13 @@ class Operator:
         )
         self.rollout = Rollout(self.runner, census=census, retire_anyway=retire_anyway)
         self.census = census
+        self.stops_in = stops_in
 
     def _record(self, events: Sequence[Event]) -> None:
         for event in events:
             self.events.append(event)
+            if isinstance(event, PhaseStarted) and event.phase is self.stops_in:
+                self.runner.interrupt()
             if self.on_event:
                 self.on_event(event)
 

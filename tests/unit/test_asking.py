@@ -2,11 +2,8 @@
 
 import io
 import os
-import pty
 import resource
 import signal
-import sys
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -19,15 +16,6 @@ class Impatient(io.StringIO):
 
     def flush(self) -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
-
-
-@pytest.fixture
-def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs) as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        yield ours
-        os.close(ours)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hivekeys.exposure import exposure_of
 from hivekeys.fleet import Amount, Policy
 from hivekeys.history import gone_back
 from hivekeys.journal import KINDS
-from hivekeys.model import Condemned, Event, Phase, PhaseStarted, Readmitted, Resumed, RunStarted, State
+from hivekeys.model import Condemned, Event, Phase, Readmitted, Resumed, RunStarted, State
 from hivekeys.moment import Moment
 from hivekeys.run import REVOKE, ROTATE, Run, fold
 from hivekeys.token import generate
@@ -36,12 +36,7 @@ def fleet(tmp_path: Path) -> InProcessFleet:
 
 def cut_off(fleet: InProcessFleet, task: str, phase: Phase, without: Collection[str] = ()) -> Run:
     """A run with a Ctrl-C as this phase begins, as its journal tells it; whoever is to blame looks at it later."""
-
-    def stop(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase is phase:
-            operator.runner.interrupt()
-
-    operator = Operator(fleet, task=task, on_event=stop, without=without)
+    operator = Operator(fleet, task=task, stops_in=phase, without=without)
     code = operator.revoke() if task == REVOKE else operator.rotate()
     assert code is ExitCode.INTERRUPTED
     fleet.dialled.clear()

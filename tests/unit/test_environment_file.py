@@ -13,7 +13,7 @@ from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host.forms import TokenLine
-from hivekeys.model import Event, Phase, PhaseStarted
+from hivekeys.model import Phase
 from hivekeys.run import REVOKE, fold
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
@@ -212,11 +212,7 @@ def test_a_line_that_breaks_behind_the_swap_costs_nothing(fleet: InProcessFleet)
 
 
 def test_a_run_that_was_interrupted_is_taken_back(fleet: InProcessFleet) -> None:
-    def stop(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase is Phase.SETTLE:
-            ann.runner.interrupt()
-
-    ann = Operator(fleet, on_event=stop)
+    ann = Operator(fleet, stops_in=Phase.SETTLE)
     assert ann.rotate() is ExitCode.INTERRUPTED
     assert Operator(fleet, past=fold(ann.events)).rollout.roll_back() is ExitCode.DONE
     assert set(serving(fleet, ann.token).values()) == {"old"}

@@ -4,11 +4,8 @@ import contextlib
 import fcntl
 import json
 import os
-import pty
-import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.history import History
 from hivekeys.journal import Journal
 from hivekeys.metrics import metrics
-from hivekeys.model import Event, Paused, Phase, PhaseStarted, RunEnded, State
+from hivekeys.model import Paused, Phase, RunEnded, State
 from hivekeys.report.page import page
 from hivekeys.report.verdict import came_to, ended
 from hivekeys.run import Run, fold
@@ -38,9 +35,10 @@ from tasks.rotation import confirm
 from tests.inprocess import KEY, InProcessFleet
 from tests.unit.rotating import Operator
 from tests.unit.telling import NEW, OLD, Teller, fleet_of
-from tests.unit.test_records import NEARBY
+from tests.unit.test_records import fab
 from tests.unit.test_tasks import Fab, state_of
 
+__all__ = ["fab"]
 PAPER = fleet_of(4)
 ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")
 
@@ -104,11 +102,7 @@ def test_the_command_that_took_it_back_did_what_it_was_to_do(capsys: pytest.Capt
 
 
 def interrupted(fleet: InProcessFleet) -> Operator:
-    def stop(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase is Phase.CANARY:
-            ann.runner.interrupt()
-
-    ann = Operator(fleet, on_event=stop)
+    ann = Operator(fleet, stops_in=Phase.CANARY)
     assert ann.rotate() is ExitCode.INTERRUPTED
     return ann
 
@@ -138,23 +132,11 @@ def test_an_interruption_that_an_older_release_wrote_down_is_one_too() -> None:
 # -- not begun
 
 
-@pytest.fixture
-def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
-    """Somebody at the terminal, who has typed ahead."""
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs) as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        yield lambda keys: os.write(ours, keys.encode())
-        os.close(ours)
-
-
-def test_whoever_says_no_has_begun_nothing_and_asked_for_no_way_back(
-    tmp_path: Path, keyboard: Callable[[str], int]
-) -> None:
+def test_whoever_says_no_has_begun_nothing_and_asked_for_no_way_back(tmp_path: Path, keyboard: int) -> None:
     fleet = InProcessFleet(tmp_path)
     ann = Operator(fleet)
     assert ann.rollout.look()
-    keyboard("n\n")
+    os.write(keyboard, b"n\n")
     with pytest.raises(UserError, match="not confirmed: nothing was changed"):
         confirm(ann.runner, Show(), "to a new token")
     run = fold(ann.events)
@@ -185,16 +167,6 @@ def test_a_run_that_stopped_before_it_changed_a_host_took_nobody_back(tmp_path: 
 
 
 # -- at work
-
-
-@pytest.fixture
-def fab(tmp_path: Path) -> Iterator[Fab]:
-    """A fleet whose every host refuses the connection at once."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        fab = Fab(tmp_path)
-        (fab.folder / "inventory" / "paper.toml").write_text(NEARBY.format(port=nobody.getsockname()[1]))
-        yield fab
 
 
 def written(fab: Fab, *tellers: Teller) -> Path:

@@ -2,10 +2,9 @@
 
 import contextlib
 import os
-import pty
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,16 +37,6 @@ DONE = ExitCode.DONE
 @pytest.fixture
 def fleet(tmp_path: Path) -> InProcessFleet:
     return InProcessFleet(tmp_path, hives=4, policy=Policy(batch=Amount(2), revocation_recheck=0.0))
-
-
-@pytest.fixture
-def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
-    """Somebody at the terminal, who has typed ahead."""
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs) as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        yield lambda keys: os.write(ours, keys.encode())
-        os.close(ours)
 
 
 def looked(fleet: InProcessFleet) -> Operator:
@@ -98,10 +87,10 @@ def test_a_revocation_asks_before_any_host_was_looked_at_and_says_so(fleet: InPr
 
 
 def test_the_question_itself_has_all_of_it(
-    fleet: InProcessFleet, keyboard: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+    fleet: InProcessFleet, keyboard: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ann = looked(fleet)
-    keyboard("n\n")
+    os.write(keyboard, b"n\n")
     with pytest.raises(UserError, match="not confirmed"):
         confirm(ann.runner, Show(), "to a new token", [Pace(4, 40.0, 2.0)])
     lines = capsys.readouterr().err.splitlines()
@@ -222,13 +211,11 @@ def test_a_no_between_two_waves_stops_there(fleet: InProcessFleet) -> None:
     assert len(asked_at_each_wave(fleet, lambda _: False)) == 1
 
 
-def test_the_screen_asks_so(
-    fleet: InProcessFleet, keyboard: Callable[[str], int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_screen_asks_so(fleet: InProcessFleet, keyboard: int, capsys: pytest.CaptureFixture[str]) -> None:
     show = Show()
     ann = Operator(fleet, on_event=lambda event: show.record([event]))
     ann.rollout = Rollout(ann.runner, go_on=show.go_on)
-    keyboard("y\ny\nn\n")
+    os.write(keyboard, b"y\ny\nn\n")
     assert ann.rotate() is ExitCode.INTERRUPTED
     said = capsys.readouterr().err
     assert said.count("Go on? [y/N] ") == 3

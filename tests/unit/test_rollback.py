@@ -22,12 +22,7 @@ def fleet(tmp_path: Path) -> InProcessFleet:
 
 def interrupted_in(fleet: InProcessFleet, phase: Phase) -> Run:
     """A rotation with a Ctrl-C as this phase begins, as its journal tells it."""
-
-    def stop(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase is phase:
-            operator.runner.interrupt()
-
-    operator = Operator(fleet, on_event=stop)
+    operator = Operator(fleet, stops_in=phase)
     assert operator.rotate() is ExitCode.INTERRUPTED
     return fold(operator.events)
 
@@ -59,13 +54,7 @@ def test_a_host_that_was_touched_and_is_away_is_no_success(fleet: InProcessFleet
 @pytest.mark.parametrize("phase", [Phase.LOOK, Phase.CLAIM, Phase.ROLLBACK])
 def test_a_way_back_that_is_interrupted_is_not_done(fleet: InProcessFleet, phase: Phase) -> None:
     """The hosts hold a staged token still, whatever they looked like before anybody went back."""
-    past = interrupted_in(fleet, Phase.QUEEN)
-
-    def stop(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase is phase:
-            operator.runner.interrupt()
-
-    operator = Operator(fleet, past=past, on_event=stop)
+    operator = Operator(fleet, past=interrupted_in(fleet, Phase.QUEEN), stops_in=phase)
     assert operator.rollout.roll_back() is ExitCode.INTERRUPTED
     assert operator.rollout.run.is_open
     again = Operator(fleet, past=operator.rollout.run)
