@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from hivekeys.lab import Host, Units, down, up
-from hivekeys.lab.files import token_file
+from hivekeys.lab.files import SECRETS, token_file
 
-from .asking import status
+from .asking import put_token, status
 from .rotating import INVENTORY, Answer, fab, start_fab, write_policy
 
 pytestmark = pytest.mark.lab
@@ -144,3 +144,29 @@ def installed(fleet: Fleet) -> None:
 @pytest.mark.parametrize("scenario", [rotated, revoked, resumed, rolled_back, verified, installed])
 def test_every_shape_is(fleets: list[Fleet], scenario: Callable[[Fleet], None]) -> None:
     on_every_shape(fleets, scenario)
+
+
+def test_a_service_that_reads_no_file_works_as_before_after_an_install_that_thought_it_does(
+    fleets: list[Fleet],
+) -> None:
+    """v0.1.0 under an inventory that is written as the guide says: the file is another than the unit's own."""
+    (fleet,) = (fleet for fleet in fleets if fleet.lab.shape.units is Units.ENVIRONMENT_FILE)
+    lab, token, inventory = fleet.lab, fleet.token, fleet.lab.inventory.read_text()
+    lab.inventory.write_text(re.sub(r"(?m)^format = .*\n|^token = .*\n", "", inventory))
+    try:
+        refused = fleet.fab("install", *CHANGED)
+        assert (refused.code, "has its token from its environment" in refused.err) == (2, True)
+        for name in lab.hosts:
+            lab.sh(name, f"install -d -o llama-orch -g llama-orch -m 700 {SECRETS}")
+            put_token(lab, name, token)
+        undone = fleet.fab("install", *CHANGED)
+        assert undone.code == 4, undone.err
+        assert undone.hosts["queen"]["cause"]["trouble"] == "new-refused"
+        assert "this program does not read the file" in undone.hosts["queen"]["cause"]["detail"]
+        assert undone.hosts["queen"]["cause"]["detail"].endswith("what was done is undone, it works as before")
+        assert undone.hosts["hive1"]["cause"]["trouble"] == "not-begun"
+    finally:
+        lab.inventory.write_text(inventory)
+        for name in lab.hosts:
+            lab.sh(name, f"rm -rf {SECRETS}")
+    assert fleet.serves(token)
