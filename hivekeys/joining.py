@@ -46,7 +46,6 @@ def install(
     shown = upkeep.look(upkeep.fleet.hosts)
     upkeep.refuse_doubles(shown)
     _refuse_running(upkeep, shown)
-    _refuse_unheld(upkeep, shown)
     want = _the_token(upkeep, shown, grounds)
     if want:
         refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
@@ -209,18 +208,13 @@ def _refuse_running(upkeep: Upkeep, shown: Shown) -> None:
         )
 
 
-def _refuse_unheld(upkeep: Upkeep, shown: Shown) -> None:
-    """A service that works with a token which is in no file would be given another one, and its clients be refused."""
-    seen = {host: reply.seen for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
-    found = [
-        host
-        for host in upkeep.hosts
-        if host in seen and seen[host].unit.state == "active" and seen[host].unit.env_token and not seen[host].active
-    ]
-    if found:
-        names = fold_names(host.name for host in found)
+def _refuse_unheld(queen: Host, shown: Shown) -> None:
+    """A queen that works with a token which is in no file: the fleet has one, and a new one would be another."""
+    reply = shown.get(queen)
+    seen = reply.seen if isinstance(reply, Reply) else None
+    if seen and seen.unit.state == "active" and seen.unit.env_token and not seen.active:
         raise UserError(
-            f"{names}: the service has its token from its environment, and {found[0].service.token} is not there",
+            f"{queen.name}: the service has its token from its environment, and {queen.service.token} is not there",
             hint='an EnvironmentFile of root\'s that sets it is named as it is: `token = "FILE"` and '
             '`format = "environment"` in [services]; else put the token that works into the file first',
         )
@@ -238,6 +232,8 @@ def _the_token(upkeep: Upkeep, shown: Shown, grounds: Grounds) -> Fingerprint | 
             hint="bring them to one first: `fab reconcile`, or `fab rotate`; or leave one out with --exclude",
         )
     silent = [host.name for host, reply in shown.items() if isinstance(reply, Cause) and host not in upkeep.hosts]
+    if want is None:
+        _refuse_unheld(upkeep.fleet.queen, shown)
     if want is None and silent:
         raise UserError(
             f"no host that answers has a token, and {', '.join(silent)} cannot be asked: is this a new fleet?",

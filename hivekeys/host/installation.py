@@ -12,6 +12,7 @@ import stat
 
 from hivekeys.host.agent import EXTRA, Agent
 from hivekeys.host.dropin import drop_in, drop_in_path, read_file, unit_of, without_token
+from hivekeys.host.forms import is_token
 from hivekeys.host.repair import OPEN_TO_OTHERS, directory, rights, token_file, walk
 from hivekeys.host.setup import Setup, done, exists, installed, make_directory, missing_from
 from hivekeys.host.system import Refusal, is_roots, open_directory
@@ -42,6 +43,7 @@ def install(
     if apply:
         agent.before_install = (installed(agent), read_file(agent.root, drop_in_path(agent)))
     try:
+        refuse_unheld(setup, want)
         inherit(setup, stones)
         account(setup)
         token_directory(setup)
@@ -58,6 +60,16 @@ def install(
         refusal.facts = setup.result()[1]  # what was done until then
         raise
     return setup.result()
+
+
+def refuse_unheld(setup: Setup, want: str) -> None:
+    """A service that works with a token which is in no file is given no other: its clients would be refused."""
+    agent, pid = setup.agent, setup.agent.unit()["pid"]
+    process = agent.system.process(pid) if pid else None
+    held = process["token"] if process and agent.slots()["active"] is None else ""
+    if held and (not is_token(held) or agent.secrets.fingerprint(held)["keyed"] != want):
+        path = agent.service["token"]
+        raise Refusal("token-in-environment", "%s is not there, and the service has its token from elsewhere" % path)
 
 
 def inherit(setup: Setup, stones: "Sequence[dict[str, str]]") -> None:

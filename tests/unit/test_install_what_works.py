@@ -9,6 +9,7 @@ import hivekeys.host.removal  # noqa: F401  hosts know the way back
 from hivekeys.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
+from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost
 
 from .test_joining import Installer
@@ -76,6 +77,21 @@ def test_a_service_whose_token_is_in_no_file_is_not_given_another(fleet: InProce
     assert refused.value.code is ExitCode.USAGE
     assert 'format = "environment"' in (refused.value.hint or "")
     assert all(host.accepts(fleet.token) for host in fleet.hosts.values())
+
+
+def test_a_hive_that_works_with_a_token_of_its_own_keeps_it_and_stops_nobody(fleet: InProcessFleet) -> None:
+    """It may lie, too: what one hive says of its token is no reason to leave the others as they are."""
+    own = generate()
+    for host in fleet.hosts.values():
+        host.environment_token = own.reveal() if host.host.name == "hive2" else ""
+        host.start()
+    hive = fleet.hosts["hive2"]
+    hive.active.unlink()
+    was = files(hive)
+    ann = Installer(fleet)
+    assert ann.troubles == {"hive2": Trouble.TOKEN_IN_ENVIRONMENT}
+    assert (files(hive), hive.accepts(own)) == (was, True)
+    assert {one.host for one in ann.kept if one.proof and one.proof.proven} == {"queen", "hive1"}
 
 
 def test_a_drop_in_of_ours_that_was_there_has_its_text_again(fleet: InProcessFleet) -> None:
