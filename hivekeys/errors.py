@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from hivekeys.text import lines_of
+from hivekeys.text.clean import lines_of
 
 
 class ExitCode(IntEnum):

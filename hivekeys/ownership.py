@@ -20,7 +20,7 @@ from pathlib import Path
 
 import hivekeys
 from hivekeys.errors import UserError
-from hivekeys.text import printable
+from hivekeys.text.clean import printable
 
 CODE = Path(hivekeys.__file__).resolve().parent
 MOST_LINKS = 40  # on one way, as in Linux

@@ -15,7 +15,7 @@ from rich.text import Text
 from tasks.output import is_lost
 
 if TYPE_CHECKING:
-    from hivekeys.estimate import Pace
+    from hivekeys.journal.estimate import Pace
 
 
 RUNS = 12  # of the journal that are looked at, the newest first
@@ -51,12 +51,12 @@ def agrees(question: str, screen: Console) -> bool:
 
 def paces(fleet: str, state_dir: str, task: str) -> "list[Pace]":
     """How long the last runs of this kind took, by this bastion's journal, as far as it can be read."""
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.errors import UserError  # noqa: PLC0415
-    from hivekeys.estimate import ENOUGH, pace_of  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.journal.estimate import ENOUGH, pace_of  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
 
-    folder = state.folder_for(fleet, state_dir)
+    folder = state_folder.folder_for(fleet, state_dir)
     found: list[Pace] = []
     if not Journal.is_in(folder):
         return found

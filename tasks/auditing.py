@@ -15,7 +15,7 @@ from tasks.past import newest_served, past_runs
 from tasks.times import count, fp6, moment
 
 if TYPE_CHECKING:
-    from hivekeys.audit.audited import Query
+    from hivekeys.protocol.audited import Query
     from hivekeys.audit.census import Census, Tokens
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
@@ -70,7 +70,7 @@ def audit(
 
 
 def _query(since: str, until: str, failed: bool, records: int) -> "Query":
-    from hivekeys.audit.audited import Query  # noqa: PLC0415
+    from hivekeys.protocol.audited import Query  # noqa: PLC0415
 
     begin, end = moment("--since", since), moment("--until", until)
     if begin and end and begin.before_now == end.before_now:
@@ -83,14 +83,14 @@ def _query(since: str, until: str, failed: bool, records: int) -> "Query":
 def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: str, state_dir: str) -> "Census":
     from dataclasses import replace  # noqa: PLC0415
 
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.audit.census import census_of, known_tokens, replaced_at  # noqa: PLC0415
-    from hivekeys.causes import Cause  # noqa: PLC0415
-    from hivekeys.model import Step, Verb  # noqa: PLC0415
+    from hivekeys.protocol.causes import Cause  # noqa: PLC0415
+    from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     run = newest_served(fleet.name, state_dir)
-    folder = state.folder_for(fleet.name, state_dir)
+    folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
     dialer = dialer_of(fleet, hosts, program_of("auditing"), folder)
     watch = Watch(fleet, hosts, dialer, greeting)
@@ -112,13 +112,13 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
 
 def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_dir: str, json: bool) -> "ExitCode":
     """Asks auditd's record on every host, and shows it."""
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.audit import access_report  # noqa: PLC0415
-    from hivekeys.model import Step, Verb  # noqa: PLC0415
+    from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, state_dir)
+    folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
     dialer = dialer_of(fleet, hosts, program_of("accesses"), folder)
     watch = Watch(fleet, hosts, dialer, greeting)

@@ -23,12 +23,12 @@ from tasks.rotation import confirm, refuse_without_queen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hivekeys.backups.agefile import Recipients
+    from hivekeys.age import Recipients
     from hivekeys.backups.backup import Backup
     from hivekeys.backups.folder import Order
     from hivekeys.backups.shelf import Taken
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.runner import Runner
+    from hivekeys.rotation.runner import Runner
     from hivekeys.token import Fingerprint, Token
 
 # Imports inside the functions below: SSH, pydantic, rich and age take time that `fab --list` has not.
@@ -73,16 +73,16 @@ def backup(
     if list:
         _show_list(found, state_dir, json)
         return
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.model import Phase  # noqa: PLC0415
-    from hivekeys.recall import current, proven  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.events import Phase  # noqa: PLC0415
+    from hivekeys.upkeep.current_token import current, proven  # noqa: PLC0415
 
     order = _order(found, to or (), passphrase, output, keep)
     asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
     grounds = grounds_of(found, from_, yes or dry_run, state_dir)
     with upkeep_of(found, hosts, Phase.BACKUP, asked, ("remembered",), beside_open=False, only_asks=True) as work:
         title = f"read the token, to be sealed for {order.whom}"
-        gone = tombstones(state.folder_for(found.name, state_dir))
+        gone = tombstones(state_folder.folder_for(found.name, state_dir))
         if dry_run:
             _tell_foreseen(*proven(work, title, gone, grounds), order, json)
             work.end(ExitCode.DONE)
@@ -96,7 +96,7 @@ def backup(
 
 def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str, keep: str) -> "Order":
     """What was asked for, checked before any host is contacted; a passphrase is asked for when all else is right."""
-    from hivekeys.backups import agefile  # noqa: PLC0415
+    from hivekeys import age  # noqa: PLC0415
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
 
     texts = [text for given in to for text in given.split(",") if text.strip()]
@@ -114,19 +114,19 @@ def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str
             hint="--to age1… (make a key with age-keygen), --to ~/.ssh/id_ed25519.pub, or --passphrase",
         )
     limit = int(keep) if keep else None if output else fleet.backup.keep
-    whom = _new_passphrase() if by_passphrase else agefile.recipients(texts or fleet.backup.to)
+    whom = _new_passphrase() if by_passphrase else age.recipients(texts or fleet.backup.to)
     return backup_folder.Order(whom, output, limit)
 
 
 def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Taken":
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, state_dir)
-    key = state.fingerprint_key(folder)
+    folder = state_folder.folder_for(fleet.name, state_dir)
+    key = state_folder.fingerprint_key(folder)
     want = token.fingerprint(key)
     run = next((run.id for run in past_runs(fleet.name, state_dir) if run.want == want and run.is_served), "")
-    signer = state.signing_key(folder)
+    signer = state_folder.signing_key(folder)
     return backup_folder.put(token, key, fleet.name, run, time.time(), order=order, state=folder, signer=signer)
 
 
@@ -142,7 +142,7 @@ def _tell(taken: "Taken", json: bool) -> None:
 
 
 def _tell_foreseen(want: "Fingerprint", holders: "Sequence[Host]", order: "Order", json: bool) -> None:
-    from hivekeys.names import fold_names  # noqa: PLC0415
+    from hivekeys.text.names import fold_names  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     where = order.output or "the fleet's folder of backups"
@@ -156,12 +156,12 @@ def _tell_foreseen(want: "Fingerprint", holders: "Sequence[Host]", order: "Order
 
 
 def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
     from hivekeys.backups import shelf  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
-    base = state.folder_for(fleet.name, state_dir)
+    base = state_folder.folder_for(fleet.name, state_dir)
     folder = backup_folder.folder_in(base)
     there, gone = backup_folder.found(folder), tombstones(base)
     if json:
@@ -216,8 +216,8 @@ def restore(
     on_finish: str = "",
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
     from tasks.asking import paces  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
@@ -229,16 +229,16 @@ def restore(
     missing = names(found, allow_missing)
     refuse_without_queen(found, hosts, out, missing)
     between = seconds("--pause", pause)
-    folder = state.folder_for(found.name, state_dir)
+    folder = state_folder.folder_for(found.name, state_dir)
     gone = tombstones(folder)
     sealed = _sealed(found, file, gone, folder)
     _refuse_unvouched(sealed, file, from_elsewhere, yes, folder)
-    token = _opened(sealed, file, identity, gone, state.fingerprint_key(folder))
+    token = _opened(sealed, file, identity, gone, state_folder.fingerprint_key(folder))
     made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
     why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
     asked = Asked(why, how, state_dir=state_dir, excluded=out)
     if dry_run:
-        want = token.fingerprint(state.fingerprint_key(folder))
+        want = token.fingerprint(state_folder.fingerprint_key(folder))
         foreseeing.plan(found, hosts, asked, lambda runner: _refuse_served(runner, want, file))
         return
     with runner_of(found, hosts, asked) as (runner, show):
@@ -275,9 +275,9 @@ def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: P
 
 def _refuse_unvouched(sealed: "Backup", file: str, from_elsewhere: bool, yes: bool, folder: Path) -> None:
     """One that this bastion has not signed is restored only when somebody says so: every host's root can make one."""
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.backups.signature import Maker, maker, signer_id  # noqa: PLC0415
-    from hivekeys.text import printable  # noqa: PLC0415
+    from hivekeys.text.clean import printable  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     signer = signer_id(sealed.header)
@@ -285,7 +285,7 @@ def _refuse_unvouched(sealed: "Backup", file: str, from_elsewhere: bool, yes: bo
         Maker.ELSEWHERE: f"is signed by {signer}, and not by this bastion",
         Maker.CHANGED: f"was changed, or sealed anew, after {signer} had signed it",
         Maker.NOBODY: "is not signed: anybody may have made it",
-    }.get(maker(sealed, state.signing_key(folder).public_key()))
+    }.get(maker(sealed, state_folder.signing_key(folder).public_key()))
     if said is None:
         return
     if from_elsewhere:
@@ -299,17 +299,18 @@ def _refuse_unvouched(sealed: "Backup", file: str, from_elsewhere: bool, yes: bo
 
 def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint, str]", key: bytes) -> "Token":
     """The token of a backup, in memory, when it is what the header says and was not revoked."""
-    from hivekeys.backups import agefile, backup  # noqa: PLC0415
+    from hivekeys import age  # noqa: PLC0415
+    from hivekeys.backups import backup  # noqa: PLC0415
     from hivekeys.token import refuse_revoked  # noqa: PLC0415
 
     if backup.PASSPHRASE in sealed.kinds:
         if identity:
             raise UserError(f"{file}: is sealed with a passphrase, not for a key", hint="leave --identity out")
-        opened = agefile.unseal_by_passphrase(sealed.block.encode(), _secret(f"Passphrase of {file}: "), file)
+        opened = age.unseal_by_passphrase(sealed.block.encode(), _secret(f"Passphrase of {file}: "), file)
     elif not identity:
         raise UserError(f"{file}: is sealed for {', '.join(sealed.kinds)}", hint="name the key with --identity FILE")
     else:
-        opened = agefile.unseal(sealed.block, agefile.identities(identity, _secret), file)
+        opened = age.unseal(sealed.block, age.identities(identity, _secret), file)
     token = backup.token_in(sealed, opened, key, file)
     refuse_revoked(token.fingerprint(key), gone, file)  # the header's may be another bastion's
     return token
@@ -323,7 +324,7 @@ def _refuse_served(runner: "Runner", want: "Fingerprint", file: str) -> None:
 
 
 def _new_passphrase() -> "Recipients":
-    from hivekeys.backups.agefile import passphrase  # noqa: PLC0415
+    from hivekeys.age import passphrase  # noqa: PLC0415
 
     return passphrase(_secret("Passphrase to seal the token with: "), _secret("The same again: "))
 

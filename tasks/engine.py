@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import hivekeys
 from hivekeys.errors import DamagedError, ExitCode, UserError
-from hivekeys.hints import for_fleet
-from hivekeys.text import printable
+from hivekeys.protocol.hints import for_fleet
+from hivekeys.text.clean import printable
 from tasks import secrets_given
 from tasks.excluding import cut_out_now
 from tasks.frame import TO_PEOPLE, Told
@@ -22,17 +22,17 @@ from tasks.stopping import stoppable
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.history import History
-    from hivekeys.journal import Journal
-    from hivekeys.ledger import Record
-    from hivekeys.line import Dialer
-    from hivekeys.model import Event, Phase
-    from hivekeys.remote import Sudo
-    from hivekeys.run import Run
-    from hivekeys.runner import Runner
+    from hivekeys.journal.history import History
+    from hivekeys.journal.store import Journal
+    from hivekeys.journal.recorder import Record
+    from hivekeys.ssh.line import Dialer
+    from hivekeys.journal.events import Event, Phase
+    from hivekeys.ssh.dialer import Sudo
+    from hivekeys.journal.run import Run
+    from hivekeys.rotation.runner import Runner
     from hivekeys.token import Fingerprint
-    from hivekeys.upkeep import Upkeep
-    from hivekeys.wire import Greeting
+    from hivekeys.upkeep.upkeep import Upkeep
+    from hivekeys.protocol.wire import Greeting
     from tasks.live import Show
 
 PASSWORD_FILE = "HIVEKEYS_SUDO_PASSWORD_FILE"  # noqa: S105  a variable's name
@@ -46,7 +46,7 @@ class Asked:
 
     reason: str = ""
     told: Told = TO_PEOPLE
-    task: str = "rotate"  # hivekeys.run
+    task: str = "rotate"  # hivekeys.journal.run
     past: "Run | None" = None
     state_dir: str = ""
     records: bool = True  # a look alone is not written down, and takes no lock
@@ -68,18 +68,18 @@ def new_run(fleet: str) -> str:
 
 def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
     """Who speaks to the hosts: the operator, as a run that exists or as a new one; and what must never come back."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.wire import Greeting  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.protocol.wire import Greeting  # noqa: PLC0415
 
     run = run or new_run(fleet)
     revoked = {fingerprint.keyed: by for fingerprint, by in tombstones(folder).items()}
-    return Greeting(fleet, state.fingerprint_key(folder), run, state.operator(), revoked=revoked)
+    return Greeting(fleet, state_folder.fingerprint_key(folder), run, state_folder.operator(), revoked=revoked)
 
 
 def tombstones(folder: Path) -> "dict[Fingerprint, str]":
     """The fleet's tokens that leaked, and the run that revoked each, as this bastion knows."""
-    from hivekeys import salvage  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.journal import salvage  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
 
     found = salvage.tombstones(folder)
     if Journal.is_in(folder):
@@ -90,9 +90,9 @@ def tombstones(folder: Path) -> "dict[Fingerprint, str]":
 
 def history_of(folder: Path) -> "History":
     """What this bastion's journal bears out: its runs' tokens, newest first, and their last place in the order."""
-    from hivekeys.history import History  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
-    from hivekeys.model import Claimed, TokenChosen  # noqa: PLC0415
+    from hivekeys.journal.history import History  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.journal.events import Claimed, TokenChosen  # noqa: PLC0415
 
     if not Journal.is_in(folder):
         return History()
@@ -104,14 +104,14 @@ def history_of(folder: Path) -> "History":
 
 def program_of(*verbs: str) -> bytes:
     """The text that hosts run: the agent, and the modules of further verbs."""
-    from hivekeys import bootstrap  # noqa: PLC0415
+    from hivekeys.ssh import bootstrap  # noqa: PLC0415
 
     return bootstrap.joined(_text_of, *verbs)
 
 
 def installed_program() -> bytes:
     """The text that hosts in restricted mode have: what stays allowed there, and the gate before it."""
-    from hivekeys import bootstrap  # noqa: PLC0415
+    from hivekeys.ssh import bootstrap  # noqa: PLC0415
 
     return bootstrap.installed(_text_of, "inspection", "auditing", "accesses", "remembered", "places")
 
@@ -129,10 +129,10 @@ def dialer_of(
 
     So it is called when all else is known to be right, and before anything is drawn on the screen.
     """
-    from hivekeys import limits  # noqa: PLC0415
-    from hivekeys.cutout import Guarded  # noqa: PLC0415
+    from hivekeys.ssh import limits  # noqa: PLC0415
+    from hivekeys.ssh.excluded import Guarded  # noqa: PLC0415
     from hivekeys.fleet import Become  # noqa: PLC0415
-    from hivekeys.remote import SshDialer  # noqa: PLC0415
+    from hivekeys.ssh.dialer import SshDialer  # noqa: PLC0415
 
     limits.raise_open_files(len(hosts), fleet.policy.width)
     limits.check_threads(len(hosts), fleet.policy.width, limits.ceilings())
@@ -146,8 +146,8 @@ def dialer_of(
 @functools.cache
 def _sudo(fleet: str, source: str) -> "Sudo":
     """The password for sudo on the hosts of a fleet, from a file or from the operator."""
-    from hivekeys import password  # noqa: PLC0415
-    from hivekeys.remote import Sudo  # noqa: PLC0415
+    from hivekeys.ssh import password  # noqa: PLC0415
+    from hivekeys.ssh.dialer import Sudo  # noqa: PLC0415
 
     if source:
         hint = "chmod 600 it, and change the password: others may know it"
@@ -161,13 +161,13 @@ def _sudo(fleet: str, source: str) -> "Sudo":
 @contextlib.contextmanager
 def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Runner, Show]]":
     """A run that is ready to begin, or to be taken up again."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.progress import Way  # noqa: PLC0415
-    from hivekeys.run import REVOKE  # noqa: PLC0415
-    from hivekeys.runner import Runner  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.progress import Way  # noqa: PLC0415
+    from hivekeys.journal.run import REVOKE  # noqa: PLC0415
+    from hivekeys.rotation.runner import Runner  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, asked.state_dir)
+    folder = state_folder.folder_for(fleet.name, asked.state_dir)
     run = asked.past.id if asked.past else new_run(fleet.name)
     with contextlib.ExitStack() as stack:
         way = Way.LOOK if not asked.records else Way.BACK if asked.goes_back else Way.FORWARD
@@ -218,8 +218,8 @@ def upkeep_of(
 
     `readmitted`: hosts that were cut out and come back into the fleet with it.
     """
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.upkeep import Upkeep  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.upkeep.upkeep import Upkeep  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     run = new_run(fleet.name)
@@ -228,7 +228,7 @@ def upkeep_of(
         record: Record = show.record
         if asked.records:
             record = stack.enter_context(recorded(fleet, run, asked, show, beside_open))
-        folder = state.folder_for(fleet.name, asked.state_dir)
+        folder = state_folder.folder_for(fleet.name, asked.state_dir)
         greeting = greeting_of(fleet.name, folder, run)
         dialer = dialer_of(fleet, hosts, program_of(*modules), folder, readmitted=readmitted)
         stack.callback(dialer.close)
@@ -251,12 +251,12 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
     Unless it may go on `beside_open`, it is refused while a run that was cut off waits to be taken up. A revocation
     supersedes every such run as it begins, and goes past a journal that is damaged: what leaked cannot wait.
     """
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.model import Superseded  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.events import Superseded  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, asked.state_dir)
+    folder = state_folder.folder_for(fleet.name, asked.state_dir)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(state.hold_lock(folder, fleet.name, run, asked.reason))
+        stack.enter_context(state_folder.hold_lock(folder, fleet.name, run, asked.reason))
         journal, superseded = _journal(folder, fleet, asked, show, beside_open)
         stack.enter_context(contextlib.closing(journal))
 
@@ -276,8 +276,8 @@ def _journal(
 
     With it the runs that are superseded by this one.
     """
-    from hivekeys import salvage  # noqa: PLC0415
-    from hivekeys.run import REVOKE  # noqa: PLC0415
+    from hivekeys.journal import salvage  # noqa: PLC0415
+    from hivekeys.journal.run import REVOKE  # noqa: PLC0415
 
     try:
         return _whole_journal(folder, fleet, asked, beside_open)
@@ -290,12 +290,12 @@ def _journal(
 
 
 def _whole_journal(folder: Path, fleet: "Fleet", asked: Asked, beside_open: bool) -> "tuple[Journal, list[Run]]":
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.backups.backup import key_name  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
-    from hivekeys.run import REVOKE  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.state_folder import key_name  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.journal.run import REVOKE  # noqa: PLC0415
 
-    key = state.fingerprint_key(folder)
+    key = state_folder.fingerprint_key(folder)
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(contextlib.closing(Journal(folder, writes=True)))
         cut_off = [] if beside_open else _cut_off(journal)
@@ -345,7 +345,7 @@ def _cut_off(journal: "Journal") -> "list[Run]":
     None is older than the newest that left a trace: it was over, or cut off, when that one began. One that was cut off,
     or refused, before it changed anything hides nothing beneath it.
     """
-    from hivekeys.run import fold  # noqa: PLC0415
+    from hivekeys.journal.run import fold  # noqa: PLC0415
 
     found = []
     for name in journal.runs():
@@ -359,8 +359,8 @@ def _cut_off(journal: "Journal") -> "list[Run]":
 
 def superseded_tokens(folder: Path) -> "set[Fingerprint]":
     """The tokens of runs that were cut off and superseded: a host that is lost may hold one of them staged."""
-    from hivekeys.journal import Journal  # noqa: PLC0415
-    from hivekeys.model import Superseded, TokenChosen  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.journal.events import Superseded, TokenChosen  # noqa: PLC0415
 
     if not Journal.is_in(folder):
         return set()

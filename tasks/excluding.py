@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import DamagedError, UserError
-from hivekeys.hints import limit_of
+from hivekeys.protocol.hints import limit_of
 from tasks.frame import names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from hivekeys.cutout import CutOut
+    from hivekeys.ssh.excluded import CutOut
     from hivekeys.fleet import Fleet, Host
 
 WITHOUT = (
@@ -21,8 +21,8 @@ WITHOUT = (
 
 def cut_out_now(folder: Path) -> "dict[str, CutOut]":
     """The hosts that are cut out, by this bastion's journal, as far as it can be read. Makes no journal."""
-    from hivekeys.cutout import TELLING, cut_out  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.ssh.excluded import TELLING, cut_out  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
 
     if not Journal.is_in(folder):
         return {}
@@ -49,15 +49,15 @@ def left(
 
 
 def _known(fleet: "Fleet", state_dir: str, in_emergency: bool) -> "Collection[str]":
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, state_dir)
+    folder = state_folder.folder_for(fleet.name, state_dir)
     try:
         return cut_out_now(folder)
     except UserError as error:
         if in_emergency and isinstance(error, DamagedError):
             Show.warn(f"{error.message}. Whom earlier runs cut out is not known: name them with --without")
             return ()
-        with state.hold_lock(folder, fleet.name, "–", ""):  # says who is at work, where that is why it cannot be read
+        with state_folder.hold_lock(folder, fleet.name, "–", ""):  # says who is at work, where that is why it cannot be read
             raise

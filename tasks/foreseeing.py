@@ -10,9 +10,9 @@ from tasks.past import newest_served
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.preview import Foreseen
-    from hivekeys.run import Run
-    from hivekeys.runner import Runner
+    from hivekeys.rotation.preview import Foreseen
+    from hivekeys.journal.run import Run
+    from hivekeys.rotation.runner import Runner
 
 UNTOUCHED = "a dry run: nothing was changed"
 
@@ -26,7 +26,7 @@ def plan(
     fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, check: "Callable[[Runner], None] | None" = None
 ) -> None:
     """What a rotation would do, as `fab plan` shows it; `check` may refuse it by what the hosts show."""
-    from hivekeys.rollout import Rollout  # noqa: PLC0415  with it comes what `fab --list` has no time for
+    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415  with it comes what `fab --list` has no time for
     from tasks.frame import finish  # noqa: PLC0415
 
     with runner_of(fleet, hosts, look(asked)) as (runner, show):
@@ -47,7 +47,7 @@ def preview(
     lines: "Callable[[Runner], Sequence[str]]" = lambda _: (),
 ) -> None:
     """What any other run would do to each host, by what all of them show, and `lines` on the whole."""
-    from hivekeys.model import Phase  # noqa: PLC0415  as above
+    from hivekeys.journal.events import Phase  # noqa: PLC0415  as above
     from tasks.frame import finish  # noqa: PLC0415
 
     with runner_of(fleet, hosts, look(asked)) as (runner, show):

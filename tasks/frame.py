@@ -81,7 +81,7 @@ def verb(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def polite(context: Any, *args: Any, **options: Any) -> None:
-        from hivekeys import limits  # noqa: PLC0415
+        from hivekeys.ssh import limits  # noqa: PLC0415
 
         limits.keep_memory_to_itself()  # whichever verb it is: a token, a password or a key may be in its memory
         if sys.stdin is None:  # closed by who called us; an empty one also keeps sockets off its number
@@ -112,7 +112,7 @@ def refuse_dry(context: Any) -> None:
 
 def fail(error: UserError, fleet: str = "") -> None:
     """Says what is wrong, then the hint for the fleet that was named, and leaves with the error's code."""
-    from hivekeys.hints import for_fleet  # noqa: PLC0415
+    from hivekeys.protocol.hints import for_fleet  # noqa: PLC0415
 
     hint = f"\n  hint: {for_fleet(error.hint, shlex.quote(fleet) if fleet else '')}" if error.hint else ""
     raise Exit(f"hivekeys: {error.message}{hint}", int(error.code)) from None
@@ -147,7 +147,7 @@ def chosen(fleet: str, limit: str, exclude: str) -> "tuple[Fleet, tuple[Host, ..
 def with_login(fleet: "Fleet", hosts: "tuple[Host, ...]", login: str, become: str) -> "tuple[Fleet, tuple[Host, ...]]":
     """The fleet and the hosts, the latter reached as `login`: for work that restricted mode does not allow."""
     from hivekeys.fleet import Become  # noqa: PLC0415
-    from hivekeys.names import fold_names  # noqa: PLC0415
+    from hivekeys.text.names import fold_names  # noqa: PLC0415
 
     ways = [way.value for way in Become if way is not Become.RESTRICTED]
     if become and (not login or become not in ways):

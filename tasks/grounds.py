@@ -9,7 +9,7 @@ from tasks.past import newest_served
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
-    from hivekeys.recall import Grounds
+    from hivekeys.upkeep.current_token import Grounds
     from hivekeys.token import Fingerprint
 
 FROM_HELP = {
@@ -20,7 +20,7 @@ FROM_HELP = {
 
 def grounds_of(fleet: "Fleet", source: str, yes: bool, state_dir: str) -> "Grounds":
     """What counts beside the hosts' own word. `source`: the name that --from gave; asked about unless `yes`."""
-    from hivekeys.recall import Grounds  # noqa: PLC0415  SSH takes time that `fab --list` has not
+    from hivekeys.upkeep.current_token import Grounds  # noqa: PLC0415  SSH takes time that `fab --list` has not
 
     if not source:
         return Grounds(known_token(fleet, state_dir))
@@ -34,10 +34,10 @@ def grounds_of(fleet: "Fleet", source: str, yes: bool, state_dir: str) -> "Groun
 
 def known_token(fleet: "Fleet", state_dir: str) -> "Fingerprint | None":
     """The token that the fleet went on with last, by this bastion's journal; None where there is none, or it leaked."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, state_dir)
+    folder = state_folder.folder_for(fleet.name, state_dir)
     served = newest_served(fleet.name, state_dir) if Journal.is_in(folder) else None
     return served.want if served and served.want not in tombstones(folder) else None
 

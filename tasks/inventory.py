@@ -27,17 +27,17 @@ HELP = {name: FLEET_HELP[name] for name in ("fleet", "json")}
 @verb
 def check(_: Context, fleet: str = "", json: bool = False) -> None:
     """Check a fleet's file and show the hosts it means; contacts nobody."""
-    from hivekeys import roster  # noqa: PLC0415
+    from hivekeys.inventory import table  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     found = _looked(fleet)
     if json:
-        document = roster.document(found.fleet, found.files, found.untouched)
+        document = table.document(found.fleet, found.files, found.untouched)
         sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
         return
     show = Show()
-    show.table(roster.table(found.fleet))
-    for line in roster.lines(found.fleet, found.files, found.untouched):
+    show.table(table.table(found.fleet))
+    for line in table.lines(found.fleet, found.files, found.untouched):
         show.line(line)
 
 

@@ -8,7 +8,7 @@ from hivekeys.errors import ExitCode, UserError
 if TYPE_CHECKING:
     from hivekeys.backups.shelf import Taken
     from hivekeys.fleet import Fleet
-    from hivekeys.runner import Runner
+    from hivekeys.rotation.runner import Runner
 
 
 def kept(fleet: "Fleet", runner: "Runner", code: "ExitCode", state_dir: str) -> "Taken | None":
@@ -20,19 +20,19 @@ def kept(fleet: "Fleet", runner: "Runner", code: "ExitCode", state_dir: str) -> 
     token = runner.tokens.get(want) if want else None
     if code is not ExitCode.DONE or not fleet.backup.to or token is None or runner.run.rolled_back:
         return None
-    from hivekeys import state  # noqa: PLC0415  they take time that `fab --list` has not
-    from hivekeys.backups import agefile  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415  they take time that `fab --list` has not
+    from hivekeys import age  # noqa: PLC0415
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
     from hivekeys.backups.shelf import Taken  # noqa: PLC0415
 
     try:
-        folder = state.folder_for(fleet.name, state_dir)
+        folder = state_folder.folder_for(fleet.name, state_dir)
         there = backup_folder.found(backup_folder.folder_in(folder))
         if any(one.backup and one.backup.header.fingerprint == want for one in there):
             return None  # it was restored from there, or the run was taken up again after it was done
-        order = backup_folder.Order(agefile.recipients(fleet.backup.to), keep=fleet.backup.keep)
-        key = state.fingerprint_key(folder)
-        signer = state.signing_key(folder)
+        order = backup_folder.Order(age.recipients(fleet.backup.to), keep=fleet.backup.keep)
+        key = state_folder.fingerprint_key(folder)
+        signer = state_folder.signing_key(folder)
         return backup_folder.put(
             token, key, fleet.name, runner.run.id, time.time(), order=order, state=folder, signer=signer
         )

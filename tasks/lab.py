@@ -40,7 +40,8 @@ def up(
     hive_command: str = "",
 ) -> None:
     """Boot a rehearsal fleet on this machine: a queen and hives, real Debian hosts (needs root)."""
-    from hivekeys import lab, state
+    from hivekeys import lab
+    from hivekeys.journal import state_folder
     from hivekeys.lab.memory import check_units
 
     before = lab.load(name)
@@ -56,7 +57,7 @@ def up(
         say=_say,
     )
     if is_new:
-        state.forget(name)  # runs over an earlier lab of this name mean nothing to these hosts
+        state_folder.forget(name)  # runs over an earlier lab of this name mean nothing to these hosts
     _say(f"{len(fleet.hosts)} hosts run; the inventory is {fleet.inventory}")
     _say(f"next: fab plan --fleet {name}; ssh -F {fleet.ssh_config} hive1; fab lab.down --name {name}")
 
@@ -69,10 +70,11 @@ def up(
 @verb
 def down(context: Context, name: str = "lab", images: bool = False) -> None:
     """Take a rehearsal fleet down and leave nothing of it; safe to repeat."""
-    from hivekeys import lab, state
+    from hivekeys import lab
+    from hivekeys.journal import state_folder
 
     found = lab.down(name, images=images, inventory_dir=INVENTORY)
-    state.forget(name)
+    state_folder.forget(name)
     _say(f"lab {name!r} is gone" if found else f"there was no lab {name!r}")
 
 

@@ -17,18 +17,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import preview, report
+from hivekeys.rotation import preview
+from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.hints import for_fleet
-from hivekeys.model import Event, Outcome, Phase, PhaseStarted, State, Status, Stopped, Waiting
-from hivekeys.moment import Moment
-from hivekeys.names import fold_names
-from hivekeys.progress import Progress, Way, heard, holder_of
+from hivekeys.protocol.hints import for_fleet
+from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, State, Status, Stopped, Waiting
+from hivekeys.journal.clock import Moment
+from hivekeys.text.names import fold_names
+from hivekeys.journal.progress import Progress, Way, heard, holder_of
 from hivekeys.report import stream
 from hivekeys.report.past import BECAUSE, earlier
 from hivekeys.report.view import view
-from hivekeys.run import Run
+from hivekeys.journal.run import Run
 from tasks import asking
 from tasks.frame import TO_PEOPLE, Told
 from tasks.output import cry
@@ -38,8 +39,8 @@ from tasks.stream import Stream
 
 if TYPE_CHECKING:
     from hivekeys.backups.shelf import Taken
-    from hivekeys.preview import Foreseen
-    from hivekeys.waves import Wave
+    from hivekeys.rotation.preview import Foreseen
+    from hivekeys.rotation.waves import Wave
 
 UNTOUCHED = "nothing was changed: no host had been given a token"
 NO_FLEET = Fleet("", ())

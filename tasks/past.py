@@ -10,16 +10,16 @@ from hivekeys.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hivekeys.run import Run
+    from hivekeys.journal.run import Run
 
 
 def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]":
     """The runs that brought a token, newest first, one by one; with `every`, upkeep too. Makes no journal."""
-    from hivekeys import state  # noqa: PLC0415  here and below: not for `fab --list`
-    from hivekeys.journal import Journal  # noqa: PLC0415
-    from hivekeys.run import fold  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415  here and below: not for `fab --list`
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.journal.run import fold  # noqa: PLC0415
 
-    folder = state.folder_for(fleet, state_dir)
+    folder = state_folder.folder_for(fleet, state_dir)
     if not (Journal.is_in(folder) or Journal.was_in(folder)):
         return
     with contextlib.closing(Journal(folder)) as journal:
@@ -29,10 +29,10 @@ def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]
 
 def as_told(runs: "Iterable[Run]", folder: "Path") -> "Iterator[Run]":
     """All runs, newest first, with what no event of theirs tells: what later ones made of them, and who is at work."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.debts import settled  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.debts import settled  # noqa: PLC0415
 
-    holder = state.at_work(folder)  # before the events: a run that ends meanwhile has told of its end
+    holder = state_folder.at_work(folder)  # before the events: a run that ends meanwhile has told of its end
     for run in settled(runs):
         works = holder is not None and run.id == holder.run and run.code is None
         yield replace(run, at_work=holder.words) if holder and works else run
@@ -40,7 +40,7 @@ def as_told(runs: "Iterable[Run]", folder: "Path") -> "Iterator[Run]":
 
 def newest_served(fleet: str, state_dir: str) -> "Run | None":
     """The newest run whose token the fleet went on with: what a host that was left behind owes."""
-    from hivekeys.debts import served  # noqa: PLC0415
+    from hivekeys.journal.debts import served  # noqa: PLC0415
 
     return served(past_runs(fleet, state_dir))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hivekeys.fleet import Fleet
-    from hivekeys.run import Run
+    from hivekeys.journal.run import Run
 
 HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
 
@@ -62,11 +62,11 @@ def history(
 
 def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]]":
     """The runs that can be read, newest first; what is wrong with journal and key, a line each."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
-    from hivekeys.run import fold  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.journal.run import fold  # noqa: PLC0415
 
-    folder = state.folder_for(fleet, state_dir)
+    folder = state_folder.folder_for(fleet, state_dir)
     runs, faults = [], []
     try:
         with contextlib.closing(Journal(folder, as_it_is=True)) as journal:
@@ -77,7 +77,7 @@ def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]
                 except DamagedError as error:
                     faults.append(error.message)
         if runs:
-            state.fingerprint_key(folder)
+            state_folder.fingerprint_key(folder)
     except DamagedError as error:
         faults.append(error.message)
     return list(as_told(runs, folder)), faults
@@ -85,10 +85,10 @@ def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]
 
 def _set_aside(fleet: str, state_dir: str) -> None:
     """Whether the journal is damaged is asked again under the lock: no run is at work then."""
-    from hivekeys import salvage, state  # noqa: PLC0415
+    from hivekeys.journal import salvage, state_folder  # noqa: PLC0415
 
-    folder = state.folder_for(fleet, state_dir)
-    with state.hold_lock(folder, fleet, "–", "the journal is put aside"):
+    folder = state_folder.folder_for(fleet, state_dir)
+    with state_folder.hold_lock(folder, fleet, "–", "the journal is put aside"):
         _runs, faults = _all_that_is_left(fleet, state_dir)
         if not faults:
             raise UserError(f"the journal of fleet {fleet} is whole: it stays", hint="`fab history` lists its runs")
@@ -102,14 +102,14 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
 
     `newer`: a run of another bastion that the hosts have seen after all of these.
     """
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.debts import overtaken  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.debts import overtaken  # noqa: PLC0415
 
     runs = overtaken(past_runs(fleet.name, state_dir), newer)
     if not runs:
         return ["nothing is known here of earlier runs, or of what hosts owe: there is nothing to reconcile"]
     lines = [line for _, line in _told(fleet, runs)]
-    holder = state.at_work(state.folder_for(fleet.name, state_dir))
+    holder = state_folder.at_work(state_folder.folder_for(fleet.name, state_dir))
     if holder and not any(run.at_work for run in runs[:1]):
         lines.insert(0, f"at work on the fleet now: {holder.words}")
     return lines
@@ -122,7 +122,7 @@ def owing_lines(fleet: "Fleet", state_dir: str, after: str) -> list[str]:
 
 def _told(fleet: "Fleet", runs: "list[Run]") -> "Iterator[tuple[Run, str]]":
     """The newest run and those that still owe, a line each; and which has to be over before an older one goes on."""
-    from hivekeys.debts import owes  # noqa: PLC0415
+    from hivekeys.journal.debts import owes  # noqa: PLC0415
 
     first = ""
     for run in [*runs[:1], *(run for run in runs[1:] if owes(run))]:
@@ -134,7 +134,7 @@ def _told(fleet: "Fleet", runs: "list[Run]") -> "Iterator[tuple[Run, str]]":
 def _standing(fleet: "Fleet", run: "Run") -> str:
     """Where a run stands, and what to type, for this fleet."""
     from hivekeys import report  # noqa: PLC0415
-    from hivekeys.hints import for_fleet  # noqa: PLC0415
+    from hivekeys.protocol.hints import for_fleet  # noqa: PLC0415
 
     return for_fleet(report.standing(run, report.ago(time.time() - run.started)), fleet.typed)
 

@@ -7,7 +7,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from hivekeys.names import fold_names
+from hivekeys.text.names import fold_names
 from tasks import foreseeing
 from tasks.engine import Asked, runner_of, tombstones
 from tasks.excluding import WITHOUT, left
@@ -19,9 +19,9 @@ from tasks.past import newest_served, past_run, past_runs
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.preview import Foreseen
-    from hivekeys.run import Run
-    from hivekeys.runner import Runner
+    from hivekeys.rotation.preview import Foreseen
+    from hivekeys.journal.run import Run
+    from hivekeys.rotation.runner import Runner
 
 HELP = {
     "fleet": FLEET_HELP["fleet"],
@@ -219,7 +219,7 @@ def _after(past: "Run", state_dir: str) -> "list[Run]":
 
 def _gone_back_after(past: "Run", state_dir: str) -> "frozenset[str]":
     """Those of them that left the hosts as they were: it may go on behind them."""
-    from hivekeys.history import gone_back  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.journal.history import gone_back  # noqa: PLC0415  not for `fab --list`
 
     return gone_back(_after(past, state_dir))
 
@@ -234,7 +234,7 @@ def _take_up(
     *,
     dry_run: bool,
 ) -> None:
-    from hivekeys.revocation import paced  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.rotation.revocation import paced  # noqa: PLC0415  not for `fab --list`
 
     if asked.past:
         _refuse_revoked(asked.past, asked.state_dir)
@@ -257,7 +257,7 @@ def _take_up(
 
 def _foresee(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, past: "Run", verb: str) -> None:
     """Where every host would go: back, or on with the run's token, or with a new one where that was lost."""
-    from hivekeys.preview import foreseen  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.rotation.preview import foreseen  # noqa: PLC0415  not for `fab --list`
 
     is_back = verb == "roll_back" or (verb == "resume" and bool(past.stopped) and not past.reconciling)
     goes_back = is_back and not past.is_revocation and not past.retiring
@@ -271,19 +271,19 @@ def _foresee(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, past: "Run
 
 def _refuse_revoked(past: "Run", state_dir: str) -> None:
     """A later run revoked this one's token and all that lay beside it: there is nothing to go to, and nothing back."""
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.token import refuse_revoked  # noqa: PLC0415
 
     if past.want:
-        refuse_revoked(past.want, tombstones(state.folder_for(past.fleet, state_dir)), f"run {past.id}")
+        refuse_revoked(past.want, tombstones(state_folder.folder_for(past.fleet, state_dir)), f"run {past.id}")
 
 
 def _goes_on(
     runner: "Runner", verb: str, retire_anyway: bool, later: "frozenset[str]", ends_survivors: bool
 ) -> "ExitCode":
     """A revocation has one direction, whatever it is taken up for."""
-    from hivekeys.revocation import Revocation  # noqa: PLC0415
-    from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.rotation.revocation import Revocation  # noqa: PLC0415
+    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
 
     if runner.run.is_revocation:

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
-from hivekeys.ownership import refuse_strangers
+from hivekeys.files import refuse_strangers
 from tasks.engine import dialer_of, greeting_of, installed_program, program_of
 
 if TYPE_CHECKING:
-    from hivekeys.changes import Upkept
+    from hivekeys.upkeep.changes import Upkept
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.restriction import Restriction
+    from hivekeys.protocol.restriction import Restriction
 
 
 def sudoers_of(hosts: "tuple[Host, ...]") -> str:
     """The sudo rules for the logins of these hosts, as a file each; usually there is one."""
-    from hivekeys.restriction import sudoers  # noqa: PLC0415
+    from hivekeys.protocol.restriction import sudoers  # noqa: PLC0415
 
     return "\n".join(sudoers(name) for name in dict.fromkeys(_account(host) for host in hosts))
 
@@ -35,7 +35,7 @@ def refuse_shared(fleet: "Fleet", hosts: "tuple[Host, ...]") -> None:
 
 def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restriction]":
     """What each host is given. `key`: the file of a public key, or "". Raises UserError before anybody is contacted."""
-    from hivekeys.restriction import Restriction, login_line, sudoers  # noqa: PLC0415
+    from hivekeys.protocol.restriction import Restriction, login_line, sudoers  # noqa: PLC0415
 
     line = login_line(_read(key), key) if key else ""
     program = installed_program().decode()
@@ -45,16 +45,17 @@ def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restricti
 
 def come_back(kept: "Sequence[Upkept]", fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "list[Upkept]":
     """Logs in as every later run will, with the inventory's login and nothing but the installed agent."""
-    from hivekeys import joining, state  # noqa: PLC0415
+    from hivekeys.upkeep import install  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.fleet import Become  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     restricted = tuple(dataclasses.replace(host, become=Become.RESTRICTED) for host in hosts)
-    folder = state.folder_for(fleet.name, state_dir)
+    folder = state_folder.folder_for(fleet.name, state_dir)
     dialer = dialer_of(fleet, restricted, program_of(), folder)
     watch = Watch(fleet, restricted, dialer, greeting_of(fleet.name, folder))
     try:
-        return joining.come_back(kept, watch)
+        return install.come_back(kept, watch)
     finally:
         watch.close()
         dialer.close()

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.preview import Foreseen
-    from hivekeys.run import Run
-    from hivekeys.runner import Runner
+    from hivekeys.rotation.preview import Foreseen
+    from hivekeys.journal.run import Run
+    from hivekeys.rotation.runner import Runner
     from hivekeys.token import Fingerprint
 
 HELP = {
@@ -65,9 +65,9 @@ def revoke(
     on_finish: str = "",
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
-    from hivekeys.run import REVOKE  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.rotation.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.journal.run import REVOKE  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
@@ -87,7 +87,7 @@ def revoke(
     def condemned_by(runner: "Runner") -> "set[Fingerprint]":
         known = runner.history.tokens
         condemned = {*(known if all_known else known[:RECENT]), *([runner.vouch(leaked)] if leaked else [])}
-        return condemned | superseded_tokens(state.folder_for(found.name, state_dir))
+        return condemned | superseded_tokens(state_folder.folder_for(found.name, state_dir))
 
     if dry_run:
         _foresee(found, hosts, asked, condemned_by)
@@ -104,7 +104,7 @@ def _foresee(
     fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, condemned_by: "Callable[[Runner], set[Fingerprint]]"
 ) -> None:
     """What the revocation would do to every host that answers, and which tokens it would condemn."""
-    from hivekeys.preview import foreseen  # noqa: PLC0415
+    from hivekeys.rotation.preview import foreseen  # noqa: PLC0415
 
     def would(run: "Run") -> "list[Foreseen]":
         return foreseen([run.hosts[host.name] for host in hosts], None)
@@ -121,7 +121,7 @@ def _foresee(
 
 def _confirm(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], state_dir: str) -> None:
     """Asks on the terminal, before any host is contacted: what leaked cannot wait for a look."""
-    from hivekeys.names import fold_names  # noqa: PLC0415
+    from hivekeys.text.names import fold_names  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     cut = f", without {fold_names(out)}" if out else ""
@@ -132,9 +132,9 @@ def _confirm(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], st
 
 def _told_before(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> list[str]:
     """What it restarts, for how long, and what ends with it; no host has been looked at yet."""
-    from hivekeys import waves  # noqa: PLC0415
-    from hivekeys.report import before_run  # noqa: PLC0415
-    from hivekeys.run import REVOKE, Run  # noqa: PLC0415
+    from hivekeys.rotation import waves  # noqa: PLC0415
+    from hivekeys.rotation.question import before_run  # noqa: PLC0415
+    from hivekeys.journal.run import REVOKE, Run  # noqa: PLC0415
     from tasks.asking import paces  # noqa: PLC0415
 
     order = waves.plan(hosts, fleet.policy)

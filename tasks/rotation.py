@@ -22,9 +22,9 @@ from tasks.records import owing_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hivekeys.estimate import Pace
+    from hivekeys.journal.estimate import Pace
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.runner import Runner
+    from hivekeys.rotation.runner import Runner
     from hivekeys.token import Token
     from tasks.live import Show
 
@@ -90,7 +90,7 @@ def rotate(
     on_finish: str = "",
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
-    from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
     from tasks.asking import paces  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
@@ -140,7 +140,7 @@ def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Aske
     """Whether something is to be done: a token that old, hosts that disagree or are ill, what a run left behind."""
     from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
     from hivekeys.report import stream  # noqa: PLC0415
-    from hivekeys.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
 
     how = asked.told
     silent = replace(asked, told=Told(quiet=how.quiet or how.events))  # a look before the run is no part of its story
@@ -186,11 +186,11 @@ def _token(source: str) -> "Token":
 
 def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str) -> None:
     """A token that leaked is nobody's to bring back."""
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.token import refuse_revoked  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, state_dir)
-    refuse_revoked(token.fingerprint(state.fingerprint_key(folder)), tombstones(folder), source)
+    folder = state_folder.folder_for(fleet.name, state_dir)
+    refuse_revoked(token.fingerprint(state_folder.fingerprint_key(folder)), tombstones(folder), source)
 
 
 def refuse_without_queen(
@@ -222,7 +222,7 @@ def confirm(runner: "Runner", show: "Show", where: str, paces: "Sequence[Pace]" 
 
     `paces`: of the last runs, which tell how long this one may take.
     """
-    from hivekeys.report import before_run  # noqa: PLC0415
+    from hivekeys.rotation.question import before_run  # noqa: PLC0415
 
     question = f"Turn {len(runner.stories)} hosts of fleet {runner.run.fleet} {where}? [y/N] "
     lines = before_run(runner.fleet, runner.waves, paces, runner.run)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
-from hivekeys.ownership import refuse_strangers
+from hivekeys.files import refuse_strangers
 
 if TYPE_CHECKING:
     from hivekeys.token import Token

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.status import FleetStatus
+    from hivekeys.status.status import FleetStatus
 
 
 @task(
@@ -66,10 +66,10 @@ def _refuse_mixed(*groups: "dict[str, str | bool]") -> None:
 
 
 def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, json: bool) -> None:
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys import status as now  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.status import status as now  # noqa: PLC0415
     from hivekeys.files import destination  # noqa: PLC0415
-    from hivekeys.hints import for_fleet  # noqa: PLC0415
+    from hivekeys.protocol.hints import for_fleet  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     path = destination("--metrics", metrics) if metrics else None
@@ -83,7 +83,7 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
     if path:
         _write_metrics(path, shown, state_dir)
     if json:
-        holder = state.at_work(state.folder_for(fleet.name, state_dir))
+        holder = state_folder.at_work(state_folder.folder_for(fleet.name, state_dir))
         works = {"at_work": {"run": holder.run or None, "by": holder.words} if holder else None}
         sys.stdout.write(jsonlib.dumps({**now.document(shown), **works}, indent=2) + "\n")
         finish(code)
@@ -104,13 +104,13 @@ def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) ->
 
 
 def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.debts import overtaken  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.debts import overtaken  # noqa: PLC0415
     from hivekeys.files import write_whole  # noqa: PLC0415
-    from hivekeys.metrics import metrics  # noqa: PLC0415
+    from hivekeys.status.metrics import metrics  # noqa: PLC0415
 
     name = shown.fleet.name
-    checklist = state.kept_tally(state.folder_for(name, state_dir))
+    checklist = state_folder.kept_tally(state_folder.folder_for(name, state_dir))
     runs = list(past_runs(name, state_dir))
     write_whole(path, metrics(shown, overtaken(runs, _newer(shown)), checklist), mode=0o644)
 
@@ -125,12 +125,12 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
     """How to look at hosts, once or again and again, over lines that stay open; unless it is told otherwise, with what
     the journal knows of them.
     """
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.status import status_of  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.status.status import status_of  # noqa: PLC0415
     from hivekeys.verify.findings import recorded  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
-    folder = state.folder_for(fleet.name, state_dir)
+    folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
     dialer = dialer_of(fleet, hosts, program_of(), folder)
     watch = Watch(fleet, hosts, dialer, greeting)

@@ -17,7 +17,7 @@ from hivekeys.errors import ExitCode
 from tasks.output import cry
 
 if TYPE_CHECKING:
-    from hivekeys.runner import Runner
+    from hivekeys.rotation.runner import Runner
     from tasks.live import Show
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hivekeys.errors import UserError
 
 if TYPE_CHECKING:
-    from hivekeys.audit.audited import Time
+    from hivekeys.protocol.audited import Time
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -17,7 +17,7 @@ def moment(option: str, text: str) -> "Time | None":
 
     An age is counted back from each host's own now. Raises UserError.
     """
-    from hivekeys.audit.audited import Time  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.protocol.audited import Time  # noqa: PLC0415  not for `fab --list`
 
     if not text:
         return None

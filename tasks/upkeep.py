@@ -18,10 +18,10 @@ from tasks.past import past_runs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hivekeys.changes import Upkept
+    from hivekeys.upkeep.changes import Upkept
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Host
-    from hivekeys.upkeep import Upkeep
+    from hivekeys.upkeep.upkeep import Upkeep
 
 VERBS = ("inspection", "repair", "installation", "remembered", "restricting", "removal", "watching")  # sent as well
 
@@ -56,14 +56,15 @@ def fix(
     json: bool = False,
 ) -> None:
     """Mend modes, owners, access lists and directories on every host; shows them first, and restarts nothing."""
-    from hivekeys import state, upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
-    from hivekeys.model import Phase  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
+    from hivekeys.upkeep import upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
+    from hivekeys.journal.events import Phase  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
     asked = Asked(reason, Told(json), state_dir=state_dir, records=apply and not dry_run)
     with upkeep_of(found, hosts, Phase.FIX, asked, VERBS) as work:
         known = known_token(found, state_dir)
-        last = history_of(state.folder_for(found.name, state_dir)).epoch if record else None
+        last = history_of(state_folder.folder_for(found.name, state_dir)).epoch if record else None
         kept = upkeep.fix(work, strays, lambda run: _is_over(found.name, run, state_dir), known, last)
         code = _tell(work, kept, json)
     finish(code)
@@ -109,8 +110,9 @@ def install(
     json: bool = False,
 ) -> None:
     """Set hosts up, from "the binary is there" to "proven in the fleet"; what is right already stays untouched."""
-    from hivekeys import joining, state  # noqa: PLC0415
-    from hivekeys.model import Phase  # noqa: PLC0415
+    from hivekeys.upkeep import install  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.events import Phase  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
 
     inventory = chosen(fleet, limit, exclude)
@@ -135,7 +137,7 @@ def install(
         restricting.refuse_shared(*inventory)
         restrictions = restricting.restrictions_of(inventory[1], restrict_key)
         with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS) as work:
-            kept = joining.restrict(work, restrictions)
+            kept = install.restrict(work, restrictions)
             kept = kept if dry_run else restricting.come_back(kept, *inventory, state_dir)
             code = _tell(work, kept, json)
         finish(code)
@@ -143,8 +145,8 @@ def install(
     grounds = grounds_of(found, from_, yes or dry_run, state_dir)
     back = _readmitted(found.name, hosts, readmit, limit, state_dir)
     with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS, beside_open=False, readmitted=back) as work:
-        gone = tombstones(state.folder_for(found.name, state_dir))
-        code = _tell(work, joining.install(work, options, generate, gone, grounds), json)
+        gone = tombstones(state_folder.folder_for(found.name, state_dir))
+        code = _tell(work, install.install(work, options, generate, gone, grounds), json)
     finish(code)
 
 
@@ -174,15 +176,15 @@ def uninstall(
     json: bool = False,
 ) -> None:
     """Remove what `fab install` put on hosts, and nothing else; their services are stopped."""
-    from hivekeys import joining  # noqa: PLC0415
-    from hivekeys.model import Phase  # noqa: PLC0415
+    from hivekeys.upkeep import install  # noqa: PLC0415
+    from hivekeys.journal.events import Phase  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
     if not dry_run and not yes and not restricted:
         _confirm(found.name, [host.name for host in hosts])
     asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
     with upkeep_of(found, hosts, Phase.UNINSTALL, asked, VERBS, beside_open=restricted) as work:
-        code = _tell(work, joining.unrestrict(work) if restricted else joining.uninstall(work), json)
+        code = _tell(work, install.unrestrict(work) if restricted else install.uninstall(work), json)
     finish(code)
 
 
@@ -212,7 +214,8 @@ def watch(
     json: bool = False,
 ) -> None:
     """Let auditd note on every host who reads the token file, now and after a reboot; a second time changes nothing."""
-    from hivekeys.model import Phase, Step, Verb  # noqa: PLC0415
+    from hivekeys.journal.events import Phase  # noqa: PLC0415
+    from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
     asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
@@ -224,11 +227,11 @@ def watch(
 
 def _readmitted(fleet: str, hosts: "Sequence[Host]", readmit: bool, limit: str, state_dir: str) -> tuple[str, ...]:
     """The hosts of these that are cut out and come back; without the operator's word for it that is refused."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.hints import limit_of  # noqa: PLC0415
-    from hivekeys.names import fold_names  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.protocol.hints import limit_of  # noqa: PLC0415
+    from hivekeys.text.names import fold_names  # noqa: PLC0415
 
-    cut = cut_out_now(state.folder_for(fleet, state_dir))
+    cut = cut_out_now(state_folder.folder_for(fleet, state_dir))
     back = tuple(host.name for host in hosts if host.name in cut)
     if readmit and not limit:
         raise UserError("--readmit: expected --limit HOST with it", hint="name the hosts that were rebuilt")
@@ -242,7 +245,7 @@ def _readmitted(fleet: str, hosts: "Sequence[Host]", readmit: bool, limit: str, 
 
 def _confirm(fleet: str, hosts: list[str]) -> None:
     """Asks on the terminal; nobody there is a no."""
-    from hivekeys.names import fold_names  # noqa: PLC0415
+    from hivekeys.text.names import fold_names  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     if not sys.stdin.isatty():
@@ -254,9 +257,9 @@ def _confirm(fleet: str, hosts: list[str]) -> None:
 
 def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":
     """The result on stdout, and the exit code."""
-    from hivekeys import changes  # noqa: PLC0415
+    from hivekeys.upkeep import changes  # noqa: PLC0415
     from hivekeys.errors import ExitCode  # noqa: PLC0415
-    from hivekeys.model import Phase  # noqa: PLC0415
+    from hivekeys.journal.events import Phase  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     code = work.end(changes.exit_code(kept, work.apply))

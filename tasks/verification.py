@@ -18,7 +18,7 @@ from tasks.past import past_runs
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.line import Dialer
+    from hivekeys.ssh.line import Dialer
     from hivekeys.token import Fingerprint
     from hivekeys.verify.findings import Check, Other, Record, Report
 
@@ -84,11 +84,11 @@ def verify(
 
 def _keep(report: "Report", state_dir: str) -> None:
     """Its numbers for `fab status --metrics`. Without them the metrics say how old the last ones are."""
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.verify.tally import tally  # noqa: PLC0415
 
     try:
-        state.keep_tally(state.folder_for(report.fleet, state_dir), tally(report))
+        state_folder.keep_tally(state_folder.folder_for(report.fleet, state_dir), tally(report))
     except UserError as error:
         sys.stderr.write(f"hivekeys: not kept for --metrics: {error.message}\n")
 
@@ -101,22 +101,22 @@ def _report(
     state_dir: str,
     dead: "tuple[Fingerprint, ...]",
 ) -> "Report":
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.doubles import doubles  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.protocol.doubles import doubles  # noqa: PLC0415
     from hivekeys.verify.findings import Norm, Report, examine  # noqa: PLC0415
     from hivekeys.verify.survey import survey  # noqa: PLC0415
     from hivekeys.verify.waivers import over, waive  # noqa: PLC0415
 
     now = time.time()
     record = _record(fleet, state_dir)
-    folder = state.folder_for(fleet.name, state_dir)
+    folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
     comparison = secrets.token_bytes(32) if other else b""  # nobody can compare anything with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
     dialer = dialer_of(fleet, asked, program_of("inspection", *(["places"] if dead else [])), folder)
     to_others = None
     if other:  # whose password is asked for now
-        to_others = dialer_of(other, other.hosts, program_of(), state.folder_for(other.name, state_dir))
+        to_others = dialer_of(other, other.hosts, program_of(), state_folder.folder_for(other.name, state_dir))
     try:
         sights = survey(fleet, asked, dialer, greeting, comparison, dead=dead)
     finally:
@@ -139,9 +139,9 @@ def _report(
 
 def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
     """The tokens that were revoked, as this bastion's journal knows."""
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
 
-    dead = tuple(tombstones(state.folder_for(fleet.name, state_dir)))
+    dead = tuple(tombstones(state_folder.folder_for(fleet.name, state_dir)))
     if not dead:
         raise UserError(
             f"--dead-token: this bastion knows of no token of fleet {fleet.name} that was revoked",
@@ -152,11 +152,11 @@ def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
 
 def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
     """The other fleet's answer. Its hosts are greeted under its own name: they know whose they are."""
-    from hivekeys import state  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.verify.survey import others  # noqa: PLC0415
-    from hivekeys.wire import Greeting  # noqa: PLC0415
+    from hivekeys.protocol.wire import Greeting  # noqa: PLC0415
 
-    greeting = Greeting(fleet.name, comparison, new_run(fleet.name), state.operator())
+    greeting = Greeting(fleet.name, comparison, new_run(fleet.name), state_folder.operator())
     try:
         return others(fleet, dialer, greeting)
     finally:
@@ -165,11 +165,11 @@ def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
 
 def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
     """What this bastion's journal knows; None where it has none. Makes no journal."""
-    from hivekeys import state  # noqa: PLC0415
-    from hivekeys.journal import Journal  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
     from hivekeys.verify.findings import recorded  # noqa: PLC0415
 
-    if not Journal.is_in(state.folder_for(fleet.name, state_dir)):
+    if not Journal.is_in(state_folder.folder_for(fleet.name, state_dir)):
         return None
     record = recorded(past_runs(fleet.name, state_dir))
     return replace(record, verb=f"{record.verb} --fleet {fleet.typed}")

@@ -32,7 +32,7 @@ from typing import Any, Literal
 
 import hivekeys.host.auditing
 import hivekeys.host.places  # noqa: F401  hosts know the verbs of both, too
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import SERVICES, Fleet, Format, Host, Policy, Role, Service
 from hivekeys.host import agent
 from hivekeys.host.places import Neighbours
@@ -42,9 +42,9 @@ from hivekeys.host.sockets import LISTENS, forms_of
 from hivekeys.host.state import STATE, State
 from hivekeys.host.system import System, place_of, refuse_strangers
 from hivekeys.host.tls import Tls
-from hivekeys.line import QUIET
+from hivekeys.ssh.line import QUIET
 from hivekeys.token import Token, generate
-from hivekeys.wire import Greeting
+from hivekeys.protocol.wire import Greeting
 
 FAULTS = {
     "start-fails": "the service does not start",
@@ -765,7 +765,7 @@ class HostAgent(agent.Agent):
 
 
 class InProcessLine:
-    """hivekeys.line.Line: requests and replies go through JSON as on the wire."""
+    """hivekeys.ssh.line.Line: requests and replies go through JSON as on the wire."""
 
     def __init__(self, host: SimulatedHost) -> None:
         self.host = host
@@ -907,7 +907,7 @@ class Session:
 
 
 class InProcessDialer:
-    """hivekeys.line.Dialer: the lines of one process on the bastion."""
+    """hivekeys.ssh.line.Dialer: the lines of one process on the bastion."""
 
     line_type = InProcessLine
 

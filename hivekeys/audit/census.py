@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from hivekeys.audit.audited import Audited, Call, Group, Use
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.audited import Audited, Call, Group, Use
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
-from hivekeys.model import Reply
-from hivekeys.run import Run
-from hivekeys.shown import Seen
+from hivekeys.protocol.messages import Reply
+from hivekeys.journal.run import Run
+from hivekeys.protocol.shown import Seen
 
 USES = 20  # uses of a host that are told: a journal is no place for a trail
 TICK = 0.01  # seconds: a kernel tells when a process started in ticks, rounded down (proc(5), "starttime")

@@ -10,12 +10,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__, hints
-from hivekeys.audit.audited import who
+from hivekeys import __version__
+from hivekeys.protocol import hints
+from hivekeys.protocol.audited import who
 from hivekeys.audit.census import Census, HostCensus, Row, Tokens
 from hivekeys.fleet import Fleet
-from hivekeys.names import fold_names
-from hivekeys.report import plain_table
+from hivekeys.text.names import fold_names
+from hivekeys.text.table import plain_table
 
 ROWS = 60  # of a table; --json has them all
 OFF = 5.0  # seconds by which a clock may be off without a word

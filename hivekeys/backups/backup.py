@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from hivekeys.errors import UserError
-from hivekeys.text import one_line
+from hivekeys.text.clean import one_line
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token, refuse_revoked
 
 UNSIGNED, FORMAT = 1, 2

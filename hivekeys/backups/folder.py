@@ -10,8 +10,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hivekeys.backups.agefile import Recipients, seal
-from hivekeys.backups.backup import LARGEST, Header, key_name, parse, plain, text_of
+from hivekeys.age import Recipients, seal
+from hivekeys.backups.backup import LARGEST, Header, parse, plain, text_of
+from hivekeys.journal.state_folder import key_name
 from hivekeys.backups.shelf import Kept, Taken, expired
 from hivekeys.backups.signature import name_of, sign
 from hivekeys.errors import UserError

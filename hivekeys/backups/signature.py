@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from hivekeys.backups.backup import Backup, Header
-from hivekeys.evidence.seal import key_id
+from hivekeys.report.evidence.seal import key_id
 
 
 class Maker(Enum):

@@ -10,7 +10,7 @@ from typing import Any
 
 from hivekeys.errors import UserError
 from hivekeys.inventory.mistakes import Mistake, printable
-from hivekeys.ownership import refuse_strangers
+from hivekeys.files import refuse_strangers
 
 LARGEST_FILE = 4 * 1024 * 1024
 EXAMPLE = "example"

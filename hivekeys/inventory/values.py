@@ -254,7 +254,7 @@ def is_public_key(text: str) -> bool:
 
 def _recipient(value: object) -> str:
     """For whom backups are sealed; a key is read whole here, a file only when it is used."""
-    from hivekeys.backups.agefile import WANTED, recipients  # noqa: PLC0415  takes time that other inventories need not pay
+    from hivekeys.age import WANTED, recipients  # noqa: PLC0415  takes time that other inventories need not pay
 
     wanted = f"{WANTED.removeprefix('expected ')}, with a / or . in its name"
     if not isinstance(value, str):

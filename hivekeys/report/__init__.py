@@ -3,12 +3,12 @@
 from hivekeys.report.documents import digest, document
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import place_lines, unchecked_lines
-from hivekeys.report.question import before_run, before_wave
-from hivekeys.report.tables import Sheet, history_table, legend, plain_table, plan_table, result_table, states_table
+from hivekeys.rotation.question import before_run, before_wave
+from hivekeys.report.tables import Sheet, history_table, legend, plan_table, result_table, states_table
+from hivekeys.text.table import plain_table
 from hivekeys.report.uses import census_lines
 from hivekeys.report.words import (
     age,
-    ago,
     disagreement,
     exposure_lines,
     failure_lines,
@@ -19,6 +19,7 @@ from hivekeys.report.words import (
     summary_lines,
     wave_lines,
 )
+from hivekeys.text.durations import ago
 
 __all__ = [
     "Sheet",

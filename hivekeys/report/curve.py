@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hivekeys.exposure import Exposure
+from hivekeys.journal.exposure import Exposure
 from hivekeys.report.picture import LETTER, round_step, tick_label
-from hivekeys.report.words import seconds_of
+from hivekeys.text.durations import seconds_of
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, FOOT = 1060.0, 236.0, 56.0, 150.0, 30.0, 34.0
 

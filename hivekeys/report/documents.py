@@ -4,18 +4,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from hivekeys import __version__, hints
+from hivekeys import __version__
+from hivekeys.protocol import hints
 from hivekeys.errors import ExitCode
-from hivekeys.exposure import exposure_of
+from hivekeys.journal.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
-from hivekeys.gap import Gap
-from hivekeys.hostrun import HostRun
+from hivekeys.journal.gap import Gap
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.verdict import came_to, past_verdict, verdict
 from hivekeys.report.words import members
-from hivekeys.run import Run
-from hivekeys.text import one_line
+from hivekeys.journal.run import Run
+from hivekeys.text.clean import one_line
 
 
 def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, Any]:

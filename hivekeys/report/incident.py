@@ -7,11 +7,12 @@ can do stays open, and says so.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hivekeys.hostrun import HostRun, is_double
-from hivekeys.model import Event, Outcome, TokenChosen, Verb
-from hivekeys.names import fold_names
+from hivekeys.journal.hostrun import HostRun, is_double
+from hivekeys.journal.events import Event, Outcome, TokenChosen
+from hivekeys.protocol.messages import Verb
+from hivekeys.text.names import fold_names
 from hivekeys.report.inputs import Review
-from hivekeys.run import Run
+from hivekeys.journal.run import Run
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 import re
 import shlex
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.hints import hint, limit_of
-from hivekeys.model import State
-from hivekeys.run import Run
-from hivekeys.text import cut
+from hivekeys.protocol.hints import hint, limit_of
+from hivekeys.journal.events import State
+from hivekeys.journal.run import Run
+from hivekeys.text.clean import cut
 
 ANYWAY = "or now, and cut them off: the same with --retire-anyway"
 LONGEST = 60  # characters of a reason that is typed again

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from hivekeys.hostrun import HostRun
-from hivekeys.listeners import Listener, Survivor
-from hivekeys.names import fold_names
-from hivekeys.run import Run
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.protocol.listeners import Listener, Survivor
+from hivekeys.text.names import fold_names
+from hivekeys.journal.run import Run
 
 MOST = 8  # of a kind that are worth a line of text
 SAID = {

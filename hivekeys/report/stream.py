@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from hivekeys import hints
-from hivekeys.audit.audited import CensusTaken, Use
+from hivekeys.protocol import hints
+from hivekeys.journal.events import CensusTaken
+from hivekeys.protocol.audited import Use
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.model import (
+from hivekeys.journal.events import (
     Again,
     Claimed,
     Condemned,
@@ -33,8 +34,8 @@ from hivekeys.model import (
 )
 from hivekeys.report.onward import next_step
 from hivekeys.report.words import CALLS
-from hivekeys.run import Run
-from hivekeys.text import one_line
+from hivekeys.journal.run import Run
+from hivekeys.text.clean import one_line
 from hivekeys.token import Fingerprint
 
 VERSION = 1

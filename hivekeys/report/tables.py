@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys.fleet import Fleet
-from hivekeys.hostrun import HostRun
-from hivekeys.model import State
-from hivekeys.names import fold_names
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.events import State
+from hivekeys.text.names import fold_names
 from hivekeys.report.verdict import ended
 from hivekeys.report.words import age, calls, gap_lines, gap_of, longest_gap, members
-from hivekeys.run import Run
+from hivekeys.journal.run import Run
 
 STYLES = {
     State.PROVEN: "green",

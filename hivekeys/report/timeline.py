@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from hivekeys.downtime import moments
-from hivekeys.model import (
+from hivekeys.journal.downtime import moments
+from hivekeys.journal.events import (
     Again,
     Event,
     Intent,
@@ -25,9 +25,9 @@ from hivekeys.model import (
     Stopped,
     Waiting,
 )
-from hivekeys.names import fold_names
-from hivekeys.run import Run, fold
-from hivekeys.sittings import Times
+from hivekeys.text.names import fold_names
+from hivekeys.journal.run import Run, fold
+from hivekeys.journal.sittings import Times
 
 
 @dataclass(frozen=True)

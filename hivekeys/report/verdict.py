@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.hostrun import HostRun
-from hivekeys.model import State
-from hivekeys.names import fold_names
-from hivekeys.run import Run, is_as_before
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.events import State
+from hivekeys.text.names import fold_names
+from hivekeys.journal.run import Run, is_as_before
 
 
 class Verdict(NamedTuple):

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable, Iterator
 
-from hivekeys.causes import Cause
+from hivekeys.protocol.causes import Cause
 from hivekeys.errors import ExitCode
-from hivekeys.exposure import exposure_of
+from hivekeys.journal.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
-from hivekeys.gap import Gap
-from hivekeys.hints import hint, limit_of
-from hivekeys.hostrun import HostRun
-from hivekeys.model import State
-from hivekeys.names import fold_names
+from hivekeys.journal.gap import Gap
+from hivekeys.protocol.hints import hint, limit_of
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.events import State
+from hivekeys.text.names import fold_names
 from hivekeys.report.onward import next_step, typed, unasked
 from hivekeys.report.past import OUT, because_lines, by_cause, out_lines
 from hivekeys.report.places import place_lines
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
-from hivekeys.run import Run
+from hivekeys.journal.run import Run
 
 GAP = "gap: so long clients could not use this host and the queen with one and the same token"
 GAP_MARKS = {

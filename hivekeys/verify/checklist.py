@@ -13,8 +13,8 @@ from rich.text import Text
 
 from hivekeys import __version__
 from hivekeys.fleet import Waiver
-from hivekeys.hints import limit_of
-from hivekeys.names import fold_names
+from hivekeys.protocol.hints import limit_of
+from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import WAIVED, Finding, Report, Verdict
 
 STYLES = {"fail": "red", "can't tell": "yellow", "warn": "yellow", WAIVED: "dim", "pass": "green"}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from hivekeys import __version__
-from hivekeys.text import one_line
+from hivekeys.text.clean import one_line
 from hivekeys.verify.checklist import counts, expired_line
 from hivekeys.verify.findings import Finding, Report, Verdict
 

@@ -17,17 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from hivekeys import inventory, state, token
-from hivekeys.journal import Journal
+from hivekeys import inventory, token
+from hivekeys.journal import state_folder
+from hivekeys.journal.store import Journal
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import SECRETS
-from hivekeys.model import Event
-from hivekeys.remote import SshDialer
-from hivekeys.revocation import Revocation, paced
-from hivekeys.rollout import Rollout
-from hivekeys.run import REVOKE, ROTATE
-from hivekeys.runner import Runner
-from hivekeys.wire import Greeting
+from hivekeys.journal.events import Event
+from hivekeys.ssh.dialer import SshDialer
+from hivekeys.rotation.revocation import Revocation, paced
+from hivekeys.rotation.rollout import Rollout
+from hivekeys.journal.run import REVOKE, ROTATE
+from hivekeys.rotation.runner import Runner
+from hivekeys.protocol.wire import Greeting
 from tasks.engine import program_of
 
 from .asking import eventually
@@ -188,9 +189,9 @@ def whole_again(lab: Lab) -> None:
 def _turn_and_die(verb: str, fleet_name: str, home: str, last: int) -> None:
     fleet = inventory.load(INVENTORY / f"{fleet_name}.toml")
     fleet = paced(fleet) if verb == REVOKE else fleet
-    folder = state.folder_for(fleet.name, home)
+    folder = state_folder.folder_for(fleet.name, home)
     run = f"{fleet.name}-{secrets.token_hex(4)}"
-    greeting = Greeting(fleet.name, state.fingerprint_key(folder), run, state.operator())
+    greeting = Greeting(fleet.name, state_folder.fingerprint_key(folder), run, state_folder.operator())
     journal = Journal(folder)
     written: list[Event] = []
 
@@ -201,7 +202,7 @@ def _turn_and_die(verb: str, fleet_name: str, home: str, last: int) -> None:
             if len(written) == last:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    with state.hold_lock(folder, fleet.name, run, ""):
+    with state_folder.hold_lock(folder, fleet.name, run, ""):
         runner = Runner(fleet, fleet.hosts, SshDialer(fleet, program_of("places")), greeting, record, task=verb)
         rollout = Rollout(runner)
         if verb == REVOKE:

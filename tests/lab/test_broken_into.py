@@ -14,10 +14,10 @@ import pytest
 
 from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
-from hivekeys.model import Step, Verb
-from hivekeys.remote import SshDialer
-from hivekeys.session import Session
-from hivekeys.wire import Greeting
+from hivekeys.protocol.messages import Step, Verb
+from hivekeys.ssh.dialer import SshDialer
+from hivekeys.ssh.session import Session
+from hivekeys.protocol.wire import Greeting
 
 from .asking import log_of, status
 from .liar import Lie, is_honest, tells

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys import state
+from hivekeys.journal import state_folder
 from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
 from hivekeys.token import Token
@@ -205,7 +205,7 @@ def test_tokens_that_no_run_would_write_stop_no_revocation(lab: Lab, bastion: Ba
     old = secrets.token_hex(16)
     with ThreadPoolExecutor() as pool:
         list(pool.map(partial(serve, lab, old), lab.hosts))
-    key = state.fingerprint_key(state.folder_for(lab.name, str(bastion.home)))
+    key = state_folder.fingerprint_key(state_folder.folder_for(lab.name, str(bastion.home)))
     planted = {"hive2": "short", LIAR: Token(old).fingerprint(key).keyed}
     for name, text in planted.items():
         lab.write(name, f"{SECRETS}/api-token.backup", f"{text}\n", mode=0o600, owner="llama-orch:llama-orch")

@@ -12,7 +12,7 @@ from hivekeys import inventory
 from hivekeys.errors import ExitCode
 from hivekeys.lab import Host, Lab
 from hivekeys.lab.files import SECRETS, STANDIN, VERSIONS, unit
-from hivekeys.model import Phase
+from hivekeys.journal.events import Phase
 
 from .asking import eventually, status
 from .rotating import Answer, before, fab, rotate, short, start_fab, truth_of

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
-from hivekeys.model import State
+from hivekeys.journal.events import State
 
 from .asking import ACTIVE, status
 from .rotating import fleet_of, made_whole, rotate

@@ -17,8 +17,8 @@ from hivekeys.fleet import Timeouts
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import PROTECTED, SECRETS
-from hivekeys.model import Outcome, Phase, PhaseStarted, State
-from hivekeys.run import REVOKE
+from hivekeys.journal.events import Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.run import REVOKE
 
 from .asking import eventually, log_of, status
 from .rotating import INVENTORY, all_but, before, fleet_of, mended, revoke, serves, truth_of

@@ -8,7 +8,7 @@ import pytest
 
 from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
-from hivekeys.model import Phase, State
+from hivekeys.journal.events import Phase, State
 from hivekeys.token import Token
 
 from .asking import FIRST_TOKEN, log_of, status

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Timeouts
-from hivekeys.hints import hint
+from hivekeys.protocol.hints import hint
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS
-from hivekeys.model import Intent, Phase, PhaseStarted, State, Stopped, Verb
+from hivekeys.journal.events import Intent, Phase, PhaseStarted, State, Stopped
+from hivekeys.protocol.messages import Verb
 from tests.unit.typing_it import commands_in
 
 from .rotating import (

@@ -17,7 +17,7 @@ from hivekeys.host.serving import LEASE_SECONDS
 from hivekeys.lab import Lab, boot, cgroup
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS
-from hivekeys.model import Phase, State
+from hivekeys.journal.events import Phase, State
 
 from .asking import eventually, status
 from .rotating import SOON, after, all_but, before, fab, fleet_of, rotate, serves, truth, truth_of

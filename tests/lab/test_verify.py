@@ -17,13 +17,13 @@ from hivekeys.errors import ExitCode
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import AUDIT, SECRETS
-from hivekeys.ledger import Clock
-from hivekeys.model import Phase
-from hivekeys.remote import SshDialer
+from hivekeys.journal.clock import Clock
+from hivekeys.journal.events import Phase
+from hivekeys.ssh.dialer import SshDialer
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Finding, Norm, Severity, Verdict, examine
 from hivekeys.verify.survey import survey
-from hivekeys.wire import Greeting
+from hivekeys.protocol.wire import Greeting
 from tasks.engine import program_of
 from tests.unit.test_where_it_listens import certificate
 

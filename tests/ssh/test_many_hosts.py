@@ -15,13 +15,13 @@ from bench.simulated import Hosts, Report
 from hivekeys import inventory
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Timeouts
-from hivekeys.model import Event, Outcome, Phase, State
-from hivekeys.remote import SshDialer
-from hivekeys.rollout import Rollout
-from hivekeys.run import Run
-from hivekeys.runner import Runner
+from hivekeys.journal.events import Event, Outcome, Phase, State
+from hivekeys.ssh.dialer import SshDialer
+from hivekeys.rotation.rollout import Rollout
+from hivekeys.journal.run import Run
+from hivekeys.rotation.runner import Runner
 from hivekeys.token import Token, generate
-from hivekeys.wire import Greeting
+from hivekeys.protocol.wire import Greeting
 
 from .bastion import paramiko_threads, wait_until
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 
 from .bastion import Bastion
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 
 from .bastion import Bastion
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
-from hivekeys.remote.jumps import STARTING
+from hivekeys.ssh.jumps import STARTING
 
 from .bastion import PATIENT, SOON, Bastion, Sshd, free_port, paramiko_threads, wait_until
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from hivekeys.causes import Cause, Trouble
-from hivekeys.remote.channel import REPLY_LIMIT, SshLine
-from hivekeys.remote.pulse import Pulse
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.channel import REPLY_LIMIT, SshLine
+from hivekeys.ssh.heartbeat import Pulse
 from tasks.engine import program_of
 
 from .bastion import ECHO_AGENT, SOON, Bastion, paramiko_threads, wait_until

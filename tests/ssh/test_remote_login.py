@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
 
 from .bastion import SOON, Bastion, free_port, paramiko_threads, wait_until

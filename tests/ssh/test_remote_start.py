@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Become, Timeouts
-from hivekeys.hints import general
+from hivekeys.protocol.hints import general
 
 from .bastion import ECHO_AGENT, SOON, Bastion
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Become, Host, Timeouts
-from hivekeys.password import Password
-from hivekeys.remote import Sudo
+from hivekeys.ssh.password import Password
+from hivekeys.ssh.dialer import Sudo
 
 from .bastion import Bastion, Sshd, wait_until
 from .test_remote_start import command_in_path, shell

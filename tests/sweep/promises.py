@@ -13,8 +13,8 @@ from typing import Any
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy, Role
-from hivekeys.model import Event, State
-from hivekeys.run import Run
+from hivekeys.journal.events import Event, State
+from hivekeys.journal.run import Run
 from hivekeys.token import Token
 from tests.inprocess import KEY, InProcessFleet, InProcessLine, SimulatedHost
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys import state
-from hivekeys.causes import Trouble
+from hivekeys.journal import state_folder
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.model import Event, Outcome, PhaseStarted
+from hivekeys.journal.events import Event, Outcome, PhaseStarted
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import WatchedFleet, breaches, not_alone
 
@@ -49,7 +49,7 @@ def test_of_two_runs_from_two_bastions_exactly_one_wins(tmp_path: Path) -> None:
 
 
 def test_of_two_runs_from_one_bastion_exactly_one_gets_its_lock(tmp_path: Path) -> None:
-    folder = state.folder_for("inprocess", str(tmp_path))
+    folder = state_folder.folder_for("inprocess", str(tmp_path))
     for _ in range(RACES):
         ready, over = threading.Barrier(2), threading.Barrier(2)
         got: list[str] = []
@@ -58,7 +58,7 @@ def test_of_two_runs_from_one_bastion_exactly_one_gets_its_lock(tmp_path: Path) 
         def run(name: str) -> None:
             ready.wait()  # noqa: B023  called before the next round
             try:
-                with state.hold_lock(folder, "inprocess", name, "a race"):
+                with state_folder.hold_lock(folder, "inprocess", name, "a race"):
                     got.append(name)  # noqa: B023
                     over.wait()  # noqa: B023
             except UserError as error:

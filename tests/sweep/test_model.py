@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.model import State
+from hivekeys.journal.events import State
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Folder, watch
 from tests.sweep.promises import WatchedFleet, breaches, not_alone

@@ -7,7 +7,7 @@ from typing import Any
 
 from hivekeys.host.gate import Gate
 from hivekeys.host.state import STATE
-from hivekeys.wire import PROTOCOL
+from hivekeys.protocol.wire import PROTOCOL
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine, SimulatedHost, hello
 
 

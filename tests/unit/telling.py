@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
-from hivekeys.model import (
+from hivekeys.journal.events import (
     Condemned,
     Event,
     Intent,
@@ -13,7 +13,6 @@ from hivekeys.model import (
     Paused,
     Phase,
     PhaseStarted,
-    Result,
     Resumed,
     RunEnded,
     RunStarted,
@@ -21,12 +20,12 @@ from hivekeys.model import (
     Status,
     Stopped,
     TokenChosen,
-    Verb,
 )
-from hivekeys.moment import Moment
+from hivekeys.protocol.messages import Result, Verb
+from hivekeys.journal.clock import Moment
 from hivekeys.report.verdict import exit_code
-from hivekeys.run import fold
-from hivekeys.shown import Answer, Met, Proof
+from hivekeys.journal.run import fold
+from hivekeys.protocol.shown import Answer, Met, Proof
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 

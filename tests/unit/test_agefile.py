@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.backups import agefile
-from hivekeys.backups.agefile import identities, recipients, seal, unseal, unseal_by_passphrase
+from hivekeys import age
+from hivekeys.age import identities, recipients, seal, unseal, unseal_by_passphrase
 from hivekeys.errors import UserError
 from tests.terminal import typed
 
@@ -61,7 +61,7 @@ def test_each_of_several_recipients_opens_it(keys: dict[str, tuple[Path, Path]])
 def test_a_passphrase_opens_it_here_and_there(tmp_path: Path) -> None:
     """And a key that lies sealed by one, as `age -p` makes it. scrypt takes seconds on purpose."""
     words = "four words by dice"
-    (tmp_path / "ours").write_text(seal(PLAIN, agefile.passphrase(words, words)))
+    (tmp_path / "ours").write_text(seal(PLAIN, age.passphrase(words, words)))
     code, shown = typed(["age", "-d", "-o", tmp_path / "plain", tmp_path / "ours"], ("passphrase", words))
     assert (code, (tmp_path / "plain").read_bytes()) == (0, PLAIN), shown
     run("age-keygen", "-o", tmp_path / "key")
@@ -146,7 +146,7 @@ def test_a_file_without_a_secret_key_is_refused(tmp_path: Path, name: str) -> No
 
 def test_a_short_passphrase_and_a_slip_of_the_fingers_are_refused() -> None:
     with pytest.raises(UserError, match="fewer than 12"):
-        agefile.passphrase("short", "short")
+        age.passphrase("short", "short")
     with pytest.raises(UserError, match="differ"):
-        agefile.passphrase("long enough indeed", "long enough indeed ")
-    assert "long" not in repr(agefile.passphrase("long enough indeed", "long enough indeed"))
+        age.passphrase("long enough indeed", "long enough indeed ")
+    assert "long" not in repr(age.passphrase("long enough indeed", "long enough indeed"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 from hivekeys.host import agent
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Machine, Session, SimulatedHost

@@ -10,15 +10,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
-from hivekeys.backups import agefile, backup, shelf
+from hivekeys import age
+from hivekeys.backups import backup, shelf
 from hivekeys.backups import folder as backup_folder
-from hivekeys.backups.agefile import Recipients
+from hivekeys.age import Recipients
 from hivekeys.backups.backup import Backup, Header
 from hivekeys.backups.folder import Order, found, put
 from hivekeys.backups.shelf import Kept, expired
 from hivekeys.backups.signature import Maker, maker, name_of, sign, signer_id
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.evidence import key_id, public_pem
+from hivekeys.report.evidence import key_id, public_pem
 from hivekeys.token import Fingerprint, Token, generate
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -33,13 +34,13 @@ HEADER = replace(UNSIGNED, signer=name_of(OURS))
 
 
 def file_of(header: Header, token: Token = TOKEN, signer: Ed25519PrivateKey = SIGNER) -> bytes:
-    block = agefile.seal(backup.plain(header, token), WHOM)
+    block = age.seal(backup.plain(header, token), WHOM)
     return backup.text_of(header, block, sign(header, block, signer) if header.signer else b"").encode()
 
 
 def token_of(data: bytes, key: bytes = KEY) -> Token:
     sealed = backup.parse(data, "f")
-    return backup.token_in(sealed, agefile.unseal(sealed.block, [SECRET], "f"), key, "f")
+    return backup.token_in(sealed, age.unseal(sealed.block, [SECRET], "f"), key, "f")
 
 
 FILE = file_of(HEADER)
@@ -320,7 +321,7 @@ def test_a_backup_that_age_sealed_anew_for_another_key_is_as_good(tmp_path: Path
     script = f"{{ {head}; {block} | age -d -i KEY | age -a -R new.pub; }}"
     again = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, check=True).stdout
     sealed = backup.parse(again, "f")
-    keys = agefile.identities(str(tmp_path / "new"), str)
+    keys = age.identities(str(tmp_path / "new"), str)
     assert (sealed.header, sealed.kinds) == (HEADER, ("ssh-ed25519",))
     assert maker(sealed, OURS) is Maker.CHANGED
-    assert backup.token_in(sealed, agefile.unseal(sealed.block, keys, "f"), KEY, "f") == TOKEN
+    assert backup.token_in(sealed, age.unseal(sealed.block, keys, "f"), KEY, "f") == TOKEN

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivekeys.causes import Cause, Trouble
-from hivekeys.text import DETAIL_LIMIT, one_line
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.text.clean import DETAIL_LIMIT, one_line
 
 
 def test_a_troubles_value_is_its_name_in_the_runbook() -> None:

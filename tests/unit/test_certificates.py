@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Trouble
-from hivekeys.hostkeys.certificates import Certificate, read
-from hivekeys.hostkeys.key import HostKey
-from hivekeys.hostkeys.known_keys import KnownKeys
+from hivekeys.protocol.causes import Trouble
+from hivekeys.ssh.hostkeys.certificates import Certificate, read
+from hivekeys.ssh.hostkeys.key import HostKey
+from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 
 NOW = 1_800_000_000.0
 

@@ -14,7 +14,7 @@ import xmlschema
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Waiver
-from hivekeys.names import fold_names
+from hivekeys.text.names import fold_names
 from hivekeys.verify import checklist
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Finding, Report, Sight, Verdict, examine

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from hivekeys.remote.deadlines import Deadlines
+from hivekeys.ssh.deadlines import Deadlines
 
 LATER = 3600.0  # seconds; no test waits for it
 PATIENCE = 60.0

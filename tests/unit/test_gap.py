@@ -12,10 +12,11 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
-from hivekeys.gap import Gap, Served, Turn, between
-from hivekeys.model import Event, Intent, Outcome, Phase, PhaseStarted, State, Verb
+from hivekeys.journal.gap import Gap, Served, Turn, between
+from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, State
+from hivekeys.protocol.messages import Verb
 from hivekeys.report.words import gap_lines, gap_of
-from hivekeys.run import Run, fold
+from hivekeys.journal.run import Run, fold
 from hivekeys.token import Token
 from tests.inprocess import InProcessFleet, OwnClock
 from tests.unit.rotating import Operator, breaks

@@ -14,15 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hivekeys import bootstrap, wire
-from hivekeys.audit.audited import Query, Time
-from hivekeys.causes import Trouble
+from hivekeys.ssh import bootstrap
+from hivekeys.protocol import wire
+from hivekeys.protocol.audited import Query, Time
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host import gate
-from hivekeys.model import Step, Verb
-from hivekeys.run import REVOKE
-from hivekeys.wire import PROTOCOL, encode
+from hivekeys.protocol.messages import Step, Verb
+from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.wire import PROTOCOL, encode
 from tasks.engine import installed_program
 from tests.inprocess import KEY, InProcessFleet, told
 from tests.unit.guarded import GuardedDialer, GuardedLine, files, greeting, request, restrict

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fabfile
-from hivekeys.causes import HINTS, Trouble
+from hivekeys.protocol.causes import HINTS, Trouble
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = sorted((ROOT / "hivekeys").rglob("*.py"))
@@ -22,88 +22,88 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LEAVES = {
     "hivekeys",
-    "hivekeys.audit.audited",
-    "hivekeys.causes",
-    "hivekeys.change",
+    "hivekeys.protocol.audited",
+    "hivekeys.protocol.causes",
+    "hivekeys.protocol.change",
     "hivekeys.errors",
     "hivekeys.fleet",
-    "hivekeys.line",
-    "hivekeys.listeners",
-    "hivekeys.model",
-    "hivekeys.moment",
-    "hivekeys.password",
-    "hivekeys.restriction",
-    "hivekeys.text",
-    "hivekeys.shown",
+    "hivekeys.ssh.line",
+    "hivekeys.protocol.listeners",
+    "hivekeys.journal.events",
+    "hivekeys.journal.clock",
+    "hivekeys.ssh.password",
+    "hivekeys.protocol.restriction",
+    "hivekeys.text.clean",
+    "hivekeys.protocol.shown",
     "hivekeys.token",
-    "hivekeys.tombstone",
-    "hivekeys.verify.inspected",
+    "hivekeys.protocol.tombstone",
+    "hivekeys.protocol.inspected",
 }
 PURE = {
     "hivekeys.audit",
     "hivekeys.backups.backup",
     "hivekeys.backups.shelf",
     "hivekeys.backups.signature",
-    "hivekeys.chain",
-    "hivekeys.doubles",
-    "hivekeys.changes",
-    "hivekeys.cutout",
-    "hivekeys.debts",
-    "hivekeys.downtime",
-    "hivekeys.estimate",
-    "hivekeys.evidence",
-    "hivekeys.exposure",
-    "hivekeys.gap",
-    "hivekeys.hints",
-    "hivekeys.history",
-    "hivekeys.hostkeys",
-    "hivekeys.hostrun",
-    "hivekeys.machine",
-    "hivekeys.metrics",
-    "hivekeys.names",
-    "hivekeys.preview",
-    "hivekeys.progress",
+    "hivekeys.journal.chain",
+    "hivekeys.protocol.doubles",
+    "hivekeys.upkeep.changes",
+    "hivekeys.ssh.excluded",
+    "hivekeys.journal.debts",
+    "hivekeys.journal.downtime",
+    "hivekeys.journal.estimate",
+    "hivekeys.report.evidence",
+    "hivekeys.journal.exposure",
+    "hivekeys.journal.gap",
+    "hivekeys.protocol.hints",
+    "hivekeys.journal.history",
+    "hivekeys.ssh.hostkeys",
+    "hivekeys.journal.hostrun",
+    "hivekeys.rotation.steps",
+    "hivekeys.status.metrics",
+    "hivekeys.text.names",
+    "hivekeys.rotation.preview",
+    "hivekeys.journal.progress",
     "hivekeys.report",
-    "hivekeys.roster",
-    "hivekeys.run",
-    "hivekeys.sittings",
-    "hivekeys.status",
+    "hivekeys.inventory.table",
+    "hivekeys.journal.run",
+    "hivekeys.journal.sittings",
+    "hivekeys.status.status",
     "hivekeys.verify",
-    "hivekeys.waves",
-    "hivekeys.wire",
+    "hivekeys.rotation.waves",
+    "hivekeys.protocol.wire",
 }
 EDGES = {
     "hivekeys.backups",
-    "hivekeys.bootstrap",
+    "hivekeys.ssh.bootstrap",
     "hivekeys.files",
-    "hivekeys.hostkeys.known_hosts",
-    "hivekeys.hostkeys.known_hosts_file",
+    "hivekeys.ssh.hostkeys.known_hosts",
+    "hivekeys.ssh.hostkeys.known_hosts_file",
     "hivekeys.inventory",
-    "hivekeys.journal",
-    "hivekeys.limits",
-    "hivekeys.mark",
-    "hivekeys.openssh",
-    "hivekeys.ownership",
-    "hivekeys.remote",
-    "hivekeys.salvage",
-    "hivekeys.session",
-    "hivekeys.ssh_config_files",
-    "hivekeys.ssh_settings",
-    "hivekeys.state",
-    "hivekeys.tables",
+    "hivekeys.journal.store",
+    "hivekeys.ssh.limits",
+    "hivekeys.journal.mark",
+    "hivekeys.ssh.openssh",
+    "hivekeys.files",
+    "hivekeys.ssh.dialer",
+    "hivekeys.journal.salvage",
+    "hivekeys.ssh.session",
+    "hivekeys.ssh.config_files",
+    "hivekeys.ssh.settings",
+    "hivekeys.journal.state_folder",
+    "hivekeys.journal.tables",
 }
 SHELL = {
-    "hivekeys.hostkeys.trusting",
-    "hivekeys.inheritance",
-    "hivekeys.joining",
-    "hivekeys.ledger",
-    "hivekeys.recall",
-    "hivekeys.revocation",
-    "hivekeys.rollout",
-    "hivekeys.runner",
-    "hivekeys.story",
-    "hivekeys.upkeep",
-    "hivekeys.usage",
+    "hivekeys.ssh.hostkeys.trusting",
+    "hivekeys.upkeep.inheritance",
+    "hivekeys.upkeep.install",
+    "hivekeys.journal.recorder",
+    "hivekeys.upkeep.current_token",
+    "hivekeys.rotation.revocation",
+    "hivekeys.rotation.rollout",
+    "hivekeys.rotation.runner",
+    "hivekeys.rotation.story",
+    "hivekeys.upkeep.upkeep",
+    "hivekeys.rotation.usage",
     "hivekeys.verify.survey",
 }  # the loop, and what it is made of
 LAB = {"hivekeys.lab"}  # rehearsal hosts: no part of a rotation
@@ -206,15 +206,15 @@ def test_pure_modules_and_leaves_do_not_reach_the_outside_world(name: str) -> No
 
 
 def test_tasks_reach_ssh_only_through_the_engine() -> None:
-    assert all(name.startswith("hivekeys.remote") for name in naming("fabric", "paramiko"))
+    assert all(name.startswith("hivekeys.ssh.dialer") for name in naming("fabric", "paramiko"))
 
 
 def test_pydantic_stays_where_documents_become_values() -> None:
-    assert naming("pydantic") == {"hivekeys.inventory.schema", "hivekeys.journal", "hivekeys.wire"}
+    assert naming("pydantic") == {"hivekeys.inventory.schema", "hivekeys.journal.store", "hivekeys.protocol.wire"}
 
 
 def test_age_is_in_one_module() -> None:
-    assert naming("pyrage") == {"hivekeys.backups.agefile"}
+    assert naming("pyrage") == {"hivekeys.age"}
 
 
 def test_invoke_is_the_tasks_alone() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import hivekeys.host.installation
 import hivekeys.host.removal  # noqa: F401  hosts know the way back
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.token import generate

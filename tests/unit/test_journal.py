@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.audit.audited import CensusTaken, Use
-from hivekeys.causes import Cause, Trouble
+from hivekeys.journal.events import CensusTaken
+from hivekeys.protocol.audited import Use
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import DamagedError, ExitCode, UserError
-from hivekeys.journal import Journal
-from hivekeys.model import (
+from hivekeys.journal.store import Journal
+from hivekeys.journal.events import (
     Event,
     Intent,
     Outcome,
     Phase,
     PhaseStarted,
-    Result,
     RunEnded,
     RunStarted,
     State,
     Status,
     Stopped,
     TokenChosen,
-    Verb,
 )
-from hivekeys.moment import Moment
-from hivekeys.run import fold
-from hivekeys.shown import Proof
-from hivekeys.tables import SCHEMA
+from hivekeys.protocol.messages import Result, Verb
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.run import fold
+from hivekeys.protocol.shown import Proof
+from hivekeys.journal.tables import SCHEMA
 from hivekeys.token import Token, generate
 
 KEY = b"k" * 32

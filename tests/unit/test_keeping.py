@@ -6,7 +6,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from hivekeys.backups import agefile, backup
+from hivekeys import age
+from hivekeys.backups import backup
 from hivekeys.backups import folder as backup_folder
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Backups, Fleet, Policy
@@ -45,7 +46,7 @@ def test_a_rotation_that_is_done_seals_its_token_once(fleet: InProcessFleet, sta
     (one,) = backup_folder.found(state / "backups")
     assert one.backup is not None
     assert (one.path, one.backup.header.run) == (taken.kept.path, "run-1")
-    opened = agefile.unseal(one.backup.block, [SECRET], "f")
+    opened = age.unseal(one.backup.block, [SECRET], "f")
     assert backup.token_in(one.backup, opened, KEY, "f") == operator.token
     assert kept(told(fleet), operator.runner, code, str(state.parent)) is None
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Cause, Trouble
-from hivekeys.hostkeys.key import HostKey
-from hivekeys.hostkeys.known_hosts import KnownHosts
-from hivekeys.hostkeys.known_keys import KnownKeys
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.hostkeys.key import HostKey
+from hivekeys.ssh.hostkeys.known_hosts import KnownHosts
+from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 
 ED = HostKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32)))
 OTHER = HostKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(1, 33)))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import UserError
-from hivekeys.hostkeys.key import HostKey
-from hivekeys.hostkeys.known_hosts_file import Entry, write
+from hivekeys.ssh.hostkeys.key import HostKey
+from hivekeys.ssh.hostkeys.known_hosts_file import Entry, write
 
 ED = HostKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32)))
 OLD = HostKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(1, 33)))

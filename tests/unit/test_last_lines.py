@@ -10,10 +10,10 @@ import pytest
 from hivekeys import inventory
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
-from hivekeys.model import State
+from hivekeys.journal.events import State
 from hivekeys.report import next_step
-from hivekeys.rollout import Rollout
-from hivekeys.run import REVOKE, Run, fold
+from hivekeys.rotation.rollout import Rollout
+from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.token import generate
 from tasks.engine import Asked
 from tasks.recovery import _take_up

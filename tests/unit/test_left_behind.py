@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
-from hivekeys.model import Again, Event, Intent, Outcome, Phase, PhaseStarted, State
-from hivekeys.run import REVOKE
-from hivekeys.runner import TURNS
+from hivekeys.journal.events import Again, Event, Intent, Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.run import REVOKE
+from hivekeys.rotation.runner import TURNS
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.unit.rotating import Operator, serving, slots_used

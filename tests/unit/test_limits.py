@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fabfile
-from hivekeys import limits
+from hivekeys.ssh import limits
 from hivekeys.errors import UserError
 
 PROJECT = Path(__file__).parents[2]

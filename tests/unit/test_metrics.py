@@ -11,16 +11,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from hivekeys import files, state
-from hivekeys.causes import Cause, Trouble
+from hivekeys import files
+from hivekeys.journal import state_folder
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet
-from hivekeys.hostrun import HostRun
-from hivekeys.metrics import metrics
-from hivekeys.model import Reply, State
-from hivekeys.run import Run
-from hivekeys.shown import Seen
-from hivekeys.status import FleetStatus, status_of
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.status.metrics import metrics
+from hivekeys.protocol.messages import Reply
+from hivekeys.journal.events import State
+from hivekeys.journal.run import Run
+from hivekeys.protocol.shown import Seen
+from hivekeys.status.status import FleetStatus, status_of
 from hivekeys.verify.findings import Check, Finding, Record, Report, Severity, Verdict
 from hivekeys.verify.tally import Tally, read, tally, written
 
@@ -160,11 +162,11 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path, name: str) -> Non
 
 
 def test_what_verify_found_is_kept_for_the_operator_alone(tmp_path: Path) -> None:
-    folder = state.folder_for("paper", str(tmp_path))
-    assert state.kept_tally(folder) is None
+    folder = state_folder.folder_for("paper", str(tmp_path))
+    assert state_folder.kept_tally(folder) is None
     numbers = Tally(NOW, {("low", "fail"): 3})
-    state.keep_tally(folder, numbers)
-    assert state.kept_tally(folder) == numbers
+    state_folder.keep_tally(folder, numbers)
+    assert state_folder.kept_tally(folder) == numbers
     assert (folder / "verify.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -172,10 +174,10 @@ def test_what_verify_found_is_kept_for_the_operator_alone(tmp_path: Path) -> Non
     "text", ["", "[]", "{}", '{"at": 1, "found": [["low"]]}', '{"at": null, "found": []}', "[" * 9999]
 )
 def test_numbers_that_cannot_be_read_name_their_file(tmp_path: Path, text: str) -> None:
-    folder = state.folder_for("paper", str(tmp_path))
+    folder = state_folder.folder_for("paper", str(tmp_path))
     (folder / "verify.json").write_text(text)
     with pytest.raises(UserError, match=r"verify\.json"):
-        state.kept_tally(folder)
+        state_folder.kept_tally(folder)
 
 
 def test_numbers_survive_being_written() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Cause, Trouble
-from hivekeys.openssh import OpenSsh, Target
-from hivekeys.ssh_settings import Settings
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.openssh import OpenSsh, Target
+from hivekeys.ssh.settings import Settings
 
 
 def test_the_configuration_decides_what_the_inventory_leaves_open(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import hivekeys.host.inspection  # noqa: F401  hosts know its verb, too
-from hivekeys.causes import Cause
+from hivekeys.protocol.causes import Cause
 from hivekeys.fleet import HIVE_SERVICE
 from tests.inprocess import InProcessFleet, InProcessLine, Machine, Session, SimulatedHost, hello
 from tests.unit.rotating import Operator

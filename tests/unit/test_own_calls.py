@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.audit.audited import CensusTaken
+from hivekeys.journal.events import CensusTaken
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host.own_calls import CLOCK, MOST_CALLS, Explained, sound
 from hivekeys.host.state import STATE
-from hivekeys.run import REVOKE
+from hivekeys.journal.run import REVOKE
 from hivekeys.token import Token
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
 from tests.unit.rotating import Operator, slots_used

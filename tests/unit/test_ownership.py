@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.backups.agefile import recipients
-from hivekeys.causes import Cause, Trouble
+from hivekeys.age import recipients
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.hostkeys.known_hosts import KnownHosts
-from hivekeys.hostkeys.known_hosts_file import write
+from hivekeys.ssh.hostkeys.known_hosts import KnownHosts
+from hivekeys.ssh.hostkeys.known_hosts_file import write
 from hivekeys.inventory import load
-from hivekeys.openssh import OpenSsh, Target
-from hivekeys.ownership import NotYoursError, refuse_strangers, stranger
-from hivekeys.remote.keyring import Keyring
-from hivekeys.ssh_settings import Settings
+from hivekeys.ssh.openssh import OpenSsh, Target
+from hivekeys.files import NotYoursError, refuse_strangers, stranger
+from hivekeys.ssh.keyring import Keyring
+from hivekeys.ssh.settings import Settings
 
 HOSTS = """
 [hosts.queen]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import UserError
-from hivekeys.password import Password, parse
+from hivekeys.ssh.password import Password, parse
 
 from .test_tasks import Answer, Fab
 

@@ -13,18 +13,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hivekeys import report
-from hivekeys.causes import Cause, Trouble
-from hivekeys.debts import served
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.journal.debts import served
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.history import History
-from hivekeys.journal import Journal
-from hivekeys.metrics import metrics
-from hivekeys.model import Paused, Phase, RunEnded, State
+from hivekeys.journal.history import History
+from hivekeys.journal.store import Journal
+from hivekeys.status.metrics import metrics
+from hivekeys.journal.events import Paused, Phase, RunEnded, State
 from hivekeys.report.page import page
 from hivekeys.report.verdict import came_to, ended
-from hivekeys.run import Run, fold
-from hivekeys.state import at_work, fingerprint_key, hold_lock, operator
-from hivekeys.status import status_of
+from hivekeys.journal.run import Run, fold
+from hivekeys.journal.state_folder import at_work, fingerprint_key, hold_lock, operator
+from hivekeys.status.status import status_of
 from hivekeys.token import generate
 from hivekeys.verify.findings import Record, recorded
 from tasks.frame import Told

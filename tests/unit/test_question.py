@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.estimate import Pace, at_least, likely, pace_of
+from hivekeys.journal.estimate import Pace, at_least, likely, pace_of
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.host.system import System
-from hivekeys.journal import Journal
-from hivekeys.model import Event, OperatorAnswered, OperatorAsked
-from hivekeys.moment import Moment
-from hivekeys.report import before_run, before_wave
-from hivekeys.rollout import Rollout
-from hivekeys.run import REVOKE, ROTATE, Run
-from hivekeys.state import folder_for
-from hivekeys.waves import Wave, plan
+from hivekeys.journal.store import Journal
+from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked
+from hivekeys.journal.clock import Moment
+from hivekeys.rotation.question import before_run, before_wave
+from hivekeys.rotation.rollout import Rollout
+from hivekeys.journal.run import REVOKE, ROTATE, Run
+from hivekeys.journal.state_folder import folder_for
+from hivekeys.rotation.waves import Wave, plan
 from tasks.asking import paces
 from tasks.live import Show
 from tasks.rotation import confirm

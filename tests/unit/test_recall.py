@@ -8,12 +8,12 @@ import pytest
 import hivekeys.host.remembered  # noqa: F401  hosts know its verb
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
-from hivekeys.model import Event, Outcome, Phase, RunStarted, State
-from hivekeys.recall import Grounds, current
-from hivekeys.run import REVOKE
+from hivekeys.journal.events import Event, Outcome, Phase, RunStarted, State
+from hivekeys.upkeep.current_token import Grounds, current
+from hivekeys.journal.run import REVOKE
 from hivekeys.token import Fingerprint, Token, generate
-from hivekeys.upkeep import Upkeep
-from hivekeys.wire import Greeting
+from hivekeys.upkeep.upkeep import Upkeep
+from hivekeys.protocol.wire import Greeting
 from tests.inprocess import KEY, InProcessFleet, OwnClock, Session
 from tests.unit.rotating import Operator, serving
 

@@ -8,16 +8,16 @@ from rich.console import Console
 from rich.table import Table
 
 from hivekeys import report
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
-from hivekeys.gap import Served, Turn
-from hivekeys.hints import hint
-from hivekeys.hostrun import HostRun
-from hivekeys.model import Phase, State
-from hivekeys.run import Run
-from hivekeys.shown import Loaded, Proof, Slot
-from hivekeys.sittings import Times
+from hivekeys.journal.gap import Served, Turn
+from hivekeys.protocol.hints import hint
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.events import Phase, State
+from hivekeys.journal.run import Run
+from hivekeys.protocol.shown import Loaded, Proof, Slot
+from hivekeys.journal.sittings import Times
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hivekeys import bootstrap, restriction
+from hivekeys.ssh import bootstrap
+from hivekeys.protocol import restriction
 from hivekeys.errors import UserError
 from hivekeys.fleet import HIVE_SERVICE, Become
 from hivekeys.host import gate, inspection, restricting

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Host, Policy
 from hivekeys.host.serving import LEASE_SECONDS
 from hivekeys.host.state import STATE
-from hivekeys.line import LEASE
-from hivekeys.model import Again, Condemned, Outcome, Phase, PhaseStarted, State, Waiting
-from hivekeys.progress import holder_of
+from hivekeys.ssh.line import LEASE
+from hivekeys.journal.events import Again, Condemned, Outcome, Phase, PhaseStarted, State, Waiting
+from hivekeys.journal.progress import holder_of
 from hivekeys.report import next_step
 from hivekeys.report.incident import checklist
-from hivekeys.run import REVOKE, fold
-from hivekeys.story import LOCK_PATIENCE
+from hivekeys.journal.run import REVOKE, fold
+from hivekeys.rotation.story import LOCK_PATIENCE
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, Session, SharedClock
 from tests.unit.rotating import Operator, breaks, serving, slots_used

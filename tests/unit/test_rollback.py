@@ -7,8 +7,8 @@ import pytest
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
-from hivekeys.model import Event, Phase, PhaseStarted, State
-from hivekeys.run import Run, fold
+from hivekeys.journal.events import Event, Phase, PhaseStarted, State
+from hivekeys.journal.run import Run, fold
 from tests.inprocess import InProcessFleet
 from tests.unit.rotating import Operator, serving
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
-from hivekeys.model import Intent, Outcome, Phase, PhaseStarted, State, Stopped, TokenChosen, Verb
+from hivekeys.journal.events import Intent, Outcome, Phase, PhaseStarted, State, Stopped, TokenChosen
+from hivekeys.protocol.messages import Verb
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.unit.rotating import Operator, breaks, serving, slots_used

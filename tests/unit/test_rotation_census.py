@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.audit.audited import CensusTaken
+from hivekeys.journal.events import CensusTaken
 from hivekeys.audit.census import TICK
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
-from hivekeys.model import Event, Phase, PhaseStarted, State
-from hivekeys.run import REVOKE, Run, fold
+from hivekeys.journal.events import Event, Phase, PhaseStarted, State
+from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost
 

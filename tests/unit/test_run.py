@@ -6,28 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.gap import Gap
-from hivekeys.model import (
+from hivekeys.journal.gap import Gap
+from hivekeys.journal.events import (
     Event,
     Intent,
     Outcome,
     Phase,
     PhaseStarted,
-    Result,
     RunEnded,
     RunStarted,
     State,
     Status,
     Stopped,
     TokenChosen,
-    Verb,
 )
-from hivekeys.moment import Moment
+from hivekeys.protocol.messages import Result, Verb
+from hivekeys.journal.clock import Moment
 from hivekeys.report.verdict import exit_code
-from hivekeys.run import Run, fold
-from hivekeys.shown import Proof
+from hivekeys.journal.run import Run, fold
+from hivekeys.protocol.shown import Proof
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys import salvage
+from hivekeys.journal import salvage
 from hivekeys.errors import DamagedError, UserError
-from hivekeys.journal import KINDS, Journal
-from hivekeys.model import Condemned, Phase, RunStarted, Stopped
-from hivekeys.moment import Moment
-from hivekeys.run import REVOKE
+from hivekeys.journal.store import KINDS, Journal
+from hivekeys.journal.events import Condemned, Phase, RunStarted, Stopped
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.run import REVOKE
 from hivekeys.token import Fingerprint, generate
 
 NOW = Moment(1_700_000_000.0, 5.0)

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.model import Reply
-from hivekeys.run import Run
-from hivekeys.shown import Loaded, Met, Place, Seen, Slot
-from hivekeys.status import FleetStatus, document, lines, status_of, table
+from hivekeys.protocol.messages import Reply
+from hivekeys.journal.run import Run
+from hivekeys.protocol.shown import Loaded, Met, Place, Seen, Slot
+from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
 

@@ -20,7 +20,7 @@ from hivekeys.host.places import GUARDED, Neighbours
 from hivekeys.host.sockets import where_to_ask
 from hivekeys.host.system import System
 from hivekeys.token import Token, generate
-from hivekeys.wire import Greeting
+from hivekeys.protocol.wire import Greeting
 from tests.inprocess import KEY
 
 ACCOUNT = pwd.getpwuid(os.geteuid() or pwd.getpwnam("nobody").pw_uid)

@@ -20,15 +20,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import fabfile
 from hivekeys.backups import backup
 from hivekeys.backups import folder as backup_folder
-from hivekeys.backups.agefile import Recipients
+from hivekeys.age import Recipients
 from hivekeys.backups.signature import name_of, sign, signer_id
 from hivekeys.errors import ExitCode
-from hivekeys.evidence import key_id
-from hivekeys.journal import Journal
-from hivekeys.model import Condemned, Event, Intent, Phase, Readmitted, RunEnded, RunStarted, TokenChosen, Verb
-from hivekeys.moment import Moment
-from hivekeys.run import REVOKE
-from hivekeys.state import fingerprint_key, hold_lock, signing_key
+from hivekeys.report.evidence import key_id
+from hivekeys.journal.store import Journal
+from hivekeys.journal.events import Condemned, Event, Intent, Phase, Readmitted, RunEnded, RunStarted, TokenChosen
+from hivekeys.protocol.messages import Verb
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.run import REVOKE
+from hivekeys.journal.state_folder import fingerprint_key, hold_lock, signing_key
 from hivekeys.token import Fingerprint, Token, generate, parse
 from tasks.engine import superseded_tokens
 from tests.terminal import CTRL_C, Terminal
@@ -605,7 +606,7 @@ def test_the_list_of_verbs_needs_none_of_the_heavy_libraries(fab: Fab) -> None:
     assert answer.code == 0 and "rotate" in answer.out
     imported = {line.split("|")[-1].strip() for line in answer.err.splitlines() if "|" in line}
     assert imported, "the interpreter names what it imports"
-    assert imported.isdisjoint({"pydantic", "rich", "sqlite3", "hivekeys.rollout", "hivekeys.remote", "hivekeys.lab"})
+    assert imported.isdisjoint({"pydantic", "rich", "sqlite3", "hivekeys.rotation.rollout", "hivekeys.ssh.dialer", "hivekeys.lab"})
 
 
 # -- two at once

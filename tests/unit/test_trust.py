@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Fleet
-from hivekeys.hostkeys.key import HostKey
-from hivekeys.hostkeys.known_keys import KnownKeys
-from hivekeys.hostkeys.trust import Shown, Standing, Trusted, parse_list, writable
-from hivekeys.hostkeys.trust_report import code, document, lines, table
+from hivekeys.ssh.hostkeys.key import HostKey
+from hivekeys.ssh.hostkeys.known_keys import KnownKeys
+from hivekeys.ssh.hostkeys.trust import Shown, Standing, Trusted, parse_list, writable
+from hivekeys.ssh.hostkeys.trust_report import code, document, lines, table
 
 from .test_report import printed
 

@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 
 from docs.generate import options, tasks
 from hivekeys.errors import UserError
-from hivekeys.hints import VERBS, for_fleet
+from hivekeys.protocol.hints import VERBS, for_fleet
 from tasks.frame import fail
 
 from .test_docs_commands import mistake

@@ -8,12 +8,12 @@ import pytest
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.hostrun import HostRun
-from hivekeys.model import Phase, State, Status
-from hivekeys.names import fold_names
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.events import Phase, State, Status
+from hivekeys.text.names import fold_names
 from hivekeys.report.page import page
 from hivekeys.report.verdict import ended, exit_code, verdict
-from hivekeys.run import REVOKE, Run
+from hivekeys.journal.run import REVOKE, Run
 from tests.unit.telling import NEW, OLD, fleet_of
 
 TASKS = {

@@ -9,9 +9,9 @@ from itertools import chain
 import pytest
 from rich.text import Text
 
-from hivekeys.causes import Trouble
+from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.model import (
+from hivekeys.journal.events import (
     Again,
     Event,
     OperatorAnswered,
@@ -25,10 +25,10 @@ from hivekeys.model import (
     Status,
     Stopped,
 )
-from hivekeys.moment import Moment
-from hivekeys.progress import Progress, Way, to_go
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.progress import Progress, Way, to_go
 from hivekeys.report.view import view
-from hivekeys.run import REVOKE
+from hivekeys.journal.run import REVOKE
 from hivekeys.token import Token
 
 from .journeys import NOON, at, begun, fails, followed, midway, names, passed

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from hivekeys import bootstrap
+from hivekeys.ssh import bootstrap
 from hivekeys.audit import access_report
-from hivekeys.audit.audited import Access, Accesses, Reader
-from hivekeys.causes import Cause, Trouble
+from hivekeys.protocol.audited import Access, Accesses, Reader
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.host import accesses
 from hivekeys.host.agent import Agent
 from hivekeys.host.system import Refusal, System
 from hivekeys.host.watching import watch
-from hivekeys.hostrun import HostRun
-from hivekeys.model import Reply
-from hivekeys.run import Run
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.protocol.messages import Reply
+from hivekeys.journal.run import Run
 
 from .sights import HIVE, NOW, QUEEN
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivekeys.fleet import SERVICES, Amount, Host, Order, Policy, Role
-from hivekeys.model import Phase
-from hivekeys.waves import among, plan, stop_reason
+from hivekeys.journal.events import Phase
+from hivekeys.rotation.waves import among, plan, stop_reason
 
 
 def hosts(hives: int) -> tuple[Host, ...]:

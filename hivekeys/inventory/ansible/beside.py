@@ -12,7 +12,7 @@ from hivekeys.inventory.ansible.documents import yaml_document
 from hivekeys.inventory.ansible.groups import Inventory, Variable, Variables
 from hivekeys.inventory.files import read_text
 from hivekeys.inventory.mistakes import Mistake, Place
-from hivekeys.ownership import NotYoursError
+from hivekeys.files import NotYoursError
 
 EXTENSIONS = ("", ".yml", ".yaml", ".json")
 DEEPEST = 8  # folders in folders

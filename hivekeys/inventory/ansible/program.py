@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from hivekeys.inventory.mistakes import printable
-from hivekeys.ownership import refuse_strangers
+from hivekeys.files import refuse_strangers
 
 TIME_LIMIT = 60.0  # seconds; programs that ask a cloud take several
 MOST_OUTPUT = 16 * 1024 * 1024  # bytes

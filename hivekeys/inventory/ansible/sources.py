@@ -17,7 +17,7 @@ from hivekeys.inventory.ansible.groups import Inventory
 from hivekeys.inventory.ansible.program import answer, is_program
 from hivekeys.inventory.files import read_text
 from hivekeys.inventory.mistakes import Mistake
-from hivekeys.ownership import NotYoursError
+from hivekeys.files import NotYoursError
 
 # What Ansible passes over in a folder: REJECT_EXTS and INVENTORY_IGNORE_EXTS of its config/base.yml.
 _PASSED_OVER = (".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry")

@@ -2,7 +2,7 @@
 
 from hivekeys.fleet import Host, SudoLog
 from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
-from hivekeys.verify.inspected import Inspected
+from hivekeys.protocol.inspected import Inspected
 
 CLOCK_SECONDS = 5.0
 FREE_BYTES = 10 << 20

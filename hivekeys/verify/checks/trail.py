@@ -2,7 +2,7 @@
 
 from hivekeys.fleet import Host
 from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
-from hivekeys.verify.inspected import Inspected
+from hivekeys.protocol.inspected import Inspected
 
 
 @of_inspected("audit", "Audit logging is on, private, and has records", "Security Checklist", Severity.MEDIUM)

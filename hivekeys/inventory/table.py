@@ -1,0 +1,73 @@
+"""A fleet as its inventory describes it → table and JSON, for `fab inventory.check`. Pure; nobody was asked."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hivekeys import __version__
+from hivekeys.fleet import Fleet, Host
+from hivekeys.text.table import plain_table
+
+LEFT_OPEN = "–"  # OpenSSH's configuration says it
+
+
+def table(fleet: Fleet) -> Table:
+    """One row a host."""
+    shown = plain_table(f"fleet {fleet.name}")
+    for column in ("host", "role", "address", "port", "user", "key", "jump", "become", "service"):
+        shown.add_column(column, justify="right" if column == "port" else "left", overflow="fold")
+    for host in fleet.hosts:
+        shown.add_row(*(Text(cell) for cell in _cells(host)))
+    return shown
+
+
+def lines(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> list[str]:
+    """Below the table: how many, from where, and what was seen and not read."""
+    said = [f"{len(fleet.hosts)} hosts, {len(fleet.hives)} of them hives; {LEFT_OPEN}: as OpenSSH's configuration says"]
+    said += [f"{host.name} is on the machine of {host.beside}" for host in fleet.hosts if host.beside]
+    said += [f"hosts from {file}" for file in files if file != fleet.source]
+    if untouched:
+        said.append(f"not read: {', '.join(untouched)}")
+    said.append(f"{fleet.source} is right; nobody was contacted")
+    return said
+
+
+def document(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> dict[str, Any]:
+    """The same for programs. Modes are octal, as in the inventory."""
+    return {
+        "hivekeys": __version__,
+        "fleet": fleet.name,
+        "source": fleet.source,
+        "files": list(files),
+        "not_read": list(untouched),
+        "hosts": [_host(host) for host in fleet.hosts],
+    }
+
+
+def _cells(host: Host) -> tuple[str, ...]:
+    service = f"{host.service.unit.removesuffix('.service')}:{host.service.port}"
+    if host.service.address != "127.0.0.1" or host.service.scheme != "http":
+        service += f" at {host.service.where}"
+    port = LEFT_OPEN if host.port is None else str(host.port)
+    login = (word or LEFT_OPEN for word in (host.user, host.key, host.jump))
+    return (host.name, host.role.value, host.address, port, *login, host.become.value, service)
+
+
+def _host(host: Host) -> dict[str, Any]:
+    service = asdict(host.service)
+    modes = {key: f"{service[key]:04o}" for key in ("mode", "directory_mode")}
+    return {
+        "name": host.name,
+        "role": host.role.value,
+        "address": host.address,
+        "port": host.port,
+        "user": host.user,
+        "key": host.key,
+        "jump": host.jump,
+        "become": host.become.value,
+        "beside": host.beside or None,
+        "service": {**service, **modes, "format": host.service.format.value},
+    }

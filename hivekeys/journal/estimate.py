@@ -1,0 +1,87 @@
+"""How long a run is likely to take after its look: by the last ones over the fleet, else by what it waits for. Pure.
+
+All times are seconds at work: an operator who thinks is no part of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Policy
+from hivekeys.journal.events import (
+    Event,
+    OperatorAnswered,
+    OperatorAsked,
+    Outcome,
+    Phase,
+    PhaseStarted,
+    Resumed,
+    RunEnded,
+    RunStarted,
+)
+
+ENOUGH = 3  # runs of the past that tell how long the next one takes
+TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a run took for its waves, how many these were, and for all else after the look."""
+
+    waves: int
+    turning: float
+    rest: float
+
+    def of(self, waves: int) -> float:
+        """What so many waves would have taken."""
+        return self.rest + self.turning / self.waves * waves
+
+
+def pace_of(events: Sequence[Event], task: str) -> Pace | None:
+    """The pace of a run of this kind that came through in one sitting; None for any other."""
+    begun, ended = events[:1], events[-1:]
+    if not all(isinstance(event, RunStarted) and event.task == task for event in begun):
+        return None
+    if not all(isinstance(event, RunEnded) and event.code is ExitCode.DONE for event in ended):
+        return None
+    if any(isinstance(event, Resumed) for event in events):
+        return None
+    after = next((at for at, event in enumerate(events) if _begins(event, Phase.CLAIM)), len(events))
+    spans = _turns(events[after:])
+    if not spans:
+        return None
+    total = events[-1].when.clock - events[after].when.clock - _thought(events[after:])
+    return Pace(len(spans), sum(spans), max(0.0, total - sum(spans)))
+
+
+def likely(paces: Sequence[Pace], waves: int) -> float:
+    """What the next run takes, by the middle one of these."""
+    return median(pace.of(waves) for pace in paces)
+
+
+def at_least(policy: Policy, waves: int, *, revokes: bool = False) -> float:
+    """What a run waits for in any case: a service must stay up in each wave, after a revocation all in the end."""
+    return policy.stable_seconds + policy.revocation_recheck if revokes else policy.stable_seconds * waves
+
+
+def _begins(event: Event, *phases: Phase) -> bool:
+    return isinstance(event, PhaseStarted) and event.phase in phases
+
+
+def _turns(events: Sequence[Event]) -> list[float]:
+    """Of each wave the seconds until the last of its hosts had answered."""
+    spans: list[float] = []
+    since: float | None = None
+    for event in events:
+        if isinstance(event, PhaseStarted):
+            since = event.when.clock if event.phase in TURNS else None
+            spans += [0.0] if since is not None else []
+        elif isinstance(event, Outcome) and since is not None:
+            spans[-1] = event.when.clock - since
+    return spans
+
+
+def _thought(events: Sequence[Event]) -> float:
+    asked = sum(event.when.clock for event in events if isinstance(event, OperatorAsked))
+    return sum(event.when.clock for event in events if isinstance(event, OperatorAnswered)) - asked

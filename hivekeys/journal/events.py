@@ -1,0 +1,323 @@
+"""What the engine's parts say to each other: frozen values, no behaviour beyond reading themselves.
+
+Two families: what a host is told and *answers* (Step, Reply), and what *happened* (events, in the order of a run).
+What it shows is in `shown`. All times are seconds.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hivekeys.protocol.audited import Accesses, Audited, Query
+from hivekeys.journal.events import CensusTaken
+from hivekeys.protocol.causes import Cause
+from hivekeys.protocol.change import Change
+from hivekeys.errors import ExitCode
+from hivekeys.journal.clock import Moment
+from hivekeys.protocol.restriction import Restriction
+from hivekeys.protocol.shown import Met, Proof, Seen
+from hivekeys.token import Fingerprint, Token
+from hivekeys.protocol.tombstone import Remembered, Stone
+from hivekeys.protocol.inspected import Inspected
+
+
+class Verb(Enum):
+    """What an agent can do; the same names as in agent.py."""
+
+    HELLO = "hello"
+    OBSERVE = "observe"
+    PROBE_WRITE = "probe_write"
+    STAGE = "stage"
+    SWAP = "swap"
+    RESTART = "restart"
+    PROVE = "prove"
+    REVERT = "revert"
+    RETIRE = "retire"
+    DISCARD = "discard"
+    RECALL = "recall"
+    REVOKE = "revoke"
+    FENCE = "fence"
+    SWEEP = "sweep"
+    END_SURVIVORS = "end_survivors"
+    INSPECT = "inspect"
+    AUDIT = "audit"
+    ACCESSES = "accesses"
+    TOMBSTONES = "tombstones"
+    FIX = "fix"
+    INSTALL = "install"
+    UNINSTALL = "uninstall"
+    WATCH = "watch"
+    RESTRICT = "restrict"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One verb for one host. `want` must work afterwards, `refuse` must not; REVOKE never lets the latter come back."""
+
+    verb: Verb
+    want: Fingerprint | None = None
+    refuse: tuple[Fingerprint, ...] = ()
+    stable: bool = True  # a proof also watches for the stability window
+    waits: bool = True  # and waits for health: False for a mere look, at a service that nobody has just started
+    log: bool = False  # a proof also reads the service's log
+    apply: bool = False  # upkeep is done, not only shown
+    options: tuple[str, ...] = ()  # of upkeep: what it may do beyond the usual
+    query: Query | None = None  # of audit and accesses
+    restriction: Restriction | None = None  # what restrict puts there; none to take it away
+    stones: tuple[Stone, ...] = ()  # install: what the host's fellows remember of tokens that leaked
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one step went, and how many seconds it took on the host."""
+
+    verb: Verb
+    changed: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A host's answer to a list of steps: what was done, why it stopped, what it shows now."""
+
+    results: tuple[Result, ...]
+    cause: Cause | None = None
+    broke: Result | None = None  # the step that failed: it is none of `results`
+    seen: Seen | None = None
+    proof: Proof | None = None
+    met: Met | None = None
+    token: Token | None = None  # only after recall
+    inspected: Inspected | None = None
+    audited: Audited | None = None
+    accesses: Accesses | None = None
+    remembered: Remembered | None = None
+    changes: tuple[Change, ...] = ()  # of upkeep: done, or with `apply` left out only found
+
+
+class Phase(Enum):
+    """The named parts of a run."""
+
+    LOOK = "look"
+    CLAIM = "claim"
+    STAGE = "stage"
+    QUEEN = "queen"
+    CANARY = "canary"
+    WAVE = "wave"
+    SETTLE = "settle"
+    RETIRE = "retire"
+    FENCE = "fence"
+    ROLLBACK = "rollback"
+    FIX = "fix"
+    INSTALL = "install"
+    UNINSTALL = "uninstall"
+    WATCH = "watch"
+    BACKUP = "backup"
+
+
+class Status(Enum):
+    """How one host did in one phase."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"  # not reached, and nothing was sent in this phase
+    UNKNOWN = "unknown"  # the line broke after something was sent, and nobody could look again
+
+
+class State(Enum):
+    """Where a host ended. Every host of a run has exactly one; the runbook has a heading for each."""
+
+    PROVEN = "proven"
+    HEALTHY = "healthy"  # serves the new token as far as can be told: no protected path is configured
+    UNCHANGED = "unchanged"
+    ROLLED_BACK = "rolled back"
+    OWES = "owes"  # the fleet went on without it: it serves the old token
+    FENCED = "fenced"  # it could not be turned, and its service was stopped: it lets nobody in
+    EXCLUDED = "excluded"  # cut out of the fleet by the operator, or gone from the inventory: nobody contacts it
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run begins; the order of `waves` is the order of change."""
+
+    run: str
+    fleet: str
+    who: str
+    reason: str
+    hosts: tuple[str, ...]
+    waves: tuple[tuple[Phase, tuple[str, ...]], ...]
+    left_out: tuple[str, ...]
+    when: Moment
+    task: str = "rotate"  # or revoke; or fix, install, uninstall, backup: upkeep, which can't be resumed
+    version: str = ""  # of hivekeys
+    inventory: str = ""  # SHA-256 of the file that the fleet was read from
+    fence: bool = False  # services that cannot be turned are stopped
+    excluded: tuple[str, ...] = ()  # cut out of the fleet: never contacted, in no wave, no debt
+
+
+@dataclass(frozen=True)
+class PhaseStarted:
+    """A phase begins on these hosts."""
+
+    phase: Phase
+    hosts: tuple[str, ...]
+    when: Moment
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class TokenChosen:
+    """The token that this run brings: made once, before the first host holds it."""
+
+    fingerprint: Fingerprint
+    when: Moment
+    given: bool = False  # by the operator (--token-file), not made here
+
+
+@dataclass(frozen=True)
+class Condemned:
+    """These tokens leaked, or lay where one that leaked did: no path may write them again."""
+
+    fingerprints: tuple[Fingerprint, ...]
+    when: Moment
+    unshared: tuple[tuple[str, Fingerprint], ...] = ()  # (host, token): held there alone, no other is asked with it
+
+
+@dataclass(frozen=True)
+class Again:
+    """Hosts that failed are tried once more: what they failed of is history."""
+
+    attempt: int  # from 2 on
+    hosts: tuple[str, ...]
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Another run has the host's lock, as `cause` says; whether it is let go is waited for, at most so many seconds."""
+
+    host: str
+    cause: Cause
+    seconds: float
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Written before a host is told anything that changes it."""
+
+    host: str
+    phase: Phase
+    verbs: tuple[Verb, ...]
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a host did in a phase. The loop decides from these; every report is made of them."""
+
+    host: str
+    phase: Phase
+    status: Status
+    state: State  # where this leaves the host
+    when: Moment
+    cause: Cause | None = None
+    seen: Seen | None = None
+    proof: Proof | None = None
+    met: Met | None = None
+    results: tuple[Result, ...] = ()
+    changes: tuple[Change, ...] = ()
+    broke: Result | None = None  # the step that failed: it is none of `results`
+
+    @property
+    def steps(self) -> tuple[Result, ...]:
+        """All that was begun, in its order: after a failure nothing but a last look is done."""
+        if self.broke is None:
+            return self.results
+        looks = self.results[-1:] if self.results and self.results[-1].verb is Verb.OBSERVE else ()
+        return (*self.results[: len(self.results) - len(looks)], self.broke, *looks)
+
+
+@dataclass(frozen=True)
+class OperatorAsked:
+    """The operator is asked whether the run goes on. Until the answer nothing is done."""
+
+    when: Moment
+
+
+@dataclass(frozen=True)
+class OperatorAnswered:
+    """What the operator said."""
+
+    yes: bool
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The run's place in the order of all runs over this fleet: hosts refuse what comes from an earlier one."""
+
+    epoch: int
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run is taken up again; what happened before is known, and every host gets another chance."""
+
+    who: str
+    hosts: tuple[str, ...]
+    waves: tuple[tuple[Phase, tuple[str, ...]], ...]
+    left_out: tuple[str, ...]
+    when: Moment
+    excluded: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()  # hosts of the run that the inventory has no longer
+    fence: bool = False  # from now on services that cannot be turned are stopped
+
+
+@dataclass(frozen=True)
+class Readmitted:
+    """Hosts that were cut out come back into the fleet: the operator says that they were rebuilt."""
+
+    hosts: tuple[str, ...]
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """The run was cut off, and a revocation that was begun after it does all that it was to do."""
+
+    by: str  # that run
+    when: Moment
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The run was interrupted and can be resumed; with `code` its command ended."""
+
+    when: Moment
+    code: ExitCode = ExitCode.INTERRUPTED
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The run does not go on: why, in one sentence. What follows is the way back."""
+
+    phase: Phase
+    why: str
+    when: Moment
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The run is over."""
+
+    code: ExitCode
+    when: Moment
+
+
+_Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | Condemned | Again
+_Asked = OperatorAsked | OperatorAnswered
+_Over = Stopped | Paused | Superseded | RunEnded
+Event = _Begun | Readmitted | Waiting | Intent | Outcome | CensusTaken | _Asked | _Over

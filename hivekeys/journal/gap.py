@@ -1,0 +1,169 @@
+"""How long clients with one token could not use a host and the queen: by what each service let in, and when. Pure.
+
+Between queen and hives the services of v0.1.0 present no token; whoever has one is a client. All times are seconds
+since the run began: within a sitting by the bastion's monotonic clock, from one to the next by its wall clock.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from hivekeys.journal.events import Outcome, Status
+from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.shown import Seen
+from hivekeys.token import Fingerprint
+
+Tokens = tuple[Fingerprint | None, Fingerprint | None]
+STOPS = frozenset({Verb.RESTART, Verb.FENCE})  # what they do to a service is not seen from here until the answer
+
+
+@dataclass(frozen=True)
+class Turn:
+    """From `at` on the service lets in whoever has `token`, None: nobody. Not `known`: it may be either."""
+
+    at: float
+    sitting: int
+    token: Fingerprint | None = None
+    known: bool = True
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a host's service let in since its first look.
+
+    `told`: when it was told to restart, while it has not answered; `heard`: when it answered last.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    told: float | None = None
+    heard: float | None = None
+
+
+UNSEEN = Served()
+
+
+@dataclass(frozen=True)
+class Gap:
+    """`seconds` is None where they are not known. `by_wall`: it reaches over two sittings. `over`: it has an end."""
+
+    seconds: float | None
+    by_wall: bool = False
+    over: bool = True
+    spans: tuple[tuple[float, float], ...] = ()  # (begin, end)
+
+
+def told(served: Served, verbs: tuple[Verb, ...], at: float) -> Served:
+    """After it was told these verbs."""
+    return replace(served, told=at) if served.told is None and STOPS & set(verbs) else served
+
+
+def cut_off(served: Served, sitting: int) -> Served:
+    """After the bastion was cut off from it: whatever it was told it may have done, at any time since."""
+    if served.told is None:
+        return served
+    return replace(served, turns=(*served.turns, Turn(served.told, sitting, known=False)), told=None)
+
+
+def answered(served: Served, outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> Served:
+    """After one more answer, `now`. `tokens`: the host's from before the run, and the run's own."""
+    steps = _turns(outcome, now, sitting, tokens)
+    if not steps and outcome.status is Status.UNKNOWN:
+        return replace(cut_off(served, sitting), heard=now)
+    if not steps and outcome.seen:
+        return _looked(served, outcome.seen, Turn(0.0, 1, tokens[0], tokens[0] is not None), now, sitting)
+    least = served.heard if served.told is None else served.told
+    # A host may say anything of its seconds: what it did lies between the order and the answer.
+    turns = (replace(turn, at=min(max(turn.at, least or 0.0), now)) for turn in steps)
+    return Served((*served.turns, *turns), None, now)
+
+
+def between(host: Served, queen: Served, tokens: Tokens, end: float, sitting: int) -> Gap | None:
+    """The gap of a host; None where neither service was changed. `tokens`: the host's and the queen's from before."""
+    if not host.turns and not queen.turns and host.told is None and queen.told is None:
+        return None
+    mine, hers = (_from_the_beginning(one, token) for one, token in zip((host, queen), tokens, strict=True))
+    begins = sorted({turn.at for turn in (*mine, *hers)} | {end})
+    apart: list[tuple[float, float]] = []
+    for begin, until in pairwise(begins):
+        fit = _fits(_at(mine, begin), _at(hers, begin))
+        if fit is None:
+            return Gap(None, over=False)
+        if not fit and apart and apart[-1][1] == begin:
+            apart[-1] = (apart[-1][0], until)
+        elif not fit:
+            apart.append((begin, until))
+    over = _fits(mine[-1], hers[-1])
+    if over is None or (apart and apart[0][0] == 0.0):
+        return Gap(None, over=False)  # nobody can tell; or it began before the run
+    sittings = {turn.at: turn.sitting for turn in (*mine, *hers)} | ({} if over else {end: sitting})
+    by_wall = any(sittings.get(begin) != sittings.get(until) for begin, until in apart)
+    return Gap(sum(until - begin for begin, until in apart), by_wall, over, tuple(apart))
+
+
+def _from_the_beginning(served: Served, token: Fingerprint | None) -> list[Turn]:
+    late = [] if served.told is None else [Turn(served.told, 0, known=False)]
+    return [Turn(0.0, 1, token, token is not None), *served.turns, *late]
+
+
+def _at(turns: list[Turn], moment: float) -> Turn:
+    return next(turn for turn in reversed(turns) if turn.at <= moment)
+
+
+def _fits(one: Turn, other: Turn) -> bool | None:
+    """True while both let in the same token; None when nobody can tell."""
+    if any(turn.known and turn.token is None for turn in (one, other)):
+        return False
+    return one.token == other.token if one.known and other.known else None
+
+
+def _turns(outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> list[Turn]:
+    """What its steps made of the service, in their order; none where it was not stopped."""
+    if not any(step.verb in STOPS for step in outcome.steps):
+        return []
+    turns, at = [], now - sum(step.seconds for step in outcome.steps)
+    for step in outcome.steps:
+        if step.verb is Verb.RESTART:
+            turns.append(Turn(at, sitting))
+        elif step.verb is Verb.FENCE:
+            turns.append(Turn(at + step.seconds, sitting))
+        elif step.verb is Verb.PROVE and outcome.proof and outcome.proof.healthy_after is not None:
+            turns.append(replace(_proven(outcome, sitting, tokens), at=at + outcome.proof.healthy_after))
+        at += step.seconds
+    refused = outcome.broke and outcome.broke.verb is Verb.RESTART
+    if refused and outcome.seen and outcome.seen.unit.state == "active":  # and runs on
+        turns.append(replace(_shown(outcome.seen, sitting), at=now))
+    return turns
+
+
+def _proven(outcome: Outcome, sitting: int, tokens: Tokens) -> Turn:
+    """Which token a healthy service lets in: the one that it was called with, or by its file and process."""
+    calls, held = outcome.proof.calls if outcome.proof else {}, outcome.seen.token if outcome.seen else None
+    if 200 <= calls.get("new", 0) < 300 and held:
+        return Turn(0.0, sitting, held)
+    if 200 <= calls.get("old", 0) < 300:
+        return Turn(0.0, sitting, next((token for token in tokens if token != held), None))
+    return Turn(0.0, sitting) if calls.get("new") == 401 else _shown(outcome.seen, sitting)
+
+
+def _shown(seen: Seen | None, sitting: int) -> Turn:
+    """What is served, as far as a look can tell."""
+    if seen is None:
+        return Turn(0.0, sitting, known=False)
+    if seen.unit.state != "active":
+        return Turn(0.0, sitting)
+    token = seen.loaded.fingerprint or (seen.token if seen.loaded.evidence == "touched" else None)
+    return Turn(0.0, sitting, token, token is not None)
+
+
+def _looked(served: Served, seen: Seen, first: Turn, now: float, sitting: int) -> Served:
+    """After a look that shows what no answer told: it came about since the order, or since the last answer."""
+    turns, heard = served.turns, Served(served.turns, None, now)
+    last, shown = turns[-1] if turns else first, replace(_shown(seen, sitting), at=now)
+    since = served.heard if served.told is None else served.told
+    if since is None or not shown.known or (last.known and last.token == shown.token):
+        return heard
+    if last.known:
+        return replace(heard, turns=(*turns, Turn(since, sitting, known=False), shown))
+    before, started = turns[-2] if len(turns) > 1 else first, seen.unit.started
+    if before.known and before.token == shown.token and started is not None and seen.clock - started > now - last.at:
+        return replace(heard, turns=turns[:-1])  # its process is older than the order: it never restarted
+    return replace(heard, turns=(*turns, shown))

@@ -1,0 +1,132 @@
+"""One host's part in a run, as the run's events tell it. Pure."""
+
+from dataclasses import dataclass, replace
+
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.journal.downtime import moments
+from hivekeys.journal.gap import STOPS, UNSEEN, Served, answered, told
+from hivekeys.journal.events import Intent, Outcome, State, Status
+from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.shown import Met, Proof, Seen
+from hivekeys.token import Fingerprint
+
+TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
+CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD, Verb.REVOKE, Verb.FENCE, Verb.END_SURVIVORS})
+TRUSTING = (Trouble.SURVIVOR, Trouble.OLD_ACCEPTED, Trouble.PLACE_UNASKED)  # the host may still take an old token
+
+
+@dataclass(frozen=True)
+class HostRun:
+    """One host's part in a run. `served`: what its service let in, and when."""
+
+    name: str
+    was: Fingerprint | None = None
+    now: Fingerprint | None = None
+    seen: Seen | None = None
+    met: Met | None = None
+    machine: str = ""  # what stands for the machine that its name led to in this sitting (hivekeys.protocol.doubles)
+    proof: Proof | None = None
+    cause: Cause | None = None
+    failed: Cause | None = None  # why it did not make it in an earlier sitting
+    status: Status = Status.OK
+    touched: bool = False  # something was sent that could change it
+    turned: bool = False  # something was sent that could change what its service runs on
+    state: State = State.UNCHANGED
+    served: Served = UNSEEN
+    refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
+    seconds: float = 0.0  # of work on the host, all phases
+
+    @property
+    def is_as_before(self) -> bool:
+        """True for a host that has its token from before the run."""
+        return self.state in (State.UNCHANGED, State.ROLLED_BACK) or not self.touched
+
+    @property
+    def is_out(self) -> bool:
+        """True for a host whose service did not run when it was last seen."""
+        return self.seen is not None and self.seen.unit.state != "active"
+
+    @property
+    def held(self) -> frozenset[Fingerprint]:
+        """The tokens in the host's slots, as it was last seen."""
+        slots = (self.seen.active, self.seen.staged, self.seen.previous) if self.seen else ()
+        return frozenset(slot.fingerprint for slot in slots if slot and slot.fingerprint)
+
+
+def forgiven(host: HostRun) -> HostRun:
+    """The host with another chance: what it failed of is history, and what it showed is no news."""
+    state = State.UNKNOWN if host.state is State.EXCLUDED else host.state  # nobody has looked since it came back
+    proof = _void(host.proof) if host.served.told is not None else host.proof
+    failed = host.cause or host.failed
+    return replace(host, cause=None, failed=failed, status=Status.OK, seen=None, proof=proof, state=state)
+
+
+def after(host: HostRun, event: Intent | Outcome, now: float, sitting: int, want: Fingerprint | None) -> HostRun:
+    """The host after it was told something, or after one more outcome; `now`: seconds since the run began.
+
+    `want`: the token that the run brings.
+    """
+    if isinstance(event, Intent):
+        return replace(_told(host, set(event.verbs)), served=told(host.served, event.verbs, now))
+    host = _heard(host, event)
+    return replace(host, served=answered(host.served, event, now, sitting, (host.was, want)))
+
+
+def _heard(host: HostRun, outcome: Outcome) -> HostRun:
+    """What it showed, how it stands."""
+    host = replace(
+        host,
+        seen=outcome.seen or host.seen,
+        was=host.was or (outcome.seen.token if outcome.seen and not host.turned else None),
+        now=outcome.seen.token if outcome.seen else host.now,
+        status=outcome.status,
+        state=outcome.state,
+        met=outcome.met or host.met,
+        machine=outcome.met.machine if outcome.met else host.machine,
+        proof=_proof(host, outcome),
+        cause=outcome.cause or host.cause,
+        seconds=host.seconds + sum(step.seconds for step in outcome.steps),
+    )
+    _, _, refused = moments(outcome)
+    if outcome.cause and outcome.cause.trouble in TRUSTING:
+        host = replace(host, refused=None)
+    elif refused is not None:
+        host = replace(host, refused=host.refused or outcome.when.at - (outcome.when.clock - refused))
+    elif outcome.proof and outcome.proof.calls.get("old", 401) != 401:
+        host = replace(host, refused=None)
+    return host
+
+
+def _proof(host: HostRun, outcome: Outcome) -> Proof | None:
+    """What its service answers. What a process answered that has been stopped since says nothing of the next one."""
+    if outcome.proof:
+        return outcome.proof.after(host.proof)
+    lost = outcome.status is Status.UNKNOWN and host.served.told is not None
+    stopped = lost or any(step.verb in STOPS for step in outcome.steps)
+    return _void(host.proof) if stopped else host.proof
+
+
+def _void(proof: Proof | None) -> Proof | None:
+    """A proof without the service's own answers."""
+    return proof and Proof({}, False, places=proof.places, survivors=proof.survivors, unchecked=proof.unchecked)
+
+
+def _told(host: HostRun, verbs: set[Verb]) -> HostRun:
+    """The host from the moment on at which it may have been told these verbs."""
+    touched, turned = host.touched or bool(verbs & CHANGING), host.turned or bool(verbs & TURNING)
+    return replace(host, touched=touched, turned=turned)
+
+
+def is_superseded(cause: Cause | None) -> bool:
+    """True when a newer run has worked on the host since this one."""
+    return cause is not None and cause.trouble is Trouble.SUPERSEDED
+
+
+def is_double(host: HostRun) -> bool:
+    """True where another host's name led to the same machine: nobody knows which of the two it is."""
+    return host.cause is not None and host.cause.trouble is Trouble.SAME_MACHINE
+
+
+def is_barred(host: HostRun) -> bool:
+    """True for a host that can never go back: its own token was revoked."""
+    return host.cause is not None and host.cause.trouble is Trouble.REVOKED

@@ -1,0 +1,248 @@
+"""A run while it goes on, as its events tell it: phases behind and ahead, hosts at work, what failed, when it may end.
+
+`heard` is the only way from events to what is drawn. Pure.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from hivekeys.protocol.causes import Cause
+from hivekeys.journal.events import (
+    Again,
+    Event,
+    Intent,
+    Outcome,
+    Paused,
+    Phase,
+    PhaseStarted,
+    Resumed,
+    RunEnded,
+    RunStarted,
+    State,
+    Status,
+    Waiting,
+)
+from hivekeys.journal.run import Run, advance
+
+WELL = (State.PROVEN, State.HEALTHY)
+TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)
+BEFORE, AFTER = (Phase.LOOK, Phase.CLAIM, Phase.STAGE), (Phase.SETTLE, Phase.RETIRE)
+
+
+class Way(Enum):
+    """Where a run is meant to go: it only looks, it brings a token, or it is taken back."""
+
+    LOOK = "look"
+    FORWARD = "forward"
+    BACK = "back"
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A phase that has begun, at `begun` on the bastion's monotonic clock; `failed` are hosts that did not make it.
+
+    `thought`: seconds since then that an operator took to answer. They are no phase's.
+    """
+
+    phase: Phase
+    title: str
+    hosts: tuple[str, ...]
+    begun: float
+    failed: frozenset[str] = frozenset()
+    thought: float = 0.0
+
+    def took(self, until: float) -> float:
+        """Seconds of the phase until then (monotonic)."""
+        return until - self.begun - self.thought
+
+
+@dataclass(frozen=True)
+class Flight:
+    """What a host was told, and when (monotonic)."""
+
+    steps: str
+    since: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`width`: how many hosts may be at work at once. `through` are the hosts that have answered in the last leg.
+
+    `late` are those that have not answered in an earlier one: the others went on without them.
+    """
+
+    run: Run = field(default_factory=Run)
+    way: Way = Way.FORWARD
+    width: int = 32
+    legs: tuple[Leg, ...] = ()
+    through: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
+    in_flight: dict[str, Flight] = field(default_factory=dict)
+    troubles: dict[str, Cause] = field(default_factory=dict)  # of hosts that have not come through since
+    is_over: bool = False
+
+    @property
+    def brings_token(self) -> bool:
+        """False for a look alone, and for upkeep."""
+        return self.way is not Way.LOOK and self.run.brings_token
+
+    @property
+    def leg(self) -> Leg | None:
+        """The phase that the run is in."""
+        return self.legs[-1] if self.legs else None
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The hosts of this phase that have not answered."""
+        return tuple(name for name in self.leg.hosts if name not in self.through) if self.leg else ()
+
+    @property
+    def ahead(self) -> tuple[tuple[Phase, str, int], ...]:
+        """The phases to come, as far as they are known: phase, title, number of hosts."""
+        if self.run.code is not None or not self.run.brings_token:
+            return ()
+        if self.way is not Way.FORWARD or self.run.stopped:
+            return self._ahead_of_no_change()
+        course = tuple(_course(self.run))
+        here = self.leg.title if self.leg else ""
+        titles = [title for _, title, _ in course]
+        return course[titles.index(here) + 1 :] if here in titles else course
+
+    def _ahead_of_no_change(self) -> tuple[tuple[Phase, str, int], ...]:
+        if self.way is Way.LOOK or self.run.rolled_back:
+            return ()
+        touched = sum(host.touched for host in self.run.hosts.values())
+        return ((Phase.ROLLBACK, "rollback", touched),)
+
+
+def heard(progress: Progress, event: Event) -> Progress:
+    """The progress after one more event."""
+    before = progress.run.times.thought
+    progress = _having_thought(replace(progress, run=advance(progress.run, event)), before)
+    match event:
+        case RunStarted() | Resumed():
+            return replace(progress, legs=(), late=frozenset(), troubles={}, in_flight={}, is_over=False)
+        case Again():
+            return replace(progress, legs=())
+        case PhaseStarted():
+            return _in_phase(progress, event)
+        case Intent():
+            steps = " ".join(verb.value for verb in event.verbs).replace("_", " ")
+            return replace(progress, in_flight={**progress.in_flight, event.host: Flight(steps, event.when.clock)})
+        case Waiting():
+            flight = Flight(f"waits at most {event.seconds:.0f} s for {holder_of(event)}", event.when.clock)
+            return replace(progress, in_flight={**progress.in_flight, event.host: flight})
+        case Outcome():
+            return _answered(progress, event)
+        case Paused() | RunEnded():
+            return replace(progress, in_flight={}, is_over=True)
+        case _:
+            return progress
+
+
+def _having_thought(progress: Progress, before: float) -> Progress:
+    """Seconds in which an operator thought are no phase's."""
+    more = progress.run.times.thought - before
+    if progress.leg is None or more <= 0:
+        return progress
+    return replace(progress, legs=(*progress.legs[:-1], replace(progress.leg, thought=progress.leg.thought + more)))
+
+
+def holder_of(event: Waiting) -> str:
+    """Whose lock is waited for, without since when: "run R of ann@bastion"."""
+    return event.cause.detail.partition(", at work")[0]
+
+
+def _in_phase(progress: Progress, event: PhaseStarted) -> Progress:
+    """A phase that goes on with other hosts is one leg: the first host is claimed alone."""
+    leg = progress.leg
+    if leg and (leg.phase, leg.title) == (event.phase, event.title):
+        more = replace(leg, hosts=tuple(dict.fromkeys((*leg.hosts, *event.hosts))))
+        return replace(progress, legs=(*progress.legs[:-1], more))
+    begun = Leg(event.phase, event.title or event.phase.value, event.hosts, event.when.clock)
+    late = progress.late.union(progress.left).difference(event.hosts)
+    return replace(progress, legs=(*progress.legs, begun), through=frozenset(), late=late)
+
+
+def _answered(progress: Progress, outcome: Outcome) -> Progress:
+    name, leg, legs, through = outcome.host, progress.leg, progress.legs, progress.through
+    if leg and leg.phase is outcome.phase and name in leg.hosts:
+        through |= {name}
+        if outcome.status is not Status.OK:
+            legs = (*legs[:-1], replace(leg, failed=leg.failed | {name}))
+    troubles = {other: cause for other, cause in progress.troubles.items() if other != name}
+    cause = outcome.cause or (None if outcome.state in WELL else progress.troubles.get(name))
+    if cause:
+        troubles[name] = cause
+    in_flight = {other: flight for other, flight in progress.in_flight.items() if other != name}
+    late = progress.late - {name}
+    return replace(progress, legs=legs, through=through, late=late, troubles=troubles, in_flight=in_flight)
+
+
+def _course(run: Run) -> Iterator[tuple[Phase, str, int]]:
+    """All phases of a run that goes well, in order."""
+    total = sum(len(names) for _, names in run.waves)
+    number, waves = 0, sum(phase is Phase.WAVE for phase, _ in run.waves)
+    yield from ((phase, phase.value, total) for phase in BEFORE)
+    for phase, names in run.waves:
+        number += phase is Phase.WAVE
+        yield phase, f"wave {number} of {waves}" if phase is Phase.WAVE else phase.value, len(names)
+    yield from ((phase, phase.value, total) for phase in AFTER)
+
+
+def counts(progress: Progress) -> dict[str, int]:
+    """So many hosts in each state; those that wait for their turn are "waiting".
+
+    A run that brings no token changes no state: its hosts are "through" or not.
+    """
+    if not progress.brings_token:
+        failed = len(progress.troubles.keys() & progress.through)
+        return {"through": len(progress.through) - failed, "waiting": len(progress.left), "failed": failed}
+    found: dict[str, int] = defaultdict(int, dict.fromkeys(("proven", "waiting", "failed", "unreachable"), 0))
+    left_out = set(progress.run.left_out)
+    for name, host in progress.run.hosts.items():
+        waits = host.state is State.UNCHANGED and not progress.is_over
+        found["left out" if name in left_out and waits else "waiting" if waits else host.state.value] += 1
+    return dict(found)
+
+
+def to_go(progress: Progress, clock: float) -> float | None:
+    """Seconds until the end, by the pace of the waves so far; None until the first is over, and on the way back.
+
+    None also where a revocation will try hosts again: nobody knows how long they keep it waiting.
+    """
+    turned = [
+        (leg, after.begun) for leg, after in zip(progress.legs, progress.legs[1:], strict=False) if leg.phase in TURNS
+    ]
+    tries = progress.run.is_revocation and (progress.late or progress.troubles)
+    if not turned or progress.is_over or progress.run.stopped or tries or progress.leg is None:
+        return None
+    rounds = sum(_rounds(len(leg.hosts), progress.width) for leg, _ in turned)
+    pace = sum(leg.took(end) for leg, end in turned) / rounds
+
+    def seconds(phase: Phase, hosts: int) -> float:
+        """As long as it took; the last look is like the first, and tidying up like staging."""
+        like = {Phase.SETTLE: Phase.LOOK, Phase.RETIRE: Phase.STAGE}.get(phase)
+        known = [
+            leg.took(after.begun)
+            for leg, after in zip(progress.legs, progress.legs[1:], strict=False)
+            if leg.phase is like
+        ]
+        return known[-1] if known else pace * _rounds(hosts, progress.width)
+
+    here = seconds(progress.leg.phase, len(progress.leg.hosts)) - in_phase(progress, clock)
+    return max(0.0, here) + sum(seconds(phase, hosts) for phase, _, hosts in progress.ahead)
+
+
+def in_phase(progress: Progress, clock: float) -> float:
+    """Seconds that the phase has lasted until then (monotonic), without those in which an operator thinks."""
+    asked = progress.run.times.asked
+    return progress.leg.took(clock if asked is None else min(clock, asked)) if progress.leg else 0.0
+
+
+def _rounds(hosts: int, width: int) -> int:
+    """How often a place is filled: a wave takes longer once it has more hosts than may be at work."""
+    return max(1, math.ceil(hosts / width))

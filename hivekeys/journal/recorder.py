@@ -1,0 +1,72 @@
+"""What a run knows of itself while it goes on: every event is recorded first, then counted.
+
+Events of hosts that are at work at once are recorded at once: whoever comes while the disk is busy waits, and is
+written with all others who do. A disk takes a few hundred events a second one by one; a thousand hosts have more.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.events import Event
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.run import Run, advance
+
+Record = Callable[[Sequence[Event]], None]  # all of them are on the disk when it returns, in this order
+
+
+class Clock(Protocol):
+    """Where time comes from: the `time` module, or a test's own."""
+
+    def time(self) -> float: ...
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float, /) -> None: ...
+
+
+class Ledger:
+    """The run so far. What cannot be recorded raises, and does not happen: nor does anything after it."""
+
+    def __init__(self, record: Record, clock: Clock = time, past: Run | None = None) -> None:
+        self.clock = clock
+        self.run = past or Run()
+        self._record = record
+        self._mutex = threading.Lock()  # of the next two
+        self._waiting: list[Event] = []
+        self._told = 0
+        self._writing = threading.Lock()  # whoever has it writes for all that wait
+        self._written = 0
+        self._broken: BaseException | None = None
+
+    def tell(self, event: Event) -> None:
+        """Records an event, from any thread; returns when that is done."""
+        with self._mutex:
+            self._waiting.append(event)
+            self._told += 1
+            number = self._told
+        with self._writing:
+            if self._written < number:
+                self._write()
+
+    def _write(self) -> None:
+        if self._broken:
+            raise self._broken  # hosts that were waiting for their turn must not begin behind a gap in the record
+        with self._mutex:
+            events, self._waiting = self._waiting, []
+        try:
+            self._record(events)
+        except BaseException as error:
+            self._broken = error
+            raise
+        for event in events:
+            self.run = advance(self.run, event)
+        self._written += len(events)
+
+    def host(self, name: str) -> HostRun:
+        """One host's part in the run so far."""
+        return self.run.hosts[name]
+
+    def now(self) -> Moment:
+        """This moment on both clocks."""
+        return Moment(self.clock.time(), self.clock.monotonic())

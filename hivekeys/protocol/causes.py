@@ -1,0 +1,214 @@
+"""Why a host did not do what was asked: one closed list, each with the next step for the operator.
+
+What stands in braces in a next step is filled in where it is shown (`hints`). The runbook has one heading per trouble.
+Details are single lines without control characters: what a host says is shown, never interpreted.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hivekeys.text.clean import one_line
+
+
+class Trouble(Enum):
+    """A kind of failure. The value is what JSON, the journal and the runbook call it."""
+
+    # getting there
+    NAME_UNKNOWN = "name-unknown"
+    NO_CONNECTION = "no-connection"
+    NO_BANNER = "no-banner"
+    HOST_KEY_UNKNOWN = "host-key-unknown"
+    HOST_KEY_CHANGED = "host-key-changed"
+    HOST_KEY_REVOKED = "host-key-revoked"
+    HOST_CERTIFICATE_REFUSED = "host-certificate-refused"
+    NO_COMMON_ALGORITHM = "no-common-algorithm"
+    LOGIN_REFUSED = "login-refused"
+    JUMP_FAILED = "jump-failed"
+    SSH_CONFIG = "ssh-config"
+    LOCAL_FILE = "local-file"
+    # starting the agent
+    SUDO_REFUSED = "sudo-refused"
+    SUDO_PASSWORD_REFUSED = "sudo-password-refused"
+    PYTHON_MISSING = "python-missing"
+    PYTHON_REFUSED = "python-refused"
+    MODULE_MISSING = "module-missing"
+    SUDO_RECORDS = "sudo-records"
+    AGENT_MISSING = "agent-missing"
+    AGENT_DIFFERS = "agent-differs"
+    REQUEST_REFUSED = "request-refused"
+    SUDOERS_REFUSED = "sudoers-refused"
+    RUBBISH = "rubbish"
+    # talking to it
+    LINE_BROKEN = "line-broken"
+    SILENT = "silent"
+    AGENT_CRASHED = "agent-crashed"
+    HOST_BUSY = "host-busy"
+    SUPERSEDED = "superseded"
+    NOT_BEGUN = "not-begun"
+    EXCLUDED = "excluded"
+    # what the host showed
+    WRONG_FLEET = "wrong-fleet"
+    SAME_MACHINE = "same-machine"
+    RECORD_UNSOUND = "record-unsound"
+    ACCOUNT_MISSING = "account-missing"
+    UNIT_MISSING = "unit-missing"
+    TOKEN_MISSING = "token-missing"
+    TOKEN_UNSAFE = "token-unsafe"
+    TOKEN_IN_ENVIRONMENT = "token-in-environment"
+    UNIT_READS_ANOTHER_FILE = "unit-reads-another-file"
+    UNIT_NAMES_NO_FILE = "unit-names-no-file"
+    WRITE_FAILED = "write-failed"
+    IMMUTABLE = "immutable"
+    MOUNT_POINT = "mount-point"
+    NO_HARD_LINKS = "no-hard-links"
+    SLOT_CHANGED = "slot-changed"
+    REVOKED = "revoked"
+    SYSTEMCTL_FAILED = "systemctl-failed"
+    AUDITD_MISSING = "auditd-missing"
+    AUDITD_UNUSABLE = "auditd-unusable"
+    # what the service showed
+    RESTART_REFUSED = "restart-refused"
+    STOP_TOO_SLOW = "stop-too-slow"
+    START_FAILED = "start-failed"
+    UNHEALTHY = "unhealthy"
+    UNSTABLE = "unstable"
+    RESTARTED_BY_ANOTHER = "restarted-by-another"
+    NEW_REFUSED = "new-refused"
+    OLD_ACCEPTED = "old-accepted"
+    SURVIVOR = "survivor"
+    PLACE_UNASKED = "place-unasked"
+    FAIL_OPEN = "fail-open"
+    FORBIDDEN = "forbidden"
+    RATE_LIMITED = "rate-limited"
+    PATH_UNKNOWN = "path-unknown"
+    WRONG_ADDRESS = "wrong-address"
+    WRONG_SCHEME = "wrong-scheme"
+    CERTIFICATE_REFUSED = "certificate-refused"
+    STALE_PROCESS = "stale-process"
+    DEADLINE = "deadline"
+
+
+HINTS: dict[Trouble, str] = {
+    Trouble.NAME_UNKNOWN: "check `address` of {host} in the inventory, or the name in DNS",
+    Trouble.NO_CONNECTION: "check that the host is up and that its SSH port is open from here: `ssh -v {there} true`",
+    Trouble.NO_BANNER: "the port answers but sshd does not: log in on the console, look at sshd and the load",
+    Trouble.HOST_KEY_UNKNOWN: "compare the key on the host's console, then add it to known_hosts: "
+    "`fab trust --fleet {fleet} --limit {hosts}`",
+    Trouble.HOST_KEY_CHANGED: "do NOT accept it blindly: find out whether the host was re-installed, "
+    "then `fab trust --fleet {fleet} --replace {host}`",
+    Trouble.HOST_KEY_REVOKED: "known_hosts marks this key @revoked: give the host a new key",
+    Trouble.HOST_CERTIFICATE_REFUSED: "let the authority sign the host's key anew; `ssh-keygen -L` shows it",
+    Trouble.NO_COMMON_ALGORITHM: "let the host's sshd also offer one that is named above as ours "
+    "(KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms in its sshd_config); weak ones are not spoken here",
+    Trouble.LOGIN_REFUSED: "check user and key: `ssh -v {there} true`; the key's public half must be in "
+    "authorized_keys",
+    Trouble.JUMP_FAILED: "log in to the jump host by hand, and from there to the host: `ssh -v {there} true`",
+    Trouble.SSH_CONFIG: "try `ssh -G {there}`: it must succeed before hivekeys can use the same settings",
+    Trouble.LOCAL_FILE: "mend the file of this machine's that is named (`chmod go-w` where others can change it), "
+    "or name another in [ssh]",
+    Trouble.SUDO_REFUSED: "try `ssh {there} sudo -n true`; if sudo asks for a password there, set "
+    '`become = "sudo-password"` in the inventory',
+    Trouble.SUDO_PASSWORD_REFUSED: "type it again; no other host is tried with a password that one has refused",
+    Trouble.PYTHON_MISSING: "install python3 on the host (3.6 or newer), or name it in the inventory: `python`",
+    Trouble.PYTHON_REFUSED: "python3 may not be run there: look for `noexec` in sudoers, at SELinux, at fapolicyd",
+    Trouble.SUDO_RECORDS: "let sudo record less for this login (`Defaults:LOGIN !log_input`); or `sudo_log = "
+    '"accepted"` in the inventory, and the tokens are in its log',
+    Trouble.MODULE_MISSING: "install the whole python3 package, not python3-minimal",
+    Trouble.AGENT_MISSING: "put agent and sudo rule there: "
+    "`fab install --fleet {fleet} --restricted --limit {hosts} --login ADMIN`, where ADMIN is an account whose sudo "
+    "allows everything",
+    Trouble.AGENT_DIFFERS: "bring the host this bastion's: "
+    "`fab install --fleet {fleet} --restricted --limit {hosts} --login ADMIN`, where ADMIN is an account whose sudo "
+    "allows everything",
+    Trouble.REQUEST_REFUSED: "has the inventory changed? "
+    "`fab install --fleet {fleet} --restricted --limit {hosts} --login ADMIN` tells the host; else find out who asked: "
+    "`ssh {root} journalctl -t hivekeys-agent`",
+    Trouble.SUDOERS_REFUSED: "nothing was put in place: look at sudo on the host: `ssh {root} visudo -c`; "
+    "`fab install --fleet {fleet} --print-sudoers` shows the rule",
+    Trouble.RUBBISH: "the login shell prints to stdout or exits: look at its start-up files and forced commands; "
+    "`ssh {there} true` must print nothing",
+    Trouble.LINE_BROKEN: "run the same command again: it looks at the host first and goes on from there",
+    Trouble.SILENT: "the host took the connection and went quiet: look at its load, disk and network: "
+    "`ssh {there} uptime`",
+    Trouble.AGENT_CRASHED: "this is a bug in hivekeys: please report it with the detail above",
+    Trouble.HOST_BUSY: "another run works on this host: wait for it, or look at its bastion: "
+    "`fab status --fleet {fleet}`; if it is nobody's you know, this ends it: "
+    '`fab revoke --fleet {fleet} --take-over --reason "somebody else holds {host}"`',
+    Trouble.SUPERSEDED: "a newer run has worked on this host, and this one changes nothing any more: "
+    "`fab plan --fleet {fleet}` shows what is there now",
+    Trouble.EXCLUDED: "you cut this host out of the fleet, and nobody contacts it: rebuild it, then "
+    "`fab install --fleet {fleet} --limit {hosts} --readmit`; or take it out of the inventory",
+    Trouble.NOT_BEGUN: "nothing was done on this host: mend those that failed, then run the same command again",
+    Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
+    Trouble.SAME_MACHINE: "mend `address` in the inventory, or HostName in the ssh configuration; two services that do "
+    "share a machine: `beside` in the entry of one names the other",
+    Trouble.RECORD_UNSOUND: "look at /var/lib/hivekeys on the host: who wrote there? "
+    "`fab fix --fleet {fleet} --record --limit {hosts} --apply` begins the record of runs anew",
+    Trouble.ACCOUNT_MISSING: "create the service's account: "
+    "`fab install --fleet {fleet} --limit {hosts} --create-account`; or mend `owner` and `group` in the inventory",
+    Trouble.UNIT_MISSING: "install the service on the host, or mend `unit` in the inventory: "
+    "`ssh {root} systemctl status {unit}`",
+    Trouble.TOKEN_MISSING: "the host has no token yet: `fab install --fleet {fleet} --limit {hosts}` brings it "
+    "the fleet's",
+    Trouble.TOKEN_UNSAFE: "mend the file or directory by hand as named, then run again: nothing was written",
+    Trouble.TOKEN_IN_ENVIRONMENT: "a new file would change nothing: take it out there, or name that file in `token`",
+    Trouble.UNIT_NAMES_NO_FILE: "name the token file in the unit: LLORCH_API_TOKEN_FILE or LoadCredential",
+    Trouble.UNIT_READS_ANOTHER_FILE: "mend `token` in the inventory, or the path in the unit",
+    Trouble.WRITE_FAILED: "free the disk (space and inodes: `ssh {there} df -h`, `df -i`) or make it writable; the old "
+    "token file is as it was",
+    Trouble.IMMUTABLE: "ask who set the flag, take it off on the host with the command that is named, then run again",
+    Trouble.MOUNT_POINT: "take the mount away on the host with the command that is named, and mount a directory "
+    "instead of one file; then run again",
+    Trouble.NO_HARD_LINKS: "put the token's directory on a file system with hard links (ext4, xfs), and its new path "
+    "into unit and inventory",
+    Trouble.SLOT_CHANGED: "somebody else changed the token files during the run: look at them, then run again",
+    Trouble.REVOKED: "this token leaked once and never comes back: `fab reconcile --fleet {fleet}` brings the "
+    "host the newest one",
+    Trouble.SYSTEMCTL_FAILED: "look at what systemd says: `ssh {root} systemctl status {unit}`",
+    Trouble.AUDITD_MISSING: "install auditd on the host (Debian, Ubuntu: auditd; RHEL: audit)",
+    Trouble.AUDITD_UNUSABLE: "look at `ssh {root} auditctl -s`; in a container the kernel lets nobody watch files",
+    Trouble.RESTART_REFUSED: "systemd does not restart the service, which runs as it did: mend its unit as named "
+    "(`ssh {root} systemctl cat {unit}`), then `ssh {root} systemctl daemon-reload`",
+    Trouble.STOP_TOO_SLOW: "raise `request` in [timeouts] above TimeoutStopSec, or lower that in the unit",
+    Trouble.START_FAILED: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`",
+    Trouble.UNHEALTHY: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`; if it is "
+    "only slow, wait until it is up, and let `health_deadline` be longer than a start takes",
+    Trouble.UNSTABLE: "the service did not stay up: look at its log: `ssh {root} journalctl -u {unit} -n 50`",
+    Trouble.RESTARTED_BY_ANOTHER: "stop what restarts the service for the time of a run: a path unit or a timer "
+    "(`ssh {root} systemctl list-units --type=path,timer`), a configuration manager, an operator",
+    Trouble.NEW_REFUSED: "the service did not load the new file: look at what the unit reads (LoadCredential, "
+    "LLORCH_API_TOKEN_FILE): `ssh {root} systemctl cat {unit}`",
+    Trouble.OLD_ACCEPTED: "the service still accepts the other token: look for a cache or a second token source",
+    Trouble.SURVIVOR: "end it on the host, then `fab reconcile --fleet {fleet}`; or both in one: "
+    "`fab reconcile --fleet {fleet} --end-survivors`; KillMode=control-group in the unit leaves none behind",
+    Trouble.PLACE_UNASKED: "find out what listens there: give `places` a path of it that needs the token, or put its "
+    "port into `tokenless` when it takes none; then `fab reconcile --fleet {fleet}`",
+    Trouble.FAIL_OPEN: "no token is needed there: does `protected` name a path that asks for one, is this a version of "
+    "the service that asks for none, and whose is the port?",
+    Trouble.FORBIDDEN: "403 says nothing of a token: does a proxy or a firewall turn the host's own calls away? else "
+    "name a path in `protected` that answers 401",
+    Trouble.RATE_LIMITED: "a rate limit answers before the token is looked at: wait and run again, or let the calls of "
+    "the host itself through",
+    Trouble.PATH_UNKNOWN: "name the paths that this service has in `health` and `protected` in the inventory",
+    Trouble.WRONG_ADDRESS: "say in the service's table of the inventory where it listens on its host: `address`, "
+    "`port`",
+    Trouble.WRONG_SCHEME: 'mend `scheme` in the service\'s table of the inventory: "http", or "https" (with `ca`)',
+    Trouble.CERTIFICATE_REFUSED: "let `ca` name the authority's file on the host, which is root's alone to write; "
+    "`verify = false` leaves the certificate unchecked",
+    Trouble.STALE_PROCESS: "the process is older than its token file: look for a wrapper that survives the restart",
+    Trouble.DEADLINE: "the host did not finish in time: look at its load, then run again: `ssh {there} uptime`",
+}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a host failed: the kind, and one line of detail."""
+
+    trouble: Trouble
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", one_line(self.detail))
+
+    def __str__(self) -> str:
+        return f"{self.trouble.value}: {self.detail}" if self.detail else self.trouble.value

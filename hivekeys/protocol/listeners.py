@@ -1,0 +1,71 @@
+"""What else on a host could take a token than its service at its own port, and what came of asking. Frozen values.
+
+Promise 14: "refused" is said only of places that were asked with that token; what could not be asked is named.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.fleet import Service
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A TCP socket that listens, who holds it, and what it makes of the old tokens.
+
+    `answer`: refuses, takes, open (nobody is asked for a token), unasked (`why`), closed (nobody listens).
+    """
+
+    address: str
+    port: int
+    pid: int
+    comm: str
+    answer: str
+    path: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        """Where it is, and whose."""
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        where = f"{address}:{self.port}" if self.port else "the host"
+        return f"{where} ({self.comm}, pid {self.pid})" if self.pid else where
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A process that is older than the service's, its age in seconds; `takes`: it was asked, and takes an old token."""
+
+    pid: int
+    comm: str
+    age: float
+    ports: tuple[int, ...] = ()
+    takes: bool = False
+
+    def __str__(self) -> str:
+        """Which process, how old, where it listens."""
+        ports = f", port {' '.join(map(str, self.ports))}" if self.ports else ""
+        return f"{self.comm} (pid {self.pid}, {self.age:.0f} s old{ports})"
+
+
+def still_trusted(
+    places: Sequence[Listener] | None, survivors: Sequence[Survivor] | None, service: Service
+) -> Cause | None:
+    """Who on the host still takes an old token, or could and was not shown to refuse it; None when all refuse."""
+    if survivors:
+        does = "takes the old token" if survivors[0].takes else "is not shown to refuse the old token"
+        return Cause(Trouble.SURVIVOR, f"{survivors[0]} {does}{_more(survivors, 'processes')}")
+    for place in places or ():
+        if place.answer == "takes":
+            return Cause(Trouble.OLD_ACCEPTED, f"{place} takes it at {place.path}")
+    open_ = unasked(places, service)
+    return Cause(Trouble.PLACE_UNASKED, f"{open_[0]}: {open_[0].why}{_more(open_, 'places')}") if open_ else None
+
+
+def unasked(places: Sequence[Listener] | None, service: Service) -> list[Listener]:
+    """The places that nobody could ask, but for those of which the inventory says that they take no token."""
+    return [place for place in places or () if place.answer == "unasked" and place.port not in service.tokenless]
+
+
+def _more(found: Sequence[object], what: str) -> str:
+    return f"; and {len(found) - 1} more {what}" if len(found) > 1 else ""

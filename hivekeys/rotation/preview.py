@@ -1,0 +1,73 @@
+"""What a run would do to each host, by what the host shows now: `--dry-run` of verbs that are no rotation. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.rotation.steps import Goal, Stance, steps_to
+from hivekeys.protocol.messages import Verb
+from hivekeys.text.table import plain_table
+from hivekeys.token import Fingerprint
+
+BROUGHT = (Verb.STAGE, Verb.SWAP, Verb.RESTART, Verb.PROVE, Verb.RETIRE)  # how a token comes that is yet to be made
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """One host: its token, the one that it would come to (None: a new one), and by which steps, or why by none."""
+
+    host: str
+    now: Fingerprint | None
+    then: Fingerprint | None
+    steps: tuple[Verb, ...] = ()
+    why: str = ""
+
+
+def foreseen(hosts: Iterable[HostRun], want: Fingerprint | None, goes_back: bool = False) -> list[Foreseen]:
+    """What each of these hosts would be told: forward to `want` (None: a token yet to be made), or back to its own."""
+    return [_of(host, want, goes_back) for host in hosts]
+
+
+def _of(host: HostRun, want: Fingerprint | None, goes_back: bool) -> Foreseen:
+    if host.seen is None or host.cause:
+        return Foreseen(host.name, host.now, host.now, why=str(host.cause or "it says nothing of itself"))
+    if goes_back and (not host.touched or host.was is None):
+        return Foreseen(host.name, host.now, host.now, why="the run has not touched it")
+    then = host.was if goes_back else want
+    if then is None:
+        return Foreseen(host.name, host.now, None, BROUGHT)
+    steps = tuple(step.verb for step in steps_to(Goal(Stance.ALONE, then), host.seen))
+    return Foreseen(host.name, host.now, then, steps if Verb.PROVE in steps else (Verb.PROVE, *steps))
+
+
+def table(hosts: Sequence[Foreseen], title: str) -> Table:
+    """One row a host."""
+    made = plain_table(title)
+    for column in ("host", "token", "would come to", "by"):
+        made.add_column(column, overflow="fold")
+    for host in hosts:
+        then = "–" if host.why else str(host.then or "a new one")
+        by = Text(host.why, "yellow") if host.why else Text(" ".join(verb.value for verb in host.steps))
+        made.add_row(host.host, str(host.now or "–"), then, by)
+    return made
+
+
+def document(hosts: Sequence[Foreseen]) -> dict[str, Any]:
+    """The same for programs: tokens by their six digits, `then` null for one that is yet to be made."""
+    return {
+        "dry_run": True,
+        "would": [
+            {
+                "host": host.host,
+                "now": host.now.fp6 if host.now else None,
+                "then": host.then.fp6 if host.then else None,
+                "steps": [verb.value for verb in host.steps],
+                "why": host.why or None,
+            }
+            for host in hosts
+        ],
+    }

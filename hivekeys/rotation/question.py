@@ -1,0 +1,96 @@
+"""What an operator is told before he is asked: what restarts, for how long, what ends with it, who is cut off. Pure.
+
+What a host says of its workers is the number of processes that its unit has beside the service's own.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from hivekeys.journal.estimate import Pace, at_least, likely
+from hivekeys.fleet import Fleet, Host, Role
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.events import State
+from hivekeys.text.names import fold_names
+from hivekeys.text.durations import ago
+from hivekeys.journal.run import Run
+from hivekeys.rotation.waves import Wave
+
+TURNED = (State.PROVEN, State.HEALTHY)
+SPARING = ("process", "none")  # KillMode= of a unit whose workers outlive a restart
+
+
+def before_run(fleet: Fleet, order: Sequence[Wave], paces: Sequence[Pace], run: Run) -> list[str]:
+    """What a rotation, or a revocation, is about to do; `run` knows what its hosts have shown so far."""
+    hosts = [host for wave in order for host in wave.hosts]
+    return [_restarts(order), _takes(fleet, order, paces, run), f"ends: {_ends(hosts, run)}"]
+
+
+def before_wave(run: Run, wave: Wave) -> str:
+    """What the next wave is, and who is cut off until all have turned."""
+    names = [host.name for host in wave.hosts]
+    title = "" if wave.title == wave.phase.value == fold_names(names) else f"{wave.title}: "
+    said = f"Next is {title}{fold_names(names)}. It ends {_ends(wave.hosts, run)}."
+    return f"{said}\n{_cut_off(run)}"
+
+
+def _restarts(order: Sequence[Wave]) -> str:
+    units: dict[str, list[str]] = defaultdict(list)
+    for wave in order:
+        for host in wave.hosts:
+            units[host.service.unit].append(host.name)
+    waves = f"; in {len(order)} waves, one after the other" if len(order) > 1 else ""
+    return f"restarts: {'; '.join(f'{unit} on {fold_names(names)}' for unit, names in units.items())}{waves}"
+
+
+def _takes(fleet: Fleet, order: Sequence[Wave], paces: Sequence[Pace], run: Run) -> str:
+    policy = fleet.policy
+    if paces:
+        runs = "run" if len(paces) == 1 else f"{len(paces)} runs"
+        return f"takes: about {ago(likely(paces, len(order)))}, by the last {runs} that came through from here"
+    least = at_least(policy, len(order), revokes=run.is_revocation)
+    waits = f"stable_seconds = {policy.stable_seconds:g}"
+    waits += f", revocation_recheck = {policy.revocation_recheck:g}" if run.is_revocation else " in each wave"
+    more = f"each service has health_deadline = {policy.health_deadline:g} s to come up"
+    return (
+        f"takes: at least {ago(least)} ({waits}), {more}; no run from here has come through yet, which could tell more"
+    )
+
+
+def _ends(hosts: Sequence[Host], run: Run) -> str:
+    """The work that the restarts of these hosts end."""
+    hives = [(host.name, run.hosts.get(host.name, HostRun(host.name))) for host in hosts if host.role is Role.HIVE]
+    told = [(name, part.seen.unit) for name, part in hives if part.seen and part.seen.unit.beside is not None]
+    ends = {name: unit.beside or 0 for name, unit in told if unit.beside and unit.kill_mode not in SPARING}
+    live = [name for name, unit in told if unit.beside and unit.kill_mode in SPARING]
+    silent = [name for name, part in hives if part.seen is None or part.seen.unit.beside is None]
+    said = ["requests in flight"]
+    if ends:
+        count = sum(ends.values())
+        said.append(f"the inference of {count} worker{'s' if count > 1 else ''} ({_each(ends)})")
+    if silent:
+        said.append(f"and that of all workers of {fold_names(silent)}, whose number is not known")
+    if live:
+        said.append(f"but no worker of {fold_names(live)}: they live on with the old token (KillMode)")
+    if hives and not (ends or silent or live):
+        said.append("no inference, for these hives have no worker now")
+    return "; ".join(said)
+
+
+def _each(counts: dict[str, int]) -> str:
+    first = [f"{count} on {name}" for name, count in list(counts.items())[:5]]
+    return ", ".join([*first, f"the rest on {len(counts) - 5} more"] if len(counts) > 5 else first)
+
+
+def _cut_off(run: Run) -> str:
+    """Whoever has another token than the queen; without her, whoever has the old one."""
+    new = {host.name for host in run.counted if host.state in TURNED}
+    hives = [host.name for host in run.counted if run.queen is None or host.name != run.queen.name]
+    if run.queen is None or run.queen.name in new:
+        left = [name for name in hives if name not in new]
+        said = "they have the old token" + (", and the queen the new one" if run.queen else "")
+    else:
+        left = [name for name in hives if name in new]
+        said = "they have the new token, and the queen the old one"
+    if not left:
+        return "Nobody is cut off meanwhile: all hosts have one and the same token."
+    return f"Cut off meanwhile: {fold_names(left)}: {said}."

@@ -1,0 +1,155 @@
+"""The state machine: where a host should be × what it shows → the next steps; and events → the run. Pure.
+
+Every step is safe to repeat, so the same table serves a first run, a run that goes on after it was cut off,
+and the way back: a rollback is a goal with the older token.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.fleet import Format, Service, rights
+from hivekeys.protocol.messages import Step, Verb
+from hivekeys.protocol.shown import Seen, Slot, Unit
+from hivekeys.token import Fingerprint
+
+FOR_EVER = 1e9  # seconds; hivekeys.host.restarting.FOR_EVER
+
+
+class Stance(Enum):
+    """How far a host is to come: hold the token staged, serve it, or serve it with the other slots empty."""
+
+    STAGED = "staged"
+    SERVING = "serving"
+    ALONE = "alone"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where a host should be: `want` in that stance, `refuse` no longer accepted, no copy of `keep` removed."""
+
+    stance: Stance
+    want: Fingerprint
+    refuse: tuple[Fingerprint, ...] = ()
+    keep: frozenset[Fingerprint] = frozenset()  # other hosts use them
+    revoke: tuple[Fingerprint, ...] = ()  # these leaked: nothing may ever write them again
+    sweep: bool = False  # every other place on the host is asked as well whether it refuses
+    ends_survivors: bool = False  # and processes that outlived the restart are ended before
+
+
+def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
+    """What brings a host from what it shows to the goal; () when it is there and needs no proof.
+
+    | goal    | active = want    | staged = want       | previous = want       | nowhere      |
+    |---------|------------------|---------------------|-----------------------|--------------|
+    | STAGED  | nothing          | nothing             | stage                 | stage        |
+    | SERVING | (restart) prove  | swap restart prove  | revert restart prove  | stage, swap… |
+    | ALONE   | as SERVING, but no proof if nothing moved; then retire and discard what is left over     |
+
+    Where tokens are revoked, their tombstones are laid with the new one staged: before anything of the old moves.
+    """
+    if goal.stance is Stance.STAGED:
+        there = goal.want in (seen.token, _held(seen.staged))
+        tombstones = (Step(Verb.REVOKE, refuse=goal.revoke),) if goal.revoke else ()
+        return (*(() if there else (Step(Verb.STAGE, goal.want),)), *tombstones)
+    moves = _moves(goal, seen)
+    prove = Step(Verb.PROVE, goal.want, goal.refuse)
+    if goal.stance is Stance.SERVING:
+        end = (Step(Verb.END_SURVIVORS, refuse=goal.refuse),) if goal.ends_survivors else ()
+        sweep = (Step(Verb.SWEEP, refuse=goal.refuse),) if goal.sweep else ()
+        return (*moves, *end, prove, *sweep)
+    left_over = []
+    if (seen.previous is not None and _held(seen.previous) not in goal.keep) or Verb.SWAP in _verbs(moves):
+        # Also after a revert: a copy with a mode of its own is not put back but written anew, and stays behind.
+        left_over.append(Step(Verb.RETIRE, goal.want))
+    if seen.staged is not None and Verb.SWAP not in _verbs(moves):
+        left_over.append(Step(Verb.DISCARD))
+    return (*moves, *((prove,) if moves else ()), *left_over)
+
+
+def _moves(goal: Goal, seen: Seen) -> tuple[Step, ...]:
+    """The steps that put `want` into the active slot and into the running process."""
+    restart = Step(Verb.RESTART)
+    if seen.token == goal.want:
+        runs_it = seen.loaded.fingerprint == goal.want and seen.unit.state == "active"
+        return () if runs_it else (restart,)
+    if _held(seen.staged) == goal.want:
+        return (Step(Verb.SWAP, goal.want), restart)
+    if _held(seen.previous) == goal.want:
+        return (Step(Verb.REVERT, goal.want), restart)
+    return (Step(Verb.STAGE, goal.want), Step(Verb.SWAP, goal.want), restart)
+
+
+def _held(slot: Slot | None) -> Fingerprint | None:
+    return slot.fingerprint if slot else None
+
+
+def _verbs(steps: tuple[Step, ...]) -> tuple[Verb, ...]:
+    return tuple(step.verb for step in steps)
+
+
+def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
+    """Why a host cannot be rotated as it is, seen before anything is changed. `request`: seconds that one may take."""
+    unit = seen.unit
+    cause = _of_file(seen, service)
+    if cause:
+        return cause
+    if unit.load == "masked":
+        return Cause(Trouble.RESTART_REFUSED, f"{service.unit} is masked")
+    if unit.load != "loaded":
+        return Cause(Trouble.UNIT_MISSING, f"{service.unit} is {unit.load or 'unknown'}")
+    return not_read(seen, service) or seen.directory.bar or unit.bar or _too_slow(unit, service, request)
+
+
+def not_read(seen: Seen, service: Service) -> Cause | None:
+    """Why a new token file would not be read, or why nobody can tell whether it would."""
+    unit = seen.unit
+    cause = in_environment(seen, service)
+    if cause:
+        return cause
+    if service.format is Format.TOKEN and unit.env_token and not unit.reads:
+        return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets LLORCH_API_TOKEN")
+    if not unit.reads:
+        return Cause(Trouble.UNIT_NAMES_NO_FILE, f"{service.unit}: {unit.unnamed or 'it names no token file'}")
+    if unit.reads != service.token:
+        return Cause(
+            Trouble.UNIT_READS_ANOTHER_FILE,
+            f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
+        )
+    return None
+
+
+def _of_file(seen: Seen, service: Service) -> Cause | None:
+    """What is wrong with the token file, or the way to it."""
+    if seen.directory.fault:
+        missing = "does not exist" in seen.directory.fault
+        return Cause(Trouble.TOKEN_MISSING if missing else Trouble.TOKEN_UNSAFE, seen.directory.fault)
+    if seen.active is None:
+        return Cause(Trouble.TOKEN_MISSING, f"{service.token} does not exist")
+    if seen.active.fault:
+        return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} {seen.active.fault}")
+    return None
+
+
+def _too_slow(unit: Unit, service: Service, request: float) -> Cause | None:
+    """Why the restart alone could take longer than a request may: nobody would wait for what comes of it."""
+    if unit.stop_seconds is None or unit.stop_seconds <= request:
+        return None
+    stops = f"{service.unit} does not end at once when it is told to, and systemd waits for that"
+    how_long = "for ever" if unit.stop_seconds >= FOR_EVER else f"{unit.stop_seconds:.0f} s"
+    return Cause(Trouble.STOP_TOO_SLOW, f"{stops} {how_long} (TimeoutStopSec); [timeouts] request is {request:.0f} s")
+
+
+def in_environment(seen: Seen, service: Service) -> Cause | None:
+    """Why a new token file would change nothing: the service gets its token from somewhere else as well."""
+    sources = ", ".join(seen.unit.sources)
+    return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets it from {sources}") if sources else None
+
+
+def untidy(seen: Seen, service: Service) -> Cause | None:
+    """Why a host that serves the right token is not done yet: the file's mode or owner is not the inventory's."""
+    slot = seen.active
+    if slot and service.fits(slot.mode, slot.owner, slot.group):
+        return None
+    shown = rights(slot.mode, slot.owner, slot.group) if slot else "not there"
+    return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} is {shown}, not {service.rights}")

@@ -1,0 +1,296 @@
+"""One host's part in a run: look, decide, act, look again. A failure is an outcome, never an exception.
+
+What a host needs is `machine`'s to say; this module sends it and makes one outcome of what comes back. A line that
+broke is looked into, not guessed about: only when that fails too is the host `unknown`.
+"""
+
+from collections.abc import Callable, Container
+from dataclasses import replace
+
+from hivekeys.protocol.audited import Query
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.fleet import Host
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.recorder import Ledger
+from hivekeys.ssh.line import LEASE
+from hivekeys.protocol.listeners import still_trusted
+from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to, untidy
+from hivekeys.protocol.shown import in_environment
+from hivekeys.journal.events import Intent, Outcome, Phase, State, Status, Waiting
+from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.ssh.session import Session
+from hivekeys.protocol.shown import Seen
+from hivekeys.token import Fingerprint, Token
+
+LOOK = Step(Verb.OBSERVE)
+ASKING = (Verb.PROVE, Verb.SWEEP, Verb.REVOKE, Verb.END_SURVIVORS)  # steps that are there whatever a host shows
+ROUNDS = 3  # how often a host whose line broke is looked at again
+REDIAL_PAUSE = 1.0  # seconds between two tries to get a lost host back
+LOCK_PATIENCE = LEASE + 2.0  # seconds, in which a dead bastion's lock is gone for certain
+LOCK_PAUSE = 1.0  # seconds between two tries to get a lock that another run has
+
+
+class Story:
+    """Used by one thread at a time."""
+
+    def __init__(self, host: Host, session: Session, ledger: Ledger) -> None:
+        self.host = host
+        self.session = session
+        self._ledger = ledger
+        self._has_waited = False  # whoever still has the host's lock then is alive
+
+    @property
+    def part(self) -> HostRun:
+        """The host as the run knows it so far."""
+        return self._ledger.host(self.host.name)
+
+    @property
+    def held(self) -> frozenset[Fingerprint]:
+        """The tokens in the host's slots, as it was last seen."""
+        return self.part.held
+
+    @property
+    def loaded(self) -> tuple[Fingerprint, ...]:
+        """The token that its service runs on, where that can be told."""
+        seen = self.part.seen
+        return (seen.loaded.fingerprint,) if seen and seen.loaded.fingerprint else ()
+
+    # -- before anything is changed
+
+    def look(self) -> Outcome:
+        """Read-only: what the host shows, and whether its service honours the token that it has."""
+        cause = self.session.open()
+        reply: Reply | Cause = cause or self.session.ask((LOOK, Step(Verb.PROVE, stable=False, waits=False)))
+        if isinstance(reply, Cause):
+            return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
+        cause = obstacle(reply.seen, self.host.service, self.session.request) if reply.seen else None
+        cause = cause or reply.cause or self.session.recorded("input")
+        if cause:
+            return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
+        return self._outcome(Phase.LOOK, Status.OK, State.UNCHANGED, None, reply)
+
+    def look_again(self, want: Fingerprint | None) -> Outcome:
+        """Read-only, and nothing is asked of the service: where is this host now?"""
+        cause = self.session.open()
+        reply: Reply | Cause = cause or self.session.ask((LOOK,))
+        if isinstance(reply, Cause):
+            state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
+            return self._outcome(Phase.LOOK, Status.UNREACHABLE, state, reply)
+        cause = reply.cause or (in_environment(reply.seen, self.host.service) if reply.seen else None)
+        if cause or reply.seen is None:
+            return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
+        if want and reply.seen.token == want:
+            state = self.part.state if self.part.state in (State.PROVEN, State.HEALTHY) else State.UNKNOWN
+        else:
+            state = State.ROLLED_BACK if self.part.state is State.ROLLED_BACK else State.UNCHANGED
+        return self._outcome(Phase.LOOK, Status.OK, state, None, reply)
+
+    def claim(self, expected: Container[Fingerprint | None], gives_up: Callable[[], bool] = lambda: True) -> Outcome:
+        """The host's lock for this run, and proof that a file can be written where the token will be.
+
+        Another run's lock is waited for until `gives_up`, once, for as long as a bastion that died can have it.
+        """
+        self._ledger.tell(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._ledger.now()))
+        before = self.part.met
+        reply = self._wait_for_lock(self._locked(), gives_up)
+        if isinstance(reply, Cause):
+            state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
+            return self._outcome(Phase.CLAIM, Status.UNREACHABLE, state, reply)
+        cause = reply.cause
+        if cause is None and reply.seen and reply.seen.token not in expected:
+            cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
+            last = reply.met.changed.run if reply.met else ""
+            if before and last not in (before.changed.run, self._ledger.run.id, ""):
+                cause = Cause(Trouble.SUPERSEDED, f"run {last}")
+        if cause:
+            return self._outcome(Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
+        return self._outcome(Phase.CLAIM, Status.OK, self.part.state, None, reply)
+
+    def _locked(self) -> Reply | Cause:
+        """The host's answer to the question for its lock."""
+        reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
+        for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
+            cause = self.session.open()
+            reply = cause or self.session.ask((Step(Verb.PROBE_WRITE), LOOK))
+            if not isinstance(reply, Cause) or cause:
+                break
+        return reply
+
+    def _wait_for_lock(self, reply: Reply | Cause, gives_up: Callable[[], bool]) -> Reply | Cause:
+        """The last answer: the lock is ours, or whoever has it is alive."""
+        clock, held = self._ledger.clock, _held_by_another(reply)
+        if held is None or self._has_waited or gives_up():
+            return reply
+        self._ledger.tell(Waiting(self.host.name, held, LOCK_PATIENCE, self._ledger.now()))
+        end = clock.monotonic() + LOCK_PATIENCE
+        while _held_by_another(reply) and not self._has_waited and not gives_up():
+            clock.sleep(LOCK_PAUSE)
+            reply = self._locked()
+            self._has_waited = clock.monotonic() >= end
+        return reply
+
+    def recall(self, want: Fingerprint, key: bytes) -> Token | None:
+        """The token itself, if a slot of this host holds it; for the memory of this run only."""
+        if self.session.open():
+            return None
+        reply = self.session.ask((Step(Verb.RECALL, want),))
+        token = None if isinstance(reply, Cause) else reply.token
+        return token if token and token.fingerprint(key) == want else None
+
+    def audit(self, query: Query) -> Reply | Cause:
+        """What the service's audit records say. No outcome: it tells nothing of the host's own state."""
+        return self.session.open() or self.session.ask((Step(Verb.AUDIT, query=query),))
+
+    # -- changing it
+
+    def reach(self, phase: Phase, goal: Goal, there: State) -> Outcome:
+        """Brings the host to the goal; `there` is its state when it has come there.
+
+        A host that is lost is tried until its agent's lease is over: it changes nothing by itself after that. Lost
+        again, it has another only if it was heard in between.
+        """
+        lost, until = None, None
+        seen = self.part.seen if self.part.status is Status.OK else None  # what was seen before a failure is no news
+        for _ in range(ROUNDS):
+            cause = self._open(until)
+            if cause:
+                lost = lost or cause
+                break
+            if seen is None or lost:
+                reply = self.session.ask((LOOK,))
+                if not isinstance(reply, Cause) and reply.cause:
+                    return self._outcome(phase, Status.FAILED, State.FAILED, reply.cause, reply)
+                if isinstance(reply, Cause) or reply.seen is None:
+                    lost = reply if isinstance(reply, Cause) else lost
+                    until = until or self._lease_end()
+                    continue
+                seen = reply.seen
+            steps = self._steps(goal, seen, phase)
+            if not steps:
+                return self._outcome(phase, Status.OK, there)
+            reply = self._told(phase, steps)
+            if not isinstance(reply, Cause) and _is_stale(reply, steps) and phase is not Phase.SETTLE:
+                reply = self._told(phase, (Step(Verb.RESTART), *steps))
+            if not isinstance(reply, Cause):
+                return self._judge(phase, goal, there, reply)
+            lost, until = reply, self._lease_end()
+        return self._given_up(phase, lost)
+
+    def _given_up(self, phase: Phase, lost: Cause | None) -> Outcome:
+        """The host cannot be reached; was it told anything, then nobody knows how it is."""
+        if self.part.touched:
+            return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
+        return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
+
+    def _told(self, phase: Phase, steps: tuple[Step, ...]) -> Reply | Cause:
+        """The host's answer to these steps and one more look; what it may change is written down before."""
+        verbs = tuple(step.verb for step in steps)
+        self._ledger.tell(Intent(self.host.name, phase, verbs, self._ledger.now()))
+        return self.session.ask((*steps, LOOK))
+
+    def fence(self) -> Outcome:
+        """Stops the service of a host that could not be turned: it lets nobody in any more.
+
+        A host that cannot write gives no lock; its unit can be stopped all the same.
+        """
+        refuse = tuple(old for old in self._ledger.run.condemned if old in self.held or self.session.knows(old))
+        steps = (Step(Verb.FENCE), Step(Verb.SWEEP, refuse=refuse))
+        reply = self.session.open() or self._told(Phase.FENCE, steps)
+        if not isinstance(reply, Cause) and reply.cause and reply.cause.trouble is Trouble.WRITE_FAILED:
+            self.session.let_go()
+            reply = self._told(Phase.FENCE, steps)
+        if isinstance(reply, Cause):
+            return self._outcome(Phase.FENCE, Status.UNKNOWN, State.UNKNOWN, reply)
+        cause, proof = reply.cause, reply.proof
+        if cause is None and proof:
+            cause = still_trusted(proof.places, proof.survivors, self.host.service)
+        if cause:
+            return self._outcome(Phase.FENCE, Status.FAILED, State.FAILED, cause, reply)
+        return self._outcome(Phase.FENCE, Status.OK, State.FENCED, None, reply)
+
+    def _steps(self, goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
+        steps = steps_to(goal, seen)
+        if steps and steps[0].verb is Verb.STAGE and not self.session.knows(goal.want):
+            # Only the host's own agent may have it in memory yet; if not, it says so.
+            steps = (
+                Step(Verb.REVERT, goal.want),
+                *(step for step in steps if step.verb not in (Verb.STAGE, Verb.SWAP)),
+            )
+        # Where tokens leaked, nobody waits for a host to stay up before the next one turns: that is asked at the end.
+        settles, leaked = phase is Phase.SETTLE, bool(goal.revoke)
+        return tuple(
+            replace(step, stable=settles is leaked, log=settles) if step.verb is Verb.PROVE else step for step in steps
+        )
+
+    def _judge(self, phase: Phase, goal: Goal, there: State, reply: Reply) -> Outcome:
+        """What an answer means: the machine must find nothing left to move."""
+        cause = reply.cause
+        if cause is None and (reply.seen is None or self._moves_left(goal, reply.seen)):
+            cause = Cause(Trouble.SLOT_CHANGED, "after all steps the host does not show what they made")
+        if cause is None and reply.seen and phase is Phase.SETTLE:
+            cause = untidy(reply.seen, self.host.service)
+        if cause is None and reply.proof and goal.sweep:
+            cause = still_trusted(reply.proof.places, reply.proof.survivors, self.host.service)
+        if cause and cause.trouble is Trouble.PLACE_UNASKED:  # as far as can be told, all is well: it is not stopped
+            return self._outcome(phase, Status.OK, State.HEALTHY, cause, reply)
+        if cause:
+            return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
+        if there is State.PROVEN and goal.stance is not Stance.STAGED:
+            proven = reply.proof.proven if reply.proof else self.part.state is State.PROVEN
+            if self._ledger.run.is_revocation and reply.proof:  # where no copy is left to ask with: refused before
+                proven = proven and (reply.proof.refused_after or self.part.refused) is not None
+            there = State.PROVEN if proven else State.HEALTHY
+        return self._outcome(phase, Status.OK, there, None, reply)
+
+    @staticmethod
+    def _moves_left(goal: Goal, seen: Seen) -> bool:
+        return any(step.verb not in ASKING for step in steps_to(goal, seen))
+
+    def _lease_end(self) -> float:
+        """When an agent whose line has just ended begins nothing any more (monotonic)."""
+        return self._ledger.clock.monotonic() + LEASE
+
+    def _open(self, until: float | None) -> Cause | None:
+        """A line to the host; one that was lost is tried `until` then, because something may have happened there."""
+        if until is None:
+            return self.session.open()
+        clock, cause = self._ledger.clock, Cause(Trouble.LINE_BROKEN)
+        while (left := until - clock.monotonic()) > 0:
+            found = self.session.open(within=left)
+            if found is None:
+                return None
+            cause = found
+            clock.sleep(REDIAL_PAUSE)
+        return cause
+
+    def _outcome(
+        self, phase: Phase, status: Status, state: State, cause: Cause | None = None, reply: Reply | None = None
+    ) -> Outcome:
+        told = Outcome(self.host.name, phase, status, state, self._ledger.now(), cause)
+        if reply:
+            told = replace(
+                told, seen=reply.seen, proof=reply.proof, met=reply.met, results=reply.results, broke=reply.broke
+            )
+        self._ledger.tell(told)
+        return told
+
+    def fail(self, phase: Phase, cause: Cause) -> Outcome:
+        """An outcome for a host that is not to be trusted with what it answered."""
+        return self._outcome(phase, Status.FAILED, State.FAILED, cause)
+
+    def leave(self, phase: Phase, state: State) -> Outcome:
+        """An outcome for a host that needs nothing."""
+        return self._outcome(phase, Status.OK, state)
+
+
+def _is_stale(reply: Reply, steps: tuple[Step, ...]) -> bool:
+    """True for a process that looks as if it had read its file and does not act so: nobody has started it anew yet."""
+    old = (Trouble.NEW_REFUSED, Trouble.OLD_ACCEPTED, Trouble.STALE_PROCESS)
+    restarted = any(step.verb is Verb.RESTART for step in steps)
+    return reply.cause is not None and reply.cause.trouble in old and not restarted
+
+
+def _held_by_another(reply: Reply | Cause) -> Cause | None:
+    """Who has the host's lock, when it is another run."""
+    cause = reply if isinstance(reply, Cause) else reply.cause
+    return cause if cause and cause.trouble is Trouble.HOST_BUSY else None

@@ -1,0 +1,42 @@
+"""The bastion's sign of life: one thread lets the agents of all open lines hear from us.
+
+An agent holds its host's lock, and leaves when it has heard nothing for a while. The sign goes end to end, through jump
+hosts and proxies, which TCP's keepalive does not; it costs one packet a beat and no answer.
+"""
+
+import threading
+
+from hivekeys.ssh.line import BEAT
+from hivekeys.ssh.channel import SshLine
+
+
+class Pulse:
+    """Safe for many threads. The thread begins with the first line."""
+
+    def __init__(self, every: float = BEAT) -> None:
+        """`every`: seconds between two beats."""
+        self._every = every
+        self._lines: set[SshLine] = set()
+        self._mutex = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+
+    def keep(self, line: SshLine) -> SshLine:
+        """The line, which is beaten from now on until it is over."""
+        with self._mutex:
+            self._lines.add(line)
+            if self._thread.ident is None and not self._over.is_set():
+                self._thread.start()
+        return line
+
+    def stop(self) -> None:
+        """No beat after this one; safe to repeat."""
+        self._over.set()
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._every):
+            with self._mutex:
+                lines = tuple(self._lines)
+            over = {line for line in lines if not line.beat()}
+            with self._mutex:
+                self._lines -= over

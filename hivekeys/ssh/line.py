@@ -1,0 +1,44 @@
+"""The line to a host's agent, as the engine sees it: one question out, one answer back; and who opens it.
+
+Protocols only. `hivekeys.ssh.dialer` keeps them over SSH; the tests keep them with a fleet that lives in this
+process.
+"""
+
+from typing import Protocol
+
+from hivekeys.protocol.causes import Cause
+from hivekeys.fleet import Host
+
+BEAT = 10.0  # seconds; an agent that hears nothing for three of them leaves, and its host's lock with it
+LEASE = 3 * BEAT  # hivekeys.host.serving.LEASE_SECONDS
+QUIET = (
+    15.0  # seconds without any sign of a host that has a request in hand: three of hivekeys.host.serving.SIGN_SECONDS
+)
+
+
+class Line(Protocol):
+    """An open line to one agent. One thread at a time."""
+
+    def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
+        """Send one request and wait at most `deadline` seconds for its reply.
+
+        A Cause (SILENT: no reply in time, or no sign of life for QUIET; LINE_BROKEN: the line ended; RUBBISH: not
+        a reply) means that nobody knows what the host did with the request. The line is then closed, and every later
+        `ask` is a Cause at once. The agent begins nothing of a request that reaches it after its deadline.
+
+        Nor does it begin anything more LEASE after a line is closed, frozen meanwhile or not: so QUIET + LEASE after
+        its last sign a host changes nothing any more, but for what it had in hand: one write, one restart.
+        """
+
+    def close(self) -> None:
+        """Let the agent see the end of its input. Never raises, may be repeated."""
+
+
+class Dialer(Protocol):
+    """Opens lines, and lets every agent hear from us each BEAT for as long as its line is open. Many threads."""
+
+    def dial(self, host: Host) -> Line | Cause:
+        """A line whose agent is ready, or why there is none: a host's failure is never an exception."""
+
+    def close(self) -> None:
+        """Give up what the lines shared; lines that are still open may break."""

@@ -1,0 +1,103 @@
+"""`fab status --metrics`: a fleet in Prometheus' text format, for node_exporter's textfile collector. Pure.
+
+The format is https://prometheus.io/docs/instrumenting/exposition_formats/, 0.0.4. The collector joins all files of its
+folder and refuses a series that is there twice or has a time of its own: so every series names its fleet, and none
+has a time. A series is left out, not guessed, where its value was not seen.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from hivekeys import __version__
+from hivekeys.errors import ExitCode
+from hivekeys.report.verdict import came_to, word_of
+from hivekeys.journal.run import Run
+from hivekeys.status.status import FleetStatus
+from hivekeys.verify.tally import Tally
+
+Labels = dict[str, str]
+Sample = tuple[Labels, float]
+Family = tuple[str, str, list[Sample]]  # name without prefix, help, samples; all are gauges
+
+
+def metrics(status: FleetStatus, rotations: Sequence[Run], checklist: Tally | None) -> str:
+    """The whole text. `rotations`: those of the journal, newest first; `checklist`: of the last `fab verify`."""
+    families = [*_of_hosts(status), *_of_fleet(status), *_of_rotations(rotations), *_of_checklist(checklist)]
+    return "".join(line for family in families for line in _told(status.fleet.name, family))
+
+
+def _of_hosts(status: FleetStatus) -> Iterator[Family]:
+    hosts = [({"host": one.host.name, "role": one.host.role.value}, one) for one in status.hosts]
+    seen = [(labels, one, one.seen) for labels, one in hosts if one.seen]
+    yield "host_reachable", "1 when the host let itself be seen.", [(at, one.seen is not None) for at, one in hosts]
+    yield (
+        "host_service_active",
+        "1 when systemd calls the service active.",
+        [(labels, look.unit.state == "active") for labels, _, look in seen],
+    )
+    yield (
+        "host_fine",
+        "1 when the service runs on the token in its file, and the host owes no newer one.",
+        [(labels, one.is_fine) for labels, one in hosts],
+    )
+    yield (
+        "host_token_age_seconds",
+        "Since the host's token was made, by its file or the journal.",
+        [(labels, one.age) for labels, one in hosts if one.age is not None],
+    )
+    yield (
+        "host_owes_token",
+        "1 when the fleet went on to a newer token without the host.",
+        [(labels, one.owes_for is not None) for labels, one in hosts],
+    )
+
+
+def _of_fleet(status: FleetStatus) -> Iterator[Family]:
+    yield "build_info", "Always 1; the version of hivekeys.", [({"version": __version__}, 1)]
+    yield "look_timestamp_seconds", "When the hosts were looked at.", _one(status.now)
+    yield "fleet_agrees", "1 when every host was seen and all hold the same token.", _one(status.agrees)
+    yield "rotation_due_timestamp_seconds", "When the oldest token will be too old.", _one(status.due)
+
+
+def _of_rotations(rotations: Sequence[Run]) -> Iterator[Family]:
+    newest = rotations[0] if rotations else None
+    done = next((run for run in rotations if run.code is ExitCode.DONE and run.is_served), None)
+    yield "rotation_last_timestamp_seconds", "When the newest rotation began.", _one(newest.started if newest else None)
+    over = newest if newest and newest.was_begun and not newest.is_open else None
+    told = "What it came to, unless it is open or was not begun."
+    yield "rotation_last_exit_code", told, _one(came_to(over) if over else None)
+    said = [({"verdict": word_of(newest)}, 1.0)] if newest else []
+    yield "rotation_last_verdict", "Always 1; what it came to, in a word or two.", said
+    yield "rotation_open", "1 when it is going on, or was cut off.", _one(newest is not None and newest.is_open)
+    told = "When the newest that was proven on every host began."
+    yield "rotation_last_success_timestamp_seconds", told, _one(done.started if done else None)
+
+
+def _one(value: float | None) -> list[Sample]:
+    """Of the fleet as a whole; nothing where it is not known."""
+    return [] if value is None else [({}, value)]
+
+
+def _of_checklist(checklist: Tally | None) -> Iterator[Family]:
+    if checklist is None:
+        return
+    yield "verify_timestamp_seconds", "When the checklist was last gone through.", _one(checklist.at)
+    yield (
+        "verify_findings",
+        "What it found, a check on a host each.",
+        [({"severity": level, "verdict": word}, count) for (level, word), count in checklist.found.items()],
+    )
+
+
+def _told(fleet: str, family: Family) -> Iterator[str]:
+    """A family's lines; none without a sample."""
+    name, words, samples = family
+    if samples:
+        yield f"# HELP hivekeys_{name} {_escaped(words)}\n# TYPE hivekeys_{name} gauge\n"
+    for labels, value in samples:
+        pairs = ",".join(f'{key}="{_escaped(text, quoted=True)}"' for key, text in {"fleet": fleet, **labels}.items())
+        yield f"hivekeys_{name}{{{pairs}}} {float(value)!r}\n"
+
+
+def _escaped(text: str, quoted: bool = False) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quoted else text

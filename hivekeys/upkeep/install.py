@@ -1,0 +1,262 @@
+"""`fab install` and `fab uninstall`: hosts come into the fleet and leave it, and into restricted mode and out of it.
+
+What works must not be broken: a service that ran is proven again, and where the proof fails what was done is undone.
+The environment's token goes only behind that proof: a service may read nothing else (llama-orch.md, v0.1.0).
+
+A new fleet gets a token made here; a host that joins gets the fleet's own, from a host that has just proven it, through
+this run's memory. Where services that run have to be restarted, it goes as in a rotation: queen, canary, then batches,
+until one fails. All other hosts are set up at once, and no host's failure stops another's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from hivekeys.rotation import waves
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.change import Change
+from hivekeys.upkeep.changes import Upkept
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Host
+from hivekeys.upkeep.inheritance import Inheritance, inheritance
+from hivekeys.rotation.steps import Goal, Stance, steps_to
+from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.text.names import fold_names
+from hivekeys.upkeep.current_token import Grounds, holders_of, recalled, refuse_unborne, wanted, witnesses
+from hivekeys.protocol.restriction import Restriction
+from hivekeys.token import Fingerprint, Token, refuse_revoked
+from hivekeys.upkeep.upkeep import Shown, Told, Upkeep
+from hivekeys.verify.survey import Watch
+
+KEEPS = "keep-environment"  # what a service may still live on stays until it has been proven on the file
+RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
+
+
+def install(
+    upkeep: Upkeep,
+    options: Sequence[str],
+    make: Callable[[], Token],
+    revoked: Mapping[Fingerprint, str],
+    grounds: Grounds,
+) -> list[Upkept]:
+    """Sets the chosen hosts up and proves them. `revoked`: tokens that leaked, and the run that revoked each.
+
+    Raises UserError where nobody can tell which token they are to have, where too few say so, or where that one leaked.
+    """
+    shown = upkeep.look(upkeep.fleet.hosts)
+    upkeep.refuse_doubles(shown)
+    _refuse_running(upkeep, shown)
+    want = _the_token(upkeep, shown, grounds)
+    if want:
+        refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
+    token = None if not upkeep.apply else make() if want is None else _recalled(upkeep, shown, want, grounds)
+    if token:
+        want = upkeep.know(token)
+
+    step = Step(Verb.INSTALL, want, apply=upkeep.apply, options=tuple(options))
+    if not upkeep.apply or want is None:
+        return upkeep.do("look what is to be set up", upkeep.hosts, lambda _: (step,))
+    inherited = inheritance(upkeep, _members(shown), token) if token else Inheritance()
+    joins = [host for host in upkeep.hosts if host not in _members(shown)]
+
+    def set_up(title: str, hosts: Sequence[Host]) -> list[Upkept]:
+        careful = replace(step, options=(*step.options, KEEPS))
+        given = {host: replace(careful, stones=inherited.stones) for host in hosts if host in joins}
+        return upkeep.do(title, hosts, lambda host: (given.get(host, careful),), partial(_prove, want, step))
+
+    after = partial(_after, want)
+    found = upkeep.look(upkeep.hosts, replace(step, apply=False))
+    turned = [host for host in upkeep.hosts if host == upkeep.fleet.queen or _is_interrupted(found[host], after)]
+    return _with_doubts(_in_order(upkeep, turned, set_up), inherited, [host.name for host in joins])
+
+
+def _members(shown: Shown) -> list[Host]:
+    """The hosts whose own record says that they belong to the fleet; one that was imaged anew has none."""
+    return [host for host, reply in shown.items() if isinstance(reply, Reply) and reply.met and reply.met.fleet]
+
+
+def _with_doubts(kept: Sequence[Upkept], inherited: Inheritance, joins: Sequence[str]) -> list[Upkept]:
+    """The results, and with those of hosts that join what they were not given."""
+    whys = []
+    if inherited.denied_by:
+        whys.append(f"{inherited.denied_by} alone has a tombstone for the fleet's own token: none of its were taken")
+    if inherited.left:
+        whys.append(f"{inherited.left} more are too many: the newest are given")
+    doubts = [Change("tombstones", "/var/lib/hivekeys/tombstones", "", "", why) for why in whys]
+    return [replace(one, changes=(*one.changes, *doubts)) if one.host in joins else one for one in kept]
+
+
+def _after(want: Fingerprint, reply: Reply) -> tuple[Step, ...]:
+    """What a host that is set up still needs: its service started anew where that read something else, and a proof."""
+    if reply.seen is None:
+        return ()
+    steps = steps_to(Goal(Stance.SERVING, want), reply.seen)
+    restart = Step(Verb.RESTART)
+    return (restart, *steps) if _needs_restart(reply) and restart not in steps else steps
+
+
+def _needs_restart(reply: Reply) -> bool:
+    return any(change.part in RELOADED and not change.refused for change in reply.changes)
+
+
+def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply | Cause, tuple[Change, ...]]:
+    """The service started anew where it needs to be, and proven; where it ran before and that fails, the way back."""
+    steps = _after(want, done)
+    reply = ask(*steps) if steps else done
+    ran = done.seen is not None and done.seen.unit.state == "active"
+    if isinstance(reply, Cause) or (reply.cause and not (ran and _needs_restart(done))):
+        return reply, done.changes
+    if reply.cause is None:
+        return _tidied(step, done, reply, ask)
+    back = ask(Step(Verb.UNINSTALL, apply=True, options=("last",)), Step(Verb.RESTART), Step(Verb.PROVE, want))
+    works = isinstance(back, Reply) and back.proof is not None and back.proof.calls.get("new") == 200
+    why = "it did not load the file" if reply.cause.trouble is Trouble.NEW_REFUSED else reply.cause.trouble.value
+    after = "it works as before" if works else "it does not work as before: look at it"
+    undone = isinstance(back, Reply) and bool(back.changes) and not any(change.refused for change in back.changes)
+    reads = "this program does not read the file: " if reply.cause.trouble is Trouble.NEW_REFUSED else ""
+    words = f"{reads}{reply.cause.detail}; what was done is {'' if undone else 'NOT '}undone, {after}"
+    changes = tuple(replace(change, refused=change.refused or f"undone: {why}") for change in done.changes)
+    return replace(reply, cause=Cause(reply.cause.trouble, words)), changes if undone else done.changes
+
+
+def _tidied(step: Step, done: Reply, proven: Reply, ask: Told) -> tuple[Reply | Cause, tuple[Change, ...]]:
+    """The token that the environment had is needed by nobody any more: taken out of where it can be."""
+    if not any(change.part == "environment" for change in done.changes):
+        return proven, done.changes
+    last = ask(step)
+    if isinstance(last, Cause):
+        return last, done.changes
+    kept = tuple(change for change in done.changes if change.part != "environment")
+    return replace(proven, cause=last.cause), (*kept, *last.changes)
+
+
+def _is_interrupted(found: Reply | Cause, after: Callable[[Reply], tuple[Step, ...]]) -> bool:
+    """True for a host whose service runs and will be restarted."""
+    if isinstance(found, Cause) or found.cause or found.seen is None or found.seen.unit.state != "active":
+        return False
+    return any(step.verb is Verb.RESTART for step in after(found))
+
+
+def _in_order(
+    upkeep: Upkeep, turned: Sequence[Host], set_up: Callable[[str, Sequence[Host]], list[Upkept]]
+) -> list[Upkept]:
+    """The queen and the hosts that are `turned`, wave by wave, until one fails; then the others."""
+    fleet, policy = upkeep.fleet, upkeep.fleet.policy
+    others = [host for host in upkeep.hosts if host not in turned]
+    kept: list[Upkept] = []
+    why = ""
+    for wave in waves.plan(turned, policy):
+        if why:
+            kept += [Upkept(host.name, cause=Cause(Trouble.NOT_BEGUN, why)) for host in wave.hosts]
+            continue
+        now = set_up(f"set up: {wave.title}", wave.hosts)
+        kept += now
+        failed = [one.host for one in now if one.cause]
+        in_all = sum(one.cause is not None for one in kept)
+        why = waves.stop_reason(wave.phase, failed, in_all, len(turned), policy, fleet.queen.name)
+        if why:
+            upkeep.stop(why)
+    return [*kept, *(set_up("set up: the other hives", others) if others else ())]
+
+
+def uninstall(upkeep: Upkeep) -> list[Upkept]:
+    """Takes what install put there from the chosen hosts. Raises UserError where one is another host's machine."""
+    upkeep.refuse_doubles(upkeep.look(upkeep.fleet.hosts))
+    title = "remove" if upkeep.apply else "look what is to be removed"
+    return upkeep.do(title, upkeep.hosts, lambda _: (Step(Verb.UNINSTALL, apply=upkeep.apply),))
+
+
+def restrict(upkeep: Upkeep, restrictions: Mapping[str, Restriction]) -> list[Upkept]:
+    """Brings each of the chosen hosts its agent and sudo rule. No service is touched."""
+
+    def steps_of(host: Host) -> tuple[Step, ...]:
+        return (Step(Verb.RESTRICT, apply=upkeep.apply, restriction=restrictions[host.name]),)
+
+    return upkeep.do("restrict" if upkeep.apply else "look what is to be restricted", upkeep.hosts, steps_of)
+
+
+def come_back(kept: Sequence[Upkept], watch: Watch) -> list[Upkept]:
+    """The same, but a host that the restricted login does not reach, as every later run will come, has failed.
+
+    `watch`: the hosts in restricted mode.
+    """
+    looks = {host.name: reply for host, reply in watch.look().items()}
+    return [one if one.cause else replace(one, cause=_cause(looks[one.host])) for one in kept]
+
+
+def _cause(reply: Reply | Cause) -> Cause | None:
+    return reply if isinstance(reply, Cause) else reply.cause
+
+
+def unrestrict(upkeep: Upkeep) -> list[Upkept]:
+    """Takes what restrict put there from the chosen hosts."""
+    step = Step(Verb.RESTRICT, apply=upkeep.apply, options=("remove",))
+    title = "end the restricted mode" if upkeep.apply else "look what is to be removed"
+    return upkeep.do(title, upkeep.hosts, lambda _: (step,))
+
+
+def _refuse_running(upkeep: Upkeep, shown: Shown) -> None:
+    """A staged token is a run's at work, maybe from another bastion. A host that is not to be set up may be lying."""
+    seen = {host: reply.seen for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+    staged = [host for host, look in seen.items() if look.staged]
+    if len(staged) > 1 or any(host == upkeep.fleet.queen or host in upkeep.hosts for host in staged):
+        names = fold_names(host.name for host in staged)
+        raise UserError(
+            f"{names}: there is a staged token: a rotation is at work, or was cut off",
+            hint="wait for it, or finish it with `fab resume` or `fab rollback` where it was begun",
+            code=ExitCode.LOCKED,
+        )
+
+
+def _refuse_unheld(queen: Host, shown: Shown) -> None:
+    """A queen that works with a token which is in no file: the fleet has one, and a new one would be another."""
+    reply = shown.get(queen)
+    seen = reply.seen if isinstance(reply, Reply) else None
+    if seen and seen.unit.state == "active" and seen.unit.env_token and not seen.active:
+        raise UserError(
+            f"{queen.name}: the service has its token from its environment, and {queen.service.token} is not there",
+            hint='an EnvironmentFile of root\'s that sets it is named as it is: `token = "FILE"` and '
+            '`format = "environment"` in [services]; else put the token that works into the file first',
+        )
+
+
+def _the_token(upkeep: Upkeep, shown: Shown, grounds: Grounds) -> Fingerprint | None:
+    """The fleet's token, yet to be borne out; None for a fleet that has none, which only hosts that answer can say."""
+    held = {host: reply.seen.token for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+    tokens = set(held.values()) - {None}
+    want = wanted(upkeep.fleet, shown, grounds)
+    others = [host for host in upkeep.hosts if held.get(host) not in (None, want)]
+    if len(tokens) > 1 and (want is None or others):
+        raise UserError(
+            f"the hosts of fleet {upkeep.fleet.name} have {len(tokens)} different tokens",
+            hint="bring them to one first: `fab reconcile`, or `fab rotate`; or leave one out with --exclude",
+        )
+    silent = [host.name for host, reply in shown.items() if isinstance(reply, Cause) and host not in upkeep.hosts]
+    if want is None:
+        _refuse_unheld(upkeep.fleet.queen, shown)
+    if want is None and silent:
+        raise UserError(
+            f"no host that answers has a token, and {', '.join(silent)} cannot be asked: is this a new fleet?",
+            hint="it must be known whether there is a token before one is made; `fab plan` says what is wrong",
+            code=ExitCode.INCOMPLETE,
+        )
+    return want
+
+
+def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint, grounds: Grounds) -> Token:
+    """The fleet's token from a host that proves it; in a fleet that is being set up, from the queen who has it."""
+    holders, queen = holders_of(want, shown), grounds.source or upkeep.fleet.queen
+    proven_by = witnesses(upkeep, holders, want, grounds)
+    cut_off = not proven_by and queen in holders and all(host in upkeep.hosts for host in holders)
+    if cut_off and (grounds.source or grounds.known in (None, want)):  # nobody has served the token yet
+        proven_by = [queen]
+    if proven_by:
+        refuse_unborne(upkeep, want, proven_by, grounds)
+    found = recalled(upkeep, proven_by, want)
+    if found is None:
+        raise UserError(
+            f"no host of fleet {upkeep.fleet.name} proves its token: a host that joins would get one that may not work",
+            hint="`fab verify` says what is wrong; mend it, or `fab rotate`",
+            code=ExitCode.INCOMPLETE,
+        )
+    return found

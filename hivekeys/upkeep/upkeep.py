@@ -1,0 +1,263 @@
+"""Upkeep: work on hosts that is no rotation. All chosen hosts at once, one result for each, written down as a run is.
+
+It takes the hosts' locks but no place in the order of runs: a rotation that was cut off can still be resumed. There is
+no way back and none is needed: every verb of upkeep looks first and can be repeated.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from hivekeys import __version__
+from hivekeys.protocol import hints
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.change import Change
+from hivekeys.upkeep.changes import Upkept
+from hivekeys.protocol.doubles import doubles
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Fleet, Host
+from hivekeys.journal.clock import Clock
+from hivekeys.journal.recorder import Ledger, Record
+from hivekeys.ssh.line import Dialer
+from hivekeys.journal.events import (
+    Intent,
+    Outcome,
+    Phase,
+    PhaseStarted,
+    Readmitted,
+    RunEnded,
+    RunStarted,
+    State,
+    Status,
+    Stopped,
+)
+from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.ssh.session import Session
+from hivekeys.protocol.shown import Seen
+from hivekeys.token import Fingerprint, Token
+from hivekeys.protocol.wire import Greeting, Tokens
+
+LOOK = Step(Verb.OBSERVE)
+Shown = dict[Host, Reply | Cause]
+Told = Callable[..., Reply | Cause]  # asks one host for these steps
+Then = Callable[[Reply, Told], tuple[Reply | Cause, tuple[Change, ...]]]
+T = TypeVar("T")
+
+
+class Upkeep:
+    """One piece of upkeep over `hosts` of a fleet; with `apply` they are changed, else only asked."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        hosts: Sequence[Host],
+        dialer: Dialer,
+        greeting: Greeting,
+        record: Record,
+        phase: Phase,
+        apply: bool,
+        reason: str = "",
+        clock: Clock = time,
+    ) -> None:
+        """`phase` names the whole work. `greeting`: whose it is; whether it writes follows from `apply`."""
+        self.fleet = fleet
+        self.hosts = tuple(hosts)
+        self.apply = apply
+        self.phase = phase
+        self._ledger = Ledger(record, clock)
+        self._greeting = replace(greeting, claim=False)
+        self._holds = False  # two names of one machine would fight for its lock: not before they were looked at
+        self._sessions = {
+            host: Session(host, dialer, fleet.policy, self._for(host), fleet.timeouts.request) for host in fleet.hosts
+        }
+        names = tuple(host.name for host in hosts)
+        now = self._ledger.now()
+        waves = ((phase, names),)
+        told = (greeting.run, fleet.name, greeting.who, reason, names, waves, (), now, phase.value)
+        self._ledger.tell(RunStarted(*told, __version__, fleet.digest))
+
+    def look(self, hosts: Sequence[Host], *steps: Step) -> dict[Host, Reply | Cause]:
+        """What these hosts show, chosen ones and others, and answer to `steps`, which change nothing."""
+
+        def one(host: Host) -> Reply | Cause:
+            session = self._sessions[host]
+            return session.open() or session.ask((*steps, LOOK))
+
+        return dict(zip(hosts, self._at_once(one, hosts), strict=True))
+
+    def know(self, token: Token) -> Fingerprint:
+        """Makes a token known to the chosen hosts; it is not written by that."""
+        fingerprint = token.fingerprint(self._greeting.key)
+        self._hold({fingerprint: token})
+        return fingerprint
+
+    def _hold(self, tokens: Tokens) -> None:
+        """Greets the chosen hosts anew, with the next request, as who changes them."""
+        self._holds = True
+        for host in self.hosts:
+            self._sessions[host].introduce(self._for(host), tokens)
+
+    def refuse_doubles(self, shown: Mapping[Host, Reply | Cause]) -> None:
+        """Raises UserError where the name of a chosen host leads to the machine of another one."""
+        met = {host.name: reply.met for host, reply in shown.items() if isinstance(reply, Reply)}
+        found = doubles(self.fleet.hosts, {name: told.machine for name, told in met.items() if told})
+        lines = [f"{host.name}: {found[host.name]}" for host in self.hosts if host.name in found]
+        if lines:
+            raise UserError("\n".join(lines), hint=hints.hint(Cause(Trouble.SAME_MACHINE), self.fleet, *found))
+
+    def recall(self, host: Host, want: Fingerprint) -> Token | None:
+        """The token itself, if this host has it. Takes the host's lock: no rotation begins there meanwhile."""
+        session = self._sessions[host]
+        session.introduce(replace(self._greeting, write=True), {})
+        reply = session.open() or session.ask((Step(Verb.RECALL, want),))
+        session.introduce(self._for(host), {})
+        token = None if isinstance(reply, Cause) else reply.token
+        return token if token and token.fingerprint(self._greeting.key) == want else None
+
+    def ask(self, host: Host, *steps: Step) -> Reply | Cause:
+        """One request to one host, for what is no change."""
+        session = self._sessions[host]
+        return session.open() or session.ask(steps)
+
+    def do(
+        self,
+        title: str,
+        hosts: Sequence[Host],
+        steps_of: Callable[[Host], Sequence[Step]],
+        then: Then | None = None,
+    ) -> list[Upkept]:
+        """These steps on these hosts, all at once; `then` goes on with a host that did them, and answers for it."""
+        if not self._holds:
+            self._hold({})
+        names = tuple(host.name for host in hosts)
+        self._ledger.tell(PhaseStarted(self.phase, names, self._ledger.now(), title))
+        return self._at_once(lambda host: self._one(host, steps_of(host), then), hosts)
+
+    def readmit(self, hosts: Sequence[str]) -> None:
+        """Writes down that these hosts, which were cut out of the fleet, come back into it: before anything is done."""
+        if hosts and self.apply:
+            self._ledger.tell(Readmitted(tuple(hosts), self._ledger.now()))
+
+    def stop(self, why: str) -> None:
+        """Writes down that no more hosts are begun."""
+        self._ledger.tell(Stopped(self.phase, why, self._ledger.now()))
+
+    def end(self, code: ExitCode) -> ExitCode:
+        """The work is over."""
+        self._ledger.tell(RunEnded(code, self._ledger.now()))
+        return code
+
+    def close(self) -> None:
+        """Ends every agent; safe to repeat."""
+        for session in self._sessions.values():
+            session.close()
+
+    def _one(self, host: Host, steps: Sequence[Step], then: Then | None) -> Upkept:
+        cause = self._sessions[host].open()
+        reply = cause or self._told(host, steps)
+        changes = () if isinstance(reply, Cause) else reply.changes
+        if then and isinstance(reply, Reply) and reply.cause is None:
+            reply, changes = then(reply, lambda *more: self._sessions[host].open() or self._told(host, more))
+        if isinstance(reply, Cause):
+            lost = self.apply and cause is None
+            status, state = (Status.UNKNOWN, State.UNKNOWN) if lost else (Status.UNREACHABLE, State.UNREACHABLE)
+            self._ledger.tell(Outcome(host.name, self.phase, status, state, self._ledger.now(), reply))
+            return Upkept(host.name, changes, reply)
+        proven = reply.proof is not None and reply.proof.proven
+        state = State.FAILED if reply.cause else State.PROVEN if proven else State.UNCHANGED
+        self._ledger.tell(
+            Outcome(
+                host.name,
+                self.phase,
+                Status.FAILED if reply.cause else Status.OK,
+                state,
+                self._ledger.now(),
+                reply.cause,
+                reply.seen,
+                reply.proof,
+                reply.met,
+                reply.results,
+                changes,
+            )
+        )
+        return Upkept(host.name, changes, reply.cause, reply.seen, reply.proof)
+
+    def _told(self, host: Host, steps: Sequence[Step]) -> Reply | Cause:
+        """The host's answer; what it is told to change is written down before."""
+        if self.apply:
+            verbs = tuple(step.verb for step in steps)
+            self._ledger.tell(Intent(host.name, self.phase, verbs, self._ledger.now()))
+        # What watches a file does not hang on the service that reads it: it may be down, or not there yet.
+        return self._sessions[host].ask(steps if self.phase is Phase.WATCH else (*steps, LOOK))
+
+    def _for(self, host: Host) -> Greeting:
+        return replace(self._greeting, write=self._holds and self.apply and host in self.hosts)
+
+    def _at_once(self, work: Callable[[Host], T], hosts: Sequence[Host]) -> list[T]:
+        with ThreadPoolExecutor(self.fleet.policy.width, thread_name_prefix="host") as pool:
+            return list(pool.map(work, hosts))
+
+
+def fix(
+    upkeep: Upkeep,
+    strays: bool,
+    is_over: Callable[[str], bool],
+    known: Fingerprint | None = None,
+    last: int | None = None,
+) -> list[Upkept]:
+    """Mends the chosen hosts. `is_over` says whether a run needs nothing any more of what it left on a host.
+
+    `known`: the token that the fleet has by the journal. `last`: the journal's last place in the order of runs, by
+    which the hosts' records of runs are mended as well.
+    """
+    asked = upkeep.hosts if upkeep.fleet.queen in upkeep.hosts else (upkeep.fleet.queen, *upkeep.hosts)
+    shown = upkeep.look(asked)
+    upkeep.refuse_doubles(shown)
+    want = _shared_token(upkeep.fleet, shown, known)
+
+    def steps_of(host: Host) -> tuple[Step, ...]:
+        reply = shown[host]
+        left_by = reply.met.run if isinstance(reply, Reply) and reply.met else ""
+        options = ("strays", "slots") if not left_by or is_over(left_by) else ("strays",)
+        limit = () if last is None else (f"record={max(last, *places_of_others(host, shown))}",)
+        asked = (*(options if strays else ()), *limit)
+        return (Step(Verb.FIX, want, apply=upkeep.apply, options=asked),)
+
+    return upkeep.do("mend" if upkeep.apply else "look for what can be mended", upkeep.hosts, steps_of)
+
+
+def places_of_others(host: Host, shown: Shown) -> tuple[int, ...]:
+    """The places in the order of runs that the other hosts' records name."""
+    met = (reply.met for other, reply in shown.items() if other != host and isinstance(reply, Reply))
+    return (0, *(max(one.epoch, one.changed.epoch) for one in met if one))
+
+
+def _shared_token(fleet: Fleet, shown: Shown, known: Fingerprint | None) -> Fingerprint | None:
+    """The fleet's token, when the queen shows it, the journal knows it or two hosts have it.
+
+    A file changes hands where it holds that token: so no host alone may say which it is, by a file planted there.
+    """
+    want, held = fleets_token(fleet, shown, known), _tokens_of(shown)
+    alone = list(held.values()).count(want) < 2 and held.get(fleet.queen) != want
+    return None if alone and want != known else want
+
+
+def fleets_token(fleet: Fleet, shown: Shown, known: Fingerprint | None = None) -> Fingerprint | None:
+    """The token that hosts show: the queen's, or the `known` one, or that of all hives which have one."""
+    held = _tokens_of(shown)
+    tokens = {token for token in held.values() if token}
+    if known in tokens and not held.get(fleet.queen):
+        return known
+    return held.get(fleet.queen) or (tokens.pop() if len(tokens) == 1 else None)
+
+
+def _tokens_of(shown: Shown) -> dict[Host, Fingerprint | None]:
+    return {host: _held(reply.seen) for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
+
+
+def _held(seen: Seen) -> Fingerprint | None:
+    """A host's token. Where its file is not the service's, what systemd gave the running service says it as well."""
+    given = seen.loaded.fingerprint if seen.loaded.evidence == "credential" else None
+    return seen.token or given
