@@ -12,16 +12,16 @@ from typing import Any, get_args
 from invoke.tasks import Task
 
 import fabfile
-from hivekeys.protocol import restriction
-from hivekeys.journal import state_folder
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.protocol.hints import general
 from hivekeys.host import dropin, restricting, watching
 from hivekeys.host.state import STATE
 from hivekeys.inventory.ansible import variables
 from hivekeys.journal.events import Event, State
+from hivekeys.protocol import restriction
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.hints import general
 from hivekeys.verify.checks import CHECKS
+from hivekeys.verify.last import TALLY
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE / "reference.md"
@@ -67,7 +67,7 @@ ON_THE_BASTION = {
     "fingerprint.key": "the key of the keyed fingerprints; without it past runs can't be resumed",
     "evidence.key": "signs what `fab evidence` writes; made on first use",
     "lock": "held by a run that is at work, with its operator; free when that ends",
-    state_folder.TALLY: "the numbers of the last `fab verify`, for `fab status --metrics`",
+    TALLY: "the numbers of the last `fab verify`, for `fab status --metrics`",
     "backups/": "sealed backups, `*.backup`",
 }
 

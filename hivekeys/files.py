@@ -1,11 +1,155 @@
-"""Files that an operator names: read within bounds; written whole or not at all, and over no device or link."""
+"""Files that an operator names: whose they are, read within bounds, written whole or not at all.
 
+`stranger` asks who but the operator could change a file that steers a run: inventories, OpenSSH's configuration,
+known_hosts, keys, lists of recipients.
+
+One rule for all of them, as for inventory programs. Whoever can change such a file acts as the operator: it names the
+hosts that get the token, and the commands (`Match exec`, ProxyCommand) that lead there. So the file belongs to the
+operator or to root, nobody else can write to it, and the same holds for every folder and every link on the way to it.
+In a folder with the sticky bit, such as /tmp, nobody takes another's files away, and who owns the next one is asked
+as well. Whoever can change hivekeys itself needs no such file: the owner of its code, and the folders in which that is,
+are not asked about.
+"""
+
+import errno
+import functools
+import grp
 import os
+import pwd
 import secrets
 import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import hivekeys
 from hivekeys.errors import UserError
+from hivekeys.text.clean import printable
+
+CODE = Path(hivekeys.__file__).resolve().parent
+MOST_LINKS = 40  # on one way, as in Linux
+ACL = "system.posix_acl_access"  # acl(5): the mode does not say who may write
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """An account that is neither the operator nor root, and what it can do where on the way to a file."""
+
+    place: Path
+    does: str
+
+    def __str__(self) -> str:
+        return f"others can change it: {printable(self.does)}"
+
+    @property
+    def hint(self) -> str:
+        """What makes the file the operator's alone."""
+        if "belongs" in self.does:
+            return (
+                "it and the folders above it must be yours or root's: chown them, or copy the file to a folder of yours"
+            )
+        return f"look at what it says, then: chmod go-w {printable(str(self.place))}"
+
+
+class NotYoursError(UserError):
+    """A file that steers a run can be changed by somebody else."""
+
+
+def refuse_strangers(path: Path) -> None:
+    """Raises NotYoursError unless nobody but the operator and root can change what is at `path`."""
+    if found := stranger(path):
+        raise NotYoursError(f"{printable(str(path))}: {found}", hint=found.hint)
+
+
+def stranger(path: Path) -> Stranger | None:
+    """Who else can change a file, or put another in its place; None for nobody.
+
+    What is not there, or cannot be reached, whoever opens it is told; the way as far as it goes counts.
+    """
+    try:
+        return next(filter(None, (_stranger(place, info) for place, info in _way_to(path))), None)
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        return None
+
+
+def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """All that is looked up for a path: folders, links and what they lead to, the file last. OSError where it ends."""
+    here, links = Path("/"), 0
+    left = list(reversed(path.absolute().parts))
+    while left:
+        there = here / left.pop()
+        if there.name == "..":
+            here = here.parent
+            continue
+        info = there.lstat()
+        yield there, info
+        if not stat.S_ISLNK(info.st_mode):
+            here = there
+            continue
+        links += 1
+        if links > MOST_LINKS:
+            return  # whoever opens it is told so
+        left += reversed(there.readlink().parts)
+
+
+def _stranger(place: Path, info: os.stat_result) -> Stranger | None:
+    if place in CODE.parents:
+        return None
+    if info.st_uid not in _mine():
+        return Stranger(place, f"{place} belongs to {_account(info.st_uid)}")
+    shared = stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX
+    if shared or stat.S_ISLNK(info.st_mode) or stat.S_ISCHR(info.st_mode):  # a device such as /dev/null keeps nothing
+        return None
+    if info.st_mode & stat.S_IWOTH:
+        return Stranger(place, f"everybody can write to {place} (mode {stat.S_IMODE(info.st_mode):04o})")
+    if info.st_mode & stat.S_IWGRP and not (_is_private(info.st_gid, _mine()) and ACL not in _attributes(place)):
+        group = f"group {_group(info.st_gid)}"
+        return Stranger(place, f"{group} can write to {place} (mode {stat.S_IMODE(info.st_mode):04o})")
+    return None
+
+
+def _mine() -> frozenset[int]:
+    """Root, the operator, who became root by sudo (that account can do so again), and whose this program is."""
+    me = os.geteuid()
+    by_sudo = os.environ.get("SUDO_UID", "") if me == 0 else ""
+    return frozenset((0, me, int(by_sudo) if by_sudo.isdecimal() else me, CODE.stat().st_uid))
+
+
+@functools.cache
+def _is_private(gid: int, mine: frozenset[int]) -> bool:
+    """True for a group of one account's own: of its name, with no member but it, and it is the operator or root.
+
+    Where every account has one, the umask is 002, and all that a `git clone` writes is writable for that group.
+    """
+    try:
+        group = grp.getgrgid(gid)
+        owner = pwd.getpwnam(group.gr_name)
+    except KeyError:
+        return False
+    members = {*group.gr_mem, *(account.pw_name for account in pwd.getpwall() if account.pw_gid == gid)}
+    return owner.pw_uid in mine and owner.pw_gid == gid and members <= {owner.pw_name}
+
+
+def _attributes(place: Path) -> list[str]:
+    """The names of extended attributes; [ACL] where it cannot be told whether there is an access list."""
+    try:
+        return os.listxattr(place)
+    except OSError as error:
+        return [] if error.errno == errno.ENOTSUP else [ACL]
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def destination(option: str, name: str) -> Path:

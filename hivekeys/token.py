@@ -1,4 +1,4 @@
-"""The token as a type: made, checked and fingerprinted here, printed nowhere.
+"""The token as a type: made, checked and fingerprinted here, printed nowhere. Pure.
 
 A Token refuses to be shown, pickled or compared by accident; the one way to its text is `reveal()`,
 whose callers can be counted. Decisions use the keyed fingerprint; people see `fp6`.
@@ -147,3 +147,8 @@ def refuse_revoked(fingerprint: Fingerprint, revoked: Mapping[Fingerprint, str],
             f"{source}: its token (token:{fingerprint}) was revoked by run {run}: nothing may write it again",
             hint="`fab rotate` brings a new token",
         )
+
+
+def key_name(key: bytes) -> str:
+    """What stands for a bastion's key in a header; says nothing of the key."""
+    return hmac.new(key, b"hivekeys backup", hashlib.sha256).hexdigest()[:16]

@@ -51,8 +51,8 @@ def agrees(question: str, screen: Console) -> bool:
 
 def paces(fleet: str, state_dir: str, task: str) -> "list[Pace]":
     """How long the last runs of this kind took, by this bastion's journal, as far as it can be read."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.errors import UserError  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.estimate import ENOUGH, pace_of  # noqa: PLC0415
     from hivekeys.journal.store import Journal  # noqa: PLC0415
 

@@ -15,10 +15,10 @@ from tasks.past import newest_served, past_runs
 from tasks.times import count, fp6, moment
 
 if TYPE_CHECKING:
-    from hivekeys.protocol.audited import Query
     from hivekeys.audit.census import Census, Tokens
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
+    from hivekeys.protocol.audited import Query
 
 MOST_RECORDS = 1000
 
@@ -83,8 +83,8 @@ def _query(since: str, until: str, failed: bool, records: int) -> "Query":
 def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: str, state_dir: str) -> "Census":
     from dataclasses import replace  # noqa: PLC0415
 
-    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.audit.census import census_of, known_tokens, replaced_at  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.protocol.causes import Cause  # noqa: PLC0415
     from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
@@ -112,8 +112,8 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
 
 def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_dir: str, json: bool) -> "ExitCode":
     """Asks auditd's record on every host, and shows it."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.audit import access_report  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415

@@ -119,8 +119,8 @@ def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str
 
 
 def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Taken":
-    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     key = state_folder.fingerprint_key(folder)
@@ -156,9 +156,9 @@ def _tell_foreseen(want: "Fingerprint", holders: "Sequence[Host]", order: "Order
 
 
 def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
-    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
     from hivekeys.backups import shelf  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     base = state_folder.folder_for(fleet.name, state_dir)
@@ -275,8 +275,8 @@ def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: P
 
 def _refuse_unvouched(sealed: "Backup", file: str, from_elsewhere: bool, yes: bool, folder: Path) -> None:
     """One that this bastion has not signed is restored only when somebody says so: every host's root can make one."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.backups.signature import Maker, maker, signer_id  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.text.clean import printable  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 

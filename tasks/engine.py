@@ -22,17 +22,17 @@ from tasks.stopping import stoppable
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.journal.history import History
-    from hivekeys.journal.store import Journal
-    from hivekeys.journal.recorder import Record
-    from hivekeys.ssh.line import Dialer
     from hivekeys.journal.events import Event, Phase
-    from hivekeys.ssh.dialer import Sudo
+    from hivekeys.journal.history import History
+    from hivekeys.journal.recorder import Record
     from hivekeys.journal.run import Run
+    from hivekeys.journal.store import Journal
+    from hivekeys.protocol.wire import Greeting
     from hivekeys.rotation.runner import Runner
+    from hivekeys.ssh.dialer import Sudo
+    from hivekeys.ssh.line import Dialer
     from hivekeys.token import Fingerprint
     from hivekeys.upkeep.upkeep import Upkeep
-    from hivekeys.protocol.wire import Greeting
     from tasks.live import Show
 
 PASSWORD_FILE = "HIVEKEYS_SUDO_PASSWORD_FILE"  # noqa: S105  a variable's name
@@ -90,9 +90,9 @@ def tombstones(folder: Path) -> "dict[Fingerprint, str]":
 
 def history_of(folder: Path) -> "History":
     """What this bastion's journal bears out: its runs' tokens, newest first, and their last place in the order."""
+    from hivekeys.journal.events import Claimed, TokenChosen  # noqa: PLC0415
     from hivekeys.journal.history import History  # noqa: PLC0415
     from hivekeys.journal.store import Journal  # noqa: PLC0415
-    from hivekeys.journal.events import Claimed, TokenChosen  # noqa: PLC0415
 
     if not Journal.is_in(folder):
         return History()
@@ -129,10 +129,10 @@ def dialer_of(
 
     So it is called when all else is known to be right, and before anything is drawn on the screen.
     """
-    from hivekeys.ssh import limits  # noqa: PLC0415
-    from hivekeys.ssh.excluded import Guarded  # noqa: PLC0415
     from hivekeys.fleet import Become  # noqa: PLC0415
+    from hivekeys.ssh import limits  # noqa: PLC0415
     from hivekeys.ssh.dialer import SshDialer  # noqa: PLC0415
+    from hivekeys.ssh.excluded import Guarded  # noqa: PLC0415
 
     limits.raise_open_files(len(hosts), fleet.policy.width)
     limits.check_threads(len(hosts), fleet.policy.width, limits.ceilings())
@@ -291,9 +291,9 @@ def _journal(
 
 def _whole_journal(folder: Path, fleet: "Fleet", asked: Asked, beside_open: bool) -> "tuple[Journal, list[Run]]":
     from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.state_folder import key_name  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
     from hivekeys.journal.run import REVOKE  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.token import key_name  # noqa: PLC0415
 
     key = state_folder.fingerprint_key(folder)
     with contextlib.ExitStack() as stack:
@@ -359,8 +359,8 @@ def _cut_off(journal: "Journal") -> "list[Run]":
 
 def superseded_tokens(folder: Path) -> "set[Fingerprint]":
     """The tokens of runs that were cut off and superseded: a host that is lost may hold one of them staged."""
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
     from hivekeys.journal.events import Superseded, TokenChosen  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
 
     if not Journal.is_in(folder):
         return set()

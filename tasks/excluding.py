@@ -11,8 +11,8 @@ from tasks.frame import names
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from hivekeys.ssh.excluded import CutOut
     from hivekeys.fleet import Fleet, Host
+    from hivekeys.ssh.excluded import CutOut
 
 WITHOUT = (
     "hosts to cut out of the fleet, because you do not trust them: never contacted, now and later, until readmitted"
@@ -21,8 +21,8 @@ WITHOUT = (
 
 def cut_out_now(folder: Path) -> "dict[str, CutOut]":
     """The hosts that are cut out, by this bastion's journal, as far as it can be read. Makes no journal."""
-    from hivekeys.ssh.excluded import TELLING, cut_out  # noqa: PLC0415
     from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.ssh.excluded import TELLING, cut_out  # noqa: PLC0415
 
     if not Journal.is_in(folder):
         return {}
@@ -59,5 +59,7 @@ def _known(fleet: "Fleet", state_dir: str, in_emergency: bool) -> "Collection[st
         if in_emergency and isinstance(error, DamagedError):
             Show.warn(f"{error.message}. Whom earlier runs cut out is not known: name them with --without")
             return ()
-        with state_folder.hold_lock(folder, fleet.name, "–", ""):  # says who is at work, where that is why it cannot be read
+        with state_folder.hold_lock(
+            folder, fleet.name, "–", ""
+        ):  # says who is at work, where that is why it cannot be read
             raise

@@ -10,8 +10,8 @@ from tasks.past import newest_served
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.rotation.preview import Foreseen
     from hivekeys.journal.run import Run
+    from hivekeys.rotation.preview import Foreseen
     from hivekeys.rotation.runner import Runner
 
 UNTOUCHED = "a dry run: nothing was changed"

@@ -9,8 +9,8 @@ from tasks.past import newest_served
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
-    from hivekeys.upkeep.current_token import Grounds
     from hivekeys.token import Fingerprint
+    from hivekeys.upkeep.current_token import Grounds
 
 FROM_HELP = {
     "from_": "take the fleet's token from this host, whatever the queen and this bastion's journal say of it",

@@ -91,8 +91,8 @@ def trust(
 
 def _listed(source: str) -> "Trusted | None":
     """The list of trusted fingerprints that was named."""
-    from hivekeys.ssh.hostkeys.trust import parse_list  # noqa: PLC0415
     from hivekeys.files import refuse_strangers  # noqa: PLC0415
+    from hivekeys.ssh.hostkeys.trust import parse_list  # noqa: PLC0415
 
     if not source:
         return None

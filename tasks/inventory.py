@@ -12,7 +12,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.frame import FLEET_HELP, INVENTORY, verb
+from tasks.frame import FLEET_HELP, INVENTORY, check_ids, verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
@@ -69,7 +69,7 @@ def convert(_: Context, fleet: str = "", output: str = "", force: bool = False) 
 def _looked(fleet: str) -> "Loaded":
     from hivekeys import inventory  # noqa: PLC0415
 
-    return inventory.look(inventory.find(fleet or None, INVENTORY, os.environ))
+    return inventory.look(inventory.find(fleet or None, INVENTORY, os.environ), check_ids)
 
 
 def _prove(text: str, fleet: "Fleet") -> None:
@@ -79,7 +79,7 @@ def _prove(text: str, fleet: "Fleet") -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fleet.toml"
         path.write_text(text, encoding="utf-8")
-        if replace(inventory.load(path), source=fleet.source) != fleet:
+        if replace(inventory.load(path, check_ids), source=fleet.source) != fleet:
             raise RuntimeError("the file that was made means another fleet")
 
 

@@ -17,19 +17,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys.rotation import preview
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.protocol.hints import for_fleet
-from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, State, Status, Stopped, Waiting
 from hivekeys.journal.clock import Moment
-from hivekeys.text.names import fold_names
+from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, State, Status, Stopped, Waiting
 from hivekeys.journal.progress import Progress, Way, heard, holder_of
+from hivekeys.journal.run import Run
+from hivekeys.protocol.hints import for_fleet
 from hivekeys.report import stream
 from hivekeys.report.past import BECAUSE, earlier
 from hivekeys.report.view import view
-from hivekeys.journal.run import Run
+from hivekeys.rotation import preview
+from hivekeys.text.names import fold_names
 from tasks import asking
 from tasks.frame import TO_PEOPLE, Told
 from tasks.output import cry
@@ -275,7 +275,9 @@ class Show:
 
     def go_on(self, wave: "Wave") -> bool:
         """Asked between two waves."""
-        return self.agrees(f"{report.before_wave(self._progress.run, wave)} Go on? [y/N] ")
+        from hivekeys.rotation.question import before_wave  # noqa: PLC0415
+
+        return self.agrees(f"{before_wave(self._progress.run, wave)} Go on? [y/N] ")
 
     @staticmethod
     def _print_json(run: Run, fleet: Fleet, code: ExitCode | None, more: dict[str, Any] | None = None) -> None:

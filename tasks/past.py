@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def past_runs(fleet: str, state_dir: str, every: bool = False) -> "Iterator[Run]":
     """The runs that brought a token, newest first, one by one; with `every`, upkeep too. Makes no journal."""
     from hivekeys.journal import state_folder  # noqa: PLC0415  here and below: not for `fab --list`
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
     from hivekeys.journal.run import fold  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
 
     folder = state_folder.folder_for(fleet, state_dir)
     if not (Journal.is_in(folder) or Journal.was_in(folder)):

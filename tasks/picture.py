@@ -11,10 +11,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from hivekeys.status import status as now
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.text.durations import ago
+from hivekeys.status import status as now
 from hivekeys.status.status import FleetStatus
+from hivekeys.text.durations import ago
 
 EVERY = 5.0  # seconds between a look and the next
 LONG = 2.0  # a look that takes more of them is said to be going on

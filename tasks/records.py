@@ -63,8 +63,8 @@ def history(
 def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]]":
     """The runs that can be read, newest first; what is wrong with journal and key, a line each."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
     from hivekeys.journal.run import fold  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
 
     folder = state_folder.folder_for(fleet, state_dir)
     runs, faults = [], []
@@ -135,8 +135,9 @@ def _standing(fleet: "Fleet", run: "Run") -> str:
     """Where a run stands, and what to type, for this fleet."""
     from hivekeys import report  # noqa: PLC0415
     from hivekeys.protocol.hints import for_fleet  # noqa: PLC0415
+    from hivekeys.text.durations import ago  # noqa: PLC0415
 
-    return for_fleet(report.standing(run, report.ago(time.time() - run.started)), fleet.typed)
+    return for_fleet(report.standing(run, ago(time.time() - run.started)), fleet.typed)
 
 
 def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:

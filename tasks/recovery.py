@@ -19,8 +19,8 @@ from tasks.past import newest_served, past_run, past_runs
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.rotation.preview import Foreseen
     from hivekeys.journal.run import Run
+    from hivekeys.rotation.preview import Foreseen
     from hivekeys.rotation.runner import Runner
 
 HELP = {

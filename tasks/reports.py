@@ -15,12 +15,12 @@ from tasks.frame import FLEET_HELP, chosen, finish, verb
 from tasks.past import past_run
 
 if TYPE_CHECKING:
-    from hivekeys.journal.chain import Row
     from hivekeys.fleet import Fleet
+    from hivekeys.journal.chain import Row
     from hivekeys.journal.events import Event
+    from hivekeys.journal.run import Run
     from hivekeys.report.inputs import Finding, Review
     from hivekeys.report.page import Page
-    from hivekeys.journal.run import Run
 
 FORMATS = ("table", "json", "markdown", "html")
 LARGEST = 256 << 20  # bytes of an archive; a run over a thousand hosts has some twenty million
@@ -149,8 +149,8 @@ def _given(findings: str, audit: str) -> list[tuple[str, str]]:
 def _recorded(fleet: "Fleet", name: str, state_dir: str) -> "tuple[Run, list[Row], list[Event]]":
     """The run that was named, of whatever kind, or the newest that brought a token. Makes no journal by looking."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
     from hivekeys.journal.run import fold  # noqa: PLC0415
+    from hivekeys.journal.store import Journal  # noqa: PLC0415
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     if Journal.is_in(folder):
@@ -213,9 +213,9 @@ def _table(told: Told, fleet: "Fleet") -> str:
 
 
 def _write_archive(fleet: "Fleet", told: Told, path: Path, state_dir: str, as_json: bool) -> None:
+    from hivekeys.files import write_whole  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.report.evidence import key_id, members, sealed  # noqa: PLC0415
-    from hivekeys.files import write_whole  # noqa: PLC0415
 
     key = state_folder.signing_key(state_folder.folder_for(fleet.name, state_dir))
     parts = members(told.run, told.rows, told.events, fleet, _page(told, fleet), told.attached)
@@ -235,9 +235,9 @@ def _write_archive(fleet: "Fleet", told: Told, path: Path, state_dir: str, as_js
 
 
 def _public_key(fleet: "Fleet", state_dir: str, path: Path | None) -> None:
+    from hivekeys.files import write_whole  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.report.evidence import public_pem  # noqa: PLC0415
-    from hivekeys.files import write_whole  # noqa: PLC0415
 
     pem = public_pem(state_folder.signing_key(state_folder.folder_for(fleet.name, state_dir)).public_key())
     if path:
@@ -251,8 +251,8 @@ def _check(name: str, key: str, as_json: bool) -> None:
     if not key:
         hint = "the signer's bastion prints it: fab evidence --public-key"
         raise UserError("--check needs --key, the public key of the signer", hint=hint)
-    from hivekeys.report.evidence import check, public_key  # noqa: PLC0415
     from hivekeys.files import read_in  # noqa: PLC0415
+    from hivekeys.report.evidence import check, public_key  # noqa: PLC0415
     from hivekeys.text.clean import printable  # noqa: PLC0415
 
     signer = public_key(read_in("--key", key, LARGEST_KEY), key)

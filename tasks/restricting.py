@@ -10,9 +10,9 @@ from hivekeys.files import refuse_strangers
 from tasks.engine import dialer_of, greeting_of, installed_program, program_of
 
 if TYPE_CHECKING:
-    from hivekeys.upkeep.changes import Upkept
     from hivekeys.fleet import Fleet, Host
     from hivekeys.protocol.restriction import Restriction
+    from hivekeys.upkeep.changes import Upkept
 
 
 def sudoers_of(hosts: "tuple[Host, ...]") -> str:
@@ -45,9 +45,9 @@ def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restricti
 
 def come_back(kept: "Sequence[Upkept]", fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "list[Upkept]":
     """Logs in as every later run will, with the inventory's login and nothing but the installed agent."""
-    from hivekeys.upkeep import install  # noqa: PLC0415
-    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.fleet import Become  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.upkeep import install  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     restricted = tuple(dataclasses.replace(host, become=Become.RESTRICTED) for host in hosts)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.rotation.preview import Foreseen
     from hivekeys.journal.run import Run
+    from hivekeys.rotation.preview import Foreseen
     from hivekeys.rotation.runner import Runner
     from hivekeys.token import Fingerprint
 
@@ -66,8 +66,8 @@ def revoke(
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.rotation.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
     from hivekeys.journal.run import REVOKE  # noqa: PLC0415
+    from hivekeys.rotation.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
     from hivekeys.token import generate  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
@@ -132,9 +132,9 @@ def _confirm(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], st
 
 def _told_before(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> list[str]:
     """What it restarts, for how long, and what ends with it; no host has been looked at yet."""
+    from hivekeys.journal.run import REVOKE, Run  # noqa: PLC0415
     from hivekeys.rotation import waves  # noqa: PLC0415
     from hivekeys.rotation.question import before_run  # noqa: PLC0415
-    from hivekeys.journal.run import REVOKE, Run  # noqa: PLC0415
     from tasks.asking import paces  # noqa: PLC0415
 
     order = waves.plan(hosts, fleet.policy)

@@ -22,8 +22,8 @@ from tasks.records import owing_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hivekeys.journal.estimate import Pace
     from hivekeys.fleet import Fleet, Host
+    from hivekeys.journal.estimate import Pace
     from hivekeys.rotation.runner import Runner
     from hivekeys.token import Token
     from tasks.live import Show
@@ -141,6 +141,7 @@ def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Aske
     from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
     from hivekeys.report import stream  # noqa: PLC0415
     from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.text.durations import ago  # noqa: PLC0415
 
     how = asked.told
     silent = replace(asked, told=Told(quiet=how.quiet or how.events))  # a look before the run is no part of its story
@@ -157,7 +158,7 @@ def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Aske
     elif how.json:
         sys.stdout.write(jsonlib.dumps({"fleet": found.name, "due": False, "age_seconds": round(oldest)}) + "\n")
     else:
-        show.line(f"not due: the token of fleet {found.name} is {report.ago(oldest)} old; nothing was changed")
+        show.line(f"not due: the token of fleet {found.name} is {ago(oldest)} old; nothing was changed")
     return False
 
 

@@ -66,10 +66,10 @@ def _refuse_mixed(*groups: "dict[str, str | bool]") -> None:
 
 
 def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, json: bool) -> None:
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.status import status as now  # noqa: PLC0415
     from hivekeys.files import destination  # noqa: PLC0415
+    from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.protocol.hints import for_fleet  # noqa: PLC0415
+    from hivekeys.status import status as now  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     path = destination("--metrics", metrics) if metrics else None
@@ -104,13 +104,14 @@ def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) ->
 
 
 def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
+    from hivekeys.files import write_whole  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.debts import overtaken  # noqa: PLC0415
-    from hivekeys.files import write_whole  # noqa: PLC0415
     from hivekeys.status.metrics import metrics  # noqa: PLC0415
+    from hivekeys.verify.last import kept_tally  # noqa: PLC0415
 
     name = shown.fleet.name
-    checklist = state_folder.kept_tally(state_folder.folder_for(name, state_dir))
+    checklist = kept_tally(state_folder.folder_for(name, state_dir))
     runs = list(past_runs(name, state_dir))
     write_whole(path, metrics(shown, overtaken(runs, _newer(shown)), checklist), mode=0o644)
 

@@ -18,9 +18,9 @@ from tasks.past import past_runs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hivekeys.upkeep.changes import Upkept
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Host
+    from hivekeys.upkeep.changes import Upkept
     from hivekeys.upkeep.upkeep import Upkeep
 
 VERBS = ("inspection", "repair", "installation", "remembered", "restricting", "removal", "watching")  # sent as well
@@ -57,8 +57,8 @@ def fix(
 ) -> None:
     """Mend modes, owners, access lists and directories on every host; shows them first, and restarts nothing."""
     from hivekeys.journal import state_folder  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
-    from hivekeys.upkeep import upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
     from hivekeys.journal.events import Phase  # noqa: PLC0415
+    from hivekeys.upkeep import upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
     asked = Asked(reason, Told(json), state_dir=state_dir, records=apply and not dry_run)
@@ -110,10 +110,10 @@ def install(
     json: bool = False,
 ) -> None:
     """Set hosts up, from "the binary is there" to "proven in the fleet"; what is right already stays untouched."""
-    from hivekeys.upkeep import install  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.events import Phase  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
+    from hivekeys.upkeep import install  # noqa: PLC0415
 
     inventory = chosen(fleet, limit, exclude)
     wanted = {"create-account": create_account, "harden": harden, "plain-file": plain_file}
@@ -176,8 +176,8 @@ def uninstall(
     json: bool = False,
 ) -> None:
     """Remove what `fab install` put on hosts, and nothing else; their services are stopped."""
-    from hivekeys.upkeep import install  # noqa: PLC0415
     from hivekeys.journal.events import Phase  # noqa: PLC0415
+    from hivekeys.upkeep import install  # noqa: PLC0415
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
     if not dry_run and not yes and not restricted:
@@ -257,9 +257,9 @@ def _confirm(fleet: str, hosts: list[str]) -> None:
 
 def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":
     """The result on stdout, and the exit code."""
-    from hivekeys.upkeep import changes  # noqa: PLC0415
     from hivekeys.errors import ExitCode  # noqa: PLC0415
     from hivekeys.journal.events import Phase  # noqa: PLC0415
+    from hivekeys.upkeep import changes  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     code = work.end(changes.exit_code(kept, work.apply))

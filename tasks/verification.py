@@ -85,10 +85,11 @@ def verify(
 def _keep(report: "Report", state_dir: str) -> None:
     """Its numbers for `fab status --metrics`. Without them the metrics say how old the last ones are."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.verify.last import keep_tally  # noqa: PLC0415
     from hivekeys.verify.tally import tally  # noqa: PLC0415
 
     try:
-        state_folder.keep_tally(state_folder.folder_for(report.fleet, state_dir), tally(report))
+        keep_tally(state_folder.folder_for(report.fleet, state_dir), tally(report))
     except UserError as error:
         sys.stderr.write(f"hivekeys: not kept for --metrics: {error.message}\n")
 
@@ -153,8 +154,8 @@ def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
 def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
     """The other fleet's answer. Its hosts are greeted under its own name: they know whose they are."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.verify.survey import others  # noqa: PLC0415
     from hivekeys.protocol.wire import Greeting  # noqa: PLC0415
+    from hivekeys.verify.survey import others  # noqa: PLC0415
 
     greeting = Greeting(fleet.name, comparison, new_run(fleet.name), state_folder.operator())
     try:

@@ -32,7 +32,6 @@ from typing import Any, Literal
 
 import hivekeys.host.auditing
 import hivekeys.host.places  # noqa: F401  hosts know the verbs of both, too
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import SERVICES, Fleet, Format, Host, Policy, Role, Service
 from hivekeys.host import agent
 from hivekeys.host.places import Neighbours
@@ -42,9 +41,10 @@ from hivekeys.host.sockets import LISTENS, forms_of
 from hivekeys.host.state import STATE, State
 from hivekeys.host.system import System, place_of, refuse_strangers
 from hivekeys.host.tls import Tls
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.wire import Greeting
 from hivekeys.ssh.line import QUIET
 from hivekeys.token import Token, generate
-from hivekeys.protocol.wire import Greeting
 
 FAULTS = {
     "start-fails": "the service does not start",

@@ -11,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__
-from hivekeys.protocol import hints
-from hivekeys.protocol.audited import Access, Accesses, Reader
 from hivekeys.audit.census_report import ROWS, iso, stamp
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
+from hivekeys.journal.run import Run
+from hivekeys.protocol import hints
+from hivekeys.protocol.audited import Access, Accesses, Reader
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.text.names import fold_names
 from hivekeys.text.table import plain_table
-from hivekeys.journal.run import Run
 
 WORDS = {"service": "the service", "systemd": "systemd, for a unit", "hivekeys": "hivekeys, probably", "other": "other"}
 FIRST = ("other", "hivekeys", "systemd", "service")  # what an operator looks for stands first

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from hivekeys.protocol.audited import Audited, Call, Group, Use
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
-from hivekeys.protocol.messages import Reply
 from hivekeys.journal.run import Run
+from hivekeys.protocol.audited import Audited, Call, Group, Use
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Seen
 
 USES = 20  # uses of a host that are told: a journal is no place for a trail

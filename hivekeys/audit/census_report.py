@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__
-from hivekeys.protocol import hints
-from hivekeys.protocol.audited import who
 from hivekeys.audit.census import Census, HostCensus, Row, Tokens
 from hivekeys.fleet import Fleet
+from hivekeys.protocol import hints
+from hivekeys.protocol.audited import who
 from hivekeys.text.names import fold_names
 from hivekeys.text.table import plain_table
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from hivekeys.errors import UserError
 from hivekeys.text.clean import one_line
-from hivekeys.token import MAX_LENGTH, Fingerprint, Token, refuse_revoked
+from hivekeys.token import MAX_LENGTH, Fingerprint, Token, key_name, refuse_revoked
 
 UNSIGNED, FORMAT = 1, 2
 LARGEST = 256 * 1024  # bytes; a thousand recipients are far fewer
@@ -81,11 +81,6 @@ class Backup:
     block: str
     kinds: tuple[str, ...]
     signature: bytes = b""
-
-
-def key_name(key: bytes) -> str:
-    """What stands for a bastion's key in a header; says nothing of the key."""
-    return hmac.new(key, b"hivekeys backup", hashlib.sha256).hexdigest()[:16]
 
 
 def plain(header: Header, token: Token) -> bytes:

@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hivekeys.age import Recipients, seal
 from hivekeys.backups.backup import LARGEST, Header, parse, plain, text_of
-from hivekeys.journal.state_folder import key_name
 from hivekeys.backups.shelf import Kept, Taken, expired
 from hivekeys.backups.signature import name_of, sign
 from hivekeys.errors import UserError
-from hivekeys.token import Token
+from hivekeys.token import Token, key_name
 
 SUFFIX = ".backup"
 

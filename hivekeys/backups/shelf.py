@@ -10,8 +10,8 @@ from rich.text import Text
 
 from hivekeys.backups.backup import Backup
 from hivekeys.backups.signature import signer_id
-from hivekeys.text.table import plain_table
 from hivekeys.text.clean import one_line, printable
+from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint
 
 SHORT = len("SHA256:") + 8  # characters of a signer's name that are enough to tell a few apart

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hivekeys.errors import UserError
-from hivekeys.inventory.mistakes import Mistake, printable
 from hivekeys.files import refuse_strangers
+from hivekeys.inventory.mistakes import Mistake, printable
 
 LARGEST_FILE = 4 * 1024 * 1024
 EXAMPLE = "example"

@@ -28,7 +28,7 @@ from hivekeys.inventory.listening import mistakes_listening
 from hivekeys.inventory.mistakes import at, shown
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between, too_many
-from hivekeys.inventory.schema import LOGIN, Document, ServiceKeys, ServicesKeys, checked
+from hivekeys.inventory.schema import LOGIN, CheckIds, Document, ServiceKeys, ServicesKeys, checked
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
 
@@ -47,23 +47,26 @@ class Loaded:
     untouched: tuple[str, ...] = ()
 
 
-def load(path: Path) -> Fleet:
-    """The fleet of a file, or one UserError that names every mistake with its key; nothing is contacted."""
-    found = look(path)
+def load(path: Path, check_ids: CheckIds = tuple) -> Fleet:
+    """The fleet of a file, or one UserError that names every mistake with its key; nothing is contacted.
+
+    `check_ids` says which checks `fab verify` has, for waivers; it is asked only where a file has any.
+    """
+    found = look(path, check_ids)
     if not found.files:
         return replace(found.fleet, digest=digest(path))
     # Folders, programs, variables beside them: only what came of it can be compared with what came of it later.
     return replace(found.fleet, digest=hashlib.sha256(repr(found.fleet).encode()).hexdigest())
 
 
-def look(path: Path) -> Loaded:
+def look(path: Path, check_ids: CheckIds = tuple) -> Loaded:
     """The fleet of a file, as `load` says, and what it was made from."""
     if path.suffix != TOML:
-        return _direct(path)
+        return _direct(path, check_ids)
     tables = read(path)
     if crowd := too_many(tables):
         raise refusal(path, *crowd)
-    document, mistakes = checked(tables)
+    document, mistakes = checked(tables, check_ids)
     others = [table for table in ("ansible", "llama_orch") if table in tables]
     if not others:
         mistakes += [*mistakes_between(tables), *mistakes_beside(tables), *mistakes_listening(tables)]
@@ -71,10 +74,10 @@ def look(path: Path) -> Loaded:
         raise refusal(path, *mistakes)
     if not others:
         return Loaded(_fleet(document, path))
-    return _with_others(document, tables, path)
+    return _with_others(document, tables, path, check_ids)
 
 
-def _direct(path: Path) -> Loaded:
+def _direct(path: Path, check_ids: CheckIds) -> Loaded:
     """An Ansible inventory without a file of ours: all that we need stands in it."""
     if path.name == "hives.conf":
         raise refusal(path, "found llama-orch's hives alone, expected a fleet with its queen", hint=POINT_TO_HIVES)
@@ -85,10 +88,10 @@ def _direct(path: Path) -> Loaded:
         raise refusal(path, *found.mistakes, hint=ELSEWHERE)
     if not found.fleet:
         raise refusal(path, "hivekeys_fleet: missing, expected the fleet's name for all hosts", hint=POINT_TO_ANSIBLE)
-    return _checked({"fleet": found.fleet, "hosts": found.hosts}, [found], path, (str(path),))
+    return _checked({"fleet": found.fleet, "hosts": found.hosts}, [found], path, (str(path),), check_ids)
 
 
-def _with_others(document: Document, tables: dict[str, Any], path: Path) -> Loaded:
+def _with_others(document: Document, tables: dict[str, Any], path: Path, check_ids: CheckIds) -> Loaded:
     """A file of ours whose hosts are, some or all, in other files."""
     from hivekeys.inventory import ansible, hives_conf  # noqa: PLC0415  takes time that our own form need not pay
 
@@ -114,11 +117,13 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path) -> Load
         hosts.update(each.hosts)
     if mistakes:
         raise refusal(path, *mistakes, hint=ELSEWHERE)
-    return _checked({**tables, "hosts": hosts}, found, path, tuple(files))
+    return _checked({**tables, "hosts": hosts}, found, path, tuple(files), check_ids)
 
 
-def _checked(tables: dict[str, Any], found: list[Gathered], path: Path, files: tuple[str, ...]) -> Loaded:
-    document, mistakes = checked(tables)
+def _checked(
+    tables: dict[str, Any], found: list[Gathered], path: Path, files: tuple[str, ...], check_ids: CheckIds
+) -> Loaded:
+    document, mistakes = checked(tables, check_ids)
     mistakes += [*mistakes_between(tables), *mistakes_beside(tables), *mistakes_listening(tables)]
     for each in found:
         mistakes = [each.placed(mistake) for mistake in mistakes]

@@ -1,4 +1,4 @@
-"""Which keys an inventory has, and every mistake in one, each with its key path.
+"""Which keys an inventory has, and every mistake in one, each with its key path. Pure.
 
 The only module that names pydantic, which is slow to import: tasks import `inventory`, and with it this, when
 they run. pydantic walks the tables and gathers the mistakes; what a value may be is said in `values.py`. What
@@ -7,11 +7,11 @@ a file holds under a key that is not known is never shown: it might be a passwor
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
-from typing import Annotated, Any, Required
+from typing import Annotated, Any, Required, cast
 
-from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, ValidationInfo, with_config
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
@@ -23,6 +23,14 @@ Port = Annotated[int, PlainValidator(values.whole(1, 65_535))]
 Seconds = Annotated[float, PlainValidator(values.seconds(least=0.1))]
 FilePath = Annotated[str, PlainValidator(values.file_path)]
 Account = Annotated[str, PlainValidator(values.account)]
+
+
+CheckIds = Callable[[], Collection[str]]  # the ids of the checks of `fab verify`, which is a floor above
+
+
+def _check_id(value: object, info: ValidationInfo) -> str:
+    known = cast("CheckIds", info.context)
+    return values.check_id(value, known())
 
 
 class ServiceKeys(TypedDict, total=False):
@@ -125,7 +133,7 @@ class BackupKeys(TypedDict, total=False):
 class WaiverKeys(TypedDict, total=False):
     """One of `[[waivers]]`."""
 
-    check: Required[Annotated[str, PlainValidator(values.check_id)]]
+    check: Required[Annotated[str, PlainValidator(_check_id)]]
     reason: Required[Annotated[str, PlainValidator(values.reason)]]
     until: Required[Annotated[date, PlainValidator(values.day)]]
     hosts: Annotated[tuple[str, ...], PlainValidator(values.host_names)]
@@ -175,10 +183,10 @@ _REQUIRED = {
 }
 
 
-def checked(document: Mapping[str, Any]) -> tuple[Document | None, list[Mistake]]:
+def checked(document: Mapping[str, Any], check_ids: CheckIds = tuple) -> tuple[Document | None, list[Mistake]]:
     """The document with every value as the engine uses it, or every mistake that is in its values."""
     try:
-        return _DOCUMENT.validate_python(document), []
+        return _DOCUMENT.validate_python(document, context=check_ids), []
     except ValidationError as error:
         return None, [_mistake(each) for each in error.errors(include_url=False)]
 

@@ -8,7 +8,7 @@ a mode under which the services refuse their token.
 import difflib
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date, datetime
 from enum import Enum
 from ipaddress import ip_address
@@ -230,13 +230,11 @@ def days(value: object) -> float:
     raise ValueError(f"days: a number from 1 to {OLDEST}")
 
 
-def check_id(value: object) -> str:
-    """The name of a check of `fab verify`."""
-    from hivekeys.verify.checks import CHECKS  # noqa: PLC0415  takes time that other inventories need not pay
-
-    if isinstance(value, str) and value in CHECKS:
+def check_id(value: object, known: Collection[str]) -> str:
+    """The name of a check of `fab verify`, one of those that are `known`."""
+    if isinstance(value, str) and value in known:
         return value
-    near = difflib.get_close_matches(value, CHECKS, n=1) if isinstance(value, str) else []
+    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     raise ValueError("the name of a check of `fab verify`" + (f"; did you mean {near[0]}?" if near else ""))
 
 

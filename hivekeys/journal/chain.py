@@ -1,5 +1,5 @@
 """The chains of a journal: each event carries the hash of the one before it in its run, which evidence has as well; and
-the head of the chain over all runs so far.
+the head of the chain over all runs so far. Pure.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
-"""When something happened."""
+"""When something happened, and where time comes from. Pure."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -9,3 +10,11 @@ class Moment:
 
     at: float
     clock: float
+
+
+class Clock(Protocol):
+    """Where time comes from: the `time` module, or a test's own."""
+
+    def time(self) -> float: ...
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float, /) -> None: ...

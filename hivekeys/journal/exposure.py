@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from statistics import median
 
-from hivekeys.journal.hostrun import is_double
 from hivekeys.journal.events import State
+from hivekeys.journal.hostrun import is_double
 from hivekeys.journal.run import Run
 
 

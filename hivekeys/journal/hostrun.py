@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.journal.downtime import moments
-from hivekeys.journal.gap import STOPS, UNSEEN, Served, answered, told
 from hivekeys.journal.events import Intent, Outcome, State, Status
+from hivekeys.journal.gap import STOPS, UNSEEN, Served, answered, told
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Verb
 from hivekeys.protocol.shown import Met, Proof, Seen
 from hivekeys.token import Fingerprint

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from hivekeys.protocol.causes import Cause
 from hivekeys.journal.events import (
     Again,
     Event,
@@ -26,6 +25,7 @@ from hivekeys.journal.events import (
     Waiting,
 )
 from hivekeys.journal.run import Run, advance
+from hivekeys.protocol.causes import Cause
 
 WELL = (State.PROVEN, State.HEALTHY)
 TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)

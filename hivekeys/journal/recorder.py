@@ -7,22 +7,13 @@ written with all others who do. A disk takes a few hundred events a second one b
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.clock import Clock, Moment
 from hivekeys.journal.events import Event
-from hivekeys.journal.clock import Moment
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run, advance
 
 Record = Callable[[Sequence[Event]], None]  # all of them are on the disk when it returns, in this order
-
-
-class Clock(Protocol):
-    """Where time comes from: the `time` module, or a test's own."""
-
-    def time(self) -> float: ...
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float, /) -> None: ...
 
 
 class Ledger:

@@ -5,13 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
-from hivekeys.journal.events import CensusTaken
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.journal.gap import Gap, between, cut_off
-from hivekeys.journal.hostrun import HostRun, after, forgiven, is_barred, is_superseded
+from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     Again,
+    CensusTaken,
     Claimed,
     Condemned,
     Event,
@@ -30,8 +28,10 @@ from hivekeys.journal.events import (
     Superseded,
     TokenChosen,
 )
-from hivekeys.journal.clock import Moment
+from hivekeys.journal.gap import Gap, between, cut_off
+from hivekeys.journal.hostrun import HostRun, after, forgiven, is_barred, is_superseded
 from hivekeys.journal.sittings import BEGUN, Times
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Fingerprint
 
 ROTATE, REVOKE = "rotate", "revoke"  # the tasks of runs that bring a token; upkeep has other names

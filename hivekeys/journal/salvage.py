@@ -13,11 +13,11 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hivekeys.journal import mark
 from hivekeys.errors import DamagedError, UserError
 from hivekeys.files import write_whole
-from hivekeys.journal.store import NAME
+from hivekeys.journal import mark
 from hivekeys.journal.state_folder import KEY, KEY_BYTES
+from hivekeys.journal.store import NAME
 from hivekeys.token import Fingerprint
 
 ASIDE, KEPT = "journal.damaged-", ".tombstones"

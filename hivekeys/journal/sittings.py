@@ -6,8 +6,8 @@ which may be two boots of the machine, only the wall clock can tell. All times a
 
 from dataclasses import dataclass, replace
 
-from hivekeys.journal.events import OperatorAnswered, OperatorAsked
 from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import OperatorAnswered, OperatorAsked
 
 
 @dataclass(frozen=True)

@@ -19,20 +19,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from platformdirs import user_state_path
 
-from hivekeys.journal.state_folder import key_name
 from hivekeys.errors import DamagedError, ExitCode, UserError
-from hivekeys.files import write_whole
 from hivekeys.files import stranger
 from hivekeys.text.clean import printable
-from hivekeys.verify import tally
-from hivekeys.verify.tally import Tally
+from hivekeys.token import key_name
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_BYTES = 32
 KEY = "fingerprint.key"
-TALLY = "verify.json"
 LOCK = "lock"
 MOMENT = 0.01  # seconds; whoever only looks has the lock for less
 GIVES_UP = 5.0  # seconds after which a lock that nobody seems to have for long is somebody's all the same
@@ -130,24 +126,6 @@ def _key(path: Path) -> bytes:
     except OSError as error:
         raise _unwritable(path, error) from error
     return key
-
-
-def keep_tally(folder: Path, numbers: Tally) -> None:
-    """What the last `fab verify` of the whole fleet found, for who asks later."""
-    write_whole(folder / TALLY, tally.written(numbers), mode=0o600)
-
-
-def kept_tally(folder: Path) -> Tally | None:
-    """What it found; None where there was none yet."""
-    path = folder / TALLY
-    try:
-        return tally.read(path.read_text())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    except ValueError as error:
-        raise UserError(f"{path}: {error}", hint="`fab verify` writes it anew") from error
 
 
 def signing_key(folder: Path) -> "Ed25519PrivateKey":

@@ -17,11 +17,11 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter
 
+from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.journal import tables
 from hivekeys.journal.chain import Row, first_break, head_after, link
-from hivekeys.errors import DamagedError, ExitCode, UserError
-from hivekeys.journal.mark import Mark, MarkFile
 from hivekeys.journal.events import Condemned, Event
+from hivekeys.journal.mark import Mark, MarkFile
 from hivekeys.journal.tables import SCHEMA
 from hivekeys.text.clean import LONGEST, cleaned, of_record
 from hivekeys.token import Fingerprint

@@ -1,4 +1,4 @@
-"""What `audit` asks of a host's audit trail, and what the host answers. Times are seconds, by the host's clock.
+"""What `audit` asks of a host's audit trail, and what the host answers. Times are seconds, by the host's clock. Pure.
 
 Texts come from hosts: they are made one line here, whoever shows them.
 """
@@ -6,7 +6,6 @@ Texts come from hosts: they are made one line here, whoever shows them.
 import re
 from dataclasses import dataclass
 
-from hivekeys.journal.clock import Moment
 from hivekeys.text.clean import one_line
 
 
@@ -141,24 +140,6 @@ class Use:
     ok: bool
     count: int
     last: float
-
-
-@dataclass(frozen=True)
-class CensusTaken:
-    """What the services' records said of the old tokens just before these were to go.
-
-    `unread`: hosts whose records say nothing, and why. `anyway`: the operator has them retired whatever it says.
-    """
-
-    uses: tuple[Use, ...]
-    unread: tuple[tuple[str, str], ...]
-    anyway: bool
-    when: Moment
-
-    @property
-    def holds(self) -> bool:
-        """True when an old token was let in: who uses it would be cut off."""
-        return not self.anyway and any(use.ok for use in self.uses)
 
 
 READERS = ("service", "systemd", "hivekeys", "other")

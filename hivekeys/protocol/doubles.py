@@ -7,8 +7,8 @@ reached. The machine itself says which it is (`Met.machine`), in no answer but i
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Host
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.text.names import fold_names
 
 

@@ -7,8 +7,8 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from hivekeys.protocol.causes import HINTS, Cause, Trouble
 from hivekeys.fleet import Become, Fleet, Host
+from hivekeys.protocol.causes import HINTS, Cause, Trouble
 from hivekeys.text.names import fold_names
 
 # What a hint may name, as the reference page and a host that nobody knows show it.

@@ -1,4 +1,7 @@
-"""What `verify` asks of a host beyond a look: facts, and no opinion on them. Times are seconds on the host's clock."""
+"""What `verify` asks of a host beyond a look: facts, and no opinion on them. Times are seconds on the host's clock.
+
+Pure.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,5 @@
 """What else on a host could take a token than its service at its own port, and what came of asking. Frozen values.
+Pure.
 
 Promise 14: "refused" is said only of places that were asked with that token; what could not be asked is named.
 """
@@ -6,8 +7,8 @@ Promise 14: "refused" is said only of places that were asked with that token; wh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Service
+from hivekeys.protocol.causes import Cause, Trouble
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a host shows of itself: its token files, its unit, what its service answers, what its records say.
+"""What a host shows of itself: its token files, its unit, what its service answers, what its records say. Pure.
 
 Frozen values, as an agent's answers are read into them. All times are seconds.
 """
@@ -6,6 +6,7 @@ Frozen values, as an agent's answers are read into them. All times are seconds.
 import re
 from dataclasses import dataclass, replace
 
+from hivekeys.fleet import Format, Service
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.token import Fingerprint
@@ -165,3 +166,27 @@ class Met:
         """Refuses what stands for no machine: hosts can lie."""
         if self.machine and not re.fullmatch("[0-9a-f]{64}", self.machine):
             raise ValueError("not a machine")
+
+
+def not_read(seen: Seen, service: Service) -> Cause | None:
+    """Why a new token file would not be read, or why nobody can tell whether it would."""
+    unit = seen.unit
+    cause = in_environment(seen, service)
+    if cause:
+        return cause
+    if service.format is Format.TOKEN and unit.env_token and not unit.reads:
+        return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets LLORCH_API_TOKEN")
+    if not unit.reads:
+        return Cause(Trouble.UNIT_NAMES_NO_FILE, f"{service.unit}: {unit.unnamed or 'it names no token file'}")
+    if unit.reads != service.token:
+        return Cause(
+            Trouble.UNIT_READS_ANOTHER_FILE,
+            f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
+        )
+    return None
+
+
+def in_environment(seen: Seen, service: Service) -> Cause | None:
+    """Why a new token file would change nothing: the service gets its token from somewhere else as well."""
+    sources = ", ".join(seen.unit.sources)
+    return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets it from {sources}") if sources else None

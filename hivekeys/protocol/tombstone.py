@@ -1,4 +1,4 @@
-"""Tombstones: what a host keeps of a token that leaked, so that nothing writes it there again. Frozen values."""
+"""Tombstones: what a host keeps of a token that leaked, so that nothing writes it there again. Frozen values. Pure."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Steps to the agent's JSON, and its JSON back to typed values. The only place where a token meets a request.
+"""Steps to the agent's JSON, and its JSON back to typed values. The only place where a token meets a request. Pure.
 
 A host can send anything: every field is checked against its type here, every text is made printable and bounded, and
 what does not fit is `rubbish`, which names the field. So whoever shows, records or compares it need not ask again.
@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from hivekeys.fleet import Policy, Service
 from hivekeys.protocol.audited import Accesses, Audited
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
-from hivekeys.fleet import Policy, Service
+from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.protocol.messages import Reply, Result, Step, Verb
 from hivekeys.protocol.shown import MAX_EPOCH, Met, Place, Proof, Seen
+from hivekeys.protocol.tombstone import Remembered
 from hivekeys.text.clean import LONGEST, BeyondError, cleaned, cut, one_line, printable
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token
-from hivekeys.protocol.tombstone import Remembered
-from hivekeys.protocol.inspected import Inspected
 
 PROTOCOL = 1  # an installed agent refuses a bastion of another (gate.py); up when a request means something else
 Tokens = Mapping[Fingerprint, Token]

@@ -3,9 +3,7 @@
 from hivekeys.report.documents import digest, document
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import place_lines, unchecked_lines
-from hivekeys.rotation.question import before_run, before_wave
 from hivekeys.report.tables import Sheet, history_table, legend, plan_table, result_table, states_table
-from hivekeys.text.table import plain_table
 from hivekeys.report.uses import census_lines
 from hivekeys.report.words import (
     age,
@@ -19,14 +17,10 @@ from hivekeys.report.words import (
     summary_lines,
     wave_lines,
 )
-from hivekeys.text.durations import ago
 
 __all__ = [
     "Sheet",
     "age",
-    "ago",
-    "before_run",
-    "before_wave",
     "census_lines",
     "digest",
     "disagreement",
@@ -38,7 +32,6 @@ __all__ = [
     "next_step",
     "past_summary",
     "place_lines",
-    "plain_table",
     "plan_table",
     "result_table",
     "settled_age",

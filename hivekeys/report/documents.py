@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hivekeys import __version__
-from hivekeys.protocol import hints
 from hivekeys.errors import ExitCode
-from hivekeys.journal.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
+from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.gap import Gap
 from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.run import Run
+from hivekeys.protocol import hints
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.verdict import came_to, past_verdict, verdict
 from hivekeys.report.words import members
-from hivekeys.journal.run import Run
 from hivekeys.text.clean import one_line
 
 

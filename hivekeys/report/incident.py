@@ -7,12 +7,12 @@ can do stays open, and says so.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hivekeys.journal.hostrun import HostRun, is_double
 from hivekeys.journal.events import Event, Outcome, TokenChosen
-from hivekeys.protocol.messages import Verb
-from hivekeys.text.names import fold_names
-from hivekeys.report.inputs import Review
+from hivekeys.journal.hostrun import HostRun, is_double
 from hivekeys.journal.run import Run
+from hivekeys.protocol.messages import Verb
+from hivekeys.report.inputs import Review
+from hivekeys.text.names import fold_names
 
 
 @dataclass(frozen=True)

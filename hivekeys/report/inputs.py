@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from hivekeys.text.names import fold_names
 from hivekeys.text.clean import one_line
+from hivekeys.text.names import fold_names
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import re
 import shlex
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.protocol.hints import hint, limit_of
 from hivekeys.journal.events import State
 from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.hints import hint, limit_of
 from hivekeys.text.clean import cut
 
 ANYWAY = "or now, and cut them off: the same with --retire-anyway"

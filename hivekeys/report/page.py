@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
-from hivekeys.journal.exposure import Exposure, exposure_of
 from hivekeys.fleet import Fleet, Host
-from hivekeys.protocol.hints import for_fleet, hint
-from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.events import Event, State
-from hivekeys.text.names import fold_names
+from hivekeys.journal.exposure import Exposure, exposure_of
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.run import Run
+from hivekeys.protocol.hints import for_fleet, hint
 from hivekeys.report.curve import Curve, curve, figures
 from hivekeys.report.incident import Item, checklist
 from hivekeys.report.inputs import Finding, Review
@@ -38,9 +38,9 @@ from hivekeys.report.words import (
     longest_gap,
     members,
 )
-from hivekeys.text.durations import seconds_of
-from hivekeys.journal.run import Run
 from hivekeys.text.clean import one_line
+from hivekeys.text.durations import seconds_of
+from hivekeys.text.names import fold_names
 
 TOGETHER = 60  # hosts that are shown in one table; more are folded, a group for each state
 RIGHT_ANSWERS = {"new": "2", "old": "401", "none": "401", "garbage": "401"}

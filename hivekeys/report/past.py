@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Fleet
-from hivekeys.protocol.hints import hint
-from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.events import State
-from hivekeys.text.names import fold_names
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.hints import hint
+from hivekeys.text.names import fold_names
 
 OUT = "out of service now"
 MOST = 8  # hosts that get a line each

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hivekeys.journal.events import Phase, State, Status
-from hivekeys.text.names import fold_names
+from hivekeys.journal.run import Run
 from hivekeys.report.timeline import Band, Span, Timeline, Work, merged
 from hivekeys.report.words import TONES, longest_gap
 from hivekeys.text.durations import ago, seconds_of
-from hivekeys.journal.run import Run
+from hivekeys.text.names import fold_names
 
 WIDTH, LEFT, RIGHT = 1060.0, 186.0, 84.0  # of the picture; what is left of it for names, and right of it for gaps
 TOP, ROW, FOOT = 34.0, 24.0, 30.0  # height of the names of phases, of a host, of the seconds

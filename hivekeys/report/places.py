@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.run import Run
 from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.text.names import fold_names
-from hivekeys.journal.run import Run
 
 MOST = 8  # of a kind that are worth a line of text
 SAID = {

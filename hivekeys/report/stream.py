@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from hivekeys.protocol import hints
-from hivekeys.journal.events import CensusTaken
-from hivekeys.protocol.audited import Use
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.events import (
     Again,
+    CensusTaken,
     Claimed,
     Condemned,
     Event,
@@ -32,9 +30,11 @@ from hivekeys.journal.events import (
     TokenChosen,
     Waiting,
 )
+from hivekeys.journal.run import Run
+from hivekeys.protocol import hints
+from hivekeys.protocol.audited import Use
 from hivekeys.report.onward import next_step
 from hivekeys.report.words import CALLS
-from hivekeys.journal.run import Run
 from hivekeys.text.clean import one_line
 from hivekeys.token import Fingerprint
 

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hivekeys.fleet import Fleet
-from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.events import State
-from hivekeys.text.names import fold_names
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.run import Run
 from hivekeys.report.verdict import ended
 from hivekeys.report.words import age, calls, gap_lines, gap_of, longest_gap, members
-from hivekeys.journal.run import Run
+from hivekeys.text.names import fold_names
+from hivekeys.text.table import plain_table
 
 STYLES = {
     State.PROVEN: "green",
@@ -68,11 +68,6 @@ class Sheet:
 
 
 MEASURING = Console(width=100_000)
-
-
-def plain_table(title: str) -> Table:
-    """The common look: seven columns fit into 80 characters."""
-    return Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def result_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:

@@ -25,9 +25,9 @@ from hivekeys.journal.events import (
     Stopped,
     Waiting,
 )
-from hivekeys.text.names import fold_names
 from hivekeys.journal.run import Run, fold
 from hivekeys.journal.sittings import Times
+from hivekeys.text.names import fold_names
 
 
 @dataclass(frozen=True)

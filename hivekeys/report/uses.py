@@ -3,10 +3,10 @@
 from collections import defaultdict
 from datetime import UTC, datetime
 
-from hivekeys.protocol.audited import Use, who
-from hivekeys.text.names import fold_names
 from hivekeys.journal.run import Run
+from hivekeys.protocol.audited import Use, who
 from hivekeys.text.clean import one_line
+from hivekeys.text.names import fold_names
 
 LATEST = 1e11  # seconds since the epoch that a date can have: a host can say anything
 

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.events import State
-from hivekeys.text.names import fold_names
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run, is_as_before
+from hivekeys.protocol.causes import Trouble
+from hivekeys.text.names import fold_names
 
 
 class Verdict(NamedTuple):

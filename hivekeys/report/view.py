@@ -10,15 +10,15 @@ from itertools import groupby
 
 from rich.text import Text
 
-from hivekeys.journal.exposure import exposure_of
-from hivekeys.journal.events import Phase, State
 from hivekeys.journal.clock import Moment
-from hivekeys.text.names import fold_names
+from hivekeys.journal.events import Phase, State
+from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.progress import WELL, Leg, Progress, Way, counts, in_phase, to_go
 from hivekeys.report.past import BECAUSE, by_cause, earlier
-from hivekeys.text.durations import ago
 from hivekeys.report.words import exposure_in_short, exposure_lines
 from hivekeys.text.clean import one_line
+from hivekeys.text.durations import ago
+from hivekeys.text.names import fold_names
 
 SLOW = 30.0  # seconds after which a host at work stands out
 CAUSES = 4  # kinds of failure that get a line of their own

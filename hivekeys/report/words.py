@@ -2,21 +2,22 @@
 
 from collections.abc import Iterable, Iterator
 
-from hivekeys.protocol.causes import Cause
 from hivekeys.errors import ExitCode
-from hivekeys.journal.exposure import exposure_of
 from hivekeys.fleet import Fleet, Host
-from hivekeys.journal.gap import Gap
-from hivekeys.protocol.hints import hint, limit_of
-from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.events import State
-from hivekeys.text.names import fold_names
+from hivekeys.journal.exposure import exposure_of
+from hivekeys.journal.gap import Gap
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause
+from hivekeys.protocol.hints import hint, limit_of
 from hivekeys.report.onward import next_step, typed, unasked
 from hivekeys.report.past import OUT, because_lines, by_cause, out_lines
 from hivekeys.report.places import place_lines
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
-from hivekeys.journal.run import Run
+from hivekeys.text.durations import ago, seconds_of
+from hivekeys.text.names import fold_names
 
 GAP = "gap: so long clients could not use this host and the queen with one and the same token"
 GAP_MARKS = {
@@ -32,22 +33,6 @@ TONES = {
     State.ROLLED_BACK: "fair",
     State.FENCED: "fair",
 }  # every other one needs somebody
-
-
-def ago(seconds: float) -> str:
-    """A duration in its two largest units: 95 s is "1 min 35 s"."""
-    rest = max(0, round(seconds))
-    parts: list[str] = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        count, rest = divmod(rest, size)
-        if count or parts:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
-
-
-def seconds_of(seconds: float) -> str:
-    """A short duration to a tenth of a second, a long one as `ago` says it: 3.4 s, 2 min 5 s."""
-    return f"{max(0.0, seconds):.1f} s" if seconds < 99.95 else ago(seconds)
 
 
 def gap_of(gap: Gap | None) -> str:

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys.journal.hostrun import HostRun
-from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.protocol.messages import Verb
+from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint
 

@@ -6,14 +6,14 @@ What a host says of its workers is the number of processes that its unit has bes
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hivekeys.journal.estimate import Pace, at_least, likely
 from hivekeys.fleet import Fleet, Host, Role
-from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.estimate import Pace, at_least, likely
 from hivekeys.journal.events import State
-from hivekeys.text.names import fold_names
-from hivekeys.text.durations import ago
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.rotation.waves import Wave
+from hivekeys.text.durations import ago
+from hivekeys.text.names import fold_names
 
 TURNED = (State.PROVEN, State.HEALTHY)
 SPARING = ("process", "none")  # KillMode= of a unit whose workers outlive a restart

@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
-from hivekeys.rotation import usage
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Fleet
-from hivekeys.ssh.line import QUIET
-from hivekeys.rotation.steps import Goal, Stance
 from hivekeys.journal.events import Again, Condemned, Outcome, Phase, State, Stopped
+from hivekeys.protocol.causes import Trouble
+from hivekeys.rotation import usage
 from hivekeys.rotation.runner import TURNS, Runner, Work, of_wave
+from hivekeys.rotation.steps import Goal, Stance
 from hivekeys.rotation.story import Story
+from hivekeys.ssh.line import QUIET
 from hivekeys.token import Fingerprint, Token
 
 ATTEMPTS = 3  # times that a host is tried

@@ -8,14 +8,14 @@ goal.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from hivekeys.rotation import usage, waves
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.journal.hostrun import is_superseded
-from hivekeys.rotation.steps import Goal, Stance
 from hivekeys.journal.events import Outcome, Phase, State, Status, Stopped
+from hivekeys.journal.hostrun import is_superseded
 from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.rotation import usage, waves
 from hivekeys.rotation.runner import Runner, Work, of_wave
+from hivekeys.rotation.steps import Goal, Stance
 from hivekeys.rotation.story import Story
 from hivekeys.token import Fingerprint, Token
 

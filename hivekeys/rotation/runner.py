@@ -13,15 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hivekeys import __version__
-from hivekeys.rotation import waves
-from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.doubles import doubles
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
-from hivekeys.journal.history import History, later_runs, next_epoch, tokens_held
 from hivekeys.journal.clock import Clock
-from hivekeys.journal.recorder import Ledger, Record
-from hivekeys.ssh.line import Dialer
 from hivekeys.journal.events import (
     Claimed,
     OperatorAnswered,
@@ -35,12 +29,18 @@ from hivekeys.journal.events import (
     RunStarted,
     TokenChosen,
 )
-from hivekeys.report.verdict import exit_code
+from hivekeys.journal.history import History, later_runs, next_epoch, tokens_held
+from hivekeys.journal.recorder import Ledger, Record
 from hivekeys.journal.run import ROTATE, Run, advance
-from hivekeys.ssh.session import Session
-from hivekeys.rotation.story import Story
-from hivekeys.token import Fingerprint, Token, is_random
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.wire import Greeting
+from hivekeys.report.verdict import exit_code
+from hivekeys.rotation import waves
+from hivekeys.rotation.story import Story
+from hivekeys.ssh.line import Dialer
+from hivekeys.ssh.session import Session
+from hivekeys.token import Fingerprint, Token, is_random
 
 Work = Callable[[Story], Outcome]
 TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)

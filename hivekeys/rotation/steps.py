@@ -7,10 +7,10 @@ and the way back: a rollback is a goal with the older token.
 from dataclasses import dataclass
 from enum import Enum
 
+from hivekeys.fleet import Service, rights
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.fleet import Format, Service, rights
 from hivekeys.protocol.messages import Step, Verb
-from hivekeys.protocol.shown import Seen, Slot, Unit
+from hivekeys.protocol.shown import Seen, Slot, Unit, not_read
 from hivekeys.token import Fingerprint
 
 FOR_EVER = 1e9  # seconds; hivekeys.host.restarting.FOR_EVER
@@ -101,24 +101,6 @@ def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
     return not_read(seen, service) or seen.directory.bar or unit.bar or _too_slow(unit, service, request)
 
 
-def not_read(seen: Seen, service: Service) -> Cause | None:
-    """Why a new token file would not be read, or why nobody can tell whether it would."""
-    unit = seen.unit
-    cause = in_environment(seen, service)
-    if cause:
-        return cause
-    if service.format is Format.TOKEN and unit.env_token and not unit.reads:
-        return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets LLORCH_API_TOKEN")
-    if not unit.reads:
-        return Cause(Trouble.UNIT_NAMES_NO_FILE, f"{service.unit}: {unit.unnamed or 'it names no token file'}")
-    if unit.reads != service.token:
-        return Cause(
-            Trouble.UNIT_READS_ANOTHER_FILE,
-            f"{service.unit} reads {unit.reads}, the inventory says {service.token}",
-        )
-    return None
-
-
 def _of_file(seen: Seen, service: Service) -> Cause | None:
     """What is wrong with the token file, or the way to it."""
     if seen.directory.fault:
@@ -138,12 +120,6 @@ def _too_slow(unit: Unit, service: Service, request: float) -> Cause | None:
     stops = f"{service.unit} does not end at once when it is told to, and systemd waits for that"
     how_long = "for ever" if unit.stop_seconds >= FOR_EVER else f"{unit.stop_seconds:.0f} s"
     return Cause(Trouble.STOP_TOO_SLOW, f"{stops} {how_long} (TimeoutStopSec); [timeouts] request is {request:.0f} s")
-
-
-def in_environment(seen: Seen, service: Service) -> Cause | None:
-    """Why a new token file would change nothing: the service gets its token from somewhere else as well."""
-    sources = ", ".join(seen.unit.sources)
-    return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets it from {sources}") if sources else None
 
 
 def untidy(seen: Seen, service: Service) -> Cause | None:

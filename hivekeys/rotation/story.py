@@ -7,19 +7,18 @@ broke is looked into, not guessed about: only when that fails too is the host `u
 from collections.abc import Callable, Container
 from dataclasses import replace
 
-from hivekeys.protocol.audited import Query
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Host
+from hivekeys.journal.events import Intent, Outcome, Phase, State, Status, Waiting
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.recorder import Ledger
-from hivekeys.ssh.line import LEASE
+from hivekeys.protocol.audited import Query
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import still_trusted
-from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to, untidy
-from hivekeys.protocol.shown import in_environment
-from hivekeys.journal.events import Intent, Outcome, Phase, State, Status, Waiting
 from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.shown import Seen, in_environment
+from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to, untidy
+from hivekeys.ssh.line import LEASE
 from hivekeys.ssh.session import Session
-from hivekeys.protocol.shown import Seen
 from hivekeys.token import Fingerprint, Token
 
 LOOK = Step(Verb.OBSERVE)

@@ -7,9 +7,9 @@ One bounded request a host. What is found may hold the old tokens back; it never
 from collections import defaultdict
 from collections.abc import Iterable
 
+from hivekeys.audit.census import last_turned, turned_at, unread_of, uses_of
 from hivekeys.journal.events import CensusTaken
 from hivekeys.protocol.audited import Query, Time
-from hivekeys.audit.census import last_turned, turned_at, unread_of, uses_of
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.messages import Reply
 from hivekeys.rotation.runner import Runner

@@ -34,8 +34,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Become
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.restriction import COMMAND, SHELL
 
 ROOT, PYTHON, MISSING, READY = ("hivekeys:root", "hivekeys:python", "hivekeys:missing", "hivekeys:ready")

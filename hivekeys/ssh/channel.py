@@ -5,12 +5,12 @@ import threading
 import time
 from typing import Any
 
-from hivekeys.ssh.bootstrap import Startup
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.bootstrap import Startup
 from hivekeys.ssh.line import QUIET
-from hivekeys.ssh.startup import hear
 from hivekeys.ssh.login import Login, said
+from hivekeys.ssh.startup import hear
 from hivekeys.ssh.stream import Stop, Stream, watchdog
 from hivekeys.ssh.sudo import Door
 

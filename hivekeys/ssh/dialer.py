@@ -1,28 +1,11 @@
-"""Lines to agents over SSH. This package alone names fabric and paramiko; what they raise becomes a Cause.
+"""Who opens lines to the agents of a fleet, over SSH."""
 
-    roads.py      the ways to hosts: settings, known keys, jump hosts
-    reach.py      the socket to the first hop: TCP, or a ProxyCommand
-    transport.py  which algorithms are spoken
-    login.py      host key and keys: from a socket to a logged-in connection
-    keyring.py    private keys from files and from the agent on this machine
-    jumps.py      jump hosts, shared by all the hosts behind them
-    channel.py    the session on a host: start the agent, ask, answer
-    hearing.py    what a host says until its agent is ready
-    sudo.py       a password for sudo, given to a host that asks for it
-    pulse.py      the sign of life that keeps the agents, and their locks
-    stream.py     its bytes, bounded in time and memory
-    deadlines.py  what ends a call that knows no time-out
-    keyscan.py    the host keys that a host shows to a stranger
-
-`ssh -G` and known_hosts are OpenSSH's to read: `hivekeys.ssh.openssh`, `hivekeys.ssh.hostkeys.known_hosts`.
-"""
-
-from hivekeys.ssh.bootstrap import COMMANDS, opening, with_python
-from hivekeys.protocol.causes import Cause
 from hivekeys.fleet import Become, Fleet, Host
-from hivekeys.ssh.line import QUIET, Line
+from hivekeys.protocol.causes import Cause
+from hivekeys.ssh.bootstrap import COMMANDS, opening, with_python
 from hivekeys.ssh.channel import open_line
 from hivekeys.ssh.heartbeat import Pulse
+from hivekeys.ssh.line import QUIET, Line
 from hivekeys.ssh.routes import Roads
 from hivekeys.ssh.sudo import Sudo
 

@@ -7,10 +7,10 @@ until the operator takes it back on purpose. What this bastion's journal says de
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Host
-from hivekeys.ssh.line import Dialer, Line
 from hivekeys.journal.events import Event, Readmitted, Resumed, RunStarted
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.line import Dialer, Line
 
 TELLING = (RunStarted, Resumed, Readmitted)  # the events that say who is cut out
 

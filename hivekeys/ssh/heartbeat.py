@@ -6,8 +6,8 @@ hosts and proxies, which TCP's keepalive does not; it costs one packet a beat an
 
 import threading
 
-from hivekeys.ssh.line import BEAT
 from hivekeys.ssh.channel import SshLine
+from hivekeys.ssh.line import BEAT
 
 
 class Pulse:

@@ -1,4 +1,4 @@
-"""The line to a host's agent, as the engine sees it: one question out, one answer back; and who opens it.
+"""The line to a host's agent, as the engine sees it: one question out, one answer back; and who opens it. Pure.
 
 Protocols only. `hivekeys.ssh.dialer` keeps them over SSH; the tests keep them with a fleet that lives in this
 process.
@@ -6,8 +6,8 @@ process.
 
 from typing import Protocol
 
-from hivekeys.protocol.causes import Cause
 from hivekeys.fleet import Host
+from hivekeys.protocol.causes import Cause
 
 BEAT = 10.0  # seconds; an agent that hears nothing for three of them leaves, and its host's lock with it
 LEASE = 3 * BEAT  # hivekeys.host.serving.LEASE_SECONDS

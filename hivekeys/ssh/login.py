@@ -15,14 +15,14 @@ from typing import Any
 import fabric
 import paramiko
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 from hivekeys.ssh.keyring import Keyring
 from hivekeys.ssh.reach import Wire
-from hivekeys.ssh.transport import certified, kind, transport
 from hivekeys.ssh.settings import Settings
+from hivekeys.ssh.transport import certified, kind, transport
 
 _IDLE_TICK = 60.0  # seconds between two looks of an idle transport at itself; paramiko's own 0.1 costs a core for 1,000
 

@@ -14,8 +14,8 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.files import refuse_strangers
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.config_files import files_of
 from hivekeys.ssh.settings import Settings, expand, parse
 

@@ -1,4 +1,4 @@
-"""The password for sudo as a type: checked here, printed nowhere."""
+"""The password for sudo as a type: checked here, printed nowhere. Pure."""
 
 from typing import NoReturn
 

@@ -3,17 +3,17 @@
 import contextlib
 from collections.abc import Iterator
 
-from hivekeys.protocol.causes import Cause
 from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet, Host
+from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.hints import general
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_hosts import KnownHosts
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
-from hivekeys.ssh.openssh import OpenSsh, Target
 from hivekeys.ssh.jumps import Jumps, Route
 from hivekeys.ssh.keyring import Keyring
 from hivekeys.ssh.login import Login, log_in
+from hivekeys.ssh.openssh import OpenSsh, Target
 from hivekeys.ssh.reach import Wire, reach
 from hivekeys.ssh.settings import Settings
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Host, Policy, SudoLog, Timeouts
-from hivekeys.ssh.line import Dialer, Line
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Step, Verb
 from hivekeys.protocol.shown import Place
-from hivekeys.token import Fingerprint
 from hivekeys.protocol.wire import PROTOCOL, Greeting, Tokens, decode, encode, seconds_for
+from hivekeys.ssh.line import Dialer, Line
+from hivekeys.token import Fingerprint
 
 # Seconds that an answer may take on top of the agent's own deadline: as much again, within these bounds.
 GRACE, LEAST_GRACE = 10.0, 5.0

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from hivekeys.ssh.bootstrap import OTHER_LIMIT, Startup
 from hivekeys.protocol.causes import Cause
+from hivekeys.ssh.bootstrap import OTHER_LIMIT, Startup
 from hivekeys.ssh.stream import Stop, Stream, watchdog
 
 

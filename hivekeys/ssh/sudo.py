@@ -11,8 +11,8 @@ import secrets
 import threading
 from collections.abc import Iterator
 
-from hivekeys.ssh.bootstrap import Startup, with_password
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.bootstrap import Startup, with_password
 from hivekeys.ssh.password import Password
 from hivekeys.ssh.startup import hear
 from hivekeys.ssh.stream import Stop, Stream

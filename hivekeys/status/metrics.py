@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
-from hivekeys.report.verdict import came_to, word_of
 from hivekeys.journal.run import Run
+from hivekeys.report.verdict import came_to, word_of
 from hivekeys.status.status import FleetStatus
 from hivekeys.verify.tally import Tally
 

@@ -10,18 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet, Host
+from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.doubles import doubles
-from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet, Host
 from hivekeys.protocol.messages import Reply
-from hivekeys.text.names import fold_names
-from hivekeys.report import Sheet
-from hivekeys.text.durations import ago
-from hivekeys.journal.run import Run
 from hivekeys.protocol.shown import Place, Seen
+from hivekeys.report import Sheet
 from hivekeys.text.clean import cut
+from hivekeys.text.durations import ago
+from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import DAY, Record, token_age
 
 WIDEST = 40  # characters of a column that is not wrapped: one host must not push the others off the screen

@@ -1,4 +1,5 @@
 """Text from elsewhere (hosts, archives, records, other programs) as it may be shown: printable, one line, bounded.
+Pure.
 
 It is cleaned once, where it is decoded. What acts instead of being read (control characters, line breaks, directions)
 gives way to a mark, never to nothing: no name, path or fingerprint that can be meant comes out of one that cannot.

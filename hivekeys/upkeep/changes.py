@@ -13,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Fleet
 from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
-from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet
-from hivekeys.text.names import fold_names
 from hivekeys.protocol.shown import Proof, Seen
 from hivekeys.text.clean import one_line
+from hivekeys.text.names import fold_names
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ One host alone cannot say which token the fleet has: it may be hostile, or have 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hivekeys.protocol.causes import Cause
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
-from hivekeys.upkeep.inheritance import inheritance
+from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.messages import Reply, Step, Verb
 from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
+from hivekeys.upkeep.inheritance import inheritance
 from hivekeys.upkeep.upkeep import Shown, Upkeep, fleets_token
 
 INCOMPLETE = ExitCode.INCOMPLETE

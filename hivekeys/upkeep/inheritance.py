@@ -11,9 +11,9 @@ from itertools import chain, zip_longest
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
 from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.tombstone import Stone
 from hivekeys.text.names import fold_names
 from hivekeys.token import Token
-from hivekeys.protocol.tombstone import Stone
 from hivekeys.upkeep.upkeep import Upkeep
 
 MOST_OF_ONE = 1000  # tombstones of one host; a fleet that revokes every week has them in ten years

@@ -12,19 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from hivekeys.rotation import waves
-from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.change import Change
-from hivekeys.upkeep.changes import Upkept
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
-from hivekeys.upkeep.inheritance import Inheritance, inheritance
-from hivekeys.rotation.steps import Goal, Stance, steps_to
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.change import Change
 from hivekeys.protocol.messages import Reply, Step, Verb
-from hivekeys.text.names import fold_names
-from hivekeys.upkeep.current_token import Grounds, holders_of, recalled, refuse_unborne, wanted, witnesses
 from hivekeys.protocol.restriction import Restriction
+from hivekeys.rotation import waves
+from hivekeys.rotation.steps import Goal, Stance, steps_to
+from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
+from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.current_token import Grounds, holders_of, recalled, refuse_unborne, wanted, witnesses
+from hivekeys.upkeep.inheritance import Inheritance, inheritance
 from hivekeys.upkeep.upkeep import Shown, Told, Upkeep
 from hivekeys.verify.survey import Watch
 

@@ -11,16 +11,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from hivekeys import __version__
-from hivekeys.protocol import hints
-from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.change import Change
-from hivekeys.upkeep.changes import Upkept
-from hivekeys.protocol.doubles import doubles
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.clock import Clock
-from hivekeys.journal.recorder import Ledger, Record
-from hivekeys.ssh.line import Dialer
 from hivekeys.journal.events import (
     Intent,
     Outcome,
@@ -33,11 +26,18 @@ from hivekeys.journal.events import (
     Status,
     Stopped,
 )
+from hivekeys.journal.recorder import Ledger, Record
+from hivekeys.protocol import hints
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.change import Change
+from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.messages import Reply, Step, Verb
-from hivekeys.ssh.session import Session
 from hivekeys.protocol.shown import Seen
-from hivekeys.token import Fingerprint, Token
 from hivekeys.protocol.wire import Greeting, Tokens
+from hivekeys.ssh.line import Dialer
+from hivekeys.ssh.session import Session
+from hivekeys.token import Fingerprint, Token
+from hivekeys.upkeep.changes import Upkept
 
 LOOK = Step(Verb.OBSERVE)
 Shown = dict[Host, Reply | Cause]

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from hivekeys.protocol.causes import Cause
-from hivekeys.journal.debts import served
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host, TokenAge, Waiver
+from hivekeys.journal.debts import served
 from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause
+from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.shown import Proof, Seen
 from hivekeys.text.clean import one_line
 from hivekeys.token import Fingerprint
-from hivekeys.protocol.inspected import Inspected
 
 
 class Verdict(Enum):

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.clock import Clock
-from hivekeys.ssh.line import Dialer
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Step, Verb
-from hivekeys.ssh.session import Session
 from hivekeys.protocol.shown import Met
+from hivekeys.protocol.wire import Greeting
+from hivekeys.ssh.line import Dialer
+from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Other, Sight
-from hivekeys.protocol.wire import Greeting
 
 # Three requests: where one is refused, the others are known all the same. The look is short: clocks are compared by it.
 # The proof comes first, because its calls are what the service must have written to its audit trail by then.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.journal.events import Phase
+from hivekeys.journal.run import fold
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report.page import page
 from hivekeys.report.writing import html
-from hivekeys.journal.run import fold
 from tests.unit.telling import Teller, fleet_of
 
 from .chromium import Chromium

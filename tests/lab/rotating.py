@@ -19,20 +19,20 @@ from typing import Any
 
 from hivekeys import inventory
 from hivekeys import token as tokens
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Fleet, Timeouts
+from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import in_force, mend
 from hivekeys.lab.files import SECRETS
-from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, State
-from hivekeys.ssh.dialer import SshDialer
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.wire import Greeting
 from hivekeys.rotation.revocation import Revocation, paced
 from hivekeys.rotation.rollout import Rollout
-from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.rotation.runner import Runner
+from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token
-from hivekeys.protocol.wire import Greeting
 from tasks.engine import program_of
 
 from .asking import eventually, put_token, restart, status

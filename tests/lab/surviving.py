@@ -19,16 +19,16 @@ from pathlib import Path
 
 from hivekeys import inventory, token
 from hivekeys.journal import state_folder
+from hivekeys.journal.events import Event
+from hivekeys.journal.run import REVOKE, ROTATE
 from hivekeys.journal.store import Journal
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import SECRETS
-from hivekeys.journal.events import Event
-from hivekeys.ssh.dialer import SshDialer
+from hivekeys.protocol.wire import Greeting
 from hivekeys.rotation.revocation import Revocation, paced
 from hivekeys.rotation.rollout import Rollout
-from hivekeys.journal.run import REVOKE, ROTATE
 from hivekeys.rotation.runner import Runner
-from hivekeys.protocol.wire import Greeting
+from hivekeys.ssh.dialer import SshDialer
 from tasks.engine import program_of
 
 from .asking import eventually

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from hivekeys import inventory, report
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Ssh
-from hivekeys.lab import Lab
 from hivekeys.journal.events import Event, Phase, PhaseStarted, State
+from hivekeys.lab import Lab
+from hivekeys.protocol.causes import Trouble
 
 from .asking import eventually, log_of
 from .rotating import (

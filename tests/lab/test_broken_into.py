@@ -15,9 +15,9 @@ import pytest
 from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.messages import Step, Verb
+from hivekeys.protocol.wire import Greeting
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.ssh.session import Session
-from hivekeys.protocol.wire import Greeting
 
 from .asking import log_of, status
 from .liar import Lie, is_honest, tells

@@ -10,9 +10,9 @@ import pytest
 
 from hivekeys import inventory
 from hivekeys.errors import ExitCode
+from hivekeys.journal.events import Phase
 from hivekeys.lab import Host, Lab
 from hivekeys.lab.files import SECRETS, STANDIN, VERSIONS, unit
-from hivekeys.journal.events import Phase
 
 from .asking import eventually, status
 from .rotating import Answer, before, fab, rotate, short, start_fab, truth_of

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
+from hivekeys.journal.events import State
 from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
-from hivekeys.journal.events import State
+from hivekeys.protocol.causes import Trouble
 
 from .asking import ACTIVE, status
 from .rotating import fleet_of, made_whole, rotate

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Order
+from hivekeys.journal.events import Intent, Outcome, Phase, PhaseStarted
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject
 from hivekeys.lab.files import SECRETS
-from hivekeys.journal.events import Intent, Outcome, Phase, PhaseStarted
+from hivekeys.protocol.causes import Trouble
 
 from .rotating import WHOLE, Rotation, fleet_of, made_whole, rotate, truth, truth_of
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from hivekeys import inventory
-from hivekeys.protocol.causes import Trouble
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.faults import inject, mend
+from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.messages import Reply, Step, Verb
-from hivekeys.ssh.dialer import SshDialer
 from hivekeys.protocol.restriction import INSTALLED, Restriction
-from hivekeys.ssh.session import Session
 from hivekeys.protocol.wire import PROTOCOL, Greeting
+from hivekeys.ssh.dialer import SshDialer
+from hivekeys.ssh.session import Session
 from tasks.engine import program_of
 
 from .asking import ADMIN, RULES, log_of, ssh, status

@@ -14,11 +14,11 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Timeouts
+from hivekeys.journal.events import Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.run import REVOKE
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import PROTECTED, SECRETS
-from hivekeys.journal.events import Outcome, Phase, PhaseStarted, State
-from hivekeys.journal.run import REVOKE
 
 from .asking import eventually, log_of, status
 from .rotating import INVENTORY, all_but, before, fleet_of, mended, revoke, serves, truth_of

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hivekeys.journal.events import Phase, State
 from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
-from hivekeys.journal.events import Phase, State
 from hivekeys.token import Token
 
 from .asking import FIRST_TOKEN, log_of, status

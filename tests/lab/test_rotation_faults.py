@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Timeouts
-from hivekeys.protocol.hints import hint
+from hivekeys.journal.events import Intent, Phase, PhaseStarted, State, Stopped
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS
-from hivekeys.journal.events import Intent, Phase, PhaseStarted, State, Stopped
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.hints import hint
 from hivekeys.protocol.messages import Verb
 from tests.unit.typing_it import commands_in
 

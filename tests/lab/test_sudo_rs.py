@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from hivekeys import inventory
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Become, Host
 from hivekeys.lab import Lab
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.dialer import SshDialer, Sudo
 from hivekeys.ssh.line import Line
 from hivekeys.ssh.password import Password
-from hivekeys.ssh.dialer import SshDialer, Sudo
 
 from .rotating import AGENT
 

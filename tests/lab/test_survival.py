@@ -14,10 +14,10 @@ import pytest
 
 from hivekeys.fleet import Amount
 from hivekeys.host.serving import LEASE_SECONDS
+from hivekeys.journal.events import Phase, State
 from hivekeys.lab import Lab, boot, cgroup
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS
-from hivekeys.journal.events import Phase, State
 
 from .asking import eventually, status
 from .rotating import SOON, after, all_but, before, fab, fleet_of, rotate, serves, truth, truth_of

@@ -14,16 +14,16 @@ import pytest
 import xmlschema
 
 from hivekeys.errors import ExitCode
+from hivekeys.journal.clock import Clock
+from hivekeys.journal.events import Phase
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import AUDIT, SECRETS
-from hivekeys.journal.clock import Clock
-from hivekeys.journal.events import Phase
+from hivekeys.protocol.wire import Greeting
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Finding, Norm, Severity, Verdict, examine
 from hivekeys.verify.survey import survey
-from hivekeys.protocol.wire import Greeting
 from tasks.engine import program_of
 from tests.unit.test_where_it_listens import certificate
 

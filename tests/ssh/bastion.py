@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Become, Fleet, Host, Role, Service, Ssh, Timeouts
-from hivekeys.ssh.line import QUIET, Line
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.dialer import SshDialer, Sudo
+from hivekeys.ssh.line import QUIET, Line
 
 # What the tests start instead of the real agent: it repeats each request, after doing what the request says.
 # It counts the bastion's signs of life.

@@ -16,12 +16,12 @@ from hivekeys import inventory
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Timeouts
 from hivekeys.journal.events import Event, Outcome, Phase, State
-from hivekeys.ssh.dialer import SshDialer
-from hivekeys.rotation.rollout import Rollout
 from hivekeys.journal.run import Run
-from hivekeys.rotation.runner import Runner
-from hivekeys.token import Token, generate
 from hivekeys.protocol.wire import Greeting
+from hivekeys.rotation.rollout import Rollout
+from hivekeys.rotation.runner import Runner
+from hivekeys.ssh.dialer import SshDialer
+from hivekeys.token import Token, generate
 
 from .bastion import paramiko_threads, wait_until
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.jumps import STARTING
 
 from .bastion import PATIENT, SOON, Bastion, Sshd, free_port, paramiko_threads, wait_until

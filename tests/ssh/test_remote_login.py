@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Timeouts
+from hivekeys.protocol.causes import Cause, Trouble
 
 from .bastion import SOON, Bastion, free_port, paramiko_threads, wait_until
 

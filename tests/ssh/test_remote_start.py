@@ -5,8 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Become, Timeouts
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import general
 
 from .bastion import ECHO_AGENT, SOON, Bastion

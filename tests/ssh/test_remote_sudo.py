@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Become, Host, Timeouts
-from hivekeys.ssh.password import Password
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.dialer import Sudo
+from hivekeys.ssh.password import Password
 
 from .bastion import Bastion, Sshd, wait_until
 from .test_remote_start import command_in_path, shell

@@ -13,18 +13,18 @@ from itertools import dropwhile
 from pathlib import Path
 
 from hivekeys import report
-from hivekeys.protocol.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
-from hivekeys.journal.history import gone_back
-from hivekeys.journal.store import Journal
 from hivekeys.journal.events import Condemned, Event
+from hivekeys.journal.history import gone_back
+from hivekeys.journal.run import REVOKE, ROTATE, Run, advance
+from hivekeys.journal.store import Journal
+from hivekeys.protocol.causes import Cause
+from hivekeys.protocol.wire import Greeting
 from hivekeys.rotation.revocation import Revocation, paced
 from hivekeys.rotation.rollout import Rollout
-from hivekeys.journal.run import REVOKE, ROTATE, Run, advance
 from hivekeys.rotation.runner import Runner
 from hivekeys.token import generate
-from hivekeys.protocol.wire import Greeting
 from tests.inprocess import KEY, InProcessDialer, InProcessLine, SharedClock
 from tests.sweep.promises import WatchedFleet
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.journal import state_folder
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.journal import state_folder
 from hivekeys.journal.events import Event, Outcome, PhaseStarted
+from hivekeys.protocol.causes import Trouble
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import WatchedFleet, breaches, not_alone
 

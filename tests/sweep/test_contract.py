@@ -16,18 +16,18 @@ import pytest
 
 from hivekeys import inventory
 from hivekeys import token as tokens
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Fleet, Host, Policy, Service
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab import faults as lab_faults
 from hivekeys.lab.files import SECRETS
-from hivekeys.ssh.line import QUIET, Dialer, Line
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Step, Verb
-from hivekeys.ssh.dialer import SshDialer
-from hivekeys.ssh.session import Session
 from hivekeys.protocol.shown import Seen
-from hivekeys.token import Fingerprint, Token
 from hivekeys.protocol.wire import Greeting
+from hivekeys.ssh.dialer import SshDialer
+from hivekeys.ssh.line import QUIET, Dialer, Line
+from hivekeys.ssh.session import Session
+from hivekeys.token import Fingerprint, Token
 from tasks.engine import program_of
 from tests.inprocess import KEY, InProcessFleet
 

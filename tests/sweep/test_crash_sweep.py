@@ -18,8 +18,8 @@ import pytest
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.serving import VERBS
-from hivekeys.journal.hostrun import CHANGING
 from hivekeys.journal.events import Event, Intent, Waiting
+from hivekeys.journal.hostrun import CHANGING
 from tests.inprocess import Session
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import POLICY, WatchedFleet, breaches, is_proven, not_alone

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hivekeys import report
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount
 from hivekeys.journal.events import Event, PhaseStarted, State
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Point, watch

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 
-from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, RunStarted, State, Status, TokenChosen
-from hivekeys.protocol.messages import Verb
 from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, RunStarted, State, Status, TokenChosen
 from hivekeys.journal.progress import Progress, Way, heard
 from hivekeys.journal.run import ROTATE
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Verb
 from hivekeys.token import Token
 
 NOON = 1_790_000_000.0

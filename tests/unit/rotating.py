@@ -3,18 +3,18 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Host
-from hivekeys.journal.history import History
-from hivekeys.ssh.line import Dialer
 from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.history import History
+from hivekeys.journal.run import REVOKE, ROTATE, Run
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.wire import Greeting
 from hivekeys.rotation.revocation import Revocation, paced
 from hivekeys.rotation.rollout import Rollout
-from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.rotation.runner import NOTHING_KNOWN, Runner
+from hivekeys.ssh.line import Dialer
 from hivekeys.token import Fingerprint, Token, generate
-from hivekeys.protocol.wire import Greeting
 from tests.inprocess import KEY, InProcessFleet, OwnClock, SimulatedHost
 
 

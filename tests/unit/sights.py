@@ -1,10 +1,10 @@
 """A host as it should be, as the checklist sees it, and one that nobody could ask."""
 
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
+from hivekeys.protocol.inspected import Chain, InEnvironment, Inspected, Lock, Log, Login, Parent, Quality, Trail
 from hivekeys.protocol.shown import Directory, Loaded, Proof, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Norm, Other, Record, Sight
-from hivekeys.protocol.inspected import Chain, InEnvironment, Inspected, Lock, Log, Login, Parent, Quality, Trail
 
 DAY = 86400.0
 NOW = 1_800_000_000.0

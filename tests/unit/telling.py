@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
+from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     Condemned,
     Event,
@@ -21,11 +21,11 @@ from hivekeys.journal.events import (
     Stopped,
     TokenChosen,
 )
-from hivekeys.protocol.messages import Result, Verb
-from hivekeys.journal.clock import Moment
-from hivekeys.report.verdict import exit_code
 from hivekeys.journal.run import fold
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Result, Verb
 from hivekeys.protocol.shown import Answer, Met, Proof
+from hivekeys.report.verdict import exit_code
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.host import agent
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Machine, Session, SimulatedHost
 

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivekeys.protocol.audited import Audited, Query, Time
 from hivekeys.fleet import Policy
 from hivekeys.host import auditing, trail
 from hivekeys.host.agent import Agent
 from hivekeys.host.serving import answer
 from hivekeys.host.system import System
+from hivekeys.protocol.audited import Audited, Query, Time
 from hivekeys.protocol.messages import Reply, Step, Verb
 from hivekeys.protocol.wire import decode, encode
 from tasks.engine import program_of

@@ -11,16 +11,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from hivekeys import age
+from hivekeys.age import Recipients
 from hivekeys.backups import backup, shelf
 from hivekeys.backups import folder as backup_folder
-from hivekeys.age import Recipients
 from hivekeys.backups.backup import Backup, Header
 from hivekeys.backups.folder import Order, found, put
 from hivekeys.backups.shelf import Kept, expired
 from hivekeys.backups.signature import Maker, maker, name_of, sign, signer_id
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.report.evidence import key_id, public_pem
-from hivekeys.token import Fingerprint, Token, generate
+from hivekeys.token import Fingerprint, Token, generate, key_name
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 AT = datetime(2026, 11, 24, 23, 30, 18, tzinfo=UTC)
@@ -29,7 +29,7 @@ SECRET = pyrage.x25519.Identity.generate()
 WHOM = Recipients((SECRET.to_public(),))
 SIGNER, STRANGER = (Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in (7, 8))
 OURS = SIGNER.public_key()
-UNSIGNED = Header("paper", "paper-1a2b", TOKEN.fingerprint(KEY), backup.key_name(KEY), AT)
+UNSIGNED = Header("paper", "paper-1a2b", TOKEN.fingerprint(KEY), key_name(KEY), AT)
 HEADER = replace(UNSIGNED, signer=name_of(OURS))
 
 
@@ -83,7 +83,7 @@ def test_every_byte_of_the_header_and_the_seal_counts() -> None:
         replace(HEADER, fleet="elsewhere"),
         replace(HEADER, run=""),
         replace(HEADER, made=AT + timedelta(days=90)),
-        replace(HEADER, key=backup.key_name(OTHER_KEY)),
+        replace(HEADER, key=key_name(OTHER_KEY)),
         replace(HEADER, fingerprint=generate().fingerprint(KEY)),
     ],
 )
@@ -262,13 +262,13 @@ def test_the_newest_stay(tmp_path: Path) -> None:
 
 
 def kept(day: int, token: Token, key: bytes = KEY) -> Kept:
-    header = Header("paper", "", token.fingerprint(key), backup.key_name(key), AT + timedelta(days=day))
+    header = Header("paper", "", token.fingerprint(key), key_name(key), AT + timedelta(days=day))
     return Kept(f"/{day}", Backup(header, "", ("age",)))
 
 
 def test_the_only_backup_of_the_token_that_is_served_stays_however_old() -> None:
     served, others = generate(), [kept(day, generate()) for day in (3, 2)]
-    want, mine = served.fingerprint(KEY), backup.key_name(KEY)
+    want, mine = served.fingerprint(KEY), key_name(KEY)
     assert expired([*others, kept(0, served)], 1, want, mine) == [others[1]]
     assert expired([*others, kept(0, served, OTHER_KEY)], 1, want, mine) == [others[1]]
     assert expired([kept(9, served), *others, kept(0, served)], 2, want, mine) == [others[1], kept(0, served)]

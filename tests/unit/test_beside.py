@@ -8,16 +8,16 @@ import pytest
 import hivekeys.host.installation
 import hivekeys.host.removal
 import hivekeys.host.repair  # noqa: F401  hosts know these verbs
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, Phase, State
-from hivekeys.protocol.messages import Step, Verb
 from hivekeys.journal.run import REVOKE, fold
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.messages import Step, Verb
+from hivekeys.protocol.wire import Greeting
 from hivekeys.token import generate
 from hivekeys.upkeep.upkeep import Upkeep, fix
-from hivekeys.protocol.wire import Greeting
 from tasks.restricting import refuse_shared
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost, hello
 from tests.unit.rotating import Operator, breaks, serving, slots_used

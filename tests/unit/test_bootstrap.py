@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.ssh.bootstrap import COMMANDS, OTHER_LIMIT, Startup, opening
-from hivekeys.protocol.causes import Trouble
 from hivekeys.fleet import Become
+from hivekeys.protocol.causes import Trouble
+from hivekeys.ssh.bootstrap import COMMANDS, OTHER_LIMIT, Startup, opening
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "fish", "tcsh", "csh") if shutil.which(shell)]
 

@@ -7,14 +7,14 @@ import pytest
 from rich.console import Console
 
 from hivekeys.audit import census_report
-from hivekeys.protocol.audited import Audited, Call, Group, Time
 from hivekeys.audit.census import TICK, Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet
 from hivekeys.journal.hostrun import HostRun
-from hivekeys.protocol.messages import Reply
 from hivekeys.journal.run import Run
+from hivekeys.protocol.audited import Audited, Call, Group, Time
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Slot
 from hivekeys.token import Fingerprint
 from tasks.times import count, fp6, moment

@@ -8,15 +8,15 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Format, TokenAge
-from hivekeys.journal.hostrun import HostRun
-from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.journal.events import State
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
+from hivekeys.protocol.inspected import Chain, InEnvironment, Lock, Log, Login, Quality, Trail
+from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.protocol.shown import Directory, Loaded, Proof, Slot
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
-from hivekeys.protocol.inspected import Chain, InEnvironment, Lock, Log, Login, Quality, Trail
 from tests.lab.test_verify import WAYS
 
 from .sights import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Cause
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
 from hivekeys.journal.events import State
+from hivekeys.protocol.causes import Cause
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine, Machine
 
 from .rotating import Operator, serving, slots_used

@@ -6,12 +6,12 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
-from hivekeys.journal.history import History
 from hivekeys.journal.events import State
+from hivekeys.journal.history import History
+from hivekeys.journal.run import REVOKE
 from hivekeys.report import next_step
 from hivekeys.report.verdict import verdict
 from hivekeys.report.words import summary_lines
-from hivekeys.journal.run import REVOKE
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Session
 from tests.unit.rotating import Operator, serving

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import hivekeys
-from hivekeys.ssh.bootstrap import installed, opening
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.run import REVOKE, ROTATE
+from hivekeys.ssh.bootstrap import installed, opening
 from tasks.engine import program_of
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.unit.rotating import Operator

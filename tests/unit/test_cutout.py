@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivekeys import report
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Amount, Policy
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import Condemned, Event, Phase, Readmitted, Resumed, RunStarted, State
+from hivekeys.journal.exposure import exposure_of
+from hivekeys.journal.history import gone_back
+from hivekeys.journal.run import REVOKE, ROTATE, Run, fold
+from hivekeys.journal.store import KINDS
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.excluded import CutOut, Guarded, cut_out
-from hivekeys.errors import ExitCode
-from hivekeys.journal.exposure import exposure_of
-from hivekeys.fleet import Amount, Policy
-from hivekeys.journal.history import gone_back
-from hivekeys.journal.store import KINDS
-from hivekeys.journal.events import Condemned, Event, Phase, Readmitted, Resumed, RunStarted, State
-from hivekeys.journal.clock import Moment
-from hivekeys.journal.run import REVOKE, ROTATE, Run, fold
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet
 from tests.unit.rotating import Operator, serving, slots_used

@@ -8,10 +8,10 @@ import pytest
 
 from docs.generate import REFERENCE, anchor, heading, options, reference, tasks
 from docs.manual import manual
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.inventory import schema
 from hivekeys.journal.events import State
+from hivekeys.protocol.causes import Trouble
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]

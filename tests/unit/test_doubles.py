@@ -10,19 +10,19 @@ import hivekeys.host.inspection
 import hivekeys.host.installation
 import hivekeys.host.remembered
 import hivekeys.host.repair  # noqa: F401  hosts know these verbs
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.journal.exposure import exposure_of
 from hivekeys.fleet import Amount, Policy
-from hivekeys.upkeep.install import install, uninstall
 from hivekeys.journal.events import Event, Phase, State
-from hivekeys.upkeep.current_token import Grounds
-from hivekeys.report.incident import checklist
+from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.run import REVOKE, Run, fold
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.wire import Greeting
+from hivekeys.report.incident import checklist
 from hivekeys.token import Token, generate
+from hivekeys.upkeep.current_token import Grounds
+from hivekeys.upkeep.install import install, uninstall
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from hivekeys.verify.survey import Watch, survey
-from hivekeys.protocol.wire import Greeting
 from tests.inprocess import KEY, InProcessFleet
 from tests.unit.rotating import Operator, serving, slots_used
 

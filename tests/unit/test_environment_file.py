@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import hivekeys.host.installation  # noqa: F401  hosts know its verb, too, and that of upkeep
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host.forms import TokenLine
 from hivekeys.journal.events import Phase
 from hivekeys.journal.run import REVOKE, fold
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
 from tests.unit.rotating import Operator, breaks, serving, slots_used

@@ -11,16 +11,16 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hivekeys.journal.chain import Row
 from hivekeys.errors import UserError
+from hivekeys.fleet import Fleet
+from hivekeys.journal.chain import Row
+from hivekeys.journal.run import fold
+from hivekeys.journal.store import Journal
 from hivekeys.report.evidence import Verdict, check, key_id, members, public_key, public_pem, sealed
 from hivekeys.report.evidence.archive import BLOCK, END, BrokenError, pack, unpack
 from hivekeys.report.evidence.check import EVENTS
 from hivekeys.report.evidence.seal import SIGNATURE, SUMS
-from hivekeys.fleet import Fleet
-from hivekeys.journal.store import Journal
 from hivekeys.report.page import page
-from hivekeys.journal.run import fold
 from tests.unit.telling import NEW, OLD, Teller, fleet_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)

@@ -21,49 +21,49 @@ from invoke.exceptions import Exit
 from rich.console import Console
 
 import hivekeys.host.remembered  # noqa: F401  hosts know its verb
-from hivekeys.upkeep import changes
 from hivekeys import report
-from hivekeys.status import status as statuses
 from hivekeys.audit import access_report, census_report
-from hivekeys.protocol.audited import READERS, Accesses, Audited, Query
 from hivekeys.audit.census import census_of, known_tokens
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Host, Policy
+from hivekeys.host.repair import Work
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import Event, Outcome, Phase, State, Status
+from hivekeys.journal.progress import Progress, heard
+from hivekeys.journal.run import REVOKE, ROTATE, fold
+from hivekeys.journal.store import Journal
+from hivekeys.protocol.audited import READERS, Accesses, Audited, Query
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
-from hivekeys.upkeep.changes import Upkept
-from hivekeys.errors import ExitCode, UserError
+from hivekeys.protocol.inspected import Inspected
+from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.shown import Met, Proof, Seen
+from hivekeys.protocol.tombstone import Remembered, Stone
+from hivekeys.protocol.wire import MOST_CHANGES, Greeting, decode
 from hivekeys.report.evidence import key_id, public_pem
 from hivekeys.report.evidence.archive import pack
 from hivekeys.report.evidence.check import EVENTS
 from hivekeys.report.evidence.seal import HEAD, SIGNATURE, SUMS
-from hivekeys.fleet import Host, Policy
-from hivekeys.host.repair import Work
-from hivekeys.upkeep.install import install, uninstall
-from hivekeys.journal.store import Journal
-from hivekeys.ssh.line import Line
-from hivekeys.status.metrics import metrics
-from hivekeys.journal.events import Event, Outcome, Phase, State, Status
-from hivekeys.protocol.messages import Reply, Step, Verb
-from hivekeys.journal.clock import Moment
-from hivekeys.journal.progress import Progress, heard
-from hivekeys.upkeep.current_token import Grounds, current
 from hivekeys.report.page import page
 from hivekeys.report.stream import line_of, result_line
 from hivekeys.report.view import view
 from hivekeys.report.writing import html, markdown
-from hivekeys.journal.run import REVOKE, ROTATE, fold
-from hivekeys.protocol.shown import Met, Proof, Seen
+from hivekeys.ssh.line import Line
+from hivekeys.status import status as statuses
+from hivekeys.status.metrics import metrics
 from hivekeys.text.clean import LONGEST
 from hivekeys.token import Fingerprint, generate
-from hivekeys.protocol.tombstone import Remembered, Stone
+from hivekeys.upkeep import changes
+from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.current_token import Grounds, current
+from hivekeys.upkeep.install import install, uninstall
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from hivekeys.verify import checklist
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Norm, Record, Report, examine
-from hivekeys.protocol.inspected import Inspected
 from hivekeys.verify.junit import junit
 from hivekeys.verify.sarif import sarif
 from hivekeys.verify.survey import Watch, survey
-from hivekeys.protocol.wire import MOST_CHANGES, Greeting, decode
 from tasks.reports import evidence
 from tests.inprocess import KEY, InProcessFleet, OwnClock
 from tests.inprocess import Session as LineOf

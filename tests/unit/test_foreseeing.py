@@ -16,10 +16,10 @@ from invoke.exceptions import Exit
 
 import fabfile
 from bench.simulated import Hosts
+from hivekeys.journal.run import fold
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.messages import Verb
 from hivekeys.rotation.preview import foreseen
-from hivekeys.journal.run import fold
 
 from .telling import NEW, OLD, Teller, fleet_of
 

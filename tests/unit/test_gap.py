@@ -12,11 +12,11 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
-from hivekeys.journal.gap import Gap, Served, Turn, between
 from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.gap import Gap, Served, Turn, between
+from hivekeys.journal.run import Run, fold
 from hivekeys.protocol.messages import Verb
 from hivekeys.report.words import gap_lines, gap_of
-from hivekeys.journal.run import Run, fold
 from hivekeys.token import Token
 from tests.inprocess import InProcessFleet, OwnClock
 from tests.unit.rotating import Operator, breaks

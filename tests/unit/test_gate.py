@@ -14,16 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hivekeys.ssh import bootstrap
-from hivekeys.protocol import wire
-from hivekeys.protocol.audited import Query, Time
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host import gate
-from hivekeys.protocol.messages import Step, Verb
 from hivekeys.journal.run import REVOKE
+from hivekeys.protocol import wire
+from hivekeys.protocol.audited import Query, Time
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.messages import Step, Verb
 from hivekeys.protocol.wire import PROTOCOL, encode
+from hivekeys.ssh import bootstrap
 from tasks.engine import installed_program
 from tests.inprocess import KEY, InProcessFleet, told
 from tests.unit.guarded import GuardedDialer, GuardedLine, files, greeting, request, restrict

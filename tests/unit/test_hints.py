@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hivekeys import inventory
-from hivekeys.protocol.causes import HINTS, Cause, Trouble
 from hivekeys.fleet import SERVICES, Become, Fleet, Host, Role, Ssh
+from hivekeys.protocol.causes import HINTS, Cause, Trouble
 from hivekeys.protocol.hints import BLANKS, general, hint, limit_of, line, ssh_words
 
 from .typing_it import commands_in, mistake_in

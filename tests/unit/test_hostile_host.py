@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
-from hivekeys.journal.history import LEAD
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, Intent, Phase, State
+from hivekeys.journal.history import LEAD
 from hivekeys.journal.run import REVOKE, Run, fold
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Lie, Session, SimulatedHost
 from tests.unit.rotating import Operator

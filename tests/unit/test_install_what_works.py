@@ -6,9 +6,9 @@ import pytest
 
 import hivekeys.host.installation
 import hivekeys.host.removal  # noqa: F401  hosts know the way back
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost
 

@@ -22,9 +22,11 @@ from hivekeys.fleet import (
     Waiver,
 )
 from hivekeys.host.places import PLACE
-from hivekeys.inventory import load, schema
+from hivekeys.inventory import schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
+
+from .loading import load
 
 EXAMPLE = Path(__file__).parents[2] / "inventory" / "example.toml"
 SMALLEST = """

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Become, Fleet, Format, Host, Role
-from hivekeys.inventory import load, look, schema
+from hivekeys.inventory import look, schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
+
+from .loading import load
 
 FORMS = Path(__file__).with_name("inventories")
 EXAMPLE = Path(__file__).parents[2] / "inventory" / "example.toml"

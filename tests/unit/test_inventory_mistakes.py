@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.inventory import load
+
+from .loading import load
 
 FLEET = 'fleet = "f"\n'
 HOSTS = 'hosts = { queen = { role = "queen" }, hive1 = { role = "hive" } }\n'

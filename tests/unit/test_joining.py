@@ -14,21 +14,21 @@ import pytest
 import hivekeys.host.installation
 import hivekeys.host.remembered
 import hivekeys.host.removal  # noqa: F401  hosts know their verbs
-from hivekeys.upkeep import changes
-from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.upkeep.changes import Upkept
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE
+from hivekeys.journal.events import Event, Phase, PhaseStarted, Stopped
+from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.wire import Greeting, decode
+from hivekeys.text.names import fold_names
+from hivekeys.token import Fingerprint, Token, generate
+from hivekeys.upkeep import changes
+from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.current_token import Grounds
 from hivekeys.upkeep.inheritance import MOST
 from hivekeys.upkeep.install import install
-from hivekeys.journal.events import Event, Phase, PhaseStarted, Stopped
-from hivekeys.text.names import fold_names
-from hivekeys.upkeep.current_token import Grounds
-from hivekeys.journal.run import REVOKE
-from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep.upkeep import Upkeep
-from hivekeys.protocol.wire import Greeting, decode
 from tests.inprocess import KEY, InProcessFleet, OwnClock, Session, SimulatedHost
 from tests.unit.rotating import Operator, breaks
 

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.journal.events import CensusTaken
-from hivekeys.protocol.audited import Use
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import DamagedError, ExitCode, UserError
-from hivekeys.journal.store import Journal
+from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
+    CensusTaken,
     Event,
     Intent,
     Outcome,
@@ -26,11 +24,13 @@ from hivekeys.journal.events import (
     Stopped,
     TokenChosen,
 )
-from hivekeys.protocol.messages import Result, Verb
-from hivekeys.journal.clock import Moment
 from hivekeys.journal.run import fold
-from hivekeys.protocol.shown import Proof
+from hivekeys.journal.store import Journal
 from hivekeys.journal.tables import SCHEMA
+from hivekeys.protocol.audited import Use
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Result, Verb
+from hivekeys.protocol.shown import Proof
 from hivekeys.token import Token, generate
 
 KEY = b"k" * 32

@@ -11,9 +11,9 @@ from hivekeys import inventory
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import State
+from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.report import next_step
 from hivekeys.rotation.rollout import Rollout
-from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.token import generate
 from tasks.engine import Asked
 from tasks.recovery import _take_up

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
-from hivekeys.journal.recorder import Ledger
-from hivekeys.journal.events import Claimed, Event
 from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import Claimed, Event
+from hivekeys.journal.recorder import Ledger
 
 PATIENCE = 60.0  # seconds; only a test that fails waits for so long
 

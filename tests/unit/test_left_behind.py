@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.journal.events import Again, Event, Intent, Outcome, Phase, PhaseStarted, State
 from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.causes import Trouble
 from hivekeys.rotation.runner import TURNS
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import fabfile
-from hivekeys.ssh import limits
 from hivekeys.errors import UserError
+from hivekeys.ssh import limits
 
 PROJECT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def test_a_hard_limit_that_is_too_low_is_refused_by_its_name() -> None:
 def test_a_real_process_gets_the_limit_that_it_asked_for() -> None:
     program = (
         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (256, 2048))\n"
-        "from hivekeys import limits; limits.raise_open_files(1000, 32)\n"
+        "from hivekeys.ssh import limits; limits.raise_open_files(1000, 32)\n"
         "print(*r.getrlimit(r.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)

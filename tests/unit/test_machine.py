@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import HIVE_SERVICE
-from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Step, Verb
 from hivekeys.protocol.shown import Directory, Loaded, Seen, Slot, Unit
+from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to
 from hivekeys.token import Fingerprint, Token
 
 OLD, NEW, OTHER = (Token(letter * 64).fingerprint(b"k") for letter in "abc")

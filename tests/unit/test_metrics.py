@@ -12,18 +12,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from hivekeys import files
-from hivekeys.journal import state_folder
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet
-from hivekeys.journal.hostrun import HostRun
-from hivekeys.status.metrics import metrics
-from hivekeys.protocol.messages import Reply
+from hivekeys.journal import state_folder
 from hivekeys.journal.events import State
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Seen
+from hivekeys.status.metrics import metrics
 from hivekeys.status.status import FleetStatus, status_of
 from hivekeys.verify.findings import Check, Finding, Record, Report, Severity, Verdict
+from hivekeys.verify.last import keep_tally, kept_tally
 from hivekeys.verify.tally import Tally, read, tally, written
 
 from .sights import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
@@ -163,10 +164,10 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path, name: str) -> Non
 
 def test_what_verify_found_is_kept_for_the_operator_alone(tmp_path: Path) -> None:
     folder = state_folder.folder_for("paper", str(tmp_path))
-    assert state_folder.kept_tally(folder) is None
+    assert kept_tally(folder) is None
     numbers = Tally(NOW, {("low", "fail"): 3})
-    state_folder.keep_tally(folder, numbers)
-    assert state_folder.kept_tally(folder) == numbers
+    keep_tally(folder, numbers)
+    assert kept_tally(folder) == numbers
     assert (folder / "verify.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -177,7 +178,7 @@ def test_numbers_that_cannot_be_read_name_their_file(tmp_path: Path, text: str) 
     folder = state_folder.folder_for("paper", str(tmp_path))
     (folder / "verify.json").write_text(text)
     with pytest.raises(UserError, match=r"verify\.json"):
-        state_folder.kept_tally(folder)
+        kept_tally(folder)
 
 
 def test_numbers_survive_being_written() -> None:

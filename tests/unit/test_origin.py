@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import hivekeys.host.inspection  # noqa: F401  hosts know its verb, too
-from hivekeys.protocol.causes import Cause
 from hivekeys.fleet import HIVE_SERVICE
+from hivekeys.protocol.causes import Cause
 from tests.inprocess import InProcessFleet, InProcessLine, Machine, Session, SimulatedHost, hello
 from tests.unit.rotating import Operator
 

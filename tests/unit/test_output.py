@@ -17,8 +17,8 @@ import pytest
 from rich.console import Console
 
 from bench.simulated import Hosts
-from hivekeys.journal.store import Journal
 from hivekeys.journal.run import fold
+from hivekeys.journal.store import Journal
 from tasks import asking
 from tasks.output import STAND_INS, Outlet
 from tests.terminal import Terminal

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.journal.events import CensusTaken
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host.own_calls import CLOCK, MOST_CALLS, Explained, sound
 from hivekeys.host.state import STATE
+from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.run import REVOKE
 from hivekeys.token import Token
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from hivekeys.age import recipients
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.files import NotYoursError, refuse_strangers, stranger
+from hivekeys.inventory import load
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.hostkeys.known_hosts import KnownHosts
 from hivekeys.ssh.hostkeys.known_hosts_file import write
-from hivekeys.inventory import load
-from hivekeys.ssh.openssh import OpenSsh, Target
-from hivekeys.files import NotYoursError, refuse_strangers, stranger
 from hivekeys.ssh.keyring import Keyring
+from hivekeys.ssh.openssh import OpenSsh, Target
 from hivekeys.ssh.settings import Settings
 
 HOSTS = """
@@ -250,7 +250,7 @@ def test_nobody_is_asked_about_the_folders_in_which_the_program_itself_is(here: 
     clone = here / "builds" / "clone"
     shutil.copytree(PROJECT / "hivekeys", clone / "hivekeys", ignore=shutil.ignore_patterns("__pycache__"))
     inventory = put(clone / "inventory" / "f.toml", "")
-    ask = "import pathlib, sys; from hivekeys import ownership; print(ownership.stranger(pathlib.Path(sys.argv[1])))"
+    ask = "import pathlib, sys; from hivekeys import files; print(files.stranger(pathlib.Path(sys.argv[1])))"
 
     def said() -> str:
         argv, own = [sys.executable, "-c", ask, str(inventory)], {"PYTHONPATH": str(clone)}

@@ -10,18 +10,27 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.journal.events import CensusTaken
+from hivekeys.errors import ExitCode
+from hivekeys.journal.events import (
+    CensusTaken,
+    Event,
+    OperatorAnswered,
+    OperatorAsked,
+    Outcome,
+    Phase,
+    RunEnded,
+    RunStarted,
+    State,
+)
+from hivekeys.journal.run import fold
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.errors import ExitCode
 from hivekeys.protocol.hints import hint
-from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked, Outcome, Phase, RunEnded, RunStarted, State
+from hivekeys.protocol.shown import Met
 from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
 from hivekeys.report.verdict import exit_code
 from hivekeys.report.writing import html, markdown, plain
-from hivekeys.journal.run import fold
-from hivekeys.protocol.shown import Met
 from tests.unit.telling import BEGAN, NEW, OLD, Teller, fleet_of
 
 ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")

@@ -8,15 +8,15 @@ import pytest
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
-from hivekeys.journal.events import Event, Phase, PhaseStarted
 from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import Event, Phase, PhaseStarted
 from hivekeys.journal.progress import Progress, Way, heard
+from hivekeys.journal.run import fold
 from hivekeys.report.page import page
 from hivekeys.report.stream import result_line
 from hivekeys.report.view import view
 from hivekeys.report.words import calls
 from hivekeys.report.writing import html, markdown
-from hivekeys.journal.run import fold
 from tasks.live import Show
 from tests.inprocess import InProcessFleet, SharedClock
 from tests.unit.rotating import Operator, breaks

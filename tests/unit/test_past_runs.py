@@ -13,17 +13,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hivekeys import report
-from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.journal.debts import served
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.journal.history import History
-from hivekeys.journal.store import Journal
-from hivekeys.status.metrics import metrics
+from hivekeys.journal.debts import served
 from hivekeys.journal.events import Paused, Phase, RunEnded, State
-from hivekeys.report.page import page
-from hivekeys.report.verdict import came_to, ended
+from hivekeys.journal.history import History
 from hivekeys.journal.run import Run, fold
 from hivekeys.journal.state_folder import at_work, fingerprint_key, hold_lock, operator
+from hivekeys.journal.store import Journal
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.report.page import page
+from hivekeys.report.verdict import came_to, ended
+from hivekeys.status.metrics import metrics
 from hivekeys.status.status import status_of
 from hivekeys.token import generate
 from hivekeys.verify.findings import Record, recorded

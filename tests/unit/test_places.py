@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import Phase, PhaseStarted, State
+from hivekeys.journal.run import REVOKE, fold
+from hivekeys.protocol.causes import Trouble
 from hivekeys.report import document, place_lines, summary
 from hivekeys.report.incident import checklist
 from hivekeys.report.page import page
 from hivekeys.report.writing import html, markdown
-from hivekeys.journal.run import REVOKE, fold
 from hivekeys.token import Token, generate
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.unit.rotating import Operator, serving, slots_used

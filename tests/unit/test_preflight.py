@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.protocol.messages import Reply
 from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Reply
+from hivekeys.protocol.wire import decode
 from hivekeys.status.status import lines, status_of
 from hivekeys.token import generate
 from hivekeys.verify.findings import Record
-from hivekeys.protocol.wire import decode
 from tests.inprocess import InProcessFleet, Session, SimulatedHost
 from tests.unit.rotating import Operator
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.protocol.causes import HINTS, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
+from hivekeys.protocol.causes import HINTS, Trouble
 from hivekeys.protocol.messages import Step, Verb
+from hivekeys.protocol.wire import encode
 from hivekeys.report.page import page
 from hivekeys.report.writing import html, markdown
 from hivekeys.token import generate
-from hivekeys.protocol.wire import encode
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
 from tests.unit.rotating import Operator
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.journal.estimate import Pace, at_least, likely, pace_of
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.host.system import System
-from hivekeys.journal.store import Journal
-from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked
 from hivekeys.journal.clock import Moment
-from hivekeys.rotation.question import before_run, before_wave
-from hivekeys.rotation.rollout import Rollout
+from hivekeys.journal.estimate import Pace, at_least, likely, pace_of
+from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked
 from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.journal.state_folder import folder_for
+from hivekeys.journal.store import Journal
+from hivekeys.rotation.question import before_run, before_wave
+from hivekeys.rotation.rollout import Rollout
 from hivekeys.rotation.waves import Wave, plan
 from tasks.asking import paces
 from tasks.live import Show
@@ -234,8 +234,8 @@ def test_the_journal_tells_it_also_while_the_run_that_asks_writes_there(fleet: I
 
 AT_A_QUESTION = """
 from hivekeys.fleet import SERVICES, Host, Role
-from hivekeys.model import Phase
-from hivekeys.waves import Wave
+from hivekeys.journal.events import Phase
+from hivekeys.rotation.waves import Wave
 from tasks.live import Show
 from tests.unit.journeys import midway
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Host, Policy
 from hivekeys.host.serving import LEASE_SECONDS, SIGN_SECONDS, is_sign
-from hivekeys.ssh.line import BEAT, LEASE, QUIET
 from hivekeys.journal.events import Event, Intent, Phase, State, Stopped
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.wire import Greeting
+from hivekeys.ssh.line import BEAT, LEASE, QUIET
 from hivekeys.ssh.session import Session as EngineSession
 from hivekeys.token import generate
-from hivekeys.protocol.wire import Greeting
 from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, OwnClock, Session, SimulatedHost, hello
 from tests.unit.rotating import Operator, breaks, serving, slots_used
 from tests.unit.test_agent_session import Process, state, wait_until_open

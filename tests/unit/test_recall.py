@@ -9,11 +9,11 @@ import hivekeys.host.remembered  # noqa: F401  hosts know its verb
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import Event, Outcome, Phase, RunStarted, State
-from hivekeys.upkeep.current_token import Grounds, current
 from hivekeys.journal.run import REVOKE
-from hivekeys.token import Fingerprint, Token, generate
-from hivekeys.upkeep.upkeep import Upkeep
 from hivekeys.protocol.wire import Greeting
+from hivekeys.token import Fingerprint, Token, generate
+from hivekeys.upkeep.current_token import Grounds, current
+from hivekeys.upkeep.upkeep import Upkeep
 from tests.inprocess import KEY, InProcessFleet, OwnClock, Session
 from tests.unit.rotating import Operator, serving
 

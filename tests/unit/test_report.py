@@ -8,16 +8,17 @@ from rich.console import Console
 from rich.table import Table
 
 from hivekeys import report
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
-from hivekeys.journal.gap import Served, Turn
-from hivekeys.protocol.hints import hint
-from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.events import Phase, State
+from hivekeys.journal.gap import Served, Turn
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
-from hivekeys.protocol.shown import Loaded, Proof, Slot
 from hivekeys.journal.sittings import Times
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.hints import hint
+from hivekeys.protocol.shown import Loaded, Proof, Slot
+from hivekeys.text.durations import ago
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 
@@ -71,7 +72,7 @@ def row(table: Table, name: str, width: int = 80) -> str:
     ],
 )
 def test_durations_are_told_in_two_units(seconds: float, words: str) -> None:
-    assert report.ago(seconds) == words
+    assert ago(seconds) == words
 
 
 def test_the_result_fits_a_terminal_and_has_a_row_for_every_host() -> None:

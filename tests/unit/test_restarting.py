@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host.restarting import FOR_EVER
 from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
 from tests.unit.rotating import Operator, serving

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from hivekeys.ssh import bootstrap
-from hivekeys.protocol import restriction
 from hivekeys.errors import UserError
 from hivekeys.fleet import HIVE_SERVICE, Become
 from hivekeys.host import gate, inspection, restricting
 from hivekeys.host.agent import Agent
 from hivekeys.host.system import Refusal, System
+from hivekeys.protocol import restriction
+from hivekeys.ssh import bootstrap
 from tests.inprocess import told
 
 from .test_tasks import Fab

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Host, Policy
 from hivekeys.host.serving import LEASE_SECONDS
 from hivekeys.host.state import STATE
-from hivekeys.ssh.line import LEASE
 from hivekeys.journal.events import Again, Condemned, Outcome, Phase, PhaseStarted, State, Waiting
 from hivekeys.journal.progress import holder_of
+from hivekeys.journal.run import REVOKE, fold
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report import next_step
 from hivekeys.report.incident import checklist
-from hivekeys.journal.run import REVOKE, fold
 from hivekeys.rotation.story import LOCK_PATIENCE
+from hivekeys.ssh.line import LEASE
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, Session, SharedClock
 from tests.unit.rotating import Operator, breaks, serving, slots_used

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.journal.events import Intent, Outcome, Phase, PhaseStarted, State, Stopped, TokenChosen
+from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.messages import Verb
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from hivekeys import report
-from hivekeys.journal.events import CensusTaken
 from hivekeys.audit.census import TICK
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
-from hivekeys.journal.events import Event, Phase, PhaseStarted, State
+from hivekeys.journal.events import CensusTaken, Event, Phase, PhaseStarted, State
 from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost

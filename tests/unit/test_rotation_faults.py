@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from hivekeys.protocol.causes import HINTS, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import State
+from hivekeys.protocol.causes import HINTS, Trouble
 from tests.inprocess import FAULTS, InProcessFleet, When
 from tests.unit.rotating import Operator, breaks, serving, slots_used
 

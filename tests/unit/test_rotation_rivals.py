@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE, ROTATE, fold
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, Session, SimulatedHost
 from tests.unit.rotating import Operator, serving, slots_used

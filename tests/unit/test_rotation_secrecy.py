@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from hivekeys import report
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
-from hivekeys.ssh.line import Line
 from hivekeys.journal.events import Event, State
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Step
+from hivekeys.ssh.line import Line
 from hivekeys.token import Token, generate
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine
 from tests.unit.rotating import Operator, breaks

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
-from hivekeys.journal.gap import Gap
+from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     Event,
     Intent,
@@ -22,11 +21,12 @@ from hivekeys.journal.events import (
     Stopped,
     TokenChosen,
 )
-from hivekeys.protocol.messages import Result, Verb
-from hivekeys.journal.clock import Moment
-from hivekeys.report.verdict import exit_code
+from hivekeys.journal.gap import Gap
 from hivekeys.journal.run import Run, fold
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Result, Verb
 from hivekeys.protocol.shown import Proof
+from hivekeys.report.verdict import exit_code
 from hivekeys.token import Token
 from tests.unit.test_machine import seen
 

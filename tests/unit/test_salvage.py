@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.journal import salvage
 from hivekeys.errors import DamagedError, UserError
-from hivekeys.journal.store import KINDS, Journal
-from hivekeys.journal.events import Condemned, Phase, RunStarted, Stopped
+from hivekeys.journal import salvage
 from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import Condemned, Phase, RunStarted, Stopped
 from hivekeys.journal.run import REVOKE
+from hivekeys.journal.store import KINDS, Journal
 from hivekeys.token import Fingerprint, generate
 
 NOW = Moment(1_700_000_000.0, 5.0)

@@ -11,14 +11,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from hivekeys.journal import state_folder
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.journal import state_folder
 
 PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 HOLDER = """
 import sys
 from pathlib import Path
-from hivekeys import state
+from hivekeys.journal import state_folder
 with state_folder.hold_lock(Path(sys.argv[1]), "blue", "run-1", "drill"):
     print("held", flush=True)
     sys.stdin.read()

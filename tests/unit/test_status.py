@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.protocol.messages import Reply
 from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Loaded, Met, Place, Seen, Slot
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import SudoLog
 from hivekeys.host.sudo_log import records_in
 from hivekeys.journal.events import State
+from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
 from tests.inprocess import InProcessFleet, SimulatedHost
 

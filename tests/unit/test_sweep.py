@@ -19,8 +19,8 @@ from hivekeys.host.agent import Agent
 from hivekeys.host.places import GUARDED, Neighbours
 from hivekeys.host.sockets import where_to_ask
 from hivekeys.host.system import System
-from hivekeys.token import Token, generate
 from hivekeys.protocol.wire import Greeting
+from hivekeys.token import Token, generate
 from tests.inprocess import KEY
 
 ACCOUNT = pwd.getpwuid(os.geteuid() or pwd.getpwnam("nobody").pw_uid)

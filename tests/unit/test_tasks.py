@@ -18,18 +18,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import fabfile
+from hivekeys.age import Recipients
 from hivekeys.backups import backup
 from hivekeys.backups import folder as backup_folder
-from hivekeys.age import Recipients
 from hivekeys.backups.signature import name_of, sign, signer_id
 from hivekeys.errors import ExitCode
-from hivekeys.report.evidence import key_id
-from hivekeys.journal.store import Journal
-from hivekeys.journal.events import Condemned, Event, Intent, Phase, Readmitted, RunEnded, RunStarted, TokenChosen
-from hivekeys.protocol.messages import Verb
 from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import Condemned, Event, Intent, Phase, Readmitted, RunEnded, RunStarted, TokenChosen
 from hivekeys.journal.run import REVOKE
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock, signing_key
+from hivekeys.journal.store import Journal
+from hivekeys.protocol.messages import Verb
+from hivekeys.report.evidence import key_id
 from hivekeys.token import Fingerprint, Token, generate, parse
 from tasks.engine import superseded_tokens
 from tests.terminal import CTRL_C, Terminal
@@ -606,7 +606,9 @@ def test_the_list_of_verbs_needs_none_of_the_heavy_libraries(fab: Fab) -> None:
     assert answer.code == 0 and "rotate" in answer.out
     imported = {line.split("|")[-1].strip() for line in answer.err.splitlines() if "|" in line}
     assert imported, "the interpreter names what it imports"
-    assert imported.isdisjoint({"pydantic", "rich", "sqlite3", "hivekeys.rotation.rollout", "hivekeys.ssh.dialer", "hivekeys.lab"})
+    assert imported.isdisjoint(
+        {"pydantic", "rich", "sqlite3", "hivekeys.rotation.rollout", "hivekeys.ssh.dialer", "hivekeys.lab"}
+    )
 
 
 # -- two at once

@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.journal.events import Intent, Phase, PhaseStarted, Status
+from hivekeys.journal.run import fold
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Verb
 from hivekeys.report.picture import EACH, LEFT, RIGHT, WIDTH, Picture, Scale, picture, tick_label
 from hivekeys.report.timeline import Span, merged, timeline
-from hivekeys.journal.run import fold
 from tests.unit.telling import Teller, fleet_of
 
 ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")

@@ -19,12 +19,12 @@ from jsonschema import Draft202012Validator
 from rich.console import Console
 from rich.text import Text
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Policy
 from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked, Phase, Resumed, RunStarted, Waiting
-from hivekeys.report.stream import line_of, not_due_line, result_line
 from hivekeys.journal.run import REVOKE, fold
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.report.stream import line_of, not_due_line, result_line
 from tasks import notice, stream
 from tasks.frame import Told, told
 from tasks.live import Show

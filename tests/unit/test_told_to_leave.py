@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host.serving import TOLD
 from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.causes import Trouble
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.unit.rotating import Operator, serving, slots_used
 

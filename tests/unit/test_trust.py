@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import Fleet
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 from hivekeys.ssh.hostkeys.trust import Shown, Standing, Trusted, parse_list, writable

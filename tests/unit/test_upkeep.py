@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hivekeys.upkeep import changes
-from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.change import Change
-from hivekeys.upkeep.changes import Upkept
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.host import dropin
 from hivekeys.journal.events import Phase
-from hivekeys.token import Token, generate
-from hivekeys.upkeep.upkeep import Upkeep, fix
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.change import Change
 from hivekeys.protocol.wire import Greeting
+from hivekeys.token import Token, generate
+from hivekeys.upkeep import changes
+from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.upkeep import Upkeep, fix
 from tests.inprocess import KEY, InProcessFleet, SimulatedHost
 
 MODE = Change("file-mode", "/etc/token", "0644 root:root", "0600 llama-orch:llama-orch")

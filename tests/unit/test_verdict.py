@@ -8,12 +8,12 @@ import pytest
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.events import Phase, State, Status
-from hivekeys.text.names import fold_names
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.run import REVOKE, Run
 from hivekeys.report.page import page
 from hivekeys.report.verdict import ended, exit_code, verdict
-from hivekeys.journal.run import REVOKE, Run
+from hivekeys.text.names import fold_names
 from tests.unit.telling import NEW, OLD, fleet_of
 
 TASKS = {

@@ -9,8 +9,8 @@ from itertools import chain
 import pytest
 from rich.text import Text
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.errors import ExitCode
+from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     Again,
     Event,
@@ -25,10 +25,10 @@ from hivekeys.journal.events import (
     Status,
     Stopped,
 )
-from hivekeys.journal.clock import Moment
 from hivekeys.journal.progress import Progress, Way, to_go
-from hivekeys.report.view import view
 from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.causes import Trouble
+from hivekeys.report.view import view
 from hivekeys.token import Token
 
 from .journeys import NOON, at, begun, fails, followed, midway, names, passed

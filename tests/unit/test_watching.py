@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from hivekeys.ssh import bootstrap
 from hivekeys.audit import access_report
-from hivekeys.protocol.audited import Access, Accesses, Reader
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.host import accesses
@@ -18,8 +15,11 @@ from hivekeys.host.agent import Agent
 from hivekeys.host.system import Refusal, System
 from hivekeys.host.watching import watch
 from hivekeys.journal.hostrun import HostRun
-from hivekeys.protocol.messages import Reply
 from hivekeys.journal.run import Run
+from hivekeys.protocol.audited import Access, Accesses, Reader
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Reply
+from hivekeys.ssh import bootstrap
 
 from .sights import HIVE, NOW, QUEEN
 

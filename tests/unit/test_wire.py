@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.fleet import HIVE_SERVICE, Policy
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result, Step, Verb
 from hivekeys.protocol.shown import Answer, Met, Proof
-from hivekeys.token import Token
 from hivekeys.protocol.wire import Greeting, decode, encode, seconds_for
+from hivekeys.token import Token
 from tests.unit.test_rotation_secrecy import answers
 
 TOKEN = Token("recognisable" * 6)

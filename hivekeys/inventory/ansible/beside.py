@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hivekeys.errors import UserError
+from hivekeys.files import NotYoursError
 from hivekeys.inventory.ansible.documents import yaml_document
 from hivekeys.inventory.ansible.groups import Inventory, Variable, Variables
 from hivekeys.inventory.files import read_text
 from hivekeys.inventory.mistakes import Mistake, Place
-from hivekeys.files import NotYoursError
 
 EXTENSIONS = ("", ".yml", ".yaml", ".json")
 DEEPEST = 8  # folders in folders

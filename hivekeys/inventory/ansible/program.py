@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-from hivekeys.inventory.mistakes import printable
 from hivekeys.files import refuse_strangers
+from hivekeys.inventory.mistakes import printable
 
 TIME_LIMIT = 60.0  # seconds; programs that ask a cloud take several
 MOST_OUTPUT = 16 * 1024 * 1024  # bytes

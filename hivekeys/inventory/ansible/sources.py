@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hivekeys.errors import UserError
+from hivekeys.files import NotYoursError
 from hivekeys.inventory.ansible import ini, listing, tree
 from hivekeys.inventory.ansible.beside import VAULT, read_beside
 from hivekeys.inventory.ansible.documents import json_document, yaml_document
@@ -17,7 +18,6 @@ from hivekeys.inventory.ansible.groups import Inventory
 from hivekeys.inventory.ansible.program import answer, is_program
 from hivekeys.inventory.files import read_text
 from hivekeys.inventory.mistakes import Mistake
-from hivekeys.files import NotYoursError
 
 # What Ansible passes over in a folder: REJECT_EXTS and INVENTORY_IGNORE_EXTS of its config/base.yml.
 _PASSED_OVER = (".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry")

@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hivekeys import __version__
+from hivekeys.fleet import Fleet
 from hivekeys.journal.chain import Row
+from hivekeys.journal.events import Event
+from hivekeys.journal.run import Run
+from hivekeys.report.documents import document
 from hivekeys.report.evidence.check import EVENTS
 from hivekeys.report.evidence.seal import folder_of
-from hivekeys.fleet import Fleet
-from hivekeys.journal.events import Event
-from hivekeys.report.documents import document
 from hivekeys.report.page import Page
 from hivekeys.report.verdict import came_to
 from hivekeys.report.writing import html, markdown
-from hivekeys.journal.run import Run
 
 README = """\
 Evidence of run {run} on fleet {fleet}, made by hivekeys.

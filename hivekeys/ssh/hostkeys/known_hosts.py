@@ -14,11 +14,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from hivekeys.files import stranger
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys, bare
 from hivekeys.ssh.openssh import call
-from hivekeys.files import stranger
 
 _HARD = frozenset("|*?!")  # in a name: hashed, a pattern, or a negation
 

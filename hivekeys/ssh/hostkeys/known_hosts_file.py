@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hivekeys.protocol.causes import Cause
 from hivekeys.errors import UserError
+from hivekeys.files import refuse_strangers
+from hivekeys.protocol.causes import Cause
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.openssh import call
-from hivekeys.files import refuse_strangers
 
 _FOUND = re.compile(r"# Host .* found: line ([0-9]+) *$", re.MULTILINE)  # marked lines have a word more: they stay
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import __version__
-from hivekeys.protocol import hints
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
+from hivekeys.protocol import hints
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.trust import SETTLED, TRUSTED, Shown, Standing
 from hivekeys.text.names import fold_names

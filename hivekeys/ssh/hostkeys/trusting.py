@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet, Host
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.dialer import Roads
 from hivekeys.ssh.hostkeys.known_hosts_file import Entry, write
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 from hivekeys.ssh.hostkeys.trust import TRUSTED, Shown, Standing
-from hivekeys.ssh.dialer import Roads
 from hivekeys.ssh.keyscan import presented
 from hivekeys.ssh.settings import Settings
 

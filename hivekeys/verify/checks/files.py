@@ -1,6 +1,7 @@
 """The security checklist's part on files: modes, owners, links, copies of the token. Pure."""
 
 from hivekeys.fleet import Format, Host, rights
+from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.shown import Seen
 from hivekeys.verify.findings import (
     NOT_ENTERED,
@@ -14,7 +15,6 @@ from hivekeys.verify.findings import (
     of_seen,
     unless,
 )
-from hivekeys.protocol.inspected import Inspected
 
 
 @of_seen("directory-mode", "The token directory is the service's alone", "Critical Permission Requirements")

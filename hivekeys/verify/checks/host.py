@@ -1,8 +1,8 @@
 """The security checklist's part on what is left: the host, and what runs have left on it. Pure."""
 
 from hivekeys.fleet import Host, SudoLog
-from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
 from hivekeys.protocol.inspected import Inspected
+from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
 
 CLOCK_SECONDS = 5.0
 FREE_BYTES = 10 << 20

@@ -1,8 +1,8 @@
 """The security checklist's part on the service: unit, environment, process, proof. Pure."""
 
 from hivekeys.fleet import Format, Host, Role
-from hivekeys.protocol.shown import not_read
-from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.inspected import Inspected
+from hivekeys.protocol.shown import Seen, not_read
 from hivekeys.verify.findings import (
     PASSED,
     UNTOLD,
@@ -16,7 +16,6 @@ from hivekeys.verify.findings import (
     of_seen,
     unless,
 )
-from hivekeys.protocol.inspected import Inspected
 
 CREDENTIALS_SINCE = 250  # guide.md, "Using systemd Credentials"
 HARDENING = {"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"}

@@ -1,10 +1,11 @@
 """The security checklist's part on the token itself: length, quality, age, sameness. Pure."""
 
-from hivekeys.protocol.causes import Trouble
 from hivekeys.fleet import Host
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.listeners import still_trusted
-from hivekeys.text.names import fold_names
 from hivekeys.protocol.shown import Seen
+from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import (
     DAY,
     NOT_ENTERED,
@@ -20,7 +21,6 @@ from hivekeys.verify.findings import (
     token_age,
     unless,
 )
-from hivekeys.protocol.inspected import Inspected
 
 MIN_CHARS = 64  # guide.md, "Verify token length": 32 bytes in hex
 MIN_SYMBOLS = 10  # distinct characters; 64 random hex digits have fewer once in ten million

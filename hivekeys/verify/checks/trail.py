@@ -1,8 +1,8 @@
 """The security checklist's part on the audit trail. Pure."""
 
 from hivekeys.fleet import Host
-from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
 from hivekeys.protocol.inspected import Inspected
+from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
 
 
 @of_inspected("audit", "Audit logging is on, private, and has records", "Security Checklist", Severity.MEDIUM)

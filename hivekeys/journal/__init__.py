@@ -1,0 +1,1 @@
+"""What happened: the events of every run, kept, chained and counted."""

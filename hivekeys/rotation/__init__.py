@@ -1,0 +1,1 @@
+"""Turning a fleet to a new token, forward or back."""

@@ -1,0 +1,1 @@
+"""How names, times and tables are written, and what text from elsewhere may be shown."""

@@ -1,0 +1,1 @@
+"""Work on hosts that is no rotation: fix, install, uninstall, watch, restrict."""

@@ -1,0 +1,28 @@
+"""What the last `fab verify` of a whole fleet found, in a file of the fleet's state folder."""
+
+from pathlib import Path
+
+from hivekeys.errors import UserError
+from hivekeys.files import write_whole
+from hivekeys.verify import tally
+from hivekeys.verify.tally import Tally
+
+TALLY = "verify.json"
+
+
+def keep_tally(folder: Path, numbers: Tally) -> None:
+    """What the last `fab verify` of the whole fleet found, for who asks later."""
+    write_whole(folder / TALLY, tally.written(numbers), mode=0o600)
+
+
+def kept_tally(folder: Path) -> Tally | None:
+    """What it found; None where there was none yet."""
+    path = folder / TALLY
+    try:
+        return tally.read(path.read_text())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}", hint="`fab verify` writes it anew") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}", hint="`fab verify` writes it anew") from error
