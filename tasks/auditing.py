@@ -9,9 +9,8 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of, program_of
+from tasks.engine import dialer_of, greeting_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
-from tasks.past import newest_served, past_runs
 from tasks.times import count, fp6, moment
 
 if TYPE_CHECKING:
@@ -85,8 +84,10 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
 
     from hivekeys.audit.census import census_of, known_tokens, replaced_at  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import newest_served  # noqa: PLC0415
     from hivekeys.protocol.causes import Cause  # noqa: PLC0415
     from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
+    from hivekeys.protocol.program import program_of  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 
     run = newest_served(fleet.name, state_dir)
@@ -114,7 +115,9 @@ def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_d
     """Asks auditd's record on every host, and shows it."""
     from hivekeys.audit import access_report  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
     from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
+    from hivekeys.protocol.program import program_of  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 

@@ -11,13 +11,12 @@ from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
 from tasks import foreseeing, secrets_given
-from tasks.engine import Asked, runner_of, tombstones, upkeep_of
+from tasks.engine import Asked, runner_of, upkeep_of
 from tasks.excluding import WITHOUT, left
 from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.grounds import FROM_HELP, grounds_of
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, seconds, with_pace
-from tasks.past import newest_served, past_runs
 from tasks.rotation import confirm, refuse_without_queen
 
 if TYPE_CHECKING:
@@ -69,6 +68,8 @@ def backup(
     json: bool = False,
 ) -> None:
     """Seal the fleet's token for the holders of some keys, read from a host that proves it; or list what there is."""
+    from hivekeys.journal.past import tombstones  # noqa: PLC0415
+
     found, hosts = chosen(fleet, "", "")
     if list:
         _show_list(found, state_dir, json)
@@ -121,6 +122,7 @@ def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str
 def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Taken":
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     key = state_folder.fingerprint_key(folder)
@@ -159,6 +161,7 @@ def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
     from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
     from hivekeys.backups import shelf  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import tombstones  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     base = state_folder.folder_for(fleet.name, state_dir)
@@ -217,6 +220,7 @@ def restore(
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import newest_served, tombstones  # noqa: PLC0415
     from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
     from tasks.asking import paces  # noqa: PLC0415
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hivekeys
 from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.protocol.hints import for_fleet
 from hivekeys.text.clean import printable
@@ -23,7 +22,6 @@ from tasks.stopping import stoppable
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.journal.events import Event, Phase
-    from hivekeys.journal.history import History
     from hivekeys.journal.recorder import Record
     from hivekeys.journal.run import Run
     from hivekeys.journal.store import Journal
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from hivekeys.rotation.runner import Runner
     from hivekeys.ssh.dialer import Sudo
     from hivekeys.ssh.line import Dialer
-    from hivekeys.token import Fingerprint
     from hivekeys.upkeep.upkeep import Upkeep
     from tasks.live import Show
 
@@ -69,55 +66,12 @@ def new_run(fleet: str) -> str:
 def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
     """Who speaks to the hosts: the operator, as a run that exists or as a new one; and what must never come back."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import tombstones  # noqa: PLC0415
     from hivekeys.protocol.wire import Greeting  # noqa: PLC0415
 
     run = run or new_run(fleet)
     revoked = {fingerprint.keyed: by for fingerprint, by in tombstones(folder).items()}
     return Greeting(fleet, state_folder.fingerprint_key(folder), run, state_folder.operator(), revoked=revoked)
-
-
-def tombstones(folder: Path) -> "dict[Fingerprint, str]":
-    """The fleet's tokens that leaked, and the run that revoked each, as this bastion knows."""
-    from hivekeys.journal import salvage  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
-
-    found = salvage.tombstones(folder)
-    if Journal.is_in(folder):
-        with contextlib.closing(Journal(folder, as_it_is=True)) as journal:
-            found |= journal.tombstones()
-    return found
-
-
-def history_of(folder: Path) -> "History":
-    """What this bastion's journal bears out: its runs' tokens, newest first, and their last place in the order."""
-    from hivekeys.journal.events import Claimed, TokenChosen  # noqa: PLC0415
-    from hivekeys.journal.history import History  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
-
-    if not Journal.is_in(folder):
-        return History()
-    with contextlib.closing(Journal(folder)) as journal:
-        chosen = dict(journal.all_of(TokenChosen))
-        tokens = tuple(chosen[run].fingerprint for run in journal.runs() if run in chosen)
-        return History(tokens, max((event.epoch for _, event in journal.all_of(Claimed)), default=0))
-
-
-def program_of(*verbs: str) -> bytes:
-    """The text that hosts run: the agent, and the modules of further verbs."""
-    from hivekeys.ssh import bootstrap  # noqa: PLC0415
-
-    return bootstrap.joined(_text_of, *verbs)
-
-
-def installed_program() -> bytes:
-    """The text that hosts in restricted mode have: what stays allowed there, and the gate before it."""
-    from hivekeys.ssh import bootstrap  # noqa: PLC0415
-
-    return bootstrap.installed(_text_of, "inspection", "auditing", "accesses", "remembered", "places")
-
-
-def _text_of(name: str) -> bytes:
-    return (Path(hivekeys.__file__).parent / "host" / f"{name}.py").read_bytes()
 
 
 def dialer_of(
@@ -130,6 +84,7 @@ def dialer_of(
     So it is called when all else is known to be right, and before anything is drawn on the screen.
     """
     from hivekeys.fleet import Become  # noqa: PLC0415
+    from hivekeys.protocol.program import installed_program  # noqa: PLC0415
     from hivekeys.ssh import limits  # noqa: PLC0415
     from hivekeys.ssh.dialer import SshDialer  # noqa: PLC0415
     from hivekeys.ssh.excluded import Guarded  # noqa: PLC0415
@@ -162,8 +117,10 @@ def _sudo(fleet: str, source: str) -> "Sudo":
 def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Runner, Show]]":
     """A run that is ready to begin, or to be taken up again."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import history_of  # noqa: PLC0415
     from hivekeys.journal.progress import Way  # noqa: PLC0415
     from hivekeys.journal.run import REVOKE  # noqa: PLC0415
+    from hivekeys.protocol.program import program_of  # noqa: PLC0415
     from hivekeys.rotation.runner import Runner  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
@@ -219,6 +176,7 @@ def upkeep_of(
     `readmitted`: hosts that were cut out and come back into the fleet with it.
     """
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.protocol.program import program_of  # noqa: PLC0415
     from hivekeys.upkeep.upkeep import Upkeep  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
@@ -355,15 +313,3 @@ def _cut_off(journal: "Journal") -> "list[Run]":
         if run.brings_token and run.left_a_trace and not run.superseded_by:
             break
     return found
-
-
-def superseded_tokens(folder: Path) -> "set[Fingerprint]":
-    """The tokens of runs that were cut off and superseded: a host that is lost may hold one of them staged."""
-    from hivekeys.journal.events import Superseded, TokenChosen  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
-
-    if not Journal.is_in(folder):
-        return set()
-    with contextlib.closing(Journal(folder)) as journal:
-        runs = {run for run, _ in journal.all_of(Superseded)}
-        return {event.fingerprint for run, event in journal.all_of(TokenChosen) if run in runs}

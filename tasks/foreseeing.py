@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from hivekeys.errors import ExitCode
 from tasks.engine import Asked, runner_of
-from tasks.past import newest_served
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -26,6 +25,7 @@ def plan(
     fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, check: "Callable[[Runner], None] | None" = None
 ) -> None:
     """What a rotation would do, as `fab plan` shows it; `check` may refuse it by what the hosts show."""
+    from hivekeys.journal.past import newest_served  # noqa: PLC0415
     from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415  with it comes what `fab --list` has no time for
     from tasks.frame import finish  # noqa: PLC0415
 

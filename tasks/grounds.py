@@ -4,8 +4,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
-from tasks.engine import tombstones
-from tasks.past import newest_served
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
@@ -35,6 +33,7 @@ def grounds_of(fleet: "Fleet", source: str, yes: bool, state_dir: str) -> "Groun
 def known_token(fleet: "Fleet", state_dir: str) -> "Fingerprint | None":
     """The token that the fleet went on with last, by this bastion's journal; None where there is none, or it leaked."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import newest_served, tombstones  # noqa: PLC0415
     from hivekeys.journal.store import Journal  # noqa: PLC0415
 
     folder = state_folder.folder_for(fleet.name, state_dir)

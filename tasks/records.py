@@ -11,7 +11,6 @@ from invoke.tasks import task
 
 from hivekeys.errors import DamagedError, UserError
 from tasks.frame import CHANGES_HELP, FLEET_HELP, chosen, verb
-from tasks.past import as_told, past_run, past_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +62,7 @@ def history(
 def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]]":
     """The runs that can be read, newest first; what is wrong with journal and key, a line each."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import as_told  # noqa: PLC0415
     from hivekeys.journal.run import fold  # noqa: PLC0415
     from hivekeys.journal.store import Journal  # noqa: PLC0415
 
@@ -104,6 +104,7 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
     """
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.debts import overtaken  # noqa: PLC0415
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
 
     runs = overtaken(past_runs(fleet.name, state_dir), newer)
     if not runs:
@@ -117,6 +118,8 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
 
 def owing_lines(fleet: "Fleet", state_dir: str, after: str) -> list[str]:
     """What the runs before this one still owe."""
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
+
     return [line for run, line in _told(fleet, list(past_runs(fleet.name, state_dir))) if run.id != after]
 
 
@@ -143,6 +146,7 @@ def _standing(fleet: "Fleet", run: "Run") -> str:
 def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:
     """How a run of the past went, by the journal alone; `name`: its id, or last."""
     from hivekeys import report  # noqa: PLC0415
+    from hivekeys.journal.past import past_run  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     past = past_run(fleet.name, "" if name == "last" else name, state_dir)

@@ -9,12 +9,11 @@ from invoke.tasks import task
 from hivekeys.errors import UserError
 from hivekeys.text.names import fold_names
 from tasks import foreseeing
-from tasks.engine import Asked, runner_of, tombstones
+from tasks.engine import Asked, runner_of
 from tasks.excluding import WITHOUT, left
 from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
 from tasks.pace import END_SURVIVORS, FENCE, RETIRE_ANYWAY
-from tasks.past import newest_served, past_run, past_runs
 
 if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
@@ -137,6 +136,8 @@ def reconcile(
     on_finish: str = "",
 ) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
+    from hivekeys.journal.past import newest_served, past_run  # noqa: PLC0415
+
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
     newest = past_run(found.name, run, state_dir)
@@ -169,6 +170,8 @@ def _meant(fleet: str, name: str, state_dir: str, *, goes_back: bool = False) ->
     """The run that was named, or the newest. Where that has nothing left to do, the newest that has: one that was cut
     off, or, for who `goes_back`, one whose way back did not reach every host.
     """
+    from hivekeys.journal.past import past_run, past_runs  # noqa: PLC0415
+
     past = past_run(fleet, name, state_dir)
     if name or past.is_open or (goes_back and past.has_touched and not past.is_back):
         return past
@@ -182,6 +185,8 @@ def _was_cut_off(run: "Run") -> bool:
 
 def _refuse_while_cut_off(fleet: str, state_dir: str) -> None:
     """No other run goes on, or back, while one that was cut off and has changed something waits."""
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
+
     cut_off = next((run for run in past_runs(fleet, state_dir) if _was_cut_off(run)), None)
     if cut_off:
         raise UserError(
@@ -214,6 +219,8 @@ def _refuse_superseded(past: "Run", state_dir: str) -> None:
 
 def _after(past: "Run", state_dir: str) -> "list[Run]":
     """The runs after this one, newest first."""
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
+
     return list(itertools.takewhile(lambda run: run.id != past.id, past_runs(past.fleet, state_dir)))
 
 
@@ -272,6 +279,7 @@ def _foresee(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, past: "Run
 def _refuse_revoked(past: "Run", state_dir: str) -> None:
     """A later run revoked this one's token and all that lay beside it: there is nothing to go to, and nothing back."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import tombstones  # noqa: PLC0415
     from hivekeys.token import refuse_revoked  # noqa: PLC0415
 
     if past.want:

@@ -12,7 +12,6 @@ from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
 from tasks.frame import FLEET_HELP, chosen, finish, verb
-from tasks.past import past_run
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
@@ -149,6 +148,7 @@ def _given(findings: str, audit: str) -> list[tuple[str, str]]:
 def _recorded(fleet: "Fleet", name: str, state_dir: str) -> "tuple[Run, list[Row], list[Event]]":
     """The run that was named, of whatever kind, or the newest that brought a token. Makes no journal by looking."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import past_run  # noqa: PLC0415
     from hivekeys.journal.run import fold  # noqa: PLC0415
     from hivekeys.journal.store import Journal  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
 from hivekeys.files import refuse_strangers
-from tasks.engine import dialer_of, greeting_of, installed_program, program_of
+from tasks.engine import dialer_of, greeting_of
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -35,6 +35,7 @@ def refuse_shared(fleet: "Fleet", hosts: "tuple[Host, ...]") -> None:
 
 def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restriction]":
     """What each host is given. `key`: the file of a public key, or "". Raises UserError before anybody is contacted."""
+    from hivekeys.protocol.program import installed_program  # noqa: PLC0415
     from hivekeys.protocol.restriction import Restriction, login_line, sudoers  # noqa: PLC0415
 
     line = login_line(_read(key), key) if key else ""
@@ -47,6 +48,7 @@ def come_back(kept: "Sequence[Upkept]", fleet: "Fleet", hosts: "tuple[Host, ...]
     """Logs in as every later run will, with the inventory's login and nothing but the installed agent."""
     from hivekeys.fleet import Become  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.protocol.program import program_of  # noqa: PLC0415
     from hivekeys.upkeep import install  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415
 

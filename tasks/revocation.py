@@ -8,7 +8,7 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks import foreseeing, secrets_given
-from tasks.engine import Asked, runner_of, superseded_tokens
+from tasks.engine import Asked, runner_of
 from tasks.excluding import WITHOUT, left
 from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
 from tasks.keeping import kept
@@ -66,6 +66,7 @@ def revoke(
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import superseded_tokens  # noqa: PLC0415
     from hivekeys.journal.run import REVOKE  # noqa: PLC0415
     from hivekeys.rotation.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
     from hivekeys.token import generate  # noqa: PLC0415

@@ -11,12 +11,11 @@ from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
 from tasks import foreseeing, secrets_given
-from tasks.engine import Asked, runner_of, tombstones
+from tasks.engine import Asked, runner_of
 from tasks.excluding import WITHOUT, left
 from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
 from tasks.keeping import kept
 from tasks.pace import PACE_HELP, RETIRE_ANYWAY, age, seconds, with_pace
-from tasks.past import newest_served
 from tasks.records import owing_lines
 
 if TYPE_CHECKING:
@@ -90,6 +89,7 @@ def rotate(
     on_finish: str = "",
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
+    from hivekeys.journal.past import newest_served  # noqa: PLC0415
     from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
     from tasks.asking import paces  # noqa: PLC0415
 
@@ -164,6 +164,8 @@ def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Aske
 
 def _refuse_held(fleet: str, state_dir: str) -> None:
     """Not by the clock: a rotation each night would bury, one by one, the tokens that somebody still uses."""
+    from hivekeys.journal.past import newest_served  # noqa: PLC0415
+
     newest = newest_served(fleet, state_dir)
     if newest and newest.is_held:
         raise UserError(
@@ -188,6 +190,7 @@ def _token(source: str) -> "Token":
 def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str) -> None:
     """A token that leaked is nobody's to bring back."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import tombstones  # noqa: PLC0415
     from hivekeys.token import refuse_revoked  # noqa: PLC0415
 
     folder = state_folder.folder_for(fleet.name, state_dir)

@@ -10,9 +10,8 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import DamagedError, ExitCode, UserError
-from tasks.engine import dialer_of, greeting_of, program_of
+from tasks.engine import dialer_of, greeting_of
 from tasks.frame import FLEET_HELP, chosen, finish, verb
-from tasks.past import past_runs
 from tasks.records import show_run, standing_lines
 
 if TYPE_CHECKING:
@@ -107,6 +106,7 @@ def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
     from hivekeys.files import write_whole  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.debts import overtaken  # noqa: PLC0415
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
     from hivekeys.status.metrics import metrics  # noqa: PLC0415
     from hivekeys.verify.last import kept_tally  # noqa: PLC0415
 
@@ -127,6 +127,8 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
     the journal knows of them.
     """
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
+    from hivekeys.protocol.program import program_of  # noqa: PLC0415
     from hivekeys.status.status import status_of  # noqa: PLC0415
     from hivekeys.verify.findings import recorded  # noqa: PLC0415
     from hivekeys.verify.survey import Watch  # noqa: PLC0415

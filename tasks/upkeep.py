@@ -9,11 +9,10 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks import restricting
-from tasks.engine import Asked, history_of, tombstones, upkeep_of
+from tasks.engine import Asked, upkeep_of
 from tasks.excluding import cut_out_now
 from tasks.frame import CHANGES_HELP, FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 from tasks.grounds import FROM_HELP, grounds_of, known_token
-from tasks.past import past_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +57,7 @@ def fix(
     """Mend modes, owners, access lists and directories on every host; shows them first, and restarts nothing."""
     from hivekeys.journal import state_folder  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
     from hivekeys.journal.events import Phase  # noqa: PLC0415
+    from hivekeys.journal.past import history_of  # noqa: PLC0415
     from hivekeys.upkeep import upkeep  # noqa: PLC0415  SSH, pydantic and rich take half a second that `fab --list` has not
 
     found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
@@ -112,6 +112,7 @@ def install(
     """Set hosts up, from "the binary is there" to "proven in the fleet"; what is right already stays untouched."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.events import Phase  # noqa: PLC0415
+    from hivekeys.journal.past import tombstones  # noqa: PLC0415
     from hivekeys.token import generate  # noqa: PLC0415
     from hivekeys.upkeep import install  # noqa: PLC0415
 
@@ -280,5 +281,7 @@ def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":
 
 def _is_over(fleet: str, run: str, state_dir: str) -> bool:
     """True when no way back and no going on can need what this run left on hosts."""
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
+
     past = next((past for past in past_runs(fleet, state_dir) if past.id == run), None)
     return past is not None and not past.is_open and (past.retiring or past.is_back)

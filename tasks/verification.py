@@ -12,9 +12,8 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of, new_run, program_of, tombstones
+from tasks.engine import dialer_of, greeting_of, new_run
 from tasks.frame import FLEET_HELP, chosen, finish, verb
-from tasks.past import past_runs
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -104,6 +103,7 @@ def _report(
 ) -> "Report":
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.protocol.doubles import doubles  # noqa: PLC0415
+    from hivekeys.protocol.program import program_of  # noqa: PLC0415
     from hivekeys.verify.findings import Norm, Report, examine  # noqa: PLC0415
     from hivekeys.verify.survey import survey  # noqa: PLC0415
     from hivekeys.verify.waivers import over, waive  # noqa: PLC0415
@@ -141,6 +141,7 @@ def _report(
 def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
     """The tokens that were revoked, as this bastion's journal knows."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import tombstones  # noqa: PLC0415
 
     dead = tuple(tombstones(state_folder.folder_for(fleet.name, state_dir)))
     if not dead:
@@ -167,6 +168,7 @@ def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
 def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
     """What this bastion's journal knows; None where it has none. Makes no journal."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
+    from hivekeys.journal.past import past_runs  # noqa: PLC0415
     from hivekeys.journal.store import Journal  # noqa: PLC0415
     from hivekeys.verify.findings import recorded  # noqa: PLC0415
 

@@ -6,9 +6,7 @@ no way back and none is needed: every verb of upkeep looks first and can be repe
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
 
 from hivekeys import __version__
 from hivekeys.errors import ExitCode, UserError
@@ -34,6 +32,7 @@ from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.messages import Reply, Step, Verb
 from hivekeys.protocol.shown import Seen
 from hivekeys.protocol.wire import Greeting, Tokens
+from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
@@ -43,7 +42,6 @@ LOOK = Step(Verb.OBSERVE)
 Shown = dict[Host, Reply | Cause]
 Told = Callable[..., Reply | Cause]  # asks one host for these steps
 Then = Callable[[Reply, Told], tuple[Reply | Cause, tuple[Change, ...]]]
-T = TypeVar("T")
 
 
 class Upkeep:
@@ -85,7 +83,7 @@ class Upkeep:
             session = self._sessions[host]
             return session.open() or session.ask((*steps, LOOK))
 
-        return dict(zip(hosts, self._at_once(one, hosts), strict=True))
+        return dict(zip(hosts, ask_all(one, hosts, self.fleet.policy.width), strict=True))
 
     def know(self, token: Token) -> Fingerprint:
         """Makes a token known to the chosen hosts; it is not written by that."""
@@ -133,7 +131,7 @@ class Upkeep:
             self._hold({})
         names = tuple(host.name for host in hosts)
         self._ledger.tell(PhaseStarted(self.phase, names, self._ledger.now(), title))
-        return self._at_once(lambda host: self._one(host, steps_of(host), then), hosts)
+        return ask_all(lambda host: self._one(host, steps_of(host), then), hosts, self.fleet.policy.width)
 
     def readmit(self, hosts: Sequence[str]) -> None:
         """Writes down that these hosts, which were cut out of the fleet, come back into it: before anything is done."""
@@ -194,10 +192,6 @@ class Upkeep:
 
     def _for(self, host: Host) -> Greeting:
         return replace(self._greeting, write=self._holds and self.apply and host in self.hosts)
-
-    def _at_once(self, work: Callable[[Host], T], hosts: Sequence[Host]) -> list[T]:
-        with ThreadPoolExecutor(self.fleet.policy.width, thread_name_prefix="host") as pool:
-            return list(pool.map(work, hosts))
 
 
 def fix(

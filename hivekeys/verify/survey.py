@@ -2,11 +2,9 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
 
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.clock import Clock
@@ -14,6 +12,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Step, Verb
 from hivekeys.protocol.shown import Met
 from hivekeys.protocol.wire import Greeting
+from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint
@@ -24,7 +23,6 @@ from hivekeys.verify.findings import Other, Sight
 PROVE = (Step(Verb.PROVE, stable=False, waits=False),)
 LOOK = (Step(Verb.OBSERVE),)
 INSPECT = (Step(Verb.INSPECT),)
-T = TypeVar("T")
 
 
 def survey(
@@ -66,7 +64,7 @@ def survey(
             proof.met.machine if isinstance(proof, Reply) and proof.met else "",
         )
 
-    return _everywhere(fleet, hosts, ask)
+    return ask_all(ask, hosts, fleet.policy.width)
 
 
 def others(fleet: Fleet, dialer: Dialer, greeting: Greeting) -> Other:
@@ -79,7 +77,7 @@ def others(fleet: Fleet, dialer: Dialer, greeting: Greeting) -> Other:
         with _session(fleet, host, dialer, greeting) as session:
             return session.open() or _held(session, greeting)
 
-    answers = dict(zip((host.name for host in fleet.hosts), _everywhere(fleet, fleet.hosts, ask), strict=True))
+    answers = dict(zip((host.name for host in fleet.hosts), ask_all(ask, fleet.hosts, fleet.policy.width), strict=True))
     holders: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for name, answer in answers.items():
         for token in answer if isinstance(answer, frozenset) else ():
@@ -127,7 +125,7 @@ class Watch:
             self._met[host] = reply.met or self._met.get(host)
             return replace(reply, met=self._met[host])
 
-        return dict(zip(steps, _everywhere(self._fleet, list(steps), one), strict=True))
+        return dict(zip(steps, ask_all(one, list(steps), self._fleet.policy.width), strict=True))
 
     def close(self) -> None:
         """Ends every agent; safe to repeat."""
@@ -142,11 +140,6 @@ def _session(fleet: Fleet, host: Host, dialer: Dialer, greeting: Greeting) -> It
         yield session
     finally:
         session.close()
-
-
-def _everywhere(fleet: Fleet, hosts: Sequence[Host], ask: Callable[[Host], T]) -> list[T]:
-    with ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host") as pool:
-        return list(pool.map(ask, hosts))
 
 
 def _off(theirs: float, asked: float, answered: float) -> float:

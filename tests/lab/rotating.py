@@ -27,13 +27,13 @@ from hivekeys.lab import Lab
 from hivekeys.lab.faults import in_force, mend
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.program import program_of
 from hivekeys.protocol.wire import Greeting
 from hivekeys.rotation.revocation import Revocation, paced
 from hivekeys.rotation.rollout import Rollout
 from hivekeys.rotation.runner import Runner
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token
-from tasks.engine import program_of
 
 from .asking import eventually, put_token, restart, status
 

@@ -24,12 +24,12 @@ from hivekeys.journal.run import REVOKE, ROTATE
 from hivekeys.journal.store import Journal
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import SECRETS
+from hivekeys.protocol.program import program_of
 from hivekeys.protocol.wire import Greeting
 from hivekeys.rotation.revocation import Revocation, paced
 from hivekeys.rotation.rollout import Rollout
 from hivekeys.rotation.runner import Runner
 from hivekeys.ssh.dialer import SshDialer
-from tasks.engine import program_of
 
 from .asking import eventually
 from .rotating import INVENTORY, PROJECT, Answer, end_fab, fab, made_whole, mended, write_policy

@@ -14,11 +14,11 @@ from hivekeys.lab import Lab, down, up
 from hivekeys.lab.faults import inject, mend
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.program import program_of
 from hivekeys.protocol.restriction import INSTALLED, Restriction
 from hivekeys.protocol.wire import PROTOCOL, Greeting
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.ssh.session import Session
-from tasks.engine import program_of
 
 from .asking import ADMIN, RULES, log_of, ssh, status
 from .rotating import INVENTORY, Answer, fab, truth_of, write_policy

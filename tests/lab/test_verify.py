@@ -19,12 +19,12 @@ from hivekeys.journal.events import Phase
 from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import AUDIT, SECRETS
+from hivekeys.protocol.program import program_of
 from hivekeys.protocol.wire import Greeting
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Finding, Norm, Severity, Verdict, examine
 from hivekeys.verify.survey import survey
-from tasks.engine import program_of
 from tests.unit.test_where_it_listens import certificate
 
 from .asking import ACTIVE, eventually, put_token, restart, status

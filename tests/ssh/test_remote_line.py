@@ -8,9 +8,9 @@ import time
 import pytest
 
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.program import program_of
 from hivekeys.ssh.channel import REPLY_LIMIT, SshLine
 from hivekeys.ssh.heartbeat import Pulse
-from tasks.engine import program_of
 
 from .bastion import ECHO_AGENT, SOON, Bastion, paramiko_threads, wait_until
 

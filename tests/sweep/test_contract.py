@@ -22,13 +22,13 @@ from hivekeys.lab import faults as lab_faults
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.program import program_of
 from hivekeys.protocol.shown import Seen
 from hivekeys.protocol.wire import Greeting
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.ssh.line import QUIET, Dialer, Line
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
-from tasks.engine import program_of
 from tests.inprocess import KEY, InProcessFleet
 
 PROJECT = Path(__file__).resolve().parents[2]

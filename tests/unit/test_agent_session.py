@@ -18,8 +18,8 @@ import pytest
 from hivekeys.host import agent
 from hivekeys.host.serving import GRACE_SECONDS, answer
 from hivekeys.host.state import POLL_SECONDS, STATE
+from hivekeys.protocol.program import program_of
 from hivekeys.token import Token, generate
-from tasks.engine import program_of
 from tests.inprocess import KEY, InProcessFleet, InProcessLine, Session, SimulatedHost, hello
 
 PROGRAM = program_of()

@@ -25,8 +25,8 @@ from hivekeys.host.serving import answer
 from hivekeys.host.system import System
 from hivekeys.protocol.audited import Audited, Query, Time
 from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.program import program_of
 from hivekeys.protocol.wire import decode, encode
-from tasks.engine import program_of
 
 TOKEN = "5e" * 32
 NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z

@@ -11,8 +11,8 @@ import pytest
 import hivekeys
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.run import REVOKE, ROTATE
-from hivekeys.ssh.bootstrap import installed, opening
-from tasks.engine import program_of
+from hivekeys.protocol.program import installed, program_of
+from hivekeys.ssh.bootstrap import opening
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.unit.rotating import Operator
 

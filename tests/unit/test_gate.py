@@ -22,9 +22,9 @@ from hivekeys.protocol import wire
 from hivekeys.protocol.audited import Query, Time
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.messages import Step, Verb
+from hivekeys.protocol.program import installed_program
 from hivekeys.protocol.wire import PROTOCOL, encode
 from hivekeys.ssh import bootstrap
-from tasks.engine import installed_program
 from tests.inprocess import KEY, InProcessFleet, told
 from tests.unit.guarded import GuardedDialer, GuardedLine, files, greeting, request, restrict
 from tests.unit.rotating import Operator, breaks

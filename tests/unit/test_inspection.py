@@ -11,7 +11,7 @@ import pytest
 
 from hivekeys.host import inspection
 from hivekeys.host.slots import Secrets
-from tasks.engine import program_of
+from hivekeys.protocol.program import program_of
 
 
 @pytest.mark.parametrize(

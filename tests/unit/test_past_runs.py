@@ -17,6 +17,7 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.journal.debts import served
 from hivekeys.journal.events import Paused, Phase, RunEnded, State
 from hivekeys.journal.history import History
+from hivekeys.journal.past import past_runs
 from hivekeys.journal.run import Run, fold
 from hivekeys.journal.state_folder import at_work, fingerprint_key, hold_lock, operator
 from hivekeys.journal.store import Journal
@@ -29,7 +30,6 @@ from hivekeys.token import generate
 from hivekeys.verify.findings import Record, recorded
 from tasks.frame import Told
 from tasks.live import Show
-from tasks.past import past_runs
 from tasks.records import standing_lines
 from tasks.rotation import confirm
 from tests.inprocess import KEY, InProcessFleet

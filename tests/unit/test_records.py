@@ -12,11 +12,11 @@ import pytest
 from hivekeys.errors import ExitCode
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Condemned, RunEnded, RunStarted
+from hivekeys.journal.past import tombstones
 from hivekeys.journal.run import REVOKE, fold
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock
 from hivekeys.journal.store import Journal
 from hivekeys.token import key_name
-from tasks.engine import tombstones
 from tests.unit.telling import OLD, Teller, fleet_of
 from tests.unit.test_tasks import Fab, state_of
 

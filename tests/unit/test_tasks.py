@@ -25,13 +25,13 @@ from hivekeys.backups.signature import name_of, sign, signer_id
 from hivekeys.errors import ExitCode
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Condemned, Event, Intent, Phase, Readmitted, RunEnded, RunStarted, TokenChosen
+from hivekeys.journal.past import superseded_tokens
 from hivekeys.journal.run import REVOKE
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock, signing_key
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.messages import Verb
 from hivekeys.report.evidence import key_id
 from hivekeys.token import Fingerprint, Token, generate, parse
-from tasks.engine import superseded_tokens
 from tests.terminal import CTRL_C, Terminal
 from tests.unit.telling import NEW, Teller, fleet_of
 

@@ -1,12 +1,12 @@
 """Collecting host keys from a fleet, round by round: a host behind a jump host can be asked once that is trusted."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.dialer import Roads
 from hivekeys.ssh.hostkeys.known_hosts_file import Entry, write
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
@@ -60,11 +60,10 @@ class Trusting:
     def look(self) -> tuple[Shown, ...]:
         """What is shown by everybody who can be asked by now and was not yet; empty when there is nobody left."""
         found: list[Shown] = []
-        with ThreadPoolExecutor(self._width, thread_name_prefix="trust") as pool:
-            while frontier := list(self._frontier()):
-                answers = list(pool.map(self._ask, frontier))
-                self._answers |= {end.place: answer for end, answer in zip(frontier, answers, strict=True)}
-                found += answers
+        while frontier := list(self._frontier()):
+            answers = ask_all(self._ask, frontier, self._width)
+            self._answers |= {end.place: answer for end, answer in zip(frontier, answers, strict=True)}
+            found += answers
         return tuple(found)
 
     def write(self, shown: Sequence[Shown], hashed: bool) -> tuple[str, ...]:
