@@ -12,7 +12,7 @@ from hivekeys.journal.run import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report.page import page
 from hivekeys.report.writing import html
-from tests.unit.telling import Teller, fleet_of
+from tests.builders.recorded import Teller, fleet_of
 
 from .chromium import Chromium
 

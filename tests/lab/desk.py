@@ -17,7 +17,7 @@ from pathlib import Path
 from hivekeys import lab as labs
 from hivekeys.lab import Lab
 from hivekeys.lab.model import LABS
-from tests.terminal import Terminal
+from tests.builders.terminal import Terminal
 
 from .asking import ADMIN, HIVES, RULES
 from .rotating import PROJECT

@@ -8,7 +8,7 @@ import pytest
 
 from hivekeys.backups.backup import OPEN
 from hivekeys.lab import Lab
-from tests.terminal import typed
+from tests.builders.terminal import typed
 
 from .rotating import FAB, PROJECT, Answer, fab, serves, truth, write_policy
 

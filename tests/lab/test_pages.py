@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 import pytest
 
 from hivekeys.lab import down, load
-from tests.pages import NOT_TYPED, Section, sections
+from tests.builders.pages import NOT_TYPED, Section, sections
 
 from .desk import Desk
 

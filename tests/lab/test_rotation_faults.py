@@ -23,7 +23,7 @@ from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.hints import hint
 from hivekeys.protocol.messages import Verb
-from tests.unit.typing_it import commands_in
+from tests.builders.commands import commands_in
 
 from .rotating import (
     SOON,

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hivekeys.lab import Lab
-from tests.terminal import CTRL_C, Terminal
+from tests.builders.terminal import CTRL_C, Terminal
 
 from .asking import eventually
 from .rotating import PROJECT, fab

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from hivekeys.lab import Lab
-from tests.terminal import CTRL_C, Terminal
+from tests.builders.terminal import CTRL_C, Terminal
 
 from .asking import eventually
 from .rotating import PROJECT, fab, serves, truth, write_policy

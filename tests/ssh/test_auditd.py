@@ -21,7 +21,7 @@ from hivekeys.host import inspection
 from hivekeys.host.agent import Agent
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Verdict, examine
-from tests.unit.sights import GOOD, INSPECTED, NORM
+from tests.builders.observations import GOOD, INSPECTED, NORM
 
 from .bastion import Bastion, wait_until
 

@@ -20,10 +20,10 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.host.serving import VERBS
 from hivekeys.journal.events import Event, Intent, Waiting
 from hivekeys.journal.hostrun import CHANGING
+from tests.builders.operator import breaks
 from tests.inprocess import Session
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import POLICY, WatchedFleet, breaches, is_proven, not_alone
-from tests.unit.rotating import breaks
 
 SWEPT: set[str] = set()  # what was swept so far in this session: kinds of events and verbs
 Step = Callable[[Bastion], ExitCode | None]

@@ -12,10 +12,10 @@ from hivekeys.fleet import Amount
 from hivekeys.journal.events import Event, PhaseStarted, State
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
+from tests.builders.operator import breaks
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import POLICY, WatchedFleet, breaches, not_alone
-from tests.unit.rotating import breaks
 
 
 @pytest.fixture

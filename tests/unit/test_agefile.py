@@ -8,7 +8,7 @@ import pytest
 from hivekeys import age
 from hivekeys.age import identities, recipients, seal, unseal, unseal_by_passphrase
 from hivekeys.errors import UserError
-from tests.terminal import typed
+from tests.builders.terminal import typed
 
 LOW_ORDER = "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z"
 LOW_ORDER_SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"

@@ -19,8 +19,8 @@ from hivekeys.protocol.wire import Greeting
 from hivekeys.token import generate
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from tasks.restricting import refuse_shared
+from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost, hello
-from tests.unit.rotating import Operator, breaks, serving, slots_used
 
 POLICY = Policy(batch=Amount(100, percent=True), revocation_recheck=0.0)
 UNIT = "rbee-hive.service"

@@ -18,8 +18,7 @@ from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Slot
 from hivekeys.token import Fingerprint
 from tasks.times import count, fp6, moment
-
-from .sights import HIVE, NOW, QUEEN, SEEN, TOKEN
+from tests.builders.observations import HIVE, NOW, QUEEN, SEEN, TOKEN
 
 OLD, NEW = "0ddba1", TOKEN.fp6
 TOKENS = Tokens(frozenset({NEW}), frozenset({OLD}))

@@ -21,9 +21,8 @@ from hivekeys.verify.findings import Finding, Report, Sight, Verdict, examine
 from hivekeys.verify.junit import junit
 from hivekeys.verify.sarif import sarif
 from hivekeys.verify.waivers import over, waive
-
-from .sights import GOOD, HIVE, INSPECTED, NORM, NOW, QUEEN, UNMET
-from .typing_it import bare_commands_in, mistake_in
+from tests.builders.commands import bare_commands_in, mistake_in
+from tests.builders.observations import GOOD, HIVE, INSPECTED, NORM, NOW, QUEEN, UNMET
 
 TODAY = date(2027, 1, 15)
 HOSTILE = "a]]><x y='&\"|<img src=x>[a](http://b){0}\x1b[31m\u202e\ufffe\n`"

@@ -17,9 +17,8 @@ from hivekeys.protocol.shown import Directory, Loaded, Proof, Slot
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
+from tests.builders.observations import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET
 from tests.lab.test_verify import WAYS
-
-from .sights import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET
 
 TESTS = Path(__file__).parents[1]
 # The tests in which a check that is in no row of WAYS fails on a real host.

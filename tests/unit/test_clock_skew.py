@@ -13,9 +13,8 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
 from hivekeys.journal.events import State
 from hivekeys.protocol.causes import Cause
+from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine, Machine
-
-from .rotating import Operator, serving, slots_used
 
 DAY = 86400.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.terminal import Terminal
+from tests.builders.terminal import Terminal
 
 from .test_tasks import Fab
 

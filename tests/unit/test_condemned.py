@@ -13,8 +13,8 @@ from hivekeys.report import next_step
 from hivekeys.report.verdict import verdict
 from hivekeys.report.words import summary_lines
 from hivekeys.token import Token, generate
+from tests.builders.operator import Operator, serving
 from tests.inprocess import KEY, InProcessFleet, Session
-from tests.unit.rotating import Operator, serving
 
 DONE, OPEN, LOCKED = ExitCode.DONE, ExitCode.INCOMPLETE, ExitCode.LOCKED
 

@@ -13,8 +13,8 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.run import REVOKE, ROTATE
 from hivekeys.protocol.program import installed, program_of
 from hivekeys.ssh.bootstrap import opening
+from tests.builders.operator import Operator
 from tests.inprocess import InProcessFleet, SimulatedHost
-from tests.unit.rotating import Operator
 
 POLICY = Policy(batch=Amount(100, percent=True), revocation_recheck=0.0)
 BYTES = 4096  # that are sent to a host in a run, the program itself apart

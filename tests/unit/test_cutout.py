@@ -21,8 +21,8 @@ from hivekeys.journal.store import KINDS
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.excluded import CutOut, Guarded, cut_out
 from hivekeys.token import generate
+from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessFleet
-from tests.unit.rotating import Operator, serving, slots_used
 
 DONE, OPEN = ExitCode.DONE, ExitCode.INCOMPLETE
 POLICY = Policy(revocation_recheck=0.0, canary=1, batch=Amount(1))

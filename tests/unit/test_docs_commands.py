@@ -18,7 +18,7 @@ from invoke.parser import Parser
 import fabfile
 from docs.generate import options, tasks
 from hivekeys import inventory
-from tests.pages import FENCED, NOT_TYPED, PAGES, PROJECT, lines, sections
+from tests.builders.pages import FENCED, NOT_TYPED, PAGES, PROJECT, lines, sections
 
 INLINE = re.compile(r"`([^`\n]+)`")
 BEFORE = re.compile(r"^(?:\$ |sudo (?:-u \w+ )?|[A-Z_]+=\S+ )*")  # a prompt, another account, variables

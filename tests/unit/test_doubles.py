@@ -23,8 +23,8 @@ from hivekeys.upkeep.current_token import Grounds
 from hivekeys.upkeep.install import install, uninstall
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from hivekeys.verify.survey import Watch, survey
+from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import KEY, InProcessFleet
-from tests.unit.rotating import Operator, serving, slots_used
 
 POLICY = Policy(batch=Amount(100, percent=True), revocation_recheck=0.0)
 

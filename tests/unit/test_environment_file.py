@@ -16,8 +16,8 @@ from hivekeys.journal.events import Phase
 from hivekeys.journal.run import REVOKE, fold
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
+from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
-from tests.unit.rotating import Operator, breaks, serving, slots_used
 
 PATH = "/etc/rbee/secrets.env"
 POLICY = Policy(revocation_recheck=0.0)

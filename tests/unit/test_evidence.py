@@ -21,7 +21,7 @@ from hivekeys.report.evidence.archive import BLOCK, END, BrokenError, pack, unpa
 from hivekeys.report.evidence.check import EVENTS
 from hivekeys.report.evidence.seal import SIGNATURE, SUMS
 from hivekeys.report.page import page
-from tests.unit.telling import NEW, OLD, Teller, fleet_of
+from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 PUB = KEY.public_key()

@@ -20,8 +20,7 @@ from hivekeys.journal.run import fold
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.messages import Verb
 from hivekeys.rotation.preview import foreseen
-
-from .telling import NEW, OLD, Teller, fleet_of
+from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 
 FAB = Path(sys.executable).with_name("fab")
 PROJECT = Path(__file__).parents[2]

@@ -18,8 +18,8 @@ from hivekeys.journal.run import Run, fold
 from hivekeys.protocol.messages import Verb
 from hivekeys.report.words import gap_lines, gap_of
 from hivekeys.token import Token
+from tests.builders.operator import Operator, breaks
 from tests.inprocess import InProcessFleet, OwnClock
-from tests.unit.rotating import Operator, breaks
 
 OLD, NEW = (Token(letter * 64).fingerprint(b"k") for letter in "ab")
 ONE_BY_ONE = Policy(canary=0, batch=Amount(1), max_failures=Amount(0))

@@ -25,9 +25,9 @@ from hivekeys.protocol.messages import Step, Verb
 from hivekeys.protocol.program import installed_program
 from hivekeys.protocol.wire import PROTOCOL, encode
 from hivekeys.ssh import bootstrap
+from tests.builders.operator import Operator, breaks
+from tests.builders.restricted import GuardedDialer, GuardedLine, files, greeting, request, restrict
 from tests.inprocess import KEY, InProcessFleet, told
-from tests.unit.guarded import GuardedDialer, GuardedLine, files, greeting, request, restrict
-from tests.unit.rotating import Operator, breaks
 
 TOKEN = "ab" * 32
 KEYED = "0" * 64

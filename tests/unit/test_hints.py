@@ -12,8 +12,7 @@ from hivekeys import inventory
 from hivekeys.fleet import SERVICES, Become, Fleet, Host, Role, Ssh
 from hivekeys.protocol.causes import HINTS, Cause, Trouble
 from hivekeys.protocol.hints import BLANKS, general, hint, limit_of, line, ssh_words
-
-from .typing_it import commands_in, mistake_in
+from tests.builders.commands import commands_in, mistake_in
 
 QUEEN = Host("queen", Role.QUEEN, "10.0.0.10", service=SERVICES[Role.QUEEN])
 HIVE = Host("hive1", Role.HIVE, "10.0.0.11", service=SERVICES[Role.HIVE], user="deploy")

@@ -24,8 +24,8 @@ from hivekeys.journal.history import LEAD
 from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
+from tests.builders.operator import Operator
 from tests.inprocess import KEY, InProcessFleet, Lie, Session, SimulatedHost
-from tests.unit.rotating import Operator
 
 POLICY = Policy(canary=1, batch=Amount(1), max_failures=Amount(1), revocation_recheck=0.0)
 LIAR, OTHERS = "hive2", ("queen", "hive1", "hive3")

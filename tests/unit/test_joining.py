@@ -29,8 +29,8 @@ from hivekeys.upkeep.current_token import Grounds
 from hivekeys.upkeep.inheritance import MOST
 from hivekeys.upkeep.install import install
 from hivekeys.upkeep.upkeep import Upkeep
+from tests.builders.operator import Operator, breaks
 from tests.inprocess import KEY, InProcessFleet, OwnClock, Session, SimulatedHost
-from tests.unit.rotating import Operator, breaks
 
 POLICY = Policy(canary=1, batch=Amount(2), max_failures=Amount(0), revocation_recheck=0.0)
 

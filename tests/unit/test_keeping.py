@@ -12,8 +12,8 @@ from hivekeys.backups import folder as backup_folder
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Backups, Fleet, Policy
 from tasks.keeping import kept
+from tests.builders.operator import Operator
 from tests.inprocess import KEY, InProcessFleet
-from tests.unit.rotating import Operator
 
 SECRET = pyrage.x25519.Identity.generate()
 TO = (str(SECRET.to_public()),)

@@ -17,10 +17,9 @@ from hivekeys.rotation.rollout import Rollout
 from hivekeys.token import generate
 from tasks.engine import Asked
 from tasks.recovery import _take_up
+from tests.builders.commands import bare_commands_in, commands_in, mistake_in
+from tests.builders.operator import Operator, breaks, serving
 from tests.inprocess import InProcessFleet
-
-from .rotating import Operator, breaks, serving
-from .typing_it import bare_commands_in, commands_in, mistake_in
 
 DONE, BACK, OPEN, LOCKED, INTERRUPTED = (
     ExitCode.DONE,

@@ -14,8 +14,8 @@ from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.rotation.runner import TURNS
 from hivekeys.token import generate
+from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
-from tests.unit.rotating import Operator, serving, slots_used
 
 DONE = ExitCode.DONE
 POLICY = Policy(revocation_recheck=0.0)

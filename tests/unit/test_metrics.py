@@ -26,8 +26,7 @@ from hivekeys.status.status import FleetStatus, status_of
 from hivekeys.verify.findings import Check, Finding, Record, Report, Severity, Verdict
 from hivekeys.verify.last import keep_tally, kept_tally
 from hivekeys.verify.tally import Tally, read, tally, written
-
-from .sights import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
+from tests.builders.observations import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
 
 FLEET = Fleet("paper", (QUEEN, HIVE))
 AWAY = Cause(Trouble.NO_CONNECTION, "no answer in time")

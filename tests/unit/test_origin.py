@@ -10,8 +10,8 @@ import pytest
 import hivekeys.host.inspection  # noqa: F401  hosts know its verb, too
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause
+from tests.builders.operator import Operator
 from tests.inprocess import InProcessFleet, InProcessLine, Machine, Session, SimulatedHost, hello
-from tests.unit.rotating import Operator
 
 UNIT = HIVE_SERVICE.unit
 TOKEN = HIVE_SERVICE.token

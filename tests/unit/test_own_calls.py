@@ -15,8 +15,8 @@ from hivekeys.host.state import STATE
 from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.run import REVOKE
 from hivekeys.token import Token
+from tests.builders.operator import Operator, slots_used
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
-from tests.unit.rotating import Operator, slots_used
 
 UNKNOWN = "0.0.0.0"  # noqa: S104  the address in a record of v0.1.0
 

@@ -31,7 +31,7 @@ from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
 from hivekeys.report.verdict import exit_code
 from hivekeys.report.writing import html, markdown, plain
-from tests.unit.telling import BEGAN, NEW, OLD, Teller, fleet_of
+from tests.builders.recorded import BEGAN, NEW, OLD, Teller, fleet_of
 
 ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")
 OLD_TAKEN = Cause(Trouble.OLD_ACCEPTED, "200 to the old token")

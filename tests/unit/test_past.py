@@ -18,8 +18,8 @@ from hivekeys.report.view import view
 from hivekeys.report.words import calls
 from hivekeys.report.writing import html, markdown
 from tasks.live import Show
+from tests.builders.operator import Operator, breaks
 from tests.inprocess import InProcessFleet, SharedClock
-from tests.unit.rotating import Operator, breaks
 from tests.unit.test_report import printed, row
 
 TWO_MAY_FAIL = Policy(canary=0, batch=Amount(1), max_failures=Amount(2))

@@ -32,9 +32,9 @@ from tasks.frame import Told
 from tasks.live import Show
 from tasks.records import standing_lines
 from tasks.rotation import confirm
+from tests.builders.operator import Operator
+from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 from tests.inprocess import KEY, InProcessFleet
-from tests.unit.rotating import Operator
-from tests.unit.telling import NEW, OLD, Teller, fleet_of
 from tests.unit.test_records import fab
 from tests.unit.test_tasks import Fab, state_of
 

@@ -20,8 +20,8 @@ from hivekeys.report.incident import checklist
 from hivekeys.report.page import page
 from hivekeys.report.writing import html, markdown
 from hivekeys.token import Token, generate
+from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
-from tests.unit.rotating import Operator, serving, slots_used
 
 DONE, OPEN = ExitCode.DONE, ExitCode.INCOMPLETE
 STRANGER = 4711  # an account that is neither the service's nor root

@@ -17,8 +17,8 @@ from hivekeys.protocol.wire import decode
 from hivekeys.status.status import lines, status_of
 from hivekeys.token import generate
 from hivekeys.verify.findings import Record
+from tests.builders.operator import Operator
 from tests.inprocess import InProcessFleet, Session, SimulatedHost
-from tests.unit.rotating import Operator
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and os.environ.get("CI") != "true", reason="flags, mounts and small disks are root's to make"

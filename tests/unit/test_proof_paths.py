@@ -15,8 +15,8 @@ from hivekeys.protocol.wire import encode
 from hivekeys.report.page import page
 from hivekeys.report.writing import html, markdown
 from hivekeys.token import generate
+from tests.builders.operator import Operator
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
-from tests.unit.rotating import Operator
 
 
 @pytest.fixture

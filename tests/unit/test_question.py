@@ -25,11 +25,10 @@ from hivekeys.rotation.waves import Wave, plan
 from tasks.asking import paces
 from tasks.live import Show
 from tasks.rotation import confirm
+from tests.builders.operator import Operator, breaks
+from tests.builders.pages import PROJECT
+from tests.builders.terminal import Terminal
 from tests.inprocess import InProcessFleet, SharedClock
-from tests.pages import PROJECT
-from tests.terminal import Terminal
-
-from .rotating import Operator, breaks
 
 DONE = ExitCode.DONE
 
@@ -237,7 +236,7 @@ from hivekeys.fleet import SERVICES, Host, Role
 from hivekeys.journal.events import Phase
 from hivekeys.rotation.waves import Wave
 from tasks.live import Show
-from tests.unit.journeys import midway
+from tests.builders.running import midway
 
 with Show() as show:
     show.record(list(midway(5, 2)))

@@ -14,8 +14,8 @@ from hivekeys.protocol.wire import Greeting
 from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep.current_token import Grounds, current
 from hivekeys.upkeep.upkeep import Upkeep
+from tests.builders.operator import Operator, serving
 from tests.inprocess import KEY, InProcessFleet, OwnClock, Session
-from tests.unit.rotating import Operator, serving
 
 
 def read(

@@ -17,7 +17,7 @@ from hivekeys.journal.run import REVOKE, fold
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock
 from hivekeys.journal.store import Journal
 from hivekeys.token import key_name
-from tests.unit.telling import OLD, Teller, fleet_of
+from tests.builders.recorded import OLD, Teller, fleet_of
 from tests.unit.test_tasks import Fab, state_of
 
 DAY = 86400.0

@@ -12,7 +12,7 @@ from hivekeys.audit.census_report import document
 from hivekeys.fleet import Fleet
 from hivekeys.journal.state_folder import folder_for
 from hivekeys.journal.store import Journal
-from tests.unit.telling import NEW, OLD, Teller, fleet_of
+from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 from tests.unit.test_census import census, group
 from tests.unit.test_page import FINDINGS
 from tests.unit.test_tasks import Answer, Fab

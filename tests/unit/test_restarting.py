@@ -13,8 +13,8 @@ from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
+from tests.builders.operator import Operator, serving
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
-from tests.unit.rotating import Operator, serving
 
 OLD_LINES = ["WARN rbee-hive: auth failed: invalid token ip=127.0.0.1"]
 

@@ -20,8 +20,8 @@ from hivekeys.report.incident import checklist
 from hivekeys.rotation.story import LOCK_PATIENCE
 from hivekeys.ssh.line import LEASE
 from hivekeys.token import Token, generate
+from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, Session, SharedClock
-from tests.unit.rotating import Operator, breaks, serving, slots_used
 
 DONE, OPEN, LOCKED = ExitCode.DONE, ExitCode.INCOMPLETE, ExitCode.LOCKED
 POLICY = Policy(revocation_recheck=0.0)

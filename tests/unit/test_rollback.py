@@ -9,8 +9,8 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import Event, Phase, PhaseStarted, State
 from hivekeys.journal.run import Run, fold
+from tests.builders.operator import Operator, serving
 from tests.inprocess import InProcessFleet
-from tests.unit.rotating import Operator, serving
 
 ONE_MAY_FAIL = Policy(canary=0, batch=Amount(1), max_failures=Amount(1))
 

@@ -10,8 +10,8 @@ from hivekeys.journal.events import Intent, Outcome, Phase, PhaseStarted, State,
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.messages import Verb
 from hivekeys.token import generate
+from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
-from tests.unit.rotating import Operator, breaks, serving, slots_used
 
 IN_TWOS = Policy(batch=Amount(2))
 CHANGES = ("stage", "swap", "restart", "revert", "retire", "discard")

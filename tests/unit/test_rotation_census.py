@@ -14,9 +14,8 @@ from hivekeys.fleet import Policy
 from hivekeys.journal.events import CensusTaken, Event, Phase, PhaseStarted, State
 from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.token import generate
+from tests.builders.operator import Operator, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
-
-from .rotating import Operator, slots_used
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import State
 from hivekeys.protocol.causes import HINTS, Trouble
+from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import FAULTS, InProcessFleet, When
-from tests.unit.rotating import Operator, breaks, serving, slots_used
 
 DONE, BACK, OPEN = ExitCode.DONE, ExitCode.ROLLED_BACK, ExitCode.INCOMPLETE
 PROVEN, ROLLED_BACK, FAILED, UNKNOWN = State.PROVEN, State.ROLLED_BACK, State.FAILED, State.UNKNOWN

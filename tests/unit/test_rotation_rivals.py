@@ -11,8 +11,8 @@ from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE, ROTATE, fold
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
+from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessFleet, Session, SimulatedHost
-from tests.unit.rotating import Operator, serving, slots_used
 
 
 @pytest.mark.parametrize("budget", [0, 2], ids=["no-budget", "a-budget"])

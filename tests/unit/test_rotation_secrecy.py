@@ -21,8 +21,8 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Step
 from hivekeys.ssh.line import Line
 from hivekeys.token import Token, generate
+from tests.builders.operator import Operator, breaks
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine
-from tests.unit.rotating import Operator, breaks
 
 MARKED = Token("recognisable" + "0123456789abcdef" * 4)
 

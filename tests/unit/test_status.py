@@ -15,8 +15,7 @@ from hivekeys.protocol.shown import Loaded, Met, Place, Seen, Slot
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
-
-from .sights import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
+from tests.builders.observations import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
 
 OTHER = Fingerprint(keyed="cd" * 32, fp6="cdcdcd")
 AWAY = Cause(Trouble.NO_CONNECTION, "no answer in time")

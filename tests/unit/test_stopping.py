@@ -14,9 +14,9 @@ import pytest
 
 from tasks.live import Show
 from tasks.stopping import NUMBERS, endable, stoppable
+from tests.builders.operator import Operator
 from tests.inprocess import InProcessFleet
 
-from .rotating import Operator
 from .test_tasks import FAB, HERE, KEY, Fab, fab
 
 __all__ = ["fab"]

@@ -12,9 +12,8 @@ from hivekeys.host.sudo_log import records_in
 from hivekeys.journal.events import State
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
+from tests.builders.operator import Operator, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
-
-from .rotating import Operator, slots_used
 
 DEFAULTS = "Matching Defaults entries for deploy on hive1:\n    env_reset, mail_badpass, {}\n\n"
 RULES = "User deploy may run the following commands on hive1:\n    (ALL) NOPASSWD: {}ALL\n"

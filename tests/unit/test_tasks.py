@@ -32,8 +32,8 @@ from hivekeys.journal.store import Journal
 from hivekeys.protocol.messages import Verb
 from hivekeys.report.evidence import key_id
 from hivekeys.token import Fingerprint, Token, generate, parse
-from tests.terminal import CTRL_C, Terminal
-from tests.unit.telling import NEW, Teller, fleet_of
+from tests.builders.recorded import NEW, Teller, fleet_of
+from tests.builders.terminal import CTRL_C, Terminal
 
 FAB = Path(sys.executable).with_name("fab")
 PROJECT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Verb
 from hivekeys.report.picture import EACH, LEFT, RIGHT, WIDTH, Picture, Scale, picture, tick_label
 from hivekeys.report.timeline import Span, merged, timeline
-from tests.unit.telling import Teller, fleet_of
+from tests.builders.recorded import Teller, fleet_of
 
 ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")
 

@@ -30,10 +30,9 @@ from tasks.frame import Told, told
 from tasks.live import Show
 from tasks.screen import Screen, fitted, rows_of
 from tasks.stream import Stream
+from tests.builders.operator import Operator, breaks
+from tests.builders.running import at, fails, midway, names
 from tests.inprocess import InProcessFleet
-
-from .journeys import at, fails, midway, names
-from .rotating import Operator, breaks
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "events.schema.json").read_text())
 BLUE = Fleet("blue", ())

@@ -13,8 +13,8 @@ from hivekeys.host.serving import TOLD
 from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
+from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
-from tests.unit.rotating import Operator, serving, slots_used
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from docs.generate import options, tasks
 from hivekeys.errors import UserError
 from hivekeys.protocol.hints import VERBS, for_fleet
 from tasks.frame import fail
+from tests.builders.commands import bare_commands_in
 
 from .test_docs_commands import mistake
-from .typing_it import bare_commands_in
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for folder in ("hivekeys", "tasks") for path in (ROOT / folder).rglob("*.py"))

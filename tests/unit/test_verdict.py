@@ -14,7 +14,7 @@ from hivekeys.journal.run import REVOKE, Run
 from hivekeys.report.page import page
 from hivekeys.report.verdict import ended, exit_code, verdict
 from hivekeys.text.names import fold_names
-from tests.unit.telling import NEW, OLD, fleet_of
+from tests.builders.recorded import NEW, OLD, fleet_of
 
 TASKS = {
     "rotate": Run(id="run-1", fleet="paper", want=NEW),

@@ -30,8 +30,7 @@ from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.report.view import view
 from hivekeys.token import Token
-
-from .journeys import NOON, at, begun, fails, followed, midway, names, passed
+from tests.builders.running import NOON, at, begun, fails, followed, midway, names, passed
 
 
 def drawn(progress: Progress, seconds: float = 14.2, width: int = 80, height: int = 23) -> list[str]:

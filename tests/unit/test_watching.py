@@ -20,8 +20,7 @@ from hivekeys.protocol.audited import Access, Accesses, Reader
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.ssh import bootstrap
-
-from .sights import HIVE, NOW, QUEEN
+from tests.builders.observations import HIVE, NOW, QUEEN
 
 TOKEN = "/secrets/api-token"
 RULE = f"-w {TOKEN} -p r -k secret-access"

@@ -8,8 +8,7 @@ import subprocess
 from hivekeys import inventory
 from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet
-
-from .test_docs_commands import mistake
+from tests.unit.test_docs_commands import mistake
 
 QUOTED = re.compile("`([^`]+)`")
 BARE = re.compile(r"\bfab (?:.(?!   |; |: |,\s|\bor take))+.")  # in a last line, where commands stand without quotes
