@@ -4,11 +4,17 @@ import itertools
 import re
 import shlex
 import subprocess
+from functools import cache
 
+from fabric.main import make_program
+from invoke.exceptions import ParseError
+from invoke.parser import Parser
+
+import fabfile
+from docs.generate import options, tasks
 from hivekeys import inventory
 from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet
-from tests.unit.test_docs_commands import mistake
 
 QUOTED = re.compile("`([^`]+)`")
 BARE = re.compile(r"\bfab (?:.(?!   |; |: |,\s|\bor take))+.")  # in a last line, where commands stand without quotes
@@ -51,3 +57,22 @@ def _wrong_value(words: list[str], fleet: Fleet) -> str:
     except UserError as error:
         return error.message
     return ""
+
+
+@cache
+def parser() -> Parser:
+    """The one that fab itself has, with our tasks."""
+    for task in tasks().values():
+        options(task)  # keeps their help, which Invoke takes away below
+    return Parser(contexts=fabfile.namespace.to_contexts(), initial=make_program().initial_context)
+
+
+def mistake(argv: list[str]) -> str:
+    """What fab would say against it, "" for nothing."""
+    if argv[:1] == ["--help"] and len(argv) == 2:  # of which fab reads the second word itself
+        return "" if argv[1] in tasks() else f"no task {argv[1]}"
+    try:
+        chosen = parser().parse_argv(argv)
+    except ParseError as error:
+        return str(error)
+    return "" if len(chosen) > 1 or chosen[0].args["list"].value else "no task"

@@ -5,9 +5,9 @@ Each is typed by tests/lab/test_pages.py where it stands first, but for the few 
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.builders.project import PROJECT
+
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PIECE = re.compile(r"^```(?P<language>\S*)\n(?P<block>.*?)^```|^#+ (?P<heading>[^\n]+)$", re.MULTILINE | re.DOTALL)

@@ -27,7 +27,7 @@ from hivekeys.protocol.messages import Result, Verb
 from hivekeys.protocol.shown import Answer, Met, Proof
 from hivekeys.report.verdict import exit_code
 from hivekeys.token import Token
-from tests.unit.test_machine import seen
+from tests.builders.seen import seen
 
 OLD, NEW = Token("a" * 64).fingerprint(b"k"), Token("b" * 64).fingerprint(b"k")
 CALLS = {"new": 200, "old": 401, "none": 401, "garbage": 401}

@@ -17,10 +17,10 @@ from pathlib import Path
 from hivekeys import lab as labs
 from hivekeys.lab import Lab
 from hivekeys.lab.model import LABS
+from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 
 from .asking import ADMIN, HIVES, RULES
-from .rotating import PROJECT
 
 CLONED = ("Makefile", "fabfile.py", "docs", "tasks", "hivekeys")
 PASSWORD = "correct horse battery staple"

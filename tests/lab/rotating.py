@@ -34,10 +34,10 @@ from hivekeys.rotation.rollout import Rollout
 from hivekeys.rotation.runner import Runner
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token
+from tests.builders.project import PROJECT
 
 from .asking import eventually, put_token, restart, status
 
-PROJECT = Path(__file__).resolve().parents[2]
 INVENTORY = PROJECT / "inventory"
 FAB = str(Path(sys.executable).with_name("fab"))
 AGENT = program_of()

@@ -30,9 +30,10 @@ from hivekeys.rotation.revocation import Revocation, paced
 from hivekeys.rotation.rollout import Rollout
 from hivekeys.rotation.runner import Runner
 from hivekeys.ssh.dialer import SshDialer
+from tests.builders.project import PROJECT
 
 from .asking import eventually
-from .rotating import INVENTORY, PROJECT, Answer, end_fab, fab, made_whole, mended, write_policy
+from .rotating import INVENTORY, Answer, end_fab, fab, made_whole, mended, write_policy
 
 HEX = frozenset("0123456789abcdef")
 QUICK = {"connect": 1, "banner": 2, "auth": 8, "channel": 4, "request": 6}  # seconds; nobody is far away in a lab

@@ -8,9 +8,10 @@ import pytest
 
 from hivekeys.backups.backup import OPEN
 from hivekeys.lab import Lab
+from tests.builders.project import PROJECT
 from tests.builders.terminal import typed
 
-from .rotating import FAB, PROJECT, Answer, fab, serves, truth, write_policy
+from .rotating import FAB, Answer, fab, serves, truth, write_policy
 
 pytestmark = pytest.mark.lab
 

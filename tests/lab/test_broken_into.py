@@ -23,9 +23,9 @@ from .asking import log_of, status
 from .liar import Lie, is_honest, tells
 from .rotating import AGENT, Answer, fleet_of, serves, start_fab, truth, truth_of
 from .surviving import Bastion, agents_left, write_inventory
-from .test_survivors import WORKER_PORT, takes, with_worker, without_worker
 from .thief import Thief
 from .whole import whole_at_once
+from .workers import WORKER_PORT, takes, with_worker, without_worker
 
 pytestmark = pytest.mark.lab
 LEAKED = ("--yes", "--reason", "token in a public paste", "--json")

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from hivekeys.lab import cgroup, image
+from tests.builders.project import PROJECT
 
 from .asking import eventually
-from .rotating import PROJECT
 
 pytestmark = pytest.mark.lab
 MMDEBSTRAP = """\

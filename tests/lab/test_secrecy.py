@@ -22,9 +22,10 @@ import pytest
 from hivekeys.lab import Lab, boot
 from hivekeys.lab.faults import inject
 from hivekeys.lab.files import AUDIT, SECRETS
+from tests.builders.project import PROJECT
 
 from .asking import log_of, put_token
-from .rotating import PROJECT, Answer, fab, made_whole, mended, serves, truth, write_policy
+from .rotating import Answer, fab, made_whole, mended, serves, truth, write_policy
 
 pytestmark = pytest.mark.lab
 LOUD = "/etc/ssh/sshd_config.d/lab-loud.conf"

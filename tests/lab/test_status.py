@@ -9,10 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hivekeys.lab import Lab
+from tests.builders.project import PROJECT
 from tests.builders.terminal import CTRL_C, Terminal
 
 from .asking import eventually
-from .rotating import PROJECT, fab
+from .rotating import fab
 
 pytestmark = pytest.mark.lab
 AGENTS = "pgrep -f [s]ys.stdin.buffer || true"  # not the shell that asks

@@ -13,9 +13,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from hivekeys.lab import Lab, cgroup
+from tests.builders.project import PROJECT
 
 from .asking import log_of
-from .rotating import PROJECT, truth
+from .rotating import truth
 
 pytestmark = [
     pytest.mark.lab,

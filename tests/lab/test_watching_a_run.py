@@ -11,10 +11,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from hivekeys.lab import Lab
+from tests.builders.project import PROJECT
 from tests.builders.terminal import CTRL_C, Terminal
 
 from .asking import eventually
-from .rotating import PROJECT, fab, serves, truth, write_policy
+from .rotating import fab, serves, truth, write_policy
 
 pytestmark = pytest.mark.lab
 FAB = Path(sys.executable).with_name("fab")

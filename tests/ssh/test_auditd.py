@@ -22,10 +22,10 @@ from hivekeys.host.agent import Agent
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Verdict, examine
 from tests.builders.observations import GOOD, INSPECTED, NORM
+from tests.builders.project import PROJECT
 
 from .bastion import Bastion, wait_until
 
-PROJECT = Path(__file__).resolve().parents[2]
 RULES = Path("/etc/audit/rules.d")
 LOG = Path("/var/log/audit/audit.log")
 TOKEN = "3b" * 32

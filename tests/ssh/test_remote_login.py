@@ -13,6 +13,7 @@ from hivekeys.fleet import Timeouts
 from hivekeys.protocol.causes import Cause, Trouble
 
 from .bastion import SOON, Bastion, free_port, paramiko_threads, wait_until
+from .commands import relay
 
 QUICK = Timeouts(connect=1, banner=1, auth=1, channel=1)
 
@@ -260,20 +261,4 @@ def locked_key(ssh: Bastion) -> Path:
     path.chmod(0o600)
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", path], check=True)
     (ssh.folder / "locked.pub").write_bytes(ssh.key.with_suffix(".pub").read_bytes())
-    return path
-
-
-def relay(ssh: Bastion) -> Path:
-    """What `nc HOST PORT` is, without nc."""
-    path = ssh.folder / "relay"
-    path.write_text(
-        "#!/usr/bin/env python3\n"
-        "import os, socket, sys, threading\n"
-        "plug = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
-        "def up():\n"
-        "    while data := os.read(0, 65536): plug.sendall(data)\n"
-        "threading.Thread(target=up, daemon=True).start()\n"
-        "while data := plug.recv(65536): os.write(1, data)\n"
-    )
-    path.chmod(0o755)
     return path

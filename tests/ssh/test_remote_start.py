@@ -3,13 +3,13 @@
 import os
 import sys
 import time
-from pathlib import Path
 
 from hivekeys.fleet import Become, Timeouts
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import general
 
 from .bastion import ECHO_AGENT, SOON, Bastion
+from .commands import command_in_path, shell
 
 
 def test_the_agent_runs_as_root_through_sudo(ssh: Bastion) -> None:
@@ -126,18 +126,3 @@ def test_what_the_agent_prints_before_it_is_ready_is_skipped(ssh: Bastion) -> No
     """Only the ready line counts."""
     line = ssh.line(ssh.host(), program=b"print('warming up')\n" + ECHO_AGENT)
     assert line.ask({}, 10) == {"echo": {}}
-
-
-def shell(ssh: Bastion, script: str) -> str:
-    """An sshd option: every login runs this script, as a login shell with its start-up files would."""
-    path = ssh.folder / f"shell{len(ssh.sshds)}"
-    path.write_text(script + "\n")
-    return f"ForceCommand /bin/sh {path}"
-
-
-def command_in_path(ssh: Bastion, name: str, script: str) -> Path:
-    """A command of this name in the bastion's folder, for a host that has that folder in its PATH."""
-    path = ssh.folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path

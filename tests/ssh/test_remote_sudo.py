@@ -16,7 +16,7 @@ from hivekeys.ssh.dialer import Sudo
 from hivekeys.ssh.password import Password
 
 from .bastion import Bastion, Sshd, wait_until
-from .test_remote_start import command_in_path, shell
+from .commands import command_in_path, shell
 
 WRONG = "1 incorrect password attempt"
 SEEN: dict[str, object] = {"first": "request = os.getuid()"}

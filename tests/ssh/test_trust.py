@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_tasks import Answer, Fab
+from tests.builders.fab import Answer, Fab
 
 from .bastion import Bastion, Sshd, free_port
-from .test_remote_login import relay
+from .commands import relay
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 

@@ -31,7 +31,6 @@ from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
 from tests.inprocess import KEY, InProcessFleet
 
-PROJECT = Path(__file__).resolve().parents[2]
 POLICY = Policy(health_deadline=8.0, stable_seconds=2.5)
 NAME = "hive1"
 

@@ -1,11 +1,14 @@
-"""What several unit tests want: an operator's keyboard."""
+"""What several unit tests want: an operator's keyboard, and `fab` for a fleet on paper."""
 
 import os
 import pty
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.builders.fab import Fab
 
 
 @pytest.fixture
@@ -16,3 +19,9 @@ def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         monkeypatch.setattr(sys, "stdin", stdin)
         yield ours
         os.close(ours)
+
+
+@pytest.fixture
+def fab(tmp_path: Path) -> Fab:
+    """A fleet whose addresses nobody has."""
+    return Fab(tmp_path)

@@ -1,14 +1,11 @@
 """An agent's session: whose fleet, whose lock, when it leaves; and the real process as the bootstrap starts it."""
 
-import contextlib
 import fcntl
 import json
 import os
 import re
 import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,21 +14,15 @@ import pytest
 
 from hivekeys.host import agent
 from hivekeys.host.serving import GRACE_SECONDS, answer
-from hivekeys.host.state import POLL_SECONDS, STATE
-from hivekeys.protocol.program import program_of
+from hivekeys.host.state import POLL_SECONDS
 from hivekeys.token import Token, generate
+from tests.builders.agent_process import Process, state, wait_until_open
 from tests.inprocess import KEY, InProcessFleet, InProcessLine, Session, SimulatedHost, hello
-
-PROGRAM = program_of()
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> SimulatedHost:
     return InProcessFleet(tmp_path, hives=1).hosts["hive1"]
-
-
-def state(host: SimulatedHost) -> Path:
-    return host.root / STATE
 
 
 # -- whose fleet
@@ -433,55 +424,6 @@ def test_a_hanging_systemctl_costs_the_deadline_and_no_more(host: SimulatedHost)
 # -- the real process
 
 
-class Process:
-    """The agent as on a host: its text on stdin, then a request a line. Its root is a simulated host's directory."""
-
-    def __init__(self, host: SimulatedHost, run: str = "run-1", call: str = "main(Agent(sys.argv[1]))") -> None:
-        self.host = host
-        boot = (
-            "import sys; i = sys.stdin.buffer; program = i.read(int(i.readline())); __name__ = 'agent'\n"
-            f"exec(compile(program, 'hivekeys-agent', 'exec'), globals()); {call}"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-IS", "-c", boot, str(host.root)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert self.process.stdin and self.process.stdout and self.process.stderr
-        self.stdin, self.stdout, self.stderr = self.process.stdin, self.process.stdout, self.process.stderr
-        self.send(b"%d\n%s" % (len(PROGRAM), PROGRAM))
-        self.run = run
-
-    def send(self, data: bytes) -> None:
-        self.stdin.write(data)
-        self.stdin.flush()
-
-    def ready(self) -> "Process":
-        assert self.stdout.readline().startswith(b"hivekeys:ready ")
-        return self
-
-    def ask(self, *steps: dict[str, Any]) -> list[dict[str, Any]]:
-        self.send(json.dumps({"steps": steps, "deadline": 20.0}).encode() + b"\n")
-        results: list[dict[str, Any]] = json.loads(self.stdout.readline())["results"]
-        return results
-
-    def hello(self) -> dict[str, Any]:
-        return self.ask(hello(self.host, run=self.run))[0]
-
-    def end(self) -> tuple[int, str]:
-        """Exit status and stderr of an agent that is about to leave."""
-        status = self.process.wait(timeout=20)
-        return status, self.stderr.read().decode()
-
-    def clean_up(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.stdin, self.stdout, self.stderr):
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
-
-
 @pytest.fixture
 def processes() -> Iterator[list[Process]]:
     started: list[Process] = []
@@ -567,15 +509,6 @@ def test_sigterm_lets_a_working_agent_answer_and_leave(host: SimulatedHost, proc
     second.process.send_signal(signal.SIGTERM)
     assert json.loads(second.stdout.readline())["results"][0]["trouble"] == "line-broken"
     assert second.end() == (0, "")
-
-
-def wait_until_open(pid: int, file: Path) -> None:
-    """Until the process has the file open: its step is in hand then, and its handler for SIGTERM stands."""
-    while Path(f"/proc/{pid}/exe").exists():
-        with contextlib.suppress(FileNotFoundError):  # a file that it has just closed
-            if any(fd.readlink() == file for fd in Path(f"/proc/{pid}/fd").iterdir()):
-                return
-    raise AssertionError("the agent ended")
 
 
 def test_an_agent_that_nobody_asks_anything_leaves(host: SimulatedHost, processes: list[Process]) -> None:

@@ -7,48 +7,21 @@ import pytest
 from rich.console import Console
 
 from hivekeys.audit import census_report
-from hivekeys.audit.census import TICK, Census, HostCensus, Tokens, census_of, known_tokens, replaced_at, uses_of
+from hivekeys.audit.census import TICK, Census, Tokens, census_of, known_tokens, replaced_at, uses_of
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
-from hivekeys.protocol.audited import Audited, Call, Group, Time
+from hivekeys.protocol.audited import Call, Time
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Slot
 from hivekeys.token import Fingerprint
 from tasks.times import count, fp6, moment
+from tests.builders.census import NEW, OLD, READ, TOKENS, census, group
 from tests.builders.observations import HIVE, NOW, QUEEN, SEEN, TOKEN
 
-OLD, NEW = "0ddba1", TOKEN.fp6
-TOKENS = Tokens(frozenset({NEW}), frozenset({OLD}))
-READ = Audited(
-    on=True,
-    folder="/var/log/llama-orch/audit",
-    found=True,
-    clock=NOW,
-    groups=(),
-    newest=(),
-    files=1,
-    size=1 << 20,
-    lines=10,
-    matched=3,
-    broken=0,
-    folded=0,
-    places=(),
-    unread=(),
-    cut="",
-    breaks=(),
-    chained=10,
-    chain_cut="",
-    replaced=NOW - 100,
-)
 AWAY = Cause(Trouble.NO_CONNECTION, "port 22")
-
-
-def group(**changes: Any) -> Group:
-    usual = Group("rbee-hive", False, OLD, "/v1/workers/list", "10.0.0.9", 5, 2, NOW - 900, NOW - 10)
-    return replace(usual, **changes)
 
 
 def test_calls_of_the_fleet_itself_while_it_turned_are_no_forgotten_clients() -> None:
@@ -66,10 +39,6 @@ def test_garbage_from_our_own_proofs_takes_one_row(address: str) -> None:
         console.print(census_report.tally_table(census(*groups, group(token="abc123", address="10.0.0.1"))))
     rows = [line.split() for line in told.get().splitlines() if "hive1" in line]
     assert [(row[2], row[-5]) for row in rows] == [("others", "45"), ("abc123", "5")]
-
-
-def census(*groups: Group, audited: Audited = READ) -> Census:
-    return Census("prod", TOKENS, (HostCensus("hive1", replace(audited, groups=groups), None, 0.0),))
 
 
 PROD = Fleet("prod", ())

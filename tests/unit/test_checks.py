@@ -1,7 +1,6 @@
 """The checklist's judgement, where a real host cannot easily be brought to it."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +17,9 @@ from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
 from tests.builders.observations import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET
-from tests.lab.test_verify import WAYS
+from tests.builders.project import TESTS
+from tests.lab.spoiled import WAYS
 
-TESTS = Path(__file__).parents[1]
 # The tests in which a check that is in no row of WAYS fails on a real host.
 ON_A_HOST = {
     "lab/test_verify.py": {

@@ -6,10 +6,7 @@ from fabric.main import make_program
 import fabfile
 from hivekeys.errors import UserError
 from tasks.commandline import UNHONOURED, refuse_mistakes
-
-from .test_tasks import Fab, fab
-
-__all__ = ["fab"]
+from tests.builders.fab import Fab
 
 MISTYPED = [
     ("rotat", "there is no task rotat", "did you mean rotate?"),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.fab import Fab
+from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 
-from .test_tasks import Fab
-
-SCRIPTS = Path(__file__).parents[2] / "docs" / "completion"
+SCRIPTS = PROJECT / "docs" / "completion"
 SHELLS = {
     "bash": (["--norc", "--noprofile", "-i"], "source {script}"),
     "zsh": (["-f", "-i"], "autoload -Uz compinit; compinit -u -D; source {script}"),

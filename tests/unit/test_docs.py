@@ -12,8 +12,8 @@ from hivekeys.errors import ExitCode
 from hivekeys.inventory import schema
 from hivekeys.journal.events import State
 from hivekeys.protocol.causes import Trouble
+from tests.builders.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 TABLES: list[Any] = [

@@ -7,18 +7,14 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
-from fabric.main import make_program
-from invoke.exceptions import ParseError
-from invoke.parser import Parser
 
-import fabfile
-from docs.generate import options, tasks
 from hivekeys import inventory
-from tests.builders.pages import FENCED, NOT_TYPED, PAGES, PROJECT, lines, sections
+from tests.builders.commands import mistake
+from tests.builders.pages import FENCED, NOT_TYPED, PAGES, lines, sections
+from tests.builders.project import PROJECT
 
 INLINE = re.compile(r"`([^`\n]+)`")
 BEFORE = re.compile(r"^(?:\$ |sudo (?:-u \w+ )?|[A-Z_]+=\S+ )*")  # a prompt, another account, variables
@@ -52,25 +48,6 @@ def of_fab(texts: Iterator[str]) -> Iterator[list[str]]:
         bare = BEFORE.sub("", text)
         if FAB.match(bare):
             yield shlex.split(FAB.sub("", bare))
-
-
-@cache
-def parser() -> Parser:
-    """The one that fab itself has, with our tasks."""
-    for task in tasks().values():
-        options(task)  # keeps their help, which Invoke takes away below
-    return Parser(contexts=fabfile.namespace.to_contexts(), initial=make_program().initial_context)
-
-
-def mistake(argv: list[str]) -> str:
-    """What fab would say against it, "" for nothing."""
-    if argv[:1] == ["--help"] and len(argv) == 2:  # of which fab reads the second word itself
-        return "" if argv[1] in tasks() else f"no task {argv[1]}"
-    try:
-        chosen = parser().parse_argv(argv)
-    except ParseError as error:
-        return str(error)
-    return "" if len(chosen) > 1 or chosen[0].args["list"].value else "no task"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.builders.project import PROJECT
+
 PAGE = PROJECT / "docs" / "from-the-guide.md"
 COMMANDS = Path(__file__).with_name("guide-commands.txt")
 CELLS = re.compile(r"(?<!\\)\|")

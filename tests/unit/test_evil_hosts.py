@@ -66,9 +66,9 @@ from hivekeys.verify.sarif import sarif
 from hivekeys.verify.survey import Watch, survey
 from tasks.reports import evidence
 from tests.builders.operator import Operator
+from tests.builders.seen import seen
 from tests.inprocess import KEY, InProcessFleet, OwnClock
 from tests.inprocess import Session as LineOf
-from tests.unit.test_machine import seen
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x1b[32mvalid\r\nhive9: proven\u202e\u2066\u200f\u2028\x9b31m\x00é漢"
 LONG = EVIL * (3_000_000 // len(EVIL))

@@ -20,10 +20,10 @@ from hivekeys.journal.run import fold
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.messages import Verb
 from hivekeys.rotation.preview import foreseen
+from tests.builders.project import PROJECT
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 
 FAB = Path(sys.executable).with_name("fab")
-PROJECT = Path(__file__).parents[2]
 ONLY_LOOK = {"plan", "verify", "audit", "report", "evidence", "status", "inventory.check", "inventory.convert"}
 TO = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 

@@ -10,9 +10,8 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
+from tests.builders.installer import Installer
 from tests.inprocess import InProcessFleet, SimulatedHost
-
-from .test_joining import Installer
 
 POLICY = Policy(canary=1, batch=Amount(2), max_failures=Amount(0), revocation_recheck=0.0)
 

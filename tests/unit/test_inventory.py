@@ -25,10 +25,11 @@ from hivekeys.host.places import PLACE
 from hivekeys.inventory import schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
+from tests.builders.project import PROJECT
 
 from .loading import load
 
-EXAMPLE = Path(__file__).parents[2] / "inventory" / "example.toml"
+EXAMPLE = PROJECT / "inventory" / "example.toml"
 SMALLEST = """
 fleet = "small"
 [hosts.hive1]

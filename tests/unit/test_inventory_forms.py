@@ -14,11 +14,12 @@ from hivekeys.fleet import Become, Fleet, Format, Host, Role
 from hivekeys.inventory import look, schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
+from tests.builders.project import PROJECT
 
 from .loading import load
 
 FORMS = Path(__file__).with_name("inventories")
-EXAMPLE = Path(__file__).parents[2] / "inventory" / "example.toml"
+EXAMPLE = PROJECT / "inventory" / "example.toml"
 FLEET = load(FORMS / "fleet.toml")
 
 

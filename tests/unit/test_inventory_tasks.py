@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_tasks import Fab
+from tests.builders.fab import Fab
 
 FORMS = Path(__file__).with_name("inventories")
 # Python imports this first; from then on whatever would leave the process, or start another, is written down.

@@ -10,8 +10,7 @@ import pytest
 import fabfile
 from hivekeys.errors import UserError
 from hivekeys.ssh import limits
-
-PROJECT = Path(__file__).parents[2]
+from tests.builders.project import PROJECT
 
 
 def test_a_limit_that_is_high_enough_is_left_alone() -> None:

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Step, Verb
-from hivekeys.protocol.shown import Directory, Loaded, Seen, Slot, Unit
+from hivekeys.protocol.shown import Directory, Loaded, Seen, Slot
 from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to
 from hivekeys.token import Fingerprint, Token
+from tests.builders.seen import DOWN, UNIT, seen
 
 OLD, NEW, OTHER = (Token(letter * 64).fingerprint(b"k") for letter in "abc")
-UNIT = Unit("loaded", "active", "running", 10, 0, 1.0, HIVE_SERVICE.token, "", False)
-DOWN = replace(UNIT, state="failed", sub="failed", pid=0)
 
 tokens = st.sampled_from([OLD, NEW, OTHER])
 slots = st.one_of(
@@ -34,18 +33,6 @@ looks = st.builds(
     clock=st.just(1.0),
 )
 goals = st.builds(Goal, st.sampled_from(Stance), st.just(NEW), st.sampled_from([(), (OLD,)]))
-
-
-def seen(
-    active: Fingerprint | None,
-    staged: Fingerprint | None = None,
-    previous: Fingerprint | None = None,
-    *,
-    up: bool = True,
-) -> Seen:
-    """A host whose process has read what is active."""
-    made = [Slot(fingerprint=held) if held else None for held in (active, staged, previous)]
-    return Seen(Directory(), made[0], made[1], made[2], UNIT if up else DOWN, Loaded(active, "younger"), 1.0)
 
 
 def verbs(steps: tuple[Step, ...]) -> str:

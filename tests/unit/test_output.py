@@ -21,10 +21,10 @@ from hivekeys.journal.run import fold
 from hivekeys.journal.store import Journal
 from tasks import asking
 from tasks.output import STAND_INS, Outlet
+from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 
 FAB = Path(sys.executable).with_name("fab")
-PROJECT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)

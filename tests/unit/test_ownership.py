@@ -23,6 +23,7 @@ from hivekeys.ssh.hostkeys.known_hosts_file import write
 from hivekeys.ssh.keyring import Keyring
 from hivekeys.ssh.openssh import OpenSsh, Target
 from hivekeys.ssh.settings import Settings
+from tests.builders.project import PROJECT
 
 HOSTS = """
 [hosts.queen]
@@ -34,7 +35,6 @@ address = "192.0.2.2"
 """
 HIVES_CONF = "Host hive1\n  HostName 192.0.2.2\n  User ann\n  HivePort 8081\n"
 INI = "[all:vars]\nhivekeys_fleet=f\n[queen]\nq\n[hives]\nh\n"
-PROJECT = Path(__file__).parents[2]
 AGE = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another account")
 

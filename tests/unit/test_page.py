@@ -31,6 +31,7 @@ from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
 from hivekeys.report.verdict import exit_code
 from hivekeys.report.writing import html, markdown, plain
+from tests.builders.findings import FINDINGS
 from tests.builders.recorded import BEGAN, NEW, OLD, Teller, fleet_of
 
 ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")
@@ -286,24 +287,6 @@ def test_who_still_used_the_old_token_is_named() -> None:
         assert "hive1: 10.0.0.9 called /v1/workers/list of rbee-hive" in text
         assert "the census had nothing to read on hive2: no audit trail" in text
     assert "Who used the old token" not in html(page_of(rotated()))
-
-
-FINDINGS = {
-    "fleet": "paper",
-    "findings": [
-        {"check": "file-mode", "title": "t", "host": "hive1", "verdict": "fail", "detail": "0644", "waived": None},
-        {"check": "file-mode", "title": "t", "host": "hive2", "verdict": "fail", "detail": "0644", "waived": None},
-        {"check": "clock", "title": "c", "host": "hive1", "verdict": "pass", "detail": "", "waived": None},
-        {
-            "check": "credential",
-            "title": "d",
-            "host": "hive1",
-            "verdict": "fail",
-            "detail": "",
-            "waived": {"until": ""},
-        },
-    ],
-}
 
 
 def test_findings_of_verify_are_shown_folded_the_worst_first() -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from hivekeys.errors import UserError
 from hivekeys.ssh.password import Password, parse
-
-from .test_tasks import Answer, Fab
+from tests.builders.fab import Answer, Fab
 
 SECRET = "correct horse battery staple"
 

@@ -19,8 +19,8 @@ from hivekeys.report.words import calls
 from hivekeys.report.writing import html, markdown
 from tasks.live import Show
 from tests.builders.operator import Operator, breaks
+from tests.builders.printed import printed, row
 from tests.inprocess import InProcessFleet, SharedClock
-from tests.unit.test_report import printed, row
 
 TWO_MAY_FAIL = Policy(canary=0, batch=Amount(1), max_failures=Amount(2))
 LAST_WORDS = "cannot bind: permission denied"

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,19 @@ from tasks.frame import Told
 from tasks.live import Show
 from tasks.records import standing_lines
 from tasks.rotation import confirm
+from tests.builders.fab import Fab, refusing, state_of
 from tests.builders.operator import Operator
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 from tests.inprocess import KEY, InProcessFleet
-from tests.unit.test_records import fab
-from tests.unit.test_tasks import Fab, state_of
 
-__all__ = ["fab"]
 PAPER = fleet_of(4)
 ILL = Cause(Trouble.START_FAILED, "Job for rbee-hive.service failed")
+
+
+@pytest.fixture
+def fab(tmp_path: Path) -> Iterator[Fab]:
+    with refusing(tmp_path) as fab:
+        yield fab
 
 
 def back_again() -> Teller:

@@ -26,7 +26,7 @@ from tasks.asking import paces
 from tasks.live import Show
 from tasks.rotation import confirm
 from tests.builders.operator import Operator, breaks
-from tests.builders.pages import PROJECT
+from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 from tests.inprocess import InProcessFleet, SharedClock
 

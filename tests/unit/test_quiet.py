@@ -19,9 +19,9 @@ from hivekeys.protocol.wire import Greeting
 from hivekeys.ssh.line import BEAT, LEASE, QUIET
 from hivekeys.ssh.session import Session as EngineSession
 from hivekeys.token import generate
+from tests.builders.agent_process import Process, state, wait_until_open
 from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import KEY, InProcessDialer, InProcessFleet, InProcessLine, OwnClock, Session, SimulatedHost, hello
-from tests.unit.test_agent_session import Process, state, wait_until_open
 
 CERTAIN = QUIET + LEASE  # seconds after its last sign in which a host changes nothing any more
 SERVE = "serve(Agent(sys.argv[1]), i, sys.stdout.buffer, every=0.01)"

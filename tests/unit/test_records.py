@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,30 +16,15 @@ from hivekeys.journal.run import REVOKE, fold
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock
 from hivekeys.journal.store import Journal
 from hivekeys.token import key_name
+from tests.builders.fab import Fab, refusing, state_of
 from tests.builders.recorded import OLD, Teller, fleet_of
-from tests.unit.test_tasks import Fab, state_of
 
 DAY = 86400.0
-NEARBY = """
-fleet = "paper"
-[hosts.queen]
-role = "queen"
-address = "127.0.0.1"
-port = {port}
-[hosts."hive[1:2]"]
-role = "hive"
-address = "127.0.0.[2:3]"
-port = {port}
-"""
 
 
 @pytest.fixture
 def fab(tmp_path: Path) -> Iterator[Fab]:
-    """A fleet whose every host refuses the connection at once."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        fab = Fab(tmp_path)
-        (fab.folder / "inventory" / "paper.toml").write_text(NEARBY.format(port=nobody.getsockname()[1]))
+    with refusing(tmp_path) as fab:
         yield fab
 
 

@@ -4,8 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
-from rich.table import Table
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
@@ -20,7 +18,8 @@ from hivekeys.protocol.hints import hint
 from hivekeys.protocol.shown import Loaded, Proof, Slot
 from hivekeys.text.durations import ago
 from hivekeys.token import Token
-from tests.unit.test_machine import seen
+from tests.builders.printed import printed, row
+from tests.builders.seen import seen
 
 OLD, NEW = Token("a" * 64).fingerprint(b"k"), Token("b" * 64).fingerprint(b"k")
 HOSTS = tuple(
@@ -45,18 +44,6 @@ RUN = Run(
     code=ExitCode.INCOMPLETE,
     hosts={"queen": WELL, "hive1": ILL, "hive2": HostRun("hive2", state=State.OWES)},
 )
-
-
-def printed(table: Table, width: int = 80) -> str:
-    console = Console(width=width)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
-
-
-def row(table: Table, name: str, width: int = 80) -> str:
-    """The line that shows this host or run."""
-    return next(line.strip() for line in printed(table, width).splitlines() if name in line.split())
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hivekeys.audit.census_report import document
 from hivekeys.fleet import Fleet
 from hivekeys.journal.state_folder import folder_for
 from hivekeys.journal.store import Journal
+from tests.builders.census import census, group
+from tests.builders.fab import Answer, Fab
+from tests.builders.findings import FINDINGS
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of
-from tests.unit.test_census import census, group
-from tests.unit.test_page import FINDINGS
-from tests.unit.test_tasks import Answer, Fab
 
 RUN, REVOKED = "paper-1a2b3c4d", "paper-5e6f7a8b"
 

@@ -17,9 +17,8 @@ from hivekeys.host.agent import Agent
 from hivekeys.host.system import Refusal, System
 from hivekeys.protocol import restriction
 from hivekeys.ssh import bootstrap
+from tests.builders.fab import Fab
 from tests.inprocess import told
-
-from .test_tasks import Fab
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKtVqb5t6R"
 LINE = restriction.login_line(f"{KEY} ann@bastion\n", "key.pub")

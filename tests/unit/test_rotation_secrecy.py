@@ -21,6 +21,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Step
 from hivekeys.ssh.line import Line
 from hivekeys.token import Token, generate
+from tests.builders.answers import answers
 from tests.builders.operator import Operator, breaks
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine
 
@@ -154,25 +155,6 @@ class LiedTo(Operator):
     def __init__(self, folder: Path, lie: Any, honest: int = 0) -> None:
         fleet = InProcessFleet(folder, hives=1)
         super().__init__(fleet, dialer=LyingDialer(fleet, lie, honest))
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-results = st.fixed_dictionaries(
-    {
-        "verb": st.sampled_from(["hello", "observe", "prove", "stage", "reboot"]) | json_values,
-        "ok": st.booleans() | json_values,
-        "changed": st.booleans() | json_values,
-        "seconds": st.floats() | json_values,
-        "facts": st.dictionaries(st.text(max_size=8), json_values, max_size=3) | json_values,
-        "trouble": st.sampled_from(["", "rubbish", "start-failed"]) | json_values,
-        "detail": st.text() | json_values,
-    }
-)
-answers = json_values | st.fixed_dictionaries({"results": json_values | st.lists(results, max_size=3)})
 
 
 @settings(max_examples=25, deadline=None)

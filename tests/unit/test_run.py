@@ -28,7 +28,7 @@ from hivekeys.protocol.messages import Result, Verb
 from hivekeys.protocol.shown import Proof
 from hivekeys.report.verdict import exit_code
 from hivekeys.token import Token
-from tests.unit.test_machine import seen
+from tests.builders.seen import seen
 
 OLD, NEW = Token("a" * 64).fingerprint(b"k"), Token("b" * 64).fingerprint(b"k")
 WAVES = ((Phase.QUEEN, ("queen",)), (Phase.CANARY, ("hive1",)))

@@ -14,12 +14,9 @@ import pytest
 
 from tasks.live import Show
 from tasks.stopping import NUMBERS, endable, stoppable
+from tests.builders.fab import FAB, HERE, KEY, Fab
 from tests.builders.operator import Operator
 from tests.inprocess import InProcessFleet
-
-from .test_tasks import FAB, HERE, KEY, Fab, fab
-
-__all__ = ["fab"]
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number.name)

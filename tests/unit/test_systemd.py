@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.builders.project import PROJECT
+
 UNITS = sorted((PROJECT / "docs" / "systemd").iterdir())
 FAB = Path(sys.executable).with_name("fab")
 

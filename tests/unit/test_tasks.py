@@ -3,14 +3,12 @@
 import contextlib
 import inspect
 import json
-import os
 import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pyrage
@@ -32,75 +30,13 @@ from hivekeys.journal.store import Journal
 from hivekeys.protocol.messages import Verb
 from hivekeys.report.evidence import key_id
 from hivekeys.token import Fingerprint, Token, generate, parse
+from tests.builders.fab import FAB, HERE, INVENTORY, KEY, Fab, state_of
 from tests.builders.recorded import NEW, Teller, fleet_of
-from tests.builders.terminal import CTRL_C, Terminal
-
-FAB = Path(sys.executable).with_name("fab")
-PROJECT = Path(__file__).parents[2]
-INVENTORY = """
-fleet = "paper"
-[hosts.queen]
-role = "queen"
-address = "192.0.2.1"
-[hosts."hive[1:3]"]
-role = "hive"
-address = "192.0.2.[11:13]"
-"""
-HERE = """
-fleet = "paper"
-[hosts.queen]
-role = "queen"
-address = "127.0.0.1"
-port = {port}
-"""
+from tests.builders.terminal import CTRL_C
 
 OTHER = Token("c" * 64).fingerprint(b"k")
 NOW, LATER = Moment(0.0, 0.0), Moment(1_795_000_000.0, 0.0)
 FAR_AWAY = "[timeouts]\nconnect = 600\nbanner = 600\n"
-
-KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-class Fab:
-    """`fab` in a copy of the project's tasks, with one fleet on paper (TEST-NET addresses) and a state of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        shutil.copy(PROJECT / "fabfile.py", folder)
-        shutil.copytree(PROJECT / "tasks", folder / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "inventory").mkdir()
-        (folder / "inventory" / "paper.toml").write_text(INVENTORY)
-        self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "HIVEKEYS_STATE_DIR": str(folder / "state")}
-
-    def __call__(self, *words: str, given: str = "", **environ: str) -> Answer:
-        done = subprocess.run(
-            [FAB, *words],
-            cwd=self.folder,
-            env={**self.environ, **environ},
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            start_new_session=True,  # no terminal to ask on, whatever the tester has
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Answer(done.returncode, done.stdout, done.stderr)
-
-    def on_terminal(self, *words: str) -> Terminal:
-        return Terminal([str(FAB), *words], self.folder, self.environ)
-
-
-@pytest.fixture
-def fab(tmp_path: Path) -> Fab:
-    return Fab(tmp_path)
 
 
 REFUSED = [
@@ -272,12 +208,6 @@ def sealed(fab: Fab) -> Path:
         token, fingerprint_key(state), "paper", "", 0.0, order=order, state=state, signer=signing_key(state)
     )
     return fab.folder / "sealed"
-
-
-def state_of(fab: Fab) -> Path:
-    folder = fab.folder / "state" / "paper"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
 
 
 def test_a_backup_that_may_not_be_restored_is_refused_before_any_host_is_contacted(fab: Fab, sealed: Path) -> None:

@@ -31,10 +31,11 @@ from tasks.live import Show
 from tasks.screen import Screen, fitted, rows_of
 from tasks.stream import Stream
 from tests.builders.operator import Operator, breaks
+from tests.builders.project import PROJECT
 from tests.builders.running import at, fails, midway, names
 from tests.inprocess import InProcessFleet
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "events.schema.json").read_text())
+SCHEMA = json.loads((PROJECT / "docs" / "events.schema.json").read_text())
 BLUE = Fleet("blue", ())
 VALID = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
 

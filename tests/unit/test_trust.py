@@ -11,8 +11,7 @@ from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 from hivekeys.ssh.hostkeys.trust import Shown, Standing, Trusted, parse_list, writable
 from hivekeys.ssh.hostkeys.trust_report import code, document, lines, table
-
-from .test_report import printed
+from tests.builders.printed import printed
 
 ED, OLD = HostKey("ssh-ed25519", b"ed"), HostKey("ssh-ed25519", b"old")
 RSA = HostKey("ssh-rsa", b"rsa")

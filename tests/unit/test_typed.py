@@ -13,12 +13,10 @@ from docs.generate import options, tasks
 from hivekeys.errors import UserError
 from hivekeys.protocol.hints import VERBS, for_fleet
 from tasks.frame import fail
-from tests.builders.commands import bare_commands_in
+from tests.builders.commands import bare_commands_in, mistake
+from tests.builders.project import PROJECT
 
-from .test_docs_commands import mistake
-
-ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(path for folder in ("hivekeys", "tasks") for path in (ROOT / folder).rglob("*.py"))
+FILES = sorted(path for folder in ("hivekeys", "tasks") for path in (PROJECT / folder).rglob("*.py"))
 VALUE = "value"  # stands for what is filled in
 
 
@@ -47,10 +45,10 @@ def named(path: Path) -> Iterator[tuple[str, str]]:
         for command in bare_commands_in(for_fleet(text, VALUE)):
             bare = re.split(r"[`)\n]|(?<=\w)[,;.](?=\s|$)", command)[0].strip()
             if not bare.startswith((f"fab {VALUE}", "fab --")):  # fab's own options are no verb
-                yield f"{path.relative_to(ROOT)}:{number}", bare
+                yield f"{path.relative_to(PROJECT)}:{number}", bare
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_every_command_that_a_text_names_is_read_by_fab(path: Path) -> None:
     """Behind a bare verb there may be words that are no part of it: then the verb at least is one."""
     wrong = {}

@@ -12,7 +12,7 @@ from hivekeys.protocol.messages import Reply, Result, Step, Verb
 from hivekeys.protocol.shown import Answer, Met, Proof
 from hivekeys.protocol.wire import Greeting, decode, encode, seconds_for
 from hivekeys.token import Token
-from tests.unit.test_rotation_secrecy import answers
+from tests.builders.answers import answers
 
 TOKEN = Token("recognisable" * 6)
 PRINT = TOKEN.fingerprint(b"key")
