@@ -57,7 +57,7 @@ compiled: install
 
 soak: install system  ## a gigabyte of audit records; a revocation killed at each event; ten thousand random sequences
 	$(SUDO) env HIVEKEYS_TRAIL_MIB=1024 HIVEKEYS_KILLED_EVERY=1 .venv/bin/python -m pytest -s \
-		tests/unit/test_auditing.py tests/lab/test_audit.py tests/lab/test_revocation.py
+		tests/unit/host/test_auditing.py tests/lab/test_audit.py tests/lab/test_revocation.py
 	HIVEKEYS_SEQUENCES=10000 .venv/bin/python -m pytest tests/sweep/test_model.py
 
 bench: HOSTS ?= 10

@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+from tests.builders.project import TESTS
+
 # Each of these takes a minute or more. They are begun one after the other, and the short ones fill in behind them.
 LONG = (
     "lab/test_survival.py",
@@ -40,5 +42,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _place(item: pytest.Item) -> tuple[bool, int]:
-    file = "/".join(item.path.parts[-2:])
+    file = item.path.relative_to(TESTS).as_posix()
     return not file.startswith("unit/"), LONG.index(file) if file in LONG else len(LONG)

@@ -1,4 +1,4 @@
-"""`fab backup` and `fab restore` on real hosts. What `age` itself makes of a backup is in tests/unit/test_backup.py."""
+"""`fab backup` and `fab restore` on real hosts (what `age` makes of a backup: tests/unit/backups/test_backup.py)."""
 
 import subprocess
 from pathlib import Path

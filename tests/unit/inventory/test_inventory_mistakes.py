@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import ExitCode, UserError
-
-from .loading import load
+from tests.builders.loading import load
 
 FLEET = 'fleet = "f"\n'
 HOSTS = 'hosts = { queen = { role = "queen" }, hive1 = { role = "hive" } }\n'

@@ -14,9 +14,8 @@ from hivekeys.fleet import Become, Fleet, Format, Host, Role
 from hivekeys.inventory import look, schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
+from tests.builders.loading import load
 from tests.builders.project import PROJECT
-
-from .loading import load
 
 FORMS = Path(__file__).with_name("inventories")
 EXAMPLE = PROJECT / "inventory" / "example.toml"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders.fab import Fab
+from tests.builders.project import TESTS
 
-FORMS = Path(__file__).with_name("inventories")
+FORMS = TESTS / "unit" / "inventory" / "inventories"
 # Python imports this first; from then on whatever would leave the process, or start another, is written down.
 WATCH = """
 import sys

@@ -25,9 +25,8 @@ from hivekeys.host.places import PLACE
 from hivekeys.inventory import schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
+from tests.builders.loading import load
 from tests.builders.project import PROJECT
-
-from .loading import load
 
 EXAMPLE = PROJECT / "inventory" / "example.toml"
 SMALLEST = """

@@ -1,0 +1,1 @@
+"""What runs on a host, in its temporary directory."""

@@ -1,0 +1,1 @@
+"""A fleet's inventory, in each form that it may have."""

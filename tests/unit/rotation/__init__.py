@@ -1,0 +1,1 @@
+"""Rotations and revocations of an in-process fleet."""

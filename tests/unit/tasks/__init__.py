@@ -1,0 +1,1 @@
+"""The verbs as an operator types them."""

@@ -1,0 +1,1 @@
+"""`fab fix`, `fab install` and what they share."""
