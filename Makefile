@@ -11,7 +11,7 @@ APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests docs bench fabfile.py
 
-.PHONY: install system demo test soak bench bench-size lint docs clean
+.PHONY: install system demo test unit soak bench bench-size lint docs clean
 
 # Compiled here, since who runs `fab` may not be allowed to write beside it, and would compile at every start.
 install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
@@ -49,6 +49,10 @@ test: PACKAGES += zsh fish  # completion is tried in real shells
 test: install system  ## every test, four at a time, since most wait for hosts; needs root for the rehearsal fleet
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint docs compiled
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
+
+unit: PACKAGES := openssh-client sudo openssl age zsh fish
+unit: install system  ## the tests that need no host; some are for root alone
+	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile tests/unit
 
 # Once, and kept: else each of the five processes that collect the tests would compile all of them for itself.
 .PHONY: compiled

@@ -14,7 +14,8 @@ from hivekeys.journal.events import State
 from hivekeys.protocol.causes import Trouble
 from tests.builders.project import PROJECT
 
-PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
+TOP = [PROJECT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
+PAGES = [*TOP, *sorted((PROJECT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 TABLES: list[Any] = [
     schema.Document,
