@@ -75,3 +75,15 @@ def test_every_path_that_a_contributor_is_told_of_exists(name: str) -> None:
     assert [path for path in paths if not (PROJECT / path).exists()] == []
     for target in re.findall(r"\bmake ([a-z]+)", text):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def test_the_changelog_has_a_date_for_the_version_and_a_line_for_each_change() -> None:
+    text = (PROJECT / "CHANGELOG.md").read_text()
+    version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    first, second, *_ = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", second)
+    sections = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
+    assert sections <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert not re.search(r"^ +\S", text, re.MULTILINE), "a change that goes on in a second line"
+    assert max(map(len, text.splitlines())) <= 160
