@@ -1,6 +1,6 @@
-"""Writes docs/reference.md from the code, so that it cannot say anything else: `python -m docs.generate`.
+"""Writes docs/reference.md and docs/map.md from the code: `python -m docs.generate`.
 
-A test fails while the file is stale. Words for people belong in the other pages; this one only lists.
+A test fails while one of them is stale. Words for people belong in the other pages; these only list.
 """
 
 import functools
@@ -12,6 +12,7 @@ from typing import Any, get_args
 from invoke.tasks import Task
 
 import fabfile
+from docs.code_map import MAP, code_map
 from hivekeys.errors import ExitCode
 from hivekeys.host import dropin, restricting, watching
 from hivekeys.host.state import STATE
@@ -208,3 +209,4 @@ def _plain_first(name: str) -> tuple[bool, str]:
 
 if __name__ == "__main__":
     REFERENCE.write_text(reference())
+    MAP.write_text(code_map())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from docs.code_map import MAP, code_map
 from docs.generate import REFERENCE, anchor, heading, options, reference, tasks
 from docs.manual import manual
 from hivekeys.errors import ExitCode
@@ -45,6 +46,10 @@ def test_the_runbook_has_one_heading_for_each_code_state_and_trouble(item: ExitC
 
 def test_the_reference_is_what_the_code_says_today() -> None:
     assert REFERENCE.read_text() == reference(), "stale: run `.venv/bin/python -m docs.generate`"
+
+
+def test_the_map_is_what_the_modules_say_today() -> None:
+    assert MAP.read_text() == code_map(), "stale: run `.venv/bin/python -m docs.generate`"
 
 
 def test_every_task_and_each_of_its_options_has_a_line_of_help() -> None:
