@@ -1,3 +1,3 @@
-"""hivekeys: turns a llama-orch fleet to a new API token, over SSH, and proves it host by host."""
+"""hivekeys rotates, revokes and verifies the API token of a llama-orch fleet over SSH, and proves it on each host."""
 
 __version__ = "0.1.0"

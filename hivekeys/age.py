@@ -1,4 +1,4 @@
-"""The age format: for whom something is sealed, and with what it is opened. The only module that names pyrage.
+"""Encrypts to age recipients and decrypts with age identities. The only module that names pyrage.
 
 Plain text and keys are in memory only. Public keys are X25519 (`age1…`) and SSH (`ssh-ed25519`, `ssh-rsa`), as they are
 or in a file; secret ones are never shown, not even when they stand where a public one belongs.

@@ -1,4 +1,4 @@
-"""Errors that an operator can act on. Every one says what is wrong, then a hint, then the exit code. Pure."""
+"""Errors for an operator: what is wrong, a hint, and an exit code. Pure."""
 
 from enum import IntEnum
 

@@ -1,4 +1,4 @@
-"""Files that an operator names: whose they are, read within bounds, written whole or not at all.
+"""Reads and writes files that an operator names: checks their owner, bounds their size, writes all or nothing.
 
 `stranger` asks who but the operator could change a file that steers a run: inventories, OpenSSH's configuration,
 known_hosts, keys, lists of recipients.

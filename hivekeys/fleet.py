@@ -1,4 +1,4 @@
-"""A fleet as the engine sees it: hosts, their services, and the rules of a rollout. Pure.
+"""A fleet as values: its hosts, their services, and the policy of a rollout. Pure.
 
 Frozen values only: no I/O, no parsing. The defaults stand here, once; `inventory.py` reads files into these
 types and has already refused whatever could not be right. Times are in seconds, modes are numbers (0o600).

@@ -1,4 +1,4 @@
-"""The token as a type: made, checked and fingerprinted here, printed nowhere. Pure.
+"""The token as a type: it is made, checked and fingerprinted here, and never printed. Pure.
 
 A Token refuses to be shown, pickled or compared by accident; the one way to its text is `reveal()`,
 whose callers can be counted. Decisions use the keyed fingerprint; people see `fp6`.

@@ -1,1 +1,1 @@
-"""Who used which token and who opened its file, by the hosts' own records."""
+"""Who used which token, and who opened its file, by the records on the hosts."""

@@ -1,4 +1,4 @@
-"""Who opened the token files, by auditd's record: tables, lines, one JSON document. Pure.
+"""Shows who opened the token files (auditd): tables and JSON. Pure.
 
 Names of programs came from hosts: they go into `rich.text.Text`.
 """

@@ -1,4 +1,4 @@
-"""The census: audit records of every host → who used which token, and who still uses the one that was replaced. Pure.
+"""Sums up the audit records of all hosts: who used which token, and who still uses the replaced one. Pure.
 
 All of it is evidence. The services log 24 bits of a token (fp6): too few to decide which token a host holds. A call's
 time is its host's clock, and so is the moment at which that host's token was replaced.

@@ -1,4 +1,4 @@
-"""The census as people and programs read it: tables, lines below them, one JSON document. Pure.
+"""Shows the census: tables, the lines below them, JSON. Pure.
 
 Paths, addresses and file names came from hosts: they go into `rich.text.Text`.
 """

@@ -1,1 +1,1 @@
-"""A fleet's token in a sealed file: made, kept, opened."""
+"""Backups of a fleet's token in encrypted, signed files."""

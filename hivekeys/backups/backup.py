@@ -1,4 +1,4 @@
-"""A backup as a file: what stands in the open, what is sealed, and how the two are bound together. Pure.
+"""The format of a backup file: a readable header and an age block, bound to each other by a digest. Pure.
 
 The file is ASCII: a header, a signature, then the armored age block. Cut off what stands before it, and `age -d` opens
 the block; the header's last line is the command. Sealed are two lines: the token, and the SHA-256 of the header. So a

@@ -1,4 +1,4 @@
-"""Backups on this bastion's disk: sealed in memory, written whole or not at all, 0600, never over another; let go."""
+"""Writes, lists, reads and removes backup files on the bastion's disk."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""The backups that are kept of a fleet: which of them may go, and how they are shown. Pure."""
+"""Which backups may be removed, and how the list of them is shown. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who made a backup: an Ed25519 signature over header and block, by the key that signs the fleet's evidence. Pure.
+"""Signs backups with the fleet's evidence key, and checks who signed one. Pure.
 
 age does not say who sealed, and the key under which a fingerprint is made is told to every host: whoever is root on
 one can make a backup that looks like the bastion's own. The signing key no host knows. Its public half stands in the

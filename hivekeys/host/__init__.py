@@ -1,1 +1,1 @@
-"""What runs ON the hosts: read as text, sent over SSH, and never imported but by tests."""
+"""What runs on the hosts: its text is sent over SSH; only tests import it."""

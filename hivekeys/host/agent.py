@@ -1,4 +1,6 @@
-"""hivekeys' agent: its verbs. Runs ON a host, as root, sent as text over SSH; installed only where gate.py guards it.
+"""The agent: carries out the verbs of a rotation on one host, as root.
+
+Its text is sent over SSH; it is installed only in restricted mode, behind gate.py.
 
 This package is standard library only, Python 3.6 and up. Nothing but tests imports it: its modules are read as text,
 and on a host they are one program (`hivekeys.bootstrap.joined`), with those of further verbs when they are asked for. A

@@ -1,4 +1,4 @@
-"""What `install` does to a unit: a drop-in of its own, and LLORCH_API_TOKEN out of those that are there.
+"""The systemd drop-in that `install` writes for a unit, and LLORCH_API_TOKEN removed from the other drop-ins.
 
 Runs ON the host, as root, in one text with agent.py. A drop-in that systemd would not take is gone again before systemd
 has read it.

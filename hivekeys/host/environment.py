@@ -1,4 +1,4 @@
-"""Where a unit's processes get variables from, LLORCH_API_TOKEN above all: a service that has it ignores its file.
+"""Finds where a unit's processes get LLORCH_API_TOKEN from, since a service that has it ignores its token file.
 
 Runs ON a host, in one text with agent.py. No value leaves this module but to be compared.
 """

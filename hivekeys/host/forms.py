@@ -1,4 +1,4 @@
-"""The two forms of a slot's file: the token alone, or an environment file of systemd's with a line LLORCH_API_TOKEN=.
+"""The two formats of a token file: the token alone, or a line LLORCH_API_TOKEN= in a systemd environment file.
 
 Runs ON a host, in one text with agent.py. An environment file (systemd.exec(5), `EnvironmentFile=`) is root's, and has
 other lines that are none of our business: they stay as they are, byte for byte. What systemd would read otherwise than

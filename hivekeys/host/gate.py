@@ -1,4 +1,4 @@
-"""The gate of an installed agent (`fab install --restricted`): what a bastion may ask of this host, and nothing else.
+"""The gate of restricted mode: checks every request to an installed agent and refuses what is not allowed.
 
 Runs ON the host, as root, in one text with agent.py and the modules of the verbs that stay allowed; restricting.py puts
 that text there. Whoever has the bastion's key can say anything on stdin, so every request is checked here before any of

@@ -1,4 +1,4 @@
-"""The agent's verb `inspect`: what `fab verify` asks a host on top of `observe`. Changes nothing.
+"""The agent's verb `inspect`: collects the facts that `fab verify` needs beyond `observe`. Changes nothing.
 
 Runs ON the host, as root, in one text with agent.py, when it is asked for. Everything here is a fact; what is good or
 bad of it is for hivekeys.verify.checks to say. A fact that cannot be had is None. The token itself stays on the host:

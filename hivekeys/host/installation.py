@@ -1,4 +1,4 @@
-"""The agent's verb `install`: everything between "the binary is there" and "in the fleet".
+"""The agent's verb `install`: account, directories, token and drop-in for a service whose program is there.
 
 Runs ON the host, as root, in one text with agent.py, when it is asked for. The order is the guide's: account,
 directories, token, unit. Each part looks first, so it can be repeated.

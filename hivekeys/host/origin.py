@@ -1,4 +1,4 @@
-"""Where a unit's process has its token from: asked of systemd, read in its files, and never guessed.
+"""Finds where a running process has its token from, by asking systemd and reading the unit's files.
 
 Runs ON a host, in one text with agent.py. That the unit names the token file is not enough where something else wins:
 what systemd puts over it, or into its place, is named as well (systemd.exec(5): "Environment", "Credentials").

@@ -1,4 +1,4 @@
-"""hivekeys' own calls to the service, noted so that the census can tell them from those of clients.
+"""Notes the agent's own calls to the service, so that the census can leave them out.
 
 Runs ON a host, in one text with agent.py. The services write every call to their audit trail, ours too, and v0.1.0 does
 not record from where (llama-orch.md, "Audit record"). So who proves a token notes time, token (fp6), path and status of

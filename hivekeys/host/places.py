@@ -1,4 +1,4 @@
-"""The agent's verbs `sweep` and `end_survivors`: every place on this host that could take a token is asked with it.
+"""The agent's verbs `sweep` and `end_survivors`: tries the old token at every socket that could accept it.
 
 Runs ON the host, as root, in one text with agent.py, when a token was revoked or `fab verify` asks for it. A place is
 a TCP socket that listens and belongs to the service's account or unit, or whatever else the inventory names. All that

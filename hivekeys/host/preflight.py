@@ -1,4 +1,4 @@
-"""What would keep a token from being written, found before any is: by a look, and by a write that is like the real one.
+"""Finds before a run what would keep a token from being written: by looking, and by a trial write.
 
 Runs ON a host, in one text with agent.py. The active file itself is never linked to or renamed, which would change its
 ctime, and with it what `Agent.loaded` says. What holds a file in its place is asked of the kernel instead: its flags

@@ -1,4 +1,4 @@
-"""The proof: is the service healthy, on the right token, closed to all others, and is it the process that read it?
+"""Proves a service: healthy, accepts its token, refuses all others, and runs in a process that read the file.
 
 Runs ON a host, in one text with agent.py, whose verb `prove` it is. No token is told to a service that lets strangers
 in, or whose port is in the hands of another account than its own, the token file's or root.

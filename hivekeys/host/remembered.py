@@ -1,4 +1,4 @@
-"""The agent's verb `tombstones`: what this host remembers of tokens that leaked, for a fellow that has forgotten it.
+"""The agent's verb `tombstones`: lists the leaked tokens that this host remembers, for a host that joins.
 
 Runs ON the host, as root, in one text with agent.py, when it is asked for. A tombstone is a salted digest: whoever
 reads it learns no token, and can do no more with it than forbid one.

@@ -1,4 +1,4 @@
-"""The agent's verb `uninstall`: what install put on this host goes again, last first, and nothing else.
+"""The agent's verb `uninstall`: removes what `install` put on this host, in reverse order, and nothing else.
 
 Runs ON the host, as root, in one text with agent.py, when it is asked for.
 """

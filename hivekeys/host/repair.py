@@ -1,4 +1,6 @@
-"""The agent's verb `fix`: modes, owners, access lists and left-over copies as they should be. No token is changed.
+"""The agent's verb `fix`: corrects modes, owners and access lists, and removes left-over copies of the token.
+
+No token is changed.
 
 Runs ON the host, as root, in one text with agent.py, when it is asked for. What is found is noted, with `apply` it is
 mended, and what cannot be mended safely stays and says why. Everything goes through descriptors, because the account

@@ -1,4 +1,4 @@
-"""A unit's restart: whether systemd will do it, what it said when it would not, and who else restarted the unit.
+"""Restarts a unit: whether systemd will, why it refused, and whether somebody else restarted it meanwhile.
 
 Runs ON a host, in one text with agent.py. Log lines are a cause only where they are of a process that was started for
 us: one that was not replaced has nothing to say of a restart that was refused.

@@ -1,4 +1,4 @@
-"""The agent's verb `restrict`: the agent as a program of root's, and a sudo rule for it alone.
+"""The agent's verb `restrict`: installs the agent as a program of root's, and a sudo rule for it alone.
 
 Runs ON the host, as root, in one text with agent.py. What it puts there is written into /var/lib/hivekeys/installed
 before, and removal.py takes it away by that list. The program, every directory above it, and the rule are root's alone;

@@ -1,4 +1,4 @@
-"""An agent's life on its host: a JSON request a line on stdin, its steps in order, one JSON line in answer.
+"""Serves requests on a host: a JSON line on stdin, its steps in order, a JSON line in answer.
 
 Runs ON a host, in one text with agent.py.
 """

@@ -1,4 +1,4 @@
-"""What install, uninstall and restrict found on a host and did there, and the list of it that the host keeps.
+"""What install, uninstall and restrict share: the changes that they report, and the list of them on the host.
 
 Runs ON the host, as root, in one text with agent.py. What is put there is written into /var/lib/hivekeys/installed
 *before* it is put there; removal.py reads that list.

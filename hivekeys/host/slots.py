@@ -1,4 +1,4 @@
-"""The token directory of one service, and the three slots in it: active, staged, previous.
+"""The token directory of a service and its three slots: active, staged and previous.
 
 Runs ON a host, in one text with agent.py. A file that is not the service's own is never taken for a token, or that
 account could have root read any secret to it.

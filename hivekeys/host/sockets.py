@@ -1,4 +1,4 @@
-"""Sockets of this machine, as the kernel tells of them: who listens where, and who has the other end of a call.
+"""Reads the kernel's sockets: which process listens where, and which holds the other end of a connection.
 
 Runs ON a host, in one text with agent.py. sock_diag(7) is asked, and /proc/net is read where a kernel has none.
 """

@@ -1,4 +1,4 @@
-"""hivekeys' own directory on a host: the fleet's name, the last run, the lock, the tombstones.
+"""The directory of hivekeys on a host: the fleet's name, the last run, the lock, the tombstones.
 
 Runs ON a host, in one text with agent.py.
 """

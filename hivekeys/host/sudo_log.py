@@ -1,4 +1,4 @@
-"""Whether sudo records what passes between a bastion and the agent: log_input would put the token into its log.
+"""Finds whether sudo records the input of this login, since that would put the token into sudo's log.
 
 Runs ON a host, in one text with agent.py. Source: sudoers(5), log_input, log_stdin, log_output, log_stdout.
 """

@@ -1,4 +1,4 @@
-"""The machine under an agent: processes, systemd, HTTP on loopback, clocks, and files that nobody can move under us.
+"""The machine below the agent: processes, systemd, HTTP on loopback, clocks, and files opened safely.
 
 Runs ON a host, in one text with agent.py. The token directory belongs to an unprivileged account, so root never follows
 a path through it: a directory is opened without following links, and a file is reached through the directory's

@@ -1,4 +1,4 @@
-"""TLS to the service on this machine, where it speaks that.
+"""TLS to the service on this machine, if it speaks TLS.
 
 Runs ON a host, in one text with agent.py. Who has the other end of a call is known by the kernel (system.py), with TLS
 and without; what a certificate adds is whether the service's own clients would accept it. So its chain and its dates

@@ -1,4 +1,4 @@
-"""The service's audit trail: its files as a stream of lines, and whether the hash chain through them is whole.
+"""Reads the service's audit trail as a stream of lines, and checks the hash chain through its files.
 
 Runs ON the host, as root, in one text with agent.py, when records are asked for. Nothing is held in memory
 but one line and the ends of chains, and nobody's file can keep root busy: bytes, seconds and line lengths are limited.

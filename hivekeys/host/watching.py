@@ -1,4 +1,4 @@
-"""The agent's verb `watch`: auditd notes who reads the token file, from now on and after a reboot.
+"""The agent's verb `watch`: an auditd rule that notes who reads the token file.
 
 Runs ON the host, as root, in one text with agent.py, when it is asked for. The rule is the guide's ("Monitor Secret
 Access"): loaded with auditctl, and in a file of rules.d, from which augenrules(8) loads it when the host starts. A rule

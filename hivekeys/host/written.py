@@ -1,4 +1,4 @@
-"""The folders that a service writes to: what its processes have open for writing, for `install --harden`.
+"""Lists the folders that a service writes to, which `install --harden` must leave writable.
 
 Runs ON a host, in one text with agent.py, when it is asked for. With ProtectSystem=strict all of them would be
 read-only, and a service with a database would not start again.

@@ -1,4 +1,4 @@
-"""Fleets as files: `inventory/NAME.toml` in (or an Ansible inventory), a `Fleet` out, or every mistake at once.
+"""Reads a fleet from its file and names every mistake in it at once.
 
     find    which file --fleet NAME means
     load    the file, checked whole before any host is contacted

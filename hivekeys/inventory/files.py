@@ -1,4 +1,4 @@
-"""Which file a fleet is, and what is in it: the only part of the inventory that looks at the disk."""
+"""Finds and reads the file of a fleet; the only part of the inventory that touches the disk."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""What a file of another form than ours says about a fleet's hosts, before it is checked like our own. Pure."""
+"""What a foreign inventory says of a fleet's hosts, before it is checked like our own. Pure."""
 
 from dataclasses import dataclass, field
 from typing import Any

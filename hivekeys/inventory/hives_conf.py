@@ -1,4 +1,4 @@
-"""llama-orch's own `hives.conf` → hives. It lists no queen, and does not name the fleet: our own file does.
+"""Reads llama-orch's `hives.conf`. It lists no queen, and does not name the fleet: our own file does.
 
 Two forms have been in use: the one of ~/.ssh/config with `HivePort` (and `BinaryPath`) added, and TOML tables
 `[[hive]]`. llama-orch leaves a hive out in silence when HostName, User or HivePort is missing; here it is a

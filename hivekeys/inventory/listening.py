@@ -1,4 +1,4 @@
-"""Where services listen on their hosts: keys that mean nothing without another, and ranges that do not fit.
+"""Checks where services listen: keys that need one another, and ranges that do not fit.
 
 Pure. As in `rules.py` the file is looked at as it was read; what can't be understood is `schema.py`'s to refuse.
 """

@@ -1,4 +1,4 @@
-"""From a checked file to the fleet it describes: defaults below, the file's words above, ranges expanded."""
+"""Builds the fleet from a checked file: applies defaults and expands ranges."""
 
 import hashlib
 from collections.abc import Iterator

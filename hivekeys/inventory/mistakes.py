@@ -1,4 +1,4 @@
-"""A mistake in an inventory, in words: under which key, what was found there, what is expected.
+"""A mistake in an inventory: the key, what stands there, what is expected.
 
 Pure. What comes from the file is shown with its control characters escaped, so that no file can play tricks
 on the operator's terminal.

@@ -1,4 +1,4 @@
-"""Host names written short: ranges (`hive[01:40]`), globs (`hive1*`), and lists of both (`queen,hive[1:3]`).
+"""Expands and matches host names written short: ranges (`hive[01:40]`), globs (`hive1*`), lists.
 
 Pure. A range that is written wrongly is a ValueError whose text says what is expected; a selection that means
 nothing is a UserError, because a typo in `--limit` must never count as a success.

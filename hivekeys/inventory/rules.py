@@ -1,4 +1,4 @@
-"""What must hold between the entries of a fleet: one queen, every host once, waivers for hosts that there are.
+"""Checks what must hold between the hosts of a fleet: one queen, every host once, waivers for known hosts.
 
 Pure. The rules look at the file as it was read, before its values are known to be right, so that these
 mistakes are told together with all others; whatever they can't understand is `schema.py`'s to refuse.

@@ -1,8 +1,8 @@
-"""Which keys an inventory has, and every mistake in one, each with its key path. Pure.
+"""The keys of an inventory as pydantic models, and every mistake in a file with the path of its key. Pure.
 
-The only module that names pydantic, which is slow to import: tasks import `inventory`, and with it this, when
-they run. pydantic walks the tables and gathers the mistakes; what a value may be is said in `values.py`. What
-a file holds under a key that is not known is never shown: it might be a password.
+The only module of the inventory that names pydantic, which is slow to import: tasks import `inventory`, and with it
+this, when they run. pydantic walks the tables and gathers the mistakes; `values.py` says what a value may be. The value
+of an unknown key is never shown: it might be a password.
 """
 
 import difflib

@@ -1,4 +1,4 @@
-"""Entries with `beside`: services that share another host's machine, and what they must not share beyond that.
+"""Checks services that share a machine (`beside`): unit, port and token directory must differ.
 
 Pure. As in `rules.py` the file is looked at as it was read; what can't be understood is `schema.py`'s to refuse.
 """

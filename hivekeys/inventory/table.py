@@ -1,4 +1,4 @@
-"""A fleet as its inventory describes it → table and JSON, for `fab inventory.check`. Pure; nobody was asked. Pure."""
+"""Shows a fleet as its inventory describes it: table and JSON for `fab inventory.check`. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

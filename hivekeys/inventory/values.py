@@ -1,4 +1,4 @@
-"""What each kind of value in an inventory may be: one check each, from what is written to what we use.
+"""Checks and converts each kind of value in an inventory.
 
 Pure. Whatever is refused is a ValueError whose text completes "expected …". The rules keep out what could
 turn into something else further down: a name that ssh would take for an option, a path that leads elsewhere,

@@ -1,4 +1,4 @@
-"""A fleet → a file of our own form that means the same fleet. Pure.
+"""Writes a fleet as TOML that means the same fleet. Pure.
 
 What most hosts have in common stands once, in `[ssh]` and `[services]`; hosts that are alike and numbered in a row
 are one entry; what is the default is left out. Paths are written as they were resolved, from / on.

@@ -1,1 +1,1 @@
-"""What happened: the events of every run, kept, chained and counted."""
+"""What happened: the events of every run, how they are stored, and the run that they make."""

@@ -1,6 +1,4 @@
-"""The chains of a journal: each event carries the hash of the one before it in its run, which evidence has as well; and
-the head of the chain over all runs so far. Pure.
-"""
+"""The hash chains of a journal: one through the events of each run, one through all runs. Pure."""
 
 import hashlib
 import json

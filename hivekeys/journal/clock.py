@@ -1,4 +1,4 @@
-"""When something happened, and where time comes from. Pure."""
+"""The bastion's clock, and a moment in time by it. Pure."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What runs of the past still owe, when the later ones are known. Pure.
+"""What earlier runs still owe to which hosts, given the runs after them. Pure.
 
 A run's own events tell how it ended. Whether its debts are paid, and whether anybody can still go back with it, is
 decided by the later runs: once the fleet went on with another token, an older rotation has nothing left to do. A

@@ -1,4 +1,4 @@
-"""When a host's service went down, was back, and refused the old token, by what the host counted. Pure."""
+"""When a host's service went down, came back, and refused the old token. Pure."""
 
 from hivekeys.journal.events import Outcome
 from hivekeys.protocol.messages import Verb

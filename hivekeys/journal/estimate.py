@@ -1,4 +1,4 @@
-"""How long a run is likely to take after its look: by the last ones over the fleet, else by what it waits for. Pure.
+"""Estimates how long a run will take, from the last runs or from what it must wait for. Pure.
 
 All times are seconds at work: an operator who thinks is no part of them.
 """

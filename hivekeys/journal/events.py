@@ -1,4 +1,4 @@
-"""What happened in a run, in the order of its events: frozen values, no behaviour beyond reading themselves. Pure.
+"""The events of a run, as frozen values. Pure.
 
 `run.fold` makes a run of them; `store` keeps them. All times are seconds.
 """

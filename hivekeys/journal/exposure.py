@@ -1,4 +1,4 @@
-"""The exposure clock: how long each host went on trusting a token that leaked, since the revocation began. Pure."""
+"""Measures how long each host still accepted a leaked token after the revocation began. Pure."""
 
 import math
 from dataclasses import dataclass

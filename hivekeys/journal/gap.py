@@ -1,4 +1,4 @@
-"""How long clients with one token could not use a host and the queen: by what each service let in, and when. Pure.
+"""Measures how long clients with one token could not use both a host and the queen. Pure.
 
 Between queen and hives the services of v0.1.0 present no token; whoever has one is a client. All times are seconds
 since the run began: within a sitting by the bastion's monotonic clock, from one to the next by its wall clock.

@@ -1,4 +1,4 @@
-"""What bears a host's word out: the journal of this bastion, the queen, or a second host. Pure.
+"""Decides whether a host's claim about runs and tokens is confirmed: by the journal, the queen or another host. Pure.
 
 One host of the fleet may be the enemy, up to root, and anything may stand in its answers. So what one host says counts
 for that host alone. For the others it counts when the queen says it, or a second host, or when the journal has it.

@@ -1,4 +1,4 @@
-"""One host's part in a run, as the run's events tell it. Pure."""
+"""One host's part of a run, as its events tell it. Pure."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""The journal's mark: how many events it had, and where its chain stood, in a file of its own beside the key.
+"""The mark: the number of events in the journal and the head of its chain, in a second file, to notice a cut-off end.
 
 A journal whose end was cut off, or a copy of long ago, is whole in itself; held against its mark it is too short. The
 mark is written after the events are on the disk and is not synced, so after a crash it may be behind the journal, and

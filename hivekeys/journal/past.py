@@ -1,4 +1,4 @@
-"""What this bastion's journal knows of earlier runs over a fleet."""
+"""Reads earlier runs from the journal, each judged in the light of later ones."""
 
 import contextlib
 from collections.abc import Iterable, Iterator

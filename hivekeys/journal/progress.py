@@ -1,4 +1,4 @@
-"""A run while it goes on, as its events tell it: phases behind and ahead, hosts at work, what failed, when it may end.
+"""The progress of a run for its live view: phases, hosts at work, failures, expected end.
 
 `heard` is the only way from events to what is drawn. Pure.
 """

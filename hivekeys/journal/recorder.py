@@ -1,4 +1,4 @@
-"""What a run knows of itself while it goes on: every event is recorded first, then counted.
+"""Records each event in the journal, then applies it to the run in memory.
 
 Events of hosts that are at work at once are recorded at once: whoever comes while the disk is busy waits, and is
 written with all others who do. A disk takes a few hundred events a second one by one; a thousand hosts have more.

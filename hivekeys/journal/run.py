@@ -1,4 +1,4 @@
-"""A run as its events tell it: `fold` is the only way from events to what is shown. Pure."""
+"""A run as its events tell it: `fold` builds it, and nothing else does. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""A damaged journal: put aside under a name that says so, and what can still be read of it that must not be lost.
+"""Sets a damaged journal aside and saves its tombstones.
 
 That is its tombstones. They are read once, as far as the damage lets them be, and kept in a file beside it.
 """

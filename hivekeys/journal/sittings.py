@@ -1,4 +1,4 @@
-"""A run's own time: at work in one sitting or several, interrupted, waiting for an operator's answer. Pure.
+"""Splits the time of a run into work, interruptions and waiting for the operator. Pure.
 
 A sitting is from a start or a resume to the next one. Within it time is the bastion's monotonic clock's; between two,
 which may be two boots of the machine, only the wall clock can tell. All times are seconds.

@@ -1,4 +1,4 @@
-"""What the bastion keeps between runs, per fleet: two keys, a lock, what verify found. No token, ever.
+"""The fleet's folder on the bastion: two keys, the lock, the numbers of the last verify; never a token.
 
 Everything lies in the user's state directory (`HIVEKEYS_STATE_DIR` overrides), 0700 and 0600. The lock is the
 kernel's: it dies with its holder, so nobody ever has to break one by force (hashicorp/terraform#25776).

@@ -1,4 +1,4 @@
-"""The journal: every event of every run of a fleet, append-only, on the disk before anything is acted on.
+"""Stores the events of every run of a fleet, append-only, on disk before anything is acted on.
 
 SQLite in the fleet's state folder, WAL, `synchronous=FULL`. Each event has the hash of the one before it in its run,
 and its place among all events of all runs: the order of runs is that of their first events, whatever the clock said.

@@ -1,4 +1,4 @@
-"""The tables of a journal: how they are made, how those of an older hivekeys are read and taken over, what is missing.
+"""The SQL tables of a journal: made, migrated from older versions, and checked for what is missing.
 
 Works on an open connection; raises sqlite3.Error.
 """

@@ -1,4 +1,4 @@
-"""The rehearsal fleet: real Debian hosts on this machine, to try hivekeys on and to test it against.
+"""The rehearsal fleet: real Debian hosts on this machine, to try and test hivekeys on.
 
     lab = up("lab-mine", hives=3, releases=("bookworm", "trixie"), inventory_dir=folder)
     lab.run("hive1", ["systemctl", "is-active", "rbee-hive"]).stdout

@@ -1,4 +1,4 @@
-"""How to reach a lab: its keys, and the three files that tell SSH clients and hivekeys about them.
+"""The keys and files by which SSH clients and hivekeys reach a lab.
 
 Paths in the files are absolute, so they can be read from anywhere. Nothing here talks to a host.
 """

@@ -1,4 +1,4 @@
-"""Booting hosts, all at once, and waiting until they answer.
+"""Boots hosts in parallel and waits until they answer.
 
 A host is one process tree: its overlay mount, its `/run` and its network namespace belong to that tree and
 vanish with it, so to end the processes is to clean up. The shell script below is the story of one host, in

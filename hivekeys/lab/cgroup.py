@@ -1,4 +1,4 @@
-"""A host's control group: how the lab knows its processes, and how it ends them without a list of pids.
+"""Finds and ends the processes of a host by its control group.
 
 Every process of lab NAME lives below `hivekeys-lab/NAME` in the cgroup-2 tree, wherever that is mounted: at
 `/sys/fs/cgroup` on a machine of today, at `/sys/fs/cgroup/unified` on a hybrid one. `cgroup.kill` ends a

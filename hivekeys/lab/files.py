@@ -1,4 +1,4 @@
-"""What is a host's own: the files laid into the upper layer of its overlay before it boots.
+"""The files of one host: laid over the shared image before it boots.
 
 Pure but for `lay` at the end. The units are the guide's ("Example Service File"), with the audit trail
 switched on and `Restart=on-failure`, as a service of a fleet has it; where v0.1.0 runs, also with what it needs to

@@ -1,4 +1,4 @@
-"""Running a program inside a host, from outside: `nsenter` into the namespaces of the host's PID 1."""
+"""Runs a program inside a host, from outside (`nsenter`)."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The Debian root that hosts of one release share: built once by mmdebstrap, kept under the hash of its recipe.
+"""Builds the Debian image that hosts of one release share, once, with mmdebstrap.
 
 A host sees the image as the lower layer of an overlay and can't change it. Nothing secret is in it: host
 keys, tokens and login keys are each host's own. The recipe is text; change it and the next `up` builds a

@@ -1,4 +1,4 @@
-"""Up and down: a lab as a whole, built, found again, and removed without a trace.
+"""Brings a lab up and takes it down without a trace.
 
 `up` first clears whatever a killed or half-built lab of that name left, so it can always be run again;
 `down` is that clearing alone. Neither looks at anything that isn't the lab's by its name.

@@ -1,4 +1,4 @@
-"""One piece of work at a time on a lab, an image, or the choice of a subnet, between processes.
+"""Locks between processes: one works on a lab, an image or the choice of a subnet at a time.
 
 The lock is a name in the kernel's abstract socket space: it leaves no file, and dies with its holder
 however that dies. A program that the holder had just begun holds it too, until it ends: what a killed `up`

@@ -1,4 +1,4 @@
-"""What a lab may be asked to be, and the one file that remembers what it was asked."""
+"""The settings of a lab, and the file that remembers them."""
 
 import json
 import re

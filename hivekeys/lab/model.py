@@ -1,4 +1,4 @@
-"""A lab as values: which hosts it has, where they are, what they run.
+"""A lab as values: its hosts, where they are, what they run.
 
 `Lab` is what `up` returns and what tests work with. Its folder, control group and bridge all follow from
 its name, so that a lab whose memory is lost can still be taken down.

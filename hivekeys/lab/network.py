@@ -1,4 +1,4 @@
-"""A lab's network: one bridge, one private /24, and a port on the bridge for every host.
+"""The network of a lab: one bridge, one private /24, a port for each host.
 
 This machine has the address .1 on the bridge, so it is the fleet's bastion. Every link carries the lab's
 name as its alias: what a killed lab left can be found, and nothing else is ever removed. There is no route

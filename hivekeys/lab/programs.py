@@ -1,4 +1,4 @@
-"""What this machine must bring to run a lab: root, and a few programs that Debian and Ubuntu package.
+"""Checks that this machine can run a lab: root, and the Debian packages it needs.
 
 Everything that is missing is named in one error, each with the package that brings it, so that one `apt-get
 install` mends it. `call` is the one way in which the lab runs such a program.

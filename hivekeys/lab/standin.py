@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -IS
-"""queen-rbee, rbee-hive or a worker, as far as a token is concerned: the stand-in that runs ON a rehearsal host.
+"""The stand-in for queen-rbee, rbee-hive and a worker that runs on rehearsal hosts.
 
 Standard library only, Python 3.9 and up; one file under several names: the last part of its path says which service it
 is, the folder that it really lies in which version. `v0.1.0` does what llama-orch.md says of the real services: the

@@ -1,4 +1,4 @@
-"""How a lab is doing: what runs, where, and what was broken on purpose. Looks, and changes nothing."""
+"""The state of a lab: what runs, where, and which faults were injected. Looks, and changes nothing."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What `audit` asks of a host's audit trail, and what the host answers. Times are seconds, by the host's clock. Pure.
+"""The question and the answers of the verb `audit`. Times are seconds, by the host's clock. Pure.
 
 Texts come from hosts: they are made one line here, whoever shows them.
 """

@@ -1,4 +1,4 @@
-"""Why a host did not do what was asked: one closed list, each with the next step for the operator. Pure.
+"""Why a host did not do what was asked: a closed list, each with the next step for the operator. Pure.
 
 What stands in braces in a next step is filled in where it is shown (`hints`). The runbook has one heading per trouble.
 Details are single lines without control characters: what a host says is shown, never interpreted.

@@ -1,4 +1,4 @@
-"""What upkeep (fix, install, uninstall) finds on a host that is otherwise than it should be. Frozen values. Pure."""
+"""A change that fix, install or uninstall makes, or would make, on a host. Frozen values. Pure."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What to do about a trouble, as it can be typed: hosts, addresses, accounts, units and the fleet are filled in. Pure.
+"""Fills in a hint so that it can be typed as it stands: hosts, addresses, accounts, units, the fleet. Pure.
 
 The texts are in `causes`; what stands there in braces is put in here. A command in a hint stands in backticks.
 """

@@ -1,4 +1,4 @@
-"""What `verify` asks of a host beyond a look: facts, and no opinion on them. Times are seconds on the host's clock.
+"""The answer of the verb `inspect`: facts about a host, without judgement. Times are seconds on the host's clock.
 
 Pure.
 """

@@ -1,5 +1,4 @@
-"""What else on a host could take a token than its service at its own port, and what came of asking. Frozen values.
-Pure.
+"""Sockets and processes on a host that may accept an old token, and what they answered. Frozen values. Pure.
 
 Promise 14: "refused" is said only of places that were asked with that token; what could not be asked is named.
 """

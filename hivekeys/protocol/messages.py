@@ -1,4 +1,4 @@
-"""What a host is told, and what it answers: one step for one host, and its reply. Frozen values. Pure.
+"""A step for one host, and the reply to it. Frozen values. Pure.
 
 What a host shows of itself is in `shown`. All times are seconds.
 """

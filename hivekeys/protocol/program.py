@@ -1,4 +1,4 @@
-"""The text that hosts run: the modules of `host/`, as one program."""
+"""Builds the program that is sent to hosts: the modules of `host/` joined into one text."""
 
 import re
 from collections.abc import Callable, Iterable

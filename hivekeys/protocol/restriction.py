@@ -1,4 +1,4 @@
-"""Restricted mode as it is written down on a host: the program, its sudo rule, and what a key may be used for. Pure."""
+"""Restricted mode on a host: the program's path, the sudo rule, the line for authorized_keys. Pure."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a host shows of itself: its token files, its unit, what its service answers, what its records say. Pure.
+"""The state of a host as it reports it: token files, unit, process, the service's answers, its records. Pure.
 
 Frozen values, as an agent's answers are read into them. All times are seconds.
 """

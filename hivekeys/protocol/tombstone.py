@@ -1,4 +1,4 @@
-"""Tombstones: what a host keeps of a token that leaked, so that nothing writes it there again. Frozen values. Pure."""
+"""A tombstone: a salted digest by which a host recognises a leaked token and refuses to write it. Pure."""
 
 import re
 from dataclasses import dataclass

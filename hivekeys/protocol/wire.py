@@ -1,4 +1,6 @@
-"""Steps to the agent's JSON, and its JSON back to typed values. The only place where a token meets a request. Pure.
+"""Encodes steps as JSON for the agent, and decodes its answers into checked, bounded values. Pure.
+
+The only place where a token meets a request.
 
 A host can send anything: every field is checked against its type here, every text is made printable and bounded, and
 what does not fit is `rubbish`, which names the field. So whoever shows, records or compares it need not ask again.

@@ -1,4 +1,4 @@
-"""A run as people and programs read it: words, tables, one JSON document. Only fp6 is ever shown. Pure."""
+"""A run as people and programs read it: text, tables, JSON, pages. Only fp6 is ever shown. Pure."""
 
 from hivekeys.report.documents import digest, document
 from hivekeys.report.onward import next_step

@@ -1,4 +1,4 @@
-"""The exposure clock as a picture: a line that falls from all hosts to those that may trust the old token. Pure."""
+"""The exposure clock as a picture: how many hosts may still accept the leaked token, over time. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A run as one JSON document, for programs. Holds no token and no keyed fingerprint. Pure."""
+"""A run as one JSON document. Holds no token and no keyed fingerprint. Pure."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The guide's incident response checklist (guide.md, "Incident Response Checklist") for one run. Pure.
+"""The guide's incident checklist, ticked by what a run saw. Pure.
 
 A box is ticked by what the run observed on every host of the inventory, never by what it meant to do. What only people
 can do stays open, and says so.

@@ -1,4 +1,4 @@
-"""Documents of other verbs that go into a page: the findings of `fab verify`, the census of `fab audit`. Pure.
+"""Reads the JSON of `fab verify` and `fab audit` for a page. Pure.
 
 They come from files, so they may be anything: what is not understood is a ValueError in words.
 """

@@ -1,4 +1,4 @@
-"""What to type after a run, as its last line: it goes on or back, begins again, or looks into what stopped it. Pure."""
+"""The last line after a run: the command to type next. Pure."""
 
 import re
 import shlex

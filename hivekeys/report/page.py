@@ -1,4 +1,4 @@
-"""A run as a page for people: what happened, in the order in which somebody asks. Pure.
+"""A run as a page in plain words: the facts, in the order in which people ask. Pure.
 
 Everything is made of plain words here, on one line each, so that a template has no way to a fingerprint or a decision;
 Markdown and HTML are two ways to write the same page down.

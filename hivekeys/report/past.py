@@ -1,4 +1,4 @@
-"""What must not be forgotten when a run is over: why it was taken back, and whose service is out. Pure."""
+"""What stays true after a run is over: why it went back, and which services are down. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The timeline as a picture: what is drawn where, in the units of an SVG; the template only writes it down. Pure.
+"""The timeline as a picture: the coordinates of what the SVG template draws. Pure.
 
 A row for each host, in the order in which they turn; a large fleet is folded, so that a thousand hosts fit on a page
 and every host that did not make it still has a row that names it.

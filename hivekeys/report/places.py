@@ -1,4 +1,4 @@
-"""Where hosts were asked with the old tokens besides their services' own ports, in words and for programs. Pure."""
+"""Shows where old tokens were tried besides the services' own ports. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import asdict

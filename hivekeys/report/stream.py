@@ -1,4 +1,4 @@
-"""A run's events as JSON, a line each, for programs (docs/events.md). Holds no token and no keyed fingerprint. Pure.
+"""The events of a run as JSON lines (docs/events.md). Holds no token and no keyed fingerprint. Pure.
 
 The form is a promise: what is added keeps VERSION, what is changed or taken away raises it.
 """

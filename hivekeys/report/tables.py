@@ -1,4 +1,4 @@
-"""Runs as tables on a terminal. Pure.
+"""The tables of a run on a terminal: plan, result, states, history. Pure.
 
 Text that came from a host or another bastion goes into `rich.text.Text`, where markup means nothing.
 """

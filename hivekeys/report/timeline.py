@@ -1,4 +1,4 @@
-"""When each host was in which phase: the run's events → spans of time. Pure.
+"""When each host was in which phase. Pure.
 
 All times are seconds since the run began. Within a sitting (from a start or a resume to the next one) they follow the
 bastion's monotonic clock; between two sittings, which may be two boots of the machine, only the wall clock can tell.

@@ -1,4 +1,4 @@
-"""Who used an old token after it was replaced, in words. Pure."""
+"""Says who used an old token after it was replaced. Pure."""
 
 from collections import defaultdict
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What a run came to: its exit code, a sentence, a word or two, all from where its hosts are. Pure.
+"""What a run came to: exit code and sentence, from the states of its hosts alone. Pure.
 
 Whoever tells of a run (status, history, report, metrics, the shell) has it from here. A sentence never says more than
 the counts beside it. "Done" and "every host" are said where every host was seen to be there, and nowhere else.

@@ -1,4 +1,4 @@
-"""A run while it goes on, as a picture on a terminal: a few lines for any number of hosts. Pure.
+"""The live view of a run: a few lines for any number of hosts. Pure.
 
 No line is longer than the width, and there are never more lines than the height. What comes from a host is shown
 without control characters, and means nothing to the terminal or to rich.

@@ -1,4 +1,4 @@
-"""A run in words: durations, calls, failures by cause, the last line, what to type next. Pure."""
+"""The sentences about a run: durations, failures by cause, summary. Pure."""
 
 from collections.abc import Iterable, Iterator
 

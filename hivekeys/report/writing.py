@@ -1,4 +1,4 @@
-"""The page written down, as HTML or as Markdown. Pure: the templates are part of the program, as a module is.
+"""Renders the page as HTML or Markdown. Pure: the templates are part of the program, as a module is.
 
 Nothing of what a host, an operator or another bastion said is markup: HTML escapes every word, Markdown every sign that
 means something there.

@@ -1,1 +1,1 @@
-"""Turning a fleet to a new token, forward or back."""
+"""Turns a fleet to a new token, forward or back."""

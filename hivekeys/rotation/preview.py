@@ -1,4 +1,4 @@
-"""What a run would do to each host, by what the host shows now: `--dry-run` of verbs that are no rotation. Pure."""
+"""What a run would do to each host, from what the host shows now (`--dry-run`). Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

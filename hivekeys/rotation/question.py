@@ -1,4 +1,4 @@
-"""What an operator is told before he is asked: what restarts, for how long, what ends with it, who is cut off. Pure.
+"""What an operator is told before a run or a wave: what restarts, for how long, which work ends. Pure.
 
 What a host says of its workers is the number of processes that its unit has beside the service's own.
 """

@@ -1,4 +1,4 @@
-"""The state machine: where a host should be × what it shows → the next steps; and events → the run. Pure.
+"""Compares the goal with what a host shows, and yields the next steps for it. Pure.
 
 Every step is safe to repeat, so the same table serves a first run, a run that goes on after it was cut off,
 and the way back: a rollback is a goal with the older token.

@@ -1,4 +1,4 @@
-"""Who still used the old tokens, asked of the services' records just before these tokens go.
+"""Asks the services' records who still used the old tokens, just before these are retired.
 
 One bounded request a host. What is found may hold the old tokens back; it never says which token a host holds (fp6 is
 24 bits), and where nobody writes records nothing is held back.

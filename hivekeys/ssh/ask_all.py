@@ -1,4 +1,4 @@
-"""Many hosts asked at once, and an answer from every one."""
+"""Asks many hosts at once and returns an answer from each."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""From "logged in" to "the agent is ready": the remote command, its stdin, and how failures are told apart.
+"""Starts the agent on a host: the remote command, its stdin, and what each failure means.
 
 The command is one constant for each way to become root and holds nothing of a host or a fleet, but for a python3 that
 the inventory names (`with_python`). Any login shell passes it on unharmed (sh, bash, zsh, ksh, fish, csh): one line,

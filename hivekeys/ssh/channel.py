@@ -1,4 +1,4 @@
-"""The session on a host: the channel on which the agent is started, asked, and answers."""
+"""The SSH channel on which an agent runs."""
 
 import json
 import threading

@@ -1,4 +1,6 @@
-"""The files of OpenSSH's configuration that `ssh -G` will read. Known before it is asked: `Match exec` runs commands.
+"""Lists the OpenSSH configuration files that `ssh -G` will read, so that their owners can be checked first.
+
+Known before it is asked: `Match exec` runs commands.
 
 Include is the one keyword that is understood here, and rather too much of it: also under a Host or Match that means
 another host, and a %-token stands for anything. ssh_config(5).

@@ -1,4 +1,4 @@
-"""What ends a call that knows no time-out: one thread for the deadlines of all lines.
+"""Ends calls that have no time-out of their own: one thread for all lines.
 
 A thread for each deadline would be simpler, and cost more than the request that it guards.
 """

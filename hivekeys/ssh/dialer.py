@@ -1,4 +1,4 @@
-"""Who opens lines to the agents of a fleet, over SSH."""
+"""Opens lines to the agents of a fleet."""
 
 from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.protocol.causes import Cause

@@ -1,4 +1,4 @@
-"""Hosts that an operator has cut out of the fleet: who they are now, and that nobody dials them. Pure.
+"""Hosts that an operator cut out of the fleet, and a dialer that refuses to contact them. Pure.
 
 Distrust, not absence: such a host may be an enemy's, so it is told nothing and asked nothing, by no verb and in no run,
 until the operator takes it back on purpose. What this bastion's journal says decides; a copy of it knows no more.

@@ -1,4 +1,4 @@
-"""The bastion's sign of life: one thread lets the agents of all open lines hear from us.
+"""Tells the agents of all open lines regularly that the bastion is alive.
 
 An agent holds its host's lock, and leaves when it has heard nothing for a while. The sign goes end to end, through jump
 hosts and proxies, which TCP's keepalive does not; it costs one packet a beat and no answer.

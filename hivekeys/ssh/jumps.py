@@ -1,4 +1,4 @@
-"""Jump hosts: one connection for all the hosts behind the same chain, opened once, under a lock.
+"""Keeps one connection to each jump host for all the hosts behind it.
 
 Threads that share a jump host which is not open yet all fail (paramiko), and more than about ten logins
 starting at once trip an sshd's MaxStartups. So a jump host is logged in to before anybody goes through it,

@@ -1,4 +1,4 @@
-"""The keys to log in with: the files that `ssh -G` lists, then what the SSH agent on this machine holds.
+"""The keys to log in with: the files that `ssh -G` lists, then those of the SSH agent.
 
 Never a password, never a prompt, never a key that nobody listed. A key file is read once a run.
 """

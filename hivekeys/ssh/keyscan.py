@@ -1,4 +1,4 @@
-"""The host keys that a host shows to a stranger: a key exchange for each type, then good-bye. Nobody logs in.
+"""Reads a host's public keys with one key exchange for each type, without a login.
 
 What ssh-keyscan does, but through jump hosts and ProxyCommands as well: those are logged in to, the host is not.
 """

@@ -1,4 +1,4 @@
-"""What the kernel grants this process: what a run may hold open, asked before any host is touched, and no core dump.
+"""Raises and checks this process's limits (open files, threads), and switches core dumps off.
 
 A line to a host is one file descriptor and one thread for the whole run. Too few of them would end a run in its middle,
 with an error that names no cause; so soft limits are raised as far as the hard ones let us, and a fleet that needs more

@@ -1,4 +1,4 @@
-"""The line to a host's agent, as the engine sees it: one question out, one answer back; and who opens it. Pure.
+"""The interface of a line to an agent (one request, one answer), and of a dialer that opens lines. Pure.
 
 Protocols only. `hivekeys.ssh.dialer` keeps them over SSH; the tests keep them with a fleet that lives in this
 process.

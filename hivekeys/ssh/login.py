@@ -1,4 +1,4 @@
-"""From a wire to a logged-in connection: algorithms, host key, keys; and what a failure on the way means.
+"""Logs in over an open socket: algorithms, host key, user keys, and what each failure means.
 
 Fabric's Connection gives the connection its shape. What Fabric would do by itself is switched off before it
 opens: it reads no configuration (that is `ssh -G`'s), it adds no host key (AutoAddPolicy is replaced by the

@@ -1,4 +1,4 @@
-"""What OpenSSH itself says about a host: its settings (`ssh -G`) and the way there, hop by hop.
+"""Asks OpenSSH for a host's settings (`ssh -G`) and the jump hosts on the way.
 
 OpenSSH is the only judge of its own files: Include, Match and ProxyJump mean here what they mean to
 `ssh HOST`. Nothing is contacted.

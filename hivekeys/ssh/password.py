@@ -1,4 +1,4 @@
-"""The password for sudo as a type: checked here, printed nowhere. Pure."""
+"""The password for sudo as a type: it is checked here, and never printed. Pure."""
 
 from typing import NoReturn
 

@@ -1,4 +1,4 @@
-"""The first hop: a socket to a host's SSH port, or the end of a ProxyCommand. Nothing is said on it yet."""
+"""Opens the first hop: a socket to a host's SSH port, or a ProxyCommand. Nothing is said on it yet."""
 
 import contextlib
 import os

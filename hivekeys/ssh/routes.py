@@ -1,4 +1,4 @@
-"""The ways to hosts: OpenSSH's settings for each hop, the keys that are known, and the connections to jump hosts."""
+"""The route to each host: settings for every hop, known keys, connections to jump hosts."""
 
 import contextlib
 from collections.abc import Iterator

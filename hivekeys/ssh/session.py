@@ -1,4 +1,4 @@
-"""One host's line for a run: dialed when first needed, greeted once, dialed again after it broke."""
+"""A host's line for a whole run: dialed on first use, and again after it broke."""
 
 import json
 import threading

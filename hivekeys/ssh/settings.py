@@ -1,4 +1,4 @@
-"""The settings that OpenSSH has for a host, as values: the lines of `ssh -G`, with `~` and %-tokens expanded.
+"""Parses the output of `ssh -G`, with `~` and %-tokens expanded.
 
 ForwardAgent, StrictHostKeyChecking and the like are not read at all: hivekeys never forwards and never trusts
 an unknown key. What it cannot honour, and safety or the way to the host depends on it, is refused by name.

@@ -1,4 +1,4 @@
-"""Hearing a host out while the agent is started: its lines, up to a marker, a question, or the end."""
+"""Reads a host's output while the agent starts, up to its marker, a question or the end."""
 
 import time
 from collections.abc import Callable

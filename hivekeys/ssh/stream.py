@@ -1,4 +1,4 @@
-"""A channel's bytes: lines in, bytes out, bounded in time and in memory.
+"""A channel as lines, bounded in time and in memory.
 
 Paramiko's channel is used raw, with blocking calls under a deadline that is computed anew from the monotonic
 clock. Some of those calls know no time-out (a send to a host that is frozen, the reply to `exec`), so a

@@ -1,4 +1,4 @@
-"""A password for sudo: given to a host that asks for it, once, and to nobody after a host has refused it.
+"""Gives sudo's password to a host that asks for it, once, and to no host after one refused it.
 
 sudo's question is a random word of this line (`-p`), so no other text is taken for it. It may stand between other
 words, as sudo-rs has it. Whether the password was right follows from what comes next: our own marker, the same

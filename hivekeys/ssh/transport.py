@@ -1,4 +1,4 @@
-"""A paramiko transport that speaks no weak algorithm, and asks for just those host keys that it is told to ask for.
+"""A paramiko transport without weak algorithms, which asks only for the given types of host keys.
 
 Where host and we have no algorithm in common, it says what either side has.
 """

@@ -1,4 +1,4 @@
-"""`fab status --metrics`: a fleet in Prometheus' text format, for node_exporter's textfile collector. Pure.
+"""The state of a fleet in Prometheus' text format (`fab status --metrics`). Pure.
 
 The format is https://prometheus.io/docs/instrumenting/exposition_formats/, 0.0.4. The collector joins all files of its
 folder and refuses a series that is there twice or has a time of its own: so every series names its fleet, and none

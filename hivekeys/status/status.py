@@ -1,4 +1,4 @@
-"""`fab status`: how the fleet is now, from one look at every host and what this bastion's journal knows. Pure."""
+"""The state of a fleet from one look at each host and from the journal (`fab status`). Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

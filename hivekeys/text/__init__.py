@@ -1,1 +1,1 @@
-"""How names, times and tables are written, and what text from elsewhere may be shown."""
+"""How names, durations and tables are written, and how foreign text is made safe to show."""

@@ -1,5 +1,4 @@
-"""Text from elsewhere (hosts, archives, records, other programs) as it may be shown: printable, one line, bounded.
-Pure.
+"""Makes text from hosts, archives and other programs safe to show: printable, one line, bounded. Pure.
 
 It is cleaned once, where it is decoded. What acts instead of being read (control characters, line breaks, directions)
 gives way to a mark, never to nothing: no name, path or fingerprint that can be meant comes out of one that cannot.

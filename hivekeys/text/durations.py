@@ -1,4 +1,4 @@
-"""Durations in words. Pure."""
+"""Writes durations: 1.2 s, 3 min, 2 days. Pure."""
 
 
 def ago(seconds: float) -> str:

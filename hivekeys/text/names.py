@@ -1,4 +1,4 @@
-"""Host names written short, as the inventory writes them. Pure."""
+"""Writes lists of host names short: hive[1:3]. Pure."""
 
 from collections.abc import Iterable
 

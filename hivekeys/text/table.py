@@ -1,4 +1,4 @@
-"""A table as every verb shows one. Pure."""
+"""Draws the tables of all verbs. Pure."""
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table

@@ -1,1 +1,1 @@
-"""Work on hosts that is no rotation: fix, install, uninstall, watch, restrict."""
+"""Work on hosts besides rotations: fix, install, uninstall, watch, restrict."""

@@ -1,4 +1,4 @@
-"""What upkeep found or did, as people and programs read it: a table, one JSON document, an exit code. Pure.
+"""Shows what upkeep found or changed: table, JSON, exit code. Pure.
 
 Paths and reasons came from hosts: they go into `rich.text.Text`, one line each.
 """

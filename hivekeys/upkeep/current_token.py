@@ -1,4 +1,4 @@
-"""The fleet's token back in the bastion's memory, from a host whose service has just proven it.
+"""Reads the fleet's current token into memory, from a host whose service has just proven it.
 
 For a host that joins, and for a backup. The host's lock is held meanwhile, so that no rotation begins there.
 

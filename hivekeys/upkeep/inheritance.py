@@ -1,4 +1,4 @@
-"""What hosts remember of tokens that leaked, for a host that joins: one that was imaged anew has forgotten it.
+"""Collects the tombstones of the fleet for a host that joins, since a fresh image has none.
 
 Tombstones are salted digests. To add one can forbid a token and do nothing else; so they are taken as they are from
 every host that answers, within bounds, except those that would forbid the very token that the fleet has.

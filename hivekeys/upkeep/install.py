@@ -1,4 +1,4 @@
-"""`fab install` and `fab uninstall`: hosts come into the fleet and leave it, and into restricted mode and out of it.
+"""Brings hosts into the fleet and takes them out, also into and out of restricted mode.
 
 What works must not be broken: a service that ran is proven again, and where the proof fails what was done is undone.
 The environment's token goes only behind that proof: a service may read nothing else (llama-orch.md, v0.1.0).

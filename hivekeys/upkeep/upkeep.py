@@ -1,4 +1,4 @@
-"""Upkeep: work on hosts that is no rotation. All chosen hosts at once, one result for each, written down as a run is.
+"""Runs upkeep on all chosen hosts at once and records a result for each.
 
 It takes the hosts' locks but no place in the order of runs: a rotation that was cut off can still be resumed. There is
 no way back and none is needed: every verb of upkeep looks first and can be repeated.

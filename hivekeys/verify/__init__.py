@@ -1,1 +1,1 @@
-"""The security checklist: what hosts are asked, what that means, and how it is told."""
+"""The security checklist: questions to hosts, checks of the answers, and reports."""

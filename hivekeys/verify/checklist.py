@@ -1,4 +1,4 @@
-"""Findings as people and programs read them: a table of what did not pass, one JSON document, Markdown. Pure.
+"""Shows findings: a table of what did not pass, JSON, Markdown. Pure.
 
 Details came from hosts: they go into `rich.text.Text`, and in Markdown nothing of them is markup.
 """

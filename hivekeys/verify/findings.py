@@ -1,4 +1,4 @@
-"""What the checklist is made of: a sight of a host, a norm, a check, a finding, and the list of all checks. Pure."""
+"""The types of the checklist: observation, baseline, check, finding; and the list of all checks. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

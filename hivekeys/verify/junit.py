@@ -1,4 +1,4 @@
-"""Findings as JUnit XML, for a CI system: one test suite a host, one test case a check. Pure.
+"""Findings as JUnit XML: a test suite for each host, a test case for each check. Pure.
 
 JUnit knows no warning: what neither passed nor failed is `skipped`, with the word for it in front, and so is what is
 waived. So a run is red in CI exactly when `fab verify` ends with 6. The layout is the Ant schema's, the strictest.

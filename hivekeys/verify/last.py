@@ -1,4 +1,4 @@
-"""What the last `fab verify` of a whole fleet found, in a file of the fleet's state folder."""
+"""Stores the numbers of the last `fab verify` of a whole fleet."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Findings as SARIF 2.1.0, for code-scanning dashboards: a rule for each check, a result for what did not pass. Pure.
+"""Findings as SARIF 2.1.0: a rule for each check, a result for what did not pass. Pure.
 
 Hosts are logical locations, waivers are suppressions, "can't tell" is SARIF's own kind for it: `open`. The text is
 OASIS' "Static Analysis Results Interchange Format (SARIF) Version 2.1.0"; its sections are named below.

@@ -1,4 +1,4 @@
-"""What `fab verify` and `fab status` ask: read-only questions, all hosts at once, an answer from every one."""
+"""Asks all hosts the read-only questions of `fab verify` and `fab status`."""
 
 import time
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What the last `fab verify` of a whole fleet found, in numbers: what `fab status --metrics` tells of it. Pure."""
+"""Counts the findings of a `fab verify`, for `fab status --metrics`. Pure."""
 
 import json
 from collections.abc import Mapping

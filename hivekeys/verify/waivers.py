@@ -1,4 +1,4 @@
-"""Findings that an operator accepts for a time: the inventory's waivers, applied to what was found. Pure."""
+"""Applies the inventory's waivers: findings that are accepted until a day. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What can be wrong with a host, on purpose: `inject` breaks it, `mend` makes it whole again.
+"""Breaks hosts on purpose: `inject` a fault, `mend` the host.
 
 A fault lies in wait. It disturbs nothing that runs, so it can be injected in the middle of a rotation, and
 what comes next meets it: the next restart, write or login. Only `frozen` stops whatever runs. `mend` takes every

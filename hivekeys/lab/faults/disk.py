@@ -1,4 +1,4 @@
-"""Faults of the token directory: another file system is mounted over it, with the same files in it.
+"""Faults of the token directory: another file system is mounted over it.
 
 Mounting is one step for everybody on the host, so nobody ever finds the directory empty.
 """

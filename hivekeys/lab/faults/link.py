@@ -1,4 +1,4 @@
-"""Faults of the cable between a host and the bridge."""
+"""Faults of the network link between a host and the bridge."""
 
 import subprocess
 import sys

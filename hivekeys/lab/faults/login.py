@@ -1,4 +1,4 @@
-"""Faults of the way in: sshd, sudo and the host's keys."""
+"""Faults of the login: sshd, sudo, host keys."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A fault of the whole host: it stands still, as a virtual machine does while its memory is moved or its disk hangs."""
+"""A fault of the whole host: all of its processes stand still."""
 
 from hivekeys.lab import cgroup
 from hivekeys.lab.model import Host, Lab

@@ -1,4 +1,4 @@
-"""Carries Ethernet frames between two links, later: what netem does, for a kernel that has none.
+"""Delays the packets of a link, for a kernel without netem.
 
     relay.py HOST_LINK BRIDGE_LINK SECONDS
 

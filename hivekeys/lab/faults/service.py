@@ -1,4 +1,4 @@
-"""Faults of the service: a drop-in for its unit, which counts from the next start on and works for any program."""
+"""Faults of the service: a drop-in for its unit, in force from the next start."""
 
 import http.client
 

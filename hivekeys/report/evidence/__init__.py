@@ -1,4 +1,4 @@
-"""A run written out for somebody else: one signed archive that can be checked anywhere, without hivekeys too. Pure."""
+"""A run as one signed archive that can be checked anywhere, without hivekeys too. Pure."""
 
 from hivekeys.report.evidence.check import Verdict, check
 from hivekeys.report.evidence.contents import members

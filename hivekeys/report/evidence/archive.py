@@ -1,4 +1,4 @@
-"""The archive's own frame: a tar of which every byte follows from the names and contents of its members. Pure.
+"""Writes and reads a tar whose every byte follows from its members, so that nothing can hide in it. Pure.
 
 There is one way to write such members down (POSIX ustar, files only, one owner, one date, two zero blocks at the end),
 so a reader writes each header again and compares. Whatever was changed, put before, put behind or cut off differs.

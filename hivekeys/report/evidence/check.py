@@ -1,4 +1,7 @@
-"""Is an archive what its signer wrote? Every fault is named. Needs the archive and the public key only. Pure."""
+"""Checks an archive against its signer's public key, and names every fault. Pure.
+
+It needs the archive and the public key only.
+"""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What goes into an archive: a run's events as the journal has them, and what can be read of them. Pure.
+"""The members of an archive: the events of a run as the journal has them, and a report made of them. Pure.
 
 The events hold keyed fingerprints: HMAC-SHA256 of a token under a key that never leaves the bastion. The chain of
 hashes runs over them, so they stay; without the key nobody can hold a token against them. The pages show fp6 only.

@@ -1,4 +1,4 @@
-"""The seal: a list of digests in sha256sum's form, signed with the fleet's Ed25519 key. Pure.
+"""The signature of an archive: a list of SHA-256 digests, signed with the fleet's Ed25519 key. Pure.
 
 `sha256sum -c SHA256SUMS` checks the members and `openssl pkeyutl -verify` the signature over that list, so nobody has
 to believe hivekeys. Its first lines name the run and the key, and sha256sum takes them for remarks.

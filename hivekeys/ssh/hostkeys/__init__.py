@@ -1,1 +1,1 @@
-"""Host keys: which are known, whether the one that a host presents is, and how new ones are come by."""
+"""Host keys: which are known, whether a presented one is, and how new ones are collected."""

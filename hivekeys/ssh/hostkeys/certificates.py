@@ -1,4 +1,4 @@
-"""Host certificates: what one says, and whether that makes it a proof for a host. Pure.
+"""Reads host certificates, and decides whether one proves a host. Pure.
 
 paramiko takes the key out of a certificate and checks nothing else, so it is checked here: what OpenSSH's
 sshkey_cert_check_host asks (PROTOCOL.certkeys), and stricter where an empty list of names would mean every host.

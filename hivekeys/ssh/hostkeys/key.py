@@ -1,4 +1,4 @@
-"""A host's public key as a value, spelled as known_hosts and the wire spell it. Pure."""
+"""A host's public key as a value. Pure."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Which host keys the known_hosts files have for a host; `hivekeys.ssh.hostkeys.key` judges by them.
+"""Finds the keys that the known_hosts files have for a host; `known_keys` judges a presented key by them.
 
 The files are read once a run. Plain lines (names, type, key) are indexed here; as soon as a file has anything
 harder (hashed names, wildcards, negation, `@cert-authority`, `@revoked`), OpenSSH is asked about it, host by

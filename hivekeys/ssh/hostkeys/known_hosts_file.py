@@ -1,4 +1,4 @@
-"""Writing a known_hosts file: keys in, old keys out, everything else as it was; whole or not at all, with a backup."""
+"""Writes keys into a known_hosts file: all or nothing, everything else unchanged, with a backup."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What is known of a host's keys, and the verdict over the one that it presents. Strict: unknown is refused. Pure."""
+"""Accepts or refuses the key that a host presents, by the keys that are known of it. Unknown is refused. Pure."""
 
 from dataclasses import dataclass
 

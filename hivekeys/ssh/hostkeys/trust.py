@@ -1,4 +1,4 @@
-"""The host keys that are shown against those in known_hosts: what is new or changed, and what may be written. Pure."""
+"""Compares presented host keys with known_hosts: which are new or changed, and which may be written. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Host keys as people and programs read them: one screen of fingerprints, old and new; one JSON document. Pure."""
+"""Shows host keys, old and new: one screen of fingerprints, or JSON. Pure."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Collecting host keys from a fleet, round by round: a host behind a jump host can be asked once that is trusted."""
+"""Collects host keys round by round, since a host behind a jump host can be asked only once that is trusted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

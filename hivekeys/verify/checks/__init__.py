@@ -1,4 +1,4 @@
-"""The security checklist: what a host showed → findings. One small function a check. Pure.
+"""The checks of the security checklist, one small function each. Pure.
 
 A check says pass, fail, warn or can't tell, with the reason; never pass for what was not seen. To add one, write its
 function in the module of its subject: the reference, `--checks` and the tests find it in CHECKS. `section` is the

@@ -1,4 +1,4 @@
-"""The security checklist's part on files: modes, owners, links, copies of the token. Pure."""
+"""Checks on files: modes, owners, links, copies of the token. Pure."""
 
 from hivekeys.fleet import Format, Host, rights
 from hivekeys.protocol.inspected import Inspected

@@ -1,4 +1,4 @@
-"""The security checklist's part on what is left: the host, and what runs have left on it. Pure."""
+"""Checks on the host itself, and on what runs left on it. Pure."""
 
 from hivekeys.fleet import Host, SudoLog
 from hivekeys.protocol.inspected import Inspected

@@ -1,4 +1,4 @@
-"""The security checklist's part on the service: unit, environment, process, proof. Pure."""
+"""Checks on the service: unit, environment, process, proof. Pure."""
 
 from hivekeys.fleet import Format, Host, Role
 from hivekeys.protocol.inspected import Inspected

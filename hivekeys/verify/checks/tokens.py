@@ -1,4 +1,4 @@
-"""The security checklist's part on the token itself: length, quality, age, sameness. Pure."""
+"""Checks on the token: length, quality, age, sameness. Pure."""
 
 from hivekeys.fleet import Host
 from hivekeys.protocol.causes import Trouble

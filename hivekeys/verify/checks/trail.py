@@ -1,4 +1,4 @@
-"""The security checklist's part on the audit trail. Pure."""
+"""Checks on the audit trail. Pure."""
 
 from hivekeys.fleet import Host
 from hivekeys.protocol.inspected import Inspected

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docs.code_map import MAP, code_map
+from docs.code_map import MAP, code_map, first_sentence
 from docs.generate import REFERENCE, anchor, heading, options, reference, tasks
 from docs.manual import manual
 from hivekeys.errors import ExitCode
@@ -50,6 +50,12 @@ def test_the_reference_is_what_the_code_says_today() -> None:
 
 def test_the_map_is_what_the_modules_say_today() -> None:
     assert MAP.read_text() == code_map(), "stale: run `.venv/bin/python -m docs.generate`"
+
+
+def test_a_module_says_in_one_short_sentence_what_it_is_for() -> None:
+    files = [path for part in ("hivekeys", "tasks") for path in sorted((PROJECT / part).rglob("*.py"))]
+    long = {str(path): words for path in files if not 0 < len(words := first_sentence(path)) <= 120}
+    assert long == {}
 
 
 def test_every_task_and_each_of_its_options_has_a_line_of_help() -> None:
