@@ -2,7 +2,7 @@
 
 Each speaks SSH for real (asyncssh), on an address of its own (127.77.…), and has the real agent's logic behind it, in a
 directory of its own: real slots, locks and proofs. systemd, the service and the host's clock are simulated
-(tests/inprocess.py), so a service that must stay up for 3 s costs no time here. What is not real is the host's own
+(tests/inprocess/), so a service that must stay up for 3 s costs no time here. What is not real is the host's own
 start of the agent: the program is received and left unread.
 
     python -m bench.simulated FOLDER --hosts 1000 --dead 0.05 --slow 0.05 --rtt 0.02
