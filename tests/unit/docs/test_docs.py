@@ -121,3 +121,23 @@ def test_every_test_that_a_promise_names_exists() -> None:
 def test_no_page_names_a_place_on_the_machine_it_was_written_on() -> None:
     for page in PAGES:
         assert not re.search(r"/work/|/tmp/[a-z]*\.", page.read_text()), page.name
+
+
+def glossary() -> list[str]:
+    """The terms that docs/design.md explains, in their order."""
+    words = (PROJECT / "docs" / "design.md").read_text().partition("\n## Words\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| (?!Word |---)([^|]+) \|", words, re.MULTILINE)
+
+
+def test_the_glossary_has_each_term_once_and_few_of_them() -> None:
+    terms = glossary()
+    assert 15 < len(terms) <= 25
+    assert len(set(terms)) == len(terms)
+    assert [term for term in terms if not re.fullmatch(r"[a-z]+", term)] == [], "one word a row"
+
+
+@pytest.mark.parametrize("term", glossary())
+def test_a_term_of_the_glossary_is_met_elsewhere(term: str) -> None:
+    """What no other page says needs no explanation."""
+    pages = [page for page in PAGES if page.name not in ("design.md", "CHANGELOG.md")]
+    assert any(re.search(rf"\b{term}(?:s|es)?\b", page.read_text(), re.IGNORECASE) for page in pages)
