@@ -1,4 +1,4 @@
-"""What `fab` offers: the verbs of tasks/, in one namespace. No logic here."""
+"""The tasks that `fab` offers, in one namespace. No logic here."""
 
 from invoke.collection import Collection
 

@@ -1,4 +1,4 @@
-"""How Sphinx makes the pages: `make docs`. They are Markdown that reads as well where the repository is looked at."""
+"""The configuration of Sphinx for `make docs`. The pages are Markdown that can be read without it as well."""
 
 from importlib.metadata import version as version_of
 

@@ -1,4 +1,4 @@
-"""Draws what stood on a terminal as docs/rotation.svg, the README's picture.
+"""Draws a recorded terminal as docs/rotation.svg, the picture in the README.
 
 Run `fab rotate` in tmux, then: `tmux capture-pane -p -e -S - | python -m docs.picture`. The file needs no network.
 """

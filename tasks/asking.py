@@ -1,4 +1,4 @@
-"""A question to whoever sits at the terminal: what is told before it, and what counts as a yes."""
+"""Asks the operator a question on the terminal, and decides what counts as a yes."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""`fab backup` and `fab restore`: the fleet's token under lock and key, and back from there by a rotation."""
+"""`fab backup` and `fab restore`: the fleet's token into an encrypted file, and back by a rotation."""
 
 import json as jsonlib
 import sys

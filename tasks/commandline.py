@@ -1,4 +1,4 @@
-"""What was typed, judged before any verb begins: mistyped words, and options of Fabric's own that no verb honours.
+"""Checks the command line before any verb begins: mistyped words, and options of Fabric that no verb honours.
 
 Fabric reads the line itself, and ends with 1, or goes on in silence. As it loads the fabfile its parser is asked here
 for the first time, so that a mistake ends with 2 and says what was meant, and `--dry` never turns a fleet.

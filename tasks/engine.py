@@ -1,4 +1,4 @@
-"""The engine with its edges, as every verb that touches hosts uses it: lock, journal, SSH, screen, signals."""
+"""Connects the verbs to the engine: lock, journal, SSH, screen and signals of a run."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Hosts that are cut out of the fleet: named with --without, or by an earlier run of this bastion."""
+"""Excluded hosts: those named with --without, and those that earlier runs excluded."""
 
 import contextlib
 from pathlib import Path

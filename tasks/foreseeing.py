@@ -1,4 +1,4 @@
-"""`--dry-run`: what a verb would do, asked of the hosts read-only. It takes no lock and writes no journal."""
+"""`--dry-run`: what a verb would do, from a read-only look at the hosts. It takes no lock and writes no journal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

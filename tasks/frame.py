@@ -1,4 +1,4 @@
-"""What every verb has in common: errors become a message, a hint and an exit code; options that several verbs share."""
+"""What all verbs share: errors become a message, a hint and an exit code; common options."""
 
 import dataclasses
 import functools

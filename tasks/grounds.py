@@ -1,4 +1,4 @@
-"""On what the fleet's token is handed on, to a host that joins or into a backup: the journal, or `--from`."""
+"""Decides which token is passed on to a joining host or a backup: by the journal, or `--from`."""
 
 import sys
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`fab trust`: host keys into known_hosts, after they were compared; never by itself."""
+"""`fab trust`: adds host keys to known_hosts after they were compared."""
 
 import contextlib
 import json as jsonlib

@@ -1,4 +1,4 @@
-"""`fab inventory.check` and `fab inventory.convert`: what a fleet's file means, and the same in our own form."""
+"""`fab inventory.check` and `fab inventory.convert`: shows a fleet's file, or converts it to our own format."""
 
 import json as jsonlib
 import os

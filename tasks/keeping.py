@@ -1,4 +1,4 @@
-"""The backup that a run takes of its own token once it is done, where the inventory asks for it (`[backup]`)."""
+"""Takes a backup of a run's token after the run, if the inventory asks for it (`[backup]`)."""
 
 import time
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The rehearsal fleet's verbs: `fab lab.up`, `lab.break`, … They parse, call `hivekeys.lab`, and show."""
+"""The verbs of the rehearsal fleet: `fab lab.up`, `lab.break` and others."""
 
 # ruff: noqa: PLC0415 (the lab is imported where it is used: `fab --list` has no use for it)
 

@@ -1,4 +1,4 @@
-"""What an operator sees of a run: progress while it goes on (stderr), the result at its end (stdout).
+"""Shows a run: its progress on stderr, its result on stdout.
 
 On a terminal the progress is one picture that is drawn over; elsewhere it is plain lines, one a fact. What programs see
 (`--json`, `--events`) is on stdout.

@@ -1,4 +1,4 @@
-"""`--on-finish COMMAND`: tells somebody else that a run is over, however it ended.
+"""`--on-finish COMMAND`: starts a program when a run is over, however it ended.
 
 The operator's line is split as a shell would, and started without one: nothing of ours is ever read by a shell. The
 summary is on its standard input. What it says goes to stderr; how it ends changes nothing.

@@ -1,4 +1,4 @@
-"""Standard output and standard error: in whatever encoding, and whether or not anybody still reads.
+"""Standard output and standard error that survive any encoding, a full disk and a reader who goes away.
 
 A pipe whose reader has left, a full disk and a closed terminal take nothing any more: what is written there is lost and
 nothing else happens, since a run that ended for that would leave hosts half-way. What an encoding does not have becomes

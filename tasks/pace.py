@@ -1,4 +1,4 @@
-"""How fast a run goes through the fleet, where the operator wants it otherwise than the inventory says."""
+"""Options that override the inventory's pace: batch, canary, pause, failures."""
 
 import math
 import re

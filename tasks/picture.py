@@ -1,4 +1,4 @@
-"""`fab status --watch`: the fleet as one picture on the terminal, drawn over every few seconds until Ctrl-C."""
+"""`fab status --watch`: the state of the fleet, redrawn every few seconds until Ctrl-C."""
 
 import os
 import sys

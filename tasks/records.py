@@ -1,4 +1,4 @@
-"""`fab history`, and what else the journal on this bastion knows: how a run went, where the newest stands."""
+"""`fab history`: lists the runs of this bastion; for other verbs, what its journal says of a run."""
 
 import contextlib
 import json as jsonlib

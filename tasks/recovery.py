@@ -1,4 +1,4 @@
-"""`fab resume`, `fab rollback`, `fab reconcile`: after a run that was cut off, or that left hosts behind."""
+"""`fab resume`, `fab rollback`, `fab reconcile`: after a run that was interrupted, or left hosts behind."""
 
 import itertools
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`fab report` and `fab evidence`: a run to look at, and to hand to somebody else. Contact no host."""
+"""`fab report` and `fab evidence`: a run to read, and one to hand to somebody else. Contact no host."""
 
 import contextlib
 import json as jsonlib

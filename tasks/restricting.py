@@ -1,4 +1,4 @@
-"""What `fab install --restricted` brings to hosts, and whether its login then works."""
+"""What `fab install --restricted` needs: sudo rules, restrictions of a key, and a try of the restricted login."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`fab revoke`: a token leaked."""
+"""`fab revoke`: replaces a token that leaked, on every host that answers."""
 
 import sys
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`fab plan` and `fab rotate`: what would change, and changing it."""
+"""`fab plan` and `fab rotate`: shows what a rotation would change, and does it."""
 
 import json as jsonlib
 import sys

@@ -1,4 +1,4 @@
-"""A few lines at the end of a terminal that are drawn over while something goes on.
+"""Lines at the end of a terminal that are redrawn.
 
 Not rich's Live: that leaves stale lines behind when a terminal gets narrower, and prints around itself.
 """

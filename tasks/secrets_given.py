@@ -1,4 +1,4 @@
-"""Secrets that an operator gives: in a file that nobody else can read, or typed where nobody sees them."""
+"""Reads secrets from the operator: from a private file, or typed without an echo."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""`fab status`: how the hosts are now, once, again and again (--watch), or for a monitoring system (--metrics)."""
+"""`fab status`: how the hosts are now; once, repeatedly (--watch), or for Prometheus (--metrics)."""
 
 import contextlib
 import json as jsonlib

@@ -1,4 +1,4 @@
-"""How an operator ends what goes on: the first Ctrl-C (or SIGTERM, or a lost terminal) in order, the second at once.
+"""Ends a verb on Ctrl-C, SIGTERM or a lost terminal: in order the first time, at once the second time.
 
 A thread hears of signals: Python calls a handler between two steps of the main thread, so one that comes just as that
 begins to wait (for hosts, or for minutes between two waves) would be slept over.

@@ -1,4 +1,4 @@
-"""`--events`: a run's events on stdout, a JSON line each, while it goes on.
+"""`--events`: writes a run's events to stdout as JSON lines.
 
 Whoever reads them may be slow, stuck or gone: the run never waits for a reader, only its end does, for a while.
 """

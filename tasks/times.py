@@ -1,4 +1,4 @@
-"""Times and tokens as an operator writes them in options."""
+"""Parses times, token digits and counts in options."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`fab fix`, `install`, `uninstall`, `watch`: hosts as they should be, into the fleet, out of it, and watched."""
+"""`fab fix`, `install`, `uninstall`, `watch`: repairs hosts, sets them up, removes them, watches them."""
 
 import json as jsonlib
 import sys

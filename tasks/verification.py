@@ -1,4 +1,4 @@
-"""`fab verify`: the security checklist, on every host at once. Changes nothing anywhere."""
+"""`fab verify`: the security checklist on every host at once. Changes nothing anywhere."""
 
 import json as jsonlib
 import secrets
