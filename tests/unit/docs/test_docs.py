@@ -118,6 +118,14 @@ def test_every_test_that_a_promise_names_exists() -> None:
             assert f"def {name}(" in (PROJECT / path).read_text(), f"{path}::{name}"
 
 
+@pytest.mark.parametrize("name", ["design", "decisions"])
+def test_every_module_that_the_design_names_exists(name: str) -> None:
+    text = (PROJECT / "docs" / f"{name}.md").read_text()
+    named = re.findall(r"`((?:\w+/)+\w+\.py)`", text)
+    assert named
+    assert [path for path in named if not any((top / path).is_file() for top in (PROJECT, PROJECT / "hivekeys"))] == []
+
+
 def test_no_page_names_a_place_on_the_machine_it_was_written_on() -> None:
     for page in PAGES:
         assert not re.search(r"/work/|/tmp/[a-z]*\.", page.read_text()), page.name
