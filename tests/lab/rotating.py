@@ -82,7 +82,12 @@ def fleet_of(lab: Lab, **policy: Any) -> Fleet:
 
 def short(fleet: Fleet, **policy: Any) -> Fleet:
     """A fleet with a moment of stability, little patience, and all hives in one wave."""
-    quick: dict[str, Any] = {"stable_seconds": 0.3, "health_deadline": 15.0, "batch": EVERYBODY}
+    quick: dict[str, Any] = {
+        "stable_seconds": 0.3,
+        "health_deadline": 15.0,
+        "batch": EVERYBODY,
+        "revocation_recheck": 0.2,
+    }
     return replace(fleet, policy=replace(fleet.policy, **quick | policy), timeouts=SOON)
 
 
@@ -199,7 +204,12 @@ def fab(*words: str, state: Path, stdin: str = "", env: Mapping[str, str] | None
 
 def write_policy(lab: Lab, **policy: object) -> None:
     """The lab's inventory with this [rollout] table, for `fab` to read."""
-    quick: dict[str, object] = {"stable_seconds": 0.3, "health_deadline": 15, "batch": "100%"}
+    quick: dict[str, object] = {
+        "stable_seconds": 0.3,
+        "health_deadline": 15,
+        "batch": "100%",
+        "revocation_recheck": 0.2,
+    }
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in (quick | policy).items()]
     lab.inventory.write_text((lab.folder / "inventory.toml").read_text() + "\n[rollout]\n" + "".join(lines))
 

@@ -10,7 +10,7 @@ from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import AUDIT, SECRETS
 
 from .asking import ACTIVE, status
-from .rotating import INVENTORY, Answer, fab, truth_of
+from .rotating import INVENTORY, Answer, fab, truth_of, write_policy
 
 pytestmark = pytest.mark.lab
 # What a host is before anybody has set it up. A drop-in of the operator's gives the service a token by hand.
@@ -117,6 +117,7 @@ def test_a_hive_that_was_imaged_anew_refuses_the_token_that_leaked_before(
     lab: Lab, state: Path, tmp_path: Path
 ) -> None:
     """A bastion that knows nothing of the revocation, and has the leaked token from somewhere, comes to it first."""
+    write_policy(lab)
     install(lab, state, "--create-account")
     leaked = tmp_path / "leaked"
     leaked.touch(mode=0o600)

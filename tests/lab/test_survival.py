@@ -363,6 +363,7 @@ def test_the_later_run_is_meant_though_the_clock_was_a_day_ahead_before_it(
 
 @pytest.mark.parametrize("damage", ["one byte", "cut to nothing", "the key is lost"])
 def test_a_revocation_is_done_though_the_journal_is_damaged(lab: Lab, old: str, bastion: Bastion, damage: str) -> None:
+    write_inventory(lab, revocation_recheck=0)
     assert bastion.fab("revoke", *YES, "--reason", "leaked").code == 0
     leaked = truth_of(lab, "queen").token
     folder = bastion.home / lab.name
