@@ -46,15 +46,15 @@ demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), rotate
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
 test: PACKAGES += zsh fish  # completion is tried in real shells
-test: install system  ## every test, four at a time, since most wait for hosts; needs root for the rehearsal fleet
+test: install system  ## every test, five at a time, since most wait for hosts; needs root for the rehearsal fleet
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint docs compiled
-	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
+	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=5 --dist=loadfile --no-loadscope-reorder
 
 unit: PACKAGES := openssh-client sudo openssl age zsh fish
 unit: install system  ## the tests that need no host; some are for root alone
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile tests/unit
 
-# Once, and kept: else each of the five processes that collect the tests would compile all of them for itself.
+# Once, and kept: else each of the six processes that collect the tests would compile all of them for itself.
 .PHONY: compiled
 compiled: install
 	@$(SUDO) env PYTHONDONTWRITEBYTECODE= .venv/bin/python -m pytest --collect-only --quiet >/dev/null || true
