@@ -3,6 +3,7 @@
 import json as jsonlib
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from hivekeys.backups.folder import Order
     from hivekeys.backups.shelf import Taken
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.rotation.runner import Runner
+    from hivekeys.rotation.crew import Crew
     from hivekeys.token import Fingerprint, Token
 
 # Imports inside the functions below: SSH, pydantic, rich and age take time that `fab --list` has not.
@@ -221,7 +222,8 @@ def restore(
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.past import newest_served, tombstones  # noqa: PLC0415
-    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.rotation.course import ROTATION  # noqa: PLC0415
+    from hivekeys.rotation.drive import Drive  # noqa: PLC0415
     from tasks.asking import paces  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
@@ -247,16 +249,16 @@ def restore(
         return
     with runner_of(found, hosts, asked) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
-        rollout = Rollout(
-            runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway
-        )
-        if rollout.look():
+        plan = replace(ROTATION, may_be_missing=frozenset(missing), pause=between, census=True)
+        plan = replace(plan, retire_anyway=retire_anyway)
+        drive = Drive(runner, plan, lambda: token, given=True, go_on=go_on)
+        if drive.look():
             _refuse_served(runner, runner.fingerprint(token), file)
             if not yes:
                 show.plan(runner.run, found, newest_served(found.name, state_dir))
                 where = f"to token:{runner.fingerprint(token)} of the backup of {made}"
                 confirm(runner, show, where, paces(found.name, state_dir, runner.run.task))
-            code = rollout.rotate(token, given=True)
+            code = drive.go()
         else:
             code = runner.end()
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
@@ -320,7 +322,7 @@ def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint,
     return token
 
 
-def _refuse_served(runner: "Runner", want: "Fingerprint", file: str) -> None:
+def _refuse_served(runner: "Crew", want: "Fingerprint", file: str) -> None:
     """A token that every host has already is no rotation; where only some have it, it is one for the others."""
     if all(host.was == want for host in runner.run.hosts.values() if host.was):
         runner.end(ExitCode.USAGE)

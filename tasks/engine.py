@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hivekeys.journal.run import Run
     from hivekeys.journal.store import Journal
     from hivekeys.protocol.wire import Greeting
-    from hivekeys.rotation.runner import Runner
+    from hivekeys.rotation.crew import Crew
     from hivekeys.ssh.dialer import Sudo
     from hivekeys.ssh.line import Dialer
     from hivekeys.upkeep.upkeep import Upkeep
@@ -114,14 +114,14 @@ def _sudo(fleet: str, source: str) -> "Sudo":
 
 
 @contextlib.contextmanager
-def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Runner, Show]]":
+def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Crew, Show]]":
     """A run that is ready to begin, or to be taken up again."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.past import history_of  # noqa: PLC0415
     from hivekeys.journal.progress import Way  # noqa: PLC0415
     from hivekeys.journal.run import REVOKE  # noqa: PLC0415
     from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.rotation.runner import Runner  # noqa: PLC0415
+    from hivekeys.rotation.crew import Crew  # noqa: PLC0415
     from tasks.live import Show  # noqa: PLC0415
 
     folder = state_folder.folder_for(fleet.name, asked.state_dir)
@@ -141,7 +141,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         program = program_of(*(["auditing"] if asked.records else []), *(["places"] if revokes else []))
         dialer = dialer_of(fleet, hosts, program, folder)
         stack.enter_context(show)
-        runner = Runner(
+        runner = Crew(
             fleet,
             hosts,
             dialer,

@@ -10,8 +10,8 @@ from tasks.engine import Asked, runner_of
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.journal.run import Run
+    from hivekeys.rotation.crew import Crew
     from hivekeys.rotation.preview import Foreseen
-    from hivekeys.rotation.runner import Runner
 
 UNTOUCHED = "a dry run: nothing was changed"
 
@@ -22,15 +22,15 @@ def look(asked: Asked) -> Asked:
 
 
 def plan(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, check: "Callable[[Runner], None] | None" = None
+    fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, check: "Callable[[Crew], None] | None" = None
 ) -> None:
     """What a rotation would do, as `fab plan` shows it; `check` may refuse it by what the hosts show."""
     from hivekeys.journal.past import newest_served  # noqa: PLC0415
-    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415  with it comes what `fab --list` has no time for
+    from hivekeys.rotation.drive import Drive  # noqa: PLC0415  with it comes what `fab --list` has no time for
     from tasks.frame import finish  # noqa: PLC0415
 
     with runner_of(fleet, hosts, look(asked)) as (runner, show):
-        code = ExitCode.DONE if Rollout(runner).look() else ExitCode.INCOMPLETE
+        code = ExitCode.DONE if Drive(runner).look() else ExitCode.INCOMPLETE
         if check:
             check(runner)
         runner.end(code)
@@ -44,7 +44,7 @@ def preview(
     asked: Asked,
     title: str,
     would: "Callable[[Run], list[Foreseen]]",
-    lines: "Callable[[Runner], Sequence[str]]" = lambda _: (),
+    lines: "Callable[[Crew], Sequence[str]]" = lambda _: (),
 ) -> None:
     """What any other run would do to each host, by what all of them show, and `lines` on the whole."""
     from hivekeys.journal.events import Phase  # noqa: PLC0415  as above
@@ -52,10 +52,10 @@ def preview(
 
     with runner_of(fleet, hosts, look(asked)) as (runner, show):
         want = runner.run.want
-        runner.phase(Phase.LOOK, runner.stories, lambda story: story.look_again(want))
+        runner.phase(Phase.LOOK, runner.controllers, lambda story: story.look_again(want))
         runner.fail_doubles()
         seen = runner.run
-        well = len(runner.standing()) == len(runner.stories)
+        well = len(runner.standing()) == len(runner.controllers)
         code = runner.end(None if runner.interrupted.is_set() else ExitCode.DONE if well else ExitCode.INCOMPLETE)
         show.foreseen(seen, fleet, code, would(seen), title, (*lines(runner), UNTOUCHED))
     finish(code)

@@ -8,10 +8,10 @@ from hivekeys.errors import ExitCode, UserError
 if TYPE_CHECKING:
     from hivekeys.backups.shelf import Taken
     from hivekeys.fleet import Fleet
-    from hivekeys.rotation.runner import Runner
+    from hivekeys.rotation.crew import Crew
 
 
-def kept(fleet: "Fleet", runner: "Runner", code: "ExitCode", state_dir: str) -> "Taken | None":
+def kept(fleet: "Fleet", runner: "Crew", code: "ExitCode", state_dir: str) -> "Taken | None":
     """A backup of the token that the run has just brought everywhere, from its memory; None where none is due.
 
     Whatever goes wrong is told and changes nothing else: the fleet is turned.

@@ -21,7 +21,7 @@ from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.clock import Moment
-from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, State, Status, Stopped, Waiting
+from hivekeys.journal.events import ENDING, PREPARING, Event, Outcome, PhaseStarted, State, Status, Stopped, Waiting
 from hivekeys.journal.progress import Progress, Way, heard, holder_of
 from hivekeys.journal.run import Run
 from hivekeys.protocol.hints import for_fleet
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 UNTOUCHED = "nothing was changed: no host had been given a token"
 NO_FLEET = Fleet("", ())
-QUIET = (Phase.LOOK, Phase.CLAIM, Phase.STAGE, Phase.SETTLE, Phase.RETIRE)  # which leave a host's state as it was
+QUIET = (*PREPARING, *ENDING)  # phases that leave a host's state as it was
 WIDTH = 160  # characters, where there is no terminal to ask
 
 

@@ -1,6 +1,7 @@
 """`fab resume`, `fab rollback`, `fab reconcile`: after a run that was interrupted, or left hosts behind."""
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Fleet, Host
     from hivekeys.journal.run import Run
+    from hivekeys.rotation.crew import Crew
     from hivekeys.rotation.preview import Foreseen
-    from hivekeys.rotation.runner import Runner
 
 HELP = {
     "fleet": FLEET_HELP["fleet"],
@@ -241,7 +242,7 @@ def _take_up(
     *,
     dry_run: bool,
 ) -> None:
-    from hivekeys.rotation.revocation import paced  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.rotation.drive import paced  # noqa: PLC0415  not for `fab --list`
 
     if asked.past:
         _refuse_revoked(asked.past, asked.state_dir)
@@ -287,20 +288,16 @@ def _refuse_revoked(past: "Run", state_dir: str) -> None:
 
 
 def _goes_on(
-    runner: "Runner", verb: str, retire_anyway: bool, later: "frozenset[str]", ends_survivors: bool
+    runner: "Crew", verb: str, retire_anyway: bool, later: "frozenset[str]", ends_survivors: bool
 ) -> "ExitCode":
     """A revocation has one direction, whatever it is taken up for."""
-    from hivekeys.rotation.revocation import Revocation  # noqa: PLC0415
-    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
-    from hivekeys.token import generate  # noqa: PLC0415
+    from hivekeys.rotation.course import REVOCATION, ROTATION  # noqa: PLC0415
+    from hivekeys.rotation.drive import Drive  # noqa: PLC0415
 
-    if runner.run.is_revocation:
-        return Revocation(runner, census=True, gone_back=later, ends_survivors=ends_survivors).revoke(generate)
-    rollout = Rollout(runner, census=True, retire_anyway=retire_anyway)
-    match verb:
-        case "resume":
-            return rollout.resume(generate)
-        case "roll_back":
-            return rollout.roll_back(later)
-        case _:
-            return rollout.reconcile(later)
+    plan = REVOCATION if runner.run.is_revocation else ROTATION
+    plan = replace(plan, census=True, retire_anyway=retire_anyway, ends_survivors=ends_survivors)
+    if not plan.revokes:
+        plan = replace(plan, back=verb == "roll_back", goes_back=verb != "reconcile")
+    if plan.back or not plan.goes_back:
+        plan = replace(plan, gone_back=later)
+    return Drive(runner, plan).go()

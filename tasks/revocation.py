@@ -1,6 +1,7 @@
 """`fab revoke`: replaces a token that leaked, on every host that answers."""
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from hivekeys.fleet import Fleet, Host
     from hivekeys.journal.run import Run
+    from hivekeys.rotation.crew import Crew
     from hivekeys.rotation.preview import Foreseen
-    from hivekeys.rotation.runner import Runner
     from hivekeys.token import Fingerprint
 
 HELP = {
@@ -68,14 +69,14 @@ def revoke(
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.past import superseded_tokens  # noqa: PLC0415
     from hivekeys.journal.run import REVOKE  # noqa: PLC0415
-    from hivekeys.rotation.revocation import ATTEMPTS, RECENT, Revocation, paced  # noqa: PLC0415  not for `fab --list`
-    from hivekeys.token import generate  # noqa: PLC0415
+    from hivekeys.rotation.course import REVOCATION  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.rotation.drive import RECENT, Drive, paced  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
     found = paced(found, amount("--batch", batch, 1) if batch else None)
     hosts, out = left(found, hosts, without, state_dir, in_emergency=True)
-    tries = amount("--attempts", attempts, 1, percent=False, of="attempts").value if attempts else ATTEMPTS
+    tries = amount("--attempts", attempts, 1, percent=False, of="attempts").value if attempts else REVOCATION.attempts
     if not reason.strip() and not dry_run:
         raise UserError("a revocation needs its reason", hint='fab revoke --reason "what happened"')
     leaked = secrets_given.leaked_token(token_file) if token_file else None
@@ -85,7 +86,7 @@ def revoke(
         _confirm(found, hosts, out, state_dir)
     asked = Asked(reason, how, REVOKE, state_dir=state_dir, fence=fence, take_over=take_over, excluded=out)
 
-    def condemned_by(runner: "Runner") -> "set[Fingerprint]":
+    def condemned_by(runner: "Crew") -> "set[Fingerprint]":
         known = runner.history.tokens
         condemned = {*(known if all_known else known[:RECENT]), *([runner.vouch(leaked)] if leaked else [])}
         return condemned | superseded_tokens(state_folder.folder_for(found.name, state_dir))
@@ -95,14 +96,14 @@ def revoke(
         return
     with runner_of(found, hosts, asked) as (runner, show):
         condemned = condemned_by(runner)
-        revocation = Revocation(runner, attempts=tries, census=True, leaked=condemned, ends_survivors=end_survivors)
-        code = revocation.revoke(generate)
+        plan = replace(REVOCATION, attempts=tries, census=True, leaked=frozenset(condemned))
+        code = Drive(runner, replace(plan, ends_survivors=end_survivors)).go()
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
     finish(code)
 
 
 def _foresee(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, condemned_by: "Callable[[Runner], set[Fingerprint]]"
+    fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, condemned_by: "Callable[[Crew], set[Fingerprint]]"
 ) -> None:
     """What the revocation would do to every host that answers, and which tokens it would condemn."""
     from hivekeys.rotation.preview import foreseen  # noqa: PLC0415
@@ -110,8 +111,8 @@ def _foresee(
     def would(run: "Run") -> "list[Foreseen]":
         return foreseen([run.hosts[host.name] for host in hosts], None)
 
-    def lines(runner: "Runner") -> list[str]:
-        held = {token for story in runner.stories for token in (*story.held, *story.loaded)}
+    def lines(runner: "Crew") -> list[str]:
+        held = {token for story in runner.controllers for token in (*story.held, *story.loaded)}
         tokens = ", ".join(sorted(f"token:{token}" for token in held | condemned_by(runner)))
         told = _told_before(fleet, hosts, asked.state_dir)
         fence = ["a host that cannot be turned: its service would be stopped"] if asked.fence else []

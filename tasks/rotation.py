@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hivekeys.fleet import Fleet, Host
     from hivekeys.journal.estimate import Pace
-    from hivekeys.rotation.runner import Runner
+    from hivekeys.rotation.crew import Crew
     from hivekeys.token import Token
     from tasks.live import Show
 
@@ -90,7 +90,8 @@ def rotate(
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
     from hivekeys.journal.past import newest_served  # noqa: PLC0415
-    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.rotation.course import ROTATION  # noqa: PLC0415
+    from hivekeys.rotation.drive import Drive  # noqa: PLC0415
     from tasks.asking import paces  # noqa: PLC0415
 
     how = told(json, quiet, events, on_finish)
@@ -118,15 +119,15 @@ def rotate(
         return
     with runner_of(found, hosts, asked) as (runner, show):
         go_on = show.go_on if pause_for_confirmation else None
-        rollout = Rollout(
-            runner, may_be_missing=missing, pause=between, go_on=go_on, census=True, retire_anyway=retire_anyway
-        )
-        if rollout.look():
+        plan = replace(ROTATION, may_be_missing=frozenset(missing), pause=between, census=True)
+        plan = replace(plan, retire_anyway=retire_anyway)
+        drive = Drive(runner, plan, lambda: token, given=bool(token_file), go_on=go_on)
+        if drive.look():
             _refuse_known(runner, token)
             if not yes:
                 show.plan(runner.run, found, newest_served(found.name, state_dir))
                 confirm(runner, show, "to a new token", paces(found.name, state_dir, runner.run.task))
-            code = rollout.rotate(token, given=bool(token_file))
+            code = drive.go()
         else:
             code = runner.end()
         show.result(runner.run, found, code, kept(found, runner, code, state_dir))
@@ -140,13 +141,13 @@ def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Aske
     """Whether something is to be done: a token that old, hosts that disagree or are ill, what a run left behind."""
     from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
     from hivekeys.report import stream  # noqa: PLC0415
-    from hivekeys.rotation.rollout import Rollout  # noqa: PLC0415
+    from hivekeys.rotation.drive import Drive  # noqa: PLC0415
     from hivekeys.text.durations import ago  # noqa: PLC0415
 
     how = asked.told
     silent = replace(asked, told=Told(quiet=how.quiet or how.events))  # a look before the run is no part of its story
     with runner_of(found, hosts, silent) as (runner, show):
-        well = Rollout(runner).look()
+        well = Drive(runner).look()
         runner.end(ExitCode.DONE)
         oldest = report.settled_age(runner.run)
         if runner.interrupted.is_set():
@@ -209,7 +210,7 @@ def refuse_without_queen(
         )
 
 
-def _refuse_known(runner: "Runner", token: "Token") -> None:
+def _refuse_known(runner: "Crew", token: "Token") -> None:
     """A token that a host already serves is no rotation."""
     want = runner.fingerprint(token)
     serving = [host.name for host in runner.run.hosts.values() if host.was == want]
@@ -221,14 +222,14 @@ def _refuse_known(runner: "Runner", token: "Token") -> None:
         )
 
 
-def confirm(runner: "Runner", show: "Show", where: str, paces: "Sequence[Pace]" = ()) -> None:
+def confirm(runner: "Crew", show: "Show", where: str, paces: "Sequence[Pace]" = ()) -> None:
     """Asks on the terminal before anything is changed; whatever is not a yes ends the run.
 
     `paces`: of the last runs, which tell how long this one may take.
     """
     from hivekeys.rotation.question import before_run  # noqa: PLC0415
 
-    question = f"Turn {len(runner.stories)} hosts of fleet {runner.run.fleet} {where}? [y/N] "
+    question = f"Turn {len(runner.controllers)} hosts of fleet {runner.run.fleet} {where}? [y/N] "
     lines = before_run(runner.fleet, runner.waves, paces, runner.run)
     if not runner.ask_operator(lambda: show.agrees("\n".join([*lines, question]))):
         runner.end(ExitCode.USAGE)

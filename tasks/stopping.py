@@ -17,7 +17,7 @@ from hivekeys.errors import ExitCode
 from tasks.output import cry
 
 if TYPE_CHECKING:
-    from hivekeys.rotation.runner import Runner
+    from hivekeys.rotation.crew import Crew
     from tasks.live import Show
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -55,7 +55,7 @@ def endable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stoppable(runner: "Runner", show: "Show") -> Iterator[None]:
+def stoppable(runner: "Crew", show: "Show") -> Iterator[None]:
     """A run that can be stopped, for the main thread."""
 
     def handle(_: int, __: FrameType | None) -> None:
@@ -92,7 +92,7 @@ def _is_nohup(number: signal.Signals) -> bool:
     return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
-def _listen_to_stop(here: int, runner: "Runner", show: "Show") -> None:
+def _listen_to_stop(here: int, runner: "Crew", show: "Show") -> None:
     """Ends a run: no new host begins, or, when it was asked before, everything at once."""
     asked = False
     with open(here, "rb", buffering=0) as signals:

@@ -10,6 +10,7 @@ from statistics import median
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import (
+    TURNS,
     Event,
     OperatorAnswered,
     OperatorAsked,
@@ -22,7 +23,6 @@ from hivekeys.journal.events import (
 )
 
 ENOUGH = 3  # runs of the past that tell how long the next one takes
-TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ class Phase(Enum):
     BACKUP = "backup"
 
 
+# The course of a run that brings a token.
+PREPARING = (Phase.LOOK, Phase.CLAIM, Phase.STAGE)
+TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)  # services are restarted, and proven
+ENDING = (Phase.SETTLE, Phase.RETIRE)
+
+
 class Status(Enum):
     """How one host did in one phase."""
 
@@ -105,6 +111,7 @@ class Condemned:
     fingerprints: tuple[Fingerprint, ...]
     when: Moment
     unshared: tuple[tuple[str, Fingerprint], ...] = ()  # (host, token): held there alone, no other is asked with it
+    shared: bool = False  # not one host's alone: all are asked with them, those as well that were asked before
 
 
 @dataclass(frozen=True)

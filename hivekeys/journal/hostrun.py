@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from hivekeys.journal.downtime import moments
-from hivekeys.journal.events import Intent, Outcome, State, Status
+from hivekeys.journal.events import Intent, Outcome, Phase, State, Status
 from hivekeys.journal.gap import STOPS, UNSEEN, Served, answered, told
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Verb
@@ -33,6 +33,9 @@ class HostRun:
     turned: bool = False  # something was sent that could change what its service runs on
     state: State = State.UNCHANGED
     served: Served = UNSEEN
+    reached: Phase | None = None  # the last phase that it came through in this sitting
+    tries: int = 0  # how often a sitting began with it anew
+    fences: int = 0  # how often its service was to be stopped in this sitting
     refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
     seconds: float = 0.0  # of work on the host, all phases
 
@@ -58,7 +61,12 @@ def forgiven(host: HostRun) -> HostRun:
     state = State.UNKNOWN if host.state is State.EXCLUDED else host.state  # nobody has looked since it came back
     proof = _void(host.proof) if host.served.told is not None else host.proof
     failed = host.cause or host.failed
-    return replace(host, cause=None, failed=failed, status=Status.OK, seen=None, proof=proof, state=state)
+    return replace(host, cause=None, failed=failed, status=Status.OK, seen=None, proof=proof, state=state, reached=None)
+
+
+def unsettled(host: HostRun) -> HostRun:
+    """The host as one that was turned, and is to be asked once more whether it refuses the old tokens."""
+    return replace(host, reached=Phase.WAVE) if host.reached in (Phase.SETTLE, Phase.RETIRE) else host
 
 
 def after(host: HostRun, event: Intent | Outcome, now: float, sitting: int, want: Fingerprint | None) -> HostRun:
@@ -85,6 +93,8 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
         machine=outcome.met.machine if outcome.met else host.machine,
         proof=_proof(host, outcome),
         cause=outcome.cause or host.cause,
+        reached=outcome.phase if outcome.status is Status.OK and outcome.cause is None else host.reached,
+        fences=host.fences + (outcome.phase is Phase.FENCE),
         seconds=host.seconds + sum(step.seconds for step in outcome.steps),
     )
     _, _, refused = moments(outcome)

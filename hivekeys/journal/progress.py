@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from hivekeys.journal.events import (
+    ENDING,
+    PREPARING,
+    TURNS,
     Again,
     Event,
     Intent,
@@ -28,8 +31,6 @@ from hivekeys.journal.run import Run, advance
 from hivekeys.protocol.causes import Cause
 
 WELL = (State.PROVEN, State.HEALTHY)
-TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)
-BEFORE, AFTER = (Phase.LOOK, Phase.CLAIM, Phase.STAGE), (Phase.SETTLE, Phase.RETIRE)
 
 
 class Way(Enum):
@@ -186,11 +187,11 @@ def _course(run: Run) -> Iterator[tuple[Phase, str, int]]:
     """All phases of a run that goes well, in order."""
     total = sum(len(names) for _, names in run.waves)
     number, waves = 0, sum(phase is Phase.WAVE for phase, _ in run.waves)
-    yield from ((phase, phase.value, total) for phase in BEFORE)
+    yield from ((phase, phase.value, total) for phase in PREPARING)
     for phase, names in run.waves:
         number += phase is Phase.WAVE
         yield phase, f"wave {number} of {waves}" if phase is Phase.WAVE else phase.value, len(names)
-    yield from ((phase, phase.value, total) for phase in AFTER)
+    yield from ((phase, phase.value, total) for phase in ENDING)
 
 
 def counts(progress: Progress) -> dict[str, int]:

@@ -29,7 +29,7 @@ from hivekeys.journal.events import (
     TokenChosen,
 )
 from hivekeys.journal.gap import Gap, between, cut_off
-from hivekeys.journal.hostrun import HostRun, after, forgiven, is_barred, is_superseded
+from hivekeys.journal.hostrun import HostRun, after, forgiven, is_barred, is_superseded, unsettled
 from hivekeys.journal.sittings import BEGUN, Times
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Fingerprint
@@ -61,6 +61,8 @@ class Run:
     gone: tuple[str, ...] = ()  # from the inventory, when it was last taken up
     superseded_by: str = ""  # the revocation that does what this run was to do
     phase: Phase | None = None
+    begun: tuple[PhaseStarted, ...] = ()  # the phases of this sitting, since hosts were tried again the last time
+    lost: bool = False  # a revocation that cannot go on in this sitting
     resumed: bool = False
     sittings: int = 1  # how often it was begun or taken up
     rolled_back: bool = False
@@ -232,9 +234,9 @@ def advance(run: Run, event: Event) -> Run:
             run = _taken_up(run, event)
         case Again():
             fresh = {name: forgiven(run.hosts[name]) for name in event.hosts}
-            run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh})
+            run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh}, begun=())
         case PhaseStarted():
-            run = _in_phase(run, event.phase)
+            run = _in_phase(run, event)
         case Intent() | Outcome():  # nearly all events: not a copy more than must be
             hosts = {**run.hosts, event.host: _after(run, event)}
             return _at(run, event.when, hosts)
@@ -266,6 +268,8 @@ def _with_tokens(run: Run, event: Claimed | TokenChosen | Condemned) -> Run:
         return replace(run, epoch=event.epoch)
     if isinstance(event, TokenChosen):
         return replace(run, want=event.fingerprint, given=event.given)
+    if event.shared:  # of what a host brought to light that came late, the others are asked as well
+        run = replace(run, hosts={name: unsettled(host) for name, host in run.hosts.items()})
     return replace(run, condemned=(*run.condemned, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
 
 
@@ -277,13 +281,19 @@ def _with_news(run: Run, event: CensusTaken | Stopped | Superseded | Paused) -> 
     if isinstance(event, Superseded):
         return replace(run, superseded_by=event.by)
     reasons = dict.fromkeys((*run.reasons, event.why))
-    return replace(run, stopped=event.why, reasons=tuple(reasons), reconciling=False)
+    return replace(run, stopped=event.why, reasons=tuple(reasons), reconciling=False, lost=run.is_revocation)
 
 
-def _in_phase(run: Run, phase: Phase) -> Run:
+def _in_phase(run: Run, event: PhaseStarted) -> Run:
+    phase, hosts = event.phase, run.hosts
+    if phase is Phase.LOOK:
+        there = [hosts[name] for name in event.hosts if name in hosts]
+        hosts = {**hosts, **{host.name: replace(host, reached=None, tries=host.tries + 1) for host in there}}
     return replace(
         run,
         phase=phase,
+        hosts=hosts,
+        begun=(*run.begun, event),
         rolled_back=run.rolled_back or phase is Phase.ROLLBACK,
         settling=run.settling or phase is Phase.SETTLE,
         retiring=run.retiring or phase is Phase.RETIRE,
@@ -297,12 +307,15 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     for name in (*event.excluded, *event.gone):
         hosts[name] = replace(forgiven(run.hosts.get(name, HostRun(name))), state=State.EXCLUDED)
     # Names may be mended meanwhile.
-    hosts = {name: replace(host, served=cut_off(host.served, run.sittings), machine="") for name, host in hosts.items()}
+    hosts = {
+        name: replace(host, served=cut_off(host.served, run.sittings), machine="", tries=0, fences=0)
+        for name, host in hosts.items()
+    }
     if run.code is not None:
         run = replace(run, code=None, reconciling=True, stopped="")
     fence = run.fence or event.fence
-    run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, at_work="", fence=fence)
-    order = replace(run, waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
+    run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, at_work="", fence=fence, lost=False)
+    order = replace(run, begun=(), waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
     return replace(order, hosts=hosts, times=run.times.again(event.when, run.started), resumed=True)
 
 

@@ -72,9 +72,21 @@ class Upkeep:
         }
         names = tuple(host.name for host in hosts)
         now = self._ledger.now()
-        waves = ((phase, names),)
-        told = (greeting.run, fleet.name, greeting.who, reason, names, waves, (), now, phase.value)
-        self._ledger.tell(RunStarted(*told, __version__, fleet.digest))
+        self._ledger.tell(
+            RunStarted(
+                run=greeting.run,
+                task=phase.value,
+                fleet=fleet.name,
+                who=greeting.who,
+                reason=reason,
+                hosts=names,
+                waves=((phase, names),),
+                left_out=(),
+                version=__version__,
+                inventory=fleet.digest,
+                when=now,
+            )
+        )
 
     def look(self, hosts: Sequence[Host], *steps: Step) -> dict[Host, Reply | Cause]:
         """What these hosts show, chosen ones and others, and answer to `steps`, which change nothing."""

@@ -1,6 +1,7 @@
 """An operator at the bastion: rotates an in-process fleet as `fab rotate` does, on a clock that only tests move."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from hivekeys.errors import ExitCode
@@ -10,9 +11,10 @@ from hivekeys.journal.history import History
 from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.wire import Greeting
-from hivekeys.rotation.revocation import Revocation, paced
-from hivekeys.rotation.rollout import Rollout
-from hivekeys.rotation.runner import NOTHING_KNOWN, Runner
+from hivekeys.rotation.course import REVOCATION, ROTATION, Plan
+from hivekeys.rotation.crew import NOTHING_KNOWN, Crew
+from hivekeys.rotation.drive import Drive, paced
+from hivekeys.rotation.waves import Wave
 from hivekeys.ssh.line import Dialer
 from hivekeys.token import Fingerprint, Token, generate
 from tests.inprocess import KEY, InProcessFleet, OwnClock, SimulatedHost
@@ -56,7 +58,7 @@ class Operator:
         inventory = paced(fleet.inventory, batch) if task == REVOKE else fleet.inventory
         chosen = [host for host in (inventory.hosts if hosts is None else hosts) if host.name not in without]
         lines = dialer or fleet.dialer()
-        self.runner = Runner(
+        self.runner = Crew(
             inventory,
             chosen,
             lines,
@@ -70,8 +72,8 @@ class Operator:
             history=history,
             excluded=without,
         )
-        self.rollout = Rollout(self.runner, census=census, retire_anyway=retire_anyway)
-        self.census = census
+        self.plan = replace(ROTATION, census=census, retire_anyway=retire_anyway)
+        self.go_on: Callable[[Wave], bool] | None = None  # asked between two waves
         self.stops_in = stops_in
 
     def _record(self, events: Sequence[Event]) -> None:
@@ -82,13 +84,38 @@ class Operator:
             if self.on_event:
                 self.on_event(event)
 
+    @property
+    def run(self) -> Run:
+        """The run so far."""
+        return self.runner.run
+
+    def look(self) -> bool:
+        """`fab plan`."""
+        return self.drive(self.plan).look()
+
     def rotate(self, thinking: Callable[[], None] | None = None) -> ExitCode:
         """Looks, lets the operator think about the plan, says yes."""
-        if not self.rollout.look():
+        if not self.look():
             return self.runner.end()
         if thinking:
             thinking()
-        return self.rollout.rotate(self.token)
+        return self.go()
+
+    def go(self, given: bool = False) -> ExitCode:
+        """Says yes. `given`: the token is the operator's own."""
+        return Drive(self.runner, self.plan, lambda: self.token, given=given, go_on=self.go_on).go()
+
+    def resume(self, make: Callable[[], Token]) -> ExitCode:
+        """`fab resume` of a rotation."""
+        return self.drive(self.plan, make).go()
+
+    def roll_back(self, gone_back: Collection[str] = ()) -> ExitCode:
+        """`fab rollback`."""
+        return self.drive(replace(self.plan, back=True, gone_back=frozenset(gone_back))).go()
+
+    def reconcile(self, gone_back: Collection[str] = ()) -> ExitCode:
+        """`fab reconcile`."""
+        return self.drive(replace(self.plan, goes_back=False, gone_back=frozenset(gone_back))).go()
 
     def revoke(
         self,
@@ -100,26 +127,22 @@ class Operator:
         leaked: Collection[Fingerprint] = (),
     ) -> ExitCode:
         """Types `fab revoke`, or takes one up again."""
-        revocation = Revocation(
-            self.runner,
-            attempts=attempts,
-            pause=pause,
-            patience=patience,
-            census=self.census,
-            ends_survivors=ends_survivors,
-            leaked=leaked,
-        )
-        return revocation.revoke(lambda: self.token)
+        plan = replace(REVOCATION, attempts=attempts, patience=patience, pause=pause, census=self.plan.census)
+        return self.drive(replace(plan, ends_survivors=ends_survivors, leaked=frozenset(leaked))).go()
+
+    def drive(self, plan: Plan, make: Callable[[], Token] | None = None) -> Drive:
+        """The run under this plan."""
+        return Drive(self.runner, plan, make or (lambda: self.token), go_on=self.go_on)
 
     @property
     def states(self) -> dict[str, State]:
         """Where each host ended."""
-        return {name: host.state for name, host in self.rollout.run.hosts.items()}
+        return {name: host.state for name, host in self.run.hosts.items()}
 
     @property
     def troubles(self) -> dict[str, Trouble]:
         """Why, for each host that did not make it."""
-        return {name: host.cause.trouble for name, host in self.rollout.run.hosts.items() if host.cause}
+        return {name: host.cause.trouble for name, host in self.run.hosts.items() if host.cause}
 
     def outcomes(self, host: str) -> list[Outcome]:
         """What was recorded of one host."""

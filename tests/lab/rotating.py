@@ -29,9 +29,9 @@ from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.program import program_of
 from hivekeys.protocol.wire import Greeting
-from hivekeys.rotation.revocation import Revocation, paced
-from hivekeys.rotation.rollout import Rollout
-from hivekeys.rotation.runner import Runner
+from hivekeys.rotation.course import REVOCATION
+from hivekeys.rotation.crew import Crew
+from hivekeys.rotation.drive import Drive, paced
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token
 from tests.builders.project import PROJECT
@@ -97,9 +97,9 @@ def rotate(
     """Turn the fleet, as `fab rotate` does; every hook hears every event before it counts."""
     token = token or tokens.generate()
     runner, events = _begun(fleet, hooks, ROTATE, clock, who)
-    rollout = Rollout(runner)
-    if rollout.look():
-        rollout.rotate(token)
+    drive = Drive(runner, make=lambda: token)
+    if drive.look():
+        drive.go()
     else:
         runner.end()
     return Rotation(runner.run, token, tuple(events))
@@ -109,13 +109,13 @@ def revoke(fleet: Fleet, *hooks: Hook) -> Rotation:
     """Bring the fleet a new token because the old one leaked, as `fab revoke` does."""
     token = tokens.generate()
     runner, events = _begun(paced(fleet), hooks, REVOKE)
-    Revocation(runner).revoke(lambda: token)
+    Drive(runner, REVOCATION, lambda: token).go()
     return Rotation(runner.run, token, tuple(events))
 
 
 def _begun(
     fleet: Fleet, hooks: Sequence[Hook], task: str, clock: Any = time, who: str = "tester@bastion"
-) -> tuple[Runner, list[Event]]:
+) -> tuple[Crew, list[Event]]:
     events: list[Event] = []
 
     def record(told: Sequence[Event]) -> None:
@@ -126,7 +126,7 @@ def _begun(
 
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-{secrets.token_hex(4)}", who, write=False)
     program = program_of("places") if task == REVOKE else AGENT
-    runner = Runner(fleet, fleet.hosts, SshDialer(fleet, program), greeting, record, clock, task=task)
+    runner = Crew(fleet, fleet.hosts, SshDialer(fleet, program), greeting, record, clock, task=task)
     return runner, events
 
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from hivekeys import inventory, token
+from hivekeys import inventory
 from hivekeys.journal import state_folder
 from hivekeys.journal.events import Event
 from hivekeys.journal.run import REVOKE, ROTATE
@@ -26,9 +26,9 @@ from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.program import program_of
 from hivekeys.protocol.wire import Greeting
-from hivekeys.rotation.revocation import Revocation, paced
-from hivekeys.rotation.rollout import Rollout
-from hivekeys.rotation.runner import Runner
+from hivekeys.rotation.course import REVOCATION, ROTATION
+from hivekeys.rotation.crew import Crew
+from hivekeys.rotation.drive import Drive, paced
 from hivekeys.ssh.dialer import SshDialer
 from tests.builders.project import PROJECT
 
@@ -204,12 +204,10 @@ def _turn_and_die(verb: str, fleet_name: str, home: str, last: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with state_folder.hold_lock(folder, fleet.name, run, ""):
-        runner = Runner(fleet, fleet.hosts, SshDialer(fleet, program_of("places")), greeting, record, task=verb)
-        rollout = Rollout(runner)
-        if verb == REVOKE:
-            Revocation(runner).revoke(token.generate)
-        elif rollout.look():
-            rollout.rotate(token.generate())
+        runner = Crew(fleet, fleet.hosts, SshDialer(fleet, program_of("places")), greeting, record, task=verb)
+        drive = Drive(runner, REVOCATION if verb == REVOKE else ROTATION)
+        if verb == REVOKE or drive.look():
+            drive.go()
 
 
 if __name__ == "__main__":

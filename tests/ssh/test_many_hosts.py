@@ -18,8 +18,8 @@ from hivekeys.fleet import Amount, Timeouts
 from hivekeys.journal.events import Event, Outcome, Phase, State
 from hivekeys.journal.run import Run
 from hivekeys.protocol.wire import Greeting
-from hivekeys.rotation.rollout import Rollout
-from hivekeys.rotation.runner import Runner
+from hivekeys.rotation.crew import Crew
+from hivekeys.rotation.drive import Drive
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token, generate
 
@@ -73,11 +73,11 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
             fleet, timeouts=WHOLE, policy=replace(fleet.policy, width=WIDTH, max_failures=Amount(20, percent=True))
         )
         greeting = Greeting(fleet.name, b"\x5a" * 32, "run-1", "ann@bastion", write=False)
-        runner = Runner(fleet, fleet.hosts, SshDialer(fleet, b"left unread"), greeting, record)
-        rollout = Rollout(runner)
+        runner = Crew(fleet, fleet.hosts, SshDialer(fleet, b"left unread"), greeting, record)
+        drive = Drive(runner, make=lambda: done.token)
         try:
-            assert rollout.look()
-            done.code = rollout.rotate(done.token)
+            assert drive.look()
+            done.code = drive.go()
         finally:
             runner.close()
         done.run = runner.run

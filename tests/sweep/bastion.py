@@ -7,10 +7,11 @@ which it can be killed is a Point: before and after every journal append and eve
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from itertools import dropwhile
 from pathlib import Path
+from typing import Any
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
@@ -21,10 +22,9 @@ from hivekeys.journal.run import REVOKE, ROTATE, Run, advance
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.wire import Greeting
-from hivekeys.rotation.revocation import Revocation, paced
-from hivekeys.rotation.rollout import Rollout
-from hivekeys.rotation.runner import Runner
-from hivekeys.token import generate
+from hivekeys.rotation.course import REVOCATION, ROTATION
+from hivekeys.rotation.crew import Crew
+from hivekeys.rotation.drive import Drive, paced
 from tests.inprocess import KEY, InProcessDialer, InProcessLine, SharedClock
 from tests.sweep.promises import WatchedFleet
 
@@ -76,7 +76,7 @@ class Bastion:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._folded: dict[str, tuple[list[Event], Run]] = {}
         self._dead = False
-        self._runner: Runner | None = None
+        self._runner: Crew | None = None
         self.lines: list[InProcessLine] = []
 
     # -- what an operator types
@@ -90,13 +90,13 @@ class Bastion:
     ) -> ExitCode | None:
         """`fab rotate`; None when the bastion was killed."""
 
-        def work(runner: Runner) -> ExitCode:
-            rollout = Rollout(runner, may_be_missing=may_be_missing, census=True)
-            if not rollout.look():
+        def work(runner: Crew) -> ExitCode:
+            drive = Drive(runner, replace(ROTATION, may_be_missing=frozenset(may_be_missing), census=True))
+            if not drive.look():
                 return runner.end()
             if thinking:
                 thinking()
-            return rollout.rotate(generate())
+            return drive.go()
 
         self.journals[run] = []
         return self._command(run, None, work)
@@ -111,20 +111,19 @@ class Bastion:
         past = self.past(run)
         if past.is_revocation:
             return self._command(past.id, past, _revoke)
-        return self._command(run or self.last, past, lambda runner: Rollout(runner, census=True).resume(generate))
+        return self._command(run or self.last, past, _rotation)
 
     def roll_back(self, run: str = "") -> ExitCode | None:
         """`fab rollback`."""
-        return self._command(run or self.last, self.past(run), lambda runner: Rollout(runner, census=True).roll_back())
+        return self._command(run or self.last, self.past(run), partial(_rotation, back=True))
 
     def reconcile(self, run: str = "") -> ExitCode | None:
         """`fab reconcile`."""
         later = gone_back(self.past(name) for name in dropwhile(lambda name: name != (run or self.last), self.journals))
         if self.past(run).is_revocation:
             return self._command(run or self.last, self.past(run), lambda runner: _revoke(runner, later=later))
-        return self._command(
-            run or self.last, self.past(run), lambda runner: Rollout(runner, census=True).reconcile(later)
-        )
+        reconcile = partial(_rotation, goes_back=False, gone_back=frozenset(later))
+        return self._command(run or self.last, self.past(run), reconcile)
 
     def does_as_the_last_line_says(self) -> ExitCode | None:
         """Types the first command that the last line of the newest run names."""
@@ -180,7 +179,7 @@ class Bastion:
     # -- how it lives and dies
 
     def _command(
-        self, run: str, past: Run | None, work: Callable[[Runner], ExitCode], task: str = ROTATE, fence: bool = False
+        self, run: str, past: Run | None, work: Callable[[Crew], ExitCode], task: str = ROTATE, fence: bool = False
     ) -> ExitCode | None:
         self.last = run
         self._dead = False
@@ -203,7 +202,7 @@ class Bastion:
             lines, clock = BastionDialer(self), self.clock
             hosts = [host for host in inventory.hosts if host.name not in self.cut_out]
             cut_out = frozenset(self.cut_out)
-            self._runner = runner = Runner(
+            self._runner = runner = Crew(
                 inventory,
                 hosts,
                 lines,
@@ -256,9 +255,13 @@ class Bastion:
                 raise KilledError
 
 
-def _revoke(runner: Runner, later: Collection[str] = ()) -> ExitCode:
-    revocation = Revocation(runner, attempts=2, pause=0.0, patience=60.0, census=True, gone_back=later)
-    return revocation.revoke(generate)
+def _revoke(runner: Crew, later: Collection[str] = ()) -> ExitCode:
+    quick = replace(REVOCATION, attempts=2, pause=0.0, patience=60.0)
+    return Drive(runner, replace(quick, census=True, gone_back=frozenset(later))).go()
+
+
+def _rotation(runner: Crew, **plan: Any) -> ExitCode:
+    return Drive(runner, replace(ROTATION, census=True, **plan)).go()
 
 
 def _phase(event: Event) -> str:

@@ -143,8 +143,8 @@ def test_a_credential_that_no_file_brings_stops_a_rotation_before_anything_is_st
 ) -> None:
     host.credentials_shown = "\n".join(brought)
     ann = Operator(fleet)
-    ann.rollout.look()
-    cause = ann.rollout.run.hosts["hive1"].cause
+    ann.look()
+    cause = ann.run.hosts["hive1"].cause
     assert str(cause) == f"token-in-environment: {UNIT} gets it from {source}"
     assert {"probe_write", "stage", "restart"}.isdisjoint(fleet.verbs("hive1"))
 

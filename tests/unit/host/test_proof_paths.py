@@ -241,7 +241,7 @@ def test_a_mere_look_does_not_wait_for_a_service_to_become_healthy(tmp_path: Pat
     hive.start()
     before = hive.clock
     operator = Operator(fleet)
-    assert not operator.rollout.look()
+    assert not operator.look()
     operator.runner.end()
     assert operator.troubles == {"hive1": Trouble.UNHEALTHY}
     assert hive.clock - before < 4.0

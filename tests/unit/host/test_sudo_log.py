@@ -89,7 +89,7 @@ def test_a_resumed_run_greets_such_a_host_without_a_token(fleet: InProcessFleet)
         return reply
 
     host.lies = hears
-    Operator(fleet, run="", past=first.runner.run).rollout.resume(generate)
+    Operator(fleet, run="", past=first.runner.run).resume(generate)
     assert heard
     assert not any(token.reveal() in line for token in (fleet.token, first.token) for line in heard)
 

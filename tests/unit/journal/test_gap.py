@@ -86,7 +86,7 @@ def test_a_gap_over_a_resume_is_counted_from_the_queens_restart_and_marked(fleet
     first = sitting(fleet, on_event=stops_in(Phase.WAVE, 2))
     assert first.rotate() is ExitCode.INTERRUPTED
     second = sitting(fleet, fold(first.events), after=600.0)
-    assert second.rollout.resume(lambda: first.token) is ExitCode.DONE
+    assert second.resume(lambda: first.token) is ExitCode.DONE
     found = gaps(second)
     wall = heard(second, "hive3", Phase.WAVE) - told(first, "queen", Phase.QUEEN)
     assert found["hive3"] is not None and found["hive3"].seconds == pytest.approx(wall, abs=2 * STEP)
@@ -121,7 +121,7 @@ def test_after_a_rollback_in_a_second_sitting_the_gap_lasted_until_the_queen_was
     first = sitting(fleet, on_event=stops_in(Phase.WAVE))
     assert first.rotate() is ExitCode.INTERRUPTED
     second = sitting(fleet, fold(first.events), after=120.0)
-    assert second.rollout.roll_back() is ExitCode.DONE
+    assert second.roll_back() is ExitCode.DONE
     gap = gaps(second)["hive3"]
     wall = heard(second, "queen", Phase.ROLLBACK) - told(first, "queen", Phase.QUEEN)
     assert gap is not None and gap.seconds == pytest.approx(wall, abs=2 * STEP)
@@ -138,7 +138,7 @@ def test_a_host_that_owes_is_in_a_gap_until_it_is_reconciled(tmp_path: Path) -> 
     assert "+: not over when the run ended" in gap_lines(first.runner.run)
     fleet.hosts["hive3"].fault = None
     second = sitting(fleet, fold(first.events), after=3600.0)
-    assert second.rollout.reconcile() is ExitCode.DONE
+    assert second.reconcile() is ExitCode.DONE
     paid = gaps(second)["hive3"]
     wall = heard(second, "hive3", Phase.WAVE) - told(first, "queen", Phase.QUEEN)
     assert paid is not None and paid.seconds == pytest.approx(wall, abs=2 * STEP)
@@ -158,7 +158,7 @@ def test_a_host_that_was_restarted_while_nobody_listened_has_a_gap_that_is_not_k
     first.runner.close()
     journal = first.events[:-1]  # what raised was not written
     second = sitting(fleet, fold(journal), after=60.0)
-    assert second.rollout.resume(lambda: first.token) is ExitCode.DONE
+    assert second.resume(lambda: first.token) is ExitCode.DONE
     found = gaps(second)
     assert found["hive2"] == Gap(None, over=False)
     assert gap_of(found["hive2"]) == "not known"
@@ -168,7 +168,7 @@ def test_a_host_that_was_restarted_while_nobody_listened_has_a_gap_that_is_not_k
 
 def test_nothing_was_restarted_so_there_is_no_gap(fleet: InProcessFleet) -> None:
     operator = sitting(fleet)
-    operator.rollout.look()
+    operator.look()
     operator.runner.end()
     assert set(gaps(operator).values()) == {None}
     assert gap_lines(operator.runner.run) == []
@@ -178,11 +178,11 @@ def test_a_host_that_nobody_saw_is_not_known_and_one_that_is_cut_out_has_none(tm
     fleet = InProcessFleet(tmp_path, hives=3, policy=ONE_BY_ONE)
     fleet.hosts["hive3"].fault = "link-down"
     first = Operator(fleet)
-    first.rollout = type(first.rollout)(first.runner, may_be_missing=("hive3",))
+    first.plan = replace(first.plan, may_be_missing=frozenset({"hive3"}))
     assert first.rotate() is ExitCode.INCOMPLETE
     assert gap_of(gaps(first)["hive3"]) == "not known"
     without = Operator(fleet, without=("hive3",), past=fold(first.events))
-    without.rollout.reconcile()
+    without.reconcile()
     assert gap_of(gaps(without)["hive3"]) == "–"
 
 

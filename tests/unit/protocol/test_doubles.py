@@ -91,14 +91,14 @@ def test_a_rotation_that_was_cut_off_waits_until_the_names_are_mended(tmp_path: 
     fleet.leads["hive3"] = "hive2"
     for verb in ("resume", "rollback"):
         late = Operator(fleet, past=fold(first.events))
-        code = late.rollout.resume(generate) if verb == "resume" else late.rollout.roll_back()
+        code = late.resume(generate) if verb == "resume" else late.roll_back()
         assert code is ExitCode.INCOMPLETE
         assert (late.runner.run.is_open, serving(fleet, first.token)) == (True, before)
         assert set(late.troubles.values()) == {Trouble.SAME_MACHINE}
         first.events += late.events
     fleet.leads.clear()
     last = Operator(fleet, past=fold(first.events))
-    assert last.rollout.resume(generate) is ExitCode.DONE
+    assert last.resume(generate) is ExitCode.DONE
     assert set(serving(fleet, first.token).values()) == {"new"}
 
 
@@ -108,11 +108,11 @@ def test_a_debt_is_not_paid_to_another_hosts_machine(tmp_path: Path) -> None:
     first.rotate()
     fleet.leads["hive3"] = "hive2"
     late = Operator(fleet, past=fold(first.events))
-    assert late.rollout.reconcile() is ExitCode.INCOMPLETE
+    assert late.reconcile() is ExitCode.INCOMPLETE
     assert late.runner.run.debts == ("hive2", "hive3")
     fleet.leads.clear()
     last = Operator(fleet, past=fold([*first.events, *late.events]))
-    assert last.rollout.reconcile() is ExitCode.DONE
+    assert last.reconcile() is ExitCode.DONE
     assert set(serving(fleet, first.token).values()) == {"new"}
 
 

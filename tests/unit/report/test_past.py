@@ -46,7 +46,7 @@ def taken_back(fleet: InProcessFleet) -> tuple[Operator, list[Event]]:
     first = left_behind(fleet)
     fleet.hosts["hive3"].fault = None
     second = Operator(fleet, past=fold(first.events))
-    assert second.rollout.roll_back() is ExitCode.DONE
+    assert second.roll_back() is ExitCode.DONE
     return second, [*first.events, *second.events]
 
 
@@ -86,7 +86,7 @@ def test_piped_lines_of_the_way_back_say_it(fleet: InProcessFleet, capsys: pytes
     past = fold(first.events)
     show = Show(past=past, way=Way.BACK)
     second = Operator(fleet, past=past)
-    second.rollout.roll_back()
+    second.roll_back()
     show.record(second.events)
     said = capsys.readouterr().err
     assert f"hive3: start-failed: {LAST_WORDS} (the run was taken back because of this)" in said
@@ -106,7 +106,7 @@ def test_why_it_stopped_at_first_stays_beside_why_it_was_taken_back_in_the_end(t
     assert first.rotate() is ExitCode.INCOMPLETE
     fleet.hosts["queen"].fault = fleet.hosts["hive2"].fault = None
     second = Operator(fleet, past=fold(first.events), clock=SharedClock(fleet))
-    assert second.rollout.roll_back() is ExitCode.DONE
+    assert second.roll_back() is ExitCode.DONE
     said = said_in_every_form(second, [*first.events, *second.events], ExitCode.DONE)
     for form in ("lines", "json", "html", "markdown"):
         assert "1 of 3 hosts failed (hive2); max_failures is 0" in said[form], form

@@ -139,7 +139,7 @@ def test_an_interruption_that_an_older_release_wrote_down_is_one_too() -> None:
 def test_whoever_says_no_has_begun_nothing_and_asked_for_no_way_back(tmp_path: Path, keyboard: int) -> None:
     fleet = InProcessFleet(tmp_path)
     ann = Operator(fleet)
-    assert ann.rollout.look()
+    assert ann.look()
     os.write(keyboard, b"n\n")
     with pytest.raises(UserError, match="not confirmed: nothing was changed"):
         confirm(ann.runner, Show(), "to a new token")
@@ -155,7 +155,7 @@ def test_whoever_says_no_has_begun_nothing_and_asked_for_no_way_back(tmp_path: P
 
 def test_a_run_that_died_at_the_question_was_not_begun(tmp_path: Path) -> None:
     ann = Operator(InProcessFleet(tmp_path))
-    assert ann.rollout.look()
+    assert ann.look()
     ann.runner.close()
     run = fold(ann.events)
     assert ended(run) == "not begun"
@@ -367,7 +367,7 @@ def test_a_run_that_finds_a_newer_one_is_superseded_and_no_host_owes_it_anything
     bob = Operator(fleet, run="run-2", who="bob@b2", history=History(epoch=past.epoch))
     assert bob.rotate() is ExitCode.DONE
     again = Operator(fleet, past=past)
-    assert again.rollout.resume(lambda: again.token) is ExitCode.LOCKED
+    assert again.resume(lambda: again.token) is ExitCode.LOCKED
     run = again.runner.run
     assert ended(run) == "5 superseded"
     assert (
@@ -412,7 +412,7 @@ def test_a_plan_over_hosts_that_disagree_says_who_owes_only_where_that_is_known(
     fleet.hosts["queen"].write(newer)
     fleet.hosts["queen"].start()
     ann = Operator(fleet)
-    assert ann.rollout.look()
+    assert ann.look()
     ann.runner.close()
     run, inventory = ann.runner.run, fleet.inventory
     assert "there is nothing to reconcile" in report.disagreement(run, None, inventory)

@@ -76,7 +76,7 @@ def test_a_run_that_was_cut_off_at_one_of_them_is_resumed(fleet: InProcessFleet,
     first.rotate()
     fleet.bastion_dies()
     late = Operator(fleet, past=fold(first.events))
-    assert late.rollout.resume(generate) is ExitCode.DONE
+    assert late.resume(generate) is ExitCode.DONE
     assert set(serving(fleet, first.token).values()) == {"new"}
     assert slots_used(fleet) == []
 

@@ -55,6 +55,6 @@ def test_a_host_a_day_off_is_rotated_and_proven(tmp_path: Path, name: str, off: 
     assert operator.states == dict.fromkeys(fleet.hosts, State.PROVEN)
     assert serving(fleet, operator.token) == dict.fromkeys(fleet.hosts, "new")
     assert slots_used(fleet) == []
-    seen = operator.rollout.run.hosts[name].seen
+    seen = operator.run.hosts[name].seen
     assert seen is not None
     assert abs(seen.clock - time.time() - off) < 60.0  # that clock was really the one that was read

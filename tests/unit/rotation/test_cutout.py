@@ -126,7 +126,7 @@ def test_a_revocation_that_was_cut_off_goes_on_without_a_host_that_is_cut_out_me
 def test_a_rotation_that_was_cut_off_goes_on_or_back_without_it(fleet: InProcessFleet, phase: Phase, lost: str) -> None:
     past = cut_off(fleet, ROTATE, phase)
     ann = Operator(fleet, past=past, without=[lost])
-    assert ann.rollout.resume(generate) is OPEN
+    assert ann.resume(generate) is OPEN
     assert lost not in fleet.dialled
     assert {ann.states[name] for name in HOSTS if name != lost} == {State.PROVEN}
 
@@ -135,7 +135,7 @@ def test_a_rotation_that_was_cut_off_goes_on_or_back_without_it(fleet: InProcess
 def test_a_way_back_without_a_host_that_was_touched_is_no_whole_way_back(fleet: InProcessFleet, phase: Phase) -> None:
     past = cut_off(fleet, ROTATE, phase)
     ann = Operator(fleet, past=past, without=["hive1"])
-    assert ann.rollout.roll_back() is OPEN
+    assert ann.roll_back() is OPEN
     assert "hive1" not in fleet.dialled
     run = ann.runner.run
     assert report.summary(run, OPEN).startswith("incomplete: taken back on 3 of the 4 hosts that it had touched")
@@ -170,7 +170,7 @@ def test_a_rotation_goes_on_and_back_without_hosts_that_are_gone(fleet: InProces
     past = cut_off(fleet, ROTATE, Phase.WAVE)
     take_out(fleet, gone)
     ann = Operator(fleet, past=past)
-    assert ann.rollout.roll_back() is DONE
+    assert ann.roll_back() is DONE
     assert gone not in fleet.dialled
     words = "taken back on every host that it had touched and that the inventory has (3); gone from the inventory: "
     assert report.summary(ann.runner.run, DONE).startswith(words + gone)
@@ -203,7 +203,7 @@ def test_a_run_that_left_a_host_out_takes_it_in_again_when_it_was_readmitted(fle
 def test_a_later_run_that_went_back_without_it_bars_no_earlier_one(fleet: InProcessFleet) -> None:
     past = cut_off(fleet, ROTATE, Phase.WAVE)
     ann = Operator(fleet, past=past, without=["hive1"])
-    ann.rollout.roll_back()
+    ann.roll_back()
     assert gone_back([ann.runner.run]) == {past.id}
 
 

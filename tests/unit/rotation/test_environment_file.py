@@ -93,9 +93,9 @@ def test_a_file_that_cannot_be_turned_is_refused_in_a_look(
 ) -> None:
     host.active.write_text(text)
     ann = Operator(fleet)
-    ann.rollout.look()
+    ann.look()
     assert ann.troubles == {"hive1": Trouble.TOKEN_UNSAFE}
-    cause = ann.rollout.run.hosts["hive1"].cause
+    cause = ann.run.hosts["hive1"].cause
     assert cause
     assert cause.detail == f"{PATH} {fault}"
     assert {"probe_write", "stage"}.isdisjoint(fleet.verbs("hive1"))
@@ -140,7 +140,7 @@ def test_a_file_that_is_too_open_is_closed_by_what_is_written(
 def test_a_file_of_the_services_account_is_not_taken_for_roots(fleet: InProcessFleet, host: SimulatedHost) -> None:
     os.chown(host.active, host.uid, host.gid)
     ann = Operator(fleet)
-    ann.rollout.look()
+    ann.look()
     assert ann.troubles == {"hive1": Trouble.TOKEN_UNSAFE}
 
 
@@ -153,7 +153,7 @@ def test_a_folder_in_which_another_account_can_exchange_files_is_refused(
     """systemd reads the file as root: whoever may exchange it could have it read anything."""
     spoil(host)
     ann = Operator(fleet)
-    ann.rollout.look()
+    ann.look()
     assert ann.troubles == {"hive1": Trouble.TOKEN_UNSAFE}
 
 
@@ -214,7 +214,7 @@ def test_a_line_that_breaks_behind_the_swap_costs_nothing(fleet: InProcessFleet)
 def test_a_run_that_was_interrupted_is_taken_back(fleet: InProcessFleet) -> None:
     ann = Operator(fleet, stops_in=Phase.SETTLE)
     assert ann.rotate() is ExitCode.INTERRUPTED
-    assert Operator(fleet, past=fold(ann.events)).rollout.roll_back() is ExitCode.DONE
+    assert Operator(fleet, past=fold(ann.events)).roll_back() is ExitCode.DONE
     assert set(serving(fleet, ann.token).values()) == {"old"}
     assert slots_used(fleet) == []
 
@@ -277,9 +277,9 @@ def test_install_lets_the_file_and_its_folder_be_and_takes_no_variable_away(host
 def looked(fleet: InProcessFleet) -> dict[str, str]:
     """What a look says of the hosts that cannot be turned."""
     ann = Operator(fleet)
-    ann.rollout.look()
+    ann.look()
     assert "stage" not in fleet.verbs("hive1")
-    return {name: f"{host.cause}" for name, host in ann.rollout.run.hosts.items() if host.cause}
+    return {name: f"{host.cause}" for name, host in ann.run.hosts.items() if host.cause}
 
 
 def test_a_later_file_that_sets_it_too_wins_and_is_named(fleet: InProcessFleet, host: SimulatedHost) -> None:

@@ -94,14 +94,14 @@ def revoke(fleet: InProcessFleet) -> Operator:
 def resume(fleet: InProcessFleet) -> Operator:
     ann = Operator(fleet, past=interrupted(fleet, "rotate", Phase.CANARY))
     fleet.hosts[LIAR].lies = fleet.hosts[LIAR].lies_later
-    ann.rollout.resume(generate)
+    ann.resume(generate)
     return ann
 
 
 def roll_back(fleet: InProcessFleet) -> Operator:
     ann = Operator(fleet, past=interrupted(fleet, "rotate", Phase.CANARY))
     fleet.hosts[LIAR].lies = fleet.hosts[LIAR].lies_later
-    ann.rollout.roll_back()
+    ann.roll_back()
     return ann
 
 
@@ -119,7 +119,7 @@ def reconcile(fleet: InProcessFleet) -> Operator:
     fleet.hosts["hive3"].fault = None
     ann = Operator(fleet, past=fold(bob.events))
     fleet.hosts[LIAR].lies = fleet.hosts[LIAR].lies_later
-    ann.rollout.reconcile()
+    ann.reconcile()
     return ann
 
 
@@ -136,7 +136,7 @@ AT_ONCE = ("rotate", "revoke")  # the liar lies from the beginning; in the other
 
 def left(name: str, host: SimulatedHost, ann: Operator, old: str) -> tuple[object, ...]:
     """How a host ended: its state, its slots, its service, hivekeys' own record there."""
-    run = ann.rollout.run
+    run = ann.run
     want = run.want.keyed if run.want else ""
 
     def which(text: str | None) -> str:
@@ -307,25 +307,25 @@ def test_a_rotation_from_such_a_token_that_was_killed_in_its_canary_can_be_taken
         host.write(Token("0123456789abcdef0123456789abcdef"))
         host.start()
     ann = Operator(fleet, past=interrupted(fleet, "rotate", Phase.CANARY))
-    assert ann.rollout.roll_back() is ExitCode.DONE
+    assert ann.roll_back() is ExitCode.DONE
     assert {host.active_token() for host in fleet.hosts.values()} == {"0123456789abcdef0123456789abcdef"}
 
 
 def test_two_hosts_that_name_a_newer_run_are_believed(tmp_path: Path) -> None:
     fleet = InProcessFleet(tmp_path, policy=POLICY)
     ann = Operator(fleet)
-    assert ann.rollout.look()
+    assert ann.look()
     for name in ("hive1", "hive3"):
         newer = Session(fleet.hosts[name], run="newer", epoch=5)
         assert newer.do("discard")["ok"]
         newer.line.close()
-    assert ann.rollout.rotate(ann.token) is ExitCode.LOCKED
+    assert ann.go() is ExitCode.LOCKED
 
 
 def test_the_queen_may_be_ahead_by_the_runs_that_got_no_further_and_not_by_all_numbers(tmp_path: Path) -> None:
     fleet = InProcessFleet(tmp_path, policy=POLICY)
     fleet.hosts["queen"].lies = saying("hello", epoch=LEAD, run="x-1", changed={"epoch": 0, "run": ""})
     ann = rotate(fleet)
-    assert ann.rollout.run.epoch == LEAD + 1
+    assert ann.run.epoch == LEAD + 1
     fleet.hosts["queen"].lies = saying("hello", epoch=10**9, run="x-1", changed={"epoch": 0, "run": ""})
-    assert rotate(fleet).rollout.run.epoch == LEAD + 2
+    assert rotate(fleet).run.epoch == LEAD + 2

@@ -9,10 +9,9 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
-from hivekeys.journal.events import Again, Event, Intent, Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.events import TURNS, Again, Event, Intent, Outcome, Phase, PhaseStarted, State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
-from hivekeys.rotation.runner import TURNS
 from hivekeys.token import generate
 from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost

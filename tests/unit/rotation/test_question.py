@@ -20,7 +20,6 @@ from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.journal.state_folder import folder_for
 from hivekeys.journal.store import Journal
 from hivekeys.rotation.question import before_run, before_wave
-from hivekeys.rotation.rollout import Rollout
 from hivekeys.rotation.waves import Wave, plan
 from tasks.asking import paces
 from tasks.live import Show
@@ -40,7 +39,7 @@ def fleet(tmp_path: Path) -> InProcessFleet:
 
 def looked(fleet: InProcessFleet) -> Operator:
     ann = Operator(fleet)
-    assert ann.rollout.look()
+    assert ann.look()
     return ann
 
 
@@ -183,7 +182,7 @@ def asked_at_each_wave(fleet: InProcessFleet, answers: Callable[[Run], bool] = l
         asked.append(before_wave(ann.runner.run, wave))
         return answers(ann.runner.run)
 
-    ann.rollout = Rollout(ann.runner, go_on=go_on)
+    ann.go_on = go_on
     ann.rotate()
     return asked
 
@@ -213,7 +212,7 @@ def test_a_no_between_two_waves_stops_there(fleet: InProcessFleet) -> None:
 def test_the_screen_asks_so(fleet: InProcessFleet, keyboard: int, capsys: pytest.CaptureFixture[str]) -> None:
     show = Show()
     ann = Operator(fleet, on_event=lambda event: show.record([event]))
-    ann.rollout = Rollout(ann.runner, go_on=show.go_on)
+    ann.go_on = show.go_on
     os.write(keyboard, b"y\ny\nn\n")
     assert ann.rotate() is ExitCode.INTERRUPTED
     said = capsys.readouterr().err

@@ -17,7 +17,7 @@ from hivekeys.journal.run import REVOKE, fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report import next_step
 from hivekeys.report.incident import checklist
-from hivekeys.rotation.story import LOCK_PATIENCE
+from hivekeys.rotation.host import LOCK_PATIENCE
 from hivekeys.ssh.line import LEASE
 from hivekeys.token import Token, generate
 from tests.builders.operator import Operator, breaks, serving, slots_used
@@ -396,10 +396,10 @@ def test_a_hive_that_somebody_else_holds_stops_nobody_and_is_waited_for_once(fle
 def test_the_locks_of_a_bastion_that_died_are_waited_for_and_the_fleet_turned(fleet: InProcessFleet) -> None:
     """Its agents have not noticed yet: it went silent in the middle of a rotation."""
     bob = Operator(fleet, run="run-0", who="bob@bastion")
-    assert bob.rollout.look()
+    assert bob.look()
     fleet.at("hive1", "swap", lambda _: bob.runner.interrupt())
     fleet.at("hive1", "swap", lambda _: fleet.bastion_falls_silent(), when="after")
-    bob.rollout.rotate(bob.token)
+    bob.go()
     ann = responder(fleet, clock=SharedClock(fleet))
     assert ann.revoke() is DONE
     assert set(serving(fleet, ann.token).values()) == {"new"}
@@ -428,13 +428,13 @@ def test_a_lease_is_as_long_on_the_bastion_as_on_the_hosts() -> None:
 
 def test_it_goes_past_a_rotation_that_was_cut_off_and_that_one_is_superseded(fleet: InProcessFleet) -> None:
     bob = Operator(fleet, run="run-0")
-    assert bob.rollout.look()
+    assert bob.look()
     fleet.at("hive1", "swap", lambda _: bob.runner.interrupt())
-    assert bob.rollout.rotate(bob.token) is ExitCode.INTERRUPTED
+    assert bob.go() is ExitCode.INTERRUPTED
     ann = responder(fleet)
     assert ann.revoke() is DONE
     late = Operator(fleet, past=fold(bob.events))
-    assert late.rollout.resume(generate) is LOCKED
+    assert late.resume(generate) is LOCKED
     assert set(late.troubles.values()) == {Trouble.SUPERSEDED}
     assert next_step(late.runner.run, fleet.inventory) == "", "there is nothing that this run could still do"
     assert set(serving(fleet, ann.token).values()) == {"new"}

@@ -30,8 +30,8 @@ def interrupted_in(fleet: InProcessFleet, phase: Phase) -> Run:
 def test_every_host_that_was_touched_is_back_and_the_sentence_names_who_was_away(fleet: InProcessFleet) -> None:
     fleet.hosts["hive3"].fault = "link-down"
     operator = Operator(fleet, past=interrupted_in(fleet, Phase.WAVE))
-    assert operator.rollout.roll_back() is ExitCode.DONE
-    run = operator.rollout.run
+    assert operator.roll_back() is ExitCode.DONE
+    run = operator.run
     assert report.summary(run, ExitCode.DONE).startswith(
         "taken back on every host that it had touched (3); 1 unreachable, not touched by it ("
     )
@@ -46,8 +46,8 @@ def test_a_host_that_was_touched_and_is_away_is_no_success(fleet: InProcessFleet
     past = interrupted_in(fleet, Phase.WAVE)
     fleet.hosts["hive2"].fault = "link-down"
     operator = Operator(fleet, past=past)
-    assert operator.rollout.roll_back() is ExitCode.INCOMPLETE
-    summary = report.summary(operator.rollout.run, ExitCode.INCOMPLETE)
+    assert operator.roll_back() is ExitCode.INCOMPLETE
+    summary = report.summary(operator.run, ExitCode.INCOMPLETE)
     assert summary.startswith("incomplete: taken back on 3 of the 4 hosts that it had touched (")
 
 
@@ -55,10 +55,10 @@ def test_a_host_that_was_touched_and_is_away_is_no_success(fleet: InProcessFleet
 def test_a_way_back_that_is_interrupted_is_not_done(fleet: InProcessFleet, phase: Phase) -> None:
     """The hosts hold a staged token still, whatever they looked like before anybody went back."""
     operator = Operator(fleet, past=interrupted_in(fleet, Phase.QUEEN), stops_in=phase)
-    assert operator.rollout.roll_back() is ExitCode.INTERRUPTED
-    assert operator.rollout.run.is_open
-    again = Operator(fleet, past=operator.rollout.run)
-    assert again.rollout.roll_back() is ExitCode.DONE
+    assert operator.roll_back() is ExitCode.INTERRUPTED
+    assert operator.run.is_open
+    again = Operator(fleet, past=operator.run)
+    assert again.roll_back() is ExitCode.DONE
     assert set(again.states.values()) <= {State.UNCHANGED, State.ROLLED_BACK}
     assert not any(host.slots()["staged"] for host in fleet.hosts.values())
 
@@ -74,6 +74,6 @@ def test_a_copy_of_the_journal_takes_no_run_back_that_was_finished_meanwhile(fle
     ann = Operator(fleet, on_event=copy)
     assert ann.rotate() is ExitCode.DONE
     operator = Operator(fleet, past=copies[0])
-    assert operator.rollout.roll_back() is ExitCode.INCOMPLETE
-    assert "was the run finished elsewhere?" in str(operator.rollout.run.hosts["queen"].cause)
+    assert operator.roll_back() is ExitCode.INCOMPLETE
+    assert "was the run finished elsewhere?" in str(operator.run.hosts["queen"].cause)
     assert set(serving(fleet, ann.token).values()) == {"new"}

@@ -115,7 +115,7 @@ def test_the_phases_come_in_the_order_of_the_guide(quiet: Operator) -> None:
 
 
 def test_the_report_knows_how_long_each_host_and_the_queen_could_not_talk(quiet: Operator) -> None:
-    run = quiet.rollout.run
+    run = quiet.run
     assert all(run.gap(host) is not None for host in run.hosts.values())
 
 
@@ -142,7 +142,7 @@ def test_rotating_again_brings_the_next_token(tmp_path: Path) -> None:
 
 def test_a_look_changes_nothing(tmp_path: Path) -> None:
     operator = Operator(InProcessFleet(tmp_path))
-    assert operator.rollout.look()
+    assert operator.look()
     operator.runner.end(ExitCode.DONE)
     assert changes(operator.fleet) == []
     assert set(operator.states.values()) == {State.UNCHANGED}

@@ -90,19 +90,19 @@ def test_a_reconcile_retires_it_when_it_was_not_used_for_an_hour(fleet: InProces
     fleet.at("hive2", "audit", used(fleet))
     _, run, _ = rotated(fleet)
     at_once = Operator(fleet, census=True, past=run)
-    assert at_once.rollout.reconcile() is ExitCode.INCOMPLETE
+    assert at_once.reconcile() is ExitCode.INCOMPLETE
     assert at_once.runner.run.is_held
     for host in fleet.hosts.values():
         host.ahead = 3700.0
     later = Operator(fleet, census=True, past=at_once.runner.run)
-    assert later.rollout.reconcile() is ExitCode.DONE
+    assert later.reconcile() is ExitCode.DONE
     assert slots_used(fleet) == []
 
 
 def test_a_run_that_is_held_can_be_taken_back(fleet: InProcessFleet) -> None:
     fleet.at("hive2", "audit", used(fleet))
     _, run, _ = rotated(fleet)
-    assert Operator(fleet, census=True, past=run).rollout.roll_back() is ExitCode.DONE
+    assert Operator(fleet, census=True, past=run).roll_back() is ExitCode.DONE
     assert all(host.accepts(fleet.token) for host in fleet.hosts.values())
 
 
@@ -163,7 +163,7 @@ def test_a_bastion_that_dies_at_the_census_goes_on_to_the_same_end(fleet: InProc
         killed.rotate()
     fleet.bastion_dies()
     resumed = Operator(fleet, census=True, past=fold(killed.events))
-    assert resumed.rollout.resume(generate) is ExitCode.INCOMPLETE
+    assert resumed.resume(generate) is ExitCode.INCOMPLETE
     assert resumed.runner.run.is_held
     assert slots_used(fleet) == ["queen", "hive1", "hive2"]
 

@@ -157,7 +157,7 @@ def test_a_host_that_is_lost_when_all_have_turned_parts_nobody_from_it(
     assert (operator.states[host], operator.troubles) == (end.state, {host: end.trouble})
     assert set(serving(fleet, operator.token).values()) == {"new"}
     assert "retire" not in {entry.verb for entry in fleet.log}
-    assert operator.rollout.run.debts == (host,)
+    assert operator.run.debts == (host,)
 
 
 def test_a_host_that_answers_wrongly_when_all_have_turned_takes_the_fleet_back_though_another_is_lost(
@@ -170,7 +170,7 @@ def test_a_host_that_answers_wrongly_when_all_have_turned_takes_the_fleet_back_t
     assert operator.rotate() is OPEN
     found = serving(fleet, operator.token)
     assert (found["queen"], found["hive1"], found["hive3"]) == ("old", "old", "new")
-    assert operator.rollout.run.behind == ("hive2", "hive3")
+    assert operator.run.behind == ("hive2", "hive3")
 
 
 @pytest.mark.parametrize("host", ["queen", "hive1", "hive3"])

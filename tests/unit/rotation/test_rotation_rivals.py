@@ -30,7 +30,7 @@ def test_a_run_that_comes_while_another_is_at_work_changes_nothing(tmp_path: Pat
     assert first.rotate() is ExitCode.DONE
     assert codes == [ExitCode.LOCKED]
     assert set(second.troubles.values()) == {Trouble.HOST_BUSY}
-    assert "run-1 of ann@bastion" in str(second.rollout.run.hosts["queen"].cause)
+    assert "run-1 of ann@bastion" in str(second.run.hosts["queen"].cause)
     assert set(serving(fleet, first.token).values()) == {"new"}
     assert not any(host.accepts(second.token) for host in fleet.hosts.values())
     assert slots_used(fleet) == []
@@ -45,7 +45,7 @@ def test_what_another_run_does_to_a_host_at_this_moment_is_not_a_failure_of_the_
     assert first.rotate() is ExitCode.DONE
     assert codes == [ExitCode.LOCKED]
     assert second.troubles == {"queen": Trouble.HOST_BUSY}
-    assert "run-1 of ann@bastion" in str(second.rollout.run.hosts["queen"].cause)
+    assert "run-1 of ann@bastion" in str(second.run.hosts["queen"].cause)
     assert not any(host.accepts(second.token) for host in fleet.hosts.values())
 
 
@@ -87,7 +87,7 @@ def test_of_two_runs_that_begin_at_once_exactly_one_wins(tmp_path: Path, attempt
     assert set(winner.states.values()) == {State.PROVEN}
     assert set(serving(fleet, winner.token).values()) == {"new"}
     assert not any(host.accepts(loser.token) for host in fleet.hosts.values())
-    assert not any(part.touched for part in loser.rollout.run.hosts.values())
+    assert not any(part.touched for part in loser.run.hosts.values())
     assert slots_used(fleet) == []
 
 
@@ -109,7 +109,7 @@ def test_a_run_that_got_the_queen_alone_and_changed_nothing_does_not_stop_the_on
     fleet.at("hive2", "swap", meanwhile)
     assert ann.rotate() is ExitCode.DONE
     assert codes == [ExitCode.LOCKED]
-    assert not any(host.touched for host in bob.rollout.run.hosts.values())
+    assert not any(host.touched for host in bob.run.hosts.values())
     assert set(serving(fleet, ann.token).values()) == {"new"}
 
 
@@ -125,7 +125,7 @@ def test_nor_one_that_is_taken_up_again(tmp_path: Path, task: str) -> None:
     for holder in holders:
         holder.line.close()
     again = Operator(fleet, past=fold(ann.events), token=ann.token, task=task)
-    assert (again.revoke() if task == REVOKE else again.rollout.resume(generate)) is ExitCode.DONE
+    assert (again.revoke() if task == REVOKE else again.resume(generate)) is ExitCode.DONE
     assert set(serving(fleet, ann.token).values()) == {"new"}
 
 

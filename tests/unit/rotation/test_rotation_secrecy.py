@@ -39,7 +39,7 @@ def printed(*things: object) -> str:
 
 def everything_shown(operator: Operator) -> str:
     """All that a run gives to people, programs and logs."""
-    run, fleet = operator.rollout.run, operator.fleet.inventory
+    run, fleet = operator.run, operator.fleet.inventory
     return "\n".join(
         [
             *map(repr, operator.events),
@@ -186,7 +186,7 @@ def test_a_host_that_recalls_another_token_is_not_believed(tmp_path: Path) -> No
         lie = changed_answer("recall", {"token": said.reveal()} if said else {})
         operator = LiedTo(tmp_path / name, lie)
         operator.fleet.hosts["hive1"].write(operator.token, ".new")
-        assert operator.rollout.look()
+        assert operator.look()
         operator.runner.introduce()
         want = operator.runner.fingerprint(operator.token)
         operator.runner.recall({want})
@@ -246,11 +246,11 @@ def test_what_a_host_says_is_shown_and_never_obeyed(tmp_path: Path) -> None:
     fleet.hosts["hive1"].fault = "start-fails"
     operator = Operator(fleet)
     operator.rotate()
-    cause = operator.rollout.run.hosts["hive1"].cause
+    cause = operator.run.hosts["hive1"].cause
     assert cause is not None
     assert "[bold red]boo[/] [link=http://evil]x[/link]" in cause.detail
     assert cause.detail.isprintable()
-    shown = printed(report.result_table(operator.rollout.run, fleet.inventory))
+    shown = printed(report.result_table(operator.run, fleet.inventory))
     assert "\x1b[2J" not in shown
     assert "owned" not in shown
 
@@ -280,7 +280,7 @@ def test_a_host_that_sends_the_token_back_is_not_written_down(tmp_path: Path, pl
     fleet = InProcessFleet(tmp_path)
     operator = Operator(fleet, token=MARKED, dialer=EchoDialer(fleet))
     operator.rotate()
-    assert operator.rollout.run.hosts["hive2"].state is not State.PROVEN
+    assert operator.run.hosts["hive2"].state is not State.PROVEN
     shown = everything_shown(operator)
     assert MARKED.reveal() not in shown
     assert "sent the token back" in shown

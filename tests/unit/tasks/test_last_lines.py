@@ -13,7 +13,6 @@ from hivekeys.fleet import Policy
 from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.report import next_step
-from hivekeys.rotation.rollout import Rollout
 from hivekeys.token import generate
 from tasks.engine import Asked
 from tasks.recovery import _take_up
@@ -38,7 +37,7 @@ def fleet(tmp_path: Path) -> InProcessFleet:
 def rotates(fleet: InProcessFleet, run: str, missing: Collection[str] = (), exclude: str = "") -> Operator:
     hosts = inventory.select(fleet.inventory, "", exclude)
     ann = Operator(fleet, run=run, hosts=hosts)
-    ann.rollout = Rollout(ann.runner, may_be_missing=missing)
+    ann.plan = replace(ann.plan, may_be_missing=frozenset(missing))
     return ann
 
 
@@ -72,9 +71,9 @@ def types(said: str, number: int, operator: Operator, fleet: InProcessFleet) -> 
     if past.is_revocation:
         return ann.revoke(ends_survivors="--end-survivors" in given), ann
     verbs = {
-        "resume": lambda: ann.rollout.resume(generate),
-        "rollback": ann.rollout.roll_back,
-        "reconcile": ann.rollout.reconcile,
+        "resume": lambda: ann.resume(generate),
+        "rollback": ann.roll_back,
+        "reconcile": ann.reconcile,
     }
     return verbs[words[1]](), ann
 
@@ -147,8 +146,8 @@ def test_what_was_left_out_is_left_out_again(fleet: InProcessFleet) -> None:
 def test_a_token_that_was_given_is_not_exchanged_for_a_made_one(fleet: InProcessFleet) -> None:
     does_not_start_once(fleet)
     ann = Operator(fleet)
-    assert ann.rollout.look()
-    assert ann.rollout.rotate(ann.token, given=True) is BACK
+    assert ann.look()
+    assert ann.go(given=True) is BACK
     assert next_step(ann.runner.run, fleet.inventory).endswith("the same command again")
 
 
@@ -176,7 +175,7 @@ def test_a_way_back_that_did_not_reach_a_host_is_gone_to_its_end(fleet: InProces
 
 def test_who_met_another_run_does_the_same_when_that_is_over(fleet: InProcessFleet) -> None:
     bob = Operator(fleet, run="run-0", who="bob@bastion")
-    assert bob.rollout.look()
+    assert bob.look()
     met: list[tuple[ExitCode, Operator]] = []
 
     def tries(_: object) -> None:
@@ -184,7 +183,7 @@ def test_who_met_another_run_does_the_same_when_that_is_over(fleet: InProcessFle
         met.append((ann.rotate(), ann))
 
     fleet.at("hive1", "stage", tries)
-    assert bob.rollout.rotate(bob.token) is DONE
+    assert bob.go() is DONE
     ((code, ann),) = met
     assert code is LOCKED
     said = last_line(ann, fleet)

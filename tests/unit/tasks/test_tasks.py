@@ -537,7 +537,7 @@ def test_the_list_of_verbs_needs_none_of_the_heavy_libraries(fab: Fab) -> None:
     imported = {line.split("|")[-1].strip() for line in answer.err.splitlines() if "|" in line}
     assert imported, "the interpreter names what it imports"
     assert imported.isdisjoint(
-        {"pydantic", "rich", "sqlite3", "hivekeys.rotation.rollout", "hivekeys.ssh.dialer", "hivekeys.lab"}
+        {"pydantic", "rich", "sqlite3", "hivekeys.rotation.drive", "hivekeys.ssh.dialer", "hivekeys.lab"}
     )
 
 

@@ -12,8 +12,8 @@ from hivekeys.journal.events import CensusTaken
 from hivekeys.protocol.audited import Query, Time
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.messages import Reply
-from hivekeys.rotation.runner import Runner
-from hivekeys.rotation.story import Story
+from hivekeys.rotation.crew import Crew
+from hivekeys.rotation.host import HostController
 from hivekeys.token import Fingerprint
 
 FRESH = 3600.0  # seconds: a use that is longer ago holds nothing back any more
@@ -21,22 +21,22 @@ SIZE = 64 << 20  # bytes of records that a host reads, the newest first
 SECONDS = 5.0
 
 
-def taken(runner: Runner, old: Iterable[Fingerprint], anyway: bool = False) -> CensusTaken:
+def census(crew: Crew, old: Iterable[Fingerprint], anyway: bool = False) -> CensusTaken:
     """The census of the hosts that stand; `anyway`: what it finds holds nothing back."""
     tokens = tuple(sorted({fingerprint.fp6 for fingerprint in old}))
-    stories = runner.standing()
+    controllers = crew.standing()
     since: dict[str, float] = defaultdict(float)  # services of one machine share its trail: the last of them counts
-    for story in stories:
-        since[story.host.home] = max(since[story.host.home], turned_at(story.part.seen) or 0.0)
-    answers = runner.ask(stories, lambda story: _ask(story, tokens, since[story.host.home] or None))
-    replies = {story.host.name: reply for story, reply in answers}
+    for controller in controllers:
+        since[controller.host.home] = max(since[controller.host.home], turned_at(controller.record.seen) or 0.0)
+    answers = crew.ask(controllers, lambda controller: _ask(controller, tokens, since[controller.host.home] or None))
+    replies = {controller.host.name: reply for controller, reply in answers}
     turned = last_turned(reply.audited for reply in replies.values() if isinstance(reply, Reply))
     uses = [use for name, reply in replies.items() for use in uses_of(name, reply, tokens, turned)]
     unread = [(name, why) for name, reply in replies.items() if (why := unread_of(reply))]
-    return CensusTaken(tuple(uses), tuple(unread), anyway, runner.ledger.now())
+    return CensusTaken(tuple(uses), tuple(unread), anyway, crew.ledger.now())
 
 
-def _ask(story: Story, tokens: tuple[str, ...], turned: float | None) -> Reply | Cause:
+def _ask(controller: HostController, tokens: tuple[str, ...], turned: float | None) -> Reply | Cause:
     since = Time(FRESH, before_now=True)
     query = Query(since, None, tokens, replaced=turned, fresh=FRESH, size=SIZE, seconds=SECONDS, chain=False)
-    return story.audit(query)
+    return controller.audit(query)

@@ -1,6 +1,6 @@
-"""One host's part in a run: look, decide, act, look again. A failure is an outcome, never an exception.
+"""One host in a run: look, decide, act, look again. A failure is an outcome, never an exception.
 
-What a host needs is `machine`'s to say; this module sends it and makes one outcome of what comes back. A line that
+What a host needs is for `steps` to say; this module sends it and makes one outcome of what comes back. A line that
 broke is looked into, not guessed about: only when that fails too is the host `unknown`.
 """
 
@@ -29,8 +29,8 @@ LOCK_PATIENCE = LEASE + 2.0  # seconds, in which a dead bastion's lock is gone f
 LOCK_PAUSE = 1.0  # seconds between two tries to get a lock that another run has
 
 
-class Story:
-    """Used by one thread at a time."""
+class HostController:
+    """Brings one host to where a run wants it. Used by one thread at a time."""
 
     def __init__(self, host: Host, session: Session, ledger: Ledger) -> None:
         self.host = host
@@ -39,19 +39,19 @@ class Story:
         self._has_waited = False  # whoever still has the host's lock then is alive
 
     @property
-    def part(self) -> HostRun:
+    def record(self) -> HostRun:
         """The host as the run knows it so far."""
         return self._ledger.host(self.host.name)
 
     @property
     def held(self) -> frozenset[Fingerprint]:
         """The tokens in the host's slots, as it was last seen."""
-        return self.part.held
+        return self.record.held
 
     @property
     def loaded(self) -> tuple[Fingerprint, ...]:
         """The token that its service runs on, where that can be told."""
-        seen = self.part.seen
+        seen = self.record.seen
         return (seen.loaded.fingerprint,) if seen and seen.loaded.fingerprint else ()
 
     # -- before anything is changed
@@ -73,15 +73,16 @@ class Story:
         cause = self.session.open()
         reply: Reply | Cause = cause or self.session.ask((LOOK,))
         if isinstance(reply, Cause):
-            state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
+            state = State.UNKNOWN if self.record.touched else State.UNREACHABLE
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, state, reply)
-        cause = reply.cause or (in_environment(reply.seen, self.host.service) if reply.seen else None)
+        unseen = Cause(Trouble.RUBBISH, "the agent did not say what it sees")
+        cause = reply.cause or (in_environment(reply.seen, self.host.service) if reply.seen else unseen)
         if cause or reply.seen is None:
             return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
         if want and reply.seen.token == want:
-            state = self.part.state if self.part.state in (State.PROVEN, State.HEALTHY) else State.UNKNOWN
+            state = self.record.state if self.record.state in (State.PROVEN, State.HEALTHY) else State.UNKNOWN
         else:
-            state = State.ROLLED_BACK if self.part.state is State.ROLLED_BACK else State.UNCHANGED
+            state = State.ROLLED_BACK if self.record.state is State.ROLLED_BACK else State.UNCHANGED
         return self._outcome(Phase.LOOK, Status.OK, state, None, reply)
 
     def claim(self, expected: Container[Fingerprint | None], gives_up: Callable[[], bool] = lambda: True) -> Outcome:
@@ -90,10 +91,10 @@ class Story:
         Another run's lock is waited for until `gives_up`, once, for as long as a bastion that died can have it.
         """
         self._ledger.tell(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._ledger.now()))
-        before = self.part.met
+        before = self.record.met
         reply = self._wait_for_lock(self._locked(), gives_up)
         if isinstance(reply, Cause):
-            state = State.UNKNOWN if self.part.touched else State.UNREACHABLE
+            state = State.UNKNOWN if self.record.touched else State.UNREACHABLE
             return self._outcome(Phase.CLAIM, Status.UNREACHABLE, state, reply)
         cause = reply.cause
         if cause is None and reply.seen and reply.seen.token not in expected:
@@ -103,7 +104,7 @@ class Story:
                 cause = Cause(Trouble.SUPERSEDED, f"run {last}")
         if cause:
             return self._outcome(Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
-        return self._outcome(Phase.CLAIM, Status.OK, self.part.state, None, reply)
+        return self._outcome(Phase.CLAIM, Status.OK, self.record.state, None, reply)
 
     def _locked(self) -> Reply | Cause:
         """The host's answer to the question for its lock."""
@@ -149,7 +150,9 @@ class Story:
         again, it has another only if it was heard in between.
         """
         lost, until = None, None
-        seen = self.part.seen if self.part.status is Status.OK else None  # what was seen before a failure is no news
+        seen = (
+            self.record.seen if self.record.status is Status.OK else None
+        )  # what was seen before a failure is no news
         for _ in range(ROUNDS):
             cause = self._open(until)
             if cause:
@@ -177,7 +180,8 @@ class Story:
 
     def _given_up(self, phase: Phase, lost: Cause | None) -> Outcome:
         """The host cannot be reached; was it told anything, then nobody knows how it is."""
-        if self.part.touched:
+        lost = lost or Cause(Trouble.RUBBISH, "the agent did not say what it sees")
+        if self.record.touched:
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
 
@@ -235,9 +239,9 @@ class Story:
         if cause:
             return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:
-            proven = reply.proof.proven if reply.proof else self.part.state is State.PROVEN
+            proven = reply.proof.proven if reply.proof else self.record.state is State.PROVEN
             if self._ledger.run.is_revocation and reply.proof:  # where no copy is left to ask with: refused before
-                proven = proven and (reply.proof.refused_after or self.part.refused) is not None
+                proven = proven and (reply.proof.refused_after or self.record.refused) is not None
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)
 

@@ -1,6 +1,6 @@
 """All hosts of a run, driven together: one phase at once on all of them, the tokens in memory, and the end.
 
-It decides nothing: `rollout` says which phase comes next, whether the run goes on, and in which direction.
+It decides nothing: `course` says what comes next.
 """
 
 import secrets
@@ -8,8 +8,8 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import TypeVar
 
 from hivekeys import __version__
@@ -30,6 +30,7 @@ from hivekeys.journal.events import (
     TokenChosen,
 )
 from hivekeys.journal.history import History, later_runs, next_epoch, tokens_held
+from hivekeys.journal.hostrun import is_double
 from hivekeys.journal.recorder import Ledger, Record
 from hivekeys.journal.run import ROTATE, Run, advance
 from hivekeys.protocol.causes import Cause, Trouble
@@ -37,18 +38,18 @@ from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.wire import Greeting
 from hivekeys.report.verdict import exit_code
 from hivekeys.rotation import waves
-from hivekeys.rotation.story import Story
+from hivekeys.rotation.host import HostController
+from hivekeys.rotation.stragglers import Late, slower_half
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token, is_random
 
-Work = Callable[[Story], Outcome]
-TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)
+Work = Callable[[HostController], Outcome]
 T = TypeVar("T")
 NOTHING_KNOWN = History()
 
 
-class Runner:
+class Crew:
     """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again.
 
     `fence`: services that cannot be turned are stopped; a run that was begun so needs not be told again.
@@ -81,27 +82,47 @@ class Runner:
         self._greeting = greeting
         self._vouched: set[Fingerprint] = set()
         self._closed = False
-        self._late: dict[Story, _Late] = {}
+        self._late: dict[HostController, Late] = {}
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
         sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
-        self.stories = [Story(session.host, session, self.ledger) for session in sessions]
+        self.controllers = [HostController(session.host, session, self.ledger) for session in sessions]
         self.waves = waves.plan(hosts, fleet.policy)
-        names = tuple(host.name for host in hosts)
+        self._begin(tuple(host.name for host in hosts), frozenset(excluded), reason, task, past, fence)
+        self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
+        for controller in self.controllers:
+            controller.session.introduce(self._greeting, {})
+
+    def _begin(
+        self, names: tuple[str, ...], excluded: frozenset[str], reason: str, task: str, past: Run | None, fence: bool
+    ) -> None:
+        """Writes down that the run begins, or is taken up again."""
+        all_names, chosen = [host.name for host in self.fleet.hosts], frozenset(names)
+        others = [name for name in all_names if name not in chosen]
+        now, who = self.ledger.now(), self._greeting.who
         order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)
-        others = [host.name for host in fleet.hosts if host.name not in names]
         left_out = tuple(name for name in others if name not in excluded)
         cut_out = tuple(name for name in others if name in excluded)
-        now = self.ledger.now()
         if past:
-            known = {host.name for host in fleet.hosts}
-            gone = tuple(name for name in past.hosts if name not in known)
-            self.ledger.tell(Resumed(greeting.who, names, order, left_out, now, cut_out, gone, fence))
-        else:
-            told = (greeting.run, fleet.name, greeting.who, reason, names, order, left_out, now, task)
-            self.ledger.tell(RunStarted(*told, __version__, fleet.digest, fence, cut_out))
-        self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
-        for story in self.stories:
-            story.session.introduce(self._greeting, {})
+            gone = tuple(name for name in past.hosts if name not in all_names)
+            self.ledger.tell(Resumed(who, names, order, left_out, now, excluded=cut_out, gone=gone, fence=fence))
+            return
+        self.ledger.tell(
+            RunStarted(
+                run=self._greeting.run,
+                task=task,
+                fleet=self.fleet.name,
+                who=who,
+                reason=reason,
+                hosts=names,
+                waves=order,
+                left_out=left_out,
+                excluded=cut_out,
+                fence=fence,
+                version=__version__,
+                inventory=self.fleet.digest,
+                when=now,
+            )
+        )
 
     @property
     def run(self) -> Run:
@@ -125,8 +146,8 @@ class Runner:
     def recall(self, fingerprints: Iterable[Fingerprint]) -> None:
         """Has these tokens back in memory, each from the first host that holds it and says it."""
         for fingerprint in fingerprints:
-            holders = (story for story in self.standing() if fingerprint in story.held)
-            found = (story.recall(fingerprint, self._greeting.key) for story in holders)
+            holders = (controller for controller in self.standing() if fingerprint in controller.held)
+            found = (controller.recall(fingerprint, self._greeting.key) for controller in holders)
             token = next((token for token in found if token), None)
             if token:
                 self.tokens[fingerprint] = token
@@ -160,9 +181,9 @@ class Runner:
         said = (other.keyed for host in self.run.hosts.values() for other in host.held)
         return is_random(text) and not any(text in keyed for keyed in said)
 
-    def is_known(self, story: Story, fingerprint: Fingerprint) -> bool:
+    def is_known(self, controller: HostController, fingerprint: Fingerprint) -> bool:
         """True when the host can be asked with this token: it was told it, or has it in a slot."""
-        return story.session.knows(fingerprint) or fingerprint in story.held
+        return controller.session.knows(fingerprint) or fingerprint in controller.held
 
     def introduce(self) -> None:
         """Every host is greeted anew with the next request: as a run that writes, and that knows these tokens.
@@ -174,11 +195,11 @@ class Runner:
         }
         revoked = {**self._greeting.revoked, **{fingerprint.keyed: self.run.id for fingerprint in self.run.condemned}}
         greeting = replace(self._greeting, write=True, epoch=self.run.epoch, revoked=revoked)
-        for story in self.stories:
-            if story not in self._late:
-                mine = common | story.held | {story.part.was}
+        for controller in self.controllers:
+            if controller not in self._late:
+                mine = common | controller.held | {controller.record.was}
                 told = {fingerprint: token for fingerprint, token in self.tokens.items() if fingerprint in mine}
-                story.session.introduce(greeting, told)
+                controller.session.introduce(greeting, told)
 
     def go_past(self, gone_back: Collection[str]) -> None:
         """A new place in the order of runs, which the hosts would refuse as the older one otherwise.
@@ -200,7 +221,7 @@ class Runner:
     def phase(
         self,
         phase: Phase,
-        stories: Sequence[Story],
+        controllers: Sequence[HostController],
         work: Work,
         title: str = "",
         patience: float | None = None,
@@ -212,87 +233,99 @@ class Runner:
         stand until it was gathered. A host alone is its own half. `ahead`: so many others are through already, and
         count. Hosts that have not begun when the run is interrupted have no outcome.
         """
-        names = tuple(story.host.name for story in stories)
+        names = tuple(controller.host.name for controller in controllers)
         self.ledger.tell(PhaseStarted(phase, names, self.ledger.now(), title or phase.value))
 
-        def begin(story: Story) -> Outcome | None:
-            return None if self.interrupted.is_set() else work(story)
+        def begin(controller: HostController) -> Outcome | None:
+            return None if self.interrupted.is_set() else work(controller)
 
-        futures = {story: self._pool.submit(begin, story) for story in stories}
+        futures = {controller: self._pool.submit(begin, controller) for controller in controllers}
         waiting = set(futures.values())
         if patience is not None:
-            waiting = _slower_half(waiting, (len(futures) + ahead) // 2, patience)
+            waiting = slower_half(waiting, (len(futures) + ahead) // 2, patience)
         wait(waiting, patience)  # all of them also when one raises: nobody is left working on its own
-        self._late.update({story: _Late(phase, future) for story, future in futures.items() if not future.done()})
-        done = (future.result() for story, future in futures.items() if story not in self._late)
+        self._late.update(
+            {controller: Late(phase, future) for controller, future in futures.items() if not future.done()}
+        )
+        done = (future.result() for controller, future in futures.items() if controller not in self._late)
         return [outcome for outcome in done if outcome]
 
-    def ask(self, stories: Sequence[Story], work: Callable[[Story], T]) -> list[tuple[Story, T]]:
+    def ask(
+        self, controllers: Sequence[HostController], work: Callable[[HostController], T]
+    ) -> list[tuple[HostController, T]]:
         """A question to all of them at once that is no part of a phase: who has what to say."""
-        return list(zip(stories, self._pool.map(work, stories), strict=True))
+        return list(zip(controllers, self._pool.map(work, controllers), strict=True))
 
     @property
-    def late(self) -> list[Story]:
+    def late(self) -> list[HostController]:
         """Whoever was left behind and not gathered since, through or not by now."""
-        return [story for story in self.stories if story in self._late]
+        return [controller for controller in self.controllers if controller in self._late]
 
     def gather(self, *, waits: bool = False) -> None:
         """Takes those back that were left behind and are through by now; `waits` until one is."""
         if waits:
             wait([late.future for late in self._late.values()], return_when=FIRST_COMPLETED)
-        back = {story: late for story, late in self._late.items() if late.future.done()}
-        self._late = {story: late for story, late in self._late.items() if story not in back}
+        back = {controller: late for controller, late in self._late.items() if late.future.done()}
+        self._late = {controller: late for controller, late in self._late.items() if controller not in back}
         for late in back.values():
             late.future.result()
         if back:
             self.introduce()  # them too, now that nobody speaks with them
 
-    def places(self, wave: waves.Wave) -> int:
+    def of(self, names: Collection[str]) -> list[HostController]:
+        """The controllers of these hosts."""
+        by_name = {controller.host.name: controller for controller in self.controllers}
+        return [by_name[name] for name in names]
+
+    def places(self, phase: Phase) -> int:
         """How many hosts of a wave may turn now: one that was left behind while it turned keeps its place.
 
         Waits until there is one. The queen waits for all of them, and all of them for her.
         """
-        width = max(len(other.hosts) for other in self.waves if other.phase is wave.phase)
+        width = max(len(other.hosts) for other in self.waves if other.phase is phase)
         while True:
             turning = [late for late in self._late.values() if late.turns]
-            apart = wave.phase is Phase.QUEEN or any(late.phase is Phase.QUEEN for late in turning)
+            apart = phase is Phase.QUEEN or any(late.phase is Phase.QUEEN for late in turning)
             if len(turning) < (1 if apart else width):
                 return width - len(turning)
             wait([late.future for late in turning], return_when=FIRST_COMPLETED)
 
-    def standing(self) -> list[Story]:
+    def standing(self) -> list[HostController]:
         """The hosts that have not failed so far, and were not left behind."""
-        return [story for story in self.stories if story.part.cause is None and story not in self._late]
+        return [
+            controller
+            for controller in self.controllers
+            if controller.record.cause is None and controller not in self._late
+        ]
 
     @property
     def doubles(self) -> dict[str, Cause]:
         """The hosts whose names lead to the machine of another one, by what was answered in this sitting."""
         return doubles(self.fleet.hosts, {name: host.machine for name, host in self.run.hosts.items()})
 
-    def fail_doubles(self) -> bool:
-        """Writes down that these have failed; True when there are any."""
-        found = self.doubles
-        for story in self.stories:
-            if story.host.name in found:
-                story.fail(self.run.phase or Phase.LOOK, found[story.host.name])
-        return bool(found)
+    def fail_doubles(self) -> None:
+        """Writes down that these have failed, once."""
+        for controller in self.controllers:
+            cause = self.doubles.get(controller.host.name)
+            if cause and not is_double(controller.record):
+                controller.fail(self.run.phase or Phase.LOOK, cause)
 
-    def apart(self, stories: Sequence[Story]) -> Iterator[list[Story]]:
+    def apart(self, controllers: Sequence[HostController]) -> Iterator[list[HostController]]:
         """The hosts in rounds, of which none has two names of one machine: these would take its lock from each other.
 
         As a round comes, the other names of its machines let go.
         """
-        found, rounds = self.doubles, defaultdict[int, list[Story]](list)
+        found, rounds = self.doubles, defaultdict[int, list[HostController]](list)
         names: Counter[str] = Counter()
-        for story in stories:
-            key = story.part.machine if story.host.name in found else story.host.name
-            rounds[names[key]].append(story)
+        for controller in controllers:
+            key = controller.record.machine if controller.host.name in found else controller.host.name
+            rounds[names[key]].append(controller)
             names[key] += 1
         for together in rounds.values():
-            here = {story.part.machine for story in together if story.host.name in found}
-            for story in self.stories:
-                if story.part.machine in here and story not in together and story not in self._late:
-                    story.session.close()
+            here = {controller.record.machine for controller in together if controller.host.name in found}
+            for controller in self.controllers:
+                if controller.record.machine in here and controller not in together and controller not in self._late:
+                    controller.session.close()
             yield together
 
     def ask_operator(self, agrees: Callable[[], bool]) -> bool:
@@ -342,37 +375,6 @@ class Runner:
         if not self._closed:
             self._closed = True
             wait(late.future for late in self._late.values())
-            list(self._pool.map(lambda story: story.session.close(), self.stories))
+            list(self._pool.map(lambda controller: controller.session.close(), self.controllers))
             self._pool.shutdown()
             self._dialer.close()
-
-
-def _slower_half(waiting: set[Future[T]], half: int, patience: float) -> set[Future[T]]:
-    """Those that are left once no more than `half` are, and none of them waits for a thread: that is not slowness.
-
-    Where those that have the threads do not come through for `patience` seconds, the others have waited long enough.
-    """
-    while len(waiting) > half or not all(future.running() for future in waiting):
-        done, waiting = wait(waiting, patience if len(waiting) <= half else None, FIRST_COMPLETED)
-        if not done:
-            break
-    return waiting
-
-
-@dataclass(frozen=True)
-class _Late:
-    """What a host that was left behind is at work on."""
-
-    phase: Phase
-    future: Future[Outcome | None]
-
-    @property
-    def turns(self) -> bool:
-        """True while its service may be out."""
-        return self.phase in TURNS and not self.future.done()
-
-
-def of_wave(wave: waves.Wave, stories: Iterable[Story]) -> list[Story]:
-    """Those of the stories whose hosts a wave has; looked up, since a wave may have a thousand."""
-    hosts = frozenset(wave.hosts)
-    return [story for story in stories if story.host in hosts]

@@ -1,0 +1,325 @@
+"""The course of a run: what is to be done next, by what its events say. Pure.
+
+    rotation     look, claim, stage, queen, canary, waves, settle, census, retire; what fails takes all of it back
+    revocation   the same, forward only: who fails is tried again, who stays behind may be fenced
+    reconcile    a rotation without the way back
+
+A run that was cut off is looked at anew and goes on from what its hosts show: `resume`, `rollback` and `reconcile` are
+the same course from another state. A move is data: `drive` carries it out here, another machine could elsewhere.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hivekeys.fleet import Fleet
+from hivekeys.journal.events import TURNS, Phase, State, Status
+from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.doubles import doubles
+from hivekeys.rotation import waves
+from hivekeys.rotation.waves import Wave
+from hivekeys.token import Fingerprint
+
+TURNED = (State.PROVEN, State.HEALTHY)
+FENCES = 2  # times that a service is told to stop: as its host is given up, and once more at the end
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run may do. All times are seconds."""
+
+    goes_back: bool = True  # what fails takes all that was changed back
+    back: bool = False  # the operator asked for the way back
+    revokes: bool = False
+    attempts: int = 1  # times that a host is tried
+    pause: float = 0.0  # between two waves, and before hosts are tried again
+    patience: float | None = None  # that the slower half of the hosts has longer; then the others go on without them
+    may_be_missing: frozenset[str] = frozenset()  # hosts that do not stop the others when nobody reaches them
+    census: bool = False  # the services' records are asked who still uses the old tokens (the verb `audit`)
+    retire_anyway: bool = False  # whatever the census says
+    leaked: frozenset[Fingerprint] = frozenset()  # condemned beside all that hosts show
+    ends_survivors: bool = False  # processes that outlived a restart, and are not shown to refuse, are ended
+    gone_back: frozenset[str] = frozenset()  # later runs that left the hosts as they were; others supersede this one
+
+
+ROTATION = Plan()
+RECONCILE = Plan(goes_back=False)
+REVOCATION = Plan(goes_back=False, revokes=True, attempts=3, pause=3.0, patience=2.0)
+
+
+@dataclass(frozen=True)
+class Here:
+    """What this process knows beside the run's events. `names`: the run's hosts, the queen first."""
+
+    fleet: Fleet
+    waves: tuple[Wave, ...]
+    names: tuple[str, ...]
+    interrupted: bool = False
+    holds: bool = False  # the run's token is in its memory
+    recalled: bool = False  # hosts were asked for the tokens that they hold
+    rested: bool = False  # nothing is to be tried again, or waited for, before the next phase
+    stragglers: frozenset[str] = frozenset()  # hosts that were left behind, at work or not looked after since
+
+
+# -- moves
+
+
+@dataclass(frozen=True)
+class Do:
+    """One phase on these hosts at once."""
+
+    phase: Phase
+    hosts: tuple[str, ...]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Between two waves: the pause, and the operator's word."""
+
+    wave: Wave
+
+
+@dataclass(frozen=True)
+class Census:
+    """Ask who still uses the old tokens."""
+
+    old: frozenset[Fingerprint]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The run does not go on as it was meant to, and why."""
+
+    phase: Phase
+    why: str
+
+
+class Act(Enum):
+    """What concerns no single host."""
+
+    BRING = "choose the run's token"
+    RECALL = "have the run's tokens back in memory, from hosts that hold them"
+    RETRY = "after a pause, try those again that failed, or were left behind and have come back"
+    GATHER = "wait for a host that was left behind"
+    WAIT = "nothing can be decided now: the run stays open"
+
+
+@dataclass(frozen=True)
+class End:
+    """The run is over, or interrupted. `retired`: hosts that have no way back, because their old tokens are gone."""
+
+    retired: tuple[str, ...] = ()
+
+
+Move = Do | Rest | Census | Stop | Act | End
+
+
+def next_move(run: Run, plan: Plan, here: Here) -> Move:
+    """What is next. Carried out, it changes what `run` or `here` say. `End` and `Act.WAIT` are the last."""
+    return _Course(run, plan, here).next()
+
+
+def is_over(run: Run, interrupted: bool) -> bool:
+    """True when nothing more may be begun: interrupted, or another run works on these hosts.
+
+    Who holds a host ends a rotation only before it has begun to change any; afterwards it goes forward or back.
+    """
+    busy = run.phase in (Phase.LOOK, Phase.CLAIM) and run.bears_out(Trouble.HOST_BUSY) and not run.is_revocation
+    return busy or run.lost or interrupted or run.bears_out(Trouble.SUPERSEDED)
+
+
+def is_open(host: HostRun, plan: Plan) -> bool:
+    """True for a host that was not turned, or has failed since, and may be tried again."""
+    return host.state not in TURNED and host.tries < plan.attempts
+
+
+class _Course:
+    def __init__(self, run: Run, plan: Plan, here: Here) -> None:
+        self.run, self.plan, self.here = run, plan, here
+        self.hosts = [run.hosts[name] for name in here.names if name not in here.stragglers]
+        self.standing = [host for host in self.hosts if host.cause is None]
+        self.queen = here.fleet.queen.name
+
+    def next(self) -> Move:
+        run, plan = self.run, self.plan
+        if is_over(run, self.here.interrupted):
+            return End()
+        if fresh := self._came_to(None):
+            return Do(Phase.LOOK, fresh)
+        if plan.revokes:
+            return self._bring() or self._finish()
+        if run.phase is Phase.LOOK and doubles(self.here.fleet.hosts, {host.name: host.machine for host in self.hosts}):
+            return Act.WAIT if run.resumed and plan.goes_back else End()  # what is done next might hit the wrong host
+        if why := self._why_stopped():
+            return why
+        return self._taken_up() if run.resumed else self._forward()
+
+    def _came_to(self, *reached: Phase | None) -> tuple[str, ...]:
+        """The hosts that stand and have come through one of these last; None: they are to be looked at first."""
+        return tuple(host.name for host in self.standing if host.reached in reached)
+
+    def _were_in(self, *phases: Phase) -> set[str]:
+        """The hosts that were in one of these phases since hosts were tried the last time."""
+        return {name for event in self.run.begun if event.phase in phases for name in event.hosts}
+
+    # -- a rotation
+
+    def _taken_up(self) -> Move:
+        """A run that was cut off: its hosts' locks and its tokens first, then on in its direction."""
+        run, plan, here = self.run, self.plan, self.here
+        wants_back = bool(run.stopped) or plan.back
+        if not here.recalled:
+            return self._claim() or Act.RECALL
+        if not plan.goes_back:
+            return self._forward() if here.holds else End()
+        if not self.standing and not wants_back:
+            return Act.WAIT
+        if wants_back and not run.stopped:
+            return self._stop("the operator asked for the way back")
+        if not wants_back and not here.holds:
+            if run.given or (run.want and run.may_be_held(run.want)):
+                return self._stop("no host that answers holds the run's token")
+            return Act.BRING  # lost with the bastion before any host had it: nobody ever will
+        return self._forward()
+
+    def _forward(self) -> Move:
+        """Claim, stage, turn, settle, retire; or back, where the run was stopped."""
+        if self.run.stopped and self.plan.goes_back:
+            return self._back()
+        if self.run.want is None:
+            return Act.BRING
+        if not self.run.resumed and (claim := self._claim()):
+            return claim
+        if claimed := self._came_to(Phase.CLAIM):
+            return Do(Phase.STAGE, claimed)
+        if turn := self._turn():
+            return turn
+        if turned := self._came_to(*TURNS):
+            return Do(Phase.SETTLE, turned)
+        return self._retire()
+
+    def _claim(self) -> Move | None:
+        """The hosts' locks: the first host's alone, so that of two runs exactly one wins."""
+        looked, claimed = self._came_to(Phase.LOOK), self._were_in(Phase.CLAIM)
+        turned_away = self.run.stopped and self.plan.goes_back and any(self.run.hosts[name].cause for name in claimed)
+        return Do(Phase.CLAIM, looked if claimed else looked[:1]) if looked and not turned_away else None
+
+    def _turn(self) -> Move | None:
+        """The next wave; before each but the first the run rests."""
+        begun, ready = self._were_in(*TURNS), self._came_to(Phase.STAGE)
+        taking_part = begun.union(host.name for host in self.standing)
+        for wave in waves.among(self.here.waves, [host for host in self.here.fleet.hosts if host.name in taking_part]):
+            if names := tuple(host.name for host in wave.hosts if host.name in ready):
+                return Do(wave.phase, names, wave.title) if self.here.rested or not begun else Rest(wave)
+        return None
+
+    def _retire(self) -> Move:
+        """The previous slots go, once every host of the inventory is proven. The point of no return.
+
+        Not for the sake of a host that was cut out: it never comes back with the token that it has.
+        """
+        run, want = self.run, self.run.want
+        if self._were_in(Phase.RETIRE) or any(host.state is not State.PROVEN for host in run.counted):
+            return End()
+        old = frozenset(host.was for host in run.hosts.values() if host.was and want and host.was.fp6 != want.fp6)
+        if self.plan.census and old and run.census is None:
+            return Census(old)
+        return End() if run.is_held else Do(Phase.RETIRE, self.here.names)
+
+    # -- the way back
+
+    def _back(self) -> Move:
+        """Every host that was told anything goes back to its own old token, in the same order and pace."""
+        if retired := self._retired():
+            return End(retired)
+        fleet, gone = self.here.fleet, {event.title for event in self.run.begun if event.phase is Phase.ROLLBACK}
+        names = {name for name in self.here.names if self.run.hosts[name].touched}
+        touched = [host for host in fleet.hosts if host.name in names]
+        for wave in waves.plan(touched, fleet.policy, canary=False):
+            if (title := f"rollback, {wave.title}") not in gone:
+                return Do(Phase.ROLLBACK, tuple(host.name for host in wave.hosts), title)
+        return End()
+
+    def _retired(self) -> tuple[str, ...]:
+        """All hosts but one, which may lie, when they show that the old tokens were retired.
+
+        This journal knows nothing of that: it is a copy from before the run was finished, and there is no way back.
+        """
+        shown = tuple(host.name for host in self.standing if _is_retired(host, self.run.want))
+        return () if self.run.retiring or len(shown) < max(2, len(self.standing) - 1) else shown
+
+    def _why_stopped(self) -> Stop | None:
+        """Why it must not go on, by the last phase and all failures so far; None when it may, or is on its way back."""
+        run, fleet = self.run, self.here.fleet
+        phase = run.begun[-1].phase if run.begun else Phase.RETIRE
+        if run.stopped or not self.plan.goes_back or phase in (Phase.ROLLBACK, Phase.RETIRE):
+            return None
+        failed = [name for name in run.begun[-1].hosts if self._speaks_for_the_way_back(run.hosts[name])]
+        in_all = sum(host.cause is not None and not self._is_excused(host) for host in run.hosts.values())
+        why = waves.stop_reason(phase, failed, in_all, len(self.here.names), fleet.policy, self.queen)
+        return Stop(phase, why) if why else None
+
+    def _speaks_for_the_way_back(self, host: HostRun) -> bool:
+        """True for a host that failed in the last phase.
+
+        One that is lost when all waves are proven does not: it has the new token, and to turn the others back would
+        part them from it for certain. Nothing is retired without it. Nor does a resume that reaches nobody.
+        """
+        lost = host.status in (Status.UNREACHABLE, Status.UNKNOWN)
+        nobody = self.run.phase is Phase.LOOK and self.run.resumed and not self.standing
+        return host.cause is not None and not self._is_excused(host) and not (lost and (self.run.settling or nobody))
+
+    def _is_excused(self, host: HostRun) -> bool:
+        """A host that may be missing and is: it will owe the token, and does not stop the others."""
+        return host.name in self.plan.may_be_missing and host.state is State.UNREACHABLE
+
+    def _stop(self, why: str) -> Stop:
+        return Stop(self.run.phase or Phase.LOOK, why)
+
+    # -- a revocation
+
+    def _bring(self) -> Move | None:
+        """Claim, stage, turn, and all of it again for hosts that failed; None when there is nothing more to try."""
+        run, looked, claimed = self.run, self._came_to(Phase.LOOK), self._were_in(Phase.CLAIM)
+        alone = 1 if self.queen in {*claimed, *looked} else 2  # one hive's word turns nobody away
+        claims_first = 0 < len(claimed) <= alone and run.phase is Phase.CLAIM
+        if claims_first and run.attempt == 1 and run.bears_out(Trouble.HOST_BUSY):
+            return self._stop("another run has the hosts")
+        if looked:
+            return Do(Phase.CLAIM, looked[:1] if len(claimed) < alone else looked)
+        if unstaged := self._came_to(Phase.CLAIM):
+            return Do(Phase.STAGE, unstaged)
+        ready = self._came_to(Phase.STAGE)
+        for wave in self.here.waves:
+            if names := tuple(host.name for host in wave.hosts if host.name in ready):
+                return Do(wave.phase, names, wave.title)
+        behind = any(is_open(run.hosts[name], self.plan) for name in self.here.names)
+        return Act.RETRY if behind and not self.here.rested and (self.standing or not claimed) else None
+
+    def _finish(self) -> Move:
+        """Who is through is asked again, who cannot be turned is fenced; where all holds, no old token is left."""
+        run, plan, late = self.run, self.plan, bool(self.here.stragglers)
+        if run.want is None:
+            return Act.GATHER if late else End()
+        turned = {host.name: host for host in self.standing if host.state in TURNED}
+        if unsettled := [name for name in self._came_to(*TURNS) if name in turned]:
+            return Do(Phase.SETTLE, tuple(unsettled))
+        failed = [host for host in self.hosts if run.fence and host.state is State.FAILED]
+        if given_up := [host.name for host in failed if host.tries >= plan.attempts and not host.fences]:
+            return Do(Phase.FENCE, tuple(given_up))
+        settled = [turned[name] for name in self._came_to(Phase.SETTLE) if name in turned]
+        if proven := [host.name for host in settled if host.state is State.PROVEN]:
+            return Do(Phase.RETIRE, tuple(proven))
+        if late:
+            return Act.GATHER
+        if unfenced := [host.name for host in failed if host.fences < FENCES]:
+            return Do(Phase.FENCE, tuple(unfenced))
+        return Census(frozenset(run.condemned)) if plan.census and run.census is None else End()
+
+
+def _is_retired(host: HostRun, want: Fingerprint | None) -> bool:
+    """True for a host that shows the run's token alone, and had another one before."""
+    seen, was = host.seen, host.was
+    return seen is not None and was not in (None, want) and seen.token == want and seen.previous is None

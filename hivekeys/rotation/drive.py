@@ -1,0 +1,351 @@
+"""One run over a fleet, driven: `course` says what is next, this carries it out, until there is nothing more to do."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
+
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Amount, Fleet
+from hivekeys.journal.events import (
+    ENDING,
+    PREPARING,
+    TURNS,
+    Again,
+    Condemned,
+    Outcome,
+    Phase,
+    State,
+    Status,
+    Stopped,
+)
+from hivekeys.journal.hostrun import is_superseded
+from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.rotation import retirement
+from hivekeys.rotation.course import (
+    ROTATION,
+    TURNED,
+    Act,
+    Census,
+    Do,
+    End,
+    Here,
+    Move,
+    Plan,
+    Rest,
+    Stop,
+    is_open,
+    is_over,
+    next_move,
+)
+from hivekeys.rotation.crew import Crew
+from hivekeys.rotation.host import HostController
+from hivekeys.rotation.steps import Goal, Stance
+from hivekeys.rotation.waves import Wave
+from hivekeys.ssh.line import QUIET
+from hivekeys.token import Fingerprint, Token, generate
+
+RECENT = 3  # runs of the journal whose tokens a revocation condemns unless more is asked for
+
+
+def paced(fleet: Fleet, batch: Amount | None = None) -> Fleet:
+    """The fleet with a revocation's pace: no canary, and all hives at once unless told otherwise."""
+    policy = replace(fleet.policy, canary=0, batch=batch or Amount(100, percent=True, least=1))
+    return replace(fleet, policy=policy)
+
+
+class Drive:
+    """A run, new or taken up again, under a plan. `go_on` asks the operator between two waves.
+
+    `make` is asked for the run's token only while no host can have it yet; `given`: by the operator.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        plan: Plan = ROTATION,
+        make: Callable[[], Token] = generate,
+        *,
+        given: bool = False,
+        go_on: Callable[[Wave], bool] | None = None,
+    ) -> None:
+        finishes = crew.run.retiring or crew.run.reconciling  # what has ended, or is past the point of no return
+        self._plan = replace(plan, goes_back=False) if finishes and not plan.back else plan
+        self._crew, self._recorder = crew, crew.ledger
+        self._make, self._given, self._go_on = make, given, go_on
+        self._names = tuple(controller.host.name for controller in crew.controllers)
+        self._recalled = False
+        self._rested = False
+        self._waited = False  # for hosts that were left behind: now there is time for them
+
+    @property
+    def run(self) -> Run:
+        """The run so far."""
+        return self._crew.run
+
+    # -- the loop
+
+    def look(self) -> bool:
+        """Opens every host read-only and proves its current token. True when nothing stands in the way."""
+        while isinstance(move := self._next(), Do | Stop) and move.phase is Phase.LOOK:
+            self._carry_out(move)
+        return not isinstance(move, End)
+
+    def go(self) -> ExitCode:
+        """Does all that is to be done."""
+        while not isinstance(move := self._next(), End):
+            if move is Act.WAIT:
+                return self._crew.wait()
+            self._carry_out(move)
+        return self._end(move)
+
+    def _next(self) -> Move:
+        crew = self._crew
+        late = frozenset(controller.host.name for controller in crew.late)
+        stopped, holds = crew.interrupted.is_set(), self.run.want in crew.tokens
+        facts = (crew.fleet, crew.waves, self._names)
+        return next_move(self.run, self._plan, Here(*facts, stopped, holds, self._recalled, self._rested, late))
+
+    def _carry_out(self, move: Move) -> None:
+        match move:
+            case Do():
+                self._do(move)
+            case Rest():
+                self._rest(move.wave)
+            case Census():
+                self._count(move.old)
+            case Stop():
+                self._recorder.tell(Stopped(move.phase, move.why, self._recorder.now()))
+            case Act.BRING:
+                self._bring()
+            case Act.RECALL:
+                old = (host.was for host in self.run.hosts.values() if host.was)
+                self._crew.recall({self._want, *old})
+                self._recalled = True
+            case Act.RETRY:
+                self._retry()
+            case Act.GATHER:
+                self._crew.gather(waits=True)
+                self._waited, self._rested = True, False
+
+    def _do(self, move: Do) -> None:
+        """One phase, on hosts that are ready for it."""
+        if move.phase is Phase.CLAIM and not any(event.phase is Phase.CLAIM for event in self.run.begun):
+            self._take_place()
+        if self._plan.revokes and not self._is_prepared(move):
+            return
+        work = self._work(move.phase)
+        controllers = self._crew.of(move.hosts)
+        if self._plan.revokes:
+            if move.phase in TURNS:
+                controllers = controllers[: self._crew.places(move.phase)]
+            self._leaving_stragglers(move, controllers, work)
+        else:
+            self._crew.phase(move.phase, controllers, work, move.title)
+        self._rested = move.phase in (Phase.FENCE, *ENDING)
+        if move.phase is Phase.LOOK and not self._plan.revokes:
+            self._crew.fail_doubles()
+
+    def _work(self, phase: Phase) -> Callable[[HostController], Outcome]:
+        """What is done on each host in this phase."""
+        match phase:
+            case Phase.LOOK:
+                return self._look
+            case Phase.CLAIM:
+                return self._claim
+            case Phase.STAGE:
+                return self._stage
+            case Phase.RETIRE:
+                return self._retire
+            case Phase.ROLLBACK:
+                return self._back
+            case Phase.FENCE:
+                return HostController.fence
+            case _:
+                return partial(self._turn, phase)
+
+    # -- one host's part in a phase
+
+    def _look(self, controller: HostController) -> Outcome:
+        if self.run.resumed or self._plan.revokes:
+            return controller.look_again(self.run.want)
+        return controller.look()
+
+    def _claim(self, controller: HostController) -> Outcome:
+        record = controller.record
+        if not self.run.resumed and not self._plan.revokes:
+            return controller.claim((record.was,))
+        # Forward: whatever a host that was away or re-imaged has now.
+        there = record.was if self._plan.goes_back else record.now
+        return controller.claim((there, self.run.want), self._is_over)  # a bastion that died has its locks for a lease
+
+    def _stage(self, controller: HostController) -> Outcome:
+        goal = Goal(Stance.STAGED, self._want, revoke=self.run.condemned)
+        return controller.reach(Phase.STAGE, goal, controller.record.state)
+
+    def _turn(self, phase: Phase, controller: HostController) -> Outcome:
+        """Swap, restart, prove; in a rotation a host that fails puts its own old token back at once."""
+        settles = phase is Phase.SETTLE
+        goal = self._revoked(controller, settles) if self._plan.revokes else self._serving(controller)
+        outcome = controller.reach(phase, goal, State.PROVEN)
+        stays = settles or outcome.status is not Status.FAILED or is_superseded(outcome.cause)
+        if stays or not self._plan.goes_back:
+            return outcome
+        return replace(self._back(controller, phase), cause=outcome.cause)
+
+    def _serving(self, controller: HostController) -> Goal:
+        """To serve the run's token and refuse the one from before, where anybody still has it to ask with."""
+        was = controller.record.was
+        asked = (was,) if was and was != self._want and self._crew.is_known(controller, was) else ()
+        return Goal(Stance.SERVING, self._want, asked)
+
+    def _revoked(self, controller: HostController, settles: bool) -> Goal:
+        """To serve it and refuse whatever leaked; in the end every place on the host is asked."""
+        revoked, ends = self.run.condemned, self._plan.ends_survivors
+        refuse = tuple(old for old in revoked if self._crew.is_known(controller, old))
+        return Goal(Stance.SERVING, self._want, refuse, revoke=revoked, sweep=settles, ends_survivors=ends)
+
+    def _retire(self, controller: HostController) -> Outcome:
+        return controller.reach(Phase.RETIRE, Goal(Stance.ALONE, self._want), State.PROVEN)
+
+    def _back(self, controller: HostController, phase: Phase = Phase.ROLLBACK) -> Outcome:
+        """The older goal: the host's own old token, and nothing of the new one left behind."""
+        record, want = controller.record, self._want
+        was = record.was
+        if was is None or was == want:
+            return controller.leave(phase, record.state)
+        there = State.ROLLED_BACK if record.turned else State.UNCHANGED
+        refuse = (want,) if self._crew.is_known(controller, want) else ()
+        proven = record.state in (State.UNCHANGED, State.ROLLED_BACK)
+        if self.run.resumed or not proven:  # its service may have been restarted, and nobody knows how it is
+            outcome = controller.reach(phase, Goal(Stance.SERVING, was, refuse), there)
+            if outcome.status is not Status.OK:
+                return outcome
+        # An earlier run's: a host that still owes its token uses the one from before. Promise 4.
+        keep = frozenset(host.now for host in self.run.hosts.values() if host.now and host.now not in (was, want))
+        return controller.reach(phase, Goal(Stance.ALONE, was, refuse, keep), there)
+
+    # -- places and tokens
+
+    def _take_place(self) -> None:
+        """The run's place in the order of runs, before the first lock is taken."""
+        if self.run.epoch == 0:
+            self._crew.claim_place()
+        if self.run.resumed or self._plan.revokes:
+            self._crew.go_past(self._plan.gone_back)
+            self._crew.introduce()
+
+    def _bring(self) -> None:
+        if self.run.epoch == 0:
+            self._crew.claim_place()
+        self._crew.bring(self._make(), self._given)
+
+    @property
+    def _want(self) -> Fingerprint:
+        if self.run.want is None:
+            raise ValueError("a run without a token has nothing to go on with")
+        return self.run.want
+
+    # -- between phases
+
+    def _rest(self, wave: Wave) -> None:
+        """The pause between two waves, and the operator's word where it was asked for."""
+        crew, go_on = self._crew, self._go_on
+        crew.interrupted.wait(self._plan.pause)
+        if go_on and not crew.interrupted.is_set() and not crew.ask_operator(lambda: go_on(wave)):
+            crew.interrupt()
+        self._rested = True
+
+    def _count(self, old: frozenset[Fingerprint]) -> None:
+        """Who still uses the old tokens. In a revocation it holds nothing back: it is for the report."""
+        if self._plan.revokes:
+            self._crew.fail_doubles()  # turned under each name, since none may hold it up; but which of them is it?
+        self._recorder.tell(retirement.census(self._crew, old, self._plan.retire_anyway))
+
+    # -- a revocation's own
+
+    def _leaving_stragglers(
+        self, move: Do, controllers: Sequence[HostController], work: Callable[[HostController], Outcome]
+    ) -> None:
+        """The phase, for all that are through soon; the others are left behind. Names of one machine go in turn."""
+        patience = self._plan.patience
+        if patience is not None and self._waited:
+            patience = max(patience, QUIET)
+        hosts = self.run.hosts.values()
+        tries = max(host.tries for host in hosts) + (move.phase is Phase.LOOK)
+        again = tries > 1 and not self._waited
+        ahead = sum(host.state in TURNED for host in hosts) if again and move.phase in (*PREPARING, *TURNS) else 0
+        for together in self._crew.apart(controllers):
+            if not self._is_over():
+                self._crew.phase(move.phase, together, work, move.title, patience, ahead)
+
+    def _is_prepared(self, move: Do) -> bool:
+        """What a phase needs before it: tokens to stage, a place for hosts that turn, caches that have run out."""
+        if move.phase is Phase.STAGE:
+            return self._gather_tokens()
+        if move.phase is Phase.SETTLE:
+            self._wait_for_caches(move.hosts)
+        return not self._is_over()
+
+    def _gather_tokens(self) -> bool:
+        """The run's token, in memory; and the old ones: to ask with, and to lay tombstones with."""
+        crew, run = self._crew, self.run
+        found = {fingerprint for one in crew.standing() for fingerprint in (*one.held, *one.loaded)}
+        old = (found | set(run.condemned) | self._plan.leaked) - {run.want}
+        wanted = {run.want} if run.want else set()
+        asked = old & (crew.common_tokens() | crew.served_tokens())
+        crew.recall((wanted | asked) - crew.tokens.keys())
+        if run.want not in crew.tokens:
+            if run.want and run.may_be_held(run.want):
+                why = "no host that answers holds the run's token: `fab revoke` makes another"
+                self._recorder.tell(Stopped(Phase.STAGE, why, self._recorder.now()))
+                return False
+            self._bring()
+        self._condemn(old - set(run.condemned))
+        return True
+
+    def _condemn(self, tokens: set[Fingerprint]) -> None:
+        """Writes down that these tokens leaked, and who is to be asked with them."""
+        if not tokens:
+            return
+        asked = tokens & self._crew.tokens.keys()
+        held = ((one.host.name, token) for one in self._crew.standing() for token in sorted(one.held, key=str))
+        unshared = tuple((name, token) for name, token in held if token in tokens - asked)
+        fresh = tuple(sorted(tokens, key=lambda fingerprint: fingerprint.keyed))
+        self._recorder.tell(Condemned(fresh, self._recorder.now(), unshared, bool(asked)))
+
+    def _wait_for_caches(self, names: Collection[str]) -> None:
+        """Until `revocation_recheck` seconds have passed since the last of them began to refuse the old tokens."""
+        most = self._crew.fleet.policy.revocation_recheck
+        refused = [host.refused for host in (self.run.hosts[name] for name in names) if host.refused]
+        if refused:
+            left = max(refused) + most - self._recorder.now().at
+            self._crew.interrupted.wait(min(max(left, 0.0), most))
+
+    def _retry(self) -> None:
+        """After a pause, the hosts that are not through and not at work: what they failed of is history."""
+        self._rested = True
+        if self._crew.interrupted.wait(self._plan.pause):
+            return
+        self._crew.gather()
+        late = {controller.host.name for controller in self._crew.late}
+        there = (self.run.hosts[name] for name in self._names if name not in late)
+        names = tuple(host.name for host in there if is_open(host, self._plan))
+        if names:
+            passes = max(host.tries for host in self.run.hosts.values())
+            self._recorder.tell(Again(passes + 1, names, self._recorder.now()))
+            self._rested = False
+
+    def _is_over(self) -> bool:
+        return is_over(self.run, self._crew.interrupted.is_set())
+
+    # -- the end
+
+    def _end(self, move: End) -> ExitCode:
+        why = "its old token is gone, and this journal has not retired it: was the run finished elsewhere?"
+        for controller in self._crew.of(move.retired):
+            controller.fail(Phase.ROLLBACK, Cause(Trouble.SLOT_CHANGED, why))
+        if self._plan.revokes and self.run.want:
+            self._crew.fail_doubles()
+        came_back = self._plan.back and self.run.is_back and self._crew.code() is ExitCode.ROLLED_BACK
+        return self._crew.end(ExitCode.DONE if came_back and not self._crew.interrupted.is_set() else None)
