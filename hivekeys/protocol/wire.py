@@ -35,6 +35,7 @@ SENTENCES = {"detail", "fault", "before", "after", "refused", "unread", "breaks"
 SENTENCES |= {"why", "sources", "unnamed"}
 PATHS = {"path", "place", "places", "folder", "reads", "temporary", "strays", "reused", "acl", "program", "token"}
 CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as somebody liked
+LONGER = PATHS | CALLERS
 NAME = 255  # characters of any other text; a unit, a file and a run have shorter names
 MOST_CHANGES = 1000  # of one host; repair.py adds up what is beyond that
 MOST_PLACES = 256  # of one host; places.py asks 64 of each kind, and says how many it does not
@@ -211,7 +212,7 @@ def _text(text: str, field: str) -> str:
     """A text of an answer as it may be shown. Raises BeyondError for one that no host can mean."""
     if field in SENTENCES:
         return one_line(text)
-    if field in PATHS | CALLERS:
+    if field in LONGER:
         return printable(cut(text, LONGEST))
     if len(text) > NAME:
         raise BeyondError(f"{field} has {len(text)} characters, more than {NAME}")

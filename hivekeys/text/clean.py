@@ -27,7 +27,9 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """`text` without control characters or line breaks, cut to DETAIL_LIMIT characters."""
-    clean = "".join(" " if _acts(char) else char for char in text[: 4 * DETAIL_LIMIT])
+    clean = text[: 4 * DETAIL_LIMIT]
+    if not clean.isprintable():
+        clean = "".join(" " if _acts(char) else char for char in clean)
     return cut(" ".join(clean.split()), DETAIL_LIMIT)
 
 
