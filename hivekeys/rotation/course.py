@@ -1,4 +1,4 @@
-"""The course of a run: what is to be done next, by what its events say. Pure.
+"""The course of a run: decides its next move from its events. Pure.
 
     rotation     look, claim, stage, queen, canary, waves, settle, census, retire; what fails takes all of it back
     revocation   the same, forward only: who fails is tried again, who stays behind may be fenced

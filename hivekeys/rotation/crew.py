@@ -1,4 +1,4 @@
-"""All hosts of a run, driven together: one phase at once on all of them, the tokens in memory, and the end.
+"""Carries out one phase on all hosts of a run at once, and keeps the tokens in memory.
 
 It decides nothing: `course` says what comes next.
 """

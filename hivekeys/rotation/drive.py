@@ -1,4 +1,4 @@
-"""One run over a fleet, driven: `course` says what is next, this carries it out, until there is nothing more to do."""
+"""The one loop of every run: asks `course` for the next move and carries it out, until the end."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace

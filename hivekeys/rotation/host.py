@@ -1,4 +1,4 @@
-"""One host in a run: look, decide, act, look again. A failure is an outcome, never an exception.
+"""One host's part of a run: look, decide, act, look again. A failure is an outcome, never an exception.
 
 What a host needs is for `steps` to say; this module sends it and makes one outcome of what comes back. A line that
 broke is looked into, not guessed about: only when that fails too is the host `unknown`.

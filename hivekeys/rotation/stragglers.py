@@ -1,4 +1,4 @@
-"""Says which hosts of a phase are left behind, so that nobody else waits for them."""
+"""Decides which slow hosts of a phase are left behind, so that the others need not wait."""
 
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass

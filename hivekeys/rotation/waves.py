@@ -1,4 +1,4 @@
-"""Which hosts change together, and whether the run goes on after each group. Pure."""
+"""Which hosts change together, and whether the run goes on after each wave. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
