@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -40,13 +40,18 @@ def traces(token: str) -> list[str]:
 
 
 class Watch:
-    """Reads arguments and environment of every process of this machine, over and over, until the block ends."""
+    """Reads arguments and environment of every process of this machine, until the block ends.
+
+    What begins meanwhile is read over and over. Who was there before is read at the beginning and at the end alone, so
+    that each round is quick enough for processes that live a moment.
+    """
 
     def __init__(self, token: str) -> None:
         self.traces = [trace.encode() for trace in traces(token)]
         self.leaks: set[str] = set()
         self.seen: set[bytes] = set()
         self._over = threading.Event()
+        self._before = self._round()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
@@ -59,8 +64,15 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._over.wait(0.002):
-            for process in Path("/proc").glob("[0-9]*"):
-                self._look(process)
+            self._before &= self._round(self._before)  # a number that was free for a round is another process's
+        self._round()
+
+    def _round(self, but: Collection[str] = ()) -> set[str]:
+        """Looks at all processes but those; answers the numbers of all."""
+        there = {process.name for process in Path("/proc").glob("[0-9]*")}
+        for name in there.difference(but):
+            self._look(Path("/proc", name))
+        return there
 
     def _look(self, process: Path) -> None:
         for name in ("cmdline", "environ"):
