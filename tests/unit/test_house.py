@@ -15,6 +15,7 @@ import pytest
 import fabfile
 from hivekeys.protocol.causes import HINTS, Trouble
 from tests.builders.project import PROJECT
+from tests.conftest import LONG, WAITING
 
 ENGINE = sorted((PROJECT / "hivekeys").rglob("*.py"))
 TASKS = sorted((PROJECT / "tasks").rglob("*.py"))
@@ -240,6 +241,10 @@ def test_no_module_of_tests_imports_from_another() -> None:
         and any(part.startswith("test_") for part in [*(node.module or "").split("."), *(n.name for n in node.names)])
     }
     assert wrong == set()
+
+
+def test_the_order_of_the_tests_names_files_that_are_there() -> None:
+    assert [file for file in (*WAITING, *LONG) if not (PROJECT / "tests" / file).exists()] == []
 
 
 def test_no_unit_test_sleeps() -> None:
