@@ -76,7 +76,7 @@ lint: install
 	.venv/bin/ruff check $(CHECKED)
 	.venv/bin/ruff format --check $(CHECKED)
 	.venv/bin/mypy
-	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips hivekeys/host/*.py
+	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips hivekeys/host/*.py hivekeys/host/verbs/*.py
 	.venv/bin/shellcheck .ci/run bench/turn.sh bench/tools/*.sh
 
 docs: .venv/.docs  ## the pages as HTML (docs/_build/html) and as a man page (docs/_build/man); a warning is an error

@@ -14,8 +14,9 @@ from invoke.tasks import Task
 import fabfile
 from docs.code_map import MAP, code_map
 from hivekeys.errors import ExitCode
-from hivekeys.host import dropin, restricting, watching
+from hivekeys.host import dropin
 from hivekeys.host.state import STATE
+from hivekeys.host.verbs import restrict, watch
 from hivekeys.inventory.ansible import variables
 from hivekeys.journal.events import Event, State
 from hivekeys.protocol import restriction
@@ -55,11 +56,11 @@ ON_THE_HOST = {
     f"{KEPT}/lock": "held by the agent of a run that is at work; it is free when that ends",
     f"{KEPT}/tombstones": "salted digests of tokens that leaked: none of them is written again",
     f"{KEPT}/installed": "what `fab install` put there; `fab uninstall` removes that and nothing else",
-    f"{KEPT}/{restricting.OWN_SETTINGS}": "restricted mode: what the agent may work on",
+    f"{KEPT}/{restrict.OWN_SETTINGS}": "restricted mode: what the agent may work on",
     f"{dropin.UNITS}/UNIT.d/{dropin.DROP_IN}": "`fab install`: where the unit has its token from",
-    f"{watching.RULES}/50-hivekeys.rules": "`fab watch`: the rule by which auditd notes who reads the token",
+    f"{watch.RULES}/50-hivekeys.rules": "`fab watch`: the rule by which auditd notes who reads the token",
     restriction.INSTALLED: "restricted mode: the agent",
-    restricting.RULE: "restricted mode: the one program that the login may run as root",
+    restrict.RULE: "restricted mode: the one program that the login may run as root",
 }
 ON_THE_BASTION = {
     "journal.db": "every event of every run, in a chain of hashes; SQLite",

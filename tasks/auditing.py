@@ -93,7 +93,7 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
     run = newest_served(fleet.name, state_dir)
     folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
-    dialer = dialer_of(fleet, hosts, program_of("auditing"), folder)
+    dialer = dialer_of(fleet, hosts, program_of("audit"), folder)
     watch = Watch(fleet, hosts, dialer, greeting)
     try:
         looks = watch.look()

@@ -82,7 +82,7 @@ def backup(
     order = _order(found, to or (), passphrase, output, keep)
     asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
     grounds = grounds_of(found, from_, yes or dry_run, state_dir)
-    with upkeep_of(found, hosts, Phase.BACKUP, asked, ("remembered",), beside_open=False, only_asks=True) as work:
+    with upkeep_of(found, hosts, Phase.BACKUP, asked, ("tombstones",), beside_open=False, only_asks=True) as work:
         title = f"read the token, to be sealed for {order.whom}"
         gone = tombstones(state_folder.folder_for(found.name, state_dir))
         if dry_run:

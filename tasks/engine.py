@@ -138,7 +138,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
         greeting = greeting_of(fleet.name, folder, run)  # under the lock: a run that has just ended may have condemned
         # Who writes also asks for the services' records, before old tokens go.
         revokes = asked.past.is_revocation if asked.past else asked.task == REVOKE
-        program = program_of(*(["auditing"] if asked.records else []), *(["places"] if revokes else []))
+        program = program_of(*(["audit"] if asked.records else []), *(["sweep"] if revokes else []))
         dialer = dialer_of(fleet, hosts, program, folder)
         stack.enter_context(show)
         runner = Crew(

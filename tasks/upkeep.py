@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hivekeys.upkeep.changes import Upkept
     from hivekeys.upkeep.upkeep import Upkeep
 
-VERBS = ("inspection", "repair", "installation", "remembered", "restricting", "removal", "watching")  # sent as well
+VERBS = ("inspect", "fix", "install", "tombstones", "restrict", "uninstall", "watch")  # sent as well
 
 
 @task(

@@ -114,7 +114,7 @@ def _report(
     greeting = greeting_of(fleet.name, folder)
     comparison = secrets.token_bytes(32) if other else b""  # nobody can compare anything with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    dialer = dialer_of(fleet, asked, program_of("inspection", *(["places"] if dead else [])), folder)
+    dialer = dialer_of(fleet, asked, program_of("inspect", *(["sweep"] if dead else [])), folder)
     to_others = None
     if other:  # whose password is asked for now
         to_others = dialer_of(other, other.hosts, program_of(), state_folder.folder_for(other.name, state_dir))

@@ -10,9 +10,10 @@ import stat
 
 from hivekeys.host.agent import Agent
 from hivekeys.host.environment import FILE_LIMIT, environment_of
-from hivekeys.host.inspection import systemd_version
+from hivekeys.host.paths import NOFOLLOW, open_directory, read_limited, write_all
 from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
-from hivekeys.host.system import NOFOLLOW, Refusal, open_directory, read_limited, write_all
+from hivekeys.host.system import Refusal
+from hivekeys.host.verbs.inspect import systemd_version
 from hivekeys.host.written import folders_written
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -130,9 +131,9 @@ def drop_in(setup: Setup, unit: "dict[str, Any]", audit: str) -> None:
 
 def needs_nothing(setup: Setup, unit: "dict[str, Any]") -> bool:
     """True when the unit has all that the drop-in would say, from whoever wrote it."""
-    agent, shown = setup.agent, setup.agent.unit()
+    agent, shown = setup.agent, setup.agent.unit.look()
     in_line = agent.secrets.in_line
-    if (shown["env_token"] and not in_line) or agent.file_read_by(shown) != agent.service["token"]:
+    if (shown["env_token"] and not in_line) or agent.unit.file_read(shown) != agent.service["token"]:
         return False
     if (not in_line and by_credential(setup)) != bool(shown["credential"]) or unit["environment"].get(
         "LLORCH_AUDIT_MODE"
@@ -176,7 +177,7 @@ def hardening(agent: "Agent", unit: "dict[str, Any]", before: str) -> str:
         paths = [line.partition("=-")[2] for line in before.split("\n") if line.startswith("ReadWritePaths=-")]
         folders = paths[1:]  # the first is the audit trail's
     else:
-        found = folders_written(agent.system.members(agent.unit()["cgroup"]) or ())
+        found = folders_written(agent.system.members(agent.unit.look()["cgroup"]) or ())
         folders = [path.replace("%", "%%") for path in found if PLAIN.fullmatch(path)]
     lines = "".join("ReadWritePaths=-%s\n" % path for path in folders)
     at_home = any((path + "/").startswith(HOMES) for path in folders)

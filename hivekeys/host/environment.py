@@ -6,7 +6,7 @@ Runs ON a host, in one text with agent.py. No value leaves this module but to be
 import errno
 import re
 
-from hivekeys.host.system import read_controlled
+from hivekeys.host.paths import read_controlled
 
 FILE_LIMIT = 1 << 20  # bytes of an environment file
 PATTERN = frozenset("*?[")  # in the name of an environment file, which systemd then shows as it stands

@@ -7,7 +7,8 @@ line by line is refused, and not understood halfway: what is continued on the ne
 
 import re
 
-from hivekeys.host.system import MAX_TOKEN_BYTES, read_limited
+from hivekeys.host.paths import read_limited
+from hivekeys.host.system import MAX_TOKEN_BYTES
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:

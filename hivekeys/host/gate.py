@@ -1,6 +1,6 @@
 """The gate of restricted mode: checks every request to an installed agent and refuses what is not allowed.
 
-Runs ON the host, as root, in one text with agent.py and the modules of the verbs that stay allowed; restricting.py puts
+Runs ON the host, as root, in one text with agent.py and the modules of the verbs that stay allowed; restrict.py puts
 that text there. Whoever has the bastion's key can say anything on stdin, so every request is checked here before any of
 it is done: its verbs, its fields, each one's type, size and characters. Which fleet and which service the host has
 stands in a file of root's alone, and a request that says otherwise is refused. A refusal is a line in the system's log,
@@ -14,12 +14,14 @@ import re
 import sys
 import syslog
 
-from hivekeys.host.agent import MIN_TOKEN_CHARS, Agent
+from hivekeys.host.agent import Agent
 from hivekeys.host.forms import is_token
+from hivekeys.host.paths import read_limited
 from hivekeys.host.serving import answer, main, refused
 from hivekeys.host.slots import MANY_TOKENS
 from hivekeys.host.state import MAX_EPOCH, caller
-from hivekeys.host.system import Refusal, read_limited
+from hivekeys.host.system import Refusal
+from hivekeys.host.writing import MIN_TOKEN_CHARS
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -27,13 +29,13 @@ if TYPE_CHECKING:
 
     Check = Callable[[object], bool]
 
-PROTOCOL = 1  # hivekeys.wire.PROTOCOL; goes up when a request means something else than before
-SETTINGS = "restricted"  # in /var/lib/hivekeys; restricting.py writes it
+PROTOCOL = 1  # hivekeys.protocol.wire.PROTOCOL; goes up when a request means something else than before
+SETTINGS = "restricted"  # in /var/lib/hivekeys; restrict.py writes it
 REQUEST_BYTES = 1 << 20  # of one line
 REFUSALS = 10  # of one session: then it is over
 STEPS = 20  # of one request; a bastion asks for fewer than ten
 MANY = 10000  # entries of a list
-FAR = 1e15  # no time, size or count that is meant is larger (hivekeys.wire.LARGEST)
+FAR = 1e15  # no time, size or count that is meant is larger (hivekeys.protocol.wire.LARGEST)
 TAG = "hivekeys-agent"
 
 
@@ -273,12 +275,12 @@ class Gate:
         self.log("refused: %s" % why)
         if self.refusals >= REFUSALS:
             self.log("session ended after %d refusals" % REFUSALS)
-            self.agent.gone.set()
+            self.agent.deadline.gone.set()
 
     def fitting(self, line: bytes) -> "dict[str, Any]":
         """The request, every part of it checked; fleet and service as this host has them."""
         request = request_of(line)
-        greeted, locked = hasattr(self.agent, "secrets"), self.agent.state.lock is not None
+        greeted, locked = bool(self.agent.fleet), self.agent.state.lock is not None
         for step in request["steps"]:
             verb = check_step(step)
             if verb == "hello":
@@ -300,7 +302,7 @@ class Gate:
 
 
 def settings_of(agent: "Agent") -> "dict[str, Any]":
-    """What restricting.py wrote: {"fleet", "service", "account"}. State keeps the folder root's and 0700."""
+    """What restrict.py wrote: {"fleet", "service", "account"}. State keeps the folder root's and 0700."""
     try:
         folder = agent.state.open(create=False)
         if folder is None:

@@ -9,7 +9,7 @@ import os
 import re
 
 from hivekeys.host.environment import FILE_LIMIT, IN_MANAGER, environment_files, tokens_set
-from hivekeys.host.system import place, read_controlled
+from hivekeys.host.paths import place, read_controlled
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ class Origin:
 
     def by_environment_file(self) -> None:
         """The token is a line of the unit's EnvironmentFile=; of several files that set it the last one wins."""
-        shown, token = self.agent.shown, self.agent.service["token"]
+        shown, token = self.agent.unit.shown, self.agent.service["token"]
         if "LLORCH_API_TOKEN" in shown.get("UnsetEnvironment", "").split():
             self.why = "UnsetEnvironment= takes LLORCH_API_TOKEN away from it"
             return
         paths = [path for path, _ in environment_files(shown)]
         ours = [number for number, path in enumerate(paths) if self.is_token_file(path)]
-        settings, unread = self.agent.settings
+        settings, unread = self.agent.unit.settings
         if not ours:
             self.file = next((path for path, _ in reversed(settings) if path in paths), "")
             self.why = "no EnvironmentFile= of it is %s" % token
@@ -74,7 +74,7 @@ class Origin:
 
     def by_credential(self, name: str) -> None:
         """The file that systemd copies into this credential. The first of systemd's own ways that has it wins."""
-        brought = self.agent.credentials()
+        brought = self.agent.unit.credentials()
         if brought is None:
             self.why = "systemd does not say where its credential %s comes from" % name
             return
@@ -104,7 +104,7 @@ class Origin:
 
     def by_command(self) -> None:
         """A token file that the unit's command names, or the script that it starts."""
-        commands = " ".join(STARTED.findall(self.agent.shown.get("ExecStart", "")))
+        commands = " ".join(STARTED.findall(self.agent.unit.shown.get("ExecStart", "")))
         texts = [commands]
         for path in PATHS_IN.findall(commands):
             try:
@@ -126,6 +126,6 @@ class Origin:
         """
         agent = self.agent
         code, output = agent.command(["systemctl", "show-environment"], 10.0)
-        found = agent.settings[0] + [(IN_MANAGER, value) for value in (tokens_set(output) if code == 0 else ())]
+        found = agent.unit.settings[0] + [(IN_MANAGER, value) for value in (tokens_set(output) if code == 0 else ())]
         process = agent.system.process(unit["pid"]) if unit["pid"] else None
         self.others[:0] = [where for where, value in found if process is None or value == process["token"]]

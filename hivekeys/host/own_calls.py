@@ -47,7 +47,7 @@ class OwnCalls:
         tls: "Optional[Tls]",
     ) -> "tuple[int, str]":
         """`System.get` within so many seconds, or what is left of the request; noted."""
-        left, began = self.agent.left(seconds), self.agent.system.now()
+        left, began = self.agent.deadline.left(seconds), self.agent.system.now()
         status, why = self.agent.system.get(port, path, token, left, trusted, address, tls)
         self.note(began, path, token, status)
         return status, why
@@ -63,7 +63,7 @@ class OwnCalls:
     def keep(self) -> None:
         """Writes them down, where this agent may write; a disk that is full costs a few rows in a report."""
         state = self.agent.state
-        if not self.fresh or state.lock is None or self.agent.is_alone():
+        if not self.fresh or state.lock is None or self.agent.deadline.is_alone():
             return
         try:
             state.keep(CALLS, json.dumps((sound(state.kept(CALLS)) + self.fresh)[-MOST_CALLS:]))

@@ -13,9 +13,10 @@ import stat
 import struct
 
 from hivekeys.host.forms import MAX_TOKEN_CHARS
+from hivekeys.host.paths import NOFOLLOW
 from hivekeys.host.slots import Secrets
 from hivekeys.host.state import STATE
-from hivekeys.host.system import NOFOLLOW, Refusal, System
+from hivekeys.host.system import Refusal, System
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:

@@ -53,8 +53,8 @@ class Proof:
         try:
             return self.holds(unit, stable_seconds)
         except Refusal as refusal:
-            if refusal.trouble == "unhealthy" and not agent.lives(unit):
-                agent.same_process(unit, stable_seconds)  # it is gone: that is why nobody answers
+            if refusal.trouble == "unhealthy" and not agent.unit.lives(unit):
+                agent.unit.same_process(unit, stable_seconds)  # it is gone: that is why nobody answers
             raise
 
     def holds(self, unit: "dict[str, Any]", stable_seconds: float) -> "dict[str, Any]":
@@ -64,12 +64,12 @@ class Proof:
         if "old" in self.facts["calls"]:
             self.facts["refused_after"] = self.system.monotonic() - self.began
         if stable_seconds:
-            agent.hold(unit, stable_seconds)
-            if not agent.lives(unit):  # it died: that is why nobody answers
-                agent.same_process(unit, stable_seconds)
+            agent.unit.hold(unit, stable_seconds)
+            if not agent.unit.lives(unit):  # it died: that is why nobody answers
+                agent.unit.same_process(unit, stable_seconds)
             self.judge(unit)  # again: a refusal may come out of a cache at first
-        unit = agent.same_process(unit, stable_seconds)
-        loaded = agent.loaded(unit, agent.slots()["active"])
+        unit = agent.unit.same_process(unit, stable_seconds)
+        loaded = agent.unit.loaded(unit, agent.slots()["active"])
         answered = self.facts["proven"] and loaded["evidence"] == "touched"
         if not answered and (loaded["fingerprint"] or {}).get("keyed") != self.want:
             raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
@@ -86,8 +86,8 @@ class Proof:
     def until_healthy(self, seconds: float) -> "dict[str, Any]":
         """Waits, on the host, for health; gives up early when systemd has. Answers the unit as it then is."""
         agent = self.agent
-        end = self.began + agent.left(seconds)
-        first = unit = agent.recent_unit()
+        end = self.began + agent.deadline.left(seconds)
+        first = unit = agent.unit.recent()
         looked = self.system.monotonic()
         while True:
             self.refuse_hopeless(unit, first)
@@ -95,19 +95,23 @@ class Proof:
             now = self.system.monotonic()
             if 200 <= status < 300:
                 self.facts["healthy_after"] = now - self.began
-                return unit if agent.lives(unit) else agent.unit()
+                return unit if agent.unit.lives(unit) else agent.unit.look()
             if now >= end:
                 raise self.not_healthy(unit, status, why, seconds)
-            agent.pause(POLL_SECONDS)
-            if not agent.lives(unit) or now - looked >= LOOK_SECONDS:
-                unit, looked = agent.unit(), now
+            agent.deadline.pause(POLL_SECONDS)
+            if not agent.unit.lives(unit) or now - looked >= LOOK_SECONDS:
+                unit, looked = agent.unit.look(), now
 
     def refuse_hopeless(self, unit: "dict[str, Any]", first: "dict[str, Any]") -> None:
         """Raises when waiting for health is of no use: systemd gave up, or starts it again and again."""
         if unit["state"] in ("failed", "inactive"):
-            raise Refusal("start-failed", self.agent.last_words(unit) or "the unit is %(state)s (%(result)s)" % unit)
+            raise Refusal(
+                "start-failed", self.agent.unit.last_words(unit) or "the unit is %(state)s (%(result)s)" % unit
+            )
         if unit["restarts"] >= first["restarts"] + 2:
-            raise Refusal("unstable", self.agent.last_words(unit) or "systemd restarted it %(restarts)d times" % unit)
+            raise Refusal(
+                "unstable", self.agent.unit.last_words(unit) or "systemd restarted it %(restarts)d times" % unit
+            )
 
     def health(self) -> "tuple[int, str]":
         """(status, why not) of the first health path that may be one. Fills facts["health"]."""
@@ -137,7 +141,7 @@ class Proof:
         """True for a service that answers over TLS what it does not answer in the open."""
         if self.tls:
             return False
-        left = self.agent.left(CALL_SECONDS)
+        left = self.agent.deadline.left(CALL_SECONDS)
         try:
             return bool(self.system.get(self.port, "/", None, left, None, self.address, Tls(None, verify=False))[0])
         except Refusal:
@@ -236,7 +240,7 @@ class Proof:
             why = "%s with the right token answers %d" % (path, calls.get("new", 0))
             if 200 <= calls.get("old", 0) < 300:
                 why = "it still works with the other token"
-            reads = self.agent.file_read_by(unit)
+            reads = self.agent.unit.file_read(unit)
             if reads and reads != self.service["token"]:
                 why += ": the unit reads %s, we wrote %s" % (reads, self.service["token"])
             raise Refusal("new-refused", why)

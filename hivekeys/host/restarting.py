@@ -82,22 +82,22 @@ def restarted(agent: "Agent", unit: "dict[str, Any]") -> None:
         raise Refusal("unit-missing", "%s is %s" % (name, unit["load"] or "unknown"))
     if unit["state"] == "failed" or unit["restarts"]:
         agent.command(["systemctl", "reset-failed", "--", name], 10.0)
-    agent.outlived = unit["invocation"]
+    agent.unit.outlived = unit["invocation"]
     again = ["systemctl", "--no-ask-password", "restart", "--", name]
-    code, output = agent.command(again, agent.left())
+    code, output = agent.command(again, agent.deadline.left())
     if code == 0:
         return
-    now = agent.unit()
+    now = agent.unit.look()
     if now["result"] == "start-limit-hit":  # restarts of ours count too: five in ten seconds
         agent.command(["systemctl", "reset-failed", "--", name], 10.0)
-        code, output = agent.command(again, agent.left())
+        code, output = agent.command(again, agent.deadline.left())
         if code == 0:
             return
-        now = agent.unit()
+        now = agent.unit.look()
     words = " ".join(line for line in output.splitlines() if not line.startswith("See "))
     if now["invocation"] == unit["invocation"]:  # nothing was started
         raise Refusal("restart-refused", words)
-    raise Refusal("start-failed", agent.last_words(now) or words)
+    raise Refusal("start-failed", agent.unit.last_words(now) or words)
 
 
 def why_gone(agent: "Agent", unit: "dict[str, Any]", seconds: float) -> Refusal:
@@ -105,11 +105,11 @@ def why_gone(agent: "Agent", unit: "dict[str, Any]", seconds: float) -> Refusal:
 
     systemd counts in NRestarts only what it restarts by itself.
     """
-    end = agent.system.monotonic() + agent.left(SETTLES)
-    now = agent.unit()
+    end = agent.system.monotonic() + agent.deadline.left(SETTLES)
+    now = agent.unit.look()
     while was_stopped(unit, now) and now["invocation"] == unit["invocation"] and agent.system.monotonic() < end:
-        agent.pause(LOOKS)
-        now = agent.unit()
+        agent.deadline.pause(LOOKS)
+        now = agent.unit.look()
     if was_stopped(unit, now):
         name = agent.service["unit"]
         if now["invocation"] != unit["invocation"]:
@@ -118,7 +118,7 @@ def why_gone(agent: "Agent", unit: "dict[str, Any]", seconds: float) -> Refusal:
         if now["state"] == "inactive":
             return Refusal("unstable", "%s ended without an error, or somebody stopped it" % name)
     died = "the process did not live for %.0f s" % seconds if unit["pid"] else "systemd knows no main process"
-    return Refusal("unstable", agent.last_words(now) or died)
+    return Refusal("unstable", agent.unit.last_words(now) or died)
 
 
 def was_stopped(unit: "dict[str, Any]", now: "dict[str, Any]") -> bool:

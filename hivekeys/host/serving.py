@@ -13,35 +13,24 @@ import sys
 import threading
 import time
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import VERBS, Agent
+from hivekeys.host.greeting import hello
+from hivekeys.host.turning import fence, observe, prove, restart
+from hivekeys.host.writing import discard, probe_write, recall, retire, revert, revoke, stage, swap
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Callable, Iterable, Optional
 
-LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lock with us (hivekeys.line.BEAT)
+LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lock with us (hivekeys.ssh.line.BEAT)
 SIGN_SECONDS = (
-    5.0  # between our own signs of life; a bastion gives us up when it has missed three (hivekeys.line.QUIET)
+    5.0  # between our own signs of life; a bastion gives us up when it has missed three (hivekeys.ssh.line.QUIET)
 )
 AHEAD = 16  # lines that may lie unread: a bastion waits for the answer to each request
 GRACE_SECONDS = 3.0  # for the last look after a step that used up the request's time
 TOLD = "its agent was told to leave (SIGTERM) while it worked, as sudo's command_timeout does"
-
-VERBS = (
-    "hello",
-    "observe",
-    "probe_write",
-    "stage",
-    "swap",
-    "restart",
-    "prove",
-    "revert",
-    "retire",
-    "discard",
-    "recall",
-    "revoke",
-    "fence",
-)
+# The verbs of a run: every program has them, others are sent when they are asked for.
+OF_A_RUN = (hello, observe, probe_write, stage, swap, restart, prove, revert, retire, discard, recall, revoke, fence)
 
 
 def answer(agent: Agent, request: "dict[str, Any]") -> "dict[str, Any]":
@@ -51,20 +40,20 @@ def answer(agent: Agent, request: "dict[str, Any]") -> "dict[str, Any]":
     the way (a frozen sshd, a link that was down) must not change a host that has been called unknown.
     """
     now = agent.system.monotonic()
-    agent.end = min(now + request["deadline"], request.get("expires", now + request["deadline"]))
+    agent.deadline.end = min(now + request["deadline"], request.get("expires", now + request["deadline"]))
     results = []  # type: list[dict[str, Any]]
-    if agent.end <= now:
+    if agent.deadline.end <= now:
         return {"results": [refused(request["steps"][0]["verb"], "deadline", "the request came too late")]}
     failed = False
     for step in request["steps"]:
         fields = dict(step)
         verb = fields.pop("verb")
-        if verb not in VERBS and verb not in EXTRA:
+        if verb not in VERBS:
             raise ValueError("unknown verb")
-        if agent.is_alone() or (failed and verb != "observe"):
+        if agent.deadline.is_alone() or (failed and verb != "observe"):
             continue
         if failed:
-            agent.end = max(agent.end, agent.system.monotonic() + GRACE_SECONDS)
+            agent.deadline.end = max(agent.deadline.end, agent.system.monotonic() + GRACE_SECONDS)
         results.append(agent.carry_out(verb, fields))
         failed = failed or not results[-1]["ok"]
     return {"results": results}
@@ -87,7 +76,7 @@ def is_sign(agent: Agent, line: bytes, lease: float) -> bool:
     if line.strip() and not sent:
         return False
     now = agent.system.monotonic()
-    agent.lease = max(agent.lease, min(float(sent.group(1)) if sent else now, now) + lease)
+    agent.deadline.lease = max(agent.deadline.lease, min(float(sent.group(1)) if sent else now, now) + lease)
     return True
 
 
@@ -139,28 +128,28 @@ def serve(
     agent: it ends with one that has nothing in hand.
     """
     waiting = queue.Queue(AHEAD)  # type: queue.Queue[Optional[bytes]]
-    agent.lease = agent.system.monotonic() + lease
+    agent.deadline.lease = agent.system.monotonic() + lease
     voice = Voice(out, every)
 
     def read() -> None:
         for line in lines:
             if not is_sign(agent, line, lease):
                 waiting.put(line)
-        agent.gone.set()
+        agent.deadline.gone.set()
         waiting.put(None)
 
     def leave(_signal: int, _frame: object) -> None:
-        agent.farewell = TOLD
-        agent.gone.set()
+        agent.deadline.farewell = TOLD
+        agent.deadline.gone.set()
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=read, daemon=True).start()
     while True:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if agent.is_alone():  # asked behind the line above, or a SIGTERM between the two would go unheard
+        if agent.deadline.is_alone():  # asked behind the line above, or a SIGTERM between the two would go unheard
             break
         try:
-            line = waiting.get(timeout=max(agent.lease - agent.system.monotonic(), 0.001))
+            line = waiting.get(timeout=max(agent.deadline.lease - agent.system.monotonic(), 0.001))
         except queue.Empty:
             continue
         if line is None:

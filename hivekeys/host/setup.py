@@ -1,15 +1,16 @@
 """What install, uninstall and restrict share: the changes that they report, and the list of them on the host.
 
 Runs ON the host, as root, in one text with agent.py. What is put there is written into /var/lib/hivekeys/installed
-*before* it is put there; removal.py reads that list.
+*before* it is put there; uninstall.py reads that list.
 """
 
 import json
 import os
 
 from hivekeys.host.agent import Agent
-from hivekeys.host.repair import Work, walk
-from hivekeys.host.system import DIRECTORY, Refusal, open_controlled, open_directory
+from hivekeys.host.paths import DIRECTORY, open_controlled, open_directory
+from hivekeys.host.system import Refusal
+from hivekeys.host.verbs.fix import Work, walk
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Setup(Work):
     def note(self, part: str, path: str, before: str, after: str, act: "Callable[[], object]") -> None:
         """As Work's, but what cannot be made ends it all: the parts build on each other."""
         if self.apply:
-            self.agent.go_on()
+            self.agent.deadline.go_on()
             try:
                 act()
             except OSError as error:

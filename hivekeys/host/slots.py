@@ -13,11 +13,9 @@ import pwd
 import stat
 
 from hivekeys.host.forms import TokenLine, read_token
-from hivekeys.host.system import (
-    MAX_TOKEN_BYTES,
+from hivekeys.host.paths import (
     NOFOLLOW,
     OTHERS_WRITE,
-    Refusal,
     names_of,
     open_controlled,
     open_directory,
@@ -25,6 +23,7 @@ from hivekeys.host.system import (
     read_limited,
     write_all,
 )
+from hivekeys.host.system import MAX_TOKEN_BYTES, Refusal
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import json
 import os
 import time
 
-from hivekeys.host.system import DIRECTORY, NOFOLLOW, Refusal, System, open_controlled, read_limited, write_all
+from hivekeys.host.paths import DIRECTORY, NOFOLLOW, open_controlled, read_limited, write_all
+from hivekeys.host.system import Refusal, System
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 STATE = "var/lib/hivekeys"
 NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
 POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
-MAX_EPOCH = 10**9  # each run adds one; a larger number is none that hivekeys wrote (hivekeys.shown.MAX_EPOCH)
+MAX_EPOCH = 10**9  # each run adds one; a larger number is none that hivekeys wrote (hivekeys.protocol.shown.MAX_EPOCH)
 FILE_BYTES = 1 << 20  # of a file in this directory: some 6,000 tombstones
 TAKE_OVER_SECONDS = 3.0  # that a holder who is told to leave may take before it is killed
 
@@ -170,17 +171,19 @@ class State:
                 holder = self.holder(lock)
             lives = self.is_alive(holder)
             if not lives and self.system.monotonic() < named:
-                patience.pause(POLL_SECONDS)  # whoever has just taken it has not signed yet: the name is another's
+                patience.deadline.pause(
+                    POLL_SECONDS
+                )  # whoever has just taken it has not signed yet: the name is another's
                 continue
             ours = all(holder.get(part) == mine[part] for part in ("run", "sitting"))
-            if not (ours or take_over) or patience.left() <= 0:
+            if not (ours or take_over) or patience.deadline.left() <= 0:
                 raise Refusal("host-busy", self.described(holder))
             if lives and (told is None or told[0] != holder["pid"]):
                 self.system.terminate(holder["pid"])
                 told = (holder["pid"], self.system.monotonic() + TAKE_OVER_SECONDS)
             elif lives and take_over and told and self.system.monotonic() > told[1]:
                 self.system.kill(holder["pid"])
-            patience.pause(POLL_SECONDS)
+            patience.deadline.pause(POLL_SECONDS)
 
     def holder(self, lock: int) -> "dict[str, Any]":
         """Who wrote itself into the lock; {} when that is not (yet) to be read."""

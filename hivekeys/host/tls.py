@@ -7,7 +7,8 @@ are checked, and its name is not: we call a number.
 
 import errno
 
-from hivekeys.host.system import Refusal, read_roots
+from hivekeys.host.paths import read_roots
+from hivekeys.host.system import Refusal
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:

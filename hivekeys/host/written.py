@@ -6,7 +6,7 @@ read-only, and a service with a database would not start again.
 
 import os
 
-from hivekeys.host.system import read_limited
+from hivekeys.host.paths import read_limited
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:

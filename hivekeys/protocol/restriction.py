@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hivekeys.errors import UserError
 
-INSTALLED = "/usr/local/lib/hivekeys/agent"  # the program; restricting.py knows it by the same name
+INSTALLED = "/usr/local/lib/hivekeys/agent"  # the program; restrict.py knows it by the same name
 SHELL = "hivekeys:shell"  # the first of the markers (hivekeys.ssh.bootstrap)
 # What the bastion runs, and all that a key can run which was restricted to it: one line, quoted once, for any shell.
 COMMAND = f"exec /bin/sh -c 'echo; echo {SHELL}; exec env LC_ALL=C sudo -n -- {INSTALLED}'"

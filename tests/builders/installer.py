@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-import hivekeys.host.installation
-import hivekeys.host.remembered
-import hivekeys.host.removal  # noqa: F401  hosts know their verbs
+import hivekeys.host.verbs.install
+import hivekeys.host.verbs.tombstones
+import hivekeys.host.verbs.uninstall  # noqa: F401  hosts know their verbs
 from hivekeys.journal.events import Event, Phase, PhaseStarted
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.wire import Greeting

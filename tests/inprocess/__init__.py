@@ -18,8 +18,8 @@ sleeps.
     assert fleet.hosts["hive1"].accepts(token)
 """
 
-import hivekeys.host.auditing
-import hivekeys.host.places  # noqa: F401  hosts know the verbs of both, too
+import hivekeys.host.verbs.audit
+import hivekeys.host.verbs.sweep  # noqa: F401  hosts know the verbs of both, too
 
 from .clock import OwnClock, SharedClock
 from .dialer import InProcessDialer

@@ -78,7 +78,7 @@ class SimulatedHost(ServiceStandIn):
             raise ValueError(f"no fault is called {name}")
         self._fault = name
         for line in self.lines:
-            line.agent.lease = self.clock + LEASE_SECONDS if name in SILENCING else math.inf
+            line.agent.deadline.lease = self.clock + LEASE_SECONDS if name in SILENCING else math.inf
 
     def runs(self, **settings: Any) -> Other:
         """One more process on this host."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from hivekeys.fleet import SERVICES
-from hivekeys.host.places import Neighbours
 from hivekeys.host.slots import CREDENTIALS
 from hivekeys.host.sockets import LISTENS, forms_of
 from hivekeys.host.system import System, place_of, refuse_strangers
 from hivekeys.host.tls import Tls
+from hivekeys.host.verbs.sweep import Neighbours
 from hivekeys.token import Token
 
 from .host import SimulatedHost

@@ -125,7 +125,7 @@ def _begun(
                 hook(event)
 
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-{secrets.token_hex(4)}", who, write=False)
-    program = program_of("places") if task == REVOKE else AGENT
+    program = program_of("sweep") if task == REVOKE else AGENT
     runner = Crew(fleet, fleet.hosts, SshDialer(fleet, program), greeting, record, clock, task=task)
     return runner, events
 

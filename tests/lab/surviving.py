@@ -204,7 +204,7 @@ def _turn_and_die(verb: str, fleet_name: str, home: str, last: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with state_folder.hold_lock(folder, fleet.name, run, ""):
-        runner = Crew(fleet, fleet.hosts, SshDialer(fleet, program_of("places")), greeting, record, task=verb)
+        runner = Crew(fleet, fleet.hosts, SshDialer(fleet, program_of("sweep")), greeting, record, task=verb)
         drive = Drive(runner, REVOCATION if verb == REVOKE else ROTATION)
         if verb == REVOKE or drive.look():
             drive.go()

@@ -136,7 +136,7 @@ def as_admin(lab: Lab, step: Step) -> Reply:
     path.write_text(text)
     fleet = inventory.load(path)
     (host,) = (host for host in fleet.hosts if host.name == "hive1")
-    program = program_of("restricting")
+    program = program_of("restrict")
     dialer = SshDialer(fleet, program)
     greeting = Greeting(fleet.name, b"k" * 32, "by-hand", "ann@bastion", write=True, claim=False)
     session = Session(host, dialer, fleet.policy, greeting)

@@ -229,7 +229,7 @@ def test_a_clock_that_is_wrong_is_found(lab: Lab) -> None:
     """The hosts' clock is this machine's own and stays right; it is the bastion's that differs from it, and no more."""
     fleet = fleet_of(lab)
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-1", "tester@bastion")
-    program = program_of("inspection")
+    program = program_of("inspect")
 
     def by(clock: Clock) -> list[Finding]:
         sights = survey(fleet, fleet.hosts, SshDialer(fleet, program), greeting, clock=clock)

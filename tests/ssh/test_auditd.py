@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from hivekeys.host import inspection
 from hivekeys.host.agent import Agent
+from hivekeys.host.verbs import inspect
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Verdict, examine
 from tests.builders.observations import GOOD, INSPECTED, NORM
@@ -101,8 +101,8 @@ class Machine:
     def verdict(self) -> Verdict:
         """What the checklist says of it. `fab verify` asks systemd before, which this machine need not have."""
         agent = Agent()
-        agent.service, agent.end = {"token": str(self.token)}, agent.system.monotonic() + 60
-        sight = replace(GOOD, inspected=replace(INSPECTED, watch=inspection.audit_watch(agent)))
+        agent.service, agent.deadline.end = {"token": str(self.token)}, agent.system.monotonic() + 60
+        sight = replace(GOOD, inspected=replace(INSPECTED, watch=inspect.audit_watch(agent)))
         (finding,) = examine([sight], NORM, [CHECKS["audit-watch"]])
         return finding.verdict
 

@@ -17,7 +17,7 @@ import pytest
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
-from hivekeys.host.serving import VERBS
+from hivekeys.host.serving import OF_A_RUN
 from hivekeys.journal.events import Event, Intent, Waiting
 from hivekeys.journal.hostrun import CHANGING
 from tests.builders.operator import breaks
@@ -434,4 +434,5 @@ def test_every_kind_of_event_and_every_verb_was_swept() -> None:
     and a question to the operator write them down.
     """
     kinds = {kind.__name__ for kind in get_args(Event)}
-    assert (kinds | set(VERBS)) - {"Paused", "Readmitted", "Superseded", "OperatorAsked", "OperatorAnswered"} <= SWEPT
+    of_runs = {act.__name__ for act in OF_A_RUN}
+    assert (kinds | of_runs) - {"Paused", "Readmitted", "Superseded", "OperatorAsked", "OperatorAnswered"} <= SWEPT

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-import hivekeys
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.run import REVOKE, ROTATE
-from hivekeys.protocol.program import installed, program_of
+from hivekeys.protocol.program import installed_program, program_of
 from hivekeys.ssh.bootstrap import opening
 from tests.builders.operator import Operator
 from tests.inprocess import InProcessFleet, SimulatedHost
@@ -64,13 +63,13 @@ def test_a_run_opens_one_line_a_host_and_asks_once_a_phase(
 
 
 def test_the_program_is_sent_packed() -> None:
-    program = program_of("auditing")
+    program = program_of("audit")
     assert len(opening(program)) < PROGRAM < len(program) / 2
 
 
 def test_nothing_but_docstrings_and_comments_is_left_out_of_it() -> None:
-    verbs = ("inspection", "auditing", "accesses", "remembered", "places", "repair", "installation", "removal")
-    sent, whole = program_of(*verbs), installed(text_of_host, *verbs)
+    verbs = ("inspect", "audit", "accesses", "tombstones", "sweep", "fix", "install", "uninstall")
+    sent, whole = program_of(*verbs), installed_program(*verbs)
     assert tree_of(sent.partition(b'if __name__ == "__main__":')[0]) in tree_of(whole)
 
 
@@ -82,10 +81,6 @@ def tree_of(text: bytes) -> str:
             if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
                 one.value.value = ""
     return "\n".join(ast.dump(one) for one in tree.body)
-
-
-def text_of_host(name: str) -> bytes:
-    return (Path(hivekeys.__file__).parent / "host" / f"{name}.py").read_bytes()
 
 
 def test_a_host_starts_no_process_for_what_it_saw_a_moment_ago(tmp_path: Path) -> None:

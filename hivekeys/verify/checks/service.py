@@ -21,7 +21,7 @@ CREDENTIALS_SINCE = 250  # guide.md, "Using systemd Credentials"
 HARDENING = {"NoNewPrivileges": "yes", "PrivateTmp": "yes", "ProtectSystem": "strict", "ProtectHome": "yes"}
 ENDS_ALL = ("control-group", "mixed")
 SIGINT = ("2", "SIGINT")
-PROCESS = "the running process"  # hivekeys.host.inspection.PROCESS
+PROCESS = "the running process"  # hivekeys.host.verbs.inspect.PROCESS
 NOT_READ = "systemd could not read the unit"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hivekeys.host import agent
+from hivekeys.host import agent, unit
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY, InProcessFleet, Machine, Session, SimulatedHost
@@ -436,9 +436,9 @@ def test_a_look_shows_a_unit_as_it_was_seen_a_moment_ago(host: SimulatedHost) ->
 def test_a_moment_is_over_soon(host: SimulatedHost) -> None:
     session = Session(host)
     first, commands = looks(session)
-    host.clock += agent.RECENT_SECONDS + 0.1
+    host.clock += unit.RECENT_SECONDS + 0.1
     assert looks(session) == (first, commands[:1])
-    host.clock += agent.FILE_SECONDS
+    host.clock += unit.FILE_SECONDS
     assert looks(session) == (first, commands)
 
 
@@ -471,7 +471,7 @@ def test_a_proof_that_waits_for_stability_looks_again_at_its_end(host: Simulated
     session = Session(host)
     looks(session)
     host.started.clear()
-    session.do("prove", stable_seconds=agent.RECENT_SECONDS + 1)
+    session.do("prove", stable_seconds=unit.RECENT_SECONDS + 1)
     assert host.started == ["systemctl show"]
 
 

@@ -356,7 +356,7 @@ def test_after_a_failure_only_a_last_look_is_taken(host: SimulatedHost) -> None:
 def test_once_the_line_has_ended_no_further_step_begins(host: SimulatedHost) -> None:
     token = generate()
     session = Session(host)
-    host.fleet.at("hive1", "stage", lambda _: session.line.agent.gone.set(), when="after")
+    host.fleet.at("hive1", "stage", lambda _: session.line.agent.deadline.gone.set(), when="after")
     results = session.ask(
         {"verb": "stage", "token": token.reveal()},
         {"verb": "swap", "want": token.fingerprint(KEY).keyed},
@@ -370,7 +370,7 @@ def test_once_the_line_has_ended_nobody_waits_for_health(host: SimulatedHost) ->
     host.stop()
     host.unit_state = "activating"
     session = Session(host)
-    host.fleet.at("hive1", "prove", lambda _: session.line.agent.gone.set())
+    host.fleet.at("hive1", "prove", lambda _: session.line.agent.deadline.gone.set())
     before = host.clock
     assert session.do("prove")["trouble"] == "line-broken"
     assert host.clock == before

@@ -19,10 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivekeys.fleet import Policy
-from hivekeys.host import auditing, trail
+from hivekeys.host import trail
 from hivekeys.host.agent import Agent
 from hivekeys.host.serving import answer
 from hivekeys.host.system import System
+from hivekeys.host.verbs import audit
 from hivekeys.protocol.audited import Audited, Query, Time
 from hivekeys.protocol.messages import Reply, Step, Verb
 from hivekeys.protocol.program import program_of
@@ -34,7 +35,7 @@ UNIT = "Environment=LLORCH_AUDIT_MODE=local LLORCH_AUDIT_DIR=/audit\nMainPID=0\n
 
 
 SMALL: dict[str, Any] = {"__name__": "on-the-host"}  # what a host knows that reads in small bites
-exec(compile(program_of("auditing"), "hivekeys-agent", "exec"), SMALL)  # noqa: S102  as a host does
+exec(compile(program_of("audit"), "hivekeys-agent", "exec"), SMALL)  # noqa: S102  as a host does
 SMALL["LINE_LIMIT"] = 20
 
 
@@ -152,12 +153,12 @@ def test_a_call_is_told_with_service_path_address_and_times(host: Host) -> None:
     ],
 )
 def test_times_are_read_as_services_write_them(text: str, at: float | None) -> None:
-    assert auditing.epoch_of(text) == at
+    assert audit.epoch_of(text) == at
 
 
 @given(st.datetimes())
 def test_a_time_of_any_year_is_the_calendars(at: datetime) -> None:
-    assert auditing.epoch_of(f"{at:%Y-%m-%dT%H:%M:%S}".zfill(19)) == calendar.timegm(at.timetuple())
+    assert audit.epoch_of(f"{at:%Y-%m-%dT%H:%M:%S}".zfill(19)) == calendar.timegm(at.timetuple())
 
 
 @pytest.mark.parametrize(
@@ -204,11 +205,11 @@ def test_what_a_limit_cuts_is_the_oldest(host: Host) -> None:
     lines = [success(f"2026-11-24T10:{number // 60:02}:{number % 60:02}Z") for number in range(3000)]
     host.write("2026-11-24.audit", *lines, *lines, *lines)
     host.write("2026-11-23.audit", success("2026-11-23T10:00:00Z", "0000aa"))
-    found = host.ask(Query(size=auditing.BLOCK, records=1))
+    found = host.ask(Query(size=audit.BLOCK, records=1))
     assert found.cut == "there is more than is read at once"
     assert 0 < found.matched < 9000
     assert found.newest[0].place.startswith("2026-11-24.audit @ ")
-    assert found.newest[0].at == auditing.epoch_of(json.loads(lines[-1])["timestamp"])
+    assert found.newest[0].at == audit.epoch_of(json.loads(lines[-1])["timestamp"])
     assert ("0000aa", True) not in counts(found)
     assert host.ask(Query(seconds=0.0)).cut == "the time was up"
 
@@ -218,7 +219,7 @@ def test_a_recent_question_reads_the_end_of_a_large_file_only(host: Host) -> Non
     host.write("2026-11-24.audit", *(line for line in lines for _ in range(20)))
     found = host.ask(Query(since=Time(600.0, before_now=True)))
     assert found.matched == 200
-    assert found.size <= 2 * auditing.BLOCK < (host.audit / "2026-11-24.audit").stat().st_size
+    assert found.size <= 2 * audit.BLOCK < (host.audit / "2026-11-24.audit").stat().st_size
 
 
 def test_broken_lines_are_counted_and_the_rest_is_read(host: Host) -> None:
@@ -295,7 +296,7 @@ def test_many_different_calls_cost_no_more_memory_and_none_is_lost(host: Host) -
     lines = [failure("2026-11-24T10:00:00Z", f"{number:06x}", f"/{number}") for number in range(5000)]
     host.write("2026-11-24.audit", *lines, *[success("2026-11-24T10:00:00Z")] * 5)
     found = host.ask()
-    assert len(found.groups) <= 2 * auditing.GROUPS + 2
+    assert len(found.groups) <= 2 * audit.GROUPS + 2
     assert sum(group.count for group in found.groups) == found.matched == 5005
     assert found.folded > 0
 
@@ -358,7 +359,7 @@ def test_a_trail_of_any_size_is_read_in_a_few_megabytes(tmp_path: Path) -> None:
         for _ in range(size // len(block) + 1):
             file.write(block)
     program = tmp_path / "program.py"  # as one argument it would be too long
-    program.write_bytes(program_of("auditing").replace(b"\n    main()", MEASURE.replace("\n", "\n    ").encode()))
+    program.write_bytes(program_of("audit").replace(b"\n    main()", MEASURE.replace("\n", "\n    ").encode()))
     done = subprocess.run(
         [sys.executable, "-IS", program, str(tmp_path)],
         capture_output=True,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import hivekeys.host.inspection  # noqa: F401  hosts know its verb, too
+import hivekeys.host.verbs.inspect  # noqa: F401  hosts know its verb, too
 from hivekeys.host.environment import FILE_LIMIT, files_that_set_it, in_unit
-from hivekeys.host.system import open_controlled
+from hivekeys.host.paths import open_controlled
 from tests.inprocess import InProcessFleet, Session
 
 SERVICE = 54321  # an account that is not root

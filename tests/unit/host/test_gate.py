@@ -268,9 +268,9 @@ def test_a_host_that_does_not_know_itself_refuses_everything(line: GuardedLine) 
 
 def test_a_session_that_is_refused_again_and_again_is_over(line: GuardedLine) -> None:
     for _ in range(gate.REFUSALS):
-        assert not line.agent.gone.is_set()
+        assert not line.agent.deadline.gone.is_set()
         line.say(b"{}")
-    assert line.agent.gone.is_set()
+    assert line.agent.deadline.gone.is_set()
 
 
 def refused_and_untouched(line: GuardedLine, said: dict[str, object] | bytes) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.host import inspection
 from hivekeys.host.slots import Secrets
+from hivekeys.host.verbs import inspect
 from hivekeys.protocol.program import program_of
 
 
@@ -28,7 +28,7 @@ from hivekeys.protocol.program import program_of
     ],
 )
 def test_counts_tell_what_a_token_is_made_of(token: str, counts: dict[str, int]) -> None:
-    assert inspection.quality(token) == counts
+    assert inspect.quality(token) == counts
 
 
 def test_a_random_token_is_not_taken_for_words() -> None:
@@ -37,14 +37,14 @@ def test_a_random_token_is_not_taken_for_words() -> None:
     for _ in range(1000):
         bytes_ = source.randbytes(48)
         for token in (bytes_.hex(), base64.b64encode(bytes_).decode()):
-            counts = inspection.quality(token)
+            counts = inspect.quality(token)
             assert counts["digits"] and not counts["words"]
 
 
 def test_the_longest_token_is_counted_in_no_time() -> None:
     """Whoever owns the file chooses its text: it must not keep root busy. A wrong way takes minutes here."""
     longest = "a" * 2047 + "b" + "a" * 2048
-    assert inspection.quality(longest)["period"] == 2049
+    assert inspect.quality(longest)["period"] == 2049
 
 
 @pytest.mark.parametrize(
@@ -62,20 +62,20 @@ def test_the_longest_token_is_counted_in_no_time() -> None:
     ],
 )
 def test_copies_are_known_by_their_names(name: str, stray: bool) -> None:
-    assert inspection.is_stray(name, Secrets("/", {"token": "/x/api-token", "unit": "x.service"}, b"")) is stray
+    assert inspect.is_stray(name, Secrets("/", {"token": "/x/api-token", "unit": "x.service"}, b"")) is stray
 
 
 def test_an_access_list_is_none_where_the_disk_knows_none(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert inspection.has_acl(folder) is False
+        assert inspect.has_acl(folder) is False
     finally:
         os.close(folder)
 
 
 def test_an_agent_with_more_verbs_still_begins_its_work_last(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_bytes(program_of("inspection"))
+    program.write_bytes(program_of("inspect"))
     done = subprocess.run([sys.executable, "-IS", str(program)], input=b"", capture_output=True, timeout=30, check=True)
     assert done.stdout.split()[0] == b"hivekeys:ready"
     assert done.stderr == b""
@@ -102,4 +102,4 @@ TOKEN = "/etc/llama-orch/secrets/api-token"
 )
 def test_an_audit_watch_is_one_that_sees_the_token_being_read(rules: str, watched: bool) -> None:
     """As `auditctl -l` prints them; tests/ssh/test_auditd.py has a real one."""
-    assert inspection.watches(rules, TOKEN) is watched
+    assert inspect.watches(rules, TOKEN) is watched

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import hivekeys.host.inspection  # noqa: F401  hosts know its verb, too
+import hivekeys.host.verbs.inspect  # noqa: F401  hosts know its verb, too
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause
 from tests.builders.operator import Operator

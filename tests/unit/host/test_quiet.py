@@ -44,7 +44,7 @@ def test_both_sides_go_by_the_same_times() -> None:
 def turn(host: SimulatedHost, frozen: float) -> list[dict[str, Any]]:
     """Stage, swap and restart in one request; the agent stands still for so long once the token is staged."""
     session = Session(host)
-    session.line.agent.lease = host.clock + LEASE
+    session.line.agent.deadline.lease = host.clock + LEASE
     host.fleet.at(host.name, "stage", lambda host: host.fleet.advance(frozen), when="after")
     new = generate()
     steps: list[dict[str, object]] = [
@@ -74,7 +74,7 @@ def test_a_step_that_is_begun_asks_the_clock_again_before_it_changes_anything(ho
     fields = {"token": token.reveal()} if verb == "stage" else {}
     fields |= {"want": token.fingerprint(KEY).keyed} if verb in ("swap", "revert", "retire") else {}
     agent = session.line.agent
-    agent.lease, agent.end = host.clock, host.clock + 100.0
+    agent.deadline.lease, agent.deadline.end = host.clock, host.clock + 100.0
     before, started = host.slots(), host.process
     result = agent.carry_out(verb, fields)
     assert (result["ok"], result["trouble"]) == (False, "line-broken")
@@ -85,7 +85,7 @@ def test_a_wait_for_health_ends_with_the_lease(host: SimulatedHost) -> None:
     host.fault, host.slow_seconds = "start-slow", 300.0
     host.start()
     session, began = Session(host), host.clock
-    session.line.agent.lease = began + LEASE
+    session.line.agent.deadline.lease = began + LEASE
     (result,) = session.ask({"verb": "prove", "health_seconds": 90.0})
     assert result["trouble"] == "line-broken"
     assert LEASE <= host.clock - began < LEASE + 1.0
@@ -105,17 +105,17 @@ def test_a_wait_for_health_ends_with_the_lease(host: SimulatedHost) -> None:
 def test_a_sign_of_life_renews_the_lease_from_when_it_was_sent(host: SimulatedHost, line: bytes, left: float) -> None:
     """One that lay in a frozen sshd or on a slow link is worth no more than when it was sent."""
     agent = InProcessLine(host).agent
-    agent.lease = host.clock + 5.0
+    agent.deadline.lease = host.clock + 5.0
     assert is_sign(agent, line, LEASE)
-    assert agent.lease - host.clock == left
+    assert agent.deadline.lease - host.clock == left
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"@\n", b"@nan\n", b"@1e3\n", b"@1.0 x\n", b"@" + b"9" * 400 + b".0\n"])
 def test_what_is_no_sign_is_a_request_and_renews_nothing(host: SimulatedHost, line: bytes) -> None:
     agent = InProcessLine(host).agent
-    agent.lease = host.clock + 5.0
+    agent.deadline.lease = host.clock + 5.0
     assert not is_sign(agent, line, LEASE)
-    assert agent.lease == host.clock + 5.0
+    assert agent.deadline.lease == host.clock + 5.0
 
 
 # -- the agent: it gives signs of life itself

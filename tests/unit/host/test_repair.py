@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import hivekeys.host.repair  # noqa: F401  hosts know its verb, too
+import hivekeys.host.verbs.fix  # noqa: F401  hosts know its verb, too
 from hivekeys.token import generate
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
 

@@ -12,9 +12,12 @@ import pytest
 
 from hivekeys.errors import UserError
 from hivekeys.fleet import HIVE_SERVICE, Become
-from hivekeys.host import gate, inspection, restricting
+from hivekeys.host import gate
 from hivekeys.host.agent import Agent
+from hivekeys.host.greeting import hello
 from hivekeys.host.system import Refusal, System
+from hivekeys.host.verbs import inspect
+from hivekeys.host.verbs import restrict as verb
 from hivekeys.protocol import restriction
 from hivekeys.ssh import bootstrap
 from tests.builders.fab import Fab
@@ -48,9 +51,9 @@ def agent(tmp_path: Path, system: Quiet) -> Iterator[Any]:
     for folder in ("usr/local/lib", "etc/sudoers.d", "var/lib", pwd.getpwnam(ME).pw_dir.lstrip("/")):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     agent = Agent(str(tmp_path), system)
-    agent.end = 1e12
-    _, facts = agent.hello(
-        fleet="paper", key="5a" * 32, service=told(HIVE_SERVICE), run="run-1", write=True, who="ann", claim=False
+    agent.deadline.end = 1e12
+    _, facts = hello(
+        agent, fleet="paper", key="5a" * 32, service=told(HIVE_SERVICE), run="run-1", write=True, who="ann", claim=False
     )
     assert facts
     yield agent
@@ -60,7 +63,7 @@ def agent(tmp_path: Path, system: Quiet) -> Iterator[Any]:
 def restrict(agent: Any, **fields: Any) -> list[tuple[str, str]]:
     """(part, why it stays) of all that the verb noted."""
     given = {"apply": True, "account": ME, "program": "#!x\n", "sudoers": RULE, "login": "", **fields}
-    return [(one["part"], one["refused"]) for one in restricting.restrict(agent, **given)[1]["changes"]]
+    return [(one["part"], one["refused"]) for one in verb.restrict(agent, **given)[1]["changes"]]
 
 
 def refused(agent: Any, **fields: Any) -> str:
@@ -73,9 +76,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to anoth
 
 
 def test_host_and_bastion_mean_the_same_program() -> None:
-    assert inspection.AGENT == restriction.INSTALLED
-    assert restricting.OWN_SETTINGS == gate.SETTINGS
-    assert restricting.RULE in RULE
+    assert inspect.AGENT == restriction.INSTALLED
+    assert verb.OWN_SETTINGS == gate.SETTINGS
+    assert verb.RULE in RULE
     assert bootstrap.COMMANDS[Become.RESTRICTED] == restriction.COMMAND
 
 
@@ -121,12 +124,12 @@ LISTED = "User deploy may run the following commands on hive1:\n"
 )
 def test_every_rule_but_ours_is_one_more(agent: Any, system: Quiet, said: str, others: list[str]) -> None:
     system.listed = (0, said)
-    assert inspection.other_rules(agent, "deploy") == others
+    assert inspect.other_rules(agent, "deploy") == others
 
 
 def test_a_sudo_that_lists_nothing_is_not_taken_for_one_that_allows_nothing(agent: Any, system: Quiet) -> None:
     system.listed = (127, "sudo: not found")
-    assert inspection.other_rules(agent, "deploy") is None
+    assert inspect.other_rules(agent, "deploy") is None
 
 
 def test_root_is_not_restricted(agent: Any) -> None:
@@ -140,7 +143,7 @@ def test_a_key_goes_among_the_others_and_out_again(agent: Any, tmp_path: Path) -
     assert file.read_text().splitlines() == ["ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ ann", LINE]
     assert (file.stat().st_mode & 0o777, file.owner()) == (0o600, ME)
     assert restrict(agent, login=LINE) == []
-    restricting.restrict(agent, apply=True, options=["remove"])
+    verb.restrict(agent, apply=True, options=["remove"])
     assert file.read_text() == "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ ann\n"
     assert not (tmp_path / "usr/local/lib/hivekeys").exists()
     assert os.listdir(tmp_path / "etc/sudoers.d") == []  # noqa: PTH208

@@ -16,9 +16,10 @@ import pytest
 
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Service
 from hivekeys.host.agent import Agent
-from hivekeys.host.places import GUARDED, Neighbours
+from hivekeys.host.greeting import hello
 from hivekeys.host.sockets import where_to_ask
 from hivekeys.host.system import System
+from hivekeys.host.verbs.sweep import GUARDED, Neighbours
 from hivekeys.protocol.wire import Greeting
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY
@@ -103,11 +104,11 @@ def agent_of(root: Path, old: Token, machine: System, **keys: Any) -> Agent:
     """An agent that has been greeted, and knows the old token."""
     service = Service(**{**vars(HIVE_SERVICE), "owner": ACCOUNT.pw_name, "group": GROUP, **keys})
     agent = Agent(str(root), machine)
-    agent.end = machine.monotonic() + 60
+    agent.deadline.end = machine.monotonic() + 60
     fields = Greeting("here", KEY, "run-1", "ann@bastion").step(service, {old.fingerprint(KEY): old})
     fields.pop("verb")
     (root / "var/lib").mkdir(parents=True, exist_ok=True)
-    agent.hello(**fields)
+    hello(agent, **fields)
     return agent
 
 

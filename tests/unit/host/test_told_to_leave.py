@@ -26,8 +26,8 @@ def fleet(tmp_path: Path) -> InProcessFleet:
 def leaves(host: SimulatedHost) -> None:
     """SIGTERM, as `serving.serve` takes it while a step is in hand."""
     agent = host.lines[-1].agent
-    agent.farewell = TOLD
-    agent.gone.set()
+    agent.deadline.farewell = TOLD
+    agent.deadline.gone.set()
 
 
 @pytest.mark.parametrize("verb", ["probe_write", "stage", "swap", "restart", "prove", "retire"])

@@ -10,10 +10,10 @@ import pytest
 from hivekeys.audit import access_report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
-from hivekeys.host import accesses
 from hivekeys.host.agent import Agent
 from hivekeys.host.system import Refusal, System
-from hivekeys.host.watching import watch
+from hivekeys.host.verbs import accesses
+from hivekeys.host.verbs.watch import watch
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Access, Accesses, Reader
@@ -59,7 +59,7 @@ def agent(tmp_path: Path, kernel: Kernel) -> Iterator[Any]:
     (tmp_path / "etc/audit/rules.d").mkdir(parents=True)
     agent = Agent(str(tmp_path), kernel)
     agent.service = {"token": TOKEN}
-    agent.end = agent.system.monotonic() + 60
+    agent.deadline.end = agent.system.monotonic() + 60
     agent.state.lock = 0
     yield agent
     agent.state.lock = None

@@ -21,7 +21,7 @@ from hivekeys.fleet import (
     TokenAge,
     Waiver,
 )
-from hivekeys.host.places import PLACE
+from hivekeys.host.verbs.sweep import PLACE
 from hivekeys.inventory import schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml

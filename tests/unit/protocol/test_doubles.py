@@ -6,10 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import hivekeys.host.inspection
-import hivekeys.host.installation
-import hivekeys.host.remembered
-import hivekeys.host.repair  # noqa: F401  hosts know these verbs
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import Event, Phase, State

@@ -20,13 +20,13 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from rich.console import Console
 
-import hivekeys.host.remembered  # noqa: F401  hosts know its verb
+import hivekeys.host.verbs.tombstones  # noqa: F401  hosts know its verb
 from hivekeys import report
 from hivekeys.audit import access_report, census_report
 from hivekeys.audit.census import census_of, known_tokens
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host, Policy
-from hivekeys.host.repair import Work
+from hivekeys.host.verbs.fix import Work
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Outcome, Phase, State, Status
 from hivekeys.journal.progress import Progress, heard

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import hivekeys.host.installation
-import hivekeys.host.removal
-import hivekeys.host.repair  # noqa: F401  hosts know these verbs
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE

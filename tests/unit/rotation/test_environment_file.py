@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import hivekeys.host.installation  # noqa: F401  hosts know its verb, too, and that of upkeep
+import hivekeys.host.verbs.install  # noqa: F401  hosts know its verb, too, and that of upkeep
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host.forms import TokenLine

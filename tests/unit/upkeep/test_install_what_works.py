@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import hivekeys.host.installation
-import hivekeys.host.removal  # noqa: F401  hosts know the way back
+import hivekeys.host.verbs.install
+import hivekeys.host.verbs.uninstall  # noqa: F401  hosts know the way back
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.protocol.causes import Trouble

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import hivekeys.host.installation
-import hivekeys.host.remembered
-import hivekeys.host.removal  # noqa: F401  hosts know their verbs
+import hivekeys.host.verbs.install
+import hivekeys.host.verbs.tombstones
+import hivekeys.host.verbs.uninstall  # noqa: F401  hosts know their verbs
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE

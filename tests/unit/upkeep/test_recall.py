@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import hivekeys.host.remembered  # noqa: F401  hosts know its verb
+import hivekeys.host.verbs.tombstones  # noqa: F401  hosts know its verb
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import Event, Outcome, Phase, RunStarted, State

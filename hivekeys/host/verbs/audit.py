@@ -13,9 +13,9 @@ import os
 import re
 import zlib
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.own_calls import NOT_RECORDED, Explained
-from hivekeys.host.system import open_directory, read_limited
+from hivekeys.host.paths import open_directory, read_limited
 from hivekeys.host.trail import (
     CHAIN_BYTES,
     CHAIN_SECONDS,
@@ -48,6 +48,7 @@ TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?(Z|
 BY_FINGERPRINT = re.compile(r"token:([0-9a-f]{6})")
 
 
+@verb()
 def audit(
     agent: "Agent",
     *,
@@ -87,11 +88,13 @@ def audit(
         return False, facts
     try:
         names = os.listdir(folder)[:FILES]
-        budget = Budget(size, min(seconds, max(agent.left() - 2.0, 0.0)), agent.system.monotonic)
+        budget = Budget(size, min(seconds, max(agent.deadline.left() - 2.0, 0.0)), agent.system.monotonic)
         read_trail(count, folder, names, budget)
         facts.update(count.told(agent), found=bool(audit_files(names)))
         if chain:
-            budget = Budget(CHAIN_BYTES, min(CHAIN_SECONDS, max(agent.left() - 1.0, 0.0)), agent.system.monotonic)
+            budget = Budget(
+                CHAIN_BYTES, min(CHAIN_SECONDS, max(agent.deadline.left() - 1.0, 0.0)), agent.system.monotonic
+            )
             breaks, facts["chained"], facts["chain_cut"] = chain_breaks(folder, names, budget)
             facts["breaks"] = [clean(agent, text) for text in breaks]
     finally:
@@ -101,8 +104,8 @@ def audit(
 
 def service_environment(agent: "Agent") -> "dict[str, str]":
     """The unit's variables, and over them those of the running process: some units have theirs in a file."""
-    unit = agent.recent_unit()
-    environment = dict(agent.audit_settings)
+    unit = agent.unit.recent()
+    environment = dict(agent.unit.audit_settings)
     try:
         fd = os.open("%s/proc/%d/environ" % (agent.root.rstrip("/"), unit["pid"]), os.O_RDONLY)
     except OSError:
@@ -390,6 +393,3 @@ def forwards(stream: "Any") -> "Iterator[tuple[int, Optional[list[bytes]], int]]
             yield offset, None, 0
             offset, rest, endless = offset + len(rest), b"", True
     yield offset, [rest], 0
-
-
-EXTRA["audit"] = audit

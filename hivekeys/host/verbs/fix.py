@@ -13,19 +13,20 @@ import os
 import re
 import stat
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.environment import environment_of
-from hivekeys.host.inspection import has_acl, is_named_after, is_stray, unit_properties
+from hivekeys.host.paths import DIRECTORY, NOFOLLOW, OTHERS_WRITE, is_roots, named, names_of, open_directory
 from hivekeys.host.state import STATE
-from hivekeys.host.system import DIRECTORY, NOFOLLOW, OTHERS_WRITE, Refusal, is_roots, named, names_of, open_directory
+from hivekeys.host.system import Refusal
 from hivekeys.host.trail import audit_folder
+from hivekeys.host.verbs.inspect import has_acl, is_named_after, is_stray, unit_properties
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator
 
 MENDED = 1000  # copies that one run removes: more would be another problem
-MOST_CHANGES = 1000  # that are sent one by one (hivekeys.wire.MOST_CHANGES)
+MOST_CHANGES = 1000  # that are sent one by one (hivekeys.protocol.wire.MOST_CHANGES)
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")  # acl(5)
 OPEN_TO_OTHERS = 0o027  # group may look into the audit trail, nobody else
 # What may stand behind the token's name in that of a copy: these words, and numbers. api-token-exporter.toml is another
@@ -51,7 +52,7 @@ class Work:
         """Something is not as it should be: `act` mends it. A failed act is said, and the next thing is looked at."""
         refused = ""
         if self.apply:
-            self.agent.go_on()
+            self.agent.deadline.go_on()
             try:
                 act()
             except OSError as error:
@@ -80,6 +81,7 @@ class Work:
         return self.apply and any(not change["refused"] for change in self.changes), {"changes": first}
 
 
+@verb(moves=True, changes_settings=True)
 def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = "") -> "tuple[bool, dict[str, Any]]":
     """Mends what is there. `want`: the fleet's token, by which a file of another account's may be known.
 
@@ -220,7 +222,7 @@ def token_file(work: Work, folder: int, want: str, controlled: bool) -> bool:
 
 def is_known(agent: "Agent", text: str, want: str) -> bool:
     """True for the fleet's token, and for what systemd has given the running service as its credential."""
-    given = agent.secrets.credential(agent.unit()["credential"])
+    given = agent.secrets.credential(agent.unit.look()["credential"])
     return agent.secrets.fingerprint(text)["keyed"] in (want, (given or {}).get("keyed"))
 
 
@@ -343,6 +345,3 @@ def audit_directory(work: Work) -> None:
                 work.refuse("audit", path, rights(info), after, "it belongs to %s" % names_of(info)[0])
     finally:
         os.close(fd)
-
-
-EXTRA["fix"] = fix

@@ -5,19 +5,21 @@ Runs ON the host, as root, in one text with agent.py, when it is asked for.
 
 import os
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.dropin import HEADER, drop_in_path, read_file, remove_file, write_file
-from hivekeys.host.installation import has_group
-from hivekeys.host.repair import Work
-from hivekeys.host.restricting import KINDS, take_part_away
+from hivekeys.host.paths import open_directory
 from hivekeys.host.setup import done, exists, installed, remember, remove_directory
-from hivekeys.host.system import Refusal, open_directory
+from hivekeys.host.system import Refusal
+from hivekeys.host.verbs.fix import Work
+from hivekeys.host.verbs.install import has_group
+from hivekeys.host.verbs.restrict import KINDS, take_part_away
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Iterable
 
 
+@verb(moves=True, changes_settings=True)
 def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> "tuple[bool, dict[str, Any]]":
     """Takes away what install put there, last first. A service whose token goes is stopped.
 
@@ -31,7 +33,7 @@ def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> 
     if ["token", agent.service["token"]] in things:
         # Without one it would log "dev mode" and refuse everybody (llama-orch.md, "Missing token"), or let them in.
         stop = ["systemctl", "--no-ask-password", "stop", "--", unit]
-        work.note("service", unit, agent.unit()["state"], "stopped", lambda: done(agent, stop))
+        work.note("service", unit, agent.unit.look()["state"], "stopped", lambda: done(agent, stop))
     left = list(things)
     for kind, path in reversed(things):
         before = len(work.changes)
@@ -136,6 +138,3 @@ def forget(agent: "Agent") -> None:
     while levels:  # the service beside another may be the last one of its kind; the other's directory is not empty
         remove_directory(agent, os.path.join("/var/lib", *levels))
         levels.pop()
-
-
-EXTRA["uninstall"] = uninstall

@@ -10,13 +10,15 @@ import os
 import pwd
 import stat
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.dropin import drop_in, drop_in_path, read_file, unit_of, without_token
 from hivekeys.host.forms import is_token
-from hivekeys.host.repair import OPEN_TO_OTHERS, directory, rights, token_file, walk
+from hivekeys.host.paths import is_roots, open_directory
 from hivekeys.host.setup import Setup, done, exists, installed, make_directory, missing_from
-from hivekeys.host.system import Refusal, is_roots, open_directory
+from hivekeys.host.system import Refusal
 from hivekeys.host.trail import audit_folder
+from hivekeys.host.verbs.fix import OPEN_TO_OTHERS, directory, rights, token_file, walk
+from hivekeys.host.writing import change
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 AUDIT_MODE = 0o700
 
 
+@verb(moves=True, changes_settings=True)
 def install(
     agent: "Agent",
     *,
@@ -64,7 +67,7 @@ def install(
 
 def refuse_unheld(setup: Setup, want: str) -> None:
     """A service that works with a token which is in no file is given no other: its clients would be refused."""
-    agent, pid = setup.agent, setup.agent.unit()["pid"]
+    agent, pid = setup.agent, setup.agent.unit.look()["pid"]
     process = agent.system.process(pid) if pid else None
     held = process["token"] if process and agent.slots()["active"] is None else ""
     if held and (not is_token(held) or agent.secrets.fingerprint(held)["keyed"] != want):
@@ -193,7 +196,7 @@ def put_token(agent: "Agent", want: str) -> None:
         agent.secrets.put(folder, agent.secrets.active, agent.secrets.known[want])
         return True
 
-    agent.change(work)
+    change(agent, work)
 
 
 def enabled(setup: Setup, unit: "dict[str, Any]") -> None:
@@ -208,6 +211,3 @@ def belong(setup: Setup) -> None:
     agent, fleet = setup.agent, setup.agent.fleet
     if agent.state.kept("fleet") != fleet:
         setup.put("fleet", "fleet", "/var/lib/hivekeys/fleet", fleet, lambda: agent.state.keep("fleet", fleet))
-
-
-EXTRA["install"] = install

@@ -10,11 +10,12 @@ import os
 import re
 import stat
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.environment import IN_MANAGER, environment_of, in_unit, tokens_set
 from hivekeys.host.forms import is_token
 from hivekeys.host.origin import Origin
-from hivekeys.host.system import NOFOLLOW, Refusal, names_of, open_directory
+from hivekeys.host.paths import NOFOLLOW, names_of, open_directory
+from hivekeys.host.system import Refusal
 from hivekeys.host.trail import CHAIN_BYTES, CHAIN_SECONDS, Budget, audit_folder, chain_of
 
 TYPE_CHECKING = False  # type checkers take it for True
@@ -32,7 +33,7 @@ SHOWN_OF_UNIT = (
     "KillMode,FragmentPath,DropInPaths,NoNewPrivileges,PrivateTmp,ProtectSystem,ProtectHome"
 )
 LEFT_BY_PEOPLE = ("~", ".swp", ".swo", ".bak", ".old", ".orig", ".save", ".tmp")
-AGENT = "/usr/local/lib/hivekeys/agent"  # where restricting.py puts it
+AGENT = "/usr/local/lib/hivekeys/agent"  # where restrict.py puts it
 # As sudo lists it: 1.9.13 puts backslashes before the quotes, sudo-rs leaves them out.
 OUR_RULE = re.compile(r'\(root\) (?:[A-Z]+: )*%s(?: ""| \\"\\")?' % re.escape(AGENT))
 # What made-up tokens are made of. Six characters or more: random hex, base32 or base64 has one by chance once in 10^5.
@@ -45,6 +46,7 @@ WORDS = re.compile(
 )
 
 
+@verb()
 def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """All facts of a host, each on its own: one that fails does not take the others along."""
     shown = unit_properties(agent)
@@ -167,7 +169,7 @@ def is_named_after(name: str, active: str) -> bool:
 
 
 def quality(token: str) -> "dict[str, int]":
-    """Counts that tell a random token from a made-up one (hivekeys.verify.inspected.Quality)."""
+    """Counts that tell a random token from a made-up one (hivekeys.protocol.inspected.Quality)."""
     longest = run = 1
     step = None  # type: Optional[int]
     for one, two in zip(token, token[1:]):
@@ -197,7 +199,7 @@ def temporary(agent: "Agent") -> "list[str]":
 def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, Any]":
     """Where LLORCH_API_TOKEN is set, and the environment files that could not be read. No value leaves the host."""
     found, unread = in_unit(agent.root, shown)
-    origin = Origin(agent, agent.recent_unit())
+    origin = Origin(agent, agent.unit.recent())
     places = [agent.service["token"] if origin.is_token_file(where) else where for where, _ in found]
     unread = not_read(agent, shown) + unread
     code, output = agent.command(["systemctl", "show-environment"], 10.0)
@@ -222,7 +224,7 @@ def survivors_of(agent: "Agent") -> "list[dict[str, Any]]":
     The unit's own, unless they have the token of today in their environment; and others of the service's account that
     have another one there.
     """
-    unit, active = agent.recent_unit(), agent.slots()["active"] or {}
+    unit, active = agent.unit.recent(), agent.slots()["active"] or {}
     members = agent.system.members(unit["cgroup"])
     if members is None:
         raise ValueError("no control group")
@@ -235,7 +237,7 @@ def survivors_of(agent: "Agent") -> "list[dict[str, Any]]":
         held = agent.secrets.fingerprint(process["token"])["keyed"] if is_token(process["token"]) else None
         ours = pid in members or process["uid"] == unit["uid"]
         if ours and held != today and (held or pid in members):
-            found.append(agent.elder(pid, process))
+            found.append(agent.unit.elder(pid, process))
     return found[:MOST]
 
 
@@ -274,7 +276,7 @@ def systemd_version(agent: "Agent") -> "Optional[int]":
 
 def log_lines(agent: "Agent", invocation: str) -> "dict[str, bool]":
     """What the service said of its token since it started."""
-    code, output = agent.log_of({"invocation": invocation}, 1000)
+    code, output = agent.unit.log_of({"invocation": invocation}, 1000)
     if code != 0 or not invocation:
         raise ValueError("no log")
     return {"loaded": "loaded from file" in output or "API token loaded" in output, "dev_mode": "dev mode" in output}
@@ -301,7 +303,7 @@ def audit_chain(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any
     """Whether the trail's hash chain is whole, as far as the time allows."""
     folder = open_directory(agent.root, audit_folder(environment))
     try:
-        seconds = min(CHAIN_SECONDS, agent.left() / 2)  # what else was asked for needs time as well
+        seconds = min(CHAIN_SECONDS, agent.deadline.left() / 2)  # what else was asked for needs time as well
         return chain_of(folder, os.listdir(folder)[:LISTED], Budget(CHAIN_BYTES, seconds, agent.system.monotonic))
     finally:
         os.close(folder)
@@ -334,6 +336,3 @@ def audit_trail(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any
     finally:
         os.close(folder)
     return facts
-
-
-EXTRA["inspect"] = inspect

@@ -1,16 +1,16 @@
 """The agent's verbs `sweep` and `end_survivors`: tries the old token at every socket that could accept it.
 
 Runs ON the host, as root, in one text with agent.py, when a token was revoked or `fab verify` asks for it. A place is
-a TCP socket that listens and belongs to the service's account or unit, or whatever else the inventory names. All that
-is said here is a fact; what is good or bad of it is for hivekeys.machine to say. A token goes to no socket of another
-account: only the service's own and root's hear it.
+a TCP socket that listens and belongs to the service's account or unit, or whatever else the inventory names. What is
+said here is a fact; what is good or bad of it is for hivekeys.protocol.listeners to say. A token goes to no socket of
+another account: only the service's own and root's hear it.
 """
 
 import os
 import re
 import signal
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.forms import is_token
 from hivekeys.host.sockets import where_to_ask
 from hivekeys.host.state import POLL_SECONDS
@@ -75,7 +75,7 @@ class Sweep:
         self.agent = agent
         self.refuse = frozenset(refuse)
         self.near = getattr(agent.system, "neighbours", None) or Neighbours(agent.system)  # type: Neighbours
-        unit = agent.recent_unit()
+        unit = agent.unit.recent()
         self.main, self.born = unit["pid"], unit["born"]
         # An account that is root's says nothing of a process; and whoever is root could hear every token anyway.
         self.accounts = frozenset({unit["uid"], agent.secrets.account()[0]} - {None, 0})
@@ -229,7 +229,7 @@ class Sweep:
             held = self.holders.get(pid)
             if takes or held in self.refuse or (pid in self.members and held is None):
                 ports = sorted({row["port"] for row in rows})
-                found.append(dict(self.agent.elder(pid, process), ports=ports, takes=takes))
+                found.append(dict(self.agent.unit.elder(pid, process), ports=ports, takes=takes))
         return found[:MOST_PLACES]
 
     def is_elder(self, pid: int) -> bool:
@@ -248,13 +248,13 @@ class Sweep:
     def end(self, pids: "list[int]") -> "list[int]":
         """Those that live on although they were told to end, and then killed. Each is the process that was seen."""
         for number, seconds in ((signal.SIGTERM, END_SECONDS), (signal.SIGKILL, GONE_SECONDS)):
-            until = self.agent.system.monotonic() + self.agent.left(seconds)
+            until = self.agent.system.monotonic() + self.agent.deadline.left(seconds)
             pids = [pid for pid in pids if self.lives(pid)]
-            self.agent.go_on()
+            self.agent.deadline.go_on()
             for pid in pids:
                 self.near.signal(pid, number)
             while any(map(self.lives, pids)) and self.agent.system.monotonic() < until:
-                self.agent.pause(POLL_SECONDS)
+                self.agent.deadline.pause(POLL_SECONDS)
         return [pid for pid in pids if self.lives(pid)]
 
     def lives(self, pid: int) -> bool:
@@ -262,6 +262,7 @@ class Sweep:
         return bool(self.agent.system.born(pid) == self.processes[pid]["born"])
 
 
+@verb(calls=True)
 def sweep(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str, Any]]":
     """Every place and what it makes of these tokens (None: no copy is left to ask with); who has outlived a restart."""
     found = Sweep(agent, refuse).look()
@@ -270,6 +271,7 @@ def sweep(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str, Any]]":
     return False, {"places": rows if found.old else None, "survivors": survivors}
 
 
+@verb(touches=True, calls=True)
 def end_survivors(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str, Any]]":
     """Ends the processes that a sweep finds to have outlived a restart: first by SIGTERM, then by SIGKILL."""
     if agent.state.lock is None:
@@ -283,7 +285,3 @@ def end_survivors(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str,
         said = ", ".join("%s (pid %d)" % (survivors[pid], pid) for pid in left)
         raise Refusal("survivor", "%s does not end, not even when it is killed" % said)
     return bool(survivors), {}
-
-
-EXTRA["sweep"] = sweep
-EXTRA["end_survivors"] = end_survivors

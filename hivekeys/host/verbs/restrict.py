@@ -1,9 +1,9 @@
 """The agent's verb `restrict`: installs the agent as a program of root's, and a sudo rule for it alone.
 
 Runs ON the host, as root, in one text with agent.py. What it puts there is written into /var/lib/hivekeys/installed
-before, and removal.py takes it away by that list. The program, every directory above it, and the rule are root's alone;
-the rule is checked by visudo before sudo can read it. Other rules that the account has are named and stay: they are not
-ours.
+before, and uninstall.py takes it away by that list. The program, every directory above it, and the rule are root's
+alone; the rule is checked by visudo before sudo can read it. Other rules that the account has are named and stay:
+they are not ours.
 """
 
 import functools
@@ -12,13 +12,14 @@ import os
 import pwd
 import stat
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.dropin import read_file, write_file
 from hivekeys.host.environment import FILE_LIMIT
-from hivekeys.host.inspection import AGENT, other_rules
-from hivekeys.host.repair import Work, rights, walk
+from hivekeys.host.paths import NOFOLLOW, is_roots, open_directory, read_limited, write_all
 from hivekeys.host.setup import Setup, exists, installed, make_directory, missing_from, remember, remove_directory
-from hivekeys.host.system import NOFOLLOW, Refusal, is_roots, open_directory, read_limited, write_all
+from hivekeys.host.system import Refusal
+from hivekeys.host.verbs.fix import Work, rights, walk
+from hivekeys.host.verbs.inspect import AGENT, other_rules
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PYTHON = "/usr/bin/python3"  # the program's first line
 KINDS = ("agent-directory", "agent", "settings", "sudoers", "login-key")  # of the list, in the order of installing
 
 
+@verb()
 def restrict(
     agent: "Agent",
     *,
@@ -282,6 +284,3 @@ def forget_key(agent: "Agent", path: str) -> None:
         if not (line.startswith("restrict,command=") and AGENT in line)
     ]
     write_key_lines(agent, (info.st_uid, info.st_gid), folder, lines)
-
-
-EXTRA["restrict"] = restrict

@@ -13,10 +13,10 @@ import select
 import signal
 import time
 
-from hivekeys.host.agent import EXTRA, Agent
-from hivekeys.host.auditing import clean, moment_of
-from hivekeys.host.inspection import audit_watch
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.system import Refusal, started
+from hivekeys.host.verbs.audit import clean, moment_of
+from hivekeys.host.verbs.inspect import audit_watch
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ SERIAL = re.compile(rb"msg=audit\((\d+\.\d+):(\d+)\)")
 FIELD = re.compile(rb'\b(\w+)=("[^"]*"|[^\s\x1d]*)')
 QUOTED = (b"comm", b"exe", b"name", b"proctitle")  # in hex unless they are in quotes
 NOBODY = 4294967295  # "unset": no login led to it
-# hivekeys.bootstrap, "_IN_PYTHON": how every agent is started. Anybody could call himself so: it says "probably".
+# hivekeys.ssh.bootstrap, "_IN_PYTHON": how every agent is started. Anybody could call himself so: it says "probably".
 OWN_TITLES = (b"\0-c\0import sys; i = sys.stdin.buffer; exec(", b"\0/usr/local/lib/hivekeys/agent")
 
 
+@verb()
 def accesses(
     agent: "Agent",
     *,
@@ -46,7 +47,7 @@ def accesses(
     begin, end = moment_of(since, now), moment_of(until, now)
     readers = Readers(agent, failed, records)
     cut = ""
-    deadline = agent.system.monotonic() + min(seconds, max(agent.left() - 2.0, 0.0))
+    deadline = agent.system.monotonic() + min(seconds, max(agent.deadline.left() - 2.0, 0.0))
     try:
         for event in events(search(agent, begin, deadline)):
             if (begin is None or event["at"] >= begin) and (end is None or event["at"] <= end):
@@ -214,9 +215,6 @@ def account_named(name: str) -> "Optional[int]":
 def program_of_service(agent: "Agent") -> str:
     """The program that the service's process runs, "" when it runs none."""
     try:
-        return os.readlink("%s/proc/%d/exe" % (agent.root.rstrip("/"), agent.unit()["pid"]))
+        return os.readlink("%s/proc/%d/exe" % (agent.root.rstrip("/"), agent.unit.look()["pid"]))
     except (OSError, Refusal):
         return ""
-
-
-EXTRA["accesses"] = accesses

@@ -8,11 +8,12 @@ of somebody else's that sees the same is enough, and is never taken away.
 import os
 import re
 
-from hivekeys.host.agent import EXTRA, Agent
+from hivekeys.host.agent import Agent, verb
 from hivekeys.host.dropin import read_file, write_file
-from hivekeys.host.inspection import watches
-from hivekeys.host.repair import Work
-from hivekeys.host.system import Refusal, open_directory
+from hivekeys.host.paths import open_directory
+from hivekeys.host.system import Refusal
+from hivekeys.host.verbs.fix import Work
+from hivekeys.host.verbs.inspect import watches
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ MARK = "# Written by hivekeys (`fab watch`); `fab watch --remove` takes it away.
 LOCKED = "the rules are locked until the host starts again (auditctl -e 2)"
 
 
+@verb()
 def watch(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> "tuple[bool, dict[str, Any]]":
     """The rule for the token file in force and kept, or with the option "remove" neither."""
     path = agent.service["token"]
@@ -128,6 +130,3 @@ def forget_rule(agent: "Agent") -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-EXTRA["watch"] = watch
