@@ -1,11 +1,14 @@
 """The state of a fleet in Prometheus' text format (`fab status --metrics`). Pure.
 
-The format is https://prometheus.io/docs/instrumenting/exposition_formats/, 0.0.4. The collector joins all files of its
+The collector joins all files of its
 folder and refuses a series that is there twice or has a time of its own: so every series names its fleet, and none
 has a time. A series is left out, not guessed, where its value was not seen.
 """
 
 from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
@@ -22,7 +25,25 @@ Family = tuple[str, str, list[Sample]]  # name without prefix, help, samples; al
 def metrics(status: FleetStatus, rotations: Sequence[Run], checklist: Tally | None) -> str:
     """The whole text. `rotations`: those of the journal, newest first; `checklist`: of the last `fab verify`."""
     families = [*_of_hosts(status), *_of_fleet(status), *_of_rotations(rotations), *_of_checklist(checklist)]
-    return "".join(line for family in families for line in _told(status.fleet.name, family))
+    registry = CollectorRegistry()
+    registry.register(_Families(status.fleet.name, families))
+    return generate_latest(registry).decode()
+
+
+class _Families:
+    """What the library writes down: every family that has a sample, every sample with the fleet's name."""
+
+    def __init__(self, fleet: str, families: Sequence[Family]) -> None:
+        self._fleet = fleet
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        for name, words, samples in self._families:
+            gauge = GaugeMetricFamily(f"hivekeys_{name}", words)
+            for labels, value in samples:
+                gauge.add_sample(gauge.name, {"fleet": self._fleet, **labels}, float(value))
+            if samples:
+                yield gauge
 
 
 def _of_hosts(status: FleetStatus) -> Iterator[Family]:
@@ -86,18 +107,3 @@ def _of_checklist(checklist: Tally | None) -> Iterator[Family]:
         "What it found, a check on a host each.",
         [({"severity": level, "verdict": word}, count) for (level, word), count in checklist.found.items()],
     )
-
-
-def _told(fleet: str, family: Family) -> Iterator[str]:
-    """A family's lines; none without a sample."""
-    name, words, samples = family
-    if samples:
-        yield f"# HELP hivekeys_{name} {_escaped(words)}\n# TYPE hivekeys_{name} gauge\n"
-    for labels, value in samples:
-        pairs = ",".join(f'{key}="{_escaped(text, quoted=True)}"' for key, text in {"fleet": fleet, **labels}.items())
-        yield f"hivekeys_{name}{{{pairs}}} {float(value)!r}\n"
-
-
-def _escaped(text: str, quoted: bool = False) -> str:
-    text = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return text.replace('"', '\\"') if quoted else text
