@@ -11,7 +11,7 @@ APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 FAB := .venv/bin/fab
 CHECKED := hivekeys tasks tests docs bench fabfile.py
 
-.PHONY: install system demo test unit soak bench bench-size lint docs clean
+.PHONY: install system demo test unit soak mutants bench bench-size lint docs clean
 
 # Compiled here, since who runs `fab` may not be allowed to write beside it, and would compile at every start.
 install: .venv/.installed  ## everything that hivekeys itself needs, in .venv
@@ -63,6 +63,16 @@ soak: install system  ## a gigabyte of audit records; a revocation killed at eac
 	$(SUDO) env HIVEKEYS_TRAIL_MIB=1024 HIVEKEYS_KILLED_EVERY=1 .venv/bin/python -m pytest -s \
 		tests/unit/host/test_auditing.py tests/lab/test_audit.py tests/lab/test_revocation.py
 	HIVEKEYS_SEQUENCES=10000 .venv/bin/python -m pytest tests/sweep/test_model.py
+
+mutants: SAMPLE ?= 30
+mutants: SEED ?= 1
+mutants: PACKAGES := openssh-client sudo openssl age zsh fish
+mutants: .venv/.mutants system  ## which changes of the code no fast test notices: make mutants SAMPLE=90 SEED=1 IN=journal,host
+	$(SUDO) .venv/bin/python -m bench.mutants --sample $(SAMPLE) --seed $(SEED) $(if $(IN),--packages $(IN))
+
+.venv/.mutants: .venv/.installed
+	.venv/bin/pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	@touch $@
 
 bench: HOSTS ?= 10
 bench: RUNS ?= 5
