@@ -12,6 +12,7 @@ from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     CensusTaken,
+    Condemned,
     Event,
     Intent,
     Outcome,
@@ -254,6 +255,15 @@ def of_schema_1(folder: Path, *began: float) -> list[str]:
         base.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", values)
     base.close()
     return [f"run-{number}" for _, number in sorted(((at, number) for number, at in enumerate(began, 1)), reverse=True)]
+
+
+def test_it_names_the_tokens_that_leaked_and_the_run_that_revoked_each(tmp_path: Path) -> None:
+    leaked, another = (generate().fingerprint(KEY) for _ in range(2))
+    with contextlib.closing(Journal(tmp_path)) as journal:
+        journal.append("run-1", *story("run-1", generate()))
+        journal.append("run-2", RunStarted("run-2", "lab", "ann@bastion", "leak", ("queen",), (), (), moment(10)))
+        journal.append("run-2", Condemned((leaked, another), moment(11)))
+        assert journal.tombstones() == {leaked: "run-2", another: "run-2"}
 
 
 def test_whoever_only_reads_a_journal_of_the_first_schema_leaves_it_as_it_is(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hivekeys import inventory
 from hivekeys.fleet import SERVICES, Become, Fleet, Host, Role, Ssh
 from hivekeys.protocol.causes import HINTS, Cause, Trouble
-from hivekeys.protocol.hints import BLANKS, general, hint, limit_of, line, ssh_words
+from hivekeys.protocol.hints import BLANKS, for_fleet, general, hint, limit_of, line, ssh_words
 from tests.builders.commands import commands_in, mistake_in
 
 QUEEN = Host("queen", Role.QUEEN, "10.0.0.10", service=SERVICES[Role.QUEEN])
@@ -115,3 +115,9 @@ def test_the_fleet_is_named_as_the_operator_did() -> None:
 
 def test_a_host_that_the_inventory_has_no_longer_is_called_by_its_name() -> None:
     assert "ssh hive9 sudo journalctl -u UNIT" in hint(Cause(Trouble.START_FAILED), FLEET, "hive9")
+
+
+def test_a_command_is_given_the_fleet_unless_it_names_one() -> None:
+    assert for_fleet("`fab status --watch`", "production") == "`fab status --fleet production --watch`"
+    assert for_fleet("`fab status --fleet other`", "production") == "`fab status --fleet other`"
+    assert for_fleet("`fab status`", "") == "`fab status`"
