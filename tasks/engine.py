@@ -118,7 +118,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
     """A run that is ready to begin, or to be taken up again."""
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.journal.past import history_of  # noqa: PLC0415
-    from hivekeys.journal.progress import Way  # noqa: PLC0415
+    from hivekeys.journal.progress import Direction  # noqa: PLC0415
     from hivekeys.journal.run import REVOKE  # noqa: PLC0415
     from hivekeys.protocol.program import program_of  # noqa: PLC0415
     from hivekeys.rotation.crew import Crew  # noqa: PLC0415
@@ -127,7 +127,7 @@ def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Itera
     folder = state_folder.folder_for(fleet.name, asked.state_dir)
     run = asked.past.id if asked.past else new_run(fleet.name)
     with contextlib.ExitStack() as stack:
-        way = Way.LOOK if not asked.records else Way.BACK if asked.goes_back else Way.FORWARD
+        way = Direction.LOOK if not asked.records else Direction.BACK if asked.goes_back else Direction.FORWARD
         show = Show(asked.told, asked.past, way, fleet)
         if asked.told.on_finish:
             stack.enter_context(_noticed(fleet, run, asked.told.on_finish, show))

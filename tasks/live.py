@@ -22,7 +22,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import ENDING, PREPARING, Event, Outcome, PhaseStarted, State, Status, Stopped, Waiting
-from hivekeys.journal.progress import Progress, Way, heard, holder_of
+from hivekeys.journal.progress import Direction, Progress, heard, holder_of
 from hivekeys.journal.run import Run
 from hivekeys.protocol.hints import for_fleet
 from hivekeys.report import stream
@@ -52,7 +52,11 @@ class Show:
     """Listens to a run's events. Safe to call from the threads that drive the hosts."""
 
     def __init__(
-        self, told: Told = TO_PEOPLE, past: Run | None = None, way: Way = Way.FORWARD, fleet: Fleet = NO_FLEET
+        self,
+        told: Told = TO_PEOPLE,
+        past: Run | None = None,
+        way: Direction = Direction.FORWARD,
+        fleet: Fleet = NO_FLEET,
     ) -> None:
         self._told = told
         self._fleet = fleet

@@ -12,7 +12,7 @@ from tasks.engine import dialer_of, greeting_of
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.protocol.restriction import Restriction
-    from hivekeys.upkeep.changes import Upkept
+    from hivekeys.upkeep.changes import UpkeepResult
 
 
 def sudoers_of(hosts: "tuple[Host, ...]") -> str:
@@ -44,7 +44,9 @@ def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restricti
     return {name: Restriction(account, program, sudoers(account), line) for name, account in accounts.items()}
 
 
-def come_back(kept: "Sequence[Upkept]", fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "list[Upkept]":
+def come_back(
+    kept: "Sequence[UpkeepResult]", fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str
+) -> "list[UpkeepResult]":
     """Logs in as every later run will, with the inventory's login and nothing but the installed agent."""
     from hivekeys.fleet import Become  # noqa: PLC0415
     from hivekeys.journal import state_folder  # noqa: PLC0415

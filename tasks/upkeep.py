@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hivekeys.errors import ExitCode
     from hivekeys.fleet import Host
-    from hivekeys.upkeep.changes import Upkept
+    from hivekeys.upkeep.changes import UpkeepResult
     from hivekeys.upkeep.upkeep import Upkeep
 
 VERBS = ("inspect", "fix", "install", "tombstones", "restrict", "uninstall", "watch")  # sent as well
@@ -256,7 +256,7 @@ def _confirm(fleet: str, hosts: list[str]) -> None:
         raise UserError("not confirmed: nothing was changed")
 
 
-def _tell(work: "Upkeep", kept: "Sequence[Upkept]", json: bool) -> "ExitCode":
+def _tell(work: "Upkeep", kept: "Sequence[UpkeepResult]", json: bool) -> "ExitCode":
     """The result on stdout, and the exit code."""
     from hivekeys.errors import ExitCode  # noqa: PLC0415
     from hivekeys.journal.events import Phase  # noqa: PLC0415

@@ -104,7 +104,7 @@ def _report(
     from hivekeys.journal import state_folder  # noqa: PLC0415
     from hivekeys.protocol.doubles import doubles  # noqa: PLC0415
     from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.verify.findings import Norm, Report, examine  # noqa: PLC0415
+    from hivekeys.verify.findings import Baseline, Report, examine  # noqa: PLC0415
     from hivekeys.verify.survey import survey  # noqa: PLC0415
     from hivekeys.verify.waivers import over, waive  # noqa: PLC0415
 
@@ -119,12 +119,12 @@ def _report(
     if other:  # whose password is asked for now
         to_others = dialer_of(other, other.hosts, program_of(), state_folder.folder_for(other.name, state_dir))
     try:
-        sights = survey(fleet, asked, dialer, greeting, comparison, dead=dead)
+        observations = survey(fleet, asked, dialer, greeting, comparison, dead=dead)
     finally:
         dialer.close()
-    told = {sight.host.name: sight.machine for sight in sights}
-    queen = next(sight for sight in sights if sight.host == fleet.queen)
-    norm = Norm(
+    told = {observation.host.name: observation.machine for observation in observations}
+    queen = next(observation for observation in observations if observation.host == fleet.queen)
+    baseline = Baseline(
         queen.seen.token if queen.seen else None,
         fleet.token_age,
         now,
@@ -132,7 +132,7 @@ def _report(
         _others(other, to_others, comparison) if other and to_others else None,
         doubles(fleet.hosts, told),
     )
-    found = examine([sight for sight in sights if sight.host in hosts], norm, checks)
+    found = examine([observation for observation in observations if observation.host in hosts], baseline, checks)
     today = datetime.fromtimestamp(now, UTC).date()
     shown = waive(found, fleet.waivers, today)
     return Report(fleet.name, shown, over(fleet.waivers, today), now, time.time() - now)

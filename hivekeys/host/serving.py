@@ -22,7 +22,7 @@ TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Callable, Iterable, Optional
 
-LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lock with us (hivekeys.ssh.line.BEAT)
+LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lock with us (hivekeys.ssh.line.HEARTBEAT)
 SIGN_SECONDS = (
     5.0  # between our own signs of life; a bastion gives us up when it has missed three (hivekeys.ssh.line.QUIET)
 )

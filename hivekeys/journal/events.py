@@ -12,7 +12,7 @@ from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.messages import Result, Verb
-from hivekeys.protocol.shown import Met, Proof, Seen
+from hivekeys.protocol.shown import HostRecord, Proof, Seen
 from hivekeys.token import Fingerprint
 
 
@@ -155,7 +155,7 @@ class Outcome:
     cause: Cause | None = None
     seen: Seen | None = None
     proof: Proof | None = None
-    met: Met | None = None
+    met: HostRecord | None = None
     results: tuple[Result, ...] = ()
     changes: tuple[Change, ...] = ()
     broke: Result | None = None  # the step that failed: it is none of `results`

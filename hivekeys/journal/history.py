@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hivekeys.journal.hostrun import HostRun, is_barred
 from hivekeys.journal.run import Run
-from hivekeys.protocol.shown import MAX_EPOCH, Met
+from hivekeys.protocol.shown import MAX_EPOCH, HostRecord
 from hivekeys.token import Fingerprint
 
 LEAD = 1000  # places by which the queen may be ahead of all others: runs that got no further than her
@@ -42,7 +42,7 @@ def next_epoch(run: Run, history: History) -> int:
 
 def later_runs(run: Run) -> dict[str, bool]:
     """The runs that changed hosts after this one, as these say; True for those that the queen or two of them name."""
-    met: Mapping[str, Met] = {name: host.met for name, host in run.hosts.items() if host.met}
+    met: Mapping[str, HostRecord] = {name: host.met for name, host in run.hosts.items() if host.met}
     later = {name: one.changed.run for name, one in met.items() if one.changed.epoch > run.epoch}
     times = Counter(later.values())
     return {other: times[other] > 1 or later.get(_queen(run)) == other for other in times}

@@ -7,7 +7,7 @@ from hivekeys.journal.events import Intent, Outcome, Phase, State, Status
 from hivekeys.journal.gap import STOPS, UNSEEN, Served, answered, told
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Verb
-from hivekeys.protocol.shown import Met, Proof, Seen
+from hivekeys.protocol.shown import HostRecord, Proof, Seen
 from hivekeys.token import Fingerprint
 
 TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
@@ -23,7 +23,7 @@ class HostRun:
     was: Fingerprint | None = None
     now: Fingerprint | None = None
     seen: Seen | None = None
-    met: Met | None = None
+    met: HostRecord | None = None
     machine: str = ""  # what stands for the machine that its name led to in this sitting (hivekeys.protocol.doubles)
     proof: Proof | None = None
     cause: Cause | None = None

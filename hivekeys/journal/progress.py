@@ -33,7 +33,7 @@ from hivekeys.protocol.causes import Cause
 WELL = (State.PROVEN, State.HEALTHY)
 
 
-class Way(Enum):
+class Direction(Enum):
     """Where a run is meant to go: it only looks, it brings a token, or it is taken back."""
 
     LOOK = "look"
@@ -42,7 +42,7 @@ class Way(Enum):
 
 
 @dataclass(frozen=True)
-class Leg:
+class PhaseProgress:
     """A phase that has begun, at `begun` on the bastion's monotonic clock; `failed` are hosts that did not make it.
 
     `thought`: seconds since then that an operator took to answer. They are no phase's.
@@ -61,7 +61,7 @@ class Leg:
 
 
 @dataclass(frozen=True)
-class Flight:
+class InFlight:
     """What a host was told, and when (monotonic)."""
 
     steps: str
@@ -76,22 +76,22 @@ class Progress:
     """
 
     run: Run = field(default_factory=Run)
-    way: Way = Way.FORWARD
+    way: Direction = Direction.FORWARD
     width: int = 32
-    legs: tuple[Leg, ...] = ()
+    legs: tuple[PhaseProgress, ...] = ()
     through: frozenset[str] = frozenset()
     late: frozenset[str] = frozenset()
-    in_flight: dict[str, Flight] = field(default_factory=dict)
+    in_flight: dict[str, InFlight] = field(default_factory=dict)
     troubles: dict[str, Cause] = field(default_factory=dict)  # of hosts that have not come through since
     is_over: bool = False
 
     @property
     def brings_token(self) -> bool:
         """False for a look alone, and for upkeep."""
-        return self.way is not Way.LOOK and self.run.brings_token
+        return self.way is not Direction.LOOK and self.run.brings_token
 
     @property
-    def leg(self) -> Leg | None:
+    def leg(self) -> PhaseProgress | None:
         """The phase that the run is in."""
         return self.legs[-1] if self.legs else None
 
@@ -105,7 +105,7 @@ class Progress:
         """The phases to come, as far as they are known: phase, title, number of hosts."""
         if self.run.code is not None or not self.run.brings_token:
             return ()
-        if self.way is not Way.FORWARD or self.run.stopped:
+        if self.way is not Direction.FORWARD or self.run.stopped:
             return self._ahead_of_no_change()
         course = tuple(_course(self.run))
         here = self.leg.title if self.leg else ""
@@ -113,7 +113,7 @@ class Progress:
         return course[titles.index(here) + 1 :] if here in titles else course
 
     def _ahead_of_no_change(self) -> tuple[tuple[Phase, str, int], ...]:
-        if self.way is Way.LOOK or self.run.rolled_back:
+        if self.way is Direction.LOOK or self.run.rolled_back:
             return ()
         touched = sum(host.touched for host in self.run.hosts.values())
         return ((Phase.ROLLBACK, "rollback", touched),)
@@ -132,9 +132,9 @@ def heard(progress: Progress, event: Event) -> Progress:
             return _in_phase(progress, event)
         case Intent():
             steps = " ".join(verb.value for verb in event.verbs).replace("_", " ")
-            return replace(progress, in_flight={**progress.in_flight, event.host: Flight(steps, event.when.clock)})
+            return replace(progress, in_flight={**progress.in_flight, event.host: InFlight(steps, event.when.clock)})
         case Waiting():
-            flight = Flight(f"waits at most {event.seconds:.0f} s for {holder_of(event)}", event.when.clock)
+            flight = InFlight(f"waits at most {event.seconds:.0f} s for {holder_of(event)}", event.when.clock)
             return replace(progress, in_flight={**progress.in_flight, event.host: flight})
         case Outcome():
             return _answered(progress, event)
@@ -163,7 +163,7 @@ def _in_phase(progress: Progress, event: PhaseStarted) -> Progress:
     if leg and (leg.phase, leg.title) == (event.phase, event.title):
         more = replace(leg, hosts=tuple(dict.fromkeys((*leg.hosts, *event.hosts))))
         return replace(progress, legs=(*progress.legs[:-1], more))
-    begun = Leg(event.phase, event.title or event.phase.value, event.hosts, event.when.clock)
+    begun = PhaseProgress(event.phase, event.title or event.phase.value, event.hosts, event.when.clock)
     late = progress.late.union(progress.left).difference(event.hosts)
     return replace(progress, legs=(*progress.legs, begun), through=frozenset(), late=late)
 

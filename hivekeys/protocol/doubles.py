@@ -1,7 +1,7 @@
 """Finds hosts whose names lead to the same machine. Pure.
 
 What is done under one of the names is done under the other as well, and one of the hosts that were meant is never
-reached. The machine itself says which it is (`Met.machine`), in no answer but its own: no other host can say it.
+reached. The machine itself says which it is (`HostRecord.machine`), in no answer but its own: no other host can say it.
 """
 
 from collections import defaultdict

@@ -11,7 +11,7 @@ from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.restriction import Restriction
-from hivekeys.protocol.shown import Met, Proof, Seen
+from hivekeys.protocol.shown import HostRecord, Proof, Seen
 from hivekeys.protocol.tombstone import Remembered, Stone
 from hivekeys.token import Fingerprint, Token
 
@@ -80,7 +80,7 @@ class Reply:
     broke: Result | None = None  # the step that failed: it is none of `results`
     seen: Seen | None = None
     proof: Proof | None = None
-    met: Met | None = None
+    met: HostRecord | None = None
     token: Token | None = None  # only after recall
     inspected: Inspected | None = None
     audited: Audited | None = None

@@ -148,7 +148,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Met:
+class HostRecord:
     """What a host's own records say when a session begins: its fleet, and the last run that took its lock to write.
 
     `changed`: the last run that did change something there. Only that one supersedes another.

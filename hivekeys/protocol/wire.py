@@ -20,7 +20,7 @@ from hivekeys.protocol.change import Change
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.protocol.messages import Reply, Result, Step, Verb
-from hivekeys.protocol.shown import MAX_EPOCH, Met, Place, Proof, Seen
+from hivekeys.protocol.shown import MAX_EPOCH, HostRecord, Place, Proof, Seen
 from hivekeys.protocol.tombstone import Remembered
 from hivekeys.text.clean import LONGEST, BeyondError, cleaned, cut, one_line, printable
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token
@@ -173,7 +173,7 @@ class _Answer:
 
 _ANSWERS = TypeAdapter(list[_Answer])
 _SHOWN: dict[Verb, tuple[str, TypeAdapter[Any]]] = {  # what a verb's facts are, and their place in the reply
-    Verb.HELLO: ("met", TypeAdapter(Met)),
+    Verb.HELLO: ("met", TypeAdapter(HostRecord)),
     Verb.OBSERVE: ("seen", TypeAdapter(Seen)),
     Verb.INSPECT: ("inspected", TypeAdapter(Inspected)),
     Verb.AUDIT: ("audited", TypeAdapter(Audited)),

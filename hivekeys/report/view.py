@@ -13,7 +13,7 @@ from rich.text import Text
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Phase, State
 from hivekeys.journal.exposure import exposure_of
-from hivekeys.journal.progress import WELL, Leg, Progress, Way, counts, in_phase, to_go
+from hivekeys.journal.progress import WELL, Direction, PhaseProgress, Progress, counts, in_phase, to_go
 from hivekeys.report.past import BECAUSE, by_cause, earlier
 from hivekeys.report.words import exposure_in_short, exposure_lines
 from hivekeys.text.clean import one_line
@@ -44,7 +44,7 @@ def view(progress: Progress, now: Moment, width: int, height: int, stopping: boo
         head += _exposure(progress, now, width)
     if progress.run.stopped:
         head.append(Text(f"stopped: {one_line(progress.run.stopped)}", "red"))
-    if progress.way is Way.BACK or progress.run.rolled_back:
+    if progress.way is Direction.BACK or progress.run.rolled_back:
         head += [
             Text(f"{_short(names)}: {cause} ({BECAUSE})", "red") for cause, names in earlier(progress.run)[:CAUSES]
         ]
@@ -104,7 +104,7 @@ def _rail(progress: Progress, width: int) -> list[Text]:
     return list(_flowed(words, width))
 
 
-def _passed(legs: Sequence[Leg], is_wave: bool) -> Words:
+def _passed(legs: Sequence[PhaseProgress], is_wave: bool) -> Words:
     if is_wave and len(legs) > 1:
         failed = any(leg.failed for leg in legs)
         return [(f"! {_waves(len(legs))}", "red") if failed else (f"✓ {_waves(len(legs))}", "green")]

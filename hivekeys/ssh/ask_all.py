@@ -1,5 +1,6 @@
 """Asks many hosts at once and returns an answer from each."""
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -9,6 +10,16 @@ Answer = TypeVar("Answer")
 
 
 def ask_all(ask: Callable[[Asked], Answer], asked: Sequence[Asked], width: int) -> list[Answer]:
-    """What each of these answers, in their order; at most `width` are asked at the same time."""
-    with ThreadPoolExecutor(width, thread_name_prefix="host") as pool:
+    """What each of these answers, in their order; at most `width` are asked at the same time.
+
+    However it ends, nobody is asked any more: also when Ctrl-C comes just as a thread begins, of which the pool then
+    does not know.
+    """
+    pool = ThreadPoolExecutor(width, thread_name_prefix="host")
+    try:
         return list(pool.map(ask, asked))
+    finally:
+        pool.shutdown()
+        for thread in threading.enumerate():
+            if thread.name.startswith("host_"):
+                thread.join()

@@ -12,10 +12,10 @@ from hivekeys.ssh.line import QUIET
 from hivekeys.ssh.login import Login, said
 from hivekeys.ssh.startup import hear
 from hivekeys.ssh.stream import Stop, Stream, watchdog
-from hivekeys.ssh.sudo import Door
+from hivekeys.ssh.sudo import SudoPrompt
 
 REPLY_LIMIT = 4 * 1024 * 1024  # bytes of one reply
-_BEAT_LIMIT = 1.0  # seconds that a beat may wait for a host that takes no more; the line breaks by itself then
+_HEARTBEAT_LIMIT = 1.0  # seconds that a beat may wait for a host that takes no more; the line breaks by itself then
 CRASHED = 70  # the exit status of an agent that met a bug of its own (agent.main)
 
 
@@ -24,13 +24,13 @@ def open_line(
     command: str,
     opening: bytes,
     timeouts: Timeouts,
-    door: Door | None = None,
+    prompt: SudoPrompt | None = None,
     digest: str = "",
     quiet: float = QUIET,
 ) -> "SshLine | Cause":
     """Start the agent on a fresh login, which is closed if that fails. `digest`: which agent an installed one must be.
 
-    The session gets `channel` seconds, then the agent `auth` seconds to be ready: sudo is a second login. A `door`
+    The session gets `channel` seconds, then the agent `auth` seconds to be ready: sudo is a second login. A `prompt`
     (whose command it is then) is passed first, and takes its own time.
     """
     channel = _session(login, command, timeouts.channel)
@@ -38,11 +38,11 @@ def open_line(
         login.close()
         return channel
     stream = Stream(channel, login.close)
-    startup = _start(stream, opening, timeouts.auth, door, digest)
+    startup = _start(stream, opening, timeouts.auth, prompt, digest)
     if isinstance(startup, Cause):
         login.close()
-        return door.hide(startup) if door else startup
-    return SshLine(login, stream, startup.ahead(time.monotonic()), door, quiet)
+        return prompt.redact(startup) if prompt else startup
+    return SshLine(login, stream, startup.ahead(time.monotonic()), prompt, quiet)
 
 
 def _session(login: Login, command: str, timeout: float) -> Any:
@@ -60,10 +60,10 @@ def _session(login: Login, command: str, timeout: float) -> Any:
     return channel
 
 
-def _start(stream: Stream, opening: bytes, timeout: float, door: Door | None, digest: str) -> Startup | Cause:
+def _start(stream: Stream, opening: bytes, timeout: float, prompt: SudoPrompt | None, digest: str) -> Startup | Cause:
     """Send the program, if it is not there already, and read up to its ready line."""
     startup = Startup(restricted=bool(digest))
-    shut = door.pass_through(stream, startup, timeout) if door else None
+    shut = prompt.pass_through(stream, startup, timeout) if prompt else None
     if shut:
         return shut
     cause = hear(stream, startup, lambda: startup.ready, timeout, opening)
@@ -80,7 +80,7 @@ class SshLine:
         login: Login,
         stream: Stream,
         ahead: float | None = None,
-        door: Door | None = None,
+        prompt: SudoPrompt | None = None,
         quiet: float = QUIET,
     ) -> None:
         """`ahead`: seconds by which the host's monotonic clock is ahead of ours.
@@ -91,7 +91,7 @@ class SshLine:
         self._login = login
         self._stream = stream
         self._ahead = ahead
-        self._door = door
+        self._prompt = prompt
         self._quiet = quiet
         self._over: Cause | None = None
         self._sending = threading.Lock()
@@ -104,8 +104,8 @@ class SshLine:
         if self._ahead is not None:
             request = {**request, "expires": until + self._ahead}
         answer = self._exchange(json.dumps(request).encode() + b"\n", until, deadline)
-        if self._door:
-            answer = self._door.checked(answer)
+        if self._prompt:
+            answer = self._prompt.checked(answer)
         if isinstance(answer, Cause):
             self._over = Cause(Trouble.LINE_BROKEN, f"the line was given up earlier ({answer})")
             self._login.close()
@@ -121,7 +121,9 @@ class SshLine:
         if self._sending.acquire(blocking=False):  # a request that is just being sent says as much
             try:
                 now = time.monotonic()
-                self._stream.send(b"\n" if self._ahead is None else b"@%.3f\n" % (now + self._ahead), now + _BEAT_LIMIT)
+                self._stream.send(
+                    b"\n" if self._ahead is None else b"@%.3f\n" % (now + self._ahead), now + _HEARTBEAT_LIMIT
+                )
             finally:
                 self._sending.release()
         return True

@@ -4,12 +4,12 @@ from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.protocol.causes import Cause
 from hivekeys.ssh.bootstrap import COMMANDS, opening, with_python
 from hivekeys.ssh.channel import open_line
-from hivekeys.ssh.heartbeat import Pulse
+from hivekeys.ssh.heartbeat import Heartbeat
 from hivekeys.ssh.line import QUIET, Line
-from hivekeys.ssh.routes import Roads
+from hivekeys.ssh.routes import Routes
 from hivekeys.ssh.sudo import Sudo
 
-__all__ = ["Roads", "SshDialer", "Sudo"]
+__all__ = ["Routes", "SshDialer", "Sudo"]
 
 
 class SshDialer:
@@ -28,26 +28,26 @@ class SshDialer:
         self._quiet = quiet
         self._timeouts = fleet.timeouts
         self._opening = opening(program)
-        self._roads = Roads(fleet)
-        self._pulse = Pulse()
+        self._routes = Routes(fleet)
+        self._pulse = Heartbeat()
 
     def dial(self, host: Host) -> Line | Cause:
         """Connect, verify, log in and start the agent. Bounded by the fleet's time-outs, hop by hop."""
-        route = self._roads.route(host)
+        route = self._routes.route(host)
         if isinstance(route, Cause):
             return route
-        login = self._roads.log_in(route, host.name)
+        login = self._routes.log_in(route, host.name)
         if isinstance(login, Cause):
             return login
-        door = self._sudo.door(host.name) if self._sudo and host.become is Become.SUDO_PASSWORD else None
-        command = with_python(door.command if door else COMMANDS[host.become], host.python)
+        prompt = self._sudo.prompt(host.name) if self._sudo and host.become is Become.SUDO_PASSWORD else None
+        command = with_python(prompt.command if prompt else COMMANDS[host.become], host.python)
         if host.become is Become.RESTRICTED:
             line = open_line(login, command, b"", self._timeouts, digest=self._digest, quiet=self._quiet)
         else:
-            line = open_line(login, command, self._opening, self._timeouts, door, quiet=self._quiet)
+            line = open_line(login, command, self._opening, self._timeouts, prompt, quiet=self._quiet)
         return line if isinstance(line, Cause) else self._pulse.keep(line)
 
     def close(self) -> None:
         """End the sign of life, and the connections to jump hosts; lines behind them break."""
         self._pulse.stop()
-        self._roads.close()
+        self._routes.close()

@@ -7,13 +7,13 @@ hosts and proxies, which TCP's keepalive does not; it costs one packet a beat an
 import threading
 
 from hivekeys.ssh.channel import SshLine
-from hivekeys.ssh.line import BEAT
+from hivekeys.ssh.line import HEARTBEAT
 
 
-class Pulse:
+class Heartbeat:
     """Safe for many threads. The thread begins with the first line."""
 
-    def __init__(self, every: float = BEAT) -> None:
+    def __init__(self, every: float = HEARTBEAT) -> None:
         """`every`: seconds between two beats."""
         self._every = every
         self._lines: set[SshLine] = set()

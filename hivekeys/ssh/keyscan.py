@@ -13,18 +13,18 @@ from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 from hivekeys.ssh.jumps import Route
 from hivekeys.ssh.login import cause_of
-from hivekeys.ssh.routes import Roads
+from hivekeys.ssh.routes import Routes
 from hivekeys.ssh.transport import certified, kind, transport
 
 KINDS = ("ssh-ed25519", "ecdsa-sha2", "ssh-rsa")  # as the names of types of keys begin, the best first
 CERTIFICATES = "certificates"
 
 
-def presented(roads: Roads, route: Route, who: str, known: KnownKeys) -> tuple[HostKey, ...] | Cause:
+def presented(routes: Routes, route: Route, who: str, known: KnownKeys) -> tuple[HostKey, ...] | Cause:
     """A key of each type that the last hop of `route` has; () if its certificate is good, which is enough."""
     keys = []
     for wanted in (CERTIFICATES, *KINDS) if known.authorities else KINDS:
-        shown = _exchange(roads, route, who, wanted)
+        shown = _exchange(routes, route, who, wanted)
         if isinstance(shown, Cause):
             return shown
         if shown and wanted is not CERTIFICATES:
@@ -36,7 +36,7 @@ def presented(roads: Roads, route: Route, who: str, known: KnownKeys) -> tuple[H
     return tuple(keys)
 
 
-def _exchange(roads: Roads, route: Route, who: str, wanted: str) -> tuple[HostKey, bytes] | Cause | None:
+def _exchange(routes: Routes, route: Route, who: str, wanted: str) -> tuple[HostKey, bytes] | Cause | None:
     """The key of that type and its certificate, if it has one; None if the host has no key of the type."""
 
     def choose(algorithms: list[str]) -> list[str]:
@@ -44,13 +44,13 @@ def _exchange(roads: Roads, route: Route, who: str, wanted: str) -> tuple[HostKe
             return certified(algorithms)
         return [algorithm for algorithm in algorithms if kind(algorithm).startswith(wanted)]
 
-    with roads.wire(route, who) as wire:
+    with routes.wire(route, who) as wire:
         if isinstance(wire, Cause):
             return wire
         made = None
         try:
-            made = transport(wire.socket, roads.timeouts, choose)
-            made.start_client(timeout=roads.timeouts.banner + roads.timeouts.connect)
+            made = transport(wire.socket, routes.timeouts, choose)
+            made.start_client(timeout=routes.timeouts.banner + routes.timeouts.connect)
             key = made.get_remote_server_key()
         except paramiko.ssh_exception.IncompatiblePeer as error:
             return None if "host key" in str(error) else cause_of(error, made, route[-1], wire)

@@ -9,8 +9,8 @@ from typing import Protocol
 from hivekeys.fleet import Host
 from hivekeys.protocol.causes import Cause
 
-BEAT = 10.0  # seconds; an agent that hears nothing for three of them leaves, and its host's lock with it
-LEASE = 3 * BEAT  # hivekeys.host.serving.LEASE_SECONDS
+HEARTBEAT = 10.0  # seconds; an agent that hears nothing for three of them leaves, and its host's lock with it
+LEASE = 3 * HEARTBEAT  # hivekeys.host.serving.LEASE_SECONDS
 QUIET = (
     15.0  # seconds without any sign of a host that has a request in hand: three of hivekeys.host.serving.SIGN_SECONDS
 )
@@ -35,7 +35,7 @@ class Line(Protocol):
 
 
 class Dialer(Protocol):
-    """Opens lines, and lets every agent hear from us each BEAT for as long as its line is open. Many threads."""
+    """Opens lines, and lets every agent hear from us each HEARTBEAT for as long as its line is open. Many threads."""
 
     def dial(self, host: Host) -> Line | Cause:
         """A line whose agent is ready, or why there is none: a host's failure is never an exception."""

@@ -18,7 +18,7 @@ from hivekeys.ssh.reach import Wire, reach
 from hivekeys.ssh.settings import Settings
 
 
-class Roads:
+class Routes:
     """One for each run. Safe for many threads."""
 
     def __init__(self, fleet: Fleet) -> None:

@@ -32,9 +32,9 @@ class Sudo:
         self._taken = False
         self._refused_by = ""
 
-    def door(self, who: str) -> "Door":
+    def prompt(self, who: str) -> "SudoPrompt":
         """The way to root on the host named `who`, for one line."""
-        return Door(self, who, f"hivekeys{secrets.token_hex(16)}")
+        return SudoPrompt(self, who, f"hivekeys{secrets.token_hex(16)}")
 
     @property
     def answer(self) -> bytes | Cause:
@@ -63,7 +63,7 @@ class Sudo:
         """A host is not: no other is asked to be."""
         self._refused_by = who
 
-    def hide(self, cause: Cause) -> Cause:
+    def redact(self, cause: Cause) -> Cause:
         """The cause without the password, should a host have repeated it."""
         return Cause(cause.trouble, cause.detail.replace(self._password.reveal(), "…"))
 
@@ -73,7 +73,7 @@ class Sudo:
         return len(text) >= TELLING and json.dumps(text)[1:-1] in json.dumps(reply)
 
 
-class Door:
+class SudoPrompt:
     """sudo on one host: it may open by itself, ask for the password, or stay shut."""
 
     def __init__(self, sudo: Sudo, who: str, question: str) -> None:
@@ -93,14 +93,14 @@ class Door:
                 return answer
             return self._verdict(self._listen(stream, startup, timeout, answer))
 
-    def hide(self, cause: Cause) -> Cause:
+    def redact(self, cause: Cause) -> Cause:
         """The cause without the password, should the host have repeated it."""
-        return self._sudo.hide(cause)
+        return self._sudo.redact(cause)
 
     def checked(self, answer: dict[str, object] | Cause) -> dict[str, object] | Cause:
         """The answer, unless the host repeats the password in it: that must get into no record and on no screen."""
         if isinstance(answer, Cause):
-            return self.hide(answer)
+            return self.redact(answer)
         return Cause(Trouble.RUBBISH, "the host sent the sudo password back") if self._sudo.is_in(answer) else answer
 
     def _verdict(self, then: Stop | Cause | None) -> Cause | None:

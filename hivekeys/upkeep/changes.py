@@ -24,7 +24,7 @@ from hivekeys.text.names import fold_names
 
 
 @dataclass(frozen=True)
-class Upkept:
+class UpkeepResult:
     """What upkeep found, or did, on one host."""
 
     host: str
@@ -34,13 +34,13 @@ class Upkept:
     proof: Proof | None = None
 
 
-def for_fleet(kept: Upkept, fleet: Fleet) -> Upkept:
+def for_fleet(kept: UpkeepResult, fleet: Fleet) -> UpkeepResult:
     """The same with the fleet in the commands that hosts name, which do not know it."""
     told = tuple(replace(change, refused=hints.for_fleet(change.refused, fleet.typed)) for change in kept.changes)
     return replace(kept, changes=told)
 
 
-def exit_code(kept: Sequence[Upkept], apply: bool) -> ExitCode:
+def exit_code(kept: Sequence[UpkeepResult], apply: bool) -> ExitCode:
     """4 when a host could not be asked or did not do it, 6 when something is left to mend, else 0."""
     if any(host.cause for host in kept):
         return ExitCode.INCOMPLETE
@@ -48,7 +48,7 @@ def exit_code(kept: Sequence[Upkept], apply: bool) -> ExitCode:
     return ExitCode.FINDINGS if left else ExitCode.DONE
 
 
-def table(kept: Sequence[Upkept], apply: bool) -> Table:
+def table(kept: Sequence[UpkeepResult], apply: bool) -> Table:
     """One row a change, hosts with the same change in one."""
     hosts: dict[Change, list[str]] = defaultdict(list)
     for host in kept:
@@ -65,7 +65,7 @@ def table(kept: Sequence[Upkept], apply: bool) -> Table:
     return shown
 
 
-def lines(kept: Sequence[Upkept], fleet: Fleet, apply: bool) -> list[str]:
+def lines(kept: Sequence[UpkeepResult], fleet: Fleet, apply: bool) -> list[str]:
     """What is said below the table: hosts that failed, hosts that need nothing, and the sum."""
     causes: dict[Cause, list[str]] = defaultdict(list)
     for host in kept:
@@ -83,7 +83,7 @@ def lines(kept: Sequence[Upkept], fleet: Fleet, apply: bool) -> list[str]:
     return [*said, f"{len(kept)} hosts: {counts}" + (f", {waiting} not begun" if waiting else "")]
 
 
-def document(kept: Sequence[Upkept], fleet: Fleet, task: str, apply: bool, code: ExitCode) -> dict[str, Any]:
+def document(kept: Sequence[UpkeepResult], fleet: Fleet, task: str, apply: bool, code: ExitCode) -> dict[str, Any]:
     """Everything, for a program."""
     return {
         "hivekeys": __version__,

@@ -22,7 +22,7 @@ from hivekeys.rotation import waves
 from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
-from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.changes import UpkeepResult
 from hivekeys.upkeep.current_token import Grounds, holders_of, recalled, refuse_unborne, wanted, witnesses
 from hivekeys.upkeep.inheritance import Inheritance, inheritance
 from hivekeys.upkeep.upkeep import Shown, Told, Upkeep
@@ -38,7 +38,7 @@ def install(
     make: Callable[[], Token],
     revoked: Mapping[Fingerprint, str],
     grounds: Grounds,
-) -> list[Upkept]:
+) -> list[UpkeepResult]:
     """Sets the chosen hosts up and proves them. `revoked`: tokens that leaked, and the run that revoked each.
 
     Raises UserError where nobody can tell which token they are to have, where too few say so, or where that one leaked.
@@ -59,7 +59,7 @@ def install(
     inherited = inheritance(upkeep, _members(shown), token) if token else Inheritance()
     joins = [host for host in upkeep.hosts if host not in _members(shown)]
 
-    def set_up(title: str, hosts: Sequence[Host]) -> list[Upkept]:
+    def set_up(title: str, hosts: Sequence[Host]) -> list[UpkeepResult]:
         careful = replace(step, options=(*step.options, KEEPS))
         given = {host: replace(careful, stones=inherited.stones) for host in hosts if host in joins}
         return upkeep.do(title, hosts, lambda host: (given.get(host, careful),), partial(_prove, want, step))
@@ -75,7 +75,7 @@ def _members(shown: Shown) -> list[Host]:
     return [host for host, reply in shown.items() if isinstance(reply, Reply) and reply.met and reply.met.fleet]
 
 
-def _with_doubts(kept: Sequence[Upkept], inherited: Inheritance, joins: Sequence[str]) -> list[Upkept]:
+def _with_doubts(kept: Sequence[UpkeepResult], inherited: Inheritance, joins: Sequence[str]) -> list[UpkeepResult]:
     """The results, and with those of hosts that join what they were not given."""
     whys = []
     if inherited.denied_by:
@@ -138,16 +138,16 @@ def _is_interrupted(found: Reply | Cause, after: Callable[[Reply], tuple[Step, .
 
 
 def _in_order(
-    upkeep: Upkeep, turned: Sequence[Host], set_up: Callable[[str, Sequence[Host]], list[Upkept]]
-) -> list[Upkept]:
+    upkeep: Upkeep, turned: Sequence[Host], set_up: Callable[[str, Sequence[Host]], list[UpkeepResult]]
+) -> list[UpkeepResult]:
     """The queen and the hosts that are `turned`, wave by wave, until one fails; then the others."""
     fleet, policy = upkeep.fleet, upkeep.fleet.policy
     others = [host for host in upkeep.hosts if host not in turned]
-    kept: list[Upkept] = []
+    kept: list[UpkeepResult] = []
     why = ""
     for wave in waves.plan(turned, policy):
         if why:
-            kept += [Upkept(host.name, cause=Cause(Trouble.NOT_BEGUN, why)) for host in wave.hosts]
+            kept += [UpkeepResult(host.name, cause=Cause(Trouble.NOT_BEGUN, why)) for host in wave.hosts]
             continue
         now = set_up(f"set up: {wave.title}", wave.hosts)
         kept += now
@@ -159,14 +159,14 @@ def _in_order(
     return [*kept, *(set_up("set up: the other hives", others) if others else ())]
 
 
-def uninstall(upkeep: Upkeep) -> list[Upkept]:
+def uninstall(upkeep: Upkeep) -> list[UpkeepResult]:
     """Takes what install put there from the chosen hosts. Raises UserError where one is another host's machine."""
     upkeep.refuse_doubles(upkeep.look(upkeep.fleet.hosts))
     title = "remove" if upkeep.apply else "look what is to be removed"
     return upkeep.do(title, upkeep.hosts, lambda _: (Step(Verb.UNINSTALL, apply=upkeep.apply),))
 
 
-def restrict(upkeep: Upkeep, restrictions: Mapping[str, Restriction]) -> list[Upkept]:
+def restrict(upkeep: Upkeep, restrictions: Mapping[str, Restriction]) -> list[UpkeepResult]:
     """Brings each of the chosen hosts its agent and sudo rule. No service is touched."""
 
     def steps_of(host: Host) -> tuple[Step, ...]:
@@ -175,7 +175,7 @@ def restrict(upkeep: Upkeep, restrictions: Mapping[str, Restriction]) -> list[Up
     return upkeep.do("restrict" if upkeep.apply else "look what is to be restricted", upkeep.hosts, steps_of)
 
 
-def come_back(kept: Sequence[Upkept], watch: Watch) -> list[Upkept]:
+def come_back(kept: Sequence[UpkeepResult], watch: Watch) -> list[UpkeepResult]:
     """The same, but a host that the restricted login does not reach, as every later run will come, has failed.
 
     `watch`: the hosts in restricted mode.
@@ -188,7 +188,7 @@ def _cause(reply: Reply | Cause) -> Cause | None:
     return reply if isinstance(reply, Cause) else reply.cause
 
 
-def unrestrict(upkeep: Upkeep) -> list[Upkept]:
+def unrestrict(upkeep: Upkeep) -> list[UpkeepResult]:
     """Takes what restrict put there from the chosen hosts."""
     step = Step(Verb.RESTRICT, apply=upkeep.apply, options=("remove",))
     title = "end the restricted mode" if upkeep.apply else "look what is to be removed"

@@ -36,7 +36,7 @@ from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
-from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.changes import UpkeepResult
 
 LOOK = Step(Verb.OBSERVE)
 Shown = dict[Host, Reply | Cause]
@@ -137,7 +137,7 @@ class Upkeep:
         hosts: Sequence[Host],
         steps_of: Callable[[Host], Sequence[Step]],
         then: Then | None = None,
-    ) -> list[Upkept]:
+    ) -> list[UpkeepResult]:
         """These steps on these hosts, all at once; `then` goes on with a host that did them, and answers for it."""
         if not self._holds:
             self._hold({})
@@ -164,7 +164,7 @@ class Upkeep:
         for session in self._sessions.values():
             session.close()
 
-    def _one(self, host: Host, steps: Sequence[Step], then: Then | None) -> Upkept:
+    def _one(self, host: Host, steps: Sequence[Step], then: Then | None) -> UpkeepResult:
         cause = self._sessions[host].open()
         reply = cause or self._told(host, steps)
         changes = () if isinstance(reply, Cause) else reply.changes
@@ -174,7 +174,7 @@ class Upkeep:
             lost = self.apply and cause is None
             status, state = (Status.UNKNOWN, State.UNKNOWN) if lost else (Status.UNREACHABLE, State.UNREACHABLE)
             self._ledger.tell(Outcome(host.name, self.phase, status, state, self._ledger.now(), reply))
-            return Upkept(host.name, changes, reply)
+            return UpkeepResult(host.name, changes, reply)
         proven = reply.proof is not None and reply.proof.proven
         state = State.FAILED if reply.cause else State.PROVEN if proven else State.UNCHANGED
         self._ledger.tell(
@@ -192,7 +192,7 @@ class Upkeep:
                 changes,
             )
         )
-        return Upkept(host.name, changes, reply.cause, reply.seen, reply.proof)
+        return UpkeepResult(host.name, changes, reply.cause, reply.seen, reply.proof)
 
     def _told(self, host: Host, steps: Sequence[Step]) -> Reply | Cause:
         """The host's answer; what it is told to change is written down before."""
@@ -212,7 +212,7 @@ def fix(
     is_over: Callable[[str], bool],
     known: Fingerprint | None = None,
     last: int | None = None,
-) -> list[Upkept]:
+) -> list[UpkeepResult]:
     """Mends the chosen hosts. `is_over` says whether a run needs nothing any more of what it left on a host.
 
     `known`: the token that the fleet has by the journal. `last`: the journal's last place in the order of runs, by

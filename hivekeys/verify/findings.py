@@ -37,7 +37,7 @@ PASSED: Answer = (Verdict.PASS, "")
 
 
 @dataclass(frozen=True)
-class Sight:
+class Observation:
     """Everything that was seen of one host; None where it was not. `off`: its clock minus the bastion's, in seconds.
 
     `held`: every token that it holds, as fingerprints under the key of one comparison with another fleet.
@@ -81,7 +81,7 @@ class Other:
 
 
 @dataclass(frozen=True)
-class Norm:
+class Baseline:
     """What hosts are held against. `token`: that of the queen; `now`: seconds since the epoch, the bastion's clock.
 
     `doubles`: the hosts whose names lead to the machine of another one.
@@ -103,7 +103,7 @@ class Check:
     title: str
     section: str
     severity: Severity
-    judge: Callable[[Sight, Norm], Answer] = field(repr=False)
+    judge: Callable[[Observation, Baseline], Answer] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -159,18 +159,18 @@ GREETING = "machine"  # the one check that is judged by a host's greeting alone
 UNTOLD = "the host did not let it be seen"
 NOT_ENTERED = "nobody looked into the token directory"
 CHECKS: dict[str, Check] = {}  # filled by hivekeys.verify.checks
-Judge = Callable[[Sight, Norm], Answer]
-OnSeen = Callable[[Host, Seen, Norm], Answer]
+Judge = Callable[[Observation, Baseline], Answer]
+OnSeen = Callable[[Host, Seen, Baseline], Answer]
 OnInspected = Callable[[Host, Inspected], Answer]
 
 
-def examine(sights: list[Sight], norm: Norm, checks: list[Check]) -> tuple[Finding, ...]:
+def examine(observations: list[Observation], baseline: Baseline, checks: list[Check]) -> tuple[Finding, ...]:
     """Every check on every host, in the order of the checks."""
     return tuple(
-        Finding(check, sight.host.name, verdict, one_line(detail))
+        Finding(check, observation.host.name, verdict, one_line(detail))
         for check in checks
-        for sight in sights
-        for verdict, detail in [check.judge(sight, norm)]
+        for observation in observations
+        for verdict, detail in [check.judge(observation, baseline)]
     )
 
 
@@ -211,10 +211,10 @@ def of_seen(name: str, title: str, section: str, severity: Severity = Severity.H
     """A check of what `observe` shows."""
 
     def note(judge: OnSeen) -> OnSeen:
-        def on(sight: Sight, norm: Norm) -> Answer:
-            if sight.seen is None:
-                return Verdict.UNTOLD, sight.complaint
-            return judge(sight.host, sight.seen, norm)
+        def on(observation: Observation, baseline: Baseline) -> Answer:
+            if observation.seen is None:
+                return Verdict.UNTOLD, observation.complaint
+            return judge(observation.host, observation.seen, baseline)
 
         check(name, title, section, severity)(on)
         return judge
@@ -228,10 +228,10 @@ def of_inspected(
     """A check of what `inspect` shows."""
 
     def note(judge: OnInspected) -> OnInspected:
-        def on(sight: Sight, _: Norm) -> Answer:
-            if sight.inspected is None:
-                return Verdict.UNTOLD, sight.complaint
-            return judge(sight.host, sight.inspected)
+        def on(observation: Observation, _: Baseline) -> Answer:
+            if observation.inspected is None:
+                return Verdict.UNTOLD, observation.complaint
+            return judge(observation.host, observation.inspected)
 
         check(name, title, section, severity)(on)
         return judge

@@ -10,13 +10,13 @@ from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.clock import Clock
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Step, Verb
-from hivekeys.protocol.shown import Met
+from hivekeys.protocol.shown import HostRecord
 from hivekeys.protocol.wire import Greeting
 from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint
-from hivekeys.verify.findings import Other, Sight
+from hivekeys.verify.findings import Observation, Other
 
 # Three requests: where one is refused, the others are known all the same. The look is short: clocks are compared by it.
 # The proof comes first, because its calls are what the service must have written to its audit trail by then.
@@ -33,14 +33,14 @@ def survey(
     comparison: bytes = b"",
     clock: Clock = time,
     dead: tuple[Fingerprint, ...] = (),
-) -> list[Sight]:
+) -> list[Observation]:
     """What every host shows, in the order of `hosts`. Takes no lock and writes nothing anywhere.
 
     `comparison`: a key under which the tokens are fingerprinted once more, to be compared with another fleet's.
     `dead`: tokens that were revoked; where a host has a copy of one, every place there is asked with it.
     """
 
-    def ask(host: Host) -> Sight:
+    def ask(host: Host) -> Observation:
         with _session(fleet, host, dialer, greeting) as session:
             cause = session.open()
             proof = cause or session.ask(PROVE)
@@ -51,7 +51,7 @@ def survey(
             swept = session.ask((Step(Verb.SWEEP, refuse=dead),)) if dead and isinstance(more, Reply) else more
             held = _held(session, replace(greeting, key=comparison)) if comparison else None
         seen = None if isinstance(look, Cause) else look.seen
-        return Sight(
+        return Observation(
             host,
             seen,
             None if isinstance(more, Cause) else more.inspected,
@@ -108,7 +108,7 @@ class Watch:
     def __init__(self, fleet: Fleet, hosts: Sequence[Host], dialer: Dialer, greeting: Greeting) -> None:
         self._fleet = fleet
         self._sessions = {host: Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts}
-        self._met: dict[Host, Met | None] = {}  # a host says it once a line
+        self._met: dict[Host, HostRecord | None] = {}  # a host says it once a line
 
     def look(self) -> dict[Host, Reply | Cause]:
         """What every host shows now. Takes no lock and writes nothing anywhere."""

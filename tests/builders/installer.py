@@ -10,7 +10,7 @@ from hivekeys.journal.events import Event, Phase, PhaseStarted
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.wire import Greeting
 from hivekeys.token import Fingerprint, Token, generate
-from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.changes import UpkeepResult
 from hivekeys.upkeep.current_token import Grounds
 from hivekeys.upkeep.install import install
 from hivekeys.upkeep.upkeep import Upkeep
@@ -41,7 +41,7 @@ class Installer:
             fleet.inventory, chosen, fleet.dialer(), greeting, self.events.extend, Phase.INSTALL, apply, "", OwnClock()
         )
         try:
-            self.kept: list[Upkept] = install(work, (), generate, revoked, grounds)
+            self.kept: list[UpkeepResult] = install(work, (), generate, revoked, grounds)
         finally:
             work.close()
 

@@ -4,7 +4,7 @@ from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
 from hivekeys.protocol.inspected import Chain, InEnvironment, Inspected, Lock, Log, Login, Parent, Quality, Trail
 from hivekeys.protocol.shown import Directory, Loaded, Proof, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
-from hivekeys.verify.findings import Norm, Other, Record, Sight
+from hivekeys.verify.findings import Baseline, Observation, Other, Record
 
 DAY = 86400.0
 NOW = 1_800_000_000.0
@@ -44,7 +44,7 @@ INSPECTED = Inspected(
     reused=(),
 )
 SWEPT = Proof({}, proven=False, places=(), survivors=())
-GOOD = Sight(
+GOOD = Observation(
     HIVE,
     SEEN,
     INSPECTED,
@@ -54,5 +54,5 @@ GOOD = Sight(
     swept=SWEPT,
     machine="a" * 64,
 )
-UNMET = Sight(HIVE, complaint="no-connection: no answer in time", unproven="no-connection")
-NORM = Norm(TOKEN, now=NOW, record=Record({}, "lab-1", TOKEN), other=Other("staging", {}, {}))
+UNMET = Observation(HIVE, complaint="no-connection: no answer in time", unproven="no-connection")
+NORM = Baseline(TOKEN, now=NOW, record=Record({}, "lab-1", TOKEN), other=Other("staging", {}, {}))

@@ -24,7 +24,7 @@ from hivekeys.journal.events import (
 from hivekeys.journal.run import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Result, Verb
-from hivekeys.protocol.shown import Answer, Met, Proof
+from hivekeys.protocol.shown import Answer, HostRecord, Proof
 from hivekeys.report.verdict import exit_code
 from hivekeys.token import Token
 from tests.builders.seen import seen
@@ -94,7 +94,7 @@ class Teller:
                 self.tell(self._outcome(phase, name))
 
     def _outcome(self, phase: Phase, name: str) -> Outcome:
-        met = Met("3.11.2", "paper")
+        met = HostRecord("3.11.2", "paper")
         if name in self.lost:
             cause = Cause(Trouble.NO_CONNECTION, "connect: timed out")
             return Outcome(name, phase, Status.UNREACHABLE, State.UNREACHABLE, self.now(), cause)

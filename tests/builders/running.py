@@ -5,7 +5,7 @@ from functools import reduce
 
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, RunStarted, State, Status, TokenChosen
-from hivekeys.journal.progress import Progress, Way, heard
+from hivekeys.journal.progress import Direction, Progress, heard
 from hivekeys.journal.run import ROTATE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Verb
@@ -75,6 +75,6 @@ def midway(hives: int, batch: int) -> Iterator[Event]:
     yield Outcome(wave[0], Phase.WAVE, Status.OK, State.PROVEN, at(12))
 
 
-def followed(events: Iterable[Event], way: Way = Way.FORWARD) -> Progress:
+def followed(events: Iterable[Event], way: Direction = Direction.FORWARD) -> Progress:
     """The progress after all of them."""
     return reduce(heard, events, Progress(way=way))

@@ -23,7 +23,7 @@ from hivekeys.protocol.program import program_of
 from hivekeys.protocol.wire import Greeting
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.verify.checks import CHECKS
-from hivekeys.verify.findings import Finding, Norm, Severity, Verdict, examine
+from hivekeys.verify.findings import Baseline, Finding, Severity, Verdict, examine
 from hivekeys.verify.survey import survey
 from tests.builders.certificate import certificate
 from tests.builders.project import PROJECT
@@ -232,10 +232,10 @@ def test_a_clock_that_is_wrong_is_found(lab: Lab) -> None:
     program = program_of("inspect")
 
     def by(clock: Clock) -> list[Finding]:
-        sights = survey(fleet, fleet.hosts, SshDialer(fleet, program), greeting, clock=clock)
-        queen = next(sight.seen for sight in sights if sight.host == fleet.queen)
+        observations = survey(fleet, fleet.hosts, SshDialer(fleet, program), greeting, clock=clock)
+        queen = next(observation.seen for observation in observations if observation.host == fleet.queen)
         assert queen
-        found = examine(sights, Norm(queen.token, now=clock.time()), list(CHECKS.values()))
+        found = examine(observations, Baseline(queen.token, now=clock.time()), list(CHECKS.values()))
         return [finding for finding in found if finding.verdict is Verdict.FAIL]
 
     assert by(time) == []

@@ -102,8 +102,8 @@ class Machine:
         """What the checklist says of it. `fab verify` asks systemd before, which this machine need not have."""
         agent = Agent()
         agent.service, agent.deadline.end = {"token": str(self.token)}, agent.system.monotonic() + 60
-        sight = replace(GOOD, inspected=replace(INSPECTED, watch=inspect.audit_watch(agent)))
-        (finding,) = examine([sight], NORM, [CHECKS["audit-watch"]])
+        observation = replace(GOOD, inspected=replace(INSPECTED, watch=inspect.audit_watch(agent)))
+        (finding,) = examine([observation], NORM, [CHECKS["audit-watch"]])
         return finding.verdict
 
     @property

@@ -10,7 +10,7 @@ import pytest
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.program import program_of
 from hivekeys.ssh.channel import REPLY_LIMIT, SshLine
-from hivekeys.ssh.heartbeat import Pulse
+from hivekeys.ssh.heartbeat import Heartbeat
 
 from .bastion import ECHO_AGENT, SOON, Bastion, paramiko_threads, wait_until
 
@@ -128,7 +128,7 @@ def test_an_agent_hears_from_the_bastion_while_it_is_at_work(ssh: Bastion) -> No
     """Else its lease would end in the middle of a long request. The sign says when it was sent, by the host's clock."""
     line = ssh.line(ssh.host(), program=KNOWN_CLOCK)
     assert isinstance(line, SshLine)
-    pulse = Pulse(every=0.01)
+    pulse = Heartbeat(every=0.01)
     pulse.keep(line)
     before = time.monotonic()
     answer = line.ask({"first": "request = sys.stdin.buffer.readline().decode()"}, SOON)
@@ -150,7 +150,7 @@ def test_an_agent_hears_from_the_bastion_while_nobody_asks_it_anything(ssh: Bast
     """Each sign is one empty line without an answer, and none gets into the middle of a request."""
     line = ssh.line(ssh.host())
     assert isinstance(line, SshLine)
-    pulse = Pulse(every=0.001)
+    pulse = Heartbeat(every=0.001)
     pulse.keep(line)
     text = "x" * 100_000
     wait_until(lambda: beats_heard(line) > 20, "signs of life")
@@ -166,7 +166,7 @@ def test_a_frozen_host_does_not_hold_up_the_signs_of_life_of_the_others(ssh: Bas
     assert isinstance(frozen, SshLine)
     assert isinstance(line, SshLine)
     os.kill(ssh.sshd_of(frozen), signal.SIGSTOP)
-    pulse = Pulse(every=0.001)
+    pulse = Heartbeat(every=0.001)
     for each in (frozen, line):
         pulse.keep(each)
     wait_until(lambda: beats_heard(line) > 200, "signs of life")

@@ -32,7 +32,7 @@ _NOT_UNDERSTOOD = "is not understood here, only ProxyJump, ProxyCommand and Iden
 
 
 @dataclass
-class Way:
+class Direction:
     """What the words say about the way; `wrong` has what they say that is not understood."""
 
     jump: str | None = None
@@ -40,9 +40,9 @@ class Way:
     wrong: list[str] = field(default_factory=list)
 
 
-def way(text: str) -> Way:
+def way(text: str) -> Direction:
     """The way in the words of an ssh command line. As for ssh, what is said first wins."""
-    found = Way()
+    found = Direction()
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -61,7 +61,7 @@ def way(text: str) -> Way:
     return found
 
 
-def _option(letter: str, value: str, found: Way) -> None:
+def _option(letter: str, value: str, found: Direction) -> None:
     if letter == "J":
         found.jump = found.jump or value
     elif letter == "i":
@@ -74,7 +74,7 @@ def _option(letter: str, value: str, found: Way) -> None:
         setting_of(*_split(value), found)
 
 
-def setting_of(name: str, value: str, found: Way) -> None:
+def setting_of(name: str, value: str, found: Direction) -> None:
     """One setting of ssh_config(5), by name, into the way."""
     match name.lower():
         case "proxyjump":

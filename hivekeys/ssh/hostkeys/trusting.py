@@ -7,7 +7,7 @@ from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.ask_all import ask_all
-from hivekeys.ssh.dialer import Roads
+from hivekeys.ssh.dialer import Routes
 from hivekeys.ssh.hostkeys.known_hosts_file import Entry, write
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 from hivekeys.ssh.hostkeys.trust import TRUSTED, Shown, Standing
@@ -34,7 +34,7 @@ class Trusting:
     """One for a command. Nothing is written but by `write`."""
 
     def __init__(self, fleet: Fleet, hosts: Sequence[Host]) -> None:
-        self._roads = Roads(fleet)
+        self._routes = Routes(fleet)
         self._timeout = fleet.timeouts.connect
         self._width = fleet.policy.width
         self._answers: dict[_Place, Shown] = {}
@@ -82,7 +82,7 @@ class Trusting:
             entries = [_entry(each) for each in shown if each.file == file]
             backup = write(file, entries, hashed, self._timeout)
             backups += [str(backup)] if backup else []
-        self._roads.look_again()
+        self._routes.look_again()
         for place, end in self._ends.items():
             if any(each.known.name == place[0] and each.name == end.name for each in shown):
                 self._answers[place] = self._checked(end, self._answers[place])
@@ -90,10 +90,10 @@ class Trusting:
 
     def close(self) -> None:
         """End the connections to jump hosts."""
-        self._roads.close()
+        self._routes.close()
 
     def _add(self, host: Host) -> None:
-        route = self._roads.route(host)
+        route = self._routes.route(host)
         if isinstance(route, Cause):
             self._astray.append(Shown(host.name, None, KnownKeys(host.name, ()), cause=route))
             return
@@ -102,7 +102,7 @@ class Trusting:
         self._ends.setdefault(end.place, end)
 
     def _add_jumps(self, host: Host) -> None:
-        route = self._roads.route(host)
+        route = self._routes.route(host)
         if isinstance(route, Cause):
             return
         for number, hop in enumerate(route[:-1], 1):
@@ -120,10 +120,10 @@ class Trusting:
         return answer is not None and answer.standing in TRUSTED
 
     def _ask(self, end: _End) -> Shown:
-        known = self._roads.known(end.route[-1])
+        known = self._routes.known(end.route[-1])
         if isinstance(known, Cause):
             return self._failed(end, known)
-        keys = presented(self._roads, end.route, end.name, known)
+        keys = presented(self._routes, end.route, end.name, known)
         if isinstance(keys, Cause):
             return self._failed(end, keys)
         return Shown(end.name, end.route[-1].own_known_hosts, known, keys, None, end.also)
@@ -138,7 +138,7 @@ class Trusting:
 
     def _checked(self, end: _End, before: Shown) -> Shown:
         """The host as known_hosts has it now."""
-        known = self._roads.known(end.route[-1])
+        known = self._routes.known(end.route[-1])
         kept = tuple(key for key in before.presented if isinstance(known, Cause) or key in known.keys)
         if isinstance(known, Cause) or not kept:
             raise UserError(f"{before.file}: OpenSSH does not find what was written for {before.name}")
@@ -149,7 +149,7 @@ class Trusting:
         if shown.standing is not Standing.CHANGED:
             return
         for file in shown.known.files:
-            if file != shown.file and (there := self._roads.known_in(shown.known.name, file)):
+            if file != shown.file and (there := self._routes.known_in(shown.known.name, file)):
                 words = f"{file} has an old key of {shown.name} as well: {', '.join(map(str, there))}"
                 raise UserError(words, hint="remove it there by hand; no key was written")
 

@@ -8,7 +8,7 @@ from hivekeys.verify.findings import (
     PASSED,
     UNTOLD,
     Answer,
-    Norm,
+    Baseline,
     Severity,
     Verdict,
     of_inspected,
@@ -18,7 +18,7 @@ from hivekeys.verify.findings import (
 
 
 @of_seen("directory-mode", "The token directory is the service's alone", "Critical Permission Requirements")
-def _directory_mode(host: Host, seen: Seen, _: Norm) -> Answer:
+def _directory_mode(host: Host, seen: Seen, _: Baseline) -> Answer:
     found, service = seen.directory, host.service
     if found.fault:
         return Verdict.FAIL, found.fault
@@ -31,7 +31,7 @@ def _directory_mode(host: Host, seen: Seen, _: Norm) -> Answer:
 
 
 @of_seen("token-file", "The token file is a regular file with a token in it", "Install API Token")
-def _token_file(host: Host, seen: Seen, _: Norm) -> Answer:
+def _token_file(host: Host, seen: Seen, _: Baseline) -> Answer:
     found = seen.active
     if seen.directory.fault:
         return Verdict.UNTOLD, NOT_ENTERED
@@ -44,7 +44,7 @@ def _token_file(host: Host, seen: Seen, _: Norm) -> Answer:
 
 
 @of_seen("file-mode", "Only the service's account can read the token file", "Critical Permission Requirements")
-def _file_mode(host: Host, seen: Seen, _: Norm) -> Answer:
+def _file_mode(host: Host, seen: Seen, _: Baseline) -> Answer:
     found, service = seen.active, host.service
     if found is None or not found.owner:
         return Verdict.UNTOLD, "there is no token file that can be opened"
@@ -87,7 +87,7 @@ def _strays(_: Host, inspected: Inspected) -> Answer:
 
 
 @of_seen("slots", "No staged or previous token is left from a run", "Token Rotation", Severity.MEDIUM)
-def _slots(_: Host, seen: Seen, __: Norm) -> Answer:
+def _slots(_: Host, seen: Seen, __: Baseline) -> Answer:
     if seen.directory.fault:
         return Verdict.UNTOLD, NOT_ENTERED
     left = {"a staged token": seen.staged, "a previous token": seen.previous}

@@ -2,25 +2,39 @@
 
 from hivekeys.fleet import Host, SudoLog
 from hivekeys.protocol.inspected import Inspected
-from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
+from hivekeys.verify.findings import (
+    PASSED,
+    UNTOLD,
+    Answer,
+    Baseline,
+    Observation,
+    Severity,
+    Verdict,
+    check,
+    of_inspected,
+)
 
 CLOCK_SECONDS = 5.0
 FREE_BYTES = 10 << 20
 
 
 @check("clock", "The host's clock is right", "Audit Trail", Severity.LOW)
-def _clock(sight: Sight, _: Norm) -> Answer:
-    if sight.off is None:
-        return Verdict.UNTOLD, sight.complaint
-    return PASSED if abs(sight.off) <= CLOCK_SECONDS else (Verdict.FAIL, f"{sight.off:+.0f} s from the bastion's")
+def _clock(observation: Observation, _: Baseline) -> Answer:
+    if observation.off is None:
+        return Verdict.UNTOLD, observation.complaint
+    return (
+        PASSED
+        if abs(observation.off) <= CLOCK_SECONDS
+        else (Verdict.FAIL, f"{observation.off:+.0f} s from the bastion's")
+    )
 
 
 @check("machine", "Its name leads to its own machine", "Rotation Procedure", Severity.HIGH)
-def _machine(sight: Sight, norm: Norm) -> Answer:
-    double = norm.doubles.get(sight.host.name)
+def _machine(observation: Observation, baseline: Baseline) -> Answer:
+    double = baseline.doubles.get(observation.host.name)
     if double:
         return Verdict.FAIL, double.detail
-    return PASSED if sight.machine else (Verdict.UNTOLD, sight.complaint or UNTOLD)
+    return PASSED if observation.machine else (Verdict.UNTOLD, observation.complaint or UNTOLD)
 
 
 @of_inspected("space", "There is room for a new token", "Rotation Procedure", Severity.MEDIUM)

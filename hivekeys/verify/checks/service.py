@@ -7,9 +7,9 @@ from hivekeys.verify.findings import (
     PASSED,
     UNTOLD,
     Answer,
-    Norm,
+    Baseline,
+    Observation,
     Severity,
-    Sight,
     Verdict,
     check,
     of_inspected,
@@ -39,7 +39,7 @@ def _environment(host: Host, inspected: Inspected) -> Answer:
 
 
 @of_seen("loads-from-file", "The unit names the token file", "Configure Services")
-def _loads(host: Host, seen: Seen, _: Norm) -> Answer:
+def _loads(host: Host, seen: Seen, _: Baseline) -> Answer:
     """That the program reads it nobody has seen: `proof` and `current` say what it runs on."""
     if seen.unit.load != "loaded":
         return Verdict.FAIL, f"{host.service.unit} is {seen.unit.load or 'unknown'}"
@@ -57,27 +57,27 @@ def _loaded(_: Host, inspected: Inspected) -> Answer:
 
 
 @check("credential", "The token comes as a systemd credential", "Using systemd Credentials", Severity.LOW)
-def _credential(sight: Sight, _: Norm) -> Answer:
-    if sight.seen is None or sight.inspected is None or sight.inspected.systemd is None:
-        return Verdict.UNTOLD, sight.complaint or UNTOLD
-    if sight.seen.unit.credential or sight.inspected.systemd < CREDENTIALS_SINCE:
+def _credential(observation: Observation, _: Baseline) -> Answer:
+    if observation.seen is None or observation.inspected is None or observation.inspected.systemd is None:
+        return Verdict.UNTOLD, observation.complaint or UNTOLD
+    if observation.seen.unit.credential or observation.inspected.systemd < CREDENTIALS_SINCE:
         return PASSED
-    if sight.host.service.format is Format.ENVIRONMENT:  # v0.1.0 reads no other: there is nothing to be mended today
+    if observation.host.service.format is Format.ENVIRONMENT:  # v0.1.0 reads no other: nothing can be mended
         return Verdict.WARN, "it comes by EnvironmentFile="
-    return Verdict.FAIL, f"systemd {sight.inspected.systemd} could: LoadCredential"
+    return Verdict.FAIL, f"systemd {observation.inspected.systemd} could: LoadCredential"
 
 
 @check("current", "The running process has read the file that is there", "Using systemd Credentials", Severity.HIGH)
-def _current(sight: Sight, _: Norm) -> Answer:
-    seen = sight.seen
+def _current(observation: Observation, _: Baseline) -> Answer:
+    seen = observation.seen
     if seen is None:
-        return Verdict.UNTOLD, sight.complaint
+        return Verdict.UNTOLD, observation.complaint
     if not seen.unit.pid:
         return Verdict.FAIL, "there is no process"
     if seen.token is None:
         return Verdict.UNTOLD, "there is no token file that can be read"
     # Only mode, owner or name were changed since the start: the service's own answers say what it has read.
-    answered = seen.loaded.evidence == "touched" and sight.proof is not None and sight.proof.proven
+    answered = seen.loaded.evidence == "touched" and observation.proof is not None and observation.proof.proven
     read = answered or seen.loaded.fingerprint == seen.token
     return PASSED if read else (Verdict.FAIL, "the file was changed since the last start")
 
@@ -115,7 +115,7 @@ def _survivors(_: Host, inspected: Inspected) -> Answer:
 
 
 @of_seen("active", "The service runs", "Verify Rotation")
-def _active(_: Host, seen: Seen, __: Norm) -> Answer:
+def _active(_: Host, seen: Seen, __: Baseline) -> Answer:
     return PASSED if seen.unit.state == "active" else (Verdict.FAIL, f"it is {seen.unit.state}")
 
 
@@ -125,21 +125,21 @@ def _enabled(_: Host, inspected: Inspected) -> Answer:
 
 
 @check("proof", "The service lets its token in, and nobody else", "Verify Rotation", Severity.HIGH)
-def _proof(sight: Sight, _: Norm) -> Answer:
-    if sight.seen is None:
-        return Verdict.UNTOLD, sight.complaint
-    if sight.seen.token is None:
+def _proof(observation: Observation, _: Baseline) -> Answer:
+    if observation.seen is None:
+        return Verdict.UNTOLD, observation.complaint
+    if observation.seen.token is None:
         return Verdict.UNTOLD, "there is no token that can be read: nobody can ask with it"
-    if sight.unproven:
-        return Verdict.FAIL, sight.unproven
-    proven = sight.proof is not None and sight.proof.proven
+    if observation.unproven:
+        return Verdict.FAIL, observation.unproven
+    proven = observation.proof is not None and observation.proof.proven
     return PASSED if proven else (Verdict.UNTOLD, "no protected path is configured")
 
 
 @check("certificate", "The service's certificate is checked, where it speaks TLS", "Verify Rotation", Severity.LOW)
-def _certificate(sight: Sight, _: Norm) -> Answer:
-    if sight.seen is None:
-        return Verdict.UNTOLD, sight.complaint
-    service = sight.host.service
+def _certificate(observation: Observation, _: Baseline) -> Answer:
+    if observation.seen is None:
+        return Verdict.UNTOLD, observation.complaint
+    service = observation.host.service
     unchecked = service.scheme == "https" and not service.verify
     return (Verdict.WARN, "verify = false in the inventory") if unchecked else PASSED

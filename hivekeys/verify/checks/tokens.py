@@ -11,9 +11,9 @@ from hivekeys.verify.findings import (
     NOT_ENTERED,
     PASSED,
     Answer,
-    Norm,
+    Baseline,
+    Observation,
     Severity,
-    Sight,
     Verdict,
     check,
     of_inspected,
@@ -55,7 +55,7 @@ def _quality(_: Host, inspected: Inspected) -> Answer:
 
 
 @of_seen("token-revoked", "No slot holds a token that leaked", "Emergency Revocation")
-def _revoked(_: Host, seen: Seen, __: Norm) -> Answer:
+def _revoked(_: Host, seen: Seen, __: Baseline) -> Answer:
     if seen.directory.fault:
         return Verdict.UNTOLD, NOT_ENTERED
     slots = {"api-token": seen.active, "the staged slot": seen.staged, "the previous slot": seen.previous}
@@ -66,39 +66,51 @@ def _revoked(_: Host, seen: Seen, __: Norm) -> Answer:
 
 
 @of_seen("same-token", "All hosts of the fleet have the same token", "Token Rotation")
-def _same_token(_: Host, seen: Seen, norm: Norm) -> Answer:
-    if seen.token is None or norm.token is None:
+def _same_token(_: Host, seen: Seen, baseline: Baseline) -> Answer:
+    if seen.token is None or baseline.token is None:
         return Verdict.UNTOLD, "there is no token here or on the queen"
-    return PASSED if seen.token == norm.token else (Verdict.FAIL, f"{seen.token.fp6}, the queen has {norm.token.fp6}")
+    return (
+        PASSED
+        if seen.token == baseline.token
+        else (Verdict.FAIL, f"{seen.token.fp6}, the queen has {baseline.token.fp6}")
+    )
 
 
 @of_seen("token-age", "The token is not too old", "Rotation Procedure", Severity.MEDIUM)
-def _age(_: Host, seen: Seen, norm: Norm) -> Answer:
-    aged = token_age(seen, norm.record, norm.now)
+def _age(_: Host, seen: Seen, baseline: Baseline) -> Answer:
+    aged = token_age(seen, baseline.record, baseline.now)
     if aged is None:
         return Verdict.UNTOLD, "there is no token file"
     days, by = aged[0] / DAY, aged[1]
     said = f"{days:.0f} days old by {by}"
-    return (Verdict.FAIL, said) if days >= norm.age.fail else (Verdict.WARN, said) if days >= norm.age.warn else PASSED
+    return (
+        (Verdict.FAIL, said)
+        if days >= baseline.age.fail
+        else (Verdict.WARN, said)
+        if days >= baseline.age.warn
+        else PASSED
+    )
 
 
 @check("debts", "The host does not owe the newest token", "Token Rotation", Severity.HIGH)
-def _debts(sight: Sight, norm: Norm) -> Answer:
-    record = norm.record
+def _debts(observation: Observation, baseline: Baseline) -> Answer:
+    record = baseline.record
     if record is None or record.want is None:
         return Verdict.UNTOLD, "this bastion knows of no rotation of this fleet"
-    paid = sight.seen is not None and sight.seen.token == record.want  # it may have got it without this bastion
-    if paid or sight.host.name not in record.owing:
-        return PASSED if sight.seen else (Verdict.UNTOLD, sight.complaint)
+    paid = (
+        observation.seen is not None and observation.seen.token == record.want
+    )  # it may have got it without this bastion
+    if paid or observation.host.name not in record.owing:
+        return PASSED if observation.seen else (Verdict.UNTOLD, observation.complaint)
     return Verdict.FAIL, f"it owes token:{record.want} of run {record.run}: fab {record.verb}"
 
 
 @check("dead-token", "No place takes a revoked token (only with --dead-token)", "Emergency Revocation", Severity.HIGH)
-def _dead(sight: Sight, _: Norm) -> Answer:
-    found = sight.swept
+def _dead(observation: Observation, _: Baseline) -> Answer:
+    found = observation.swept
     if found is None:
-        return Verdict.UNTOLD, sight.complaint or "nobody asked"
-    cause = still_trusted(found.places, found.survivors, sight.host.service)
+        return Verdict.UNTOLD, observation.complaint or "nobody asked"
+    cause = still_trusted(found.places, found.survivors, observation.host.service)
     if cause and cause.trouble is not Trouble.PLACE_UNASKED:
         return Verdict.FAIL, str(cause)
     if found.places is None:
@@ -107,11 +119,14 @@ def _dead(sight: Sight, _: Norm) -> Answer:
 
 
 @check("shared-token", "No token is shared with the other fleet (only with --against)", "DON'T", Severity.HIGH)
-def _shared(sight: Sight, norm: Norm) -> Answer:
-    other = norm.other
-    if other is None or sight.held is None:
-        return Verdict.UNTOLD, sight.complaint or "there is no token that can be read, or nothing to compare it with"
-    holders = [host for token in sorted(sight.held) for host in other.holders.get(token, ())]
+def _shared(observation: Observation, baseline: Baseline) -> Answer:
+    other = baseline.other
+    if other is None or observation.held is None:
+        return (
+            Verdict.UNTOLD,
+            observation.complaint or "there is no token that can be read, or nothing to compare it with",
+        )
+    holders = [host for token in sorted(observation.held) for host in other.holders.get(token, ())]
     if holders:
         return Verdict.FAIL, f"fleet {other.name} has it on {fold_names(dict.fromkeys(holders))}"
     unasked = [f"{host} ({why})" for host, why in other.unasked.items()]

@@ -2,7 +2,17 @@
 
 from hivekeys.fleet import Host
 from hivekeys.protocol.inspected import Inspected
-from hivekeys.verify.findings import PASSED, UNTOLD, Answer, Norm, Severity, Sight, Verdict, check, of_inspected
+from hivekeys.verify.findings import (
+    PASSED,
+    UNTOLD,
+    Answer,
+    Baseline,
+    Observation,
+    Severity,
+    Verdict,
+    check,
+    of_inspected,
+)
 
 
 @of_inspected("audit", "Audit logging is on, private, and has records", "Security Checklist", Severity.MEDIUM)
@@ -20,11 +30,11 @@ def _audit(host: Host, inspected: Inspected) -> Answer:
 
 
 @check("audit-fresh", "Something was written there since the last start", "Security Checklist", Severity.MEDIUM)
-def _audit_fresh(sight: Sight, _: Norm) -> Answer:
-    trail = sight.inspected.audit if sight.inspected else None
-    started = sight.seen.unit.started if sight.seen else None
+def _audit_fresh(observation: Observation, _: Baseline) -> Answer:
+    trail = observation.inspected.audit if observation.inspected else None
+    started = observation.seen.unit.started if observation.seen else None
     if trail is None or trail.newest is None or started is None:
-        return Verdict.UNTOLD, sight.complaint or "there are no records, or no process"
+        return Verdict.UNTOLD, observation.complaint or "there are no records, or no process"
     return PASSED if trail.newest >= started - 1 else (Verdict.WARN, "the newest record is older than the process")
 
 

@@ -16,7 +16,7 @@ from hivekeys.host.serving import LEASE_SECONDS, SIGN_SECONDS, is_sign
 from hivekeys.journal.events import Event, Intent, Phase, State, Stopped
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.wire import Greeting
-from hivekeys.ssh.line import BEAT, LEASE, QUIET
+from hivekeys.ssh.line import HEARTBEAT, LEASE, QUIET
 from hivekeys.ssh.session import Session as EngineSession
 from hivekeys.token import generate
 from tests.builders.agent_process import Process, state, wait_until_open
@@ -33,7 +33,7 @@ def host(tmp_path: Path) -> SimulatedHost:
 
 
 def test_both_sides_go_by_the_same_times() -> None:
-    assert LEASE == LEASE_SECONDS == 3 * BEAT, "one may be late, and one may be lost"
+    assert LEASE == LEASE_SECONDS == 3 * HEARTBEAT, "one may be late, and one may be lost"
     assert QUIET == 3 * SIGN_SECONDS
     assert CERTAIN == 45.0
 

@@ -226,8 +226,8 @@ def test_upkeep_of_other_hosts_goes_on(fleet: InProcessFleet) -> None:
 
 def test_the_checklist_sees_which_machine_each_name_leads_to(fleet: InProcessFleet) -> None:
     greeting = Greeting(fleet.inventory.name, KEY, "verify-1", "ann@bastion")
-    sights = survey(fleet.inventory, fleet.inventory.hosts, fleet.dialer(), greeting)
-    machines = {sight.host.name: sight.machine for sight in sights}
+    observations = survey(fleet.inventory, fleet.inventory.hosts, fleet.dialer(), greeting)
+    machines = {observation.host.name: observation.machine for observation in observations}
     assert machines["hive2"] == machines["hive3"]
     assert len(set(machines.values())) == len(machines) - 1
 

@@ -37,7 +37,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.messages import Reply, Step, Verb
-from hivekeys.protocol.shown import Met, Proof, Seen
+from hivekeys.protocol.shown import HostRecord, Proof, Seen
 from hivekeys.protocol.tombstone import Remembered, Stone
 from hivekeys.protocol.wire import MOST_CHANGES, Greeting, decode
 from hivekeys.report.evidence import key_id, public_pem
@@ -54,13 +54,13 @@ from hivekeys.status.metrics import metrics
 from hivekeys.text.clean import LONGEST
 from hivekeys.token import Fingerprint, generate
 from hivekeys.upkeep import changes
-from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.changes import UpkeepResult
 from hivekeys.upkeep.current_token import Grounds, current
 from hivekeys.upkeep.install import install, uninstall
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from hivekeys.verify import checklist
 from hivekeys.verify.checks import CHECKS
-from hivekeys.verify.findings import Norm, Record, Report, examine
+from hivekeys.verify.findings import Baseline, Record, Report, examine
 from hivekeys.verify.junit import junit
 from hivekeys.verify.sarif import sarif
 from hivekeys.verify.survey import Watch, survey
@@ -75,7 +75,7 @@ LONG = EVIL * (3_000_000 // len(EVIL))
 FREE = ("detail", "fault", "before", "after", "refused", "path", "folder", "address", "service", "place", "program")
 SHOWN = 400_000  # characters that one evil host may cost on one screen or in one document
 FACTS: dict[Verb, type] = {
-    Verb.HELLO: Met,
+    Verb.HELLO: HostRecord,
     Verb.OBSERVE: Seen,
     Verb.PROVE: Proof,
     Verb.INSPECT: Inspected,
@@ -277,7 +277,7 @@ def test_upkeep_shows_nothing_that_acts(fleet: InProcessFleet, dialer: EvilDiale
     )
 
 
-def upkept(verb: str, work: Upkeep) -> list[Upkept]:
+def upkept(verb: str, work: Upkeep) -> list[UpkeepResult]:
     match verb:
         case "fix":
             return fix(work, True, lambda _: True)
@@ -313,8 +313,10 @@ def test_status_shows_nothing_that_acts(fleet: InProcessFleet, dialer: EvilDiale
 def test_verify_shows_nothing_that_acts(fleet: InProcessFleet, dialer: EvilDialer) -> None:
     greeting = Greeting(fleet.inventory.name, KEY, "verify-1", "ann@bastion")
     hive1 = [host for host in fleet.inventory.hosts if host.name == "hive1"]
-    sights = survey(fleet.inventory, hive1, dialer, greeting)
-    found = examine(sights, Norm(Fingerprint("cd" * 32, "cdcdcd"), now=1_790_000_000.0), list(CHECKS.values()))
+    observations = survey(fleet.inventory, hive1, dialer, greeting)
+    found = examine(
+        observations, Baseline(Fingerprint("cd" * 32, "cdcdcd"), now=1_790_000_000.0), list(CHECKS.values())
+    )
     told = Report(fleet.inventory.name, found)
     assert_harmless(
         {
@@ -410,7 +412,7 @@ def test_a_journal_of_an_older_version_is_read_clean(tmp_path: Path) -> None:
     mended = tuple(Change(EVIL, EVIL, LONG, EVIL, LONG) for _ in range(3))
     told = Outcome("hive1", Phase.FIX, Status.OK, State.UNCHANGED, Moment(1.7e9, 1.0), None, looked, changes=mended)
     journal = Journal(tmp_path)
-    journal.append("paper-1", dataclasses.replace(told, met=Met(EVIL, EVIL, 1, LONG)))
+    journal.append("paper-1", dataclasses.replace(told, met=HostRecord(EVIL, EVIL, 1, LONG)))
     (read,) = journal.events("paper-1")
     journal.close()
     found = list(texts(json.loads(json.dumps(dataclasses.asdict(read), default=str))))

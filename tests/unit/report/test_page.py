@@ -26,7 +26,7 @@ from hivekeys.journal.run import fold
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import hint
-from hivekeys.protocol.shown import Met
+from hivekeys.protocol.shown import HostRecord
 from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
 from hivekeys.report.verdict import exit_code
@@ -335,7 +335,7 @@ def with_nasty_words(teller: Teller) -> list[Event]:
         if isinstance(event, RunStarted):
             return replace(event, who=NASTY, reason=NASTY, version=NASTY, inventory=NASTY)
         if isinstance(event, Outcome) and event.host == "hive2":
-            event = replace(event, cause=event.cause and Cause(event.cause.trouble, NASTY), met=Met(NASTY))
+            event = replace(event, cause=event.cause and Cause(event.cause.trouble, NASTY), met=HostRecord(NASTY))
             return replace(event, proof=event.proof and replace(event.proof, path=NASTY))
         return event
 

@@ -10,7 +10,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Phase, PhaseStarted
-from hivekeys.journal.progress import Progress, Way, heard
+from hivekeys.journal.progress import Direction, Progress, heard
 from hivekeys.journal.run import fold
 from hivekeys.report.page import page
 from hivekeys.report.stream import result_line
@@ -73,7 +73,7 @@ def test_a_run_that_was_taken_back_says_in_every_form_why_that_was_needed(fleet:
 def test_the_live_view_of_the_way_back_says_it_from_its_first_phase_on(fleet: InProcessFleet) -> None:
     _, events = taken_back(fleet)
     first = next(place for place, event in enumerate(events) if type(event).__name__ == "Resumed")
-    progress = Progress(fold(events[:first]), Way.BACK)
+    progress = Progress(fold(events[:first]), Direction.BACK)
     for event in events[first:]:
         progress = heard(progress, event)
         lines = [line.plain for line in view(progress, Moment(0.0, 0.0), 120, 30)]
@@ -84,7 +84,7 @@ def test_piped_lines_of_the_way_back_say_it(fleet: InProcessFleet, capsys: pytes
     first = left_behind(fleet)
     fleet.hosts["hive3"].fault = None
     past = fold(first.events)
-    show = Show(past=past, way=Way.BACK)
+    show = Show(past=past, way=Direction.BACK)
     second = Operator(fleet, past=past)
     second.roll_back()
     show.record(second.events)

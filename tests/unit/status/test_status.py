@@ -11,7 +11,7 @@ from hivekeys.fleet import Fleet
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import Loaded, Met, Place, Seen, Slot
+from hivekeys.protocol.shown import HostRecord, Loaded, Place, Seen, Slot
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
@@ -78,7 +78,7 @@ def test_hosts_bear_witness_to_a_run_that_the_journal_does_not_have(
     known: tuple[str, ...] | None, said: list[str]
 ) -> None:
     """Whoever can write in the state folder can cut journal and mark, and does not reach the hosts (issue 15, 4)."""
-    met = Met(changed=Place(2, "paper-2", "bob@b2"))
+    met = HostRecord(changed=Place(2, "paper-2", "bob@b2"))
     shown = {host: Reply((), seen=SEEN, met=met) for host in (QUEEN, HIVE)}
     runs = None if known is None else [Run(id=name) for name in known]
     found = status_of(FLEET, shown, Record({}), runs, NOW)
@@ -93,7 +93,8 @@ BOBS = Place(9, "paper-9", "bob@b2")
 def owing(*changed: Place, fleet: Fleet = FLEET, epoch: int = 4) -> FleetStatus:
     """The journal says that hive1 owes token OTHER; the hosts, queen first, were changed by these runs last."""
     shown = {
-        host: Reply((), seen=SEEN, met=Met(changed=place)) for host, place in zip(fleet.hosts, changed, strict=True)
+        host: Reply((), seen=SEEN, met=HostRecord(changed=place))
+        for host, place in zip(fleet.hosts, changed, strict=True)
     }
     record = Record({OTHER.keyed: NOW - 3 * DAY}, "paper-1", OTHER, ("hive1",), epoch=epoch)
     return status_of(fleet, shown, record, [Run(id="paper-1", epoch=epoch)], NOW)
@@ -123,7 +124,7 @@ def test_what_one_hive_says_of_a_newer_run_counts_for_that_hive_alone() -> None:
 
 
 def test_a_host_that_no_run_has_changed_yet_bears_no_witness() -> None:
-    shown = {host: Reply((), seen=SEEN, met=Met()) for host in (QUEEN, HIVE)}
+    shown = {host: Reply((), seen=SEEN, met=HostRecord()) for host in (QUEEN, HIVE)}
     assert not [line for line in lines(status_of(FLEET, shown, Record({}), (), NOW)) if "last changed" in line]
 
 
@@ -137,7 +138,7 @@ def test_a_host_that_is_away_keeps_its_row_its_cause_and_what_it_owes() -> None:
 
 
 def test_two_names_of_one_machine_are_not_fine_whatever_it_shows() -> None:
-    met = Met(machine="a" * 64)
+    met = HostRecord(machine="a" * 64)
     shown = {host: Reply((), seen=SEEN, met=met) for host in (QUEEN, HIVE)}
     said = status_of(FLEET, shown, Record({}), (), NOW)
     assert said.code is ExitCode.INCOMPLETE

@@ -25,7 +25,7 @@ from hivekeys.journal.events import (
     Status,
     Stopped,
 )
-from hivekeys.journal.progress import Progress, Way, to_go
+from hivekeys.journal.progress import Direction, Progress, to_go
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.report.view import view
@@ -156,9 +156,9 @@ def test_only_what_is_on_the_new_token_is_green() -> None:
 
 def test_what_is_taken_back_or_only_looked_at_has_no_waves_ahead() -> None:
     look = [PhaseStarted(Phase.LOOK, names(5), at(0), "look")]
-    assert drawn(followed([*list(begun(5, 2))[:1], *look], Way.LOOK))[1] == "▸ look"
-    assert drawn(followed([*list(begun(5, 2))[:1], *look], Way.BACK))[1] == "▸ look  · rollback"
-    assert drawn(followed(list(begun(5, 2))[:4], Way.LOOK), 1)[3].startswith("1 through  5 waiting")
+    assert drawn(followed([*list(begun(5, 2))[:1], *look], Direction.LOOK))[1] == "▸ look"
+    assert drawn(followed([*list(begun(5, 2))[:1], *look], Direction.BACK))[1] == "▸ look  · rollback"
+    assert drawn(followed(list(begun(5, 2))[:4], Direction.LOOK), 1)[3].startswith("1 through  5 waiting")
 
 
 def test_the_last_picture_is_the_summary() -> None:

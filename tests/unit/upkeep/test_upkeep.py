@@ -15,7 +15,7 @@ from hivekeys.protocol.change import Change
 from hivekeys.protocol.wire import Greeting
 from hivekeys.token import Token, generate
 from hivekeys.upkeep import changes
-from hivekeys.upkeep.changes import Upkept
+from hivekeys.upkeep.changes import UpkeepResult
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from tests.inprocess import KEY, InProcessFleet, SimulatedHost
 
@@ -24,7 +24,7 @@ STRAY = Change("strays", "/etc/api-token.old", "0644 root:root", "removed", "giv
 AWAY = Cause(Trouble.NO_CONNECTION, "port 22")
 
 
-def shown(kept: list[Upkept], *, apply: bool) -> str:
+def shown(kept: list[UpkeepResult], *, apply: bool) -> str:
     console = Console(width=160)
     with console.capture() as said:
         console.print(changes.table(kept, apply))
@@ -69,19 +69,24 @@ def test_a_word_about_the_token_is_no_setting(text: str) -> None:
 @pytest.mark.parametrize(
     ("kept", "apply", "code"),
     [
-        ([Upkept("hive1")], False, ExitCode.DONE),
-        ([Upkept("hive1", (MODE,))], False, ExitCode.FINDINGS),
-        ([Upkept("hive1", (MODE,))], True, ExitCode.DONE),
-        ([Upkept("hive1", (MODE, STRAY))], True, ExitCode.FINDINGS),
-        ([Upkept("hive1", (STRAY,)), Upkept("hive2", cause=AWAY)], True, ExitCode.INCOMPLETE),
+        ([UpkeepResult("hive1")], False, ExitCode.DONE),
+        ([UpkeepResult("hive1", (MODE,))], False, ExitCode.FINDINGS),
+        ([UpkeepResult("hive1", (MODE,))], True, ExitCode.DONE),
+        ([UpkeepResult("hive1", (MODE, STRAY))], True, ExitCode.FINDINGS),
+        ([UpkeepResult("hive1", (STRAY,)), UpkeepResult("hive2", cause=AWAY)], True, ExitCode.INCOMPLETE),
     ],
 )
-def test_the_exit_code_says_whether_something_is_left(kept: list[Upkept], apply: bool, code: ExitCode) -> None:
+def test_the_exit_code_says_whether_something_is_left(kept: list[UpkeepResult], apply: bool, code: ExitCode) -> None:
     assert changes.exit_code(kept, apply) is code
 
 
 def test_hosts_with_the_same_change_share_a_row() -> None:
-    kept = [Upkept("hive1", (MODE,)), Upkept("hive2", (MODE, STRAY)), Upkept("hive3", (MODE,)), Upkept("queen")]
+    kept = [
+        UpkeepResult("hive1", (MODE,)),
+        UpkeepResult("hive2", (MODE, STRAY)),
+        UpkeepResult("hive3", (MODE,)),
+        UpkeepResult("queen"),
+    ]
     rows = [line.split() for line in shown(kept, apply=True).splitlines() if "hive" in line]
     assert [row[:3] for row in rows] == [["changed", "file-mode", "hive[1:3]"], ["stays", "strays", "hive2"]]
     assert changes.lines(kept, Fleet("prod", ()), apply=True) == [
@@ -92,7 +97,7 @@ def test_hosts_with_the_same_change_share_a_row() -> None:
 
 def test_what_a_host_calls_its_files_is_neither_markup_nor_a_new_line() -> None:
     hostile = Change("strays", "/etc/api-token[red]\x1b[31m\nhive9 is fine", "", "removed")
-    said = shown([Upkept("hive1", (hostile,))], apply=False)
+    said = shown([UpkeepResult("hive1", (hostile,))], apply=False)
     assert "[red]" in said
     assert "\x1b" not in said
     assert not any(line.strip().startswith("hive9") for line in said.splitlines())

@@ -17,7 +17,7 @@ from hivekeys.fleet import Fleet, Waiver
 from hivekeys.text.names import fold_names
 from hivekeys.verify import checklist
 from hivekeys.verify.checks import CHECKS
-from hivekeys.verify.findings import Finding, Report, Sight, Verdict, examine
+from hivekeys.verify.findings import Finding, Observation, Report, Verdict, examine
 from hivekeys.verify.junit import junit
 from hivekeys.verify.sarif import sarif
 from hivekeys.verify.waivers import over, waive
@@ -29,12 +29,12 @@ HOSTILE = "a]]><x y='&\"|<img src=x>[a](http://b){0}\x1b[31m\u202e\ufffe\n`"
 CLOCK_OFF = Waiver("clock", "the NTP server moves", date(2027, 1, 31), ("hive1",))
 
 
-def results(*sights: Sight) -> tuple[Finding, ...]:
-    return examine(list(sights), NORM, list(CHECKS.values()))
+def results(*observations: Observation) -> tuple[Finding, ...]:
+    return examine(list(observations), NORM, list(CHECKS.values()))
 
 
-def report(*sights: Sight, waivers: tuple[Waiver, ...] = ()) -> Report:
-    found = waive(results(*sights), waivers, TODAY)
+def report(*observations: Observation, waivers: tuple[Waiver, ...] = ()) -> Report:
+    found = waive(results(*observations), waivers, TODAY)
     return Report("lab", found, over(waivers, TODAY), at=NOW, seconds=1.25)
 
 

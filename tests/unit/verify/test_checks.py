@@ -15,7 +15,7 @@ from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.protocol.shown import Directory, Loaded, Proof, Slot
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
-from hivekeys.verify.findings import Norm, Other, Record, Sight, Verdict, examine, recorded
+from hivekeys.verify.findings import Baseline, Observation, Other, Record, Verdict, examine, recorded
 from tests.builders.observations import DAY, GOOD, INSPECTED, NORM, NOW, QUEEN, SEEN, TOKEN, UNMET
 from tests.builders.project import TESTS
 from tests.lab.spoiled import WAYS
@@ -56,33 +56,33 @@ OLDER = Survivor(7, "worker", 9.0)
 NEWER = Fingerprint(keyed="cd" * 32, fp6="fedcba")
 
 
-def in_environment(*places: str, is_of_file: bool = False) -> Sight:
-    """A sight of a host where LLORCH_API_TOKEN is set there."""
+def in_environment(*places: str, is_of_file: bool = False) -> Observation:
+    """A look at a host where LLORCH_API_TOKEN is set there."""
     return replace(GOOD, inspected=replace(INSPECTED, environment=InEnvironment(places, (), is_of_file)))
 
 
 def test_an_environment_file_is_no_credential_and_nothing_to_mend_today() -> None:
     host = replace(GOOD.host, service=replace(GOOD.host.service, format=Format.ENVIRONMENT))
-    sight = replace(GOOD, host=host, seen=replace(SEEN, unit=replace(SEEN.unit, credential="")))
-    assert judged(sight)["credential"] is Verdict.WARN
+    observation = replace(GOOD, host=host, seen=replace(SEEN, unit=replace(SEEN.unit, credential="")))
+    assert judged(observation)["credential"] is Verdict.WARN
 
 
-def judged(sight: Sight, norm: Norm | None = None) -> dict[str, Verdict]:
+def judged(observation: Observation, baseline: Baseline | None = None) -> dict[str, Verdict]:
     """Every check's verdict on one host."""
-    found = examine([sight], norm or NORM, list(CHECKS.values()))
+    found = examine([observation], baseline or NORM, list(CHECKS.values()))
     return {finding.check.id: finding.verdict for finding in found}
 
 
-def of_quality(*counts: int) -> Sight:
+def of_quality(*counts: int) -> Observation:
     return replace(GOOD, inspected=replace(INSPECTED, quality=Quality(*counts)))
 
 
-def swept(place: Listener) -> Sight:
+def swept(place: Listener) -> Observation:
     return replace(GOOD, swept=Proof({}, proven=False, places=(place,)))
 
 
-def other_than_pass(sight: Sight) -> dict[str, Verdict]:
-    return {name: verdict for name, verdict in judged(sight).items() if verdict is not Verdict.PASS}
+def other_than_pass(observation: Observation) -> dict[str, Verdict]:
+    return {name: verdict for name, verdict in judged(observation).items() if verdict is not Verdict.PASS}
 
 
 def test_every_check_is_shown_to_fail_on_a_real_host() -> None:
@@ -125,7 +125,7 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("check", "verdict", "sight"),
+    ("check", "verdict", "observation"),
     [
         ("clock", Verdict.FAIL, replace(GOOD, off=-6.0)),
         ("clock", Verdict.FAIL, replace(GOOD, off=86400.0)),
@@ -175,8 +175,8 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
         ),
     ],
 )
-def test_one_fault_is_judged_by_its_own_check_alone(check: str, verdict: Verdict, sight: Sight) -> None:
-    assert other_than_pass(sight) == {check: verdict}
+def test_one_fault_is_judged_by_its_own_check_alone(check: str, verdict: Verdict, observation: Observation) -> None:
+    assert other_than_pass(observation) == {check: verdict}
 
 
 def test_before_systemd_250_a_plain_file_is_as_good_as_it_gets() -> None:
@@ -238,7 +238,7 @@ def test_a_token_ages(days: float, verdict: Verdict) -> None:
     assert judged(aged(days))["token-age"] is verdict
 
 
-def aged(days: float) -> Sight:
+def aged(days: float) -> Observation:
     assert SEEN.active is not None
     return replace(GOOD, seen=replace(SEEN, active=replace(SEEN.active, modified=NOW - days * DAY)))
 
