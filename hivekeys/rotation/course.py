@@ -8,6 +8,7 @@ A run that was cut off is looked at anew and goes on from what its hosts show: `
 the same course from another state. A move is data: `drive` carries it out here, another machine could elsewhere.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,7 +23,7 @@ from hivekeys.rotation.waves import Wave
 from hivekeys.token import Fingerprint
 
 TURNED = (State.PROVEN, State.HEALTHY)
-FENCES = 2  # times that a service is told to stop: as its host is given up, and once more at the end
+FENCES = 2  # times that the service of a host is told to stop that was given up: then, and once more at the end
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Here:
     holds: bool = False  # the run's token is in its memory
     recalled: bool = False  # hosts were asked for the tokens that they hold
     rested: bool = False  # nothing is to be tried again, or waited for, before the next phase
-    stragglers: frozenset[str] = frozenset()  # hosts that were left behind, at work or not looked after since
+    late: frozenset[str] = frozenset()  # hosts that were left behind, and are at work
+    back: frozenset[str] = frozenset()  # hosts that were, and are not: they begin anew, from the look
 
 
 # -- moves
@@ -138,8 +140,8 @@ def is_open(host: HostRun, plan: Plan) -> bool:
 class _Course:
     def __init__(self, run: Run, plan: Plan, here: Here) -> None:
         self.run, self.plan, self.here = run, plan, here
-        self.hosts = [run.hosts[name] for name in here.names if name not in here.stragglers]
-        self.standing = [host for host in self.hosts if host.cause is None]
+        self.hosts = [run.hosts[name] for name in here.names if name not in here.late]
+        self.standing = [host for host in self.hosts if host.cause is None and host.name not in here.back]
         self.queen = here.fleet.queen.name
 
     def next(self) -> Move:
@@ -174,7 +176,7 @@ class _Course:
             return self._claim() or Act.RECALL
         if not plan.goes_back:
             return self._forward() if here.holds else End()
-        if not self.standing and not wants_back:
+        if not self.standing and not wants_back and run.phase in (Phase.LOOK, Phase.CLAIM):
             return Act.WAIT
         if wants_back and not run.stopped:
             return self._stop("the operator asked for the way back")
@@ -203,7 +205,7 @@ class _Course:
     def _claim(self) -> Move | None:
         """The hosts' locks: the first host's alone, so that of two runs exactly one wins."""
         looked, claimed = self._came_to(Phase.LOOK), self._were_in(Phase.CLAIM)
-        turned_away = self.run.stopped and self.plan.goes_back and any(self.run.hosts[name].cause for name in claimed)
+        turned_away = self.run.stopped and self.plan.goes_back and bool(self._reason(Phase.CLAIM, claimed))
         return Do(Phase.CLAIM, looked if claimed else looked[:1]) if looked and not turned_away else None
 
     def _turn(self) -> Move | None:
@@ -252,14 +254,19 @@ class _Course:
 
     def _why_stopped(self) -> Stop | None:
         """Why it must not go on, by the last phase and all failures so far; None when it may, or is on its way back."""
-        run, fleet = self.run, self.here.fleet
+        run = self.run
         phase = run.begun[-1].phase if run.begun else Phase.RETIRE
         if run.stopped or not self.plan.goes_back or phase in (Phase.ROLLBACK, Phase.RETIRE):
             return None
-        failed = [name for name in run.begun[-1].hosts if self._speaks_for_the_way_back(run.hosts[name])]
-        in_all = sum(host.cause is not None and not self._is_excused(host) for host in run.hosts.values())
-        why = waves.stop_reason(phase, failed, in_all, len(self.here.names), fleet.policy, self.queen)
+        why = self._reason(phase, run.begun[-1].hosts)
         return Stop(phase, why) if why else None
+
+    def _reason(self, phase: Phase, names: Iterable[str]) -> str:
+        """Why these hosts of a phase, and all failures so far, do not let the run go on; "" when they do."""
+        hosts, policy = self.run.hosts, self.here.fleet.policy
+        failed = [name for name in names if self._speaks_for_the_way_back(hosts[name])]
+        in_all = sum(host.cause is not None and not self._is_excused(host) for host in hosts.values())
+        return waves.stop_reason(phase, failed, in_all, len(self.here.names), policy, self.queen)
 
     def _speaks_for_the_way_back(self, host: HostRun) -> bool:
         """True for a host that failed in the last phase.
@@ -300,7 +307,7 @@ class _Course:
 
     def _finish(self) -> Move:
         """Who is through is asked again, who cannot be turned is fenced; where all holds, no old token is left."""
-        run, plan, late = self.run, self.plan, bool(self.here.stragglers)
+        run, plan, late = self.run, self.plan, bool(self.here.late)
         if run.want is None:
             return Act.GATHER if late else End()
         turned = {host.name: host for host in self.standing if host.state in TURNED}
@@ -314,7 +321,7 @@ class _Course:
             return Do(Phase.RETIRE, tuple(proven))
         if late:
             return Act.GATHER
-        if unfenced := [host.name for host in failed if host.fences < FENCES]:
+        if unfenced := [host.name for host in failed if host.fences < (FENCES if host.tries >= plan.attempts else 1)]:
             return Do(Phase.FENCE, tuple(unfenced))
         return Census(frozenset(run.condemned)) if plan.census and run.census is None else End()
 

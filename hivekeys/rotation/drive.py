@@ -77,6 +77,8 @@ class Drive:
         self._recalled = False
         self._rested = False
         self._waited = False  # for hosts that were left behind: now there is time for them
+        self._behind: set[str] = set()  # hosts that were left behind, and have not begun anew
+        self._passes = 0  # how often hosts were looked at
 
     @property
     def run(self) -> Run:
@@ -102,9 +104,20 @@ class Drive:
     def _next(self) -> Move:
         crew = self._crew
         late = frozenset(controller.host.name for controller in crew.late)
-        stopped, holds = crew.interrupted.is_set(), self.run.want in crew.tokens
-        facts = (crew.fleet, crew.waves, self._names)
-        return next_move(self.run, self._plan, Here(*facts, stopped, holds, self._recalled, self._rested, late))
+        self._behind |= late
+        self._behind -= {name for name in self._behind - late if self.run.hosts[name].state in TURNED}
+        here = Here(
+            crew.fleet,
+            crew.waves,
+            self._names,
+            interrupted=crew.interrupted.is_set(),
+            holds=self.run.want in crew.tokens,
+            recalled=self._recalled,
+            rested=self._rested,
+            late=late,
+            back=frozenset(self._behind - late),
+        )
+        return next_move(self.run, self._plan, here)
 
     def _carry_out(self, move: Move) -> None:
         match move:
@@ -130,6 +143,7 @@ class Drive:
 
     def _do(self, move: Do) -> None:
         """One phase, on hosts that are ready for it."""
+        self._passes += move.phase is Phase.LOOK
         if move.phase is Phase.CLAIM and not any(event.phase is Phase.CLAIM for event in self.run.begun):
             self._take_place()
         if self._plan.revokes and not self._is_prepared(move):
@@ -272,8 +286,7 @@ class Drive:
         if patience is not None and self._waited:
             patience = max(patience, QUIET)
         hosts = self.run.hosts.values()
-        tries = max(host.tries for host in hosts) + (move.phase is Phase.LOOK)
-        again = tries > 1 and not self._waited
+        again = self._passes > 1 and not self._waited
         ahead = sum(host.state in TURNED for host in hosts) if again and move.phase in (*PREPARING, *TURNS) else 0
         for together in self._crew.apart(controllers):
             if not self._is_over():
@@ -332,8 +345,8 @@ class Drive:
         there = (self.run.hosts[name] for name in self._names if name not in late)
         names = tuple(host.name for host in there if is_open(host, self._plan))
         if names:
-            passes = max(host.tries for host in self.run.hosts.values())
-            self._recorder.tell(Again(passes + 1, names, self._recorder.now()))
+            self._recorder.tell(Again(self._passes + 1, names, self._recorder.now()))
+            self._behind.difference_update(names)
             self._rested = False
 
     def _is_over(self) -> bool:
