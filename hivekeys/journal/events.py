@@ -66,6 +66,9 @@ class State(Enum):
     UNKNOWN = "unknown"
 
 
+TURNED = (State.PROVEN, State.HEALTHY)  # on the token that the run brings
+
+
 @dataclass(frozen=True)
 class RunStarted:
     """A run begins; the order of `waves` is the order of change."""

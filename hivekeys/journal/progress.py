@@ -12,6 +12,7 @@ from enum import Enum
 from hivekeys.journal.events import (
     ENDING,
     PREPARING,
+    TURNED,
     TURNS,
     Again,
     Event,
@@ -29,8 +30,6 @@ from hivekeys.journal.events import (
 )
 from hivekeys.journal.run import Run, advance
 from hivekeys.protocol.causes import Cause
-
-WELL = (State.PROVEN, State.HEALTHY)
 
 
 class Direction(Enum):
@@ -175,7 +174,7 @@ def _answered(progress: Progress, outcome: Outcome) -> Progress:
         if outcome.status is not Status.OK:
             legs = (*legs[:-1], replace(leg, failed=leg.failed | {name}))
     troubles = {other: cause for other, cause in progress.troubles.items() if other != name}
-    cause = outcome.cause or (None if outcome.state in WELL else progress.troubles.get(name))
+    cause = outcome.cause or (None if outcome.state in TURNED else progress.troubles.get(name))
     if cause:
         troubles[name] = cause
     in_flight = {other: flight for other, flight in progress.in_flight.items() if other != name}

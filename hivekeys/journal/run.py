@@ -123,7 +123,7 @@ class Run:
     @property
     def overtaken_by(self) -> str:
         """The newer run that came to the hosts before this one ended, in the queen's words or most hosts'."""
-        if not self.bears_out(Trouble.SUPERSEDED):
+        if not self.is_superseded:
             return ""
         said = {
             host.name: host.cause.detail for host in self.hosts.values() if host.cause and is_superseded(host.cause)
@@ -190,6 +190,20 @@ class Run:
     def queen(self) -> HostRun | None:
         """The queen's part, None when the run has no queen."""
         return next((self.hosts.get(names[0]) for phase, names in self.waves if phase is Phase.QUEEN), None)
+
+    @property
+    def is_superseded(self) -> bool:
+        """True when a newer run has worked on the hosts: the queen says so, or two of them."""
+        return self.bears_out(Trouble.SUPERSEDED)
+
+    @property
+    def machines(self) -> dict[str, str]:
+        """What stands for the machine that each host's name led to in this sitting; "" where it was not said."""
+        return {name: host.machine for name, host in self.hosts.items()}
+
+    def were_in(self, *phases: Phase) -> set[str]:
+        """The hosts that were in one of these phases of this sitting, since hosts were tried again the last time."""
+        return {name for event in self.begun if event.phase in phases for name in event.hosts}
 
     def bears_out(self, trouble: Trouble) -> bool:
         """True when this trouble is the queen's, or more than one host's: then it may decide for the run.

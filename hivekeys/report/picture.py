@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hivekeys.journal.events import Phase, State, Status
+from hivekeys.journal.events import TURNED, Phase, Status
 from hivekeys.journal.run import Run
 from hivekeys.report.timeline import Band, Span, Timeline, Work, merged
 from hivekeys.report.words import TONES, longest_gap
@@ -34,7 +34,6 @@ KINDS = {
     "down": "service restarting",
     "gap": "gap: clients could not use this host and the queen with one and the same token",
 }
-WELL = (State.PROVEN, State.HEALTHY)  # on the new token
 PHASES = {
     Phase.LOOK: "look",
     Phase.CLAIM: "look",
@@ -195,7 +194,7 @@ def _groups(run: Run, timeline: Timeline) -> list[tuple[str, ...]]:
 
 def _row(scale: Scale, timeline: Timeline, run: Run, names: tuple[str, ...], y: float) -> Row:
     work = [one for name in names for one in timeline.work[name]]
-    new = all(run.hosts[name].state in WELL for name in names)
+    new = all(run.hosts[name].state in TURNED for name in names)
     gaps = [span for name in names for span in timeline.gaps.get(name, ())]
     longest = longest_gap(run.gap(run.hosts[name]) for name in names)
     title = fold_names(names)

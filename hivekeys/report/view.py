@@ -11,9 +11,9 @@ from itertools import groupby
 from rich.text import Text
 
 from hivekeys.journal.clock import Moment
-from hivekeys.journal.events import Phase, State
+from hivekeys.journal.events import TURNED, Phase, State
 from hivekeys.journal.exposure import exposure_of
-from hivekeys.journal.progress import WELL, Direction, PhaseProgress, Progress, counts, in_phase, to_go
+from hivekeys.journal.progress import Direction, PhaseProgress, Progress, counts, in_phase, to_go
 from hivekeys.report.past import BECAUSE, by_cause, earlier
 from hivekeys.report.words import exposure_in_short, exposure_lines
 from hivekeys.text.clean import one_line
@@ -24,7 +24,7 @@ SLOW = 30.0  # seconds after which a host at work stands out
 CAUSES = 4  # kinds of failure that get a line of their own
 ROOMY = 16  # lines of a terminal on which one may stay empty
 AT_WORK = 12  # lines for hosts at work, however high the terminal is
-GOOD = (*WELL, State.ROLLED_BACK)
+GOOD = (*TURNED, State.ROLLED_BACK)
 COLOURS = {
     "proven": "green",
     "through": "green",
@@ -124,7 +124,7 @@ def _bar(progress: Progress, width: int) -> Text:
     """
     hosts = progress.run.hosts
     if progress.brings_token:
-        good = sum(host.state in WELL for host in hosts.values())
+        good = sum(host.state in TURNED for host in hosts.values())
         back = sum(host.state is State.ROLLED_BACK for host in hosts.values())
         bad = sum(host.state not in (*GOOD, State.UNCHANGED) for host in hosts.values())
         flying = sum(hosts[name].state is State.UNCHANGED for name in progress.in_flight)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hivekeys.fleet import Fleet
-from hivekeys.journal.events import TURNS, Phase, State, Status
+from hivekeys.journal.events import TURNED, TURNS, Phase, State, Status
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Trouble
@@ -22,7 +22,6 @@ from hivekeys.rotation import waves
 from hivekeys.rotation.waves import Wave
 from hivekeys.token import Fingerprint
 
-TURNED = (State.PROVEN, State.HEALTHY)
 FENCES = 2  # times that the service of a host is told to stop that was given up: then, and once more at the end
 
 
@@ -129,7 +128,7 @@ def is_over(run: Run, interrupted: bool) -> bool:
     Who holds a host ends a rotation only before it has begun to change any; afterwards it goes forward or back.
     """
     busy = run.phase in (Phase.LOOK, Phase.CLAIM) and run.bears_out(Trouble.HOST_BUSY) and not run.is_revocation
-    return busy or run.lost or interrupted or run.bears_out(Trouble.SUPERSEDED)
+    return busy or run.lost or interrupted or run.is_superseded
 
 
 def is_open(host: HostRun, plan: Plan) -> bool:
@@ -152,7 +151,7 @@ class _Course:
             return Do(Phase.LOOK, fresh)
         if plan.revokes:
             return self._bring() or self._finish()
-        if run.phase is Phase.LOOK and doubles(self.here.fleet.hosts, {host.name: host.machine for host in self.hosts}):
+        if run.phase is Phase.LOOK and doubles(self.here.fleet.hosts, run.machines):
             return Act.WAIT if run.resumed and plan.goes_back else End()  # what is done next might hit the wrong host
         if why := self._why_stopped():
             return why
@@ -161,10 +160,6 @@ class _Course:
     def _came_to(self, *reached: Phase | None) -> tuple[str, ...]:
         """The hosts that stand and have come through one of these last; None: they are to be looked at first."""
         return tuple(host.name for host in self.standing if host.reached in reached)
-
-    def _were_in(self, *phases: Phase) -> set[str]:
-        """The hosts that were in one of these phases since hosts were tried the last time."""
-        return {name for event in self.run.begun if event.phase in phases for name in event.hosts}
 
     # -- a rotation
 
@@ -204,13 +199,13 @@ class _Course:
 
     def _claim(self) -> Move | None:
         """The hosts' locks: the first host's alone, so that of two runs exactly one wins."""
-        looked, claimed = self._came_to(Phase.LOOK), self._were_in(Phase.CLAIM)
+        looked, claimed = self._came_to(Phase.LOOK), self.run.were_in(Phase.CLAIM)
         turned_away = self.run.stopped and self.plan.goes_back and bool(self._reason(Phase.CLAIM, claimed))
         return Do(Phase.CLAIM, looked if claimed else looked[:1]) if looked and not turned_away else None
 
     def _turn(self) -> Move | None:
         """The next wave; before each but the first the run rests."""
-        begun, ready = self._were_in(*TURNS), self._came_to(Phase.STAGE)
+        begun, ready = self.run.were_in(*TURNS), frozenset(self._came_to(Phase.STAGE))
         taking_part = begun.union(host.name for host in self.standing)
         for wave in waves.among(self.here.waves, [host for host in self.here.fleet.hosts if host.name in taking_part]):
             if names := tuple(host.name for host in wave.hosts if host.name in ready):
@@ -223,7 +218,7 @@ class _Course:
         Not for the sake of a host that was cut out: it never comes back with the token that it has.
         """
         run, want = self.run, self.run.want
-        if self._were_in(Phase.RETIRE) or any(host.state is not State.PROVEN for host in run.counted):
+        if self.run.were_in(Phase.RETIRE) or any(host.state is not State.PROVEN for host in run.counted):
             return End()
         old = frozenset(host.was for host in run.hosts.values() if host.was and want and host.was.fp6 != want.fp6)
         if self.plan.census and old and run.census is None:
@@ -289,7 +284,7 @@ class _Course:
 
     def _bring(self) -> Move | None:
         """Claim, stage, turn, and all of it again for hosts that failed; None when there is nothing more to try."""
-        run, looked, claimed = self.run, self._came_to(Phase.LOOK), self._were_in(Phase.CLAIM)
+        run, looked, claimed = self.run, self._came_to(Phase.LOOK), self.run.were_in(Phase.CLAIM)
         alone = 1 if self.queen in {*claimed, *looked} else 2  # one hive's word turns nobody away
         claims_first = 0 < len(claimed) <= alone and run.phase is Phase.CLAIM
         if claims_first and run.attempt == 1 and run.bears_out(Trouble.HOST_BUSY):
@@ -298,7 +293,7 @@ class _Course:
             return Do(Phase.CLAIM, looked[:1] if len(claimed) < alone else looked)
         if unstaged := self._came_to(Phase.CLAIM):
             return Do(Phase.STAGE, unstaged)
-        ready = self._came_to(Phase.STAGE)
+        ready = frozenset(self._came_to(Phase.STAGE))
         for wave in self.here.waves:
             if names := tuple(host.name for host in wave.hosts if host.name in ready):
                 return Do(wave.phase, names, wave.title)

@@ -33,7 +33,7 @@ from hivekeys.journal.history import History, later_runs, next_epoch, tokens_hel
 from hivekeys.journal.hostrun import is_double
 from hivekeys.journal.recorder import Ledger, Record
 from hivekeys.journal.run import ROTATE, Run, advance
-from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.wire import Greeting
 from hivekeys.report.verdict import exit_code
@@ -86,6 +86,7 @@ class Crew:
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
         sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
         self.controllers = [HostController(session.host, session, self.ledger) for session in sessions]
+        self._by_name = {controller.host.name: controller for controller in self.controllers}
         self.waves = waves.plan(hosts, fleet.policy)
         self._begin(tuple(host.name for host in hosts), frozenset(excluded), reason, task, past, fence)
         self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
@@ -96,14 +97,14 @@ class Crew:
         self, names: tuple[str, ...], excluded: frozenset[str], reason: str, task: str, past: Run | None, fence: bool
     ) -> None:
         """Writes down that the run begins, or is taken up again."""
-        all_names, chosen = [host.name for host in self.fleet.hosts], frozenset(names)
-        others = [name for name in all_names if name not in chosen]
+        others = [host.name for host in self.fleet.hosts if host.name not in self._by_name]
         now, who = self.ledger.now(), self._greeting.who
         order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)
         left_out = tuple(name for name in others if name not in excluded)
         cut_out = tuple(name for name in others if name in excluded)
         if past:
-            gone = tuple(name for name in past.hosts if name not in all_names)
+            known = {host.name for host in self.fleet.hosts}
+            gone = tuple(name for name in past.hosts if name not in known)
             self.ledger.tell(Resumed(who, names, order, left_out, now, excluded=cut_out, gone=gone, fence=fence))
             return
         self.ledger.tell(
@@ -274,8 +275,7 @@ class Crew:
 
     def of(self, names: Collection[str]) -> list[HostController]:
         """The controllers of these hosts."""
-        by_name = {controller.host.name: controller for controller in self.controllers}
-        return [by_name[name] for name in names]
+        return [self._by_name[name] for name in names]
 
     def places(self, phase: Phase) -> int:
         """How many hosts of a wave may turn now: one that was left behind while it turned keeps its place.
@@ -301,12 +301,13 @@ class Crew:
     @property
     def doubles(self) -> dict[str, Cause]:
         """The hosts whose names lead to the machine of another one, by what was answered in this sitting."""
-        return doubles(self.fleet.hosts, {name: host.machine for name, host in self.run.hosts.items()})
+        return doubles(self.fleet.hosts, self.run.machines)
 
     def fail_doubles(self) -> None:
         """Writes down that these have failed, once."""
+        found = self.doubles
         for controller in self.controllers:
-            cause = self.doubles.get(controller.host.name)
+            cause = found.get(controller.host.name)
             if cause and not is_double(controller.record):
                 controller.fail(self.run.phase or Phase.LOOK, cause)
 
@@ -335,11 +336,6 @@ class Crew:
         self.ledger.tell(OperatorAnswered(yes, self.ledger.now()))
         return yes
 
-    @property
-    def is_superseded(self) -> bool:
-        """True when a newer run has worked on the hosts: the queen says so, or two of them."""
-        return self.run.bears_out(Trouble.SUPERSEDED)
-
     # -- the end
 
     def interrupt(self) -> None:
@@ -360,7 +356,7 @@ class Crew:
             return ExitCode.INTERRUPTED
         code = self.code() if code is None else code
         begun = self.run.resumed or self.run.has_touched
-        if code is ExitCode.LOCKED and begun and not self.is_superseded:
+        if code is ExitCode.LOCKED and begun and not self.run.is_superseded:
             self.ledger.tell(Paused(self.ledger.now(), code))  # whoever holds the hosts will leave
         else:
             self.ledger.tell(RunEnded(code, self.ledger.now()))

@@ -9,6 +9,7 @@ from hivekeys.fleet import Amount, Fleet
 from hivekeys.journal.events import (
     ENDING,
     PREPARING,
+    TURNED,
     TURNS,
     Again,
     Condemned,
@@ -24,7 +25,6 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.rotation import retirement
 from hivekeys.rotation.course import (
     ROTATION,
-    TURNED,
     Act,
     Census,
     Do,
@@ -144,7 +144,7 @@ class Drive:
     def _do(self, move: Do) -> None:
         """One phase, on hosts that are ready for it."""
         self._passes += move.phase is Phase.LOOK
-        if move.phase is Phase.CLAIM and not any(event.phase is Phase.CLAIM for event in self.run.begun):
+        if move.phase is Phase.CLAIM and not self.run.were_in(Phase.CLAIM):
             self._take_place()
         if self._plan.revokes and not self._is_prepared(move):
             return

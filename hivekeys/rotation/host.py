@@ -8,7 +8,7 @@ from collections.abc import Callable, Container
 from dataclasses import replace
 
 from hivekeys.fleet import Host
-from hivekeys.journal.events import Intent, Outcome, Phase, State, Status, Waiting
+from hivekeys.journal.events import TURNED, Intent, Outcome, Phase, State, Status, Waiting
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.recorder import Ledger
 from hivekeys.protocol.audited import Query
@@ -75,12 +75,11 @@ class HostController:
         if isinstance(reply, Cause):
             state = State.UNKNOWN if self.record.touched else State.UNREACHABLE
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, state, reply)
-        unseen = Cause(Trouble.RUBBISH, "the agent did not say what it sees")
-        cause = reply.cause or (in_environment(reply.seen, self.host.service) if reply.seen else unseen)
+        cause = reply.cause or (in_environment(reply.seen, self.host.service) if reply.seen else None)
         if cause or reply.seen is None:
             return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
         if want and reply.seen.token == want:
-            state = self.record.state if self.record.state in (State.PROVEN, State.HEALTHY) else State.UNKNOWN
+            state = self.record.state if self.record.state in TURNED else State.UNKNOWN
         else:
             state = State.ROLLED_BACK if self.record.state is State.ROLLED_BACK else State.UNCHANGED
         return self._outcome(Phase.LOOK, Status.OK, state, None, reply)
@@ -180,7 +179,6 @@ class HostController:
 
     def _given_up(self, phase: Phase, lost: Cause | None) -> Outcome:
         """The host cannot be reached; was it told anything, then nobody knows how it is."""
-        lost = lost or Cause(Trouble.RUBBISH, "the agent did not say what it sees")
         if self.record.touched:
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
@@ -269,6 +267,9 @@ class HostController:
     def _outcome(
         self, phase: Phase, status: Status, state: State, cause: Cause | None = None, reply: Reply | None = None
     ) -> Outcome:
+        """What came of a phase, written down. A failure has a cause: without one the course would try it for ever."""
+        if status is not Status.OK and cause is None:
+            cause = Cause(Trouble.RUBBISH, "the agent did not say what it sees")
         told = Outcome(self.host.name, phase, status, state, self._ledger.now(), cause)
         if reply:
             told = replace(

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 
 from hivekeys.fleet import Fleet, Host, Role
 from hivekeys.journal.estimate import Pace, at_least, likely
-from hivekeys.journal.events import State
+from hivekeys.journal.events import TURNED
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.rotation.waves import Wave
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
 
-TURNED = (State.PROVEN, State.HEALTHY)
 SPARING = ("process", "none")  # KillMode= of a unit whose workers outlive a restart
 
 

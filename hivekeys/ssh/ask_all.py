@@ -1,5 +1,6 @@
 """Asks many hosts at once and returns an answer from each."""
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from typing import TypeVar
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
+_CALLS = itertools.count(1)
 
 
 def ask_all(ask: Callable[[Asked], Answer], asked: Sequence[Asked], width: int) -> list[Answer]:
@@ -15,11 +17,12 @@ def ask_all(ask: Callable[[Asked], Answer], asked: Sequence[Asked], width: int) 
     However it ends, nobody is asked any more: also when Ctrl-C comes just as a thread begins, of which the pool then
     does not know.
     """
-    pool = ThreadPoolExecutor(width, thread_name_prefix="host")
+    name = f"host-{next(_CALLS)}"  # no other pool's: a run's threads live longer
+    pool = ThreadPoolExecutor(width, thread_name_prefix=name)
     try:
         return list(pool.map(ask, asked))
     finally:
         pool.shutdown()
         for thread in threading.enumerate():
-            if thread.name.startswith("host_"):
+            if thread.name.startswith(f"{name}_"):
                 thread.join()

@@ -103,7 +103,7 @@ class Operator:
 
     def go(self, given: bool = False) -> ExitCode:
         """Says yes. `given`: the token is the operator's own."""
-        return Drive(self.runner, self.plan, lambda: self.token, given=given, go_on=self.go_on).go()
+        return self.drive(self.plan, given=given).go()
 
     def resume(self, make: Callable[[], Token]) -> ExitCode:
         """`fab resume` of a rotation."""
@@ -130,9 +130,9 @@ class Operator:
         plan = replace(REVOCATION, attempts=attempts, patience=patience, pause=pause, census=self.plan.census)
         return self.drive(replace(plan, ends_survivors=ends_survivors, leaked=frozenset(leaked))).go()
 
-    def drive(self, plan: Plan, make: Callable[[], Token] | None = None) -> Drive:
+    def drive(self, plan: Plan, make: Callable[[], Token] | None = None, given: bool = False) -> Drive:
         """The run under this plan."""
-        return Drive(self.runner, plan, make or (lambda: self.token), go_on=self.go_on)
+        return Drive(self.runner, plan, make or (lambda: self.token), given=given, go_on=self.go_on)
 
     @property
     def states(self) -> dict[str, State]:
