@@ -2,43 +2,48 @@
 
 from invoke.collection import Collection
 
-from tasks import (
-    auditing,
-    backups,
-    commandline,
-    hostkeys,
-    inventory,
-    lab,
-    records,
-    recovery,
-    reports,
-    revocation,
-    rotation,
-    status,
-    upkeep,
-    verification,
-)
+from tasks import inventory, lab
+from tasks.audit import audit
+from tasks.backup import backup
+from tasks.evidence import evidence
+from tasks.fix import fix
+from tasks.history import history
+from tasks.install import install
+from tasks.plan import plan
+from tasks.reconcile import reconcile
+from tasks.report import report
+from tasks.restore import restore
+from tasks.resume import resume
+from tasks.revoke import revoke
+from tasks.rollback import rollback
+from tasks.rotate import rotate
+from tasks.status import status
+from tasks.terminal import commandline
+from tasks.trust import trust
+from tasks.uninstall import uninstall
+from tasks.verify import verify
+from tasks.watch import watch
 
 namespace = Collection(
-    hostkeys.trust,
-    rotation.plan,
-    rotation.rotate,
-    revocation.revoke,
-    recovery.resume,
-    recovery.rollback,
-    recovery.reconcile,
-    verification.verify,
-    auditing.audit,
-    upkeep.fix,
-    upkeep.install,
-    upkeep.uninstall,
-    upkeep.watch,
-    backups.backup,
-    backups.restore,
-    records.history,
-    reports.report,
-    reports.evidence,
-    status.status,
+    trust,
+    plan,
+    rotate,
+    revoke,
+    resume,
+    rollback,
+    reconcile,
+    verify,
+    audit,
+    fix,
+    install,
+    uninstall,
+    watch,
+    backup,
+    restore,
+    history,
+    report,
+    evidence,
+    status,
     inventory=inventory,
     lab=lab,
 )

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.protocol.hints import for_fleet
 from hivekeys.text.clean import printable
-from tasks import secrets_given
-from tasks.excluding import cut_out_now
-from tasks.frame import TO_PEOPLE, Told
-from tasks.stopping import stoppable
+from tasks.options import secrets_given
+from tasks.options.excluding import cut_out_now
+from tasks.options.frame import TO_PEOPLE, Told
+from tasks.terminal.stopping import stoppable
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hivekeys.ssh.dialer import Sudo
     from hivekeys.ssh.line import Dialer
     from hivekeys.upkeep.upkeep import Upkeep
-    from tasks.live import Show
+    from tasks.terminal.live import Show
 
 PASSWORD_FILE = "HIVEKEYS_SUDO_PASSWORD_FILE"  # noqa: S105  a variable's name
 
@@ -65,9 +65,9 @@ def new_run(fleet: str) -> str:
 
 def greeting_of(fleet: str, folder: Path, run: str = "") -> "Greeting":
     """Who speaks to the hosts: the operator, as a run that exists or as a new one; and what must never come back."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import tombstones  # noqa: PLC0415
-    from hivekeys.protocol.wire import Greeting  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import tombstones
+    from hivekeys.protocol.wire import Greeting
 
     run = run or new_run(fleet)
     revoked = {fingerprint.keyed: by for fingerprint, by in tombstones(folder).items()}
@@ -83,11 +83,11 @@ def dialer_of(
 
     So it is called when all else is known to be right, and before anything is drawn on the screen.
     """
-    from hivekeys.fleet import Become  # noqa: PLC0415
-    from hivekeys.protocol.program import installed_program  # noqa: PLC0415
-    from hivekeys.ssh import limits  # noqa: PLC0415
-    from hivekeys.ssh.dialer import SshDialer  # noqa: PLC0415
-    from hivekeys.ssh.excluded import Guarded  # noqa: PLC0415
+    from hivekeys.fleet import Become
+    from hivekeys.protocol.program import installed_program
+    from hivekeys.ssh import limits
+    from hivekeys.ssh.dialer import SshDialer
+    from hivekeys.ssh.excluded import Guarded
 
     limits.raise_open_files(len(hosts), fleet.policy.width)
     limits.check_threads(len(hosts), fleet.policy.width, limits.ceilings())
@@ -101,8 +101,8 @@ def dialer_of(
 @functools.cache
 def _sudo(fleet: str, source: str) -> "Sudo":
     """The password for sudo on the hosts of a fleet, from a file or from the operator."""
-    from hivekeys.ssh import password  # noqa: PLC0415
-    from hivekeys.ssh.dialer import Sudo  # noqa: PLC0415
+    from hivekeys.ssh import password
+    from hivekeys.ssh.dialer import Sudo
 
     if source:
         hint = "chmod 600 it, and change the password: others may know it"
@@ -116,13 +116,13 @@ def _sudo(fleet: str, source: str) -> "Sudo":
 @contextlib.contextmanager
 def runner_of(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked) -> "Iterator[tuple[Crew, Show]]":
     """A run that is ready to begin, or to be taken up again."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import history_of  # noqa: PLC0415
-    from hivekeys.journal.progress import Direction  # noqa: PLC0415
-    from hivekeys.journal.run import REVOKE  # noqa: PLC0415
-    from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.rotation.crew import Crew  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import history_of
+    from hivekeys.journal.progress import Direction
+    from hivekeys.journal.run import REVOKE
+    from hivekeys.protocol.program import program_of
+    from hivekeys.rotation.crew import Crew
+    from tasks.terminal.live import Show
 
     folder = state_folder.folder_for(fleet.name, asked.state_dir)
     run = asked.past.id if asked.past else new_run(fleet.name)
@@ -175,10 +175,10 @@ def upkeep_of(
 
     `readmitted`: hosts that were cut out and come back into the fleet with it.
     """
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.upkeep.upkeep import Upkeep  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.protocol.program import program_of
+    from hivekeys.upkeep.upkeep import Upkeep
+    from tasks.terminal.live import Show
 
     run = new_run(fleet.name)
     with contextlib.ExitStack() as stack:
@@ -209,8 +209,8 @@ def recorded(fleet: "Fleet", run: str, asked: Asked, show: "Show", beside_open: 
     Unless it may go on `beside_open`, it is refused while a run that was cut off waits to be taken up. A revocation
     supersedes every such run as it begins, and goes past a journal that is damaged: what leaked cannot wait.
     """
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.events import Superseded  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.events import Superseded
 
     folder = state_folder.folder_for(fleet.name, asked.state_dir)
     with contextlib.ExitStack() as stack:
@@ -234,8 +234,8 @@ def _journal(
 
     With it the runs that are superseded by this one.
     """
-    from hivekeys.journal import salvage  # noqa: PLC0415
-    from hivekeys.journal.run import REVOKE  # noqa: PLC0415
+    from hivekeys.journal import salvage
+    from hivekeys.journal.run import REVOKE
 
     try:
         return _whole_journal(folder, fleet, asked, beside_open)
@@ -248,10 +248,10 @@ def _journal(
 
 
 def _whole_journal(folder: Path, fleet: "Fleet", asked: Asked, beside_open: bool) -> "tuple[Journal, list[Run]]":
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.run import REVOKE  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
-    from hivekeys.token import key_name  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.run import REVOKE
+    from hivekeys.journal.store import Journal
+    from hivekeys.token import key_name
 
     key = state_folder.fingerprint_key(folder)
     with contextlib.ExitStack() as stack:
@@ -267,7 +267,7 @@ def _whole_journal(folder: Path, fleet: "Fleet", asked: Asked, beside_open: bool
 @contextlib.contextmanager
 def _noticed(fleet: "Fleet", run: str, words: tuple[str, ...], show: "Show") -> Iterator[None]:
     """The operator's command hears of the end, whatever it was; also when the run never began."""
-    from tasks import notice  # noqa: PLC0415
+    from tasks.terminal import on_finish
 
     summary, code = "hivekeys ended without a result\n", ExitCode.BUG
     try:
@@ -281,7 +281,7 @@ def _noticed(fleet: "Fleet", run: str, words: tuple[str, ...], show: "Show") -> 
         raise
     finally:
         facts = {"HIVEKEYS_EXIT_CODE": str(int(code)), "HIVEKEYS_RUN": run, "HIVEKEYS_FLEET": fleet.name}
-        notice.give(words, summary, facts, show.warn)
+        on_finish.give(words, summary, facts, show.warn)
 
 
 def _refuse_while_open(cut_off: "Sequence[Run]", fleet: "Fleet") -> None:
@@ -303,7 +303,7 @@ def _cut_off(journal: "Journal") -> "list[Run]":
     None is older than the newest that left a trace: it was over, or cut off, when that one began. One that was cut off,
     or refused, before it changed anything hides nothing beneath it.
     """
-    from hivekeys.journal.run import fold  # noqa: PLC0415
+    from hivekeys.journal.run import fold
 
     found = []
     for name in journal.runs():

@@ -12,7 +12,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.frame import FLEET_HELP, INVENTORY, check_ids, verb
+from tasks.options.frame import FLEET_HELP, INVENTORY, check_ids, verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
@@ -27,8 +27,8 @@ HELP = {name: FLEET_HELP[name] for name in ("fleet", "json")}
 @verb
 def check(_: Context, fleet: str = "", json: bool = False) -> None:
     """Check a fleet's file and show the hosts it means; contacts nobody."""
-    from hivekeys.inventory import table  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys.inventory import table
+    from tasks.terminal.live import Show
 
     found = _looked(fleet)
     if json:
@@ -53,7 +53,7 @@ def check(_: Context, fleet: str = "", json: bool = False) -> None:
 @verb
 def convert(_: Context, fleet: str = "", output: str = "", force: bool = False) -> None:
     """Write a fleet's file in hivekeys' own form, TOML, whatever form it has; contacts nobody."""
-    from hivekeys.inventory.written import toml  # noqa: PLC0415
+    from hivekeys.inventory.written import toml
 
     path = _target(output, force) if output else None
     found = _looked(fleet).fleet
@@ -67,14 +67,14 @@ def convert(_: Context, fleet: str = "", output: str = "", force: bool = False) 
 
 
 def _looked(fleet: str) -> "Loaded":
-    from hivekeys import inventory  # noqa: PLC0415
+    from hivekeys import inventory
 
     return inventory.look(inventory.find(fleet or None, INVENTORY, os.environ), check_ids)
 
 
 def _prove(text: str, fleet: "Fleet") -> None:
     """The text is read again before anybody gets it. RuntimeError, a bug, if it means another fleet."""
-    from hivekeys import inventory  # noqa: PLC0415
+    from hivekeys import inventory
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fleet.toml"

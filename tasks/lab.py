@@ -1,7 +1,5 @@
 """The verbs of the rehearsal fleet: `fab lab.up`, `lab.break` and others."""
 
-# ruff: noqa: PLC0415 (the lab is imported where it is used: `fab --list` has no use for it)
-
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,7 +7,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.frame import INVENTORY, verb
+from tasks.options.frame import INVENTORY, verb
 
 if TYPE_CHECKING:
     from hivekeys.lab import Lab

@@ -11,8 +11,8 @@ from invoke.tasks import task
 
 from hivekeys.errors import DamagedError, ExitCode, UserError
 from tasks.engine import dialer_of, greeting_of
-from tasks.frame import FLEET_HELP, chosen, finish, verb
-from tasks.records import show_run, standing_lines
+from tasks.history import show_run, standing_lines
+from tasks.options.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,11 +65,11 @@ def _refuse_mixed(*groups: "dict[str, str | bool]") -> None:
 
 
 def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, json: bool) -> None:
-    from hivekeys.files import destination  # noqa: PLC0415
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.protocol.hints import for_fleet  # noqa: PLC0415
-    from hivekeys.status import status as now  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys.files import destination
+    from hivekeys.journal import state_folder
+    from hivekeys.protocol.hints import for_fleet
+    from hivekeys.status import status as now
+    from tasks.terminal.live import Show
 
     path = destination("--metrics", metrics) if metrics else None
     with _looking(fleet, hosts, state_dir) as look:
@@ -95,7 +95,7 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
 
 
 def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> None:
-    from tasks.picture import refuse_without_terminal, watch  # noqa: PLC0415
+    from tasks.terminal.picture import refuse_without_terminal, watch
 
     refuse_without_terminal()
     with _looking(fleet, hosts, state_dir) as look:
@@ -103,12 +103,12 @@ def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) ->
 
 
 def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
-    from hivekeys.files import write_whole  # noqa: PLC0415
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.debts import overtaken  # noqa: PLC0415
-    from hivekeys.journal.past import past_runs  # noqa: PLC0415
-    from hivekeys.status.metrics import metrics  # noqa: PLC0415
-    from hivekeys.verify.last import kept_tally  # noqa: PLC0415
+    from hivekeys.files import write_whole
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.debts import overtaken
+    from hivekeys.journal.past import past_runs
+    from hivekeys.status.metrics import metrics
+    from hivekeys.verify.last import kept_tally
 
     name = shown.fleet.name
     checklist = kept_tally(state_folder.folder_for(name, state_dir))
@@ -126,12 +126,12 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
     """How to look at hosts, once or again and again, over lines that stay open; unless it is told otherwise, with what
     the journal knows of them.
     """
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import past_runs  # noqa: PLC0415
-    from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.status.status import status_of  # noqa: PLC0415
-    from hivekeys.verify.findings import recorded  # noqa: PLC0415
-    from hivekeys.verify.survey import Watch  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import past_runs
+    from hivekeys.protocol.program import program_of
+    from hivekeys.status.status import status_of
+    from hivekeys.verify.findings import recorded
+    from hivekeys.verify.survey import Watch
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)

@@ -280,6 +280,11 @@ EXPLAINED = {name: set(fabfile.namespace[name].help) for name in TASK_NAMES}  # 
 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
+def test_every_verb_is_found_by_the_name_of_its_file(name: str) -> None:
+    assert fabfile.namespace[name].body.__module__ == f"tasks.{name.partition('.')[0]}"
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
 def test_every_task_says_in_one_line_what_it_does_and_explains_every_option(name: str) -> None:
     task = fabfile.namespace[name]
     help_text = (task.__doc__ or "").strip()

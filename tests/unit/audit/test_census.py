@@ -17,7 +17,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Slot
 from hivekeys.token import Fingerprint
-from tasks.times import count, fp6, moment
+from tasks.options.times import count, fp6, moment
 from tests.builders.census import NEW, OLD, READ, TOKENS, census, group
 from tests.builders.observations import HIVE, NOW, QUEEN, SEEN, TOKEN
 

@@ -11,7 +11,7 @@ from hivekeys.backups import backup
 from hivekeys.backups import folder as backup_folder
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Backups, Fleet, Policy
-from tasks.keeping import kept
+from tasks.options.after_run import kept
 from tests.builders.operator import Operator
 from tests.inprocess import KEY, InProcessFleet
 

@@ -64,7 +64,7 @@ from hivekeys.verify.findings import Baseline, Record, Report, examine
 from hivekeys.verify.junit import junit
 from hivekeys.verify.sarif import sarif
 from hivekeys.verify.survey import Watch, survey
-from tasks.reports import evidence
+from tasks.evidence import evidence
 from tests.builders.operator import Operator
 from tests.builders.seen import seen
 from tests.inprocess import KEY, InProcessFleet, OwnClock

@@ -28,10 +28,10 @@ from hivekeys.status.metrics import metrics
 from hivekeys.status.status import status_of
 from hivekeys.token import generate
 from hivekeys.verify.findings import Record, recorded
-from tasks.frame import Told
-from tasks.live import Show
-from tasks.records import standing_lines
-from tasks.rotation import confirm
+from tasks.history import standing_lines
+from tasks.options.frame import Told
+from tasks.options.turning import confirm
+from tasks.terminal.live import Show
 from tests.builders.fab import Fab, refusing, state_of
 from tests.builders.operator import Operator
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of

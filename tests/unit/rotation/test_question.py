@@ -21,9 +21,9 @@ from hivekeys.journal.state_folder import folder_for
 from hivekeys.journal.store import Journal
 from hivekeys.rotation.question import before_run, before_wave
 from hivekeys.rotation.waves import Wave, plan
-from tasks.asking import paces
-from tasks.live import Show
-from tasks.rotation import confirm
+from tasks.options.turning import confirm
+from tasks.terminal.asking import paces
+from tasks.terminal.live import Show
 from tests.builders.operator import Operator, breaks
 from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
@@ -234,7 +234,7 @@ AT_A_QUESTION = """
 from hivekeys.fleet import SERVICES, Host, Role
 from hivekeys.journal.events import Phase
 from hivekeys.rotation.waves import Wave
-from tasks.live import Show
+from tasks.terminal.live import Show
 from tests.builders.running import midway
 
 with Show() as show:

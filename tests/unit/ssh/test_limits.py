@@ -76,7 +76,7 @@ def test_this_process_knows_its_own_limits() -> None:
 ABORTS = """
 import ctypes, os, resource, signal
 from invoke import Context
-from tasks.frame import verb
+from tasks.options.frame import verb
 
 @verb
 def body(context):

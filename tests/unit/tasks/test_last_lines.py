@@ -15,7 +15,7 @@ from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.report import next_step
 from hivekeys.token import generate
 from tasks.engine import Asked
-from tasks.recovery import _take_up
+from tasks.options.earlier_run import take_up as _take_up
 from tests.builders.commands import bare_commands_in, commands_in, mistake_in
 from tests.builders.operator import Operator, breaks, serving
 from tests.inprocess import InProcessFleet

@@ -19,8 +19,8 @@ from rich.console import Console
 from bench.simulated import Hosts
 from hivekeys.journal.run import fold
 from hivekeys.journal.store import Journal
-from tasks import asking
-from tasks.output import STAND_INS, Outlet
+from tasks.terminal import asking
+from tasks.terminal.output import STAND_INS, Outlet
 from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 

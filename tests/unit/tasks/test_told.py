@@ -25,11 +25,11 @@ from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked, Phas
 from hivekeys.journal.run import REVOKE, fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report.stream import line_of, not_due_line, result_line
-from tasks import notice, stream
-from tasks.frame import Told, told
-from tasks.live import Show
-from tasks.screen import Screen, fitted, rows_of
-from tasks.stream import Stream
+from tasks.options.frame import Told, told
+from tasks.terminal import on_finish, stream
+from tasks.terminal.live import Show
+from tasks.terminal.screen import Screen, fitted, rows_of
+from tasks.terminal.stream import Stream
 from tests.builders.operator import Operator, breaks
 from tests.builders.project import PROJECT
 from tests.builders.running import at, fails, midway, names
@@ -236,8 +236,8 @@ def test_the_command_gets_the_summary_and_the_facts_and_its_own_words_as_they_ar
     out = tmp_path / "out"
     tell = script(tmp_path, f'{{ printf "%s|" "$@"; echo; env | grep ^HIVEKEYS_ | sort; cat; }} >{out}')
     warnings: list[str] = []
-    words = notice.command(f"{tell} 'two words' $HOME ; '`id`'")
-    notice.give(words, "hive3: unhealthy: $(touch x)\n", FACTS, warnings.append)
+    words = on_finish.command(f"{tell} 'two words' $HOME ; '`id`'")
+    on_finish.give(words, "hive3: unhealthy: $(touch x)\n", FACTS, warnings.append)
     said = out.read_text().splitlines()
     assert said[0] == "two words|$HOME|;|`id`|"
     assert said[1:4] == ["HIVEKEYS_EXIT_CODE=4", "HIVEKEYS_FLEET=blue", "HIVEKEYS_RUN=blue-1"]
@@ -251,28 +251,28 @@ def test_the_command_gets_the_summary_and_the_facts_and_its_own_words_as_they_ar
 )
 def test_a_command_that_cannot_start_is_refused_before_anything_begins(line: str, said: str) -> None:
     with pytest.raises(UserError, match=said) as refused:
-        notice.command(line)
+        on_finish.command(line)
     assert refused.value.code is ExitCode.USAGE and refused.value.hint
 
 
 def test_a_command_that_fails_or_reads_nothing_is_a_warning(tmp_path: Path) -> None:
     warnings: list[str] = []
-    notice.give((script(tmp_path, "exit 7"),), "x" * 200_000, FACTS, warnings.append)
+    on_finish.give((script(tmp_path, "exit 7"),), "x" * 200_000, FACTS, warnings.append)
     assert warnings == [f"--on-finish: {tmp_path}/tell ended with 7; the run's exit code is its own"]
     (tmp_path / "tell").write_text("no program")
-    notice.give((str(tmp_path / "tell"),), "x", FACTS, warnings.append)
+    on_finish.give((str(tmp_path / "tell"),), "x", FACTS, warnings.append)
     assert warnings[1:] == [f"--on-finish: {tmp_path}/tell: Exec format error"]
 
 
 def test_a_command_that_hangs_is_ended_with_all_that_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notice, "PATIENCE", 0.3)
+    monkeypatch.setattr(on_finish, "PATIENCE", 0.3)
     fifo = tmp_path / "held"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     warnings: list[str] = []
-    notice.give((script(tmp_path, f"sleep 60 >{fifo} & sleep 60"),), "x", FACTS, warnings.append)
+    on_finish.give((script(tmp_path, f"sleep 60 >{fifo} & sleep 60"),), "x", FACTS, warnings.append)
     assert warnings == [f"--on-finish: {tmp_path}/tell: not through after 0 s, ended"]
     os.set_blocking(reader, True)
     assert os.read(reader, 1) == b""  # nobody holds the other end

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from tasks.output import is_lost
+from tasks.terminal.output import is_lost
 
 if TYPE_CHECKING:
     from hivekeys.journal.estimate import Pace
@@ -51,10 +51,10 @@ def agrees(question: str, screen: Console) -> bool:
 
 def paces(fleet: str, state_dir: str, task: str) -> "list[Pace]":
     """How long the last runs of this kind took, by this bastion's journal, as far as it can be read."""
-    from hivekeys.errors import UserError  # noqa: PLC0415
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.estimate import ENOUGH, pace_of  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.errors import UserError
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.estimate import ENOUGH, pace_of
+    from hivekeys.journal.store import Journal
 
     folder = state_folder.folder_for(fleet, state_dir)
     found: list[Pace] = []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hivekeys.errors import DamagedError, UserError
 from hivekeys.protocol.hints import limit_of
-from tasks.frame import names
+from tasks.options.frame import names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,8 +21,8 @@ WITHOUT = (
 
 def cut_out_now(folder: Path) -> "dict[str, CutOut]":
     """The hosts that are cut out, by this bastion's journal, as far as it can be read. Makes no journal."""
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
-    from hivekeys.ssh.excluded import TELLING, cut_out  # noqa: PLC0415
+    from hivekeys.journal.store import Journal
+    from hivekeys.ssh.excluded import TELLING, cut_out
 
     if not Journal.is_in(folder):
         return {}
@@ -49,8 +49,8 @@ def left(
 
 
 def _known(fleet: "Fleet", state_dir: str, in_emergency: bool) -> "Collection[str]":
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from tasks.terminal.live import Show
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     try:

@@ -18,7 +18,7 @@ FROM_HELP = {
 
 def grounds_of(fleet: "Fleet", source: str, yes: bool, state_dir: str) -> "Grounds":
     """What counts beside the hosts' own word. `source`: the name that --from gave; asked about unless `yes`."""
-    from hivekeys.upkeep.current_token import Grounds  # noqa: PLC0415  SSH takes time that `fab --list` has not
+    from hivekeys.upkeep.current_token import Grounds
 
     if not source:
         return Grounds(known_token(fleet, state_dir))
@@ -32,9 +32,9 @@ def grounds_of(fleet: "Fleet", source: str, yes: bool, state_dir: str) -> "Groun
 
 def known_token(fleet: "Fleet", state_dir: str) -> "Fingerprint | None":
     """The token that the fleet went on with last, by this bastion's journal; None where there is none, or it leaked."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import newest_served, tombstones  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import newest_served, tombstones
+    from hivekeys.journal.store import Journal
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     served = newest_served(fleet.name, state_dir) if Journal.is_in(folder) else None
@@ -42,7 +42,7 @@ def known_token(fleet: "Fleet", state_dir: str) -> "Fingerprint | None":
 
 
 def _confirm(fleet: str, source: str) -> None:
-    from tasks.live import Show  # noqa: PLC0415
+    from tasks.terminal.live import Show
 
     if not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation of --from on", hint="add --yes")

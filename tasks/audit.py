@@ -10,8 +10,8 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks.engine import dialer_of, greeting_of
-from tasks.frame import FLEET_HELP, chosen, finish, verb
-from tasks.times import count, fp6, moment
+from tasks.options.frame import FLEET_HELP, chosen, finish, verb
+from tasks.options.times import count, fp6, moment
 
 if TYPE_CHECKING:
     from hivekeys.audit.census import Census, Tokens
@@ -60,7 +60,7 @@ def audit(
         return
     census = _census(found, hosts, query, wanted, state_dir)
     if json:
-        from hivekeys.audit import census_report  # noqa: PLC0415  rich takes time that `fab --list` has not
+        from hivekeys.audit import census_report
 
         sys.stdout.write(jsonlib.dumps(census_report.document(census, found), indent=2) + "\n")
     else:
@@ -69,7 +69,7 @@ def audit(
 
 
 def _query(since: str, until: str, failed: bool, records: int) -> "Query":
-    from hivekeys.protocol.audited import Query  # noqa: PLC0415
+    from hivekeys.protocol.audited import Query
 
     begin, end = moment("--since", since), moment("--until", until)
     if begin and end and begin.before_now == end.before_now:
@@ -80,15 +80,15 @@ def _query(since: str, until: str, failed: bool, records: int) -> "Query":
 
 
 def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: str, state_dir: str) -> "Census":
-    from dataclasses import replace  # noqa: PLC0415
+    from dataclasses import replace
 
-    from hivekeys.audit.census import census_of, known_tokens, replaced_at  # noqa: PLC0415
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import newest_served  # noqa: PLC0415
-    from hivekeys.protocol.causes import Cause  # noqa: PLC0415
-    from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
-    from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.verify.survey import Watch  # noqa: PLC0415
+    from hivekeys.audit.census import census_of, known_tokens, replaced_at
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import newest_served
+    from hivekeys.protocol.causes import Cause
+    from hivekeys.protocol.messages import Step, Verb
+    from hivekeys.protocol.program import program_of
+    from hivekeys.verify.survey import Watch
 
     run = newest_served(fleet.name, state_dir)
     folder = state_folder.folder_for(fleet.name, state_dir)
@@ -113,13 +113,13 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
 
 def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_dir: str, json: bool) -> "ExitCode":
     """Asks auditd's record on every host, and shows it."""
-    from hivekeys.audit import access_report  # noqa: PLC0415
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import past_runs  # noqa: PLC0415
-    from hivekeys.protocol.messages import Step, Verb  # noqa: PLC0415
-    from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.verify.survey import Watch  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys.audit import access_report
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import past_runs
+    from hivekeys.protocol.messages import Step, Verb
+    from hivekeys.protocol.program import program_of
+    from hivekeys.verify.survey import Watch
+    from tasks.terminal.live import Show
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
@@ -160,8 +160,8 @@ def _meant(tokens: "Tokens", word: str) -> tuple[str, ...]:
 
 
 def _show(census: "Census", fleet: "Fleet", records: int) -> None:
-    from hivekeys.audit import census_report  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys.audit import census_report
+    from tasks.terminal.live import Show
 
     show = Show()
     if census.rows:

@@ -13,8 +13,8 @@ from invoke.exceptions import ParseError
 from invoke.parser import Parser
 
 from hivekeys.errors import UserError
-from tasks import output
-from tasks.frame import DRY_RUN, fail
+from tasks.options.frame import DRY_RUN, fail
+from tasks.terminal import output
 
 if TYPE_CHECKING:
     from invoke.collection import Collection
@@ -132,7 +132,7 @@ def _explained(
 
 def _meant(word: str, known: Iterable[str], otherwise: str) -> str:
     """The known words that are most like this one, as a question."""
-    from difflib import get_close_matches  # noqa: PLC0415  not for `fab --list`
+    from difflib import get_close_matches
 
     likely = get_close_matches(word, sorted(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(likely)}? {otherwise}" if likely else otherwise

@@ -10,7 +10,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import DamagedError, UserError
-from tasks.frame import CHANGES_HELP, FLEET_HELP, chosen, verb
+from tasks.options.frame import CHANGES_HELP, FLEET_HELP, chosen, verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +40,8 @@ def history(
     json: bool = False,
 ) -> None:
     """List the runs over a fleet from this bastion, newest first; and what is missing or damaged of the journal."""
-    from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys import report
+    from tasks.terminal.live import Show
 
     found, _hosts = chosen(fleet, "", "")
     runs, faults = _all_that_is_left(found.name, state_dir)
@@ -61,10 +61,10 @@ def history(
 
 def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]]":
     """The runs that can be read, newest first; what is wrong with journal and key, a line each."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import as_told  # noqa: PLC0415
-    from hivekeys.journal.run import fold  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import as_told
+    from hivekeys.journal.run import fold
+    from hivekeys.journal.store import Journal
 
     folder = state_folder.folder_for(fleet, state_dir)
     runs, faults = [], []
@@ -85,7 +85,7 @@ def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]
 
 def _set_aside(fleet: str, state_dir: str) -> None:
     """Whether the journal is damaged is asked again under the lock: no run is at work then."""
-    from hivekeys.journal import salvage, state_folder  # noqa: PLC0415
+    from hivekeys.journal import salvage, state_folder
 
     folder = state_folder.folder_for(fleet, state_dir)
     with state_folder.hold_lock(folder, fleet, "–", "the journal is put aside"):
@@ -102,9 +102,9 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
 
     `newer`: a run of another bastion that the hosts have seen after all of these.
     """
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.debts import overtaken  # noqa: PLC0415
-    from hivekeys.journal.past import past_runs  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.debts import overtaken
+    from hivekeys.journal.past import past_runs
 
     runs = overtaken(past_runs(fleet.name, state_dir), newer)
     if not runs:
@@ -118,14 +118,14 @@ def standing_lines(fleet: "Fleet", state_dir: str, newer: str = "") -> list[str]
 
 def owing_lines(fleet: "Fleet", state_dir: str, after: str) -> list[str]:
     """What the runs before this one still owe."""
-    from hivekeys.journal.past import past_runs  # noqa: PLC0415
+    from hivekeys.journal.past import past_runs
 
     return [line for run, line in _told(fleet, list(past_runs(fleet.name, state_dir))) if run.id != after]
 
 
 def _told(fleet: "Fleet", runs: "list[Run]") -> "Iterator[tuple[Run, str]]":
     """The newest run and those that still owe, a line each; and which has to be over before an older one goes on."""
-    from hivekeys.journal.debts import owes  # noqa: PLC0415
+    from hivekeys.journal.debts import owes
 
     first = ""
     for run in [*runs[:1], *(run for run in runs[1:] if owes(run))]:
@@ -136,18 +136,18 @@ def _told(fleet: "Fleet", runs: "list[Run]") -> "Iterator[tuple[Run, str]]":
 
 def _standing(fleet: "Fleet", run: "Run") -> str:
     """Where a run stands, and what to type, for this fleet."""
-    from hivekeys import report  # noqa: PLC0415
-    from hivekeys.protocol.hints import for_fleet  # noqa: PLC0415
-    from hivekeys.text.durations import ago  # noqa: PLC0415
+    from hivekeys import report
+    from hivekeys.protocol.hints import for_fleet
+    from hivekeys.text.durations import ago
 
     return for_fleet(report.standing(run, ago(time.time() - run.started)), fleet.typed)
 
 
 def show_run(fleet: "Fleet", name: str, state_dir: str, json: bool) -> None:
     """How a run of the past went, by the journal alone; `name`: its id, or last."""
-    from hivekeys import report  # noqa: PLC0415
-    from hivekeys.journal.past import past_run  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys import report
+    from hivekeys.journal.past import past_run
+    from tasks.terminal.live import Show
 
     past = past_run(fleet.name, "" if name == "last" else name, state_dir)
     if json:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def sudoers_of(hosts: "tuple[Host, ...]") -> str:
     """The sudo rules for the logins of these hosts, as a file each; usually there is one."""
-    from hivekeys.protocol.restriction import sudoers  # noqa: PLC0415
+    from hivekeys.protocol.restriction import sudoers
 
     return "\n".join(sudoers(name) for name in dict.fromkeys(_account(host) for host in hosts))
 
@@ -35,8 +35,8 @@ def refuse_shared(fleet: "Fleet", hosts: "tuple[Host, ...]") -> None:
 
 def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restriction]":
     """What each host is given. `key`: the file of a public key, or "". Raises UserError before anybody is contacted."""
-    from hivekeys.protocol.program import installed_program  # noqa: PLC0415
-    from hivekeys.protocol.restriction import Restriction, login_line, sudoers  # noqa: PLC0415
+    from hivekeys.protocol.program import installed_program
+    from hivekeys.protocol.restriction import Restriction, login_line, sudoers
 
     line = login_line(_read(key), key) if key else ""
     program = installed_program().decode()
@@ -48,11 +48,11 @@ def come_back(
     kept: "Sequence[UpkeepResult]", fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str
 ) -> "list[UpkeepResult]":
     """Logs in as every later run will, with the inventory's login and nothing but the installed agent."""
-    from hivekeys.fleet import Become  # noqa: PLC0415
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.upkeep import install  # noqa: PLC0415
-    from hivekeys.verify.survey import Watch  # noqa: PLC0415
+    from hivekeys.fleet import Become
+    from hivekeys.journal import state_folder
+    from hivekeys.protocol.program import program_of
+    from hivekeys.upkeep import install
+    from hivekeys.verify.survey import Watch
 
     restricted = tuple(dataclasses.replace(host, become=Become.RESTRICTED) for host in hosts)
     folder = state_folder.folder_for(fleet.name, state_dir)

@@ -1,4 +1,4 @@
-"""`fab plan` and `fab rotate`: shows what a rotation would change, and does it."""
+"""`fab rotate`: turns a fleet to a new token."""
 
 import json as jsonlib
 import sys
@@ -10,41 +10,30 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import ExitCode, UserError
-from tasks import foreseeing, secrets_given
 from tasks.engine import Asked, runner_of
-from tasks.excluding import WITHOUT, left
-from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, Told, chosen, finish, names, told, verb
-from tasks.keeping import kept
-from tasks.pace import PACE_HELP, RETIRE_ANYWAY, age, seconds, with_pace
-from tasks.records import owing_lines
+from tasks.history import owing_lines
+from tasks.options import foreseeing, secrets_given
+from tasks.options.after_run import kept
+from tasks.options.excluding import WITHOUT, left
+from tasks.options.frame import (
+    CHANGES_HELP,
+    FLEET_HELP,
+    NOTICE_HELP,
+    TOLD_HELP,
+    Told,
+    chosen,
+    finish,
+    names,
+    told,
+    verb,
+)
+from tasks.options.pace import PACE_HELP, RETIRE_ANYWAY, age, seconds, with_pace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.journal.estimate import Pace
     from hivekeys.rotation.crew import Crew
     from hivekeys.token import Token
-    from tasks.live import Show
-
-
-@task(help={**FLEET_HELP, **TOLD_HELP}, auto_shortflags=False)
-@verb
-def plan(
-    _: Context,
-    fleet: str = "",
-    limit: str = "",
-    exclude: str = "",
-    state_dir: str = "",
-    json: bool = False,
-    quiet: bool = False,
-    events: bool = False,
-) -> None:
-    """Show what a rotation would meet and change, host by host; changes nothing."""
-    how = told(json, quiet, events)
-    found, hosts = chosen(fleet, limit, exclude)
-    hosts, out = left(found, hosts, "", state_dir)
-    foreseeing.plan(found, hosts, Asked(told=how, state_dir=state_dir, excluded=out))
+from tasks.options.turning import confirm, refuse_without_queen
 
 
 @task(
@@ -89,10 +78,10 @@ def rotate(
     on_finish: str = "",
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
-    from hivekeys.journal.past import newest_served  # noqa: PLC0415
-    from hivekeys.rotation.course import ROTATION  # noqa: PLC0415
-    from hivekeys.rotation.drive import Drive  # noqa: PLC0415
-    from tasks.asking import paces  # noqa: PLC0415
+    from hivekeys.journal.past import newest_served
+    from hivekeys.rotation.course import ROTATION
+    from hivekeys.rotation.drive import Drive
+    from tasks.terminal.asking import paces
 
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, limit, exclude)
@@ -139,10 +128,10 @@ def rotate(
 
 def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Asked) -> bool:
     """Whether something is to be done: a token that old, hosts that disagree or are ill, what a run left behind."""
-    from hivekeys import report  # noqa: PLC0415  rich takes time that `fab --list` has not
-    from hivekeys.report import stream  # noqa: PLC0415
-    from hivekeys.rotation.drive import Drive  # noqa: PLC0415
-    from hivekeys.text.durations import ago  # noqa: PLC0415
+    from hivekeys import report
+    from hivekeys.report import stream
+    from hivekeys.rotation.drive import Drive
+    from hivekeys.text.durations import ago
 
     how = asked.told
     silent = replace(asked, told=Told(quiet=how.quiet or how.events))  # a look before the run is no part of its story
@@ -165,7 +154,7 @@ def _is_due(found: "Fleet", hosts: "tuple[Host, ...]", limit: float, asked: Aske
 
 def _refuse_held(fleet: str, state_dir: str) -> None:
     """Not by the clock: a rotation each night would bury, one by one, the tokens that somebody still uses."""
-    from hivekeys.journal.past import newest_served  # noqa: PLC0415
+    from hivekeys.journal.past import newest_served
 
     newest = newest_served(fleet, state_dir)
     if newest and newest.is_held:
@@ -178,7 +167,7 @@ def _refuse_held(fleet: str, state_dir: str) -> None:
 
 def _token(source: str) -> "Token":
     """A new token, or the one in a file that only its owner can read."""
-    from hivekeys import token  # noqa: PLC0415
+    from hivekeys import token
 
     if not source:
         return token.generate()
@@ -190,24 +179,12 @@ def _token(source: str) -> "Token":
 
 def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str) -> None:
     """A token that leaked is nobody's to bring back."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import tombstones  # noqa: PLC0415
-    from hivekeys.token import refuse_revoked  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import tombstones
+    from hivekeys.token import refuse_revoked
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     refuse_revoked(token.fingerprint(state_folder.fingerprint_key(folder)), tombstones(folder), source)
-
-
-def refuse_without_queen(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], missing: tuple[str, ...]
-) -> None:
-    """Hives that have a token which their queen has not are cut off from it: only where she is `out` for good."""
-    if fleet.queen not in hosts and fleet.queen.name not in out:
-        raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
-    if fleet.queen.name in missing:
-        raise UserError(
-            "--allow-missing: the queen turns first, or nobody does", hint="leave it out: --allow-missing is for hives"
-        )
 
 
 def _refuse_known(runner: "Crew", token: "Token") -> None:
@@ -220,17 +197,3 @@ def _refuse_known(runner: "Crew", token: "Token") -> None:
             f"the token given is the one that {', '.join(serving[:5])} already has (token:{want})",
             hint="leave --token-file out and let hivekeys make a token",
         )
-
-
-def confirm(runner: "Crew", show: "Show", where: str, paces: "Sequence[Pace]" = ()) -> None:
-    """Asks on the terminal before anything is changed; whatever is not a yes ends the run.
-
-    `paces`: of the last runs, which tell how long this one may take.
-    """
-    from hivekeys.rotation.question import before_run  # noqa: PLC0415
-
-    question = f"Turn {len(runner.controllers)} hosts of fleet {runner.run.fleet} {where}? [y/N] "
-    lines = before_run(runner.fleet, runner.waves, paces, runner.run)
-    if not runner.ask_operator(lambda: show.agrees("\n".join([*lines, question]))):
-        runner.end(ExitCode.USAGE)
-        raise UserError("not confirmed: nothing was changed")

@@ -30,12 +30,12 @@ from hivekeys.report.past import BECAUSE, earlier
 from hivekeys.report.view import view
 from hivekeys.rotation import preview
 from hivekeys.text.names import fold_names
-from tasks import asking
-from tasks.frame import TO_PEOPLE, Told
-from tasks.output import cry
-from tasks.screen import SHOW_CURSOR, Screen, fitted
-from tasks.stopping import AT_ONCE, STOPPING
-from tasks.stream import Stream
+from tasks.options.frame import TO_PEOPLE, Told
+from tasks.terminal import asking
+from tasks.terminal.output import cry
+from tasks.terminal.screen import SHOW_CURSOR, Screen, fitted
+from tasks.terminal.stopping import AT_ONCE, STOPPING
+from tasks.terminal.stream import Stream
 
 if TYPE_CHECKING:
     from hivekeys.backups.shelf import Taken
@@ -279,7 +279,7 @@ class Show:
 
     def go_on(self, wave: "Wave") -> bool:
         """Asked between two waves."""
-        from hivekeys.rotation.question import before_wave  # noqa: PLC0415
+        from hivekeys.rotation.question import before_wave
 
         return self.agrees(f"{before_wave(self._progress.run, wave)} Go on? [y/N] ")
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit
 
 from hivekeys.errors import ExitCode, UserError
-from tasks.stopping import endable
+from tasks.terminal.stopping import endable
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 INVENTORY = PROJECT / "inventory"
 
 FLEET_HELP = {
@@ -66,7 +66,7 @@ TO_PEOPLE = Told()
 
 def told(json: bool, quiet: bool, events: bool, on_finish: str = "") -> Told:
     """The same from a task's options. Raises UserError for those that exclude each other."""
-    from tasks.notice import command  # noqa: PLC0415
+    from tasks.terminal.on_finish import command
 
     if json and events:
         raise UserError(
@@ -81,7 +81,7 @@ def verb(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def polite(context: Any, *args: Any, **options: Any) -> None:
-        from hivekeys.ssh import limits  # noqa: PLC0415
+        from hivekeys.ssh import limits
 
         limits.keep_memory_to_itself()  # whichever verb it is: a token, a password or a key may be in its memory
         if sys.stdin is None:  # closed by who called us; an empty one also keeps sockets off its number
@@ -112,7 +112,7 @@ def refuse_dry(context: Any) -> None:
 
 def fail(error: UserError, fleet: str = "") -> None:
     """Says what is wrong, then the hint for the fleet that was named, and leaves with the error's code."""
-    from hivekeys.protocol.hints import for_fleet  # noqa: PLC0415
+    from hivekeys.protocol.hints import for_fleet
 
     hint = f"\n  hint: {for_fleet(error.hint, shlex.quote(fleet) if fleet else '')}" if error.hint else ""
     raise Exit(f"hivekeys: {error.message}{hint}", int(error.code)) from None
@@ -136,14 +136,14 @@ def finish(code: ExitCode) -> None:
 
 def check_ids() -> Collection[str]:
     """The checks that a waiver may name."""
-    from hivekeys.verify.checks import CHECKS  # noqa: PLC0415  not for a fleet without waivers
+    from hivekeys.verify.checks import CHECKS
 
     return CHECKS
 
 
 def chosen(fleet: str, limit: str, exclude: str) -> "tuple[Fleet, tuple[Host, ...]]":
     """The fleet that an operator named, and the hosts of it that were asked for. Contacts nobody."""
-    from hivekeys import inventory  # noqa: PLC0415  pydantic takes 0.1 s that `fab --list` has not
+    from hivekeys import inventory
 
     path = inventory.find(fleet or None, INVENTORY, os.environ)
     called = path.stem if path.parent == INVENTORY else shlex.quote(str(path))
@@ -153,8 +153,8 @@ def chosen(fleet: str, limit: str, exclude: str) -> "tuple[Fleet, tuple[Host, ..
 
 def with_login(fleet: "Fleet", hosts: "tuple[Host, ...]", login: str, become: str) -> "tuple[Fleet, tuple[Host, ...]]":
     """The fleet and the hosts, the latter reached as `login`: for work that restricted mode does not allow."""
-    from hivekeys.fleet import Become  # noqa: PLC0415
-    from hivekeys.text.names import fold_names  # noqa: PLC0415
+    from hivekeys.fleet import Become
+    from hivekeys.text.names import fold_names
 
     ways = [way.value for way in Become if way is not Become.RESTRICTED]
     if become and (not login or become not in ways):
@@ -175,6 +175,6 @@ def with_login(fleet: "Fleet", hosts: "tuple[Host, ...]", login: str, become: st
 
 def names(fleet: "Fleet", patterns: str) -> tuple[str, ...]:
     """The names of the hosts that `patterns` mean; none for ""."""
-    from hivekeys import inventory  # noqa: PLC0415
+    from hivekeys import inventory
 
     return tuple(host.name for host in inventory.select(fleet, patterns, "")) if patterns else ()

@@ -14,11 +14,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from hivekeys.errors import ExitCode
-from tasks.output import cry
+from tasks.terminal.output import cry
 
 if TYPE_CHECKING:
     from hivekeys.rotation.crew import Crew
-    from tasks.live import Show
+    from tasks.terminal.live import Show
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NUDGE = signal.SIGURG  # wakes the main thread, and means nothing

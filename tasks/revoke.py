@@ -8,12 +8,12 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks import foreseeing, secrets_given
 from tasks.engine import Asked, runner_of
-from tasks.excluding import WITHOUT, left
-from tasks.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
-from tasks.keeping import kept
-from tasks.pace import END_SURVIVORS, FENCE, amount
+from tasks.options import foreseeing, secrets_given
+from tasks.options.after_run import kept
+from tasks.options.excluding import WITHOUT, left
+from tasks.options.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, told, verb
+from tasks.options.pace import END_SURVIVORS, FENCE, amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,11 +66,11 @@ def revoke(
     on_finish: str = "",
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import superseded_tokens  # noqa: PLC0415
-    from hivekeys.journal.run import REVOKE  # noqa: PLC0415
-    from hivekeys.rotation.course import REVOCATION  # noqa: PLC0415  not for `fab --list`
-    from hivekeys.rotation.drive import RECENT, Drive, paced  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import superseded_tokens
+    from hivekeys.journal.run import REVOKE
+    from hivekeys.rotation.course import REVOCATION
+    from hivekeys.rotation.drive import RECENT, Drive, paced
 
     how = told(json, quiet, events, on_finish)
     found, hosts = chosen(fleet, "", "")
@@ -106,7 +106,7 @@ def _foresee(
     fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, condemned_by: "Callable[[Crew], set[Fingerprint]]"
 ) -> None:
     """What the revocation would do to every host that answers, and which tokens it would condemn."""
-    from hivekeys.rotation.preview import foreseen  # noqa: PLC0415
+    from hivekeys.rotation.preview import foreseen
 
     def would(run: "Run") -> "list[Foreseen]":
         return foreseen([run.hosts[host.name] for host in hosts], None)
@@ -123,8 +123,8 @@ def _foresee(
 
 def _confirm(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], state_dir: str) -> None:
     """Asks on the terminal, before any host is contacted: what leaked cannot wait for a look."""
-    from hivekeys.text.names import fold_names  # noqa: PLC0415
-    from tasks.live import Show  # noqa: PLC0415
+    from hivekeys.text.names import fold_names
+    from tasks.terminal.live import Show
 
     cut = f", without {fold_names(out)}" if out else ""
     question = f"Revoke the token of fleet {fleet.name} on {len(hosts)} hosts{cut}? There is no way back. [y/N] "
@@ -134,10 +134,10 @@ def _confirm(fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], st
 
 def _told_before(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> list[str]:
     """What it restarts, for how long, and what ends with it; no host has been looked at yet."""
-    from hivekeys.journal.run import REVOKE, Run  # noqa: PLC0415
-    from hivekeys.rotation import waves  # noqa: PLC0415
-    from hivekeys.rotation.question import before_run  # noqa: PLC0415
-    from tasks.asking import paces  # noqa: PLC0415
+    from hivekeys.journal.run import REVOKE, Run
+    from hivekeys.rotation import waves
+    from hivekeys.rotation.question import before_run
+    from tasks.terminal.asking import paces
 
     order = waves.plan(hosts, fleet.policy)
     return before_run(fleet, order, paces(fleet.name, state_dir, REVOKE), Run(task=REVOKE))

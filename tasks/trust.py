@@ -11,7 +11,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
-from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.options.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,11 +50,11 @@ def trust(
     json: bool = False,
 ) -> None:
     """Show the host keys of all hosts, new and old, and write to known_hosts those that you confirm."""
-    from rich.console import Console  # noqa: PLC0415  SSH and rich take half a second that `fab --list` has not
+    from rich.console import Console
 
-    from hivekeys.ssh.hostkeys import trust_report  # noqa: PLC0415
-    from hivekeys.ssh.hostkeys.trust import writable  # noqa: PLC0415
-    from hivekeys.ssh.hostkeys.trusting import Trusting  # noqa: PLC0415
+    from hivekeys.ssh.hostkeys import trust_report
+    from hivekeys.ssh.hostkeys.trust import writable
+    from hivekeys.ssh.hostkeys.trusting import Trusting
 
     found, hosts = chosen(fleet, limit, exclude)
     listed = _listed(fingerprints)
@@ -91,8 +91,8 @@ def trust(
 
 def _listed(source: str) -> "Trusted | None":
     """The list of trusted fingerprints that was named."""
-    from hivekeys.files import refuse_strangers  # noqa: PLC0415
-    from hivekeys.ssh.hostkeys.trust import parse_list  # noqa: PLC0415
+    from hivekeys.files import refuse_strangers
+    from hivekeys.ssh.hostkeys.trust import parse_list
 
     if not source:
         return None
@@ -125,7 +125,7 @@ def _agreed(shown: "list[Shown]", listed: "Trusted") -> "list[Shown]":
 
     Who is trusted by a known key need not be listed for keys of more types: they are not written then.
     """
-    from hivekeys.ssh.hostkeys.trust import TRUSTED  # noqa: PLC0415
+    from hivekeys.ssh.hostkeys.trust import TRUSTED
 
     answers = [listed.agreed(each) for each in shown if each.standing not in TRUSTED or listed.names(each)]
     against = [answer for answer in answers if isinstance(answer, str)]
@@ -147,8 +147,8 @@ def _confirmed(fresh: "list[Shown]", changed: "list[Shown]", screen: "Console", 
 
 
 def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
-    from hivekeys.text.names import fold_names  # noqa: PLC0415
-    from tasks.asking import agrees  # noqa: PLC0415
+    from hivekeys.text.names import fold_names
+    from tasks.terminal.asking import agrees
 
     count = sum(len(each.unknown) for each in shown)
     file = ", ".join(dict.fromkeys(str(each.file) for each in shown))
@@ -159,7 +159,7 @@ def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
 
 def _screen(screen: "Console", fleet: "Fleet", shown: "tuple[Shown, ...]") -> None:
     """The fingerprints of a round: where the operator looks while he is asked."""
-    from hivekeys.ssh.hostkeys import trust_report  # noqa: PLC0415
+    from hivekeys.ssh.hostkeys import trust_report
 
     made = trust_report.table(shown)
     if made.row_count:

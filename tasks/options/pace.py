@@ -36,7 +36,7 @@ def with_pace(fleet: "Fleet", canary: str, batch: str, max_failures: str) -> "Fl
 
 def amount(option: str, text: str, least: int, percent: bool = True, of: str = "hosts") -> "Amount":
     """A number from an option, or a percentage where that may be one."""
-    from hivekeys.fleet import Amount  # noqa: PLC0415
+    from hivekeys.fleet import Amount
 
     digits = text.removesuffix("%") if percent else text
     is_number = digits.isascii() and digits.isdigit() and len(digits) < 7

@@ -17,7 +17,7 @@ def moment(option: str, text: str) -> "Time | None":
 
     An age is counted back from each host's own now. Raises UserError.
     """
-    from hivekeys.protocol.audited import Time  # noqa: PLC0415  not for `fab --list`
+    from hivekeys.protocol.audited import Time
 
     if not text:
         return None

@@ -13,7 +13,7 @@ from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks.engine import dialer_of, greeting_of, new_run
-from tasks.frame import FLEET_HELP, chosen, finish, verb
+from tasks.options.frame import FLEET_HELP, chosen, finish, verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -58,7 +58,7 @@ def verify(
     json: bool = False,
 ) -> None:
     """Check everything that the guide's security checklist asks for, on every host; changes nothing."""
-    from hivekeys.files import destination, write_whole  # noqa: PLC0415
+    from hivekeys.files import destination, write_whole
 
     found, hosts = chosen(fleet, limit, exclude)
     asked = _checks(checks, skip, severity, against, dead_token)
@@ -83,9 +83,9 @@ def verify(
 
 def _keep(report: "Report", state_dir: str) -> None:
     """Its numbers for `fab status --metrics`. Without them the metrics say how old the last ones are."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.verify.last import keep_tally  # noqa: PLC0415
-    from hivekeys.verify.tally import tally  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.verify.last import keep_tally
+    from hivekeys.verify.tally import tally
 
     try:
         keep_tally(state_folder.folder_for(report.fleet, state_dir), tally(report))
@@ -101,12 +101,12 @@ def _report(
     state_dir: str,
     dead: "tuple[Fingerprint, ...]",
 ) -> "Report":
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.protocol.doubles import doubles  # noqa: PLC0415
-    from hivekeys.protocol.program import program_of  # noqa: PLC0415
-    from hivekeys.verify.findings import Baseline, Report, examine  # noqa: PLC0415
-    from hivekeys.verify.survey import survey  # noqa: PLC0415
-    from hivekeys.verify.waivers import over, waive  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.protocol.doubles import doubles
+    from hivekeys.protocol.program import program_of
+    from hivekeys.verify.findings import Baseline, Report, examine
+    from hivekeys.verify.survey import survey
+    from hivekeys.verify.waivers import over, waive
 
     now = time.time()
     record = _record(fleet, state_dir)
@@ -140,8 +140,8 @@ def _report(
 
 def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
     """The tokens that were revoked, as this bastion's journal knows."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import tombstones  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import tombstones
 
     dead = tuple(tombstones(state_folder.folder_for(fleet.name, state_dir)))
     if not dead:
@@ -154,9 +154,9 @@ def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
 
 def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
     """The other fleet's answer. Its hosts are greeted under its own name: they know whose they are."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.protocol.wire import Greeting  # noqa: PLC0415
-    from hivekeys.verify.survey import others  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.protocol.wire import Greeting
+    from hivekeys.verify.survey import others
 
     greeting = Greeting(fleet.name, comparison, new_run(fleet.name), state_folder.operator())
     try:
@@ -167,10 +167,10 @@ def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
 
 def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
     """What this bastion's journal knows; None where it has none. Makes no journal."""
-    from hivekeys.journal import state_folder  # noqa: PLC0415
-    from hivekeys.journal.past import past_runs  # noqa: PLC0415
-    from hivekeys.journal.store import Journal  # noqa: PLC0415
-    from hivekeys.verify.findings import recorded  # noqa: PLC0415
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import past_runs
+    from hivekeys.journal.store import Journal
+    from hivekeys.verify.findings import recorded
 
     if not Journal.is_in(state_folder.folder_for(fleet.name, state_dir)):
         return None
@@ -179,7 +179,7 @@ def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
 
 
 def _told(report: "Report", typed: str, shape: str, verbose: bool, on_terminal: bool) -> str:
-    from hivekeys.verify import checklist, junit, sarif  # noqa: PLC0415
+    from hivekeys.verify import checklist, junit, sarif
 
     match shape:
         case "json":
@@ -196,8 +196,8 @@ def _told(report: "Report", typed: str, shape: str, verbose: bool, on_terminal: 
 
 def _checks(only: str, skip: str, severity: str, against: str, dead: bool) -> "list[Check]":
     """The checks that an operator asked for; unknown names are refused with what there is."""
-    from hivekeys.verify.checks import CHECKS  # noqa: PLC0415
-    from hivekeys.verify.findings import Severity  # noqa: PLC0415
+    from hivekeys.verify.checks import CHECKS
+    from hivekeys.verify.findings import Severity
 
     for option, names in (("--checks", only), ("--skip", skip)):
         unknown = [name for name in _names(names) if name not in CHECKS]
@@ -225,9 +225,9 @@ def _names(text: str) -> list[str]:
 
 
 def _table(report: "Report", typed: str, verbose: bool, on_terminal: bool) -> str:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from hivekeys.verify import checklist  # noqa: PLC0415
+    from hivekeys.verify import checklist
 
     found = report.findings
     modes = [line for line in [checklist.modes_line(found)] if line]

@@ -20,10 +20,10 @@ def kept(fleet: "Fleet", runner: "Crew", code: "ExitCode", state_dir: str) -> "T
     token = runner.tokens.get(want) if want else None
     if code is not ExitCode.DONE or not fleet.backup.to or token is None or runner.run.rolled_back:
         return None
-    from hivekeys import age  # noqa: PLC0415
-    from hivekeys.backups import folder as backup_folder  # noqa: PLC0415
-    from hivekeys.backups.shelf import Taken  # noqa: PLC0415
-    from hivekeys.journal import state_folder  # noqa: PLC0415  they take time that `fab --list` has not
+    from hivekeys import age
+    from hivekeys.backups import folder as backup_folder
+    from hivekeys.backups.shelf import Taken
+    from hivekeys.journal import state_folder
 
     try:
         folder = state_folder.folder_for(fleet.name, state_dir)

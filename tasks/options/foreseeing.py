@@ -25,9 +25,9 @@ def plan(
     fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, check: "Callable[[Crew], None] | None" = None
 ) -> None:
     """What a rotation would do, as `fab plan` shows it; `check` may refuse it by what the hosts show."""
-    from hivekeys.journal.past import newest_served  # noqa: PLC0415
-    from hivekeys.rotation.drive import Drive  # noqa: PLC0415  with it comes what `fab --list` has no time for
-    from tasks.frame import finish  # noqa: PLC0415
+    from hivekeys.journal.past import newest_served
+    from hivekeys.rotation.drive import Drive
+    from tasks.options.frame import finish
 
     with runner_of(fleet, hosts, look(asked)) as (runner, show):
         code = ExitCode.DONE if Drive(runner).look() else ExitCode.INCOMPLETE
@@ -47,8 +47,8 @@ def preview(
     lines: "Callable[[Crew], Sequence[str]]" = lambda _: (),
 ) -> None:
     """What any other run would do to each host, by what all of them show, and `lines` on the whole."""
-    from hivekeys.journal.events import Phase  # noqa: PLC0415  as above
-    from tasks.frame import finish  # noqa: PLC0415
+    from hivekeys.journal.events import Phase
+    from tasks.options.frame import finish
 
     with runner_of(fleet, hosts, look(asked)) as (runner, show):
         want = runner.run.want

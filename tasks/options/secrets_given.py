@@ -35,7 +35,7 @@ def read(source: str, limit: int, hint: str) -> bytes:
 
 def leaked_token(source: str) -> "Token":
     """A token that leaked, from a file or from standard input: whoever can read it knows it already."""
-    from hivekeys import token  # noqa: PLC0415
+    from hivekeys import token
 
     if source == "-":
         return token.parse_old(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
@@ -54,7 +54,7 @@ def _is_credential(path: Path) -> bool:
 
 def typed(prompt: str, hint: str) -> bytes:
     """What is typed on the terminal, without an echo. Without a terminal it is a UserError with the `hint`."""
-    from getpass import getpass  # noqa: PLC0415
+    from getpass import getpass
 
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))  # or getpass would read from stdin, and show it

@@ -1,0 +1,188 @@
+"""Takes up a run that was interrupted, or that left hosts behind: which one, and whether it may be."""
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import UserError
+from hivekeys.text.names import fold_names
+from tasks.engine import Asked, runner_of
+from tasks.options import foreseeing
+from tasks.options.after_run import kept
+from tasks.options.excluding import WITHOUT
+from tasks.options.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, finish
+from tasks.options.pace import END_SURVIVORS, FENCE, RETIRE_ANYWAY
+
+if TYPE_CHECKING:
+    from hivekeys.errors import ExitCode
+    from hivekeys.fleet import Fleet, Host
+    from hivekeys.journal.run import Run
+    from hivekeys.rotation.crew import Crew
+    from hivekeys.rotation.preview import Foreseen
+
+
+HELP = {
+    "fleet": FLEET_HELP["fleet"],
+    "run": "the run to take up (default: the newest one over the fleet)",
+    "state-dir": FLEET_HELP["state-dir"],
+    "json": FLEET_HELP["json"],
+    **CHANGES_HELP,
+    **TOLD_HELP,
+    **NOTICE_HELP,
+}
+
+
+FORWARD_HELP = {
+    **HELP,
+    "without": WITHOUT,
+    "retire-anyway": RETIRE_ANYWAY,
+    "end-survivors": END_SURVIVORS,
+    "fence": FENCE,
+}
+
+
+def hosts_of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
+    """The hosts of a past run that the inventory still has, as it describes them now; the others are named as gone."""
+    hosts = tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
+    if not hosts:
+        raise UserError(
+            f"{fleet.source}: every host of run {past.id} is gone from the inventory",
+            hint="put back those that you trust until the run is over",
+        )
+    return hosts
+
+
+def meant_run(fleet: str, name: str, state_dir: str, *, goes_back: bool = False) -> "Run":
+    """The run that was named, or the newest. Where that has nothing left to do, the newest that has: one that was cut
+    off, or, for who `goes_back`, one whose way back did not reach every host.
+    """
+    from hivekeys.journal.past import past_run, past_runs
+
+    past = past_run(fleet, name, state_dir)
+    if name or past.is_open or (goes_back and past.has_touched and not past.is_back):
+        return past
+    runs = past_runs(fleet, state_dir)
+    return next((run for run in runs if was_cut_off(run) or (goes_back and run.behind != run.barred)), past)
+
+
+def was_cut_off(run: "Run") -> bool:
+    return run.is_open and run.left_a_trace
+
+
+def refuse_while_cut_off(fleet: str, state_dir: str) -> None:
+    """No other run goes on, or back, while one that was cut off and has changed something waits."""
+    from hivekeys.journal.past import past_runs
+
+    cut_off = next((run for run in past_runs(fleet, state_dir) if was_cut_off(run)), None)
+    if cut_off:
+        raise UserError(
+            f"run {cut_off.id} was cut off",
+            hint="`fab resume` goes on with it" + ("" if cut_off.is_revocation else ", `fab rollback` takes it back"),
+        )
+
+
+def refuse_superseded(past: "Run", state_dir: str) -> None:
+    """Another run took this one's place: there is one way on, and it is that one's."""
+    if past.superseded_by:
+        raise UserError(
+            f"run {past.id} was superseded by run {past.superseded_by}, which revoked its token as well",
+            hint="leave --run out: the newest run is meant then",
+        )
+    if past.overtaken_by:
+        raise UserError(
+            f"run {past.id} was superseded by {past.overtaken_by}: no host owes it anything",
+            hint="go on from the bastion that made that one; or bring a new token from here: `fab rotate`",
+        )
+    refuse_revoked_run(past, state_dir)
+    newer = next((run.id for run in reversed(runs_after(past, state_dir)) if run.is_served), "")
+    if newer:
+        owing = f"{fold_names(past.debts)} may still trust its old token" if past.debts else "no host owes it anything"
+        raise UserError(
+            f"run {past.id} was superseded by run {newer}: {owing}",
+            hint="leave --run out: `fab reconcile` brings every host to the newest token",
+        )
+
+
+def runs_after(past: "Run", state_dir: str) -> "list[Run]":
+    """The runs after this one, newest first."""
+    from hivekeys.journal.past import past_runs
+
+    return list(itertools.takewhile(lambda run: run.id != past.id, past_runs(past.fleet, state_dir)))
+
+
+def gone_back_after(past: "Run", state_dir: str) -> "frozenset[str]":
+    """Those of them that left the hosts as they were: it may go on behind them."""
+    from hivekeys.journal.history import gone_back
+
+    return gone_back(runs_after(past, state_dir))
+
+
+def take_up(
+    fleet: "Fleet",
+    hosts: "tuple[Host, ...]",
+    asked: Asked,
+    verb: str,
+    retire_anyway: bool = False,
+    later: "frozenset[str]" = frozenset(),
+    *,
+    dry_run: bool,
+) -> None:
+    from hivekeys.rotation.drive import paced
+
+    if asked.past:
+        refuse_revoked_run(asked.past, asked.state_dir)
+    revokes = asked.past is not None and asked.past.is_revocation
+    option = "--end-survivors" if asked.ends_survivors else "--fence" if asked.fence else ""
+    if option and asked.past and not revokes:
+        raise UserError(
+            f"{option}: run {asked.past.id} revoked nothing, and its old token may still be used",
+            hint=f'a token that leaked: fab revoke --fleet {fleet.typed} {option} --reason "what happened"',
+        )
+    fleet = paced(fleet) if revokes else fleet
+    if dry_run and asked.past:
+        foresee_rest(fleet, hosts, asked, asked.past, verb)
+        return
+    with runner_of(fleet, hosts, asked) as (runner, show):
+        code = goes_on(runner, verb, retire_anyway, later, asked.ends_survivors)
+        show.result(runner.run, fleet, code, kept(fleet, runner, code, asked.state_dir))
+    finish(code)
+
+
+def foresee_rest(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, past: "Run", verb: str) -> None:
+    """Where every host would go: back, or on with the run's token, or with a new one where that was lost."""
+    from hivekeys.rotation.preview import foreseen
+
+    is_back = verb == "roll_back" or (verb == "resume" and bool(past.stopped) and not past.reconciling)
+    goes_back = is_back and not past.is_revocation and not past.retiring
+    title = f"run {past.id}: what {verb.replace('_', '')} would do"
+
+    def would(run: "Run") -> "list[Foreseen]":
+        return foreseen([run.hosts[host.name] for host in hosts], run.want, goes_back)
+
+    foreseeing.preview(fleet, hosts, asked, title, would)
+
+
+def refuse_revoked_run(past: "Run", state_dir: str) -> None:
+    """A later run revoked this one's token and all that lay beside it: there is nothing to go to, and nothing back."""
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import tombstones
+    from hivekeys.token import refuse_revoked
+
+    if past.want:
+        refuse_revoked(past.want, tombstones(state_folder.folder_for(past.fleet, state_dir)), f"run {past.id}")
+
+
+def goes_on(
+    runner: "Crew", verb: str, retire_anyway: bool, later: "frozenset[str]", ends_survivors: bool
+) -> "ExitCode":
+    """A revocation has one direction, whatever it is taken up for."""
+    from hivekeys.rotation.course import REVOCATION, ROTATION
+    from hivekeys.rotation.drive import Drive
+
+    plan = REVOCATION if runner.run.is_revocation else ROTATION
+    plan = replace(plan, census=True, retire_anyway=retire_anyway, ends_survivors=ends_survivors)
+    if not plan.revokes:
+        plan = replace(plan, back=verb == "roll_back", goes_back=verb != "reconcile")
+    if plan.back or not plan.goes_back:
+        plan = replace(plan, gone_back=later)
+    return Drive(runner, plan).go()
