@@ -28,28 +28,22 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
 LEAST_SECRET = 16  # characters; a shorter one is a word like others (hivekeys.ssh.session.LEAST_SECRET)
-VERBS = {}  # type: dict[str, Kind]
+VERBS = {}  # type: dict[str, tuple[Callable[..., tuple[bool, dict[str, Any]]], tuple[str, ...]]]
 
 
-class Kind:
-    """A verb: what carries it out, and what else follows from it."""
-
-    def __init__(self, act: "Callable[..., tuple[bool, dict[str, Any]]]", **does: bool) -> None:
-        self.act = act
-        self.touches = does.get("touches", False)  # the run that claims the host is noted as one that changes it
-        self.moves = does.get("moves", False)  # the unit's state is another afterwards
-        self.changes_settings = does.get("changes_settings", False)  # and so may its settings be
-        self.calls = does.get("calls", False)  # the service is called with tokens
-
-
-def verb(**does: bool) -> "Callable[[Callable[..., Any]], Callable[..., Any]]":
-    """Makes a function one of the agent's verbs, by its own name.
+def verb(*does: str) -> "Callable[[Callable[..., Any]], Callable[..., Any]]":
+    """Makes a function one of the agent's verbs, by its own name. `does` says what else follows from it.
 
     It takes the agent and its step's fields, and returns (changed, facts) or raises Refusal.
+
+    touches    the run that claims the host is noted as one that changes it
+    moves      the unit's state is another afterwards
+    changes    and so may its settings be
+    calls      the service is called with tokens
     """
 
     def note(act: "Callable[..., Any]") -> "Callable[..., Any]":
-        VERBS[act.__name__] = Kind(act, **does)
+        VERBS[act.__name__] = act, does
         return act
 
     return note
@@ -133,23 +127,23 @@ class Agent:
 
     def carry_out(self, verb: str, fields: "dict[str, Any]") -> "dict[str, Any]":
         """One step's result: done, or refused with the reason."""
-        kind, began = VERBS[verb], self.system.monotonic()
+        (act, does), began = VERBS[verb], self.system.monotonic()
         result = {"verb": verb, "ok": True, "changed": False, "facts": {}, "trouble": "", "detail": ""}
         try:
             if verb != "observe" and self.deadline.left() <= 0:
                 raise Refusal("deadline", "no time was left to begin %s" % verb)
             try:
-                if kind.touches:
+                if "touches" in does:
                     self.touch(verb)
-                result["changed"], result["facts"] = kind.act(self, **fields)
+                result["changed"], result["facts"] = act(self, **fields)
             except OSError as error:
                 raise Refusal("write-failed", "%s: %s" % (verb, error.strerror or type(error).__name__)) from None
         except Refusal as refusal:
             detail = self.without_tokens(refusal.detail)
             result.update(ok=False, trouble=refusal.trouble, detail=detail, facts=refusal.facts)
-        if kind.moves:
-            self.unit.forget(settings=kind.changes_settings)
-        if kind.calls:
+        if "moves" in does:
+            self.unit.forget(settings="changes" in does)
+        if "calls" in does:
             self.own_calls.keep()
         result["seconds"] = round(self.system.monotonic() - began, 4)
         return result

@@ -24,7 +24,7 @@ def observe(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     return False, seen
 
 
-@verb(touches=True, moves=True)
+@verb("touches", "moves")
 def fence(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """The unit is stopped: a service that cannot be turned serves nobody with a token that leaked.
 
@@ -47,7 +47,7 @@ def fence(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     return True, {}
 
 
-@verb(touches=True, moves=True)
+@verb("touches", "moves")
 def restart(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """A fresh process (restarting.py)."""
     if agent.state.lock is None:
@@ -56,7 +56,7 @@ def restart(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     return True, {}
 
 
-@verb(calls=True)
+@verb("calls")
 def prove(
     agent: "Agent",
     want: "Optional[str]" = None,

@@ -12,17 +12,20 @@ ALLOWED = ("inspect", "audit", "accesses", "tombstones", "sweep")
 _BEGIN = b'if __name__ == "__main__":\n    main()\n'  # serving.py's last lines
 _DOCSTRING = re.compile(rb'^( *)"""(?:[^"\\]|\\.|"(?!""))*"""\n', re.MULTILINE)
 _COMMENT = re.compile(rb"^ *# .*\n|  # [^\"'\n]*$", re.MULTILINE)  # behind code only where it can be in no string
+_RETURNS = re.compile(rb' -> "[^"\n]*":\n')  # what a function returns, as type checkers read it
 _IMPORT = re.compile(rb"^from hivekeys\.host\.([\w.]+) import (?:\([^)]*\)|[^\n]*)\n", re.MULTILINE)
 
 
 def program_of(*verbs: str) -> bytes:
     """The one text that hosts run: the agent, the modules of further verbs, and what these import from hivekeys.host.
 
-    On the host every name is everybody's, so the imports are left out; and so are docstrings and comments, a third of
-    what would have to be sent: nobody reads them there.
+    On the host every name is everybody's, so the imports are left out; and so are docstrings, comments and what
+    functions return, more than a third of what would have to be sent: nobody reads them there.
     """
     text = _one(["serving", *map(_of_verb, verbs)])
-    return _COMMENT.sub(b"", _DOCSTRING.sub(rb'\1""\n', text)) + _BEGIN
+    for left_out, instead in ((_DOCSTRING, rb'\1""\n'), (_COMMENT, b""), (_RETURNS, b":\n")):
+        text = left_out.sub(instead, text)
+    return text + _BEGIN
 
 
 def installed_program(*verbs: str) -> bytes:

@@ -81,7 +81,7 @@ class Work:
         return self.apply and any(not change["refused"] for change in self.changes), {"changes": first}
 
 
-@verb(moves=True, changes_settings=True)
+@verb("moves", "changes")
 def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = "") -> "tuple[bool, dict[str, Any]]":
     """Mends what is there. `want`: the fleet's token, by which a file of another account's may be known.
 

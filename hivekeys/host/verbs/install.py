@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AUDIT_MODE = 0o700
 
 
-@verb(moves=True, changes_settings=True)
+@verb("moves", "changes")
 def install(
     agent: "Agent",
     *,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterable
 
 
-@verb(moves=True, changes_settings=True)
+@verb("moves", "changes")
 def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> "tuple[bool, dict[str, Any]]":
     """Takes away what install put there, last first. A service whose token goes is stopped.
 
