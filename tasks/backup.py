@@ -20,6 +20,7 @@ from tasks.options.frame import (
     verb,
 )
 from tasks.options.grounds import FROM_HELP, grounds_of
+from tasks.options.secrets_given import typed_passphrase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from hivekeys.backups.shelf import Taken
     from hivekeys.fleet import Fleet, Host
     from hivekeys.token import Fingerprint, Token
-from tasks.options.backups import ask_secret
 
 HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
 
@@ -177,4 +177,4 @@ def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
 def _new_passphrase() -> "Recipients":
     from hivekeys.age import passphrase
 
-    return passphrase(ask_secret("Passphrase to seal the token with: "), ask_secret("The same again: "))
+    return passphrase(typed_passphrase("Passphrase to seal the token with: "), typed_passphrase("The same again: "))

@@ -1,16 +1,11 @@
 """`fab fix`: repairs modes, owners, access lists and directories."""
 
-from typing import TYPE_CHECKING
-
 from invoke.context import Context
 from invoke.tasks import task
 
 from tasks.engine import Asked, upkeep_of
 from tasks.options.frame import CHANGES_HELP, FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 from tasks.options.grounds import known_token
-
-if TYPE_CHECKING:
-    pass
 from tasks.options.upkeep import VERBS, is_over, show_changes
 
 

@@ -1,7 +1,6 @@
 """`fab install`: sets hosts up."""
 
 import sys
-from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -11,9 +10,6 @@ from tasks.engine import Asked, upkeep_of
 from tasks.options import restricting
 from tasks.options.frame import CHANGES_HELP, FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
 from tasks.options.grounds import FROM_HELP, grounds_of
-
-if TYPE_CHECKING:
-    pass
 from tasks.options.upkeep import VERBS, readmitted, show_changes
 
 

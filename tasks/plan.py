@@ -1,7 +1,5 @@
 """`fab plan`: what a rotation would do, read-only."""
 
-from typing import TYPE_CHECKING
-
 from invoke.context import Context
 from invoke.tasks import task
 
@@ -9,9 +7,6 @@ from tasks.engine import Asked
 from tasks.options import foreseeing
 from tasks.options.excluding import left
 from tasks.options.frame import FLEET_HELP, TOLD_HELP, chosen, told, verb
-
-if TYPE_CHECKING:
-    pass
 
 
 @task(help={**FLEET_HELP, **TOLD_HELP}, auto_shortflags=False)

@@ -1,18 +1,13 @@
 """`fab reconcile`: brings hosts that owe a token to it."""
 
-from typing import TYPE_CHECKING
-
 from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks.engine import Asked
+from tasks.options.earlier_run import FORWARD_HELP, gone_back_after, refuse_superseded, refuse_while_cut_off, take_up
 from tasks.options.excluding import left
 from tasks.options.frame import chosen, told, verb
-
-if TYPE_CHECKING:
-    pass
-from tasks.options.earlier_run import FORWARD_HELP, gone_back_after, refuse_superseded, refuse_while_cut_off, take_up
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)

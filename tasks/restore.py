@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
     from hivekeys.rotation.crew import Crew
     from hivekeys.token import Fingerprint, Token
-from tasks.options.backups import ask_secret
+from tasks.options.secrets_given import typed_passphrase
 
 
 @task(
@@ -161,11 +161,11 @@ def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint,
     if backup.PASSPHRASE in sealed.kinds:
         if identity:
             raise UserError(f"{file}: is sealed with a passphrase, not for a key", hint="leave --identity out")
-        opened = age.unseal_by_passphrase(sealed.block.encode(), ask_secret(f"Passphrase of {file}: "), file)
+        opened = age.unseal_by_passphrase(sealed.block.encode(), typed_passphrase(f"Passphrase of {file}: "), file)
     elif not identity:
         raise UserError(f"{file}: is sealed for {', '.join(sealed.kinds)}", hint="name the key with --identity FILE")
     else:
-        opened = age.unseal(sealed.block, age.identities(identity, ask_secret), file)
+        opened = age.unseal(sealed.block, age.identities(identity, typed_passphrase), file)
     token = backup.token_in(sealed, opened, key, file)
     refuse_revoked(token.fingerprint(key), gone, file)  # the header's may be another bastion's
     return token

@@ -1,18 +1,13 @@
 """`fab resume`: goes on with a run that was interrupted, in its direction."""
 
-from typing import TYPE_CHECKING
-
 from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks.engine import Asked
+from tasks.options.earlier_run import FORWARD_HELP, hosts_of, meant_run, refuse_superseded, take_up
 from tasks.options.excluding import left
 from tasks.options.frame import chosen, told, verb
-
-if TYPE_CHECKING:
-    pass
-from tasks.options.earlier_run import FORWARD_HELP, hosts_of, meant_run, refuse_superseded, take_up
 
 
 @task(help=FORWARD_HELP, auto_shortflags=False)

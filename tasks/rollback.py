@@ -1,17 +1,10 @@
 """`fab rollback`: takes a run back to the tokens from before it."""
 
-from typing import TYPE_CHECKING
-
 from invoke.context import Context
 from invoke.tasks import task
 
 from hivekeys.errors import UserError
 from tasks.engine import Asked
-from tasks.options.excluding import left
-from tasks.options.frame import chosen, told, verb
-
-if TYPE_CHECKING:
-    pass
 from tasks.options.earlier_run import (
     HELP,
     gone_back_after,
@@ -22,6 +15,8 @@ from tasks.options.earlier_run import (
     take_up,
     was_cut_off,
 )
+from tasks.options.excluding import left
+from tasks.options.frame import chosen, told, verb
 
 
 @task(help=HELP, auto_shortflags=False)

@@ -1,15 +1,10 @@
 """`fab uninstall`: takes off hosts what install put there."""
 
-from typing import TYPE_CHECKING
-
 from invoke.context import Context
 from invoke.tasks import task
 
 from tasks.engine import Asked, upkeep_of
 from tasks.options.frame import CHANGES_HELP, FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
-
-if TYPE_CHECKING:
-    pass
 from tasks.options.upkeep import VERBS, confirm_uninstall, show_changes
 
 

@@ -64,3 +64,8 @@ def typed(prompt: str, hint: str) -> bytes:
         return getpass(prompt).encode()
     except EOFError:
         return b""
+
+
+def typed_passphrase(question: str) -> str:
+    """A passphrase, typed on the terminal and shown nowhere."""
+    return typed(question, "or use a key that has no passphrase").decode()
