@@ -78,6 +78,7 @@ class Paper:
     holds: bool = False
     recalled: bool = False
     rested: bool = False
+    back: frozenset[str] = frozenset()  # hosts that were left behind in a phase, and came back
 
     def __post_init__(self) -> None:
         self.left = dict(self.failures)
@@ -103,7 +104,8 @@ class Paper:
     def goes_on(self) -> None:
         """Until there is nothing more to do in this sitting."""
         for _ in range(MOST):
-            here = Here(self.fleet, self.waves, self.names, False, self.holds, self.recalled, self.rested)
+            facts = (self.fleet, self.waves, self.names)
+            here = Here(*facts, False, self.holds, self.recalled, self.rested, back=self.back)
             move = next_move(self.run, self.plan, here)
             self.moves.append(move)
             if isinstance(move, End) or move is Act.WAIT:
@@ -129,6 +131,7 @@ class Paper:
                 self.recalled, self.holds = True, any(host.now == NEW for host in self.run.hosts.values())
             case Act.RETRY:
                 here = tuple(host.name for host in self.run.hosts.values() if is_open(host, self.plan))
+                self.back = frozenset()
                 yield Again(self.run.attempt + 1, here, NOW)
 
     def _token(self) -> Iterator[Event]:
@@ -261,6 +264,16 @@ def test_a_host_that_fails_its_turn_takes_the_fleet_back_in_a_rotation_and_is_tr
     revocation = Paper(fleet(4), REVOCATION, ill).begin()
     revocation.goes_on()
     assert revocation.tokens() == {NEW} and Act.RETRY in revocation.moves
+
+
+def test_a_host_that_was_left_behind_begins_anew_from_the_look_when_the_others_are_through() -> None:
+    paper = Paper(fleet(3, canary=0), REVOCATION, back=frozenset({"hive2"})).begin()
+    paper.goes_on()
+    again = paper.moves.index(Act.RETRY)
+    before = [move for move in paper.moves[:again] if isinstance(move, Do)]
+    assert all("hive2" not in move.hosts for move in before), "it goes on from no phase that it was left behind in"
+    assert paper.moves[again + 1] == Do(Phase.LOOK, ("hive2",))
+    assert paper.tokens() == {NEW}
 
 
 def test_a_host_that_is_given_up_is_fenced_where_that_was_asked_for() -> None:
