@@ -10,17 +10,16 @@ from dataclasses import dataclass
 
 from hivekeys.journal.events import TURNED, Phase, Status
 from hivekeys.journal.run import Run
+from hivekeys.report.drawing import LETTER, WIDTH, Box, Scale
 from hivekeys.report.timeline import Band, Span, Timeline, Work, merged
 from hivekeys.report.words import TONES, longest_gap
 from hivekeys.text.durations import ago, seconds_of
 from hivekeys.text.names import fold_names
 
-WIDTH, LEFT, RIGHT = 1060.0, 186.0, 84.0  # of the picture; what is left of it for names, and right of it for gaps
+LEFT, RIGHT = 186.0, 84.0  # what is left of the picture for names, and right of it for gaps
 TOP, ROW, FOOT = 34.0, 24.0, 30.0  # height of the names of phases, of a host, of the seconds
-FOLD = 26.0  # width of a wait in which no host had anything to do
 EACH = 60  # hosts that get a row of their own
 FOLDED = 40  # rows that a larger fleet gets for hosts that went as they should
-LETTER = 6.4  # width of a character
 KINDS = {
     "look": "look, claim, stage: no service changes",
     "turn": "turn: swap, restart, prove",
@@ -42,17 +41,6 @@ PHASES = {
     Phase.RETIRE: "retire",
     Phase.ROLLBACK: "back",
 }
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of a kind, and what it says when it is pointed at."""
-
-    x: float
-    width: float
-    kind: str
-    title: str = ""
-    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,64 +77,11 @@ class Picture:
     says: str
 
 
-class Scale:
-    """Seconds → x. A wait in which nothing was done takes no more room than its mark."""
-
-    def __init__(self, timeline: Timeline) -> None:
-        busy = sum(span.seconds for span in merged(work.span for works in timeline.work.values() for work in works))
-        waits = timeline.idle(max(1.0, 0.15 * busy))
-        room = WIDTH - LEFT - RIGHT - FOLD * len(waits)
-        self.waits = waits
-        shown = max(0.001, timeline.seconds - sum(wait.seconds for wait in waits))
-        self.step = room / shown
-        self.shown = shown
-
-    def x(self, at: float) -> float:
-        """Where that second is."""
-        folded = [wait for wait in self.waits if wait.begin < at]
-        inside = sum(min(wait.end, at) - wait.begin for wait in folded)
-        marks = sum(FOLD * (min(wait.end, at) - wait.begin) / wait.seconds for wait in folded)
-        return round(LEFT + (at - inside) * self.step + marks, 1)
-
-    def box(self, span: Span, kind: str, title: str = "", label: str = "", least: float = 0.0) -> Box:
-        """That span as a rectangle, at least so wide."""
-        begin = self.x(span.begin)
-        width = max(least, round(self.x(span.end) - begin, 1))
-        return Box(min(begin, WIDTH - RIGHT - width), width, kind, title, label)
-
-    def ticks(self) -> tuple[Box, ...]:
-        """About eight round numbers of seconds, none of them in a wait."""
-        size = round_step(self.shown)
-        starts = [0.0, *(wait.end for wait in self.waits)]
-        ends = [*(wait.begin for wait in self.waits), self.shown + sum(wait.seconds for wait in self.waits)]
-        marks: list[Box] = []
-        for begin, end in zip(starts, ends, strict=True):
-            number = -(-begin // size)
-            while number * size <= end:
-                at = number * size
-                label = tick_label(at)
-                if not marks or self.x(at) - marks[-1].x > LETTER * (len(label) + 2):
-                    marks.append(Box(self.x(at), 0.0, "tick", label=label))
-                number += 1
-        return tuple(marks)
-
-
-def round_step(seconds: float) -> float:
-    """The round number of seconds of which about ten make that much."""
-    sizes = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
-    return next((size for size in sizes if seconds / size <= 10), 86400)
-
-
-def tick_label(seconds: float) -> str:
-    """A round number of seconds, as short as it can be said."""
-    return f"{seconds:g} s" if seconds < 60 else ago(seconds).removesuffix(" 0 s").removesuffix(" 0 min")
-
-
 def picture(timeline: Timeline, run: Run) -> Picture | None:
     """The picture of a run; None when no host did anything in it."""
     if not any(timeline.work.values()):
         return None
-    scale = Scale(timeline)
+    scale = scale_of(timeline)
     groups = _groups(run, timeline)
     rows = tuple(_row(scale, timeline, run, names, TOP + ROW * place) for place, names in enumerate(groups))
     kinds = {box.kind for row in rows for box in (*row.boxes, *row.downs, *row.gaps)}
@@ -165,6 +100,12 @@ def picture(timeline: Timeline, run: Run) -> Picture | None:
         tuple((kind, words) for kind, words in KINDS.items() if kind in kinds),
         _says(timeline, run),
     )
+
+
+def scale_of(timeline: Timeline) -> Scale:
+    """The scale of a run. A wait is drawn short when it is longer than a second and 15 % of the work."""
+    busy = sum(span.seconds for span in merged(work.span for works in timeline.work.values() for work in works))
+    return Scale(LEFT, WIDTH - RIGHT, timeline.seconds, timeline.idle(max(1.0, 0.15 * busy)))
 
 
 def _groups(run: Run, timeline: Timeline) -> list[tuple[str, ...]]:

@@ -223,7 +223,7 @@ def test_the_inventory_that_has_changed_since_is_told() -> None:
 def test_a_revocation_has_its_exposure_per_host_and_as_a_picture() -> None:
     found = page_of(revoked(ill={"hive2": OLD_TAKEN}, lost=("hive3",)))
     assert found.curve is not None
-    assert found.curve.end.label == "2 may trust it"
+    assert found.curve.says == "2 may trust it"
     refused = {line.name: line.refused for line in found.groups[0].lines}
     assert refused["hive2"] == refused["hive3"] == "may trust it"
     assert re.fullmatch(r"\d\.\d s", refused["hive1"])

@@ -9,7 +9,8 @@ from hivekeys.journal.events import Intent, Phase, PhaseStarted, Status
 from hivekeys.journal.run import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Verb
-from hivekeys.report.picture import EACH, LEFT, RIGHT, WIDTH, Picture, Scale, picture, tick_label
+from hivekeys.report.drawing import WIDTH, tick_label
+from hivekeys.report.picture import EACH, LEFT, RIGHT, Picture, picture, scale_of
 from hivekeys.report.timeline import Span, merged, timeline
 from tests.builders.recorded import Teller, fleet_of
 
@@ -119,7 +120,7 @@ def test_no_mark_lies_outside_of_the_picture_and_time_runs_to_the_right() -> Non
     assert boxes
     assert all(box.width >= 2.0 for box in boxes), "everything can be seen"
     assert all(box.x >= LEFT and box.x + box.width <= WIDTH - RIGHT + 0.1 for box in boxes)
-    scale = Scale(timeline(teller.events))
+    scale = scale_of(timeline(teller.events))
     places = [scale.x(at / 10) for at in range(200)]
     assert places == sorted(places)
     labels = [(box.x, box.x + 6.4 * len(box.label)) for box in found.ticks]
