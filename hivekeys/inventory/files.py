@@ -10,7 +10,7 @@ from typing import Any
 
 from hivekeys.errors import UserError
 from hivekeys.files import refuse_strangers
-from hivekeys.inventory.mistakes import Mistake, printable
+from hivekeys.inventory.mistakes import Mistake, printable, told_once
 
 LARGEST_FILE = 4 * 1024 * 1024
 EXAMPLE = "example"
@@ -102,15 +102,12 @@ def digest(path: Path) -> str:
     return hashlib.sha256(_bytes(path)).hexdigest()
 
 
-def refusal(path: Path, *mistakes: object, hint: str = "") -> UserError:
+def refusal(path: Path, *mistakes: Mistake | str, hint: str = "") -> UserError:
     """Every mistake of a file, a line each, the file's name in front as compilers do."""
     hint = hint or f"{EXAMPLE}.toml in the folder inventory explains every key"
-    lines = dict.fromkeys(f"{printable(_file_of(mistake) or str(path))}: {mistake}" for mistake in mistakes)
+    told = told_once(each if isinstance(each, Mistake) else Mistake((), each) for each in mistakes)
+    lines = dict.fromkeys(f"{printable(mistake.file or str(path))}: {mistake}" for mistake in told)
     return UserError("\n".join(lines), hint=hint)
-
-
-def _file_of(mistake: object) -> str:
-    return mistake.file if isinstance(mistake, Mistake) else ""
 
 
 def _bytes(path: Path) -> bytes:

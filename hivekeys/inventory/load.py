@@ -85,7 +85,7 @@ def _direct(path: Path, check_ids: CheckIds) -> Loaded:
 
     found = ansible.gathered(path)
     if found.mistakes:
-        raise refusal(path, *found.mistakes, hint=ELSEWHERE)
+        raise refusal(path, *found.told(), hint=ELSEWHERE)
     if not found.fleet:
         raise refusal(path, "hivekeys_fleet: missing, expected the fleet's name for all hosts", hint=POINT_TO_ANSIBLE)
     return _checked({"fleet": found.fleet, "hosts": found.hosts}, [found], path, (str(path),), check_ids)
@@ -107,7 +107,7 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path, check_i
         files.append(_local(document["llama_orch"]["hives"], folder))
         found.append(hives_conf.gathered(Path(files[-1])))
     hosts = dict(tables.get("hosts", {}))
-    mistakes = [mistake for each in found for mistake in each.mistakes]
+    mistakes = [mistake for each in found for mistake in each.told()]
     for each in found:
         twice = [name for name in each.hosts if name in hosts]
         mistakes += [at(each.places[("hosts", name)], "found a host that is named elsewhere too") for name in twice]

@@ -6,8 +6,10 @@ on the operator's terminal.
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from hivekeys.text.names import fold_names
 
 LONGEST_SHOWN = 60
 
@@ -46,6 +48,17 @@ def at(place: Place, says: str) -> Mistake:
 def wrong(key: tuple[str, ...], found: str, expected: str) -> Mistake:
     """A key whose value can't be right."""
     return Mistake(key, f"found {found}, expected {expected}")
+
+
+def told_once(mistakes: Iterable[Mistake]) -> list[Mistake]:
+    """A mistake that several hosts of another file have is told once: a group's variable is one of all its hosts."""
+    alike: dict[Mistake, dict[str, None]] = {}
+    for each in mistakes:
+        if each.file and len(each.key) > 1:
+            alike.setdefault(replace(each, key=("", *each.key[1:])), {})[each.key[0]] = None
+        else:
+            alike.setdefault(each, {})
+    return [replace(one, key=(fold_names(hosts), *one.key[1:])) if hosts else one for one, hosts in alike.items()]
 
 
 def key_path(key: Sequence[str]) -> str:

@@ -1,15 +1,15 @@
-"""Ansible's inventories, as they are: INI, YAML, JSON, folders of them, and programs that answer `--list`.
+"""Ansible's inventories, as `ansible-inventory --list` reads them: every form, plugin and rule of Ansible's own.
 
-    sources    which files a path means, and which form each has
-    ini, tree, listing    one form each → groups
-    beside     group_vars and host_vars
-    groups     who is in which group, and which variable wins: as Ansible says
+    beneath    the files that Ansible would read: each checked before it is asked
+    question   asks `ansible-inventory`, with an environment and settings of our own
+    program    runs a program with limits to its time, output and memory
+    complaint  what it says of an inventory that it can't read, without the values that stand there
+    listing    its answer → groups, hosts, variables
     variables  what a host's variables mean to us, and what must be refused
     fleet      the queen's group and the hives' → entries as `[hosts.NAME]` has them
 
-Ansible itself is not needed, and never imported: what it would do is held by tests that ask the real
-`ansible-inventory`. Nothing is templated and nothing decrypted: a value that we need and that is Jinja2 or a
-vault's is refused.
+An answer that was saved in a file needs no Ansible. Nothing is templated and no value decrypted: one that we need
+and that is Jinja2 or a vault's is refused.
 """
 
 from hivekeys.inventory.ansible.fleet import HIVES, QUEEN, gathered

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from hivekeys.fleet import Role
-from hivekeys.inventory.ansible.documents import TOO_DEEP
-from hivekeys.inventory.ansible.groups import Inventory
-from hivekeys.inventory.ansible.sources import read_all
+from hivekeys.inventory.ansible.beneath import beneath, is_program
+from hivekeys.inventory.ansible.listing import Listing, is_listing
+from hivekeys.inventory.ansible.question import ask
 from hivekeys.inventory.ansible.variables import FLEET, Entry, left_alone, not_plain
+from hivekeys.inventory.files import read_text, refusal
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.mistakes import Mistake, Place, at, printable, shown, some
 
@@ -14,51 +15,63 @@ QUEEN, HIVES = "queen", "hives"
 
 
 def gathered(path: Path, queen: str = QUEEN, hives: str = HIVES, ignore: tuple[str, ...] = ()) -> Gathered:
-    """The hosts of two groups (or hosts) of an Ansible inventory, or what is wrong with it. Contacts nobody."""
-    try:
-        return _gathered(path, queen, hives, frozenset(ignore))
-    except RecursionError:
-        return Gathered(mistakes=[Mistake((), TOO_DEEP, str(path))])
-
-
-def _gathered(path: Path, queen: str, hives: str, ignored: frozenset[str]) -> Gathered:
-    inventory, mistakes = read_all(path, ignored)
-    found = Gathered(mistakes=mistakes)
-    if mistakes:
+    """The hosts of two groups (or hosts) of an Ansible inventory, or what is wrong with it. Contacts no host."""
+    ignored = frozenset(ignore)
+    listing, has_secrets = _listing(path, ignored)
+    found = Gathered(mistakes=listing.mistakes, hides_values=has_secrets)
+    if found.mistakes:
         return found
-    roles = _roles(inventory, {Role.QUEEN: queen, Role.HIVE: hives}, str(path), found)
-    names: dict[str, Place] = {}
-    for host, role in roles.items():
-        variables = inventory.variables(host)
-        entry = Entry(host, variables, inventory.hosts[host].place, ignored)
+    file = str(path)
+    for host, role in _roles(listing, {Role.QUEEN: queen, Role.HIVE: hives}, file, found).items():
+        entry = Entry(host, listing.hosts[host], file, ignored)
         found.hosts[host] = {"role": role.value, **entry.table}
         found.places.update({("hosts", host, *key): place for key, place in entry.places.items()})
         found.mistakes += entry.mistakes
-        found.untouched += [name for name in left_alone(variables) if name not in ignored]
-        if FLEET in variables:
-            problem = not_plain(variables[FLEET].value)
-            found.mistakes += [at(variables[FLEET].place, problem)] if problem else []
-            names.setdefault(str(variables[FLEET].value), variables[FLEET].place)
-    found.untouched = sorted(set(found.untouched))
-    found.fleet = next(iter(names), "")
-    for number, place in enumerate(names.values()):
-        if number == 0:
-            found.places[("fleet",)] = place
-            continue
-        found.mistakes.append(at(place, f"found another name than {shown(found.fleet)}, expected one for all hosts"))
+    found.untouched = sorted({name for host in found.hosts for name in left_alone(listing.hosts[host])} - ignored)
+    _name(listing, file, found)
     return found
 
 
-def _roles(inventory: Inventory, named: dict[Role, str], file: str, found: Gathered) -> dict[str, Role]:
+def _listing(path: Path, ignored: frozenset[str]) -> tuple[Listing, bool]:
+    """Ansible's answer, and whether something in it was encrypted. One that was saved in a file is read as it is."""
+    try:
+        if path.is_file() and not is_program(path) and is_listing(text := read_text(path)):
+            return Listing(text, str(path)), False
+        found = beneath(path, ignored)
+    except ValueError as error:
+        raise refusal(path, str(error)) from None
+    except OSError as error:
+        raise refusal(path, f"can't be read: {error.strerror}") from None
+    return Listing(ask(found), str(path)), bool(found.encrypted)
+
+
+def _name(listing: Listing, file: str, found: Gathered) -> None:
+    """The fleet's name, which must be the same for all hosts."""
+    for host in found.hosts:
+        if FLEET not in listing.hosts[host]:
+            continue
+        place, name = Place(file, (host, FLEET)), listing.hosts[host][FLEET]
+        if problem := not_plain(name):
+            found.mistakes.append(at(place, problem))
+        if not found.fleet:
+            found.fleet = str(name)
+            found.places[("fleet",)] = place
+        elif str(name) != found.fleet:
+            found.mistakes.append(
+                at(place, f"found another name than {shown(found.fleet)}, expected one for all hosts")
+            )
+
+
+def _roles(listing: Listing, named: dict[Role, str], file: str, found: Gathered) -> dict[str, Role]:
     """Who is what; whoever is in neither group is none of our business."""
     roles: dict[str, Role] = {}
     for role, name in named.items():
-        if name in inventory.groups:
-            members = inventory.members(name)
-        elif name in inventory.hosts:
+        if name in listing.groups or name == "all":
+            members = listing.members(name)
+        elif name in listing.hosts:
             members = [name]
         else:
-            groups = some([printable(group) for group in inventory.groups if group != "ungrouped"], most=12)
+            groups = some([printable(group) for group in listing.groups if group != "ungrouped"], most=12)
             says = f"found no group {shown(name)}, expected the {role.value}'s; there are {groups}"
             found.mistakes.append(Mistake((), says, file))
             continue
@@ -68,5 +81,5 @@ def _roles(inventory: Inventory, named: dict[Role, str], file: str, found: Gathe
         for host in members:
             if roles.setdefault(host, role) is not role:
                 says = f"found {shown(host)} in {shown(named[Role.QUEEN])} and {shown(name)}, expected it in one"
-                found.mistakes.append(at(inventory.hosts[host].place, says))
+                found.mistakes.append(Mistake((host,), says, file))
     return roles

@@ -1,92 +1,95 @@
-"""Runs an inventory program: one question, `--list`, with a limit to its time and its output, and never a shell.
-
-Only a path that the operator named is run, and only if nobody else could have put something else there.
-"""
+"""Runs a program for its answer, with limits to its time, its output and its memory, and never a shell."""
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from hivekeys.files import refuse_strangers
-from hivekeys.inventory.mistakes import printable
-
-TIME_LIMIT = 60.0  # seconds; programs that ask a cloud take several
-MOST_OUTPUT = 16 * 1024 * 1024  # bytes
-LAST_WORDS = 200  # characters of what it said on stderr
+TIME_LIMIT = 120.0  # seconds; plugins that ask a cloud take several, and so do ten thousand hosts
+MOST_OUTPUT = 64 * 1024 * 1024  # bytes, of both outputs: an answer repeats a group's variables for each host
+MOST_MEMORY = 1024 * 1024 * 1024  # bytes, of each process: Ansible reads all that an inventory program says
 
 
-def is_program(path: Path) -> bool:
-    """True for a file that may be run, as Ansible decides it."""
-    return path.is_file() and os.access(path, os.X_OK)
+@dataclass(frozen=True)
+class Answer:
+    """How a program ended, and what it wrote."""
+
+    code: int
+    said: bytes
+    complained: bytes
 
 
-def answer(path: Path, limit: float = TIME_LIMIT) -> bytes | None:
-    """What the program prints for `--list`; None for a text file that only looks like a program.
+def answer(command: list[str], environ: Mapping[str, str], folder: Path, limit: float = TIME_LIMIT) -> Answer:
+    """What the program writes until it ends. What it started ends with it.
 
-    ValueError if it fails, does not end in time or says too much; NotYoursError if others can change it.
+    ValueError if it can't be started, does not end in time or writes too much.
     """
-    refuse_strangers(path)
-    command = [str(path.absolute()), "--list"]
     try:
         process = subprocess.Popen(
             command,
+            cwd=folder,
+            env=dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # what it starts ends with it
+            start_new_session=True,
         )
     except OSError as error:
-        if error.errno == 8:  # ENOEXEC: data with an execute bit, as on file systems that have no such bits
-            return None
-        raise ValueError(f"can't be run: {error.strerror}") from None
+        raise ValueError(f"{Path(command[0]).name} can't be run: {error.strerror}") from None
     try:
-        said, complained = _heard(process, limit)
+        _bound_memory(process.pid)
+        said, complained = _read(process, limit)
     finally:
-        _end(process)
-    if process.returncode:
-        words = printable(" ".join(complained.decode(errors="replace").split())[-LAST_WORDS:])
-        how = f"status {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
-        raise ValueError(f"found a program that ended with {how}" + (f": {words}" if words else ""))
-    return said
+        code = _end(process)
+    return Answer(code, said, complained)
 
 
-def _heard(process: "subprocess.Popen[bytes]", limit: float) -> tuple[bytes, bytes]:
-    """Both outputs until the program closes them; ValueError when it takes too long or says too much."""
+def _bound_memory(pid: int) -> None:
+    """Data, not address space: some programs reserve much of that, and use little."""
+    with suppress(OSError):  # it has ended already
+        _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
+        most = MOST_MEMORY if hard == resource.RLIM_INFINITY else min(hard, MOST_MEMORY)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
+
+
+def _read(process: "subprocess.Popen[bytes]", limit: float) -> tuple[bytes, bytes]:
+    """Both outputs, once the program has ended and both are closed. ValueError: it takes too long, or is too much."""
     ends = time.monotonic() + limit
-    heard: dict[int, bytearray] = {}
-    with selectors.DefaultSelector() as waiting:
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                heard[stream.fileno()] = bytearray()
-                waiting.register(stream, selectors.EVENT_READ)
-        while waiting.get_map():
-            for key, _ in waiting.select(max(0.0, ends - time.monotonic())):
-                chunk = os.read(key.fd, 65_536)
-                heard[key.fd] += chunk
-                if not chunk:
-                    waiting.unregister(key.fileobj)
-            if sum(map(len, heard.values())) > MOST_OUTPUT:
-                raise ValueError(f"found a program that says more than {MOST_OUTPUT >> 20} MiB, expected less")
-            if waiting.get_map() and time.monotonic() >= ends:
-                raise ValueError(f"found a program that did not end within {limit:g} s of --list")
+    assert process.stdout and process.stderr  # noqa: S101  for mypy: both are pipes
+    outputs = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    ended = os.pidfd_open(process.pid)
     try:
-        process.wait(max(0.1, ends - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"found a program that did not end within {limit:g} s of --list") from None
-    said, complained = heard.values()
+        with selectors.DefaultSelector() as waiting:
+            for fd in (*outputs, ended):
+                waiting.register(fd, selectors.EVENT_READ)
+            while waiting.get_map():
+                for key, _ in waiting.select(max(0.0, ends - time.monotonic())):
+                    chunk = os.read(key.fd, 65_536) if key.fd in outputs else b""
+                    if chunk:
+                        outputs[key.fd] += chunk
+                    else:
+                        waiting.unregister(key.fd)
+                if sum(map(len, outputs.values())) > MOST_OUTPUT:
+                    raise ValueError(f"ansible-inventory says more than {MOST_OUTPUT >> 20} MiB, expected less")
+                if waiting.get_map() and time.monotonic() >= ends:
+                    raise ValueError(f"ansible-inventory did not end within {limit:g} s")
+    finally:
+        os.close(ended)
+    said, complained = outputs.values()
     return bytes(said), bytes(complained)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """The program and all that it started are gone, whatever became of them."""
-    if process.returncode is None:  # not waited for yet, so its number is still its own
-        os.killpg(process.pid, signal.SIGKILL)
-    streams: tuple[IO[bytes] | None, ...] = (process.stdout, process.stderr)
-    for stream in streams:
+def _end(process: "subprocess.Popen[bytes]") -> int:
+    """The program and all that it started are gone, whatever became of them; the program's exit code."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
+    for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
-    process.wait()
+    return process.wait()

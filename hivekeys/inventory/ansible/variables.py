@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hivekeys.fleet import Become
-from hivekeys.inventory.ansible.documents import Encrypted
-from hivekeys.inventory.ansible.groups import Variable, Variables
 from hivekeys.inventory.ansible.ssh_args import way
 from hivekeys.inventory.mistakes import Mistake, Place, at, shown
 
@@ -83,12 +81,13 @@ _MODES = {0o600: "0600", 0o400: "0400", 0o700: "0700", 0o500: "0500"}  # YAML re
 
 
 class Entry:
-    """One host's entry: its table, where each key of it is said, and what was wrong."""
+    """One host's entry: its table, which variable says each key of it, and what was wrong."""
 
-    def __init__(self, name: str, variables: Variables, place: Place, ignored: frozenset[str]) -> None:
+    def __init__(self, name: str, variables: Mapping[str, Any], file: str, ignored: frozenset[str]) -> None:
         self.table: dict[str, Any] = {}
-        self.places: dict[tuple[str, ...], Place] = {(): place}
+        self.places: dict[tuple[str, ...], Place] = {(): Place(file, (name,))}
         self.mistakes: list[Mistake] = []
+        self._name, self._file = name, file
         self._variables = {key: value for key, value in variables.items() if key not in ignored}
         for key, names in LOGIN.items():
             self._login(key, names)
@@ -102,89 +101,91 @@ class Entry:
         self._refuse()
 
     def _login(self, key: str, names: tuple[str, ...]) -> None:
-        there = [self._variables[name] for name in names if name in self._variables]
+        there = [name for name in names if name in self._variables]
         if not there:
             return
-        variable = there[-1]
-        if any(str(other.value) != str(variable.value) for other in there):
-            self._wrong(variable, f"found another value than {there[0].place.key[-1]} has, expected one of the two")
-        elif self._is_plain(variable):
-            self._put((key,), _as_ours(key, variable.value), variable.place)
-            if key == "become" and str(variable.value).lower() not in (*_YES, *_NO):
-                self._wrong(variable, f"found {shown(variable.value)}, expected true or false")
+        name, value = there[-1], self._variables[there[-1]]
+        if any(str(self._variables[other]) != str(value) for other in there):
+            self._wrong(name, f"found another value than {there[0]} has, expected one of the two")
+        elif self._is_plain(name):
+            self._put((key,), _as_ours(key, value), name)
+            if key == "become" and str(value).lower() not in (*_YES, *_NO):
+                self._wrong(name, f"found {shown(value)}, expected true or false")
 
     def _become(self) -> None:
         """A host without `ansible_become` is one like all others: plays say it there. One with a password needs it."""
-        passwords = [self._variables[name] for name in PASSWORDS if name in self._variables]
+        passwords = [name for name in PASSWORDS if name in self._variables]
         if self.table.get("become") == Become.SUDO.value:
             del self.table["become"]
         if passwords and "become" not in self.table:
-            self._put(("become",), Become.SUDO_PASSWORD.value, passwords[-1].place)
+            self._put(("become",), Become.SUDO_PASSWORD.value, passwords[-1])
 
     def _interpreter(self) -> None:
         """A python3 in a place of its own. Others (`auto`, a name, a Python 2) are looked for by the host itself."""
-        variable = self._variables.get(PYTHON)
-        if variable is not None and isinstance(variable.value, str) and OWN_PYTHON.fullmatch(variable.value):
-            self._put(("python",), variable.value, variable.place)
+        value = self._variables.get(PYTHON)
+        if isinstance(value, str) and OWN_PYTHON.fullmatch(value):
+            self._put(("python",), value, PYTHON)
 
     def _arguments(self) -> None:
         for name in ARGUMENTS:
-            variable = self._variables.get(name)
-            if variable is None or not self._is_plain(variable):
+            if name not in self._variables or not self._is_plain(name):
                 continue
-            if not isinstance(variable.value, str):
-                self._wrong(variable, f"found {shown(variable.value)}, expected words as for ssh")
+            value = self._variables[name]
+            if not isinstance(value, str):
+                self._wrong(name, f"found {shown(value)}, expected words as for ssh")
                 continue
-            found = way(variable.value)
+            found = way(value)
             for says in found.wrong:
-                self._wrong(variable, says)
-            for key, value in (("jump", found.jump), ("key", found.key)):
-                if value is not None and key not in self.table:
-                    self._put((key,), value, variable.place)
+                self._wrong(name, says)
+            for key, word in (("jump", found.jump), ("key", found.key)):
+                if word is not None and key not in self.table:
+                    self._put((key,), word, name)
 
     def _service(self) -> None:
-        for name, variable in self._variables.items():
-            if name in SERVICE and self._is_plain(variable):
+        for name, value in self._variables.items():
+            if name in SERVICE and self._is_plain(name):
                 key = SERVICE[name]
-                self._put(("service", key), _as_ours(key, variable.value), variable.place)
-            elif name == BESIDE and self._is_plain(variable):
-                self._put(("beside",), variable.value, variable.place)
+                self._put(("service", key), _as_ours(key, value), name)
+            elif name == BESIDE and self._is_plain(name):
+                self._put(("beside",), value, name)
             elif name.startswith(OURS) and name not in (*SERVICE, FLEET, BESIDE):
-                self._wrong(variable, "unknown variable" + _near(name, (*SERVICE, FLEET, BESIDE)))
+                self._wrong(name, "unknown variable" + _near(name, (*SERVICE, FLEET, BESIDE)))
 
     def _refuse(self) -> None:
-        for name, variable in self._variables.items():
+        for name, value in self._variables.items():
             if name in REFUSED:
-                self._wrong(variable, REFUSED[name])
-            elif name in ONLY and self._is_plain(variable) and variable.value not in ONLY[name]:
-                self._wrong(variable, f"found {shown(variable.value)}, expected {_any_of(ONLY[name])}")
+                self._wrong(name, REFUSED[name])
+            elif name in ONLY and self._is_plain(name) and value not in ONLY[name]:
+                self._wrong(name, f"found {shown(value)}, expected {_any_of(ONLY[name])}")
             elif name.startswith("ansible_") and name not in READ and not _HARMLESS.fullmatch(name):
                 near = _near(name, READ)
                 if near:
-                    self._wrong(variable, f"unknown variable{near}")
+                    self._wrong(name, f"unknown variable{near}")
 
-    def _is_plain(self, variable: Variable) -> bool:
-        problem = not_plain(variable.value)
+    def _is_plain(self, name: str) -> bool:
+        problem = not_plain(self._variables[name])
         if problem:
-            self._wrong(variable, problem)
+            self._wrong(name, problem)
         return not problem
 
-    def _put(self, key: tuple[str, ...], value: Any, place: Place) -> None:
+    def _put(self, key: tuple[str, ...], value: Any, variable: str) -> None:
         table = self.table
         for part in key[:-1]:
             table = table.setdefault(part, {})
         table[key[-1]] = value
-        self.places[key] = place
+        self.places[key] = self._place(variable)
 
-    def _wrong(self, variable: Variable, says: str) -> None:
-        self.mistakes.append(at(variable.place, says))
+    def _place(self, variable: str) -> Place:
+        return Place(self._file, (self._name, variable))
+
+    def _wrong(self, variable: str, says: str) -> None:
+        self.mistakes.append(at(self._place(variable), says))
 
 
 def not_plain(value: object) -> str:
     """Why a value can't be used as it stands, or ""."""
-    if isinstance(value, Encrypted) or (isinstance(value, str) and value.startswith("$ANSIBLE_VAULT")):
-        return "found a value that ansible-vault encrypted, expected one that can be read"
-    if isinstance(value, Mapping) and "__ansible_vault" in value:
+    is_text = isinstance(value, str) and value.startswith("$ANSIBLE_VAULT")
+    if is_text or (isinstance(value, Mapping) and "__ansible_vault" in value):
         return "found a value that ansible-vault encrypted, expected one that can be read"
     if isinstance(value, list):
         return next(filter(None, map(not_plain, value)), "")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Become, Fleet, Format, Host, Role
 from hivekeys.inventory import look, schema
+from hivekeys.inventory.ansible.beneath import beneath
+from hivekeys.inventory.ansible.question import ask
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
 from tests.builders.loading import load
@@ -39,10 +42,14 @@ def test_the_same_fleet_in_an_ansible_form_is_the_same_fleet(forms: Path, form: 
     assert same(load(forms / form), FLEET)
 
 
-def test_what_ansible_inventory_prints_is_an_inventory_as_well(forms: Path) -> None:
-    """Kept in a file, it needs no program to run."""
-    text = (forms / "program").read_text()
-    (forms / "kept.json").write_text(text[text.index("{") : text.rindex("}") + 1])
+@pytest.mark.parametrize("form", ["hosts.ini", "program", "folder"])
+def test_what_ansible_inventory_prints_is_an_inventory_as_well(
+    forms: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept in a file, it needs neither Ansible nor a program to run."""
+    (forms / "kept.json").write_bytes(ask(beneath(forms / form, frozenset())))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+    monkeypatch.setenv("PATH", "/nowhere")
     assert same(load(forms / "kept.json"), FLEET)
 
 
@@ -239,12 +246,10 @@ def test_an_inventory_that_belongs_to_another_fleet_is_refused(tmp_path: Path) -
     (tmp_path / "hosts.ini").write_text("[queen]\nq\n[hives]\nh1\n[all:vars]\nhivekeys_fleet=staging\n")
     (tmp_path / "f.toml").write_text('fleet = "production"\nansible.inventory = "hosts.ini"\n')
     said = refused(tmp_path / "f.toml").message
-    assert said.endswith('hosts.ini: line 6: all.hivekeys_fleet: found "staging", expected "production" as f.toml says')
+    assert said.endswith('hosts.ini: q.hivekeys_fleet: found "staging", expected "production" as f.toml says')
 
 
 def test_a_host_that_two_files_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hosts.ini").write_text("[queen]\nq\n[hives]\nh1\n")
     (tmp_path / "f.toml").write_text('fleet = "f"\nansible.inventory = "hosts.ini"\nhosts.h1.role = "hive"\n')
-    assert refused(tmp_path / "f.toml").message.endswith(
-        "hosts.ini: line 4: h1: found a host that is named elsewhere too"
-    )
+    assert refused(tmp_path / "f.toml").message.endswith("hosts.ini: h1: found a host that is named elsewhere too")
