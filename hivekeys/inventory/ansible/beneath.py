@@ -25,7 +25,7 @@ MOST_FILES = 20_000
 
 @dataclass(frozen=True)
 class Beneath:
-    """An inventory's files. `ignored` and `encrypted` are some of `beside`: files of group_vars and host_vars."""
+    """An inventory's files. `beside` are those of group_vars and host_vars, and `ignored` some of them."""
 
     path: Path
     folder: Path  # in which group_vars and host_vars are
@@ -47,18 +47,15 @@ def beneath(path: Path, ignored: frozenset[str]) -> Beneath:
     """
     path = path.absolute()
     folder = path if path.is_dir() else path.parent
-    if path.is_dir():
-        for file in _files(path, _may_be_inventory):
-            if is_program(file):
-                raise ValueError(f"found a program in a folder, {file.name}, expected it to be named itself")
-            read_text(file)
-    elif not is_program(path):
-        read_text(path)
     refuse_strangers(path)
+    inventories = _files(path, _may_be_inventory) if path.is_dir() else [path]
+    program = next(filter(is_program, inventories), None)
+    if program and path.is_dir():
+        raise ValueError(f"found a program in a folder, {program.name}, expected it to be named itself")
     beside = tuple(file for kind in _BESIDE if (folder / kind).is_dir() for file in _files(folder / kind, _may_say))
     left_out = tuple(file for file in beside if str(file.relative_to(folder)) in ignored)
-    texts = {file: read_text(file) for file in beside if file not in left_out}
-    encrypted = tuple(file for file, text in texts.items() if text.startswith(_VAULT))
+    read = [file for file in (*inventories, *beside) if file not in left_out and file != program]
+    encrypted = tuple(file for file in read if read_text(file).startswith(_VAULT))
     return Beneath(path, folder, beside, left_out, encrypted)
 
 

@@ -15,8 +15,9 @@ _FAILED = re.compile(
 _ERROR = re.compile(r"(?:\[ERROR\]:|ERROR!) (?P<words>.*?)(?= \[(?:WARNING|ERROR)\]|\Z)")
 _OF_A_FILE_BESIDE = ("YAML parsing failed", "Attempting to decrypt", "Decryption failed", "Could not process")
 _LEFT_OUT = re.compile(
-    r"\[WARNING\]: (?P<words>(?:[^\[]*?[Ss]kipping|Unable to parse|No inventory was parsed|Failed to load)"
-    r".*?)(?= \[(?:WARNING|ERROR|DEPRECATION)|\Z)"
+    r"\[WARNING\]: (?P<words>"
+    r"(?:Skipping|Found \S+ that is not a directory|Unable to parse|No inventory|Failed to load) .*?)"
+    r"(?= \[(?:WARNING|ERROR|DEPRECATION)|\Z)"
 )
 _SOURCE = re.compile(r"Completely failed to parse inventory source (?P<file>\S+)")
 _LINE = re.compile(r"Origin: (?!<)\S+?:(?P<line>[0-9]{1,7}):[0-9]")

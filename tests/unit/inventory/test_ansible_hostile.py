@@ -33,7 +33,7 @@ TEXTS: dict[str, tuple[str | bytes, str]] = {
     "names.ini": (f"{HEAD}h\x1b[2J\x07\n", "ansible-inventory can't read it: as INI"),
     "name.ini": (f"{HEAD}'-oProxyCommand=sh'\n", '"-oProxyCommand=sh": found'),
     "path.ini": (f"{HEAD}../../etc/passwd\n", '"../../etc/passwd": found'),
-    "vault.ini": ("$ANSIBLE_VAULT;1.1;AES256\n6162\n", "ansible-inventory can't read it"),
+    "vault.ini": ("$ANSIBLE_VAULT;1.1;AES256\n6162\n", "found a file that ansible-vault encrypted"),
     "key": ("-----BEGIN OPENSSH PRIVATE KEY-----\n5ec2e7\n", "ansible-inventory can't read it"),
     "empty.yml": ("", "ansible-inventory can't read it: as YAML: Parsed empty YAML file"),
     "latin.ini": (HEAD.encode() + b"h\xe9\n", "found a byte that is not UTF-8"),
