@@ -19,7 +19,7 @@ _LEFT_OUT = re.compile(
     r"(?:Skipping|Found \S+ that is not a directory|Unable to parse|No inventory|Failed to load) .*?)"
     r"(?= \[(?:WARNING|ERROR|DEPRECATION)|\Z)"
 )
-_SOURCE = re.compile(r"Completely failed to parse inventory source (?P<file>\S+)")
+_SOURCE = re.compile(r"Completely failed to parse inventory source (?P<file>.+?)(?= \[(?:WARNING|ERROR)\]|\Z)")
 _LINE = re.compile(r"Origin: (?!<)\S+?:(?P<line>[0-9]{1,7}):[0-9]")
 _READERS = {"ini": "INI", "yaml": "YAML", "script": "a program"}
 _SAID_BY_ALL = ("no root", "Plugin configuration YAML")  # that a file is no other plugin's settings is no news

@@ -5,6 +5,7 @@ password file is taken over, if ANSIBLE_VAULT_PASSWORD_FILE names one.
 """
 
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -58,7 +59,10 @@ def ask(found: Beneath, limit: float = TIME_LIMIT) -> bytes:
 
 
 def find(beside_us: Path, folders: str) -> Path | None:
-    """The program beside our own Python, else the one on a path of folders, if nobody else can change it."""
+    """The program beside our own Python, else the one on a path of folders, if nobody else can change it.
+
+    Whoever can change what is beside our Python can change us.
+    """
     if beside_us.is_file():
         return beside_us
     there = shutil.which(PROGRAM, path=folders)
@@ -115,20 +119,22 @@ def _vault_password() -> dict[str, str]:
 
 def _refuse(found: Beneath, said: Answer, complained: str) -> None:
     """UserError unless all of the inventory was read."""
-    if said.code == 0 and not (words := complaint.left_out(complained)):
-        return
     if said.code == 0:
-        raise _refusal(found, Mistake((), f"{PROGRAM} leaves something out: {words}", str(found.path)))
+        if words := complaint.left_out(complained):
+            raise _refusal(found, Mistake((), f"{PROGRAM} leaves something out: {words}", str(found.path)))
+        return
     if complaint.is_of_a_vault(complained) and found.encrypted:
         raise _refusal(found, *(_encrypted(file) for file in found.encrypted), hint=_VAULT_HINT)
     file, line = complaint.source_of(complained)
     words = complaint.words_of(complained)
-    if not file and found.beside:
+    if words and not file and found.beside:  # Ansible does not say which
         only = found.beside[0] if len(found.beside) == 1 else found.folder
         where = "it" if len(found.beside) == 1 else "group_vars or host_vars in it"
-        raise _refusal(found, Mistake((), f"{PROGRAM} can't read {where}" + (f": {words}" if words else ""), str(only)))
+        raise _refusal(found, Mistake((), f"{PROGRAM} can't read {where}: {words}", str(only)))
+    if not Path(file).is_relative_to(found.folder):
+        file = str(found.path)
     words = words or f"it ended with {_ending(said.code)}"
-    raise _refusal(found, Mistake((), f"{PROGRAM} can't read it: {words}", file or str(found.path), line))
+    raise _refusal(found, Mistake((), f"{PROGRAM} can't read it: {words}", file, line))
 
 
 _VAULT_HINT = (
@@ -146,4 +152,5 @@ def _ending(code: int) -> str:
 
 
 def _refusal(found: Beneath, *mistakes: Mistake, hint: str = "") -> UserError:
-    return refusal(found.path, *mistakes, hint=hint or f"see all that it says: {PROGRAM} -i {found.path} --list")
+    path = shlex.quote(str(found.path))
+    return refusal(found.path, *mistakes, hint=hint or f"see all that it says: {PROGRAM} -i {path} --list")

@@ -248,6 +248,17 @@ def test_what_ansible_can_t_read_is_told_without_what_stands_there(
     assert "hunter2" not in line
 
 
+def test_of_a_folder_the_file_that_ansible_can_t_read_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "in two words"
+    folder.mkdir()
+    (folder / "hosts.ini").write_text(f"{HEAD}h1\n")
+    (folder / "more.yml").write_text("hives: {hosts: [h2]}\n")
+    with pytest.raises(UserError) as caught:
+        load(folder)
+    assert caught.value.message.startswith(f"{folder}/more.yml: ansible-inventory can't read it: as YAML: Invalid …")
+    assert f"ansible-inventory -i '{folder}' --list" in caught.value.hint
+
+
 def test_what_ansible_would_leave_out_with_a_warning_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "hosts.yml"
     path.write_text("queen: {hosts: {q: {hivekeys_fleet: f}}}\nhives: {hots: {h1: }}\n")
