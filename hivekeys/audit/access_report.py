@@ -44,7 +44,7 @@ def accesses_of(answers: Mapping[Host, Reply | Cause], now: float) -> list[HostA
         found = None if isinstance(answer, Cause) else answer.accesses
         cause = answer if isinstance(answer, Cause) else answer.cause
         if found is None and cause is None:
-            cause = Cause(Trouble.RUBBISH, "the agent did not say who opened the file")
+            cause = Cause(Trouble.RUBBISH, "the agent did not report who opened the file")
         return HostAccesses(host.name, found, cause, found.clock - now if found else 0.0)
 
     return [one(host, answer) for host, answer in answers.items()]
@@ -117,7 +117,7 @@ def lines(hosts: Sequence[HostAccesses], fleet: Fleet) -> list[str]:
     readers = [reader for one in hosts if one.found for reader in one.found.readers]
     others = sum(reader.count for reader in readers if reader.kind == "other")
     total = sum(reader.count for reader in readers)
-    return [*said, f"{total} accesses noted, {others} of them by somebody else; times are each host's own, in UTC"]
+    return [*said, f"{total} accesses noted, {others} of them by other programs; times are each host's own, in UTC"]
 
 
 def document(hosts: Sequence[HostAccesses], fleet: Fleet, runs: Sequence[Run], code: ExitCode) -> dict[str, Any]:

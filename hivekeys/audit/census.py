@@ -143,7 +143,7 @@ def census_of(
         audited = None if isinstance(answer, Cause) else answer.audited
         cause = answer if isinstance(answer, Cause) else answer.cause
         if audited is None and cause is None:
-            cause = Cause(Trouble.RUBBISH, "the agent did not say what its trail holds")
+            cause = Cause(Trouble.RUBBISH, "the agent did not report the audit trail")
         return HostCensus(host.name, audited, cause, audited.clock - now if audited else None)
 
     return Census(fleet, tokens, tuple(one(host) for host in looks))

@@ -104,7 +104,7 @@ def lines(census: Census, fleet: Fleet) -> list[str]:
     size = sum(one.size for one in read) / MIB
     own = sum(one.own for one in read)
     if own:
-        said.append(f"{own} calls more are hivekeys' own proofs, as the hosts have noted them")
+        said.append(f"{own} more calls are hivekeys' own proofs, by the hosts' own notes")
     said.append(f"{counts} of {len(read)} hosts ({size:.1f} MiB read); times are each host's own, in UTC")
     return said
 
@@ -114,11 +114,15 @@ def forgotten_lines(census: Census) -> list[str]:
     if not census.tokens.previous:
         return []
     gap = sum(row.failed_after for row in census.gap)
-    said = [f"while the fleet turned, {gap} calls with the old token were refused: its own gap"] if gap else []
+    said = (
+        [f"while hosts had different tokens, {gap} calls with the old token were refused, and none later"]
+        if gap
+        else []
+    )
     told = [_forgotten(row) for row in census.forgotten]
     if told:
         return [*said, "clients that still present the old token after it was replaced:", *told]
-    return [*said, "nobody presented the old token after it was replaced, as far as was read"]
+    return [*said, "no client presented the old token after it was replaced, in the records that were read"]
 
 
 def _forgotten(row: Row) -> str:

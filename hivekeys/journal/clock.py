@@ -1,4 +1,4 @@
-"""The bastion's clock, and a moment in time by it. Pure."""
+"""The bastion's clock, and a point in time by it. Pure."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +13,7 @@ class Moment:
 
 
 class Clock(Protocol):
-    """Where time comes from: the `time` module, or a test's own."""
+    """The source of time: the `time` module, or a test's clock."""
 
     def time(self) -> float: ...
     def monotonic(self) -> float: ...

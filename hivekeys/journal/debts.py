@@ -1,8 +1,8 @@
 """What earlier runs still owe to which hosts, given the runs after them. Pure.
 
-A run's own events tell how it ended. Whether its debts are paid, and whether anybody can still go back with it, is
+A run's own events tell how it ended. Whether its debts are paid, and whether it can still be rolled back, is
 decided by the later runs: once the fleet went on with another token, an older rotation has nothing left to do. A
-revocation has: whoever it did not reach trusts the token that leaked until a later run proves another one there.
+revocation has: a host that it did not reach accepts the leaked token until a later run proves another token there.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,12 +35,12 @@ def _settled(run: Run, newer: str, proven: Iterable[str]) -> Run:
 
 
 def owes(run: Run) -> bool:
-    """True for a run that somebody is to do something for."""
+    """True for a run that an operator must still act on."""
     return bool(run.debts or run.behind) or run.is_held or (run.is_open and run.left_a_trace)
 
 
 def served(runs: Iterable[Run]) -> Run | None:
-    """Of the runs, newest first, that whose token the fleet went on with last; None where a run that they do not know
+    """The newest of these runs whose token the fleet went on with; None where a run that they do not know
     came after it.
     """
     for run in runs:

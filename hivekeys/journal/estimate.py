@@ -1,6 +1,6 @@
 """Estimates how long a run will take, from the last runs or from what it must wait for. Pure.
 
-All times are seconds at work: an operator who thinks is no part of them.
+All times are seconds at work; the time that an operator takes to answer does not count.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ ENOUGH = 3  # runs of the past that tell how long the next one takes
 
 @dataclass(frozen=True)
 class Pace:
-    """What a run took for its waves, how many these were, and for all else after the look."""
+    """Seconds that a run took for its waves, the number of waves, and seconds for the rest after the look."""
 
     waves: int
     turning: float
     rest: float
 
     def of(self, waves: int) -> float:
-        """What so many waves would have taken."""
+        """Seconds that so many waves would have taken."""
         return self.rest + self.turning / self.waves * waves
 
 
@@ -56,7 +56,7 @@ def pace_of(events: Sequence[Event], task: str) -> Pace | None:
 
 
 def likely(paces: Sequence[Pace], waves: int) -> float:
-    """What the next run takes, by the middle one of these."""
+    """Seconds that the next run is likely to take: the median of these."""
     return median(pace.of(waves) for pace in paces)
 
 

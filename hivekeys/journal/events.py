@@ -48,7 +48,7 @@ class Status(Enum):
     OK = "ok"
     FAILED = "failed"
     UNREACHABLE = "unreachable"  # not reached, and nothing was sent in this phase
-    UNKNOWN = "unknown"  # the line broke after something was sent, and nobody could look again
+    UNKNOWN = "unknown"  # the line broke after something was sent, and no second look was possible
 
 
 class State(Enum):
@@ -59,8 +59,8 @@ class State(Enum):
     UNCHANGED = "unchanged"
     ROLLED_BACK = "rolled back"
     OWES = "owes"  # the fleet went on without it: it serves the old token
-    FENCED = "fenced"  # it could not be turned, and its service was stopped: it lets nobody in
-    EXCLUDED = "excluded"  # cut out of the fleet by the operator, or gone from the inventory: nobody contacts it
+    FENCED = "fenced"  # it could not be turned, and its service was stopped: it accepts no call
+    EXCLUDED = "excluded"  # excluded from the fleet by the operator, or gone from the inventory: it is not contacted
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"
@@ -85,7 +85,7 @@ class RunStarted:
     version: str = ""  # of hivekeys
     inventory: str = ""  # SHA-256 of the file that the fleet was read from
     fence: bool = False  # services that cannot be turned are stopped
-    excluded: tuple[str, ...] = ()  # cut out of the fleet: never contacted, in no wave, no debt
+    excluded: tuple[str, ...] = ()  # excluded from the fleet: never contacted, in no wave, no debt
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class TokenChosen:
 
 @dataclass(frozen=True)
 class Condemned:
-    """These tokens leaked, or lay where one that leaked did: no path may write them again."""
+    """These tokens leaked, or lay on a host beside one that leaked: nothing may write them again."""
 
     fingerprints: tuple[Fingerprint, ...]
     when: Moment
@@ -119,7 +119,7 @@ class Condemned:
 
 @dataclass(frozen=True)
 class Again:
-    """Hosts that failed are tried once more: what they failed of is history."""
+    """Hosts that failed are tried once more; their failures are cleared."""
 
     attempt: int  # from 2 on
     hosts: tuple[str, ...]
@@ -128,7 +128,7 @@ class Again:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Another run has the host's lock, as `cause` says; whether it is let go is waited for, at most so many seconds."""
+    """Another run has the host's lock, as `cause` says; this run waits for it, at most so many seconds."""
 
     host: str
     cause: Cause
@@ -138,7 +138,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Intent:
-    """Written before a host is told anything that changes it."""
+    """Recorded before a host is sent anything that changes it."""
 
     host: str
     phase: Phase
@@ -165,7 +165,7 @@ class Outcome:
 
     @property
     def steps(self) -> tuple[Result, ...]:
-        """All that was begun, in its order: after a failure nothing but a last look is done."""
+        """Every step that was begun, in order: after a failure only a last look is done."""
         if self.broke is None:
             return self.results
         looks = self.results[-1:] if self.results and self.results[-1].verb is Verb.OBSERVE else ()
@@ -197,7 +197,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Resumed:
-    """The run is taken up again; what happened before is known, and every host gets another chance."""
+    """The run is taken up again with all that happened before; every host gets another chance."""
 
     who: str
     hosts: tuple[str, ...]
@@ -211,7 +211,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Readmitted:
-    """Hosts that were cut out come back into the fleet: the operator says that they were rebuilt."""
+    """Excluded hosts come back into the fleet: the operator says that they were rebuilt."""
 
     hosts: tuple[str, ...]
     when: Moment
@@ -219,7 +219,7 @@ class Readmitted:
 
 @dataclass(frozen=True)
 class Superseded:
-    """The run was cut off, and a revocation that was begun after it does all that it was to do."""
+    """The run was cut off, and a later revocation does everything that was left to do."""
 
     by: str  # that run
     when: Moment
@@ -252,7 +252,7 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class CensusTaken:
-    """What the services' records said of the old tokens just before these were to go.
+    """What the services' records said of the old tokens just before these were to be retired.
 
     `unread`: hosts whose records say nothing, and why. `anyway`: the operator has them retired whatever it says.
     """
@@ -264,7 +264,7 @@ class CensusTaken:
 
     @property
     def holds(self) -> bool:
-        """True when an old token was let in: who uses it would be cut off."""
+        """True when an old token was accepted: to retire it would cut its user off."""
         return not self.anyway and any(use.ok for use in self.uses)
 
 

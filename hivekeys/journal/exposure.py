@@ -14,8 +14,8 @@ class Exposure:
     """`closed`: seconds until a host was seen to refuse every old token; all others are in `fenced` or `open`."""
 
     closed: dict[str, float]
-    fenced: tuple[str, ...]  # their services were stopped: they let nobody in
-    open: tuple[str, ...]  # as far as anybody can tell, they still trust it
+    fenced: tuple[str, ...]  # their services were stopped: they accept no call
+    open: tuple[str, ...]  # as far as is known, they still accept it
 
     @property
     def median(self) -> float | None:
@@ -37,7 +37,7 @@ class Exposure:
 def exposure_of(run: Run) -> Exposure:
     """The exposure of every host of a run, by what the hosts showed."""
     hosts = run.hosts.values()
-    believed = [host for host in run.counted if not is_double(host)]  # what one showed that was cut out is no evidence
+    believed = [host for host in run.counted if not is_double(host)]  # what an excluded host showed is no evidence
     refused = {host.name: host.refused for host in believed if host.refused is not None}
     closed = {name: max(0.0, since - run.started) for name, since in refused.items()}
     rest = [host for host in hosts if host.name not in closed]

@@ -1,6 +1,6 @@
 """Measures how long clients with one token could not use both a host and the queen. Pure.
 
-Between queen and hives the services of v0.1.0 present no token; whoever has one is a client. All times are seconds
+Between queen and hives the services of v0.1.0 present no token; only clients do. All times are seconds
 since the run began: within a sitting by the bastion's monotonic clock, from one to the next by its wall clock.
 """
 
@@ -18,7 +18,7 @@ STOPS = frozenset({Verb.RESTART, Verb.FENCE})  # what they do to a service is no
 
 @dataclass(frozen=True)
 class Turn:
-    """From `at` on the service lets in whoever has `token`, None: nobody. Not `known`: it may be either."""
+    """From `at` on the service accepts `token` (None: no token). Not `known`: it may be either."""
 
     at: float
     sitting: int
@@ -28,7 +28,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Served:
-    """What a host's service let in since its first look.
+    """Which token a host's service accepted since its first look.
 
     `told`: when it was told to restart, while it has not answered; `heard`: when it answered last.
     """
@@ -52,12 +52,12 @@ class Gap:
 
 
 def told(served: Served, verbs: tuple[Verb, ...], at: float) -> Served:
-    """After it was told these verbs."""
+    """After the host was sent these verbs."""
     return replace(served, told=at) if served.told is None and STOPS & set(verbs) else served
 
 
 def cut_off(served: Served, sitting: int) -> Served:
-    """After the bastion was cut off from it: whatever it was told it may have done, at any time since."""
+    """After the line to the host broke: it may have done what it was sent, at any time since."""
     if served.told is None:
         return served
     return replace(served, turns=(*served.turns, Turn(served.told, sitting, known=False)), told=None)
@@ -93,7 +93,7 @@ def between(host: Served, queen: Served, tokens: Tokens, end: float, sitting: in
             apart.append((begin, until))
     over = _fits(mine[-1], hers[-1])
     if over is None or (apart and apart[0][0] == 0.0):
-        return Gap(None, over=False)  # nobody can tell; or it began before the run
+        return Gap(None, over=False)  # not known; or it began before the run
     sittings = {turn.at: turn.sitting for turn in (*mine, *hers)} | ({} if over else {end: sitting})
     by_wall = any(sittings.get(begin) != sittings.get(until) for begin, until in apart)
     return Gap(sum(until - begin for begin, until in apart), by_wall, over, tuple(apart))
@@ -109,14 +109,14 @@ def _at(turns: list[Turn], moment: float) -> Turn:
 
 
 def _fits(one: Turn, other: Turn) -> bool | None:
-    """True while both let in the same token; None when nobody can tell."""
+    """True while both accept the same token; None when that is not known."""
     if any(turn.known and turn.token is None for turn in (one, other)):
         return False
     return one.token == other.token if one.known and other.known else None
 
 
 def _turns(outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> list[Turn]:
-    """What its steps made of the service, in their order; none where it was not stopped."""
+    """Which token the service accepted after each of its steps, in order; none if it was not stopped."""
     if not any(step.verb in STOPS for step in outcome.steps):
         return []
     turns, at = [], now - sum(step.seconds for step in outcome.steps)
@@ -135,7 +135,7 @@ def _turns(outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> list[T
 
 
 def _proven(outcome: Outcome, sitting: int, tokens: Tokens) -> Turn:
-    """Which token a healthy service lets in: the one that it was called with, or by its file and process."""
+    """Which token a healthy service accepts: the one that it was called with, or by its file and process."""
     calls, held = outcome.proof.calls if outcome.proof else {}, outcome.seen.token if outcome.seen else None
     if 200 <= calls.get("new", 0) < 300 and held:
         return Turn(0.0, sitting, held)
@@ -145,7 +145,7 @@ def _proven(outcome: Outcome, sitting: int, tokens: Tokens) -> Turn:
 
 
 def _shown(seen: Seen | None, sitting: int) -> Turn:
-    """What is served, as far as a look can tell."""
+    """Which token is served, as far as a look can tell."""
     if seen is None:
         return Turn(0.0, sitting, known=False)
     if seen.unit.state != "active":
@@ -155,7 +155,7 @@ def _shown(seen: Seen | None, sitting: int) -> Turn:
 
 
 def _looked(served: Served, seen: Seen, first: Turn, now: float, sitting: int) -> Served:
-    """After a look that shows what no answer told: it came about since the order, or since the last answer."""
+    """After a look that shows a change that no answer reported: it happened since the order or the last answer."""
     turns, heard = served.turns, Served(served.turns, None, now)
     last, shown = turns[-1] if turns else first, replace(_shown(seen, sitting), at=now)
     since = served.heard if served.told is None else served.told

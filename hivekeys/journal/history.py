@@ -1,7 +1,7 @@
 """Decides whether a host's claim about runs and tokens is confirmed: by the journal, the queen or another host. Pure.
 
-One host of the fleet may be the enemy, up to root, and anything may stand in its answers. So what one host says counts
-for that host alone. For the others it counts when the queen says it, or a second host, or when the journal has it.
+One host of the fleet may be hostile, with root, and may answer anything. So what one host says counts for that host
+alone. For the others it counts when the queen says it too, or a second host, or when the journal has it.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.shown import MAX_EPOCH, HostRecord
 from hivekeys.token import Fingerprint
 
-LEAD = 1000  # places by which the queen may be ahead of all others: runs that got no further than her
+LEAD = 1000  # how many places the queen may be ahead of all others: by runs that reached only her
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class History:
 
 
 def next_epoch(run: Run, history: History) -> int:
-    """The place behind all runs that are borne out.
+    """The place after all confirmed runs.
 
     A single hive's place does not count, so that its word changes nothing that another host stores; the queen's counts
     within LEAD, so that it cannot use up the numbers.
@@ -41,7 +41,7 @@ def next_epoch(run: Run, history: History) -> int:
 
 
 def later_runs(run: Run) -> dict[str, bool]:
-    """The runs that changed hosts after this one, as these say; True for those that the queen or two of them name."""
+    """The runs that changed hosts after this one, as the hosts say; True for one that the queen or two hosts name."""
     met: Mapping[str, HostRecord] = {name: host.met for name, host in run.hosts.items() if host.met}
     later = {name: one.changed.run for name, one in met.items() if one.changed.epoch > run.epoch}
     times = Counter(later.values())
@@ -49,7 +49,7 @@ def later_runs(run: Run) -> dict[str, bool]:
 
 
 def tokens_held(hosts: Iterable[HostRun]) -> Counter[Fingerprint]:
-    """How many hosts hold each token now, or held it when the run met them."""
+    """How many hosts hold each token now, or held it when the run first looked."""
     return Counter(token for host in hosts for token in {*host.held, host.was} if token)
 
 

@@ -27,14 +27,14 @@ class HostRun:
     machine: str = ""  # what stands for the machine that its name led to in this sitting (hivekeys.protocol.doubles)
     proof: Proof | None = None
     cause: Cause | None = None
-    failed: Cause | None = None  # why it did not make it in an earlier sitting
+    failed: Cause | None = None  # why it failed in an earlier sitting
     status: Status = Status.OK
     touched: bool = False  # something was sent that could change it
     turned: bool = False  # something was sent that could change what its service runs on
     state: State = State.UNCHANGED
     served: Served = UNSEEN
     reached: Phase | None = None  # the last phase that it came through in this sitting
-    tries: int = 0  # how often a sitting began with it anew
+    tries: int = 0  # how often a sitting began again with this host
     fences: int = 0  # how often its service was to be stopped in this sitting
     refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
     seconds: float = 0.0  # of work on the host, all phases
@@ -57,20 +57,20 @@ class HostRun:
 
 
 def forgiven(host: HostRun) -> HostRun:
-    """The host with another chance: what it failed of is history, and what it showed is no news."""
-    state = State.UNKNOWN if host.state is State.EXCLUDED else host.state  # nobody has looked since it came back
+    """The host with another chance: its failure is cleared, and what it showed is not new."""
+    state = State.UNKNOWN if host.state is State.EXCLUDED else host.state  # it was not looked at since it came back
     proof = _void(host.proof) if host.served.told is not None else host.proof
     failed = host.cause or host.failed
     return replace(host, cause=None, failed=failed, status=Status.OK, seen=None, proof=proof, state=state, reached=None)
 
 
 def unsettled(host: HostRun) -> HostRun:
-    """The host as one that was turned, and is to be asked once more whether it refuses the old tokens."""
+    """The host as turned, to be tried once more with the old tokens."""
     return replace(host, reached=Phase.WAVE) if host.reached in (Phase.SETTLE, Phase.RETIRE) else host
 
 
 def after(host: HostRun, event: Intent | Outcome, now: float, sitting: int, want: Fingerprint | None) -> HostRun:
-    """The host after it was told something, or after one more outcome; `now`: seconds since the run began.
+    """The host after an intent, or after one more outcome; `now`: seconds since the run began.
 
     `want`: the token that the run brings.
     """
@@ -81,7 +81,7 @@ def after(host: HostRun, event: Intent | Outcome, now: float, sitting: int, want
 
 
 def _heard(host: HostRun, outcome: Outcome) -> HostRun:
-    """What it showed, how it stands."""
+    """The host after an outcome: what it showed, and its state."""
     host = replace(
         host,
         seen=outcome.seen or host.seen,
@@ -108,7 +108,7 @@ def _heard(host: HostRun, outcome: Outcome) -> HostRun:
 
 
 def _proof(host: HostRun, outcome: Outcome) -> Proof | None:
-    """What its service answers. What a process answered that has been stopped since says nothing of the next one."""
+    """The proof that counts now: answers of a process that was stopped since say nothing about the next process."""
     if outcome.proof:
         return outcome.proof.after(host.proof)
     lost = outcome.status is Status.UNKNOWN and host.served.told is not None
@@ -122,7 +122,7 @@ def _void(proof: Proof | None) -> Proof | None:
 
 
 def _told(host: HostRun, verbs: set[Verb]) -> HostRun:
-    """The host from the moment on at which it may have been told these verbs."""
+    """The host from the time on at which it may have got these verbs."""
     touched, turned = host.touched or bool(verbs & CHANGING), host.turned or bool(verbs & TURNING)
     return replace(host, touched=touched, turned=turned)
 
@@ -133,7 +133,7 @@ def is_superseded(cause: Cause | None) -> bool:
 
 
 def is_double(host: HostRun) -> bool:
-    """True where another host's name led to the same machine: nobody knows which of the two it is."""
+    """True where another host's name led to the same machine: which of the two hosts it is, is not known."""
     return host.cause is not None and host.cause.trouble is Trouble.SAME_MACHINE
 
 

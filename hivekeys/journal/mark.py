@@ -34,13 +34,16 @@ class MarkFile:
         self._fd: int | None = None
 
     def read(self) -> Mark:
-        """What it says; no events where there is none. Raises DamagedError for what nobody wrote, and OSError."""
+        """The mark in the file; a mark of no events where there is no file.
+
+        Raises DamagedError for contents that hivekeys did not write, and OSError.
+        """
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return Mark()
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH)  # whoever writes is through in a moment
+            fcntl.flock(fd, fcntl.LOCK_SH)  # a process that writes it needs a moment only
             line = os.read(fd, 4096).partition(b"\n")[0].strip(b"\0")
         finally:
             os.close(fd)
@@ -53,7 +56,7 @@ class MarkFile:
         raise DamagedError(f"{self.path}: is not what hivekeys writes")
 
     def write(self, mark: Mark) -> None:
-        """From now on it says this. Raises OSError."""
+        """Writes this mark. Raises OSError."""
         if self._fd is None:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)

@@ -26,7 +26,7 @@ def past_runs(fleet: str, state_dir: str, every: bool = False) -> Iterator[Run]:
 
 
 def as_told(runs: Iterable[Run], folder: Path) -> Iterator[Run]:
-    """All runs, newest first, with what no event of theirs tells: what later ones made of them, and who is at work."""
+    """All runs, newest first, with what their own events do not say: what later runs changed, and who is at work."""
     holder = state_folder.at_work(folder)  # before the events: a run that ends meanwhile has told of its end
     for run in settled(runs):
         works = holder is not None and run.id == holder.run and run.code is None
@@ -34,7 +34,7 @@ def as_told(runs: Iterable[Run], folder: Path) -> Iterator[Run]:
 
 
 def newest_served(fleet: str, state_dir: str) -> Run | None:
-    """The newest run whose token the fleet went on with: what a host that was left behind owes."""
+    """The newest run whose token the fleet went on with: a host that was left behind owes this token."""
     return served(past_runs(fleet, state_dir))
 
 
@@ -58,7 +58,7 @@ def tombstones(folder: Path) -> dict[Fingerprint, str]:
 
 
 def history_of(folder: Path) -> History:
-    """What this bastion's journal bears out: its runs' tokens, newest first, and their last place in the order."""
+    """What this bastion's journal confirms: its runs' tokens, newest first, and their last place in the order."""
     if not Journal.is_in(folder):
         return History()
     with contextlib.closing(Journal(folder)) as journal:

@@ -33,7 +33,7 @@ from hivekeys.protocol.causes import Cause
 
 
 class Direction(Enum):
-    """Where a run is meant to go: it only looks, it brings a token, or it is taken back."""
+    """What a run does: it only looks, it brings a token, or it is rolled back."""
 
     LOOK = "look"
     FORWARD = "forward"
@@ -42,9 +42,9 @@ class Direction(Enum):
 
 @dataclass(frozen=True)
 class PhaseProgress:
-    """A phase that has begun, at `begun` on the bastion's monotonic clock; `failed` are hosts that did not make it.
+    """A phase that has begun, at `begun` on the bastion's monotonic clock; `failed` are the hosts that failed.
 
-    `thought`: seconds since then that an operator took to answer. They are no phase's.
+    `thought`: seconds since then that an operator took to answer. They count for no phase.
     """
 
     phase: Phase
@@ -61,7 +61,7 @@ class PhaseProgress:
 
 @dataclass(frozen=True)
 class InFlight:
-    """What a host was told, and when (monotonic)."""
+    """What a host was sent, and when (monotonic)."""
 
     steps: str
     since: float
@@ -144,7 +144,7 @@ def heard(progress: Progress, event: Event) -> Progress:
 
 
 def _having_thought(progress: Progress, before: float) -> Progress:
-    """Seconds in which an operator thought are no phase's."""
+    """The progress without the seconds that the operator took to answer."""
     more = progress.run.times.thought - before
     if progress.leg is None or more <= 0:
         return progress
@@ -152,12 +152,12 @@ def _having_thought(progress: Progress, before: float) -> Progress:
 
 
 def holder_of(event: Waiting) -> str:
-    """Whose lock is waited for, without since when: "run R of ann@bastion"."""
+    """The run whose lock is waited for, without its time: "run R of ann@bastion"."""
     return event.cause.detail.partition(", at work")[0]
 
 
 def _in_phase(progress: Progress, event: PhaseStarted) -> Progress:
-    """A phase that goes on with other hosts is one leg: the first host is claimed alone."""
+    """A phase that continues with other hosts counts as one: the first host is claimed alone."""
     leg = progress.leg
     if leg and (leg.phase, leg.title) == (event.phase, event.title):
         more = replace(leg, hosts=tuple(dict.fromkeys((*leg.hosts, *event.hosts))))
@@ -224,7 +224,7 @@ def to_go(progress: Progress, clock: float) -> float | None:
     pace = sum(leg.took(end) for leg, end in turned) / rounds
 
     def seconds(phase: Phase, hosts: int) -> float:
-        """As long as it took; the last look is like the first, and tidying up like staging."""
+        """Seconds that a phase to come will take: the last look like the first, and retiring like staging."""
         like = {Phase.SETTLE: Phase.LOOK, Phase.RETIRE: Phase.STAGE}.get(phase)
         known = [
             leg.took(after.begun)
@@ -244,5 +244,5 @@ def in_phase(progress: Progress, clock: float) -> float:
 
 
 def _rounds(hosts: int, width: int) -> int:
-    """How often a place is filled: a wave takes longer once it has more hosts than may be at work."""
+    """How many rounds a wave needs: it takes longer once it has more hosts than may be at work at once."""
     return max(1, math.ceil(hosts / width))

@@ -17,7 +17,7 @@ Record = Callable[[Sequence[Event]], None]  # all of them are on the disk when i
 
 
 class Ledger:
-    """The run so far. What cannot be recorded raises, and does not happen: nor does anything after it."""
+    """The run so far. An event that cannot be recorded raises, and does not happen; nothing happens after it."""
 
     def __init__(self, record: Record, clock: Clock = time, past: Run | None = None) -> None:
         self.clock = clock
@@ -26,7 +26,7 @@ class Ledger:
         self._mutex = threading.Lock()  # of the next two
         self._waiting: list[Event] = []
         self._told = 0
-        self._writing = threading.Lock()  # whoever has it writes for all that wait
+        self._writing = threading.Lock()  # the thread that has it writes for all that wait
         self._written = 0
         self._broken: BaseException | None = None
 
@@ -59,5 +59,5 @@ class Ledger:
         return self.run.hosts[name]
 
     def now(self) -> Moment:
-        """This moment on both clocks."""
+        """The time now, on both clocks."""
         return Moment(self.clock.time(), self.clock.monotonic())

@@ -53,13 +53,13 @@ class Run:
     want: Fingerprint | None = None
     given: bool = False  # the token came from the operator
     condemned: tuple[Fingerprint, ...] = ()  # tokens that this run revokes
-    unshared: tuple[tuple[str, Fingerprint], ...] = ()  # those that one host held alone: no other was asked with them
+    unshared: tuple[tuple[str, Fingerprint], ...] = ()  # tokens that one host alone held: no other was tried with them
     attempt: int = 1
     waves: tuple[tuple[Phase, tuple[str, ...]], ...] = ()
     left_out: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()  # cut out of the fleet
     gone: tuple[str, ...] = ()  # from the inventory, when it was last taken up
-    superseded_by: str = ""  # the revocation that does what this run was to do
+    superseded_by: str = ""  # the revocation that took this run's place
     phase: Phase | None = None
     begun: tuple[PhaseStarted, ...] = ()  # the phases of this sitting, since hosts were tried again the last time
     lost: bool = False  # a revocation that cannot go on in this sitting
@@ -73,9 +73,9 @@ class Run:
     reasons: tuple[str, ...] = ()  # why it stopped, each time
     census: CensusTaken | None = None  # who used the old tokens, by the services' records
     code: ExitCode | None = None
-    paused: ExitCode | None = None  # with which its command ended, where the run did not
-    at_work: str = ""  # who is at work on it now, by the fleet's lock: no event of its own tells that, nor the next two
-    settled_by: str = ""  # a later run, over which all that this one owed has become nothing
+    paused: ExitCode | None = None  # the exit code of its command, where the run itself did not end
+    at_work: str = ""  # who is at work on it now, by the fleet's lock; its own events do not say this, nor the next two
+    settled_by: str = ""  # a later run, after which no host owes this run anything
     paid: frozenset[str] = frozenset()  # hosts that later runs have proven: they owe this one nothing
     version: str = ""  # of the hivekeys that began it
     inventory: str = ""  # SHA-256 of the inventory that it began with
@@ -104,12 +104,12 @@ class Run:
 
     @property
     def counted(self) -> tuple[HostRun, ...]:
-        """The hosts that the run is for: all but those that were cut out, or are gone."""
+        """The hosts that the run is for: all but those that are excluded, or gone from the inventory."""
         return tuple(host for host in self.hosts.values() if host.state is not State.EXCLUDED)
 
     @property
     def was_begun(self) -> bool:
-        """True once it was agreed to, where that was asked: it has a token to bring, or found that it cannot go on."""
+        """True once the operator agreed (if asked): it has a token to bring, or found that it cannot go on."""
         return self.want is not None or self.code not in (None, ExitCode.USAGE)
 
     @property
@@ -132,17 +132,17 @@ class Run:
 
     @property
     def is_settled(self) -> bool:
-        """True when a newer run has the hosts: nobody owes this one anything, and nobody can go back with it."""
+        """True when a newer run has the hosts: no host owes this run anything, and it cannot be rolled back."""
         return bool(self.settled_by or self.superseded_by or self.overtaken_by)
 
     @property
     def has_touched(self) -> bool:
-        """True when a host was told something that could change it."""
+        """True when a host was sent something that could change it."""
         return any(host.touched for host in self.hosts.values())
 
     @property
     def left_a_trace(self) -> bool:
-        """True when something is not as it was before the run: a host, or what this bastion holds for revoked."""
+        """True when the run changed something: a host, or this bastion's list of revoked tokens."""
         return self.has_touched or bool(self.condemned)
 
     @property
@@ -164,7 +164,7 @@ class Run:
 
     @property
     def is_held(self) -> bool:
-        """True when all is proven and the old tokens stay, because somebody was let in with one."""
+        """True when every host is proven and the old tokens stay, because a client still used one."""
         holds = self.census is not None and self.census.holds and not self.is_revocation
         return holds and not self.rolled_back and not self.is_settled
 
@@ -176,7 +176,7 @@ class Run:
 
     @property
     def barred(self) -> tuple[str, ...]:
-        """Those of them that never can: their own token was revoked meanwhile. Only the way forward is open there."""
+        """Those of `behind` that can never go back: their own token was revoked meanwhile. They can only go forward."""
         return tuple(name for name in self.behind if is_barred(self.hosts[name]))
 
     @property
@@ -206,9 +206,9 @@ class Run:
         return {name for event in self.begun if event.phase in phases for name in event.hosts}
 
     def bears_out(self, trouble: Trouble) -> bool:
-        """True when this trouble is the queen's, or more than one host's: then it may decide for the run.
+        """True when the queen has this trouble, or more than one host: then it may decide for the run.
 
-        One host of the fleet may be the enemy: what one says alone counts for that one.
+        One host of the fleet may be hostile: what it alone says counts for that host only.
         """
         names = {name for name, host in self.hosts.items() if host.cause and host.cause.trouble is trouble}
         return len(names) > 1 or (self.queen is not None and self.queen.name in names)
@@ -251,7 +251,7 @@ def advance(run: Run, event: Event) -> Run:
             run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh}, begun=())
         case PhaseStarted():
             run = _in_phase(run, event)
-        case Intent() | Outcome():  # nearly all events: not a copy more than must be
+        case Intent() | Outcome():  # nearly all events: copy no more than needed
             hosts = {**run.hosts, event.host: _after(run, event)}
             return _at(run, event.when, hosts)
         case OperatorAsked() | OperatorAnswered():
@@ -282,7 +282,7 @@ def _with_tokens(run: Run, event: Claimed | TokenChosen | Condemned) -> Run:
         return replace(run, epoch=event.epoch)
     if isinstance(event, TokenChosen):
         return replace(run, want=event.fingerprint, given=event.given)
-    if event.shared:  # of what a host brought to light that came late, the others are asked as well
+    if event.shared:  # a token that a late host showed is tried on the other hosts as well
         run = replace(run, hosts={name: unsettled(host) for name, host in run.hosts.items()})
     return replace(run, condemned=(*run.condemned, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
 
@@ -315,7 +315,7 @@ def _in_phase(run: Run, event: PhaseStarted) -> Run:
 
 
 def _taken_up(run: Run, event: Resumed) -> Run:
-    """The run taken up again: what hosts failed of is history, hosts that joined the fleet are part of it."""
+    """The run taken up again: failures are cleared, and hosts that joined the fleet are part of it."""
     names = (*event.hosts, *event.left_out)
     hosts = {name: forgiven(run.hosts.get(name, HostRun(name))) for name in names}
     for name in (*event.excluded, *event.gone):
@@ -339,7 +339,7 @@ def _after(run: Run, event: Intent | Outcome) -> HostRun:
 
 
 def _final(run: Run) -> dict[str, HostRun]:
-    """The hosts as a run leaves them: where the fleet went on, whoever stayed behind owes the new token."""
+    """The hosts as a run leaves them: where the fleet went on, a host that was left behind owes the new token."""
     if run.overtaken_by:
         return run.hosts
     went_on = run.went_on or any(host.state is State.HEALTHY for host in run.hosts.values())
@@ -351,7 +351,7 @@ def _final(run: Run) -> dict[str, HostRun]:
 
 
 def _came_through(run: Run) -> bool:
-    """True when every wave was turned, and none of it taken back: so it is, even if no host answers any more."""
+    """True when every wave was turned and no host taken back; also if no host answers any more."""
     return run.settling and not run.rolled_back
 
 

@@ -1,6 +1,6 @@
 """Sets a damaged journal aside and saves its tombstones.
 
-That is its tombstones. They are read once, as far as the damage lets them be, and kept in a file beside it.
+The tombstones are read once, as far as the damage allows, and stored in a file beside the journal.
 """
 
 import itertools
@@ -57,7 +57,7 @@ def set_aside(folder: Path, now: float) -> Path:
 
 
 def tombstones(folder: Path) -> dict[Fingerprint, str]:
-    """Those of all journals that were put aside, with the run that revoked each, or else the journal's name."""
+    """The tombstones of all journals that were put aside, with the run that revoked each, or the journal's name."""
     found: dict[Fingerprint, str] = {}
     for path in sorted(folder.glob(f"{ASIDE}*{KEPT}")):
         try:

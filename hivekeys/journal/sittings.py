@@ -21,15 +21,15 @@ class Times:
     elapsed: float = 0.0
     spent: float = 0.0
     seconds: float = 0.0
-    thought: float = 0.0  # of this sitting, while an operator thought
-    asked: float | None = None  # monotonic, since when one is being asked
+    thought: float = 0.0  # seconds of this sitting that an operator took to answer
+    asked: float | None = None  # since when the operator is being asked (monotonic)
 
     def place(self, clock: float) -> float:
         """Seconds since the run began at which that was, in this sitting."""
         return self.offset + max(0.0, clock - self.clock)
 
     def worked(self, clock: float) -> float:
-        """Seconds at work until then, in all sittings: thinking is no work."""
+        """Seconds at work until then, in all sittings; an operator's time to answer does not count."""
         until = clock if self.asked is None else min(clock, self.asked)
         return self.spent + max(0.0, until - self.clock - self.thought)
 

@@ -1,7 +1,7 @@
 """The fleet's folder on the bastion: two keys, the lock, the numbers of the last verify; never a token.
 
 Everything lies in the user's state directory (`HIVEKEYS_STATE_DIR` overrides), 0700 and 0600. The lock is the
-kernel's: it dies with its holder, so nobody ever has to break one by force (hashicorp/terraform#25776).
+kernel's: it ends with its process, so no operator ever has to remove one by hand (hashicorp/terraform#25776).
 """
 
 import fcntl
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 KEY = "fingerprint.key"
 LOCK = "lock"
-MOMENT = 0.01  # seconds; whoever only looks has the lock for less
-GIVES_UP = 5.0  # seconds after which a lock that nobody seems to have for long is somebody's all the same
+MOMENT = 0.01  # seconds; a process that only looks holds the lock for less
+GIVES_UP = 5.0  # seconds of trying after which the lock counts as another run's
 
 
 class Holder(NamedTuple):
@@ -45,13 +45,13 @@ BEGINS = "it has just begun"
 
 
 def operator() -> str:
-    """Who runs this: the account that logged in, and the bastion's name."""
+    """The operator: the account that logged in, and the bastion's name."""
     name = os.environ.get("SUDO_USER") or getpass.getuser()
     return printable(f"{name}@{socket.gethostname()}")  # the environment says it, and every host is told
 
 
 def forget(fleet: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Removes all that is kept of a fleet that is gone: a rehearsal's journal, key and lock."""
+    """Removes everything stored for a fleet that is gone: a rehearsal's journal, key and lock."""
     shutil.rmtree(_base(environ) / fleet, ignore_errors=True)
 
 
@@ -83,7 +83,7 @@ def folder_for(fleet: str, base: str = "", environ: Mapping[str, str] = os.envir
 
 
 def _make(folder: Path) -> None:
-    """Every level of it that is missing, each the operator's alone whatever the umask says."""
+    """Makes every missing level, each for the operator alone whatever the umask says."""
     for level in (*reversed(folder.parents), folder):
         if not level.exists():
             level.mkdir(mode=0o700, exist_ok=True)
@@ -114,7 +114,7 @@ def fingerprint_key(folder: Path) -> bytes:
 
 
 def _key(path: Path) -> bytes:
-    """What is in the file; a new key where there is nothing yet."""
+    """The key in the file; a new key where there is none yet."""
     try:
         with _private(path, os.O_RDWR | os.O_CREAT) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -189,11 +189,11 @@ def hold_lock(folder: Path, fleet: str, run: str, reason: str) -> Iterator[None]
             yield
         finally:
             with suppress(OSError):
-                os.ftruncate(fd, 0)  # or whoever looks just as the next run begins is told of this one
+                os.ftruncate(fd, 0)  # or a process that looks just as the next run begins would see this run
 
 
 def at_work(folder: Path) -> Holder | None:
-    """Who has the fleet's lock at this moment; None when nobody has. Makes no file, and turns no run away."""
+    """The holder of the fleet's lock now; None when it is free. Makes no file, and stops no run."""
     try:
         with _private(folder / LOCK, os.O_RDONLY) as fd:
             if _is_tried(fd, fcntl.LOCK_SH):
@@ -204,7 +204,7 @@ def at_work(folder: Path) -> Holder | None:
 
 
 def _is_taken(fd: int) -> bool:
-    """Takes the lock; False where another run has it. Whoever only looks shares it for a moment: that is waited for."""
+    """Takes the lock; False where another run has it. Waits while a process that only looks shares it."""
     end = time.monotonic() + GIVES_UP
     while not _is_tried(fd, fcntl.LOCK_EX):
         if time.monotonic() > end or not _is_tried(fd, fcntl.LOCK_SH):
@@ -223,7 +223,7 @@ def _is_tried(fd: int, how: int) -> bool:
 
 
 def _holder(fd: int) -> Holder | None:
-    """What whoever has the lock wrote into it."""
+    """What the holder of the lock wrote into it."""
     try:
         found = json.loads(os.pread(fd, 65536, 0))
         text = f"{found['who']}, pid {found['pid']}, since {found['since']}"

@@ -67,16 +67,16 @@ class Journal:
 
     @staticmethod
     def is_in(folder: Path) -> bool:
-        """True when there is one, for who must not make one by looking."""
+        """True when there is a journal; does not make one."""
         return (folder / NAME).exists()
 
     @staticmethod
     def was_in(folder: Path) -> bool:
-        """True when there was one: its mark is there, so that it is missed."""
+        """True when there was a journal: its mark is there, so a missing journal is noticed."""
         return MarkFile(folder).path.exists()
 
     def append(self, run: str, *events: Event) -> None:
-        """More events, all of them on the disk when this returns, or none."""
+        """Adds events: all of them are on the disk when this returns, or none."""
         told = [(type(event).__name__, _facts(event)) for event in events]
         hint = "no host is told anything any more; mend it, then `fab resume`"
         with self._mutex, self._explained(ExitCode.INCOMPLETE, hint):
@@ -144,13 +144,13 @@ class Journal:
         return str(row[0]) if row else ""
 
     def note_key(self, name: str) -> None:
-        """From now on it is known by which key the tokens of its runs are known."""
+        """Records the key under which the tokens of its runs are fingerprinted."""
         if self.key != name:
             with self._mutex, self._explained(), self._whole():
                 self._base.execute("INSERT INTO about VALUES ('key', ?)", (name,))
 
     def faults(self) -> list[str]:
-        """What is not whole of it, a line each: held against its mark, and from the first event to the last."""
+        """The faults of the journal, a line each: against its mark, and from the first event to the last."""
         with self._explained():
             lacks = tables.lacks(self._base, self._mark.read())
             broken = tables.breaks(self._base) if self._schema == SCHEMA else iter(())
@@ -218,7 +218,7 @@ class Journal:
 
 
 def _cleaned(facts: str) -> str:
-    """An event's facts with every text as it may be shown: what older versions wrote down, a host may have said so."""
+    """An event's facts with every text cleaned for showing: older versions recorded what a host said as it was."""
     if facts.isprintable() and "\\" not in facts and len(facts) <= LONGEST:
         return facts
     return json.dumps(cleaned(json.loads(facts), of_record))

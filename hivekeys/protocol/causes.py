@@ -1,4 +1,4 @@
-"""Why a host did not do what was asked: a closed list, each with the next step for the operator. Pure.
+"""Why a host failed: a closed list of troubles, each with the next step for the operator. Pure.
 
 What stands in braces in a next step is filled in where it is shown (`hints`). The runbook has one heading per trouble.
 Details are single lines without control characters: what a host says is shown, never interpreted.
@@ -98,102 +98,105 @@ HINTS: dict[Trouble, str] = {
     "then `fab trust --fleet {fleet} --replace {host}`",
     Trouble.HOST_KEY_REVOKED: "known_hosts marks this key @revoked: give the host a new key",
     Trouble.HOST_CERTIFICATE_REFUSED: "let the authority sign the host's key anew; `ssh-keygen -L` shows it",
-    Trouble.NO_COMMON_ALGORITHM: "let the host's sshd also offer one that is named above as ours "
-    "(KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms in its sshd_config); weak ones are not spoken here",
+    Trouble.NO_COMMON_ALGORITHM: "let the host's sshd also offer an algorithm that is named above as ours "
+    "(KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms in its sshd_config); hivekeys uses no weak ones",
     Trouble.LOGIN_REFUSED: "check user and key: `ssh -v {there} true`; the key's public half must be in "
     "authorized_keys",
     Trouble.JUMP_FAILED: "log in to the jump host by hand, and from there to the host: `ssh -v {there} true`",
     Trouble.SSH_CONFIG: "try `ssh -G {there}`: it must succeed before hivekeys can use the same settings",
-    Trouble.LOCAL_FILE: "mend the file of this machine's that is named (`chmod go-w` where others can change it), "
+    Trouble.LOCAL_FILE: "repair the named file on this machine (`chmod go-w` where others can change it), "
     "or name another in [ssh]",
     Trouble.SUDO_REFUSED: "try `ssh {there} sudo -n true`; if sudo asks for a password there, set "
     '`become = "sudo-password"` in the inventory',
-    Trouble.SUDO_PASSWORD_REFUSED: "type it again; no other host is tried with a password that one has refused",
+    Trouble.SUDO_PASSWORD_REFUSED: "type it again; no other host is tried with a password that a host has refused",
     Trouble.PYTHON_MISSING: "install python3 on the host (3.6 or newer), or name it in the inventory: `python`",
-    Trouble.PYTHON_REFUSED: "python3 may not be run there: look for `noexec` in sudoers, at SELinux, at fapolicyd",
+    Trouble.PYTHON_REFUSED: "the host does not let python3 run: look for `noexec` in sudoers, at SELinux, at fapolicyd",
     Trouble.SUDO_RECORDS: "let sudo record less for this login (`Defaults:LOGIN !log_input`); or `sudo_log = "
-    '"accepted"` in the inventory, and the tokens are in its log',
+    '"accepted"` in the inventory, which leaves the tokens in its log',
     Trouble.MODULE_MISSING: "install the whole python3 package, not python3-minimal",
-    Trouble.AGENT_MISSING: "put agent and sudo rule there: "
+    Trouble.AGENT_MISSING: "install agent and sudo rule there: "
     "`fab install --fleet {fleet} --restricted --limit {hosts} --login ADMIN`, where ADMIN is an account whose sudo "
     "allows everything",
-    Trouble.AGENT_DIFFERS: "bring the host this bastion's: "
+    Trouble.AGENT_DIFFERS: "install this bastion's agent there: "
     "`fab install --fleet {fleet} --restricted --limit {hosts} --login ADMIN`, where ADMIN is an account whose sudo "
     "allows everything",
     Trouble.REQUEST_REFUSED: "has the inventory changed? "
-    "`fab install --fleet {fleet} --restricted --limit {hosts} --login ADMIN` tells the host; else find out who asked: "
+    "`fab install --fleet {fleet} --restricted --limit {hosts} --login ADMIN` updates the host; else find out who "
+    "sent the request: "
     "`ssh {root} journalctl -t hivekeys-agent`",
     Trouble.SUDOERS_REFUSED: "nothing was put in place: look at sudo on the host: `ssh {root} visudo -c`; "
     "`fab install --fleet {fleet} --print-sudoers` shows the rule",
     Trouble.RUBBISH: "the login shell prints to stdout or exits: look at its start-up files and forced commands; "
     "`ssh {there} true` must print nothing",
     Trouble.LINE_BROKEN: "run the same command again: it looks at the host first and goes on from there",
-    Trouble.SILENT: "the host took the connection and went quiet: look at its load, disk and network: "
+    Trouble.SILENT: "the host accepted the connection and then sent nothing: look at its load, disk and network: "
     "`ssh {there} uptime`",
     Trouble.AGENT_CRASHED: "this is a bug in hivekeys: please report it with the detail above",
     Trouble.HOST_BUSY: "another run works on this host: wait for it, or look at its bastion: "
-    "`fab status --fleet {fleet}`; if it is nobody's you know, this ends it: "
-    '`fab revoke --fleet {fleet} --take-over --reason "somebody else holds {host}"`',
-    Trouble.SUPERSEDED: "a newer run has worked on this host, and this one changes nothing any more: "
-    "`fab plan --fleet {fleet}` shows what is there now",
-    Trouble.EXCLUDED: "you cut this host out of the fleet, and nobody contacts it: rebuild it, then "
-    "`fab install --fleet {fleet} --limit {hosts} --readmit`; or take it out of the inventory",
-    Trouble.NOT_BEGUN: "nothing was done on this host: mend those that failed, then run the same command again",
+    "`fab status --fleet {fleet}`; if you do not know whose it is, this ends it: "
+    '`fab revoke --fleet {fleet} --take-over --reason "an unknown run holds {host}"`',
+    Trouble.SUPERSEDED: "a newer run has worked on this host, so this run changes nothing more on it: "
+    "`fab plan --fleet {fleet}` shows how the hosts are now",
+    Trouble.EXCLUDED: "you excluded this host from the fleet, so hivekeys does not contact it: rebuild it, then "
+    "`fab install --fleet {fleet} --limit {hosts} --readmit`; or remove it from the inventory",
+    Trouble.NOT_BEGUN: "nothing was done on this host: repair the hosts that failed, then run the same command again",
     Trouble.WRONG_FLEET: "this host belongs to another fleet: check `fleet` and the address in the inventory",
-    Trouble.SAME_MACHINE: "mend `address` in the inventory, or HostName in the ssh configuration; two services that do "
-    "share a machine: `beside` in the entry of one names the other",
+    Trouble.SAME_MACHINE: "correct `address` in the inventory, or HostName in the ssh configuration; if two services "
+    "do share a machine: `beside` in the entry of one names the other",
     Trouble.RECORD_UNSOUND: "look at /var/lib/hivekeys on the host: who wrote there? "
     "`fab fix --fleet {fleet} --record --limit {hosts} --apply` begins the record of runs anew",
     Trouble.ACCOUNT_MISSING: "create the service's account: "
-    "`fab install --fleet {fleet} --limit {hosts} --create-account`; or mend `owner` and `group` in the inventory",
-    Trouble.UNIT_MISSING: "install the service on the host, or mend `unit` in the inventory: "
+    "`fab install --fleet {fleet} --limit {hosts} --create-account`; or correct `owner` and `group` in the inventory",
+    Trouble.UNIT_MISSING: "install the service on the host, or correct `unit` in the inventory: "
     "`ssh {root} systemctl status {unit}`",
     Trouble.TOKEN_MISSING: "the host has no token yet: `fab install --fleet {fleet} --limit {hosts}` brings it "
     "the fleet's",
-    Trouble.TOKEN_UNSAFE: "mend the file or directory by hand as named, then run again: nothing was written",
-    Trouble.TOKEN_IN_ENVIRONMENT: "a new file would change nothing: take it out there, or name that file in `token`",
+    Trouble.TOKEN_UNSAFE: "repair the named file or directory by hand, then run again: nothing was written",
+    Trouble.TOKEN_IN_ENVIRONMENT: "the service would ignore a new token file: remove the token there, or name that "
+    "file in `token`",
     Trouble.UNIT_NAMES_NO_FILE: "name the token file in the unit: LLORCH_API_TOKEN_FILE or LoadCredential",
-    Trouble.UNIT_READS_ANOTHER_FILE: "mend `token` in the inventory, or the path in the unit",
+    Trouble.UNIT_READS_ANOTHER_FILE: "correct `token` in the inventory, or the path in the unit",
     Trouble.WRITE_FAILED: "free the disk (space and inodes: `ssh {there} df -h`, `df -i`) or make it writable; the old "
-    "token file is as it was",
-    Trouble.IMMUTABLE: "ask who set the flag, take it off on the host with the command that is named, then run again",
-    Trouble.MOUNT_POINT: "take the mount away on the host with the command that is named, and mount a directory "
+    "token file is unchanged",
+    Trouble.IMMUTABLE: "find out who set the flag, remove it on the host with the named command, then run again",
+    Trouble.MOUNT_POINT: "unmount it on the host with the named command, and mount a directory "
     "instead of one file; then run again",
-    Trouble.NO_HARD_LINKS: "put the token's directory on a file system with hard links (ext4, xfs), and its new path "
-    "into unit and inventory",
-    Trouble.SLOT_CHANGED: "somebody else changed the token files during the run: look at them, then run again",
-    Trouble.REVOKED: "this token leaked once and never comes back: `fab reconcile --fleet {fleet}` brings the "
+    Trouble.NO_HARD_LINKS: "move the token's directory to a file system with hard links (ext4, xfs), and put its new "
+    "path into unit and inventory",
+    Trouble.SLOT_CHANGED: "something other than this run changed the token files: look at them, then run again",
+    Trouble.REVOKED: "this token leaked and is never written again: `fab reconcile --fleet {fleet}` brings the "
     "host the newest one",
     Trouble.SYSTEMCTL_FAILED: "look at what systemd says: `ssh {root} systemctl status {unit}`",
     Trouble.AUDITD_MISSING: "install auditd on the host (Debian, Ubuntu: auditd; RHEL: audit)",
-    Trouble.AUDITD_UNUSABLE: "look at `ssh {root} auditctl -s`; in a container the kernel lets nobody watch files",
-    Trouble.RESTART_REFUSED: "systemd does not restart the service, which runs as it did: mend its unit as named "
+    Trouble.AUDITD_UNUSABLE: "look at `ssh {root} auditctl -s`; in a container the kernel does not let auditd watch "
+    "files",
+    Trouble.RESTART_REFUSED: "systemd does not restart the service, which runs as before: correct its unit as named "
     "(`ssh {root} systemctl cat {unit}`), then `ssh {root} systemctl daemon-reload`",
     Trouble.STOP_TOO_SLOW: "raise `request` in [timeouts] above TimeoutStopSec, or lower that in the unit",
     Trouble.START_FAILED: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`",
     Trouble.UNHEALTHY: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`; if it is "
-    "only slow, wait until it is up, and let `health_deadline` be longer than a start takes",
+    "only slow, wait until it is up, and raise `health_deadline` above the time that a start takes",
     Trouble.UNSTABLE: "the service did not stay up: look at its log: `ssh {root} journalctl -u {unit} -n 50`",
-    Trouble.RESTARTED_BY_ANOTHER: "stop what restarts the service for the time of a run: a path unit or a timer "
+    Trouble.RESTARTED_BY_ANOTHER: "during a run, stop what restarts the service: a path unit or a timer "
     "(`ssh {root} systemctl list-units --type=path,timer`), a configuration manager, an operator",
     Trouble.NEW_REFUSED: "the service did not load the new file: look at what the unit reads (LoadCredential, "
     "LLORCH_API_TOKEN_FILE): `ssh {root} systemctl cat {unit}`",
     Trouble.OLD_ACCEPTED: "the service still accepts the other token: look for a cache or a second token source",
-    Trouble.SURVIVOR: "end it on the host, then `fab reconcile --fleet {fleet}`; or both in one: "
+    Trouble.SURVIVOR: "end that process on the host, then `fab reconcile --fleet {fleet}`; or both in one: "
     "`fab reconcile --fleet {fleet} --end-survivors`; KillMode=control-group in the unit leaves none behind",
-    Trouble.PLACE_UNASKED: "find out what listens there: give `places` a path of it that needs the token, or put its "
-    "port into `tokenless` when it takes none; then `fab reconcile --fleet {fleet}`",
-    Trouble.FAIL_OPEN: "no token is needed there: does `protected` name a path that asks for one, is this a version of "
-    "the service that asks for none, and whose is the port?",
-    Trouble.FORBIDDEN: "403 says nothing of a token: does a proxy or a firewall turn the host's own calls away? else "
-    "name a path in `protected` that answers 401",
+    Trouble.PLACE_UNASKED: "find out what listens there: add a path of it that needs the token to `places`, or its "
+    "port to `tokenless` if it takes no token; then `fab reconcile --fleet {fleet}`",
+    Trouble.FAIL_OPEN: "no token is needed there: check that `protected` names a path that needs one, that this "
+    "version of the service checks tokens, and which process has the port",
+    Trouble.FORBIDDEN: "403 does not tell whether the token is right: does a proxy or firewall refuse the host's own "
+    "calls? else name a path in `protected` that answers 401",
     Trouble.RATE_LIMITED: "a rate limit answers before the token is looked at: wait and run again, or let the calls of "
     "the host itself through",
     Trouble.PATH_UNKNOWN: "name the paths that this service has in `health` and `protected` in the inventory",
-    Trouble.WRONG_ADDRESS: "say in the service's table of the inventory where it listens on its host: `address`, "
-    "`port`",
-    Trouble.WRONG_SCHEME: 'mend `scheme` in the service\'s table of the inventory: "http", or "https" (with `ca`)',
-    Trouble.CERTIFICATE_REFUSED: "let `ca` name the authority's file on the host, which is root's alone to write; "
+    Trouble.WRONG_ADDRESS: "correct `address` and `port` in the service's table of the inventory: they say where it "
+    "listens on its host",
+    Trouble.WRONG_SCHEME: 'correct `scheme` in the service\'s table of the inventory: "http", or "https" (with `ca`)',
+    Trouble.CERTIFICATE_REFUSED: "set `ca` to the authority's file on the host, which only root may write; "
     "`verify = false` leaves the certificate unchecked",
     Trouble.STALE_PROCESS: "the process is older than its token file: look for a wrapper that survives the restart",
     Trouble.DEADLINE: "the host did not finish in time: look at its load, then run again: `ssh {there} uptime`",

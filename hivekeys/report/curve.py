@@ -31,7 +31,7 @@ class Curve:
 
 
 def curve(exposure: Exposure) -> Curve:
-    """The picture of an exposure. Hosts that were fenced leave it at its end: nobody timed them."""
+    """The picture of an exposure. Fenced hosts leave it at its end, since the time of their stop is not measured."""
     closed, still, fenced = sorted(exposure.closed.values()), len(exposure.open), len(exposure.fenced)
     count = max(1, len(closed) + still + fenced)
     right, foot = WIDTH - RIGHT, HEIGHT - FOOT
@@ -42,7 +42,7 @@ def curve(exposure: Exposure) -> Curve:
 
     line = f"M{LEFT} {y(count)}" + "".join(f"H{scale.x(at)}V{y(count - place)}" for place, at in enumerate(closed, 1))
     line += f"H{right}V{y(still)}"
-    says = f"{still} may trust it" if still else "none trusts it"
+    says = f"{still} may accept it" if still else "no host accepts it"
     return Curve(
         WIDTH,
         HEIGHT,
@@ -61,12 +61,12 @@ def curve(exposure: Exposure) -> Curve:
 
 
 def figures(exposure: Exposure) -> tuple[tuple[str, float | None], ...]:
-    """What people ask for first, in seconds, of the hosts that refuse the old token."""
+    """Median, 95 % and longest time, in seconds, of the hosts that refuse the old token."""
     return ("median", exposure.median), ("95 %", exposure.p95), ("last", exposure.longest)
 
 
 def _apart(marks: Iterable[Box]) -> tuple[Box, ...]:
-    """Marks whose words would lie on each other become one."""
+    """Joins marks whose labels would overlap."""
     kept: list[Box] = []
     for mark in marks:
         if kept and mark.x - kept[-1].x < LETTER * (len(kept[-1].label) + len(mark.label)) / 2 + 10:

@@ -20,7 +20,7 @@ from hivekeys.text.clean import one_line
 
 
 def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, Any]:
-    """The run as one JSON document; `code`: what the command that tells it ends with, None for a run of the past.
+    """The run as one JSON document; `code`: the exit code of its command, None for an earlier run.
 
     Holds no token and no keyed fingerprint.
     """
@@ -49,7 +49,7 @@ def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, 
 
 
 def _came_to(run: Run, code: ExitCode | None = None) -> dict[str, Any]:
-    """The verdict, and the token that the fleet was left with: for a run that was taken back the one from before it."""
+    """The verdict, and the token that the fleet now has: for a run that was rolled back the earlier one."""
     said = past_verdict(run) if code is None else verdict(run, code)
     code = came_to(run) if code is None else code
     return {
@@ -62,7 +62,7 @@ def _came_to(run: Run, code: ExitCode | None = None) -> dict[str, Any]:
 
 
 def _census(run: Run) -> dict[str, Any] | None:
-    """Who used an old token after it was replaced; None when nobody was asked."""
+    """Who used an old token after it was replaced; None when the hosts were not asked."""
     if run.census is None:
         return None
     silent = [{"host": name, "why": why} for name, why in run.census.unread]
@@ -111,7 +111,7 @@ def _host(run: Run, part: HostRun, host: Host | None, fleet: Fleet) -> dict[str,
 
 
 def _gap(gap: Gap | None) -> dict[str, Any] | None:
-    """In which way the gap of clients is known; None where there is none. `known` is false where nobody can tell."""
+    """The gap for clients, and how it is known; None where there is none. `known` is false where it can't be told."""
     if gap is None:
         return None
     spans = [{"begin": round(begin, 3), "end": round(end, 3)} for begin, end in gap.spans]

@@ -12,7 +12,7 @@ FOLD = 26.0  # width of a wait in which no host had anything to do
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of a kind, and what it says when it is pointed at."""
+    """A rectangle of a kind, and the text shown when the pointer is on it."""
 
     x: float
     width: float

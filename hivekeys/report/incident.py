@@ -1,7 +1,7 @@
 """The guide's incident checklist, ticked by what a run saw. Pure.
 
-A box is ticked by what the run observed on every host of the inventory, never by what it meant to do. What only people
-can do stays open, and says so.
+A box is ticked by what the run observed on every host of the inventory, never by what it tried to do. A box that only
+people can tick stays open, and says so.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ from hivekeys.text.names import fold_names
 
 @dataclass(frozen=True)
 class Item:
-    """One box: the guide's words, whether it is ticked, and what that rests on."""
+    """One box: the guide's words, whether it is ticked, and the evidence."""
 
     text: str
     done: bool
@@ -25,7 +25,7 @@ class Item:
 
 
 def checklist(run: Run, events: Iterable[Event], review: Review | None = None) -> tuple[Item, ...]:
-    """The list as far as it is done; the audit records are reviewed when every one of them could be read."""
+    """The checklist; the audit records count as reviewed when every one of them could be read."""
     told = list(events)
     restarted = {
         event.host
@@ -67,12 +67,12 @@ def _holds(run: Run, host: HostRun) -> bool:
 
 
 def _runs(run: Run, host: HostRun, restarted: set[str]) -> bool:
-    """Its process has the new token, and no older one lives. Where that was asked, the answer counts."""
+    """True when its process has the new token and no older process runs; the service's own answer counts first."""
     if host.proof and host.proof.survivors:
         return False
     calls = host.proof.calls if host.proof else {}
     asked = calls.get("new")
-    if asked is None:  # it has no path that needs a token; or it lets in who has none, and was told no token
+    if asked is None:  # no path of it needs a token; or it accepts calls without one, and was sent none
         return _holds(run, host) and host.name in restarted and not calls
     return _holds(run, host) and 200 <= asked < 300
 

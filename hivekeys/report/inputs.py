@@ -1,6 +1,6 @@
 """Reads the JSON of `fab verify` and `fab audit` for a page. Pure.
 
-They come from files, so they may be anything: what is not understood is a ValueError in words.
+They come from files, so they may be anything: what is not understood raises a ValueError that says why.
 """
 
 import json
@@ -33,7 +33,7 @@ class Review:
 
 
 def findings_of(content: bytes, fleet: str) -> tuple[Finding, ...]:
-    """What did not pass, from `fab verify --format json`; hosts that say the same in one."""
+    """The findings that did not pass, from `fab verify --format json`; hosts with the same finding are one row."""
     document = _document(content, fleet, "findings")
     hosts: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for row in _rows(document["findings"], "check", "title", "host", "verdict", "detail"):
@@ -50,7 +50,7 @@ def findings_of(content: bytes, fleet: str) -> tuple[Finding, ...]:
 
 
 def review_of(content: bytes, fleet: str) -> Review:
-    """The figures of `fab audit --json`: who was let in, and with the old token after it was replaced."""
+    """The figures of `fab audit --json`: accepted calls, and calls with the old token after it was replaced."""
     document = _document(content, fleet, "rows", "forgotten", "hosts")
     rows, late = _counted(document["rows"], "ok", "failed"), _counted(document["forgotten"], "ok_after", "failed_after")
     unread = [row["host"] for row in _rows(document["hosts"], "host") if row.get("cause")]

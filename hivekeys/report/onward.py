@@ -11,15 +11,15 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import hint, limit_of
 from hivekeys.text.clean import cut
 
-ANYWAY = "or now, and cut them off: the same with --retire-anyway"
+ANYWAY = "or now, which cuts those clients off: the same with --retire-anyway"
 LONGEST = 60  # characters of a reason that is typed again
 _COMMAND = re.compile("`((?:ssh|fab) [^`]+)`")
 
 
 def next_step(run: Run, fleet: Fleet) -> str:
-    """What to type now, as the last line of a run; "" when there is nothing that only this run can do."""
+    """The command to type now, as the last line of a run; "" when no command goes on with this run."""
     if not run.brings_token or run.at_work or run.is_settled:
-        return ""  # a newer run goes on, from wherever it was begun
+        return ""  # a newer run has taken over, here or from another bastion
     if run.is_open:
         may_go_back = run.has_touched and not run.retiring and not run.is_revocation
         back = f"   go back: {typed('rollback', fleet)}" if may_go_back else ""
@@ -33,7 +33,7 @@ def typed(verb: str, fleet: Fleet, *options: str) -> str:
 
 
 def unasked(run: Run) -> tuple[str, ...]:
-    """The hosts of a revocation that serve the new token, and that nobody could ask with the old one."""
+    """The hosts of a revocation that serve the new token and could not be tried with the old one."""
     if not run.is_revocation:
         return ()
     proofs = {host.name: host.proof for host in run.counted if host.state is State.HEALTHY and host.cause is None}
@@ -44,7 +44,7 @@ def unasked(run: Run) -> tuple[str, ...]:
 
 
 def _not_begun(run: Run, fleet: Fleet) -> str:
-    """After a run that left nothing behind: the same again, and what has to be so before."""
+    """The next step after a run that left nothing behind: the same command again, and what must be true before."""
     if run.is_revocation:
         return _revoke_again(run, fleet)
     if run.code is ExitCode.LOCKED:
@@ -54,7 +54,7 @@ def _not_begun(run: Run, fleet: Fleet) -> str:
     if missing := _missing(run):
         option = f"--allow-missing {limit_of(missing)}"
         return f"without waiting for {_few(missing)}: {_again(run, fleet, option)}   else: {_again(run, fleet)}"
-    return f"look into it: {_look(run, fleet)}   when it is mended: {_again(run, fleet)}"
+    return f"find the cause: {_look(run, fleet)}   when it is repaired: {_again(run, fleet)}"
 
 
 def _revoke_again(run: Run, fleet: Fleet) -> str:
@@ -62,18 +62,18 @@ def _revoke_again(run: Run, fleet: Fleet) -> str:
     if run.code is ExitCode.LOCKED:
         return f"when the other run is over: {again}   or end it: the same with --take-over"
     if run.code is None and run.want is None:
-        return f"the token that leaked is still trusted: {again}"
+        return f"the token that leaked is still accepted: {again}"
     if run.code is ExitCode.INCOMPLETE and (run.stopped or run.want is None):
         return f"when hosts answer again: {again}"
     if run.debts and set(run.debts) <= set(unasked(run)):
         with_it = f"{again} --token-file FILE"
-        return f"no copy of the old token is left to ask {_few(run.debts)} with; if you have it: {with_it}"
+        return f"no copy of the old token is left to try on {_few(run.debts)}; if you have it: {with_it}"
     return ""
 
 
 def _again(run: Run, fleet: Fleet, *options: str) -> str:
-    """The rotation once more, with the hosts that it was for."""
-    if run.given:  # nobody kept it, or its file's name
+    """The command for the same rotation again, with the same hosts."""
+    if run.given:  # neither the token nor its file's name is stored
         return f"the same with {' '.join(options)}" if options else "the same command again"
     known = {host.name for host in fleet.hosts}
     others = tuple(name for name in run.left_out if name in known)
@@ -81,7 +81,7 @@ def _again(run: Run, fleet: Fleet, *options: str) -> str:
 
 
 def _missing(run: Run) -> tuple[str, ...]:
-    """The hives that kept the run from beginning, when they were out of reach and nothing else was wrong."""
+    """The hives that stopped the run before it began, when these were unreachable and nothing else was wrong."""
     ill = [host for host in run.hosts.values() if host.cause]
     queen = run.queen.name if run.queen else ""
     away = all(host.state is State.UNREACHABLE and not host.touched and host.name != queen for host in ill)
@@ -90,7 +90,7 @@ def _missing(run: Run) -> tuple[str, ...]:
 
 
 def _look(run: Run, fleet: Fleet) -> str:
-    """The command that looks into what stopped the run: that of the first cause's hint, or the plan."""
+    """The command that shows why the run stopped: the one in the first cause's hint, or `fab plan`."""
     first = next(((host.cause, host.name) for host in run.hosts.values() if host.cause), None)
     found = _COMMAND.search(hint(first[0], fleet, first[1])) if first else None
     return found[1] if found else typed("plan", fleet)
@@ -100,28 +100,28 @@ def _look(run: Run, fleet: Fleet) -> str:
 
 
 def _left_open(run: Run, fleet: Fleet) -> str:
-    """Hosts that owe the new token, or are not back on the old one; tokens that are kept because they are used."""
+    """The next step for hosts that owe the new token or are not back on the old one, and for tokens still in use."""
     rollback, reconcile = typed("rollback", fleet), typed("reconcile", fleet)
     if run.is_held:
-        return f"the old token is kept: when nobody uses it any more (within an hour): {reconcile}   {ANYWAY}"
+        return f"the old token is kept: when no client has used it for an hour: {reconcile}   {ANYWAY}"
     if run.debts and not run.rolled_back:
-        mended = f"when {_few(run.debts)} can be reached and the causes are mended: {reconcile}"
+        mended = f"when {_few(run.debts)} can be reached and the causes are repaired: {reconcile}"
         return _harder(run, reconcile) + mended
     if run.behind and run.behind == run.barred:
-        return f"{_few(run.behind)}: no way back, the token from before was revoked: {reconcile}"
-    return f"when {_few(run.behind)} can be reached and the causes are mended: {rollback}" if run.behind else ""
+        return f"{_few(run.behind)}: no way back, its earlier token was revoked: {reconcile}"
+    return f"when {_few(run.behind)} can be reached and the causes are repaired: {rollback}" if run.behind else ""
 
 
 def _harder(run: Run, reconcile: str) -> str:
-    """What else a revocation can do where a host answers and still trusts what leaked."""
+    """What else a revocation can do where a host answers and still accepts the leaked token."""
     if not run.is_revocation:
         return ""
     open_ = [(host.name, host.cause) for host in run.counted if host.state is State.FAILED]
     outlived = tuple(name for name, cause in open_ if _is_outlived(cause))
     trusting = tuple(name for name, cause in open_ if not _is_outlived(cause))
-    lines = f"end what outlived its service on {_few(outlived)}: {reconcile} --end-survivors   " if outlived else ""
+    lines = f"end the old processes on {_few(outlived)}: {reconcile} --end-survivors   " if outlived else ""
     if trusting and not run.fence:
-        lines += f"{_few(trusting)} may still trust the token that leaked: stop the service: {reconcile} --fence   "
+        lines += f"{_few(trusting)} may still accept the token that leaked: stop the service: {reconcile} --fence   "
     return lines
 
 
@@ -133,7 +133,7 @@ def _cut_out(run: Run, fleet: Fleet) -> str:
     if not run.excluded or run.code is not ExitCode.INCOMPLETE:
         return ""
     install = typed("install", fleet, "--limit", limit_of(run.excluded), "--readmit")
-    return f"cut out: {_few(run.excluded)}; when rebuilt: {install}; or take it out of the inventory"
+    return f"excluded: {_few(run.excluded)}; when rebuilt: {install}; or remove it from the inventory"
 
 
 def _few(names: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
-"""A run as a page in plain words: the facts, in the order in which people ask. Pure.
+"""A run as a page in plain words: the facts, in the order in which readers ask for them. Pure.
 
-Everything is made of plain words here, on one line each, so that a template has no way to a fingerprint or a decision;
-Markdown and HTML are two ways to write the same page down.
+Every text is made here, one line each, so that a template can reach no fingerprint and decides nothing; Markdown and
+HTML are two forms of the same page.
 """
 
 from collections import Counter, defaultdict
@@ -48,7 +48,7 @@ RIGHT_ANSWERS = {"new": "2", "old": "401", "none": "401", "garbage": "401"}
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and what it is."""
+    """A name and its value."""
 
     name: str
     value: str
@@ -75,7 +75,7 @@ class Line:
     state: str
     tone: str
     calls: tuple[Call, ...]
-    out: str  # what is said in their place of a service that does not run
+    out: str  # shown instead of the calls for a service that does not run
     refused: str
     gap: str
     took: str
@@ -120,8 +120,8 @@ class Page:
     exposure: tuple[str, ...]
     curve: Curve | None
     checklist: tuple[Item, ...]
-    places: tuple[str, ...]  # where else the old token was asked, and what came of it
-    used: tuple[str, ...]  # who used the old token after it was replaced, and whose records say nothing of it
+    places: tuple[str, ...]  # where else the old token was tried, and the answers
+    used: tuple[str, ...]  # who used the old token after it was replaced, and whose records do not say
     groups: tuple[Group, ...]
     gaps: tuple[str, ...]  # what a gap is, and what its marks mean
     count: int
@@ -178,7 +178,7 @@ def _typed(item: Item, fleet: Fleet) -> Item:
 
 
 def _headline(run: Run, exposure: Exposure | None) -> tuple[str, str]:
-    """Did it work, in a few words."""
+    """The result in a few words."""
     if run.code is ExitCode.INCOMPLETE and not run.is_settled:
         return _incomplete(run, exposure)
     said = past_verdict(run)
@@ -188,7 +188,7 @@ def _headline(run: Run, exposure: Exposure | None) -> tuple[str, str]:
 
 def _incomplete(run: Run, exposure: Exposure | None) -> tuple[str, str]:
     if exposure and exposure.open:
-        return f"Not over: {_of(len(exposure.open), run)} may still trust the old token", "bad"
+        return f"Not over: {_of(len(exposure.open), run)} may still accept the old token", "bad"
     if run.is_held:
         return "Proven on every host; the old token is kept, because it is still used", "fair"
     need = len(run.debts or run.behind)
@@ -200,7 +200,7 @@ def _of(count: int, run: Run) -> str:
 
 
 def _tiles(run: Run, exposure: Exposure | None) -> tuple[Fact, ...]:
-    """The few figures that are asked for first."""
+    """The few figures that readers want first."""
     code = came_to(run)
     tiles = [Fact("took", seconds_of(run.seconds)), Fact("exit code", "–" if code is None else str(int(code)))]
     if _is_upkeep(run):
@@ -246,10 +246,10 @@ def _line(run: Run, part: HostRun, host: Host | None, exposure: Exposure | None)
 
 
 def _refused(name: str, exposure: Exposure) -> str:
-    """After how long the host refused the old token, or how it stands."""
+    """How soon the host refused the old token, or its state."""
     if name in exposure.closed:
         return seconds_of(exposure.closed[name])
-    return "fenced" if name in exposure.fenced else "may trust it"
+    return "fenced" if name in exposure.fenced else "may accept it"
 
 
 def _calls(part: HostRun) -> tuple[Call, ...]:
@@ -264,7 +264,7 @@ def _calls(part: HostRun) -> tuple[Call, ...]:
 
 
 def _groups(lines: Sequence[Line]) -> tuple[Group, ...]:
-    """All hosts in one group, or for a large fleet a group for each state, those that need somebody first."""
+    """All hosts in one group, or for a large fleet a group for each state; those that need an operator come first."""
     if len(lines) <= TOGETHER:
         return (Group("", "plain", "", tuple(lines)),) if lines else ()
     of_state: dict[tuple[str, str], list[Line]] = defaultdict(list)
@@ -279,7 +279,7 @@ def _groups(lines: Sequence[Line]) -> tuple[Group, ...]:
 
 
 def _failures(run: Run, fleet: Fleet) -> Iterator[Failure]:
-    """Each cause with its hosts; then those that were left behind without one."""
+    """Each cause with its hosts; then the hosts that were left behind without a cause."""
     for cause, names in failures(run):
         yield Failure(fold_names(names), len(names), cause.trouble.value, cause.detail, hint(cause, fleet, *names))
     for cause, names in earlier(run) if run.rolled_back else ():
@@ -304,7 +304,7 @@ def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
         Fact("epoch", str(run.epoch or "–")),
         Fact("order", one_line(waves + more)[:300]),
         Fact("left out", fold_names(run.left_out) or "nobody"),
-        Fact("cut out of the fleet", fold_names(run.excluded) or "nobody"),
+        Fact("excluded from the fleet", fold_names(run.excluded) or "nobody"),
         Fact("hivekeys", one_line(f"{run.version or 'not recorded'}; this page: {__version__}")),
         Fact("python on the hosts", ", ".join(f"{name} ({count})" for name, count in pythons.items()) or "not seen"),
         Fact("inventory", one_line(f"SHA-256 {run.inventory}{same}") if run.inventory else "not recorded"),
@@ -313,11 +313,9 @@ def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
 
 
 def _took(run: Run, line: Timeline) -> str:
-    """At work; and, where it rested as well, from the first event to the last."""
+    """Seconds at work; and, where the run paused, from the first event to the last."""
     whole = seconds_of(line.seconds)
-    return seconds_of(run.seconds) + (
-        f"; {whole} from its begin to its end" if whole != seconds_of(run.seconds) else ""
-    )
+    return seconds_of(run.seconds) + (f"; {whole} from start to end" if whole != seconds_of(run.seconds) else "")
 
 
 def _same(is_same: bool) -> str:

@@ -27,7 +27,7 @@ def by_cause(causes: Iterable[tuple[str, Cause]]) -> list[tuple[Cause, list[str]
 
 
 def earlier(run: Run) -> list[tuple[Cause, list[str]]]:
-    """Of what hosts failed in earlier sittings, grouped; those that fail of the same now are told anyway."""
+    """Causes of failures in earlier sittings, grouped; without hosts that have the same cause now."""
     return by_cause((host.name, host.failed) for host in run.hosts.values() if host.failed and not _again(host))
 
 
@@ -37,7 +37,7 @@ def stops_before(run: Run) -> list[str]:
 
 
 def because_lines(run: Run, fleet: Fleet) -> list[str]:
-    """Why a run that was taken back needed that, by its earlier sittings: a new one forgives its hosts."""
+    """Why a run was rolled back, by its earlier sittings: each new sitting clears the hosts' failures."""
     if not run.rolled_back:
         return []
     lines = [f"stopped before: {reason}" for reason in stops_before(run)]

@@ -18,7 +18,7 @@ from hivekeys.text.names import fold_names
 
 LEFT, RIGHT = 186.0, 84.0  # what is left of the picture for names, and right of it for gaps
 TOP, ROW, FOOT = 34.0, 24.0, 30.0  # height of the names of phases, of a host, of the seconds
-EACH = 60  # hosts that get a row of their own
+EACH = 60  # hosts that get their own row
 FOLDED = 40  # rows that a larger fleet gets for hosts that went as they should
 KINDS = {
     "look": "look, claim, stage: no service changes",
@@ -29,9 +29,9 @@ KINDS = {
     "back": "back to the old token",
     "failed": "failed",
     "lost": "not reached, or line broken",
-    "cut": "cut off before an answer",
+    "cut": "run cut off before the answer",
     "down": "service restarting",
-    "gap": "gap: clients could not use this host and the queen with one and the same token",
+    "gap": "gap: clients could not use both this host and the queen with the same token",
 }
 PHASES = {
     Phase.LOOK: "look",
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Picture:
-    """Everything that is drawn, and what it shows in a sentence for who cannot see it."""
+    """Everything that is drawn, and a sentence that describes it for readers who cannot see it."""
 
     width: float
     height: float
@@ -109,8 +109,8 @@ def scale_of(timeline: Timeline) -> Scale:
 
 
 def _groups(run: Run, timeline: Timeline) -> list[tuple[str, ...]]:
-    """Who shares a row: nobody in a small fleet; in a large one those that went well beside each other, and others
-    with the same trouble."""
+    """Which hosts share a row: none in a small fleet; in a large one neighbours that succeeded, and hosts with the same
+    trouble."""
     order = dict.fromkeys(name for _, names in run.waves for name in names)
     names = [name for name in (*order, *run.hosts) if timeline.work.get(name)]
     names = list(dict.fromkeys(names))
@@ -152,7 +152,7 @@ def _row(scale: Scale, timeline: Timeline, run: Run, names: tuple[str, ...], y: 
             for span in merged(one.down for one in work if one.down)
         ),
         tuple(
-            scale.box(span, "gap", f"{title}: a gap of clients, {seconds_of(span.seconds)}", least=2.0)
+            scale.box(span, "gap", f"{title}: a gap for clients, {seconds_of(span.seconds)}", least=2.0)
             for span in merged(gaps)
         ),
         "" if longest == "–" else longest,
@@ -216,6 +216,6 @@ def _says(timeline: Timeline, run: Run) -> str:
     known = {name: gap.seconds for name, host in run.hosts.items() if (gap := run.gap(host)) and gap.seconds}
     if known:
         name = max(known, key=lambda one: known[one])
-        said += f" The longest gap of clients was {seconds_of(known[name])}, of {name}."
+        said += f" The longest gap for clients was {seconds_of(known[name])}, of {name}."
     ill = [host.name for host in run.hosts.values() if host.cause]
-    return said + (f" Did not make it: {fold_names(ill)}." if ill else " No host failed.")
+    return said + (f" Not successful: {fold_names(ill)}." if ill else " No host failed.")

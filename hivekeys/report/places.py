@@ -11,17 +11,17 @@ from hivekeys.text.names import fold_names
 
 MOST = 8  # of a kind that are worth a line of text
 SAID = {
-    "takes": "takes the old token",
+    "takes": "accepts the old token",
     "unasked": "could not be asked",
-    "open": "asks for no token",
+    "open": "needs no token",
 }
 
 
 def place_lines(run: Run) -> list[str]:
-    """Whose certificate nobody checked; how many places were asked, which do not refuse, who has outlived a restart."""
+    """Lines: unchecked certificates, how many places were tried, which do not refuse, older processes."""
     asked = [place for host in run.hosts.values() for place in _places(host) if place.answer in ("refuses", "takes")]
     lines = unchecked_lines(run)
-    lines += [f"asked with the old token: {len(asked)} places, the services' own among them"] if asked else []
+    lines += [f"tried with the old token: {len(asked)} places, including the services' own"] if asked else []
     for answer, said in SAID.items():
         rows = list(_rows(run, answer))
         more = f"; and {len(rows) - MOST} more" if len(rows) > MOST else ""
@@ -29,24 +29,24 @@ def place_lines(run: Run) -> list[str]:
     survivors = [f"{host.name} {one}" for host in run.hosts.values() for one in _survivors(host)]
     if survivors:
         more = f"; and {len(survivors) - MOST} more" if len(survivors) > MOST else ""
-        lines.append(f"outlived the restart, and may have the old token: {'; '.join(survivors[:MOST])}{more}")
+        lines.append(f"still runs after the restart, and may have the old token: {'; '.join(survivors[:MOST])}{more}")
     return lines
 
 
 def unchecked_lines(run: Run) -> list[str]:
-    """Of whose services nobody knows whether clients would trust them: their certificates were not checked."""
+    """A line with the hosts whose service certificates were not checked: clients may not trust these."""
     names = [host.name for host in run.hosts.values() if host.proof and host.proof.unchecked]
     return [f"the service's certificate was not checked (verify = false) on {fold_names(names)}"] if names else []
 
 
 def places_of(host: HostRun) -> list[dict[str, Any]] | None:
-    """For a program: every place of a host and its answer; None where nobody asked."""
+    """For a program: every place of a host and its answer; None where none was asked."""
     proof = host.proof
     return None if proof is None or proof.places is None else [asdict(place) for place in proof.places]
 
 
 def survivors_of(host: HostRun) -> list[dict[str, Any]] | None:
-    """For a program: the processes that outlived the service's restart; None where nobody looked."""
+    """For a program: the processes that outlived the service's restart; None where it was not looked for them."""
     proof = host.proof
     return None if proof is None or proof.survivors is None else [asdict(one) for one in proof.survivors]
 

@@ -168,7 +168,7 @@ def _outcome(event: Outcome, fleet: Fleet) -> dict[str, Any]:
 
 
 def _use(use: Use) -> dict[str, Any]:
-    """Somebody who came with a token that had been replaced, by a host's own records."""
+    """A use of a token after it was replaced, by a host's own records."""
     return {
         "host": use.host,
         "token": use.token,

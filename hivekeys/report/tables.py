@@ -35,7 +35,7 @@ STYLES = {
 
 
 WIDTH = 80  # characters of a terminal, unless it is told otherwise
-ANSWERS = "answers: the service's to the new token, the old one, none, garbage"
+ANSWERS = "answers: the service's HTTP status for the new token, the old token, no token, a garbage token"
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ def plan_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
         turn, unit = str(turns.get(host.name, "–")), host.service.unit.removesuffix(".service")
         now = _now(part, host.name in turns)
         rows.append((turn, host.name, unit, str(part.was or "–"), age(part), through, now))
-    columns = ("turn", "host", "service", "token", "age", "read through", "now")
-    dropped = ("read through", "service", "age", "turn", "token")
+    columns = ("turn", "host", "service", "token", "age", "read as", "now")
+    dropped = ("read as", "service", "age", "turn", "token")
     return Sheet(f"fleet {fleet.name}: what a rotation would do", columns, rows, dropped).table(width)
 
 
 def _now(part: HostRun, has_a_turn: bool) -> Text:
     if not has_a_turn:
-        return Text("cut out" if part.state is State.EXCLUDED else "left out", "yellow")
+        return Text("excluded" if part.state is State.EXCLUDED else "left out", "yellow")
     if part.cause:
         return Text(part.cause.trouble.value, "red")
     proven = part.proof is not None and part.proof.proven

@@ -107,7 +107,7 @@ class _Drawing:
         self._times, self._now = Times(), 0.0
         self._bands: list[Band] = []
         self._work: dict[str, list[Work]] = defaultdict(list)
-        self._begun: dict[str, tuple[Phase, float]] = {}  # hosts that were told something and have not answered
+        self._begun: dict[str, tuple[Phase, float]] = {}  # hosts that were sent something and have not answered
         self._turns: list[Turn] = []
 
     def add(self, event: Event) -> None:
@@ -157,7 +157,7 @@ class _Drawing:
             self._bands[-1] = replace(self._bands[-1], span=Span(self._bands[-1].span.begin, at))
 
     def _cut_off(self, at: float) -> None:
-        """Whoever was told something and has not answered never will."""
+        """Ends the work of hosts that were sent something and did not answer: they never will."""
         for host, (phase, begin) in self._begun.items():
             self._work[host].append(Work(phase, Span(begin, at), None))
         self._begun.clear()
@@ -169,7 +169,7 @@ def _turn(event: Event) -> Iterator[str]:
         case RunStarted():
             yield f"begun by {event.who}"
         case Resumed():
-            yield f"taken up again by {event.who}"
+            yield f"resumed by {event.who}"
         case Again():
             yield f"attempt {event.attempt}: {fold_names(event.hosts)}"
         case Waiting():

@@ -17,19 +17,19 @@ def census_lines(run: Run) -> list[str]:
         return []
     lines = [_use(use) for use in run.census.uses]
     if lines:
-        lines.insert(0, "the old token after it was replaced, by the services' records:")
+        lines.insert(0, "calls with the old token after it was replaced, by the services' records:")
     silent: dict[str, list[str]] = defaultdict(list)
     for name, why in run.census.unread:
         silent[one_line(why)].append(name)
-    lines += [f"the census had nothing to read on {fold_names(names)}: {why}" for why, names in silent.items()]
+    lines += [f"no audit records could be read on {fold_names(names)}: {why}" for why, names in silent.items()]
     if run.census.anyway and any(use.ok for use in run.census.uses):
-        lines.append("retired all the same (--retire-anyway)")
+        lines.append("the old tokens were retired anyway (--retire-anyway)")
     return lines
 
 
 def _use(use: Use) -> str:
     called = f"{who(use.address)} called {use.path or 'it'} of {use.service or 'a service'}"
-    answer = "was let in" if use.ok else "was refused"
+    answer = "was accepted" if use.ok else "was refused"
     last = datetime.fromtimestamp(min(max(use.last, 0.0), LATEST), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return (
         f"  {use.host}: {one_line(called)} with token:{use.token}, {answer} {use.count} times, last {last} (its clock)"

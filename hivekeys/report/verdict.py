@@ -1,7 +1,7 @@
 """What a run came to: exit code and sentence, from the states of its hosts alone. Pure.
 
-Whoever tells of a run (status, history, report, metrics, the shell) has it from here. A sentence never says more than
-the counts beside it. "Done" and "every host" are said where every host was seen to be there, and nowhere else.
+Status, history, report, metrics and the shell all take it from here. A sentence never says more than the counts beside
+it. "Done" and "every host" appear only where every host was seen to be there.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from hivekeys.text.names import fold_names
 
 
 class Verdict(NamedTuple):
-    """The sentence; how it is meant: good, fair or bad; and a word or two for it, if not the exit code's own."""
+    """The sentence; its tone (good, fair or bad); and a word or two for it, unless the exit code's own name will do."""
 
     words: str
     tone: str
@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
 
 NOT_BEGUN = Verdict("not begun: nothing was changed", "plain", "not begun")
 AS_IT_IS = {
-    ExitCode.LOCKED: Verdict("another run works on these hosts: this one changes nothing any more", "fair"),
+    ExitCode.LOCKED: Verdict("another run is at work on these hosts: this run changes nothing more", "fair"),
     ExitCode.INTERRUPTED: Verdict("interrupted: the run is not over", "fair"),
     ExitCode.USAGE: NOT_BEGUN,
 }
@@ -42,7 +42,7 @@ def exit_code(run: Run) -> ExitCode:
     if states == {State.PROVEN}:
         return ExitCode.INCOMPLETE if run.is_held or _may_be_trusted(run) else ExitCode.DONE
     if run.is_revocation and run.has_touched:
-        return ExitCode.INCOMPLETE  # never taken back, and no other run's host ends it
+        return ExitCode.INCOMPLETE  # never rolled back, and not ended because another run holds a host
     busy = any(host.cause and host.cause.trouble is Trouble.HOST_BUSY for host in run.hosts.values())
     if run.bears_out(Trouble.HOST_BUSY) or (busy and not run.has_touched):
         return ExitCode.LOCKED
@@ -52,7 +52,7 @@ def exit_code(run: Run) -> ExitCode:
 
 
 def verdict(run: Run, code: ExitCode) -> Verdict:
-    """What is to be said of a run that ended, or ends, with this code."""
+    """The verdict of a run that ended, or ends, with this code."""
     if code in AS_IT_IS:
         return _overtaken(run) if code is ExitCode.LOCKED and run.overtaken_by else AS_IT_IS[code]
     if not run.brings_token:
@@ -64,14 +64,14 @@ def verdict(run: Run, code: ExitCode) -> Verdict:
     if code is ExitCode.DONE and _all_proven(run.here):
         return Verdict(f"done, and proven, on every host{_but_those_gone(run)}", "good")
     if _all_proven(run.counted) and run.excluded and not run.is_held:
-        return Verdict(f"incomplete: proven on every other host; cut out of the fleet: {_cut_out(run)}", "bad")
+        return Verdict(f"incomplete: proven on every other host; excluded from the fleet: {_cut_out(run)}", "bad")
     return INCOMPLETE
 
 
 def came_to(run: Run) -> ExitCode | None:
-    """The exit code of a run of the past; None for one that was cut off without a word.
+    """The exit code of an earlier run; None for a run that was cut off and recorded no end.
 
-    A way back that was asked for and reached every host ends its command with 0. The run is taken back all the same.
+    A rollback that reached every host ends its command with 0. The run itself still counts as taken back.
     """
     if run.code is ExitCode.DONE and run.is_back and any(host.touched for host in run.here):
         return ExitCode.ROLLED_BACK
@@ -79,7 +79,7 @@ def came_to(run: Run) -> ExitCode | None:
 
 
 def past_verdict(run: Run) -> Verdict:
-    """What is to be said of a run of the past, which may be open, or at work at this moment."""
+    """The verdict of an earlier run, which may be open, or at work now."""
     if run.at_work:
         where = f" in phase {run.phase.value}" if run.phase else ""
         return Verdict(f"at work{where}: {run.at_work}", "fair", "at work")
@@ -87,7 +87,7 @@ def past_verdict(run: Run) -> Verdict:
         return Verdict(f"cut off; run {run.superseded_by} took its place", "fair", f"superseded by {run.superseded_by}")
     if run.settled_by:
         word = f"superseded by {run.settled_by}"
-        return Verdict(f"{word}: nothing is owed any more", "fair", word)
+        return Verdict(f"{word}: no host owes it anything", "fair", word)
     if run.code is not None:
         return verdict(run, run.code)
     if run.is_open:
@@ -96,7 +96,7 @@ def past_verdict(run: Run) -> Verdict:
 
 
 def word_of(run: Run) -> str:
-    """The same in a word or two."""
+    """The verdict in a word or two."""
     said, code = past_verdict(run), came_to(run)
     if said.word or code is None:
         return said.word
@@ -106,7 +106,7 @@ def word_of(run: Run) -> str:
 
 
 def ended(run: Run) -> str:
-    """The same with the exit code, for a list of runs."""
+    """The verdict in a word or two with the exit code, for a list of runs."""
     code = came_to(run)
     if run.at_work or run.superseded_by or run.settled_by or run.code is None or code is None:
         return word_of(run)
@@ -116,12 +116,12 @@ def ended(run: Run) -> str:
 
 
 def counts(hosts: Iterable[HostRun]) -> str:
-    """So many hosts in each state: "3 proven, 1 failed"."""
+    """The number of hosts in each state: "3 proven, 1 failed"."""
     return ", ".join(f"{count} {state}" for state, count in Counter(host.state.value for host in hosts).items())
 
 
 def _kept(run: Run, code: ExitCode) -> Verdict:
-    """Of upkeep: it changes no host's token, so its hosts are well or they are not."""
+    """The verdict of upkeep, which changes no host's token: its hosts are fine or not."""
     ill = [host for host in run.hosts.values() if host.state in ILL]
     if code is ExitCode.DONE and not ill:
         return Verdict("done", "good")
@@ -135,13 +135,13 @@ def _revoked(run: Run) -> Verdict:
     if unseen:
         return Verdict(f"NOT OVER: {unseen} of {len(run.counted)} hosts were not seen to refuse the old token", "bad")
     if run.excluded:
-        words = f"NOT OVER: every other host refuses the old token; cut out, and may still trust it: {_cut_out(run)}"
+        words = f"NOT OVER: every other host refuses the old token; excluded, and may still accept it: {_cut_out(run)}"
         return Verdict(words, "bad")
-    return Verdict(f"revoked: every host{_but_those_gone(run, ' refuses the old token, and was asked twice')}", "good")
+    return Verdict(f"revoked: every host{_but_those_gone(run, ' refuses the old token, and was tried twice')}", "good")
 
 
 def _taken_back(run: Run, code: ExitCode) -> Verdict:
-    """Every host that was touched has its old token again, or so many have; and who else is not well."""
+    """The verdict of a rollback: how many touched hosts have their old token again, and other hosts' problems."""
     touched = [host for host in run.here if host.touched]
     back = [host for host in touched if host.is_as_before]
     others = [host for host in run.here if not host.touched and host.state is not State.UNCHANGED]
@@ -160,13 +160,13 @@ def _taken_back(run: Run, code: ExitCode) -> Verdict:
 
 
 def _unserved(run: Run) -> str:
-    """Names services that let in nobody: nothing was changed there, and yet nothing is well."""
+    """Names hosts whose service cannot be used with its own token: unchanged by the run, but not fine."""
     out = [host.name for host in run.here if not _serves(host)]
-    return f"; nobody is served with the token in the file on {fold_names(out)}" if out else ""
+    return f"; clients cannot use the service with the token in its file on {fold_names(out)}" if out else ""
 
 
 def _serves(host: HostRun) -> bool:
-    """False for a service that is down, or did not let in the token in its own file."""
+    """False for a service that is down, or did not accept the token in its own file."""
     return not host.is_out and (host.proof is None or 200 <= host.proof.calls.get("new", 200) < 300)
 
 
@@ -183,10 +183,10 @@ def _cut_out(run: Run) -> str:
 
 
 def _but_those_gone(run: Run, what: str = "") -> str:
-    """What goes behind "every host" where the inventory has not all of them any more."""
+    """The words after "every host" when some hosts are gone from the inventory."""
     return f" of the inventory{what}; gone from it: {fold_names(run.gone)}" if run.gone else what
 
 
 def _may_be_trusted(run: Run) -> bool:
-    """True for a revocation in which a host was not seen to refuse what leaked."""
+    """True for a revocation in which a host was not seen to refuse the leaked token."""
     return run.is_revocation and any(host.refused is None for host in run.here)

@@ -20,9 +20,9 @@ from hivekeys.text.clean import one_line
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
 
-SLOW = 30.0  # seconds after which a host at work stands out
+SLOW = 30.0  # seconds at work after which a host is highlighted
 CAUSES = 4  # kinds of failure that get a line of their own
-ROOMY = 16  # lines of a terminal on which one may stay empty
+ROOMY = 16  # lines of a terminal from which on an empty line is allowed
 AT_WORK = 12  # lines for hosts at work, however high the terminal is
 GOOD = (*TURNED, State.ROLLED_BACK)
 COLOURS = {
@@ -34,7 +34,7 @@ COLOURS = {
     "rolled back": "yellow",
 }
 TITLES = {"rotate": "rotation", "revoke": "revocation"}
-Words = list[tuple[str, str]]  # words that stay together, each with its style
+Words = list[tuple[str, str]]  # words that are never broken apart, each with its style
 
 
 def view(progress: Progress, now: Moment, width: int, height: int, stopping: bool = False) -> list[Text]:
@@ -91,7 +91,7 @@ def _when(progress: Progress, now: Moment) -> Iterator[str]:
 
 
 def _rail(progress: Progress, width: int) -> list[Text]:
-    """The phases behind, the one that the run is in, and those to come; waves in a row are one word."""
+    """The phases that are over, the present one, and those to come; waves in a row are one word."""
     words: Words = []
     behind = progress.legs if progress.is_over else progress.legs[:-1]
     for is_wave, legs in groupby(behind, lambda leg: leg.phase is Phase.WAVE):
@@ -118,7 +118,7 @@ def _waves(number: int) -> str:
 
 
 def _bar(progress: Progress, width: int) -> Text:
-    """A cell stands for some hosts: on the new token, taken back, at work, failed, waiting. Only the first is green.
+    """Each cell stands for some hosts: on the new token, taken back, at work, failed, waiting. Only the first is green.
 
     It can be read without colours.
     """
@@ -149,11 +149,11 @@ def _counts(progress: Progress, width: int) -> Iterable[Text]:
 
 
 def _exposure(progress: Progress, now: Moment, width: int) -> Iterator[Text]:
-    """The exposure clock, which runs until no host can still trust the token that leaked."""
+    """The exposure clock, which runs until no host can still accept the token that leaked."""
     run = progress.run
     exposed, total = exposure_of(run).open, len(run.hosts)
     if exposed and not progress.is_over:
-        since, count = ago(now.at - run.started), f"{len(exposed)} of {total} hosts may still trust"
+        since, count = ago(now.at - run.started), f"{len(exposed)} of {total} hosts may still accept"
         yield Text(
             _fitting(width, f"exposed for {since}: {count} the old token", f"exposed {since}: {count} it"), "red"
         )
@@ -170,7 +170,7 @@ def _fitting(width: int, *words: str) -> str:
 
 
 def _at_work(progress: Progress, now: Moment, width: int, room: int) -> list[Text]:
-    """The phase, the hosts in flight with their step and seconds, then who else has not answered."""
+    """The phase, the hosts in flight with their step and seconds, then the others that have not answered."""
     leg = progress.leg
     if leg is None or progress.is_over:
         return []

@@ -19,11 +19,11 @@ from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
 from hivekeys.text.durations import ago, seconds_of
 from hivekeys.text.names import fold_names
 
-GAP = "gap: so long clients could not use this host and the queen with one and the same token"
+GAP = "gap: how long clients could not use both this host and the queen with the same token"
 GAP_MARKS = {
-    "~": "over two sittings, by the wall clock",
-    "+": "not over when the run ended",
-    "not known": "nobody saw when it began or ended",
+    "~": "spans an interruption, measured by the wall clock",
+    "+": "still open when the run ended",
+    "not known": "its beginning or end was not seen",
 }
 CALLS = ("new", "old", "none", "garbage")
 TONES = {
@@ -32,7 +32,7 @@ TONES = {
     State.UNCHANGED: "plain",
     State.ROLLED_BACK: "fair",
     State.FENCED: "fair",
-}  # every other one needs somebody
+}  # a host in any other state needs an operator
 
 
 def gap_of(gap: Gap | None) -> str:
@@ -58,7 +58,7 @@ def gap_lines(run: Run) -> list[str]:
 
 
 def longest_gap(gaps: Iterable[Gap | None]) -> str:
-    """The longest of these, as a cell; "not known" where it may be one that nobody knows."""
+    """The longest of these gaps, as a cell; "not known" where an unknown gap may be the longest."""
     known = [gap for gap in gaps if gap]
     if any(gap.seconds is None for gap in known):
         return "not known"
@@ -83,7 +83,7 @@ def settled_age(run: Run) -> float | None:
 
 
 def calls(host: HostRun) -> str:
-    """The four calls as their statuses: new/old/none/garbage. Of a service that is out no answer counts any more."""
+    """The HTTP status of the four calls: new, old, none, garbage. For a service that is down no answer counts."""
     if host.is_out:
         return OUT
     if host.proof is None or not host.proof.calls:
@@ -92,7 +92,7 @@ def calls(host: HostRun) -> str:
 
 
 def members(run: Run, fleet: Fleet) -> Iterator[tuple[HostRun, Host | None]]:
-    """The run's hosts in the inventory's order; None for one that the inventory has no longer."""
+    """The run's hosts in the inventory's order; None for a host that is gone from the inventory."""
     known = {host.name: host for host in fleet.hosts}
     order = [name for name in known if name in run.hosts] + [name for name in run.hosts if name not in known]
     return ((run.hosts[name], known.get(name)) for name in order)
@@ -111,8 +111,7 @@ def failures(run: Run) -> list[tuple[Cause, list[str]]]:
     return by_cause((host.name, host.cause) for host in run.hosts.values() if host.cause)
 
 
-GONE = "nothing, if it is gone for good"
-STILL = "as far as anybody knows it still trusts the old token"
+STILL = "as far as is known it still accepts the old token"
 
 
 def left_behind(run: Run, fleet: Fleet) -> Iterator[tuple[list[str], str, str]]:
@@ -123,10 +122,14 @@ def left_behind(run: Run, fleet: Fleet) -> Iterator[tuple[list[str], str, str]]:
     )
     reconcile, back = typed("reconcile", fleet), typed("install", fleet, "--limit", limit_of(cut), "--readmit")
     groups = (
-        (owing, "still on the old token", f"mend the cause, then `{reconcile}`"),
-        (fenced, "the service is stopped: it lets nobody in", f"mend the cause, then `{reconcile}` starts it"),
-        (cut, f"cut out by the operator; {STILL}", f"rebuild it, then `{back}`; or take it out of the inventory"),
-        (list(run.gone), f"gone from the inventory; {STILL}", f"{GONE}: stop its service, or cut its network"),
+        (owing, "still on the old token", f"repair the cause, then `{reconcile}`"),
+        (fenced, "the service is stopped: it accepts no token", f"repair the cause, then `{reconcile}` starts it"),
+        (cut, f"excluded by the operator; {STILL}", f"rebuild it, then `{back}`; or remove it from the inventory"),
+        (
+            list(run.gone),
+            f"gone from the inventory; {STILL}",
+            "if the machine still runs: stop its service, or cut its network",
+        ),
     )
     return (group for group in groups if group[0])
 
@@ -142,24 +145,24 @@ def failure_lines(run: Run, fleet: Fleet) -> list[str]:
 
 
 def exposure_lines(run: Run) -> list[str]:
-    """How long the hosts of a revocation trusted the old token, and who may still do."""
+    """How long the hosts of a revocation accepted the old token, and which may still accept it."""
     found, total = exposure_of(run), len(run.hosts)
     if found.median is None or found.p95 is None or found.longest is None:
         return [f"no host of {total} was seen to refuse the old token"]
     figures = f"median {found.median:.1f} s, 95 % {found.p95:.1f} s, last {found.longest:.1f} s"
     lines = [f"the old token was refused on {len(found.closed)} of {total} hosts after: {figures}"]
     if found.open:
-        lines.append(f"{len(found.open)} of {total} may still trust it: {fold_names(found.open)}")
+        lines.append(f"{len(found.open)} of {total} may still accept it: {fold_names(found.open)}")
     return lines
 
 
 def unshared_lines(run: Run) -> list[str]:
-    """Old tokens that one host held alone, and that no other was asked with."""
-    return [f"token:{token} lay on {name} alone: no other host was asked with it" for name, token in run.unshared]
+    """Lines: old tokens that only one host held, so that no other host was tried with them."""
+    return [f"only {name} held token:{token}: no other host was tried with it" for name, token in run.unshared]
 
 
 def exposure_in_short(run: Run) -> list[str]:
-    """The first of these lines for a narrow terminal, where somebody refuses the old token."""
+    """The first of these lines for a narrow terminal, if any host refuses the old token."""
     found = exposure_of(run)
     if found.median is None or found.longest is None:
         return []
@@ -170,12 +173,12 @@ def exposure_in_short(run: Run) -> list[str]:
 
 
 def summary(run: Run, code: ExitCode) -> str:
-    """What a run came to, in one line; `code`: what the command that ends with it ends with."""
+    """The result of a run, in one line; `code`: the exit code of its command."""
     return f"{verdict(run, code).words} ({_figures(run, code)})"
 
 
 def past_summary(run: Run) -> str:
-    """The same of a run of the past."""
+    """The result of an earlier run, in one line."""
     return f"{past_verdict(run).words} ({_figures(run, came_to(run))})"
 
 
@@ -205,15 +208,15 @@ def disagreement(run: Run, newest: Run | None, fleet: Fleet) -> str:
     if len({host.now for host in holding}) < 2:
         return ""
     if newest is None:
-        return f"{held}, and nothing is known here of what they owe: there is nothing to reconcile"
+        return f"{held}, and this bastion does not know what they owe: there is nothing to reconcile"
     owing = [host.name for host in holding if host.now != newest.want]
     if len(owing) == len(holding):
-        return f"{held}, none of them that of the last run from here ({newest.id}): a rotation turns all"
+        return f"{held}, none of them is that of the last run from here ({newest.id}): a rotation gives all one token"
     return f"{held}: {fold_names(owing)} do not hold the newest one, token:{newest.want}: {typed('reconcile', fleet)}"
 
 
 def standing(run: Run, since: str) -> str:
-    """Where a run of the past stands, in one line; `since` is how long ago it began."""
+    """The state of an earlier run and what to type, in one line; `since` is how long ago it began."""
     if run.at_work or run.is_settled:
         return f"begun {since} ago; {past_verdict(run).words}"
     if run.is_open:
@@ -224,11 +227,11 @@ def standing(run: Run, since: str) -> str:
         return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab reconcile"
     if run.debts and set(run.debts) <= set(unasked(run)):
         return (
-            f"{len(run.debts)} of {len(run.hosts)} hosts could not be asked with the old token: fab revoke --token-file"
+            f"{len(run.debts)} of {len(run.hosts)} hosts could not be tried with the old token: fab revoke --token-file"
         )
     if run.debts and run.is_revocation:
         leaked = ", ".join(f"token:{fingerprint}" for fingerprint in run.condemned)
-        return f"{fold_names(run.debts)} may still trust the token that leaked ({leaked}), for {since}: fab reconcile"
+        return f"{fold_names(run.debts)} may still accept the token that leaked ({leaked}), for {since}: fab reconcile"
     if run.debts and not run.rolled_back:
         return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
     if run.behind:

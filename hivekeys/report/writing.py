@@ -1,6 +1,6 @@
 """Renders the page as HTML or Markdown. Pure: the templates are part of the program, as a module is.
 
-Nothing of what a host, an operator or another bastion said is markup: HTML escapes every word, Markdown every sign that
+No text of a host, an operator or another bastion is markup: HTML escapes every word, Markdown every character that
 means something there.
 """
 
@@ -26,7 +26,7 @@ def markdown(page: Page) -> str:
 
 
 def plain(text: str) -> str:
-    """Text in which Markdown and HTML find nothing of theirs, links that write themselves included."""
+    """The text escaped for Markdown and HTML, also where an address would become a link."""
     said = "".join(f"\\{sign}" if sign in SIGNS else sign for sign in text)
     return said.replace("://", ":\\/\\/").replace("www.", "www\\.")
 

@@ -22,25 +22,25 @@ from hivekeys.rotation import waves
 from hivekeys.rotation.waves import Wave
 from hivekeys.token import Fingerprint
 
-FENCES = 2  # times that the service of a host is told to stop that was given up: then, and once more at the end
+FENCES = 2  # how often a fence stops the service of a host that could not be turned: at once, and again at the end
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run may do. All times are seconds."""
 
-    goes_back: bool = True  # what fails takes all that was changed back
-    back: bool = False  # the operator asked for the way back
+    goes_back: bool = True  # a failure takes back every change
+    back: bool = False  # the operator asked to roll back
     revokes: bool = False
     attempts: int = 1  # times that a host is tried
     pause: float = 0.0  # between two waves, and before hosts are tried again
-    patience: float | None = None  # that the slower half of the hosts has longer; then the others go on without them
-    may_be_missing: frozenset[str] = frozenset()  # hosts that do not stop the others when nobody reaches them
+    patience: float | None = None  # that the slower half of the hosts may take longer; then it is left behind
+    may_be_missing: frozenset[str] = frozenset()  # hosts that do not stop the others when they cannot be reached
     census: bool = False  # the services' records are asked who still uses the old tokens (the verb `audit`)
-    retire_anyway: bool = False  # whatever the census says
-    leaked: frozenset[Fingerprint] = frozenset()  # condemned beside all that hosts show
-    ends_survivors: bool = False  # processes that outlived a restart, and are not shown to refuse, are ended
-    gone_back: frozenset[str] = frozenset()  # later runs that left the hosts as they were; others supersede this one
+    retire_anyway: bool = False  # the old tokens are retired whatever the census says
+    leaked: frozenset[Fingerprint] = frozenset()  # tokens to revoke besides those that hosts show
+    ends_survivors: bool = False  # processes that outlived a restart and did not refuse are ended
+    gone_back: frozenset[str] = frozenset()  # later runs that left the hosts as they were; others supersede it
 
 
 ROTATION = Plan()
@@ -57,10 +57,10 @@ class Here:
     names: tuple[str, ...]
     interrupted: bool = False
     holds: bool = False  # the run's token is in its memory
-    recalled: bool = False  # hosts were asked for the tokens that they hold
-    rested: bool = False  # nothing is to be tried again, or waited for, before the next phase
-    late: frozenset[str] = frozenset()  # hosts that were left behind, and are at work
-    back: frozenset[str] = frozenset()  # hosts that were, and are not: they begin anew, from the look
+    recalled: bool = False  # whether hosts were asked for the tokens that they hold
+    rested: bool = False  # no retry and no wait is left before the next phase
+    late: frozenset[str] = frozenset()  # hosts that were left behind and are still at work
+    back: frozenset[str] = frozenset()  # hosts that were left behind and have answered: they begin anew
 
 
 # -- moves
@@ -98,7 +98,7 @@ class Stop:
 
 
 class Act(Enum):
-    """What concerns no single host."""
+    """A move that concerns the whole run, not single hosts."""
 
     BRING = "choose the run's token"
     RECALL = "have the run's tokens back in memory, from hosts that hold them"
@@ -118,7 +118,7 @@ Move = Do | Rest | Census | Stop | Act | End
 
 
 def next_move(run: Run, plan: Plan, here: Here) -> Move:
-    """What is next. Carried out, it changes what `run` or `here` say. `End` and `Act.WAIT` are the last."""
+    """The next move. Carrying it out changes `run` or `here`. After `End` or `Act.WAIT` no other move follows."""
     return _Course(run, plan, here).next()
 
 
@@ -158,7 +158,7 @@ class _Course:
         return self._taken_up() if run.resumed else self._forward()
 
     def _came_to(self, *reached: Phase | None) -> tuple[str, ...]:
-        """The hosts that stand and have come through one of these last; None: they are to be looked at first."""
+        """The standing hosts whose last phase was one of these; None: hosts that must be looked at first."""
         return tuple(host.name for host in self.standing if host.reached in reached)
 
     # -- a rotation
@@ -174,7 +174,7 @@ class _Course:
         if not self.standing and not wants_back and run.phase in (Phase.LOOK, Phase.CLAIM):
             return Act.WAIT
         if wants_back and not run.stopped:
-            return self._stop("the operator asked for the way back")
+            return self._stop("the operator asked to roll back")
         if not wants_back and not here.holds:
             if run.given or (run.want and run.may_be_held(run.want)):
                 return self._stop("no host that answers holds the run's token")
@@ -228,7 +228,7 @@ class _Course:
     # -- the way back
 
     def _back(self) -> Move:
-        """Every host that was told anything goes back to its own old token, in the same order and pace."""
+        """Every host that was sent a change goes back to its own old token, in the same order and pace."""
         if retired := self._retired():
             return End(retired)
         fleet, gone = self.here.fleet, {event.title for event in self.run.begun if event.phase is Phase.ROLLBACK}
@@ -240,7 +240,7 @@ class _Course:
         return End()
 
     def _retired(self) -> tuple[str, ...]:
-        """All hosts but one, which may lie, when they show that the old tokens were retired.
+        """The hosts that show that the old tokens were retired, if all but at most one do: one host may lie.
 
         This journal knows nothing of that: it is a copy from before the run was finished, and there is no way back.
         """
@@ -248,7 +248,7 @@ class _Course:
         return () if self.run.retiring or len(shown) < max(2, len(self.standing) - 1) else shown
 
     def _why_stopped(self) -> Stop | None:
-        """Why it must not go on, by the last phase and all failures so far; None when it may, or is on its way back."""
+        """Why the run must not go on, by the last phase and all failures so far; None when it may, or goes back."""
         run = self.run
         phase = run.begun[-1].phase if run.begun else Phase.RETIRE
         if run.stopped or not self.plan.goes_back or phase in (Phase.ROLLBACK, Phase.RETIRE):
@@ -257,24 +257,25 @@ class _Course:
         return Stop(phase, why) if why else None
 
     def _reason(self, phase: Phase, names: Iterable[str]) -> str:
-        """Why these hosts of a phase, and all failures so far, do not let the run go on; "" when they do."""
+        """Why the run must not go on, by these hosts of a phase and all failures so far; "" when it may."""
         hosts, policy = self.run.hosts, self.here.fleet.policy
         failed = [name for name in names if self._speaks_for_the_way_back(hosts[name])]
         in_all = sum(host.cause is not None and not self._is_excused(host) for host in hosts.values())
         return waves.stop_reason(phase, failed, in_all, len(self.here.names), policy, self.queen)
 
     def _speaks_for_the_way_back(self, host: HostRun) -> bool:
-        """True for a host that failed in the last phase.
+        """True for a host whose failure in the last phase is a reason to roll back.
 
-        One that is lost when all waves are proven does not: it has the new token, and to turn the others back would
-        part them from it for certain. Nothing is retired without it. Nor does a resume that reaches nobody.
+        A host that is lost after all waves were proven is no reason: it has the new token, and rolling the others back
+        would certainly separate them from it. No old token is retired without it. A resume that reaches no host is no
+        reason either.
         """
         lost = host.status in (Status.UNREACHABLE, Status.UNKNOWN)
         nobody = self.run.phase is Phase.LOOK and self.run.resumed and not self.standing
         return host.cause is not None and not self._is_excused(host) and not (lost and (self.run.settling or nobody))
 
     def _is_excused(self, host: HostRun) -> bool:
-        """A host that may be missing and is: it will owe the token, and does not stop the others."""
+        """True for a host that may be missing and is: it will owe the token, and does not stop the others."""
         return host.name in self.plan.may_be_missing and host.state is State.UNREACHABLE
 
     def _stop(self, why: str) -> Stop:
@@ -285,10 +286,10 @@ class _Course:
     def _bring(self) -> Move | None:
         """Claim, stage, turn, and all of it again for hosts that failed; None when there is nothing more to try."""
         run, looked, claimed = self.run, self._came_to(Phase.LOOK), self.run.were_in(Phase.CLAIM)
-        alone = 1 if self.queen in {*claimed, *looked} else 2  # one hive's word turns nobody away
+        alone = 1 if self.queen in {*claimed, *looked} else 2  # the word of one hive does not stop the run
         claims_first = 0 < len(claimed) <= alone and run.phase is Phase.CLAIM
         if claims_first and run.attempt == 1 and run.bears_out(Trouble.HOST_BUSY):
-            return self._stop("another run has the hosts")
+            return self._stop("another run holds the locks of the hosts")
         if looked:
             return Do(Phase.CLAIM, looked[:1] if len(claimed) < alone else looked)
         if unstaged := self._came_to(Phase.CLAIM):
@@ -301,7 +302,7 @@ class _Course:
         return Act.RETRY if behind and not self.here.rested and (self.standing or not claimed) else None
 
     def _finish(self) -> Move:
-        """Who is through is asked again, who cannot be turned is fenced; where all holds, no old token is left."""
+        """Asks the turned hosts again, fences those that cannot be turned; when all hold, removes the old tokens."""
         run, plan, late = self.run, self.plan, bool(self.here.late)
         if run.want is None:
             return Act.GATHER if late else End()

@@ -1,6 +1,6 @@
 """Carries out one phase on all hosts of a run at once, and keeps the tokens in memory.
 
-It decides nothing: `course` says what comes next.
+It decides nothing: `course` says which move is next.
 """
 
 import secrets
@@ -52,7 +52,7 @@ NOTHING_KNOWN = History()
 class Crew:
     """One run over a fleet, or over the hosts that were chosen of it; `past` is the run that is taken up again.
 
-    `fence`: services that cannot be turned are stopped; a run that was begun so needs not be told again.
+    `fence`: stop the service of a host that cannot be turned; a run that began with it keeps it.
     `history`: what the journal says of the runs before it. `excluded`: hosts that are cut out of the fleet, none of
     `hosts`.
     """
@@ -145,7 +145,7 @@ class Crew:
         return want
 
     def recall(self, fingerprints: Iterable[Fingerprint]) -> None:
-        """Has these tokens back in memory, each from the first host that holds it and says it."""
+        """Reads these tokens back into memory, each from the first host that holds it and sends it."""
         for fingerprint in fingerprints:
             holders = (controller for controller in self.standing() if fingerprint in controller.held)
             found = (controller.recall(fingerprint, self._greeting.key) for controller in holders)
@@ -155,16 +155,16 @@ class Crew:
         self.introduce()
 
     def vouch(self, token: Token) -> Fingerprint:
-        """The operator's word for an old token: every host may be asked with it."""
+        """Takes an old token on the operator's word: every host may be tried with it."""
         fingerprint = self.fingerprint(token)
         self.tokens[fingerprint] = token
         self._vouched.add(fingerprint)
         return fingerprint
 
     def common_tokens(self) -> set[Fingerprint | None]:
-        """The tokens that may be brought to any host: the run's own, and what is borne out as the fleet's.
+        """The tokens that may be sent to any host: the run's own, and those confirmed as the fleet's.
 
-        What a single hive calls a token is brought to no other.
+        A token that only one hive shows is sent to no other host.
         """
         holders = tokens_held(self.run.hosts.values())
         queens = tokens_held([self.run.queen] if self.run.queen else [])
@@ -172,24 +172,24 @@ class Crew:
         return {self.run.want, *self._vouched, *self.history.tokens, *queens, *several}
 
     def served_tokens(self) -> set[Fingerprint]:
-        """The tokens that services run on, as their hosts say: others may accept them too."""
+        """The tokens that services run on, by what their hosts say: other services may accept them too."""
         seen = (host.seen for host in self.run.hosts.values())
         return {one.loaded.fingerprint for one in seen if one and one.loaded.fingerprint}
 
     def _is_fit(self, fingerprint: Fingerprint) -> bool:
-        """True for a token that is in no other host's honest answer: such an answer would be taken for a leak."""
+        """True for a random token that no host's honest answer contains; another would be taken for a leak."""
         text = self.tokens[fingerprint].reveal()
         said = (other.keyed for host in self.run.hosts.values() for other in host.held)
         return is_random(text) and not any(text in keyed for keyed in said)
 
     def is_known(self, controller: HostController, fingerprint: Fingerprint) -> bool:
-        """True when the host can be asked with this token: it was told it, or has it in a slot."""
+        """True when the host can be tried with this token: it was sent it, or has it in a slot."""
         return controller.session.knows(fingerprint) or fingerprint in controller.held
 
     def introduce(self) -> None:
-        """Every host is greeted anew with the next request: as a run that writes, and that knows these tokens.
+        """The next request to every host begins with a new greeting: as a run that writes, with these tokens.
 
-        Each hears the tokens that are common, and those that it holds or held itself.
+        Each host gets the common tokens, and those that it holds or held itself.
         """
         common = self.common_tokens() | {
             fingerprint for fingerprint in self.served_tokens() & self.tokens.keys() if self._is_fit(fingerprint)
@@ -228,7 +228,7 @@ class Crew:
         patience: float | None = None,
         ahead: int = 0,
     ) -> list[Outcome]:
-        """Does `work` on all of them at once and waits for every one.
+        """Does `work` on all these hosts at once and waits for every host.
 
         With `patience`, whoever is not through so many seconds after half of them were is left behind: it does not
         stand until it was gathered. A host alone is its own half. `ahead`: so many others are through already, and
@@ -244,7 +244,7 @@ class Crew:
         waiting = set(futures.values())
         if patience is not None:
             waiting = slower_half(waiting, (len(futures) + ahead) // 2, patience)
-        wait(waiting, patience)  # all of them also when one raises: nobody is left working on its own
+        wait(waiting, patience)  # for all hosts, even when one raises: no thread goes on working unwatched
         self._late.update(
             {controller: Late(phase, future) for controller, future in futures.items() if not future.done()}
         )
@@ -254,16 +254,16 @@ class Crew:
     def ask(
         self, controllers: Sequence[HostController], work: Callable[[HostController], T]
     ) -> list[tuple[HostController, T]]:
-        """A question to all of them at once that is no part of a phase: who has what to say."""
+        """Asks all these hosts at once, outside of a phase; the answers by host."""
         return list(zip(controllers, self._pool.map(work, controllers), strict=True))
 
     @property
     def late(self) -> list[HostController]:
-        """Whoever was left behind and not gathered since, through or not by now."""
+        """The hosts that were left behind and not gathered since, whether they have answered by now or not."""
         return [controller for controller in self.controllers if controller in self._late]
 
     def gather(self, *, waits: bool = False) -> None:
-        """Takes those back that were left behind and are through by now; `waits` until one is."""
+        """Takes back the hosts that were left behind and have answered by now; `waits` until one has."""
         if waits:
             wait([late.future for late in self._late.values()], return_when=FIRST_COMPLETED)
         back = {controller: late for controller, late in self._late.items() if late.future.done()}
@@ -271,14 +271,14 @@ class Crew:
         for late in back.values():
             late.future.result()
         if back:
-            self.introduce()  # them too, now that nobody speaks with them
+            self.introduce()  # these too, now that no thread talks to them
 
     def of(self, names: Collection[str]) -> list[HostController]:
         """The controllers of these hosts."""
         return [self._by_name[name] for name in names]
 
     def places(self, phase: Phase) -> int:
-        """How many hosts of a wave may turn now: one that was left behind while it turned keeps its place.
+        """How many hosts of a wave may turn now: a host that was left behind while it turned still takes a place.
 
         Waits until there is one. The queen waits for all of them, and all of them for her.
         """
@@ -300,11 +300,11 @@ class Crew:
 
     @property
     def doubles(self) -> dict[str, Cause]:
-        """The hosts whose names lead to the machine of another one, by what was answered in this sitting."""
+        """The hosts whose names lead to the machine of another host, by this sitting's answers."""
         return doubles(self.fleet.hosts, self.run.machines)
 
     def fail_doubles(self) -> None:
-        """Writes down that these have failed, once."""
+        """Records, once, that these hosts have failed."""
         found = self.doubles
         for controller in self.controllers:
             cause = found.get(controller.host.name)
@@ -312,7 +312,7 @@ class Crew:
                 controller.fail(self.run.phase or Phase.LOOK, cause)
 
     def apart(self, controllers: Sequence[HostController]) -> Iterator[list[HostController]]:
-        """The hosts in rounds, of which none has two names of one machine: these would take its lock from each other.
+        """The hosts in rounds; no round has two names of one machine, which would take its lock from each other.
 
         As a round comes, the other names of its machines let go.
         """
@@ -330,7 +330,7 @@ class Crew:
             yield together
 
     def ask_operator(self, agrees: Callable[[], bool]) -> bool:
-        """The operator's answer. How long that takes is no work of the run's, so both are written down."""
+        """The operator's answer. Question and answer are recorded, since the time between is not work of the run."""
         self.ledger.tell(OperatorAsked(self.ledger.now()))
         yes = agrees()
         self.ledger.tell(OperatorAnswered(yes, self.ledger.now()))
@@ -343,7 +343,7 @@ class Crew:
         self.interrupted.set()
 
     def wait(self) -> ExitCode:
-        """Nobody answers, so nothing is decided: the run stays open, and its direction what it was."""
+        """No host answers, so nothing is decided: the run stays open and keeps its direction."""
         self.close()
         self.ledger.tell(Paused(self.ledger.now(), ExitCode.INCOMPLETE))
         return ExitCode.INCOMPLETE
@@ -357,7 +357,7 @@ class Crew:
         code = self.code() if code is None else code
         begun = self.run.resumed or self.run.has_touched
         if code is ExitCode.LOCKED and begun and not self.run.is_superseded:
-            self.ledger.tell(Paused(self.ledger.now(), code))  # whoever holds the hosts will leave
+            self.ledger.tell(Paused(self.ledger.now(), code))  # the run that holds the hosts will end
         else:
             self.ledger.tell(RunEnded(code, self.ledger.now()))
         return code

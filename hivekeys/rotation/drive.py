@@ -69,7 +69,7 @@ class Drive:
         given: bool = False,
         go_on: Callable[[Wave], bool] | None = None,
     ) -> None:
-        finishes = crew.run.retiring or crew.run.reconciling  # what has ended, or is past the point of no return
+        finishes = crew.run.retiring or crew.run.reconciling  # a run that has ended, or is past the point of no return
         self._plan = replace(plan, goes_back=False) if finishes and not plan.back else plan
         self._crew, self._recorder = crew, crew.ledger
         self._make, self._given, self._go_on = make, given, go_on
@@ -88,13 +88,13 @@ class Drive:
     # -- the loop
 
     def look(self) -> bool:
-        """Opens every host read-only and proves its current token. True when nothing stands in the way."""
+        """Looks at every host read-only and proves its current token. True when a run can begin."""
         while isinstance(move := self._next(), Do | Stop) and move.phase is Phase.LOOK:
             self._carry_out(move)
         return not isinstance(move, End)
 
     def go(self) -> ExitCode:
-        """Does all that is to be done."""
+        """Carries the run out to its end."""
         while not isinstance(move := self._next(), End):
             if move is Act.WAIT:
                 return self._crew.wait()
@@ -189,7 +189,7 @@ class Drive:
         record = controller.record
         if not self.run.resumed and not self._plan.revokes:
             return controller.claim((record.was,))
-        # Forward: whatever a host that was away or re-imaged has now.
+        # Forward, whatever a host that was away or re-imaged holds now.
         there = record.was if self._plan.goes_back else record.now
         return controller.claim((there, self.run.want), self._is_over)  # a bastion that died has its locks for a lease
 
@@ -208,13 +208,13 @@ class Drive:
         return replace(self._back(controller, phase), cause=outcome.cause)
 
     def _serving(self, controller: HostController) -> Goal:
-        """To serve the run's token and refuse the one from before, where anybody still has it to ask with."""
+        """The goal: serve the run's token and refuse the earlier one, where a copy of it is left to try."""
         was = controller.record.was
         asked = (was,) if was and was != self._want and self._crew.is_known(controller, was) else ()
         return Goal(Stance.SERVING, self._want, asked)
 
     def _revoked(self, controller: HostController, settles: bool) -> Goal:
-        """To serve it and refuse whatever leaked; in the end every place on the host is asked."""
+        """The goal: serve the run's token and refuse every leaked one; at the end every place on the host is tried."""
         revoked, ends = self.run.condemned, self._plan.ends_survivors
         refuse = tuple(old for old in revoked if self._crew.is_known(controller, old))
         return Goal(Stance.SERVING, self._want, refuse, revoke=revoked, sweep=settles, ends_survivors=ends)
@@ -223,7 +223,7 @@ class Drive:
         return controller.reach(Phase.RETIRE, Goal(Stance.ALONE, self._want), State.PROVEN)
 
     def _back(self, controller: HostController, phase: Phase = Phase.ROLLBACK) -> Outcome:
-        """The older goal: the host's own old token, and nothing of the new one left behind."""
+        """The goal of a rollback: the host's own old token, and no copy of the new one."""
         record, want = controller.record, self._want
         was = record.was
         if was is None or was == want:
@@ -231,7 +231,7 @@ class Drive:
         there = State.ROLLED_BACK if record.turned else State.UNCHANGED
         refuse = (want,) if self._crew.is_known(controller, want) else ()
         proven = record.state in (State.UNCHANGED, State.ROLLED_BACK)
-        if self.run.resumed or not proven:  # its service may have been restarted, and nobody knows how it is
+        if self.run.resumed or not proven:  # its service may have been restarted, and its state is not known
             outcome = controller.reach(phase, Goal(Stance.SERVING, was, refuse), there)
             if outcome.status is not Status.OK:
                 return outcome
@@ -257,7 +257,7 @@ class Drive:
     @property
     def _want(self) -> Fingerprint:
         if self.run.want is None:
-            raise ValueError("a run without a token has nothing to go on with")
+            raise ValueError("a run without a token has nothing to continue")
         return self.run.want
 
     # -- between phases
@@ -271,9 +271,9 @@ class Drive:
         self._rested = True
 
     def _count(self, old: frozenset[Fingerprint]) -> None:
-        """Who still uses the old tokens. In a revocation it holds nothing back: it is for the report."""
+        """Asks who still uses the old tokens. In a revocation the answer changes nothing: it is for the report."""
         if self._plan.revokes:
-            self._crew.fail_doubles()  # turned under each name, since none may hold it up; but which of them is it?
+            self._crew.fail_doubles()  # turned under each name, since neither may wait; which host it is, is not known
         self._recorder.tell(retirement.census(self._crew, old, self._plan.retire_anyway))
 
     # -- a revocation's own
@@ -281,7 +281,7 @@ class Drive:
     def _leaving_stragglers(
         self, move: Do, controllers: Sequence[HostController], work: Callable[[HostController], Outcome]
     ) -> None:
-        """The phase, for all that are through soon; the others are left behind. Names of one machine go in turn."""
+        """Does the phase and leaves the slow hosts behind. Names of one machine go one after the other."""
         patience = self._plan.patience
         if patience is not None and self._waited:
             patience = max(patience, QUIET)
@@ -293,7 +293,7 @@ class Drive:
                 self._crew.phase(move.phase, together, work, move.title, patience, ahead)
 
     def _is_prepared(self, move: Do) -> bool:
-        """What a phase needs before it: tokens to stage, a place for hosts that turn, caches that have run out."""
+        """Does what a phase needs first: tokens to stage, a free place for hosts that turn, caches that expired."""
         if move.phase is Phase.STAGE:
             return self._gather_tokens()
         if move.phase is Phase.SETTLE:
@@ -318,7 +318,7 @@ class Drive:
         return True
 
     def _condemn(self, tokens: set[Fingerprint]) -> None:
-        """Writes down that these tokens leaked, and who is to be asked with them."""
+        """Records that these tokens leaked, and which hosts are tried with them."""
         if not tokens:
             return
         asked = tokens & self._crew.tokens.keys()
@@ -328,7 +328,7 @@ class Drive:
         self._recorder.tell(Condemned(fresh, self._recorder.now(), unshared, bool(asked)))
 
     def _wait_for_caches(self, names: Collection[str]) -> None:
-        """Until `revocation_recheck` seconds have passed since the last of them began to refuse the old tokens."""
+        """Waits until `revocation_recheck` seconds are over since the last host began to refuse the old tokens."""
         most = self._crew.fleet.policy.revocation_recheck
         refused = [host.refused for host in (self.run.hosts[name] for name in names) if host.refused]
         if refused:
@@ -336,7 +336,7 @@ class Drive:
             self._crew.interrupted.wait(min(max(left, 0.0), most))
 
     def _retry(self) -> None:
-        """After a pause, the hosts that are not through and not at work: what they failed of is history."""
+        """After a pause, tries the hosts again that are neither done nor at work; their failures are cleared."""
         self._rested = True
         if self._crew.interrupted.wait(self._plan.pause):
             return

@@ -1,7 +1,7 @@
 """One host's part of a run: look, decide, act, look again. A failure is an outcome, never an exception.
 
-What a host needs is for `steps` to say; this module sends it and makes one outcome of what comes back. A line that
-broke is looked into, not guessed about: only when that fails too is the host `unknown`.
+`steps` says what a host needs; this module sends it and makes one outcome of the answer. After a broken line it
+connects and looks again: only when that fails too is the host `unknown`.
 """
 
 from collections.abc import Callable, Container
@@ -36,7 +36,7 @@ class HostController:
         self.host = host
         self.session = session
         self._ledger = ledger
-        self._has_waited = False  # whoever still has the host's lock then is alive
+        self._has_waited = False  # a run that still holds the host's lock then is alive
 
     @property
     def record(self) -> HostRun:
@@ -57,7 +57,7 @@ class HostController:
     # -- before anything is changed
 
     def look(self) -> Outcome:
-        """Read-only: what the host shows, and whether its service honours the token that it has."""
+        """Read-only: what the host shows, and whether its service accepts the token in its file."""
         cause = self.session.open()
         reply: Reply | Cause = cause or self.session.ask((LOOK, Step(Verb.PROVE, stable=False, waits=False)))
         if isinstance(reply, Cause):
@@ -106,7 +106,7 @@ class HostController:
         return self._outcome(Phase.CLAIM, Status.OK, self.record.state, None, reply)
 
     def _locked(self) -> Reply | Cause:
-        """The host's answer to the question for its lock."""
+        """The host's answer to a request for its lock."""
         reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
         for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
             cause = self.session.open()
@@ -116,7 +116,7 @@ class HostController:
         return reply
 
     def _wait_for_lock(self, reply: Reply | Cause, gives_up: Callable[[], bool]) -> Reply | Cause:
-        """The last answer: the lock is ours, or whoever has it is alive."""
+        """The last answer: the lock is ours, or the run that holds it is alive."""
         clock, held = self._ledger.clock, _held_by_another(reply)
         if held is None or self._has_waited or gives_up():
             return reply
@@ -129,7 +129,7 @@ class HostController:
         return reply
 
     def recall(self, want: Fingerprint, key: bytes) -> Token | None:
-        """The token itself, if a slot of this host holds it; for the memory of this run only."""
+        """The token itself, if a slot of this host holds it; it stays in the memory of this run."""
         if self.session.open():
             return None
         reply = self.session.ask((Step(Verb.RECALL, want),))
@@ -137,7 +137,7 @@ class HostController:
         return token if token and token.fingerprint(key) == want else None
 
     def audit(self, query: Query) -> Reply | Cause:
-        """What the service's audit records say. No outcome: it tells nothing of the host's own state."""
+        """What the service's audit records say. No outcome: they say nothing about the host's own state."""
         return self.session.open() or self.session.ask((Step(Verb.AUDIT, query=query),))
 
     # -- changing it
@@ -151,7 +151,7 @@ class HostController:
         lost, until = None, None
         seen = (
             self.record.seen if self.record.status is Status.OK else None
-        )  # what was seen before a failure is no news
+        )  # what was seen before a failure is not new
         for _ in range(ROUNDS):
             cause = self._open(until)
             if cause:
@@ -178,19 +178,19 @@ class HostController:
         return self._given_up(phase, lost)
 
     def _given_up(self, phase: Phase, lost: Cause | None) -> Outcome:
-        """The host cannot be reached; was it told anything, then nobody knows how it is."""
+        """The outcome of a host that cannot be reached: unknown if it was sent a change, else unreachable."""
         if self.record.touched:
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
 
     def _told(self, phase: Phase, steps: tuple[Step, ...]) -> Reply | Cause:
-        """The host's answer to these steps and one more look; what it may change is written down before."""
+        """The host's answer to these steps and one more look; the intent is recorded before."""
         verbs = tuple(step.verb for step in steps)
         self._ledger.tell(Intent(self.host.name, phase, verbs, self._ledger.now()))
         return self.session.ask((*steps, LOOK))
 
     def fence(self) -> Outcome:
-        """Stops the service of a host that could not be turned: it lets nobody in any more.
+        """Stops the service of a host that could not be turned: it accepts no call any more.
 
         A host that cannot write gives no lock; its unit can be stopped all the same.
         """
@@ -212,22 +212,22 @@ class HostController:
     def _steps(self, goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
         steps = steps_to(goal, seen)
         if steps and steps[0].verb is Verb.STAGE and not self.session.knows(goal.want):
-            # Only the host's own agent may have it in memory yet; if not, it says so.
+            # Perhaps only the host's own agent has it in memory; if not, it says so.
             steps = (
                 Step(Verb.REVERT, goal.want),
                 *(step for step in steps if step.verb not in (Verb.STAGE, Verb.SWAP)),
             )
-        # Where tokens leaked, nobody waits for a host to stay up before the next one turns: that is asked at the end.
+        # A revocation does not wait for a host to stay up before the next one turns: that is checked at the end.
         settles, leaked = phase is Phase.SETTLE, bool(goal.revoke)
         return tuple(
             replace(step, stable=settles is leaked, log=settles) if step.verb is Verb.PROVE else step for step in steps
         )
 
     def _judge(self, phase: Phase, goal: Goal, there: State, reply: Reply) -> Outcome:
-        """What an answer means: the machine must find nothing left to move."""
+        """The outcome of an answer: OK only when no step is left to do."""
         cause = reply.cause
         if cause is None and (reply.seen is None or self._moves_left(goal, reply.seen)):
-            cause = Cause(Trouble.SLOT_CHANGED, "after all steps the host does not show what they made")
+            cause = Cause(Trouble.SLOT_CHANGED, "after all steps the host is not in the state that they lead to")
         if cause is None and reply.seen and phase is Phase.SETTLE:
             cause = untidy(reply.seen, self.host.service)
         if cause is None and reply.proof and goal.sweep:
@@ -238,7 +238,7 @@ class HostController:
             return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:
             proven = reply.proof.proven if reply.proof else self.record.state is State.PROVEN
-            if self._ledger.run.is_revocation and reply.proof:  # where no copy is left to ask with: refused before
+            if self._ledger.run.is_revocation and reply.proof:  # no copy is left to try: it was refused before
                 proven = proven and (reply.proof.refused_after or self.record.refused) is not None
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)
@@ -267,9 +267,9 @@ class HostController:
     def _outcome(
         self, phase: Phase, status: Status, state: State, cause: Cause | None = None, reply: Reply | None = None
     ) -> Outcome:
-        """What came of a phase, written down. A failure has a cause: without one the course would try it for ever."""
+        """Records the outcome of a phase. A failure has a cause: without one the course would retry it for ever."""
         if status is not Status.OK and cause is None:
-            cause = Cause(Trouble.RUBBISH, "the agent did not say what it sees")
+            cause = Cause(Trouble.RUBBISH, "the agent did not report the state of the host")
         told = Outcome(self.host.name, phase, status, state, self._ledger.now(), cause)
         if reply:
             told = replace(
@@ -279,16 +279,16 @@ class HostController:
         return told
 
     def fail(self, phase: Phase, cause: Cause) -> Outcome:
-        """An outcome for a host that is not to be trusted with what it answered."""
+        """Records a failure of a host whose answer must not be believed."""
         return self._outcome(phase, Status.FAILED, State.FAILED, cause)
 
     def leave(self, phase: Phase, state: State) -> Outcome:
-        """An outcome for a host that needs nothing."""
+        """Records an outcome for a host that needs nothing."""
         return self._outcome(phase, Status.OK, state)
 
 
 def _is_stale(reply: Reply, steps: tuple[Step, ...]) -> bool:
-    """True for a process that looks as if it had read its file and does not act so: nobody has started it anew yet."""
+    """True for a process that seems to have read its file and does not act so: it was not restarted yet."""
     old = (Trouble.NEW_REFUSED, Trouble.OLD_ACCEPTED, Trouble.STALE_PROCESS)
     restarted = any(step.verb is Verb.RESTART for step in steps)
     return reply.cause is not None and reply.cause.trouble in old and not restarted

@@ -13,12 +13,12 @@ from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint
 
-BROUGHT = (Verb.STAGE, Verb.SWAP, Verb.RESTART, Verb.PROVE, Verb.RETIRE)  # how a token comes that is yet to be made
+BROUGHT = (Verb.STAGE, Verb.SWAP, Verb.RESTART, Verb.PROVE, Verb.RETIRE)  # how to show a token that is yet to be made
 
 
 @dataclass(frozen=True)
 class Foreseen:
-    """One host: its token, the one that it would come to (None: a new one), and by which steps, or why by none."""
+    """One host: its token, the token that it would get (None: a new one), and the steps to it, or why none."""
 
     host: str
     now: Fingerprint | None
@@ -28,13 +28,13 @@ class Foreseen:
 
 
 def foreseen(hosts: Iterable[HostRun], want: Fingerprint | None, goes_back: bool = False) -> list[Foreseen]:
-    """What each of these hosts would be told: forward to `want` (None: a token yet to be made), or back to its own."""
+    """The steps for each of these hosts: forward to `want` (None: a token yet to be made), or back to its own token."""
     return [_of(host, want, goes_back) for host in hosts]
 
 
 def _of(host: HostRun, want: Fingerprint | None, goes_back: bool) -> Foreseen:
     if host.seen is None or host.cause:
-        return Foreseen(host.name, host.now, host.now, why=str(host.cause or "it says nothing of itself"))
+        return Foreseen(host.name, host.now, host.now, why=str(host.cause or "its state was not reported"))
     if goes_back and (not host.touched or host.was is None):
         return Foreseen(host.name, host.now, host.now, why="the run has not touched it")
     then = host.was if goes_back else want
@@ -47,7 +47,7 @@ def _of(host: HostRun, want: Fingerprint | None, goes_back: bool) -> Foreseen:
 def table(hosts: Sequence[Foreseen], title: str) -> Table:
     """One row a host."""
     made = plain_table(title)
-    for column in ("host", "token", "would come to", "by"):
+    for column in ("host", "token", "would get", "by"):
         made.add_column(column, overflow="fold")
     for host in hosts:
         then = "–" if host.why else str(host.then or "a new one")

@@ -1,4 +1,4 @@
-"""What an operator is told before a run or a wave: what restarts, for how long, which work ends. Pure.
+"""The text before a run or a wave: what restarts, for how long, which work ends. Pure.
 
 What a host says of its workers is the number of processes that its unit has beside the service's own.
 """
@@ -25,7 +25,7 @@ def before_run(fleet: Fleet, order: Sequence[Wave], paces: Sequence[Pace], run: 
 
 
 def before_wave(run: Run, wave: Wave) -> str:
-    """What the next wave is, and who is cut off until all have turned."""
+    """What the next wave is, and which hosts cannot be used until all have turned."""
     names = [host.name for host in wave.hosts]
     title = "" if wave.title == wave.phase.value == fold_names(names) else f"{wave.title}: "
     said = f"Next is {title}{fold_names(names)}. It ends {_ends(wave.hosts, run)}."
@@ -45,14 +45,13 @@ def _takes(fleet: Fleet, order: Sequence[Wave], paces: Sequence[Pace], run: Run)
     policy = fleet.policy
     if paces:
         runs = "run" if len(paces) == 1 else f"{len(paces)} runs"
-        return f"takes: about {ago(likely(paces, len(order)))}, by the last {runs} that came through from here"
+        return f"takes: about {ago(likely(paces, len(order)))}, by the last {runs} that finished from this bastion"
     least = at_least(policy, len(order), revokes=run.is_revocation)
     waits = f"stable_seconds = {policy.stable_seconds:g}"
     waits += f", revocation_recheck = {policy.revocation_recheck:g}" if run.is_revocation else " in each wave"
     more = f"each service has health_deadline = {policy.health_deadline:g} s to come up"
-    return (
-        f"takes: at least {ago(least)} ({waits}), {more}; no run from here has come through yet, which could tell more"
-    )
+    unknown = "no run from this bastion has finished yet, so there is no better estimate"
+    return f"takes: at least {ago(least)} ({waits}), {more}; {unknown}"
 
 
 def _ends(hosts: Sequence[Host], run: Run) -> str:
@@ -69,9 +68,9 @@ def _ends(hosts: Sequence[Host], run: Run) -> str:
     if silent:
         said.append(f"and that of all workers of {fold_names(silent)}, whose number is not known")
     if live:
-        said.append(f"but no worker of {fold_names(live)}: they live on with the old token (KillMode)")
+        said.append(f"but no worker of {fold_names(live)}: workers there keep running with the old token (KillMode)")
     if hives and not (ends or silent or live):
-        said.append("no inference, for these hives have no worker now")
+        said.append("no inference: these hives have no worker now")
     return "; ".join(said)
 
 
@@ -81,7 +80,7 @@ def _each(counts: dict[str, int]) -> str:
 
 
 def _cut_off(run: Run) -> str:
-    """Whoever has another token than the queen; without her, whoever has the old one."""
+    """The hosts that have another token than the queen; without a queen, the hosts that have the old token."""
     new = {host.name for host in run.counted if host.state in TURNED}
     hives = [host.name for host in run.counted if run.queen is None or host.name != run.queen.name]
     if run.queen is None or run.queen.name in new:
@@ -91,5 +90,5 @@ def _cut_off(run: Run) -> str:
         left = [name for name in hives if name in new]
         said = "they have the new token, and the queen the old one"
     if not left:
-        return "Nobody is cut off meanwhile: all hosts have one and the same token."
+        return "No host is cut off meanwhile: all hosts have the same token."
     return f"Cut off meanwhile: {fold_names(left)}: {said}."

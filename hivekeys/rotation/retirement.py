@@ -1,7 +1,7 @@
 """Asks the services' records who still used the old tokens, just before these are retired.
 
-One bounded request a host. What is found may hold the old tokens back; it never says which token a host holds (fp6 is
-24 bits), and where nobody writes records nothing is held back.
+One bounded request a host. The result may keep the old tokens from being retired; it never says which token a host
+holds (fp6 is 24 bits), and where a service writes no records it keeps nothing back.
 """
 
 from collections import defaultdict
@@ -16,13 +16,13 @@ from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.host import HostController
 from hivekeys.token import Fingerprint
 
-FRESH = 3600.0  # seconds: a use that is longer ago holds nothing back any more
+FRESH = 3600.0  # seconds: an older use does not keep a token from being retired
 SIZE = 64 << 20  # bytes of records that a host reads, the newest first
 SECONDS = 5.0
 
 
 def census(crew: Crew, old: Iterable[Fingerprint], anyway: bool = False) -> CensusTaken:
-    """The census of the hosts that stand; `anyway`: what it finds holds nothing back."""
+    """The census of the standing hosts; `anyway`: the old tokens are retired whatever it finds."""
     tokens = tuple(sorted({fingerprint.fp6 for fingerprint in old}))
     controllers = crew.standing()
     since: dict[str, float] = defaultdict(float)  # services of one machine share its trail: the last of them counts

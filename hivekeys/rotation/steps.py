@@ -1,4 +1,4 @@
-"""Compares the goal with what a host shows, and yields the next steps for it. Pure.
+"""Compares the goal with what a host shows, and returns the next steps for it. Pure.
 
 Every step is safe to repeat, so the same table serves a first run, a run that goes on after it was cut off,
 and the way back: a rollback is a goal with the older token.
@@ -17,7 +17,7 @@ FOR_EVER = 1e9  # seconds; hivekeys.host.restarting.FOR_EVER
 
 
 class Stance(Enum):
-    """How far a host is to come: hold the token staged, serve it, or serve it with the other slots empty."""
+    """How far a host shall get: the token staged, served, or served with the other slots empty."""
 
     STAGED = "staged"
     SERVING = "serving"
@@ -33,12 +33,12 @@ class Goal:
     refuse: tuple[Fingerprint, ...] = ()
     keep: frozenset[Fingerprint] = frozenset()  # other hosts use them
     revoke: tuple[Fingerprint, ...] = ()  # these leaked: nothing may ever write them again
-    sweep: bool = False  # every other place on the host is asked as well whether it refuses
-    ends_survivors: bool = False  # and processes that outlived the restart are ended before
+    sweep: bool = False  # every other place on the host is tried as well
+    ends_survivors: bool = False  # processes that outlived the restart are ended first
 
 
 def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
-    """What brings a host from what it shows to the goal; () when it is there and needs no proof.
+    """The steps from what a host shows to the goal; () when it is there and needs no proof.
 
     | goal    | active = want    | staged = want       | previous = want       | nowhere      |
     |---------|------------------|---------------------|-----------------------|--------------|
@@ -102,7 +102,7 @@ def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
 
 
 def _of_file(seen: Seen, service: Service) -> Cause | None:
-    """What is wrong with the token file, or the way to it."""
+    """What is wrong with the token file, or the path to it."""
     if seen.directory.fault:
         missing = "does not exist" in seen.directory.fault
         return Cause(Trouble.TOKEN_MISSING if missing else Trouble.TOKEN_UNSAFE, seen.directory.fault)
@@ -114,7 +114,7 @@ def _of_file(seen: Seen, service: Service) -> Cause | None:
 
 
 def _too_slow(unit: Unit, service: Service, request: float) -> Cause | None:
-    """Why the restart alone could take longer than a request may: nobody would wait for what comes of it."""
+    """Why the restart alone could take longer than a request may, so that its result would be lost."""
     if unit.stop_seconds is None or unit.stop_seconds <= request:
         return None
     stops = f"{service.unit} does not end at once when it is told to, and systemd waits for that"

@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def slower_half(waiting: set[Future[T]], half: int, patience: float) -> set[Future[T]]:
-    """Those that are left once no more than `half` are, and none of them waits for a thread: that is not slowness.
+    """The hosts still at work, once at most `half` are and each has a thread: to wait for a thread is not slowness.
 
-    Where those that have the threads do not come through for `patience` seconds, the others have waited long enough.
+    If none of that half answers for `patience` seconds, they are returned earlier.
     """
     while len(waiting) > half or not all(future.running() for future in waiting):
         done, waiting = wait(waiting, patience if len(waiting) <= half else None, FIRST_COMPLETED)
@@ -23,12 +23,12 @@ def slower_half(waiting: set[Future[T]], half: int, patience: float) -> set[Futu
 
 @dataclass(frozen=True)
 class Late:
-    """What a host that was left behind is at work on."""
+    """The phase in which a host was left behind, and its work there."""
 
     phase: Phase
     future: Future[Outcome | None]
 
     @property
     def turns(self) -> bool:
-        """True while its service may be out."""
+        """True while its service may be down."""
         return self.phase in TURNS and not self.future.done()

@@ -37,7 +37,7 @@ def _batches(hosts: tuple[Host, ...], size: int) -> Iterator[tuple[Host, ...]]:
 
 
 def among(planned: Sequence[Wave], standing: Collection[Host]) -> tuple[Wave, ...]:
-    """The planned waves without the hosts that are out of it; the next hives take the places of canaries that are."""
+    """The planned waves of these hosts only; where a canary is missing, the next hive takes its place."""
     there = frozenset(standing)
     canaries = next((len(wave.hosts) for wave in planned if wave.phase is Phase.CANARY), 0)
     hives = [host for wave in planned if wave.phase is not Phase.QUEEN for host in wave.hosts if host in there]

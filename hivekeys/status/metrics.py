@@ -49,7 +49,7 @@ class _Families:
 def _of_hosts(status: FleetStatus) -> Iterator[Family]:
     hosts = [({"host": one.host.name, "role": one.host.role.value}, one) for one in status.hosts]
     seen = [(labels, one, one.seen) for labels, one in hosts if one.seen]
-    yield "host_reachable", "1 when the host let itself be seen.", [(at, one.seen is not None) for at, one in hosts]
+    yield "host_reachable", "1 when the host could be looked at.", [(at, one.seen is not None) for at, one in hosts]
     yield (
         "host_service_active",
         "1 when systemd calls the service active.",
@@ -62,7 +62,7 @@ def _of_hosts(status: FleetStatus) -> Iterator[Family]:
     )
     yield (
         "host_token_age_seconds",
-        "Since the host's token was made, by its file or the journal.",
+        "Seconds since the host's token was made, by its file or the journal.",
         [(labels, one.age) for labels, one in hosts if one.age is not None],
     )
     yield (
@@ -84,26 +84,30 @@ def _of_rotations(rotations: Sequence[Run]) -> Iterator[Family]:
     done = next((run for run in rotations if run.code is ExitCode.DONE and run.is_served), None)
     yield "rotation_last_timestamp_seconds", "When the newest rotation began.", _one(newest.started if newest else None)
     over = newest if newest and newest.was_begun and not newest.is_open else None
-    told = "What it came to, unless it is open or was not begun."
+    told = "Exit code of the newest rotation, unless it is open or was not begun."
     yield "rotation_last_exit_code", told, _one(came_to(over) if over else None)
     said = [({"verdict": word_of(newest)}, 1.0)] if newest else []
-    yield "rotation_last_verdict", "Always 1; what it came to, in a word or two.", said
-    yield "rotation_open", "1 when it is going on, or was cut off.", _one(newest is not None and newest.is_open)
-    told = "When the newest that was proven on every host began."
+    yield "rotation_last_verdict", "Always 1; the result of the newest rotation, in a word or two.", said
+    yield (
+        "rotation_open",
+        "1 when the newest rotation is at work, or was cut off.",
+        _one(newest is not None and newest.is_open),
+    )
+    told = "When the newest rotation that was proven on every host began."
     yield "rotation_last_success_timestamp_seconds", told, _one(done.started if done else None)
 
 
 def _one(value: float | None) -> list[Sample]:
-    """Of the fleet as a whole; nothing where it is not known."""
+    """One sample for the fleet as a whole; none where the value is not known."""
     return [] if value is None else [({}, value)]
 
 
 def _of_checklist(checklist: Tally | None) -> Iterator[Family]:
     if checklist is None:
         return
-    yield "verify_timestamp_seconds", "When the checklist was last gone through.", _one(checklist.at)
+    yield "verify_timestamp_seconds", "When the checklist was last run.", _one(checklist.at)
     yield (
         "verify_findings",
-        "What it found, a check on a host each.",
+        "Findings of the last checklist: one for each check on each host.",
         [({"severity": level, "verdict": word}, count) for (level, word), count in checklist.found.items()],
     )

@@ -39,7 +39,7 @@ LOADED = {
 
 @dataclass(frozen=True)
 class HostStatus:
-    """One host. Times are in seconds; what could not be seen is None."""
+    """One host. Times are in seconds; None for what could not be seen."""
 
     host: Host
     seen: Seen | None
@@ -48,7 +48,7 @@ class HostStatus:
     owes_for: float | None  # how long it has owed the newest token
     last_run: str
     strange: Place = KNOWN  # the last run that changed the host, where the journal has no such run
-    is_overtaken: bool = False  # that one came after all that the journal knows
+    is_overtaken: bool = False  # that run came after all runs of the journal
 
     @property
     def up(self) -> float | None:
@@ -88,11 +88,11 @@ class FleetStatus:
     hosts: tuple[HostStatus, ...]
     now: float
     brings: str = "rotate"  # the verb that brings the newest token to a host, or another to all
-    newer: Place | None = None  # a run of another bastion that worked here after all that this one knows of
+    newer: Place | None = None  # a run of another bastion that worked here after all runs of this bastion
 
     @property
     def tokens(self) -> dict[str, tuple[str, ...]]:
-        """Who holds which token, by its fingerprint."""
+        """The names of the hosts that hold each token, by its fingerprint."""
         held: dict[str, tuple[str, ...]] = {}
         for one in self.hosts:
             if one.seen and one.seen.token:
@@ -141,7 +141,7 @@ def status_of(
         seen = None if isinstance(answer, Cause) else answer.seen
         cause = answer if isinstance(answer, Cause) else same.get(host.name) or answer.cause
         if seen is None and cause is None:
-            cause = Cause(Trouble.RUBBISH, "the agent did not say what it sees")
+            cause = Cause(Trouble.RUBBISH, "the agent did not report the state of the host")
         cause = cause or (seen.directory.bar or seen.unit.bar if seen else None)
         aged = token_age(seen, record, now) if seen else None
         owes = host.name in record.owing and (seen is None or seen.token != record.want)
@@ -165,7 +165,7 @@ def status_of(
 
 
 def _newer(fleet: Fleet, strange: Mapping[str, Place], epoch: int) -> Place | None:
-    """The last strange run behind that place. One host may be the enemy: the queen says so, or two of them."""
+    """The last run after that place that the journal lacks. The queen or two hosts must name it: one may be hostile."""
     later = {name: place for name, place in strange.items() if place.epoch > epoch}
     times = Counter(later.values())
     borne_out = [place for place in times if times[place] > 1 or later.get(fleet.queen.name) == place]
@@ -214,7 +214,7 @@ def lines(status: FleetStatus) -> list[str]:
         held += [f"no token on {fold_names(without)}"] if without else []
         unseen = [one.host.name for one in status.hosts if not one.seen]
         held += [f"not seen: {fold_names(unseen)}"] if unseen else []
-        said.append(f"no agreement to be seen: {'; '.join(held)}")
+        said.append(f"not all hosts are seen to hold one token: {'; '.join(held)}")
     if status.due is not None:
         left = status.due - status.now
         day = _day(status.due)
@@ -227,7 +227,7 @@ def lines(status: FleetStatus) -> list[str]:
 
 
 def _strange_lines(status: FleetStatus) -> Iterator[str]:
-    """Hosts remember who changed them last: what was cut out of a journal, they still know."""
+    """Hosts remember which run changed them last, also when the journal has lost it."""
     strange: dict[tuple[Place, bool], list[str]] = {}
     for one in status.hosts:
         if one.strange.run:

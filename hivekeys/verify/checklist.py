@@ -72,8 +72,8 @@ def next_line(found: Sequence[Finding], typed: str) -> str:
     dead = " --dead-token" if DEAD in asked else ""
     again = f"fab verify {where} --checks {','.join(asked)}{dead}" if asked else "the same again"
     strays = " --strays" if "strays" in ids else ""
-    mend = f"what can be mended from here: fab fix {where}{strays}   " if MENDABLE & {*ids} else ""
-    return f"{mend}when it is mended: {again}"
+    mend = f"what hivekeys can repair: fab fix {where}{strays}   " if MENDABLE & {*ids} else ""
+    return f"{mend}when it is repaired: {again}"
 
 
 def passed_line(found: Sequence[Finding]) -> str:

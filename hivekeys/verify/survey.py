@@ -94,7 +94,7 @@ def _held(session: Session, greeting: Greeting) -> frozenset[str] | Cause:
         return answer
     seen = answer.seen
     if seen is None or answer.cause:  # a host that refuses the greeting lets itself be looked at all the same
-        return answer.cause or Cause(Trouble.RUBBISH, "the agent did not say what it sees")
+        return answer.cause or Cause(Trouble.RUBBISH, "the agent did not report the state of the host")
     slots = [slot for slot in (seen.active, seen.staged, seen.previous) if slot is not None]
     unread = [slot.fault for slot in slots if slot.fingerprint is None]
     if unread or not slots:

@@ -96,7 +96,7 @@ def refuse_superseded(past: "Run", state_dir: str) -> None:
     refuse_revoked_run(past, state_dir)
     newer = next((run.id for run in reversed(runs_after(past, state_dir)) if run.is_served), "")
     if newer:
-        owing = f"{fold_names(past.debts)} may still trust its old token" if past.debts else "no host owes it anything"
+        owing = f"{fold_names(past.debts)} may still accept its old token" if past.debts else "no host owes it anything"
         raise UserError(
             f"run {past.id} was superseded by run {newer}: {owing}",
             hint="leave --run out: `fab reconcile` brings every host to the newest token",

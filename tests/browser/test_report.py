@@ -106,10 +106,10 @@ def test_a_screen_reader_finds_landmarks_headings_captions_and_pictures_by_name(
     told = chromium.accessibility()
     roles = {role for role, _ in told}
     assert {"banner", "main", "contentinfo", "heading", "table", "rowheader", "columnheader"} <= roles
-    assert ("heading", "Not over: 2 of 21 hosts may still trust the old token") in told
+    assert ("heading", "Not over: 2 of 21 hosts may still accept the old token") in told
     pictures = [name for role, name in told if role in ("image", "img", "graphics-document", "SvgRoot") and name]
     assert any(name.startswith("Timeline of the run") for name in pictures), pictures
-    assert any(name.startswith("Hosts that still trust the old token") for name in pictures), pictures
+    assert any(name.startswith("Hosts that still accept the old token") for name in pictures), pictures
     tables = [name for role, name in told if role == "table"]
     assert tables == ["Every host of the run, and what its service answered"]
     named = ("region", "image", "img", "table", "heading")
@@ -146,7 +146,7 @@ def test_no_figure_is_wider_than_its_tile(chromium: Chromium, tmp_path: Path, wi
     teller = Teller(fleet_of(3))
     teller.before()
     teller.turn()
-    teller.stop("the operator asked for the way back")
+    teller.stop("the operator asked to roll back")
     teller.phase(Phase.ROLLBACK, [host.name for host in teller.fleet.hosts])
     taken_back = tmp_path / "taken-back.html"
     taken_back.write_text(html(page(fold(teller.events), teller.events, teller.fleet)))

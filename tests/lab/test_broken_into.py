@@ -206,7 +206,7 @@ def test_a_token_whose_files_are_gone_is_condemned_though_nobody_can_be_asked_wi
     assert answer.code == 4, answer.err
     assert {host["state"] for host in answer.hosts.values()} == {"healthy"}
     told = bastion.fab("report").out
-    assert "NOT OVER" in told and "no copy of the old token is left to ask" in told, told
+    assert "NOT OVER" in told and "no copy of the old token is left to try" in told, told
     new = truth_of(lab, "queen").token
     assert {status(host, new) for host in lab.hosts.values()} == {200}
     words = ("rotate", "--yes", "--token-file", secret(tmp_path, old))

@@ -218,7 +218,7 @@ def test_a_port_that_asks_nobody_for_a_token_is_named_and_stops_nothing(
     metrics = hive.runs(port=9100, in_unit=False, comm="metrics")
     ann = responder(fleet)
     assert ann.revoke() is DONE
-    assert f"asks for no token: hive1 127.0.0.1:9100 (metrics, pid {metrics.pid})" in place_lines(ann.runner.run)
+    assert f"needs no token: hive1 127.0.0.1:9100 (metrics, pid {metrics.pid})" in place_lines(ann.runner.run)
 
 
 def test_a_place_that_cannot_be_asked_is_named_and_the_run_is_not_done(
@@ -349,7 +349,9 @@ def test_a_rotation_names_who_outlived_its_restarts(fleet: InProcessFleet, hive:
     ann = Operator(fleet)
     assert ann.rotate() is DONE
     (line,) = place_lines(ann.runner.run)
-    assert line == f"outlived the restart, and may have the old token: hive1 worker (pid {worker.pid}, 60 s old)"
+    assert (
+        line == f"still runs after the restart, and may have the old token: hive1 worker (pid {worker.pid}, 60 s old)"
+    )
 
 
 def test_no_record_of_a_sweep_holds_a_token(fleet: InProcessFleet, hive: SimulatedHost) -> None:

@@ -43,7 +43,7 @@ def test_where_no_token_is_left_to_ask_with_nobody_is_said_to_refuse_one(fleet: 
     assert set(ann.states.values()) == {State.HEALTHY}
     assert "every host refuses" not in verdict(ann.runner.run, OPEN).words
     said = next_step(ann.runner.run, ann.runner.fleet)
-    assert said.startswith("no copy of the old token is left to ask queen, hive1, hive2, hive3 with")
+    assert said.startswith("no copy of the old token is left to try on queen, hive1, hive2, hive3")
     assert "fab revoke --fleet inprocess --reason routine --token-file FILE" in said
     assert {host.was for host in ann.runner.run.hosts.values()} == {None}, "nobody saw which it was"
 
@@ -107,7 +107,7 @@ def test_a_token_that_one_host_holds_alone_is_condemned_and_named_with_it(fleet:
     assert ann.revoke() is DONE
     assert lone.fingerprint(KEY) in ann.runner.run.condemned
     assert set(asked) <= {"hive2"}
-    line = f"token:{lone.fingerprint(KEY)} lay on hive2 alone: no other host was asked with it"
+    line = f"only hive2 held token:{lone.fingerprint(KEY)}: no other host was tried with it"
     assert line in summary_lines(ann.runner.run, DONE, ann.runner.fleet)
 
 

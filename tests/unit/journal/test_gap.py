@@ -94,7 +94,7 @@ def test_a_gap_over_a_resume_is_counted_from_the_queens_restart_and_marked(fleet
     assert gap_of(found["hive3"]).startswith("~9 min ")
     assert found["hive1"] is not None and not found["hive1"].by_wall, "it turned before the cut"
     assert found["hive1"].seconds is not None and found["hive1"].seconds < 60
-    assert "~: over two sittings, by the wall clock" in gap_lines(second.runner.run)
+    assert "~: spans an interruption, measured by the wall clock" in gap_lines(second.runner.run)
 
 
 def test_after_a_failed_run_hosts_that_stayed_have_a_gap_as_long_as_the_queen_had_the_new_token(
@@ -135,7 +135,7 @@ def test_a_host_that_owes_is_in_a_gap_until_it_is_reconciled(tmp_path: Path) -> 
     assert first.rotate() is ExitCode.INCOMPLETE
     owing = gaps(first)["hive3"]
     assert owing is not None and not owing.over and gap_of(owing).endswith(" s+")
-    assert "+: not over when the run ended" in gap_lines(first.runner.run)
+    assert "+: still open when the run ended" in gap_lines(first.runner.run)
     fleet.hosts["hive3"].fault = None
     second = sitting(fleet, fold(first.events), after=3600.0)
     assert second.reconcile() is ExitCode.DONE

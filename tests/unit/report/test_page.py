@@ -135,8 +135,8 @@ def upkeep() -> Teller:
         (rotated(), "Done, and proven, on every host", "good"),
         (rotated(ill={"hive2": ILL}), "Incomplete: 1 of 5 hosts needs you", "bad"),
         (rotated(ill={"hive2": ILL}, lost=("hive4",)), "Incomplete: 2 of 5 hosts need you", "bad"),
-        (revoked(), "Revoked: every host refuses the old token, and was asked twice", "good"),
-        (revoked(ill={"hive2": OLD_TAKEN}), "Not over: 1 of 5 hosts may still trust the old token", "bad"),
+        (revoked(), "Revoked: every host refuses the old token, and was tried twice", "good"),
+        (revoked(ill={"hive2": OLD_TAKEN}), "Not over: 1 of 5 hosts may still accept the old token", "bad"),
         (cut_off(), "Not over: cut off in phase stage", "fair"),
         (only_looked(), "Not begun: nothing was changed", "plain"),
         (taken_back(), "Failed; taken back on every host that it had touched (5)", "fair"),
@@ -192,7 +192,7 @@ def test_took_is_one_number_whatever_the_operator_thought_and_however_long_it_wa
     assert tile == f"{report.document(run, teller.fleet)['seconds']:.1f} s"
     assert f"; {tile}; exit code 0)" in report.summary(run, ExitCode.DONE).replace("), (", "; ")
     took = next(fact.value for fact in page_of(teller).facts if fact.name == "took")
-    assert took.startswith(f"{tile}; 2 h 0 min from its begin to its end")
+    assert took.startswith(f"{tile}; 2 h 0 min from start to end")
 
 
 def test_causes_come_with_the_next_step() -> None:
@@ -223,12 +223,12 @@ def test_the_inventory_that_has_changed_since_is_told() -> None:
 def test_a_revocation_has_its_exposure_per_host_and_as_a_picture() -> None:
     found = page_of(revoked(ill={"hive2": OLD_TAKEN}, lost=("hive3",)))
     assert found.curve is not None
-    assert found.curve.says == "2 may trust it"
+    assert found.curve.says == "2 may accept it"
     refused = {line.name: line.refused for line in found.groups[0].lines}
-    assert refused["hive2"] == refused["hive3"] == "may trust it"
+    assert refused["hive2"] == refused["hive3"] == "may accept it"
     assert re.fullmatch(r"\d\.\d s", refused["hive1"])
     assert found.exposure[0].startswith("The old token was refused on 3 of 5 hosts after: median ")
-    assert "Hosts that still trust the old token" in html(found)
+    assert "Hosts that still accept the old token" in html(found)
     assert page_of(rotated()).curve is None, "a rotation has none"
 
 
@@ -285,7 +285,7 @@ def test_a_review_that_could_not_read_everything_ticks_nothing(change: dict[str,
 def test_who_still_used_the_old_token_is_named() -> None:
     for text in (Reader(html(page_of(held()))).text, markdown(page_of(held())).replace("\\", "")):
         assert "hive1: 10.0.0.9 called /v1/workers/list of rbee-hive" in text
-        assert "the census had nothing to read on hive2: no audit trail" in text
+        assert "no audit records could be read on hive2: no audit trail" in text
     assert "Who used the old token" not in html(page_of(rotated()))
 
 

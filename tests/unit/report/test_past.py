@@ -110,7 +110,7 @@ def test_why_it_stopped_at_first_stays_beside_why_it_was_taken_back_in_the_end(t
     said = said_in_every_form(second, [*first.events, *second.events], ExitCode.DONE)
     for form in ("lines", "json", "html", "markdown"):
         assert "1 of 3 hosts failed (hive2); max_failures is 0" in said[form], form
-        assert "the operator asked for the way back" in said[form], form
+        assert "the operator asked to roll back" in said[form], form
 
 
 def test_a_host_whose_service_is_down_is_out_of_service_and_not_what_it_answered_before(fleet: InProcessFleet) -> None:

@@ -314,7 +314,7 @@ def test_whoever_was_left_behind_owes_nothing_once_a_later_run_went_through(fab:
     said = status_lines(folder)
     assert "paper-1" not in said
     told = listed(folder)
-    assert told["paper-1"]["verdict"] == "superseded by paper-2: nothing is owed any more"
+    assert told["paper-1"]["verdict"] == "superseded by paper-2: no host owes it anything"
     answer = fab("rollback", "--run", "paper-1")
     assert answer.code == 2 and "run paper-1 was superseded by run paper-2: no host owes it anything" in answer.err
 
@@ -330,7 +330,7 @@ def test_a_revocations_debt_is_paid_by_a_later_run_that_proves_the_host(fab: Fab
     folder = written(fab, leaked_and_not_over(), went_through("paper-2"))
     told = listed(folder)
     assert (told["paper-1"]["debts"], told["paper-2"]["debts"]) == ([], [])
-    assert told["paper-1"]["verdict"] == "superseded by paper-2: nothing is owed any more"
+    assert told["paper-1"]["verdict"] == "superseded by paper-2: no host owes it anything"
     answer = fab("reconcile", "--run", "paper-1")
     assert (answer.code, answer.out) == (2, "")
     assert "run paper-1 was superseded by run paper-2: no host owes it anything" in answer.err
@@ -343,16 +343,16 @@ def test_a_revocations_debt_stays_where_no_later_run_has_proven_the_host(fab: Fa
     told = listed(folder)
     assert told["paper-1"]["debts"] == told["paper-2"]["debts"] == ["hive2"]
     said = status_lines(folder)
-    assert "run paper-1: hive2 may still trust the token that leaked" in said
+    assert "run paper-1: hive2 may still accept the token that leaked" in said
     answer = fab("reconcile", "--run", "paper-1")
-    assert answer.code == 2 and "superseded by run paper-2: hive2 may still trust its old token" in answer.err
+    assert answer.code == 2 and "superseded by run paper-2: hive2 may still accept its old token" in answer.err
 
 
 def test_the_status_of_a_revocation_that_is_not_over_says_what_is_at_stake(fab: Fab) -> None:
     folder = written(fab, leaked_and_not_over())
     said = status_lines(folder)
     assert (
-        f"run paper-1: hive2 may still trust the token that leaked (token:{OLD}), for" in said
+        f"run paper-1: hive2 may still accept the token that leaked (token:{OLD}), for" in said
         and ": fab reconcile" in said
     )
 
@@ -386,7 +386,7 @@ def test_no_command_is_named_for_a_run_that_hosts_would_refuse(fab: Fab) -> None
     folder = written(fab, in_the_middle())
     said = standing_lines(PAPER, str(folder.parent), "paper-9 of bob@b2")
     assert len(said) == 1
-    assert said[0].endswith("superseded by paper-9 of bob@b2: nothing is owed any more"), said
+    assert said[0].endswith("superseded by paper-9 of bob@b2: no host owes it anything"), said
 
 
 # -- a bastion without a journal, and services that serve nobody
@@ -420,7 +420,7 @@ def test_a_plan_over_hosts_that_disagree_says_who_owes_only_where_that_is_known(
     assert report.disagreement(run, brought, inventory).endswith(
         f"hive1, hive2 do not hold the newest one, token:{brought.want}: fab reconcile --fleet {inventory.typed}"
     )
-    assert "a rotation turns all" in report.disagreement(run, Run("run-0", want=NEW), inventory)
+    assert "a rotation gives all one token" in report.disagreement(run, Run("run-0", want=NEW), inventory)
 
 
 @pytest.mark.parametrize("hosts", [("queen", "hive1", "hive2"), ("hive1",)])
@@ -437,6 +437,6 @@ def test_a_run_over_services_that_let_nobody_in_does_not_say_that_all_is_as_it_s
     assert ann.rotate() is ExitCode.ROLLED_BACK
     said = report.summary(ann.runner.run, ExitCode.ROLLED_BACK)
     assert said.startswith(
-        "stopped before any host was changed; nobody is served with the token in the file on "
+        "stopped before any host was changed; clients cannot use the service with the token in its file on "
         f"{', '.join(hosts)}; {len(hosts)} failed, not touched by it ("
     )

@@ -104,15 +104,15 @@ TOUCHED = {"hive1": replace(ILL, touched=True)}
         (replace(RUN, code=None, hosts=TOUCHED), "go on: fab resume --fleet blue   go back: fab rollback --fleet blue"),
         (replace(RUN, code=None), "go on: fab resume --fleet blue"),  # it changed nothing
         (replace(RUN, code=None, hosts=TOUCHED, retiring=True), "go on: fab resume --fleet blue"),
-        (RUN, "when hive1, hive2 can be reached and the causes are mended: fab reconcile --fleet blue"),
+        (RUN, "when hive1, hive2 can be reached and the causes are repaired: fab reconcile --fleet blue"),
         (
             replace(RUN, rolled_back=True, hosts={"hive1": replace(ILL, touched=True)}),
-            "when hive1 can be reached and the causes are mended: fab rollback --fleet blue",
+            "when hive1 can be reached and the causes are repaired: fab rollback --fleet blue",
         ),
         (replace(RUN, hosts={"queen": WELL}, code=ExitCode.DONE), ""),
         (
             replace(RUN, hosts={"hive1": HostRun("hive1", touched=True)}, rolled_back=True, code=ExitCode.ROLLED_BACK),
-            "look into it: fab plan --fleet blue   when it is mended: fab rotate --fleet blue --exclude hive2",
+            "find the cause: fab plan --fleet blue   when it is repaired: fab rotate --fleet blue --exclude hive2",
         ),
     ],
 )
@@ -219,10 +219,10 @@ def test_a_wide_table_has_every_column() -> None:
 
 def test_the_answers_are_explained_below_their_table_and_the_gap_with_them() -> None:
     assert report.legend(RUN, report.result_table(RUN, FLEET)) == [
-        "answers: the service's to the new token, the old one, none, garbage",
-        "gap: so long clients could not use this host and the queen with one and the same token",
-        "+: not over when the run ended",
-        "not known: nobody saw when it began or ended",
+        "answers: the service's HTTP status for the new token, the old token, no token, a garbage token",
+        "gap: how long clients could not use both this host and the queen with the same token",
+        "+: still open when the run ended",
+        "not known: its beginning or end was not seen",
     ]
     narrow = report.legend(LONG, report.result_table(LONG, WIDER, 50))
     assert not any(line.startswith("answers") for line in narrow), "nor is what is not there"

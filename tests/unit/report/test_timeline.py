@@ -78,7 +78,7 @@ def test_the_time_between_two_sittings_is_the_wall_clocks() -> None:
     assert [turn.what for turn in line.turns] == [
         "begun by ann@bastion",
         "interrupted",
-        "taken up again by bob@bastion",
+        "resumed by bob@bastion",
     ]
 
 
@@ -185,8 +185,8 @@ def test_what_is_shown_is_said_too() -> None:
     teller.whole()
     says = drawn(teller).says
     assert says.startswith("4 hosts in ")
-    assert says.endswith("Did not make it: hive2.")
-    assert "longest gap of clients was" in says
+    assert says.endswith("Not successful: hive2.")
+    assert "longest gap for clients was" in says
 
 
 def test_order_of_events_decides_not_the_order_of_names() -> None:

@@ -335,7 +335,7 @@ def test_cut_off_before_anything_is_retired_it_can_be_taken_back(hives: int) -> 
         later = whole.resumed(whole.events[:cut], replace(ROTATION, back=True))
         later.goes_on()
         assert later.tokens() <= {OLD, None}, (cut, later.moves)
-        assert later.run.stopped == "the operator asked for the way back"
+        assert later.run.stopped == "the operator asked to roll back"
 
 
 def test_a_run_that_has_ended_is_finished_where_a_host_owes_its_token() -> None:

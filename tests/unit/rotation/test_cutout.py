@@ -66,8 +66,8 @@ def test_a_revocation_without_a_host_never_contacts_it_and_ends_with_4(
     assert {name for name, state in ann.states.items() if state is State.EXCLUDED} == set(lost)
     assert serving(fleet, ann.token) == {name: "old" if name in lost else "new" for name in HOSTS}
     said = words_of(ann, OPEN)
-    assert "NOT OVER: every other host refuses the old token; cut out, and may still trust it: " in said
-    assert "cut out by the operator; as far as anybody knows it still trusts the old token" in said
+    assert "NOT OVER: every other host refuses the old token; excluded, and may still accept it: " in said
+    assert "excluded by the operator; as far as is known it still accepts the old token" in said
     assert set(exposure_of(ann.runner.run).open) == set(lost)
     for name in lost:
         assert name in said.splitlines()[-1] and "--readmit" in said.splitlines()[-1]
@@ -92,7 +92,9 @@ def test_a_rotation_without_a_host_finishes_on_the_others_and_waits_for_nobody(f
     assert set(slots_used(fleet)) == set()
     run = ann.runner.run
     assert run.debts == () and run.is_served
-    assert report.summary(run, OPEN).startswith("incomplete: proven on every other host; cut out of the fleet: hive3 (")
+    assert report.summary(run, OPEN).startswith(
+        "incomplete: proven on every other host; excluded from the fleet: hive3 ("
+    )
     assert "reconcile" not in report.next_step(run, ann.runner.fleet)
 
 
@@ -158,9 +160,9 @@ def test_a_revocation_that_was_killed_is_finished_though_a_host_is_gone_from_the
     run = ann.runner.run
     assert (run.gone, run.hosts["hive3"].state) == (("hive3",), State.EXCLUDED)
     said = words_of(ann, DONE)
-    words = "revoked: every host of the inventory refuses the old token, and was asked twice; gone from it: hive3 ("
+    words = "revoked: every host of the inventory refuses the old token, and was tried twice; gone from it: hive3 ("
     assert words in said
-    assert "hive3: gone from the inventory; as far as anybody knows it still trusts the old token" in said
+    assert "hive3: gone from the inventory; as far as is known it still accepts the old token" in said
     again = Operator(fleet, task=REVOKE, past=run)
     assert again.revoke() is DONE and again.runner.run.gone == ("hive3",), "whoever goes on later names it as well"
 

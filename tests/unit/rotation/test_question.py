@@ -69,11 +69,11 @@ def test_workers_that_outlive_the_restart_are_not_said_to_end(fleet: InProcessFl
     fleet.hosts["hive2"].runs()
     fleet.hosts["hive2"].kill_mode = "process"
     said = said_before(looked(fleet))["ends"]
-    assert said == "requests in flight; but no worker of hive2: they live on with the old token (KillMode)"
+    assert said == "requests in flight; but no worker of hive2: workers there keep running with the old token (KillMode)"
 
 
 def test_where_nobody_works_no_inference_ends(fleet: InProcessFleet) -> None:
-    assert said_before(looked(fleet))["ends"] == "requests in flight; no inference, for these hives have no worker now"
+    assert said_before(looked(fleet))["ends"] == "requests in flight; no inference: these hives have no worker now"
 
 
 def test_a_revocation_asks_before_any_host_was_looked_at_and_says_so(fleet: InProcessFleet) -> None:
@@ -160,14 +160,15 @@ def test_the_middle_run_tells_and_it_is_said_how_many_there_are(fleet: InProcess
     paces = [Pace(4, 40.0, 2.0), Pace(4, 400.0, 2.0), Pace(2, 30.0, 2.0)]
     assert likely(paces, 4) == 62.0
     assert (
-        said_before(looked(fleet), *paces)["takes"] == "about 1 min 2 s, by the last 3 runs that came through from here"
+        said_before(looked(fleet), *paces)["takes"]
+        == "about 1 min 2 s, by the last 3 runs that finished from this bastion"
     )
 
 
 def test_without_a_run_of_the_past_it_is_said_what_is_waited_for(fleet: InProcessFleet) -> None:
     said = said_before(looked(fleet))["takes"]
     assert said.startswith("at least 12 s (stable_seconds = 3 in each wave), ")
-    assert "health_deadline = 60 s" in said and "no run from here has come through yet" in said
+    assert "health_deadline = 60 s" in said and "no run from this bastion has finished yet" in said
     assert at_least(Policy(), 3, revokes=True) == 13.0
 
 
@@ -191,7 +192,7 @@ def test_each_question_names_the_next_wave_and_who_is_cut_off_until_all_have_tur
     fleet.hosts["hive2"].runs()
     canary, first, second = asked_at_each_wave(fleet)
     old = "they have the old token, and the queen the new one."
-    nobody = "It ends requests in flight; no inference, for these hives have no worker now."
+    nobody = "It ends requests in flight; no inference: these hives have no worker now."
     assert canary == f"Next is canary: hive1. {nobody}\nCut off meanwhile: hive[1:4]: {old}"
     one = "It ends requests in flight; the inference of 1 worker (1 on hive2)."
     assert first == f"Next is wave 1 of 2: hive2, hive3. {one}\nCut off meanwhile: hive[2:4]: {old}"

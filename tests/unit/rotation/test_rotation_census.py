@@ -72,7 +72,7 @@ def test_an_old_token_that_was_let_in_after_it_was_replaced_is_kept(fleet: InPro
     (use,) = census_of(operator).uses
     assert (use.host, use.path, use.address, use.ok, use.count) == ("hive2", "/v1/work", "10.0.0.9", True, 1)
     said = "\n".join(report.census_lines(run))
-    assert f"hive2: 10.0.0.9 called /v1/work of rbee-hive.service with token:{use.token}, was let in 1 times" in said
+    assert f"hive2: 10.0.0.9 called /v1/work of rbee-hive.service with token:{use.token}, was accepted 1 times" in said
     assert report.next_step(run, fleet.inventory).count("fab reconcile") == 1
     assert "--retire-anyway" in report.next_step(run, fleet.inventory)
     assert fold(operator.events).is_held
@@ -83,7 +83,7 @@ def test_the_operator_may_retire_it_anyway_and_the_journal_says_so(fleet: InProc
     code, run, operator = rotated(fleet, retire_anyway=True)
     assert (code, slots_used(fleet)) == (ExitCode.DONE, [])
     assert (census_of(operator).anyway, len(census_of(operator).uses)) == (True, 1)
-    assert report.census_lines(run)[-1] == "retired all the same (--retire-anyway)"
+    assert report.census_lines(run)[-1] == "the old tokens were retired anyway (--retire-anyway)"
 
 
 def test_a_reconcile_retires_it_when_it_was_not_used_for_an_hour(fleet: InProcessFleet) -> None:
@@ -118,7 +118,7 @@ def test_calls_from_before_the_replacement_hold_nothing_back(fleet: InProcessFle
     code, run, _ = rotated(fleet)
     assert (code, report.census_lines(run)[:1]) == (
         ExitCode.DONE,
-        ["the census had nothing to read on queen, hive2: there are no records in /var/log/llama-orch/audit"],
+        ["no audit records could be read on queen, hive2: there are no records in /var/log/llama-orch/audit"],
     )
 
 
@@ -139,7 +139,7 @@ def test_where_nothing_is_recorded_nothing_is_held_back_and_that_is_said(fleet: 
     code, run, _ = rotated(fleet)
     assert (code, slots_used(fleet)) == (ExitCode.DONE, [])
     assert report.census_lines(run) == [
-        "the census had nothing to read on queen, hive1, hive2: no audit trail is written"
+        "no audit records could be read on queen, hive1, hive2: no audit trail is written"
     ]
 
 

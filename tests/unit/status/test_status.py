@@ -47,7 +47,7 @@ def test_a_file_that_was_touched_is_as_old_as_the_journal_says() -> None:
 def test_hosts_that_hold_different_tokens_are_named_with_them() -> None:
     shown = status(OLDER)
     assert (shown.agrees, shown.code) == (False, ExitCode.INCOMPLETE)
-    assert lines(shown)[0] == "no agreement to be seen: token:abcdef on queen; token:cdcdcd on hive1"
+    assert lines(shown)[0] == "not all hosts are seen to hold one token: token:abcdef on queen; token:cdcdcd on hive1"
 
 
 def test_a_host_on_a_token_that_leaked_is_not_fine_and_says_so() -> None:
@@ -142,7 +142,7 @@ def test_two_names_of_one_machine_are_not_fine_whatever_it_shows() -> None:
     shown = {host: Reply((), seen=SEEN, met=met) for host in (QUEEN, HIVE)}
     said = status_of(FLEET, shown, Record({}), (), NOW)
     assert said.code is ExitCode.INCOMPLETE
-    assert lines(said)[0].startswith("queen: same-machine: the name hive1 leads here too\n  hint: mend `address`")
+    assert lines(said)[0].startswith("queen: same-machine: the name hive1 leads here too\n  hint: correct `address`")
     beside = replace(HIVE, beside=QUEEN.name)
     there = {QUEEN: shown[QUEEN], beside: shown[HIVE]}
     assert status_of(replace(FLEET, hosts=(QUEEN, beside)), there, Record({}), (), NOW).code is ExitCode.DONE

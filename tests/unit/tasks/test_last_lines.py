@@ -123,7 +123,7 @@ def test_nobody_goes_on_without_the_queen_nor_with_her_alone(fleet: InProcessFle
     assert ann.rotate() is BACK
     said = last_line(ann, fleet)
     assert "--allow-missing" not in said
-    assert said.startswith(f"look into it: ssh -v {away[0]}.test true   ")
+    assert said.startswith(f"find the cause: ssh -v {away[0]}.test true   ")
 
 
 def test_a_service_that_does_not_start_is_looked_into_and_then_the_same_is_done_again(fleet: InProcessFleet) -> None:
@@ -131,7 +131,7 @@ def test_a_service_that_does_not_start_is_looked_into_and_then_the_same_is_done_
     ann = Operator(fleet)
     assert ann.rotate() is BACK
     said = last_line(ann, fleet)
-    assert said.startswith("look into it: ssh hive1.test sudo journalctl -u rbee-hive.service -n 50   ")
+    assert said.startswith("find the cause: ssh hive1.test sudo journalctl -u rbee-hive.service -n 50   ")
     code, again = types(said, 0, ann, fleet)
     assert ended_well(code, again, fleet)
 
@@ -213,7 +213,7 @@ def test_a_host_that_answers_and_cannot_be_turned_is_fenced_by_what_the_last_lin
     assert ann.revoke() is OPEN
     assert fleet.hosts["hive2"].accepts(fleet.token)
     said = last_line(ann, fleet)
-    assert said.startswith("hive2 may still trust the token that leaked: stop the service: ")
+    assert said.startswith("hive2 may still accept the token that leaked: stop the service: ")
     assert bare_commands_in(said)[0] == "fab reconcile --fleet inprocess --fence"
     begun = len(fleet.log)
     code, fenced = types(said, 0, ann, fleet)
@@ -269,7 +269,7 @@ def test_a_revocation_that_was_interrupted_at_once_says_that_the_token_is_still_
     fleet.at("queen", "observe", lambda _: ann.runner.interrupt())
     assert ann.revoke() is INTERRUPTED
     said = last_line(ann, fleet)
-    assert said.startswith("the token that leaked is still trusted: fab revoke ")
+    assert said.startswith("the token that leaked is still accepted: fab revoke ")
     code, last = types(said, 0, ann, fleet)
     assert ended_well(code, last, fleet)
 

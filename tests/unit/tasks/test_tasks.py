@@ -595,7 +595,7 @@ def test_the_last_picture_of_a_watch_stays_and_its_code_is_that_of_the_hosts(fab
         terminal.type(CTRL_C)
         last = terminal.until("\x1b[?25h")  # the cursor is back
         assert terminal.end() == 4
-    assert "no agreement to be seen: not seen: queen" in last
+    assert "not all hosts are seen to hold one token: not seen: queen" in last
     assert "loaded from" in last
 
 

@@ -230,12 +230,12 @@ def test_while_the_operator_is_asked_no_time_passes() -> None:
 
 def test_the_exposure_clock_runs_until_no_host_can_trust_the_old_token() -> None:
     progress = followed(begun(5, 5, REVOKE))
-    assert "exposed for 14 s: 6 of 6 hosts may still trust the old token" in drawn(progress)
-    assert "exposed for 20 s: 6 of 6 hosts may still trust the old token" in drawn(progress, 20.1)
+    assert "exposed for 14 s: 6 of 6 hosts may still accept the old token" in drawn(progress)
+    assert "exposed for 20 s: 6 of 6 hosts may still accept the old token" in drawn(progress, 20.1)
     hosts = progress.run.hosts
     some = {name: replace(host, refused=NOON + 4, state=State.PROVEN) for name, host in list(hosts.items())[:4]}
     closing = replace(progress, run=replace(progress.run, hosts={**hosts, **some}))
-    assert "exposed for 14 s: 2 of 6 hosts may still trust the old token" in drawn(closing)
+    assert "exposed for 14 s: 2 of 6 hosts may still accept the old token" in drawn(closing)
     refused = "the old token was refused on 4 of 6 hosts after: median 4.0 s, 95 %"
     assert any(line.startswith(refused) for line in drawn(closing, width=100))
     every = {name: replace(host, refused=NOON + 4, state=State.PROVEN) for name, host in hosts.items()}
@@ -247,7 +247,7 @@ def test_at_sixty_columns_the_exposure_clock_is_whole() -> None:
     hosts = progress.run.hosts
     some = {name: replace(host, refused=NOON + 4, state=State.PROVEN) for name, host in list(hosts.items())[:4]}
     lines = drawn(replace(progress, run=replace(progress.run, hosts={**hosts, **some})), 1000, width=60)
-    assert "exposed 16 min 40 s: 2 of 6 hosts may still trust it" in lines
+    assert "exposed 16 min 40 s: 2 of 6 hosts may still accept it" in lines
     assert "refused on 4 of 6 hosts after: median 4.0 s, last 4.0 s" in lines
 
 

@@ -249,14 +249,14 @@ def failing(*ids: str) -> list[Finding]:
 @pytest.mark.parametrize(
     ("ids", "line"),
     [
-        (["enabled", "clock"], "when it is mended: fab verify --fleet prod --limit hive1 --checks enabled,clock"),
+        (["enabled", "clock"], "when it is repaired: fab verify --fleet prod --limit hive1 --checks enabled,clock"),
         (
             ["file-mode", "strays"],
-            "what can be mended from here: fab fix --fleet prod --limit hive1 --strays   "
-            "when it is mended: fab verify --fleet prod --limit hive1 --checks file-mode,strays",
+            "what hivekeys can repair: fab fix --fleet prod --limit hive1 --strays   "
+            "when it is repaired: fab verify --fleet prod --limit hive1 --checks file-mode,strays",
         ),
-        (["dead-token"], "when it is mended: fab verify --fleet prod --limit hive1 --checks dead-token --dead-token"),
-        (["shared-token"], "when it is mended: the same again"),
+        (["dead-token"], "when it is repaired: fab verify --fleet prod --limit hive1 --checks dead-token --dead-token"),
+        (["shared-token"], "when it is repaired: the same again"),
     ],
 )
 def test_after_a_finding_the_last_line_is_what_to_type(ids: list[str], line: str) -> None:
