@@ -23,7 +23,7 @@ from hivekeys.text.names import fold_names
 from hivekeys.text.table import plain_table
 
 WORDS = {"service": "the service", "systemd": "systemd, for a unit", "hivekeys": "hivekeys, probably", "other": "other"}
-FIRST = ("other", "hivekeys", "systemd", "service")  # what an operator looks for stands first
+FIRST = ("other", "hivekeys", "systemd", "service")  # the readers that an operator looks for come first
 NEAR = 10.0  # seconds by which a run's own accesses may lie outside of its times
 
 
@@ -107,7 +107,7 @@ def run_at(runs: Iterable[Run], host: str, at: float) -> str:
 
 
 def lines(hosts: Sequence[HostAccesses], fleet: Fleet) -> list[str]:
-    """Below the tables: who could not be asked, who is not watched, and the sum."""
+    """The lines below the tables: hosts that could not be asked, hosts that are not watched, and the sum."""
     said = [hints.line(one.cause, fleet, one.host) for one in hosts if one.cause]
     said += [f"{one.host}: cut, {one.found.cut} (narrow --since)" for one in hosts if one.found and one.found.cut]
     bare = [one.host for one in hosts if one.found and not one.found.watched]

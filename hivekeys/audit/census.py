@@ -16,26 +16,26 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Seen
 
-USES = 20  # uses of a host that are told: a journal is no place for a trail
+USES = 20  # uses that are recorded for a host: a journal is not for whole trails
 TICK = 0.01  # seconds: a kernel tells when a process started in ticks, rounded down (proc(5), "starttime")
 TURNING = 2.0  # seconds after a host's restart in which others may still call it as before
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The fleet's tokens by fp6: what hosts serve now, and what they served before."""
+    """The fleet's tokens by fp6: those that hosts serve now, and those that they served before."""
 
     current: frozenset[str] = frozenset()
     previous: frozenset[str] = frozenset()
 
     def word(self, token: str) -> str:
-        """What a token is, in one word; "" for one that nobody knows."""
+        """What a token is, in one word; "" for an unknown one."""
         return "current" if token in self.current else "previous" if token in self.previous else ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Calls that are alike, those that were let in and those that were not. `after`: behind the replacement."""
+    """Calls that are alike, accepted and refused ones. `after`: after the token was replaced."""
 
     host: str
     service: str
@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class HostCensus:
-    """One host's answer, or why there is none. `off`: seconds that its clock is ahead of the bastion's, None untold."""
+    """One host's answer, or why there is none. `off`: how far its clock is ahead, in seconds; None if not known."""
 
     host: str
     audited: Audited | None
@@ -81,13 +81,13 @@ class Census:
 
     @property
     def forgotten(self) -> list[Row]:
-        """Who presented the old token after it was replaced; calls from the host itself last."""
+        """Clients that presented the old token after it was replaced; calls from the host itself last."""
         rows = [row for row in self._behind if not self._is_gap(row)]
         return sorted(rows, key=lambda row: (row.is_local, not row.ok_after, -row.last))
 
     @property
     def gap(self) -> list[Row]:
-        """Who presented it only until the last host had turned, in vain: the fleet's own moment of disagreement."""
+        """Refused calls with the old token until the last host had turned: hosts had different tokens until then."""
         return [row for row in self._behind if self._is_gap(row)]
 
     @property
@@ -136,7 +136,7 @@ def _rows(host: str, groups: Iterable[Group]) -> Iterable[Row]:
 def census_of(
     fleet: str, tokens: Tokens, looks: Mapping[Host, Reply | Cause], answers: Mapping[Host, Reply | Cause], now: float
 ) -> Census:
-    """Puts together what the hosts showed and what their trails told. `now`: the bastion's clock when they answered."""
+    """Puts together what hosts showed and what their trails say. `now`: the bastion's clock when they answered."""
 
     def one(host: Host) -> HostCensus:
         answer = answers.get(host, looks[host])
@@ -172,9 +172,9 @@ def replaced_at(host: Host, look: Reply | Cause, run: Run | None) -> float | Non
 
 
 def turned_at(seen: Seen | None) -> float | None:
-    """When a host's service ran as the process of now for certain, by its own clock: until then the one before did.
+    """When the present process of a host's service certainly ran, by the host's clock; the earlier one ran until then.
 
-    What was let in less than a tick before was let in by that one; a fleet whose hosts call each other has such calls.
+    A call accepted less than a tick before was accepted by the earlier one; hosts that call each other make such calls.
     """
     started = seen.unit.started if seen else None
     return None if started is None else started + TICK
@@ -184,14 +184,14 @@ def turned_at(seen: Seen | None) -> float | None:
 
 
 def last_turned(answers: Iterable[Audited | None]) -> float:
-    """When the last host had the new token, as far as their clocks agree; 0 when nobody says."""
+    """When the last host had the new token, as far as their clocks agree; 0 when no host says."""
     return max((one.replaced for one in answers if one and one.replaced is not None), default=0.0)
 
 
 def uses_of(host: str, reply: Reply | Cause, tokens: Iterable[str], turned: float) -> list[Use]:
-    """Who used these tokens on a host after they were replaced, the newest first; no proofs of ours, and no gap.
+    """Uses of these tokens on a host after they were replaced, newest first; without our own proofs and the gap.
 
-    `turned`: until then the fleet itself called with them, in vain.
+    `turned`: until then hosts of the fleet called with them and were refused.
     """
     audited = None if isinstance(reply, Cause) else reply.audited
     found = [one for one in audited.groups if one.after and one.token in tokens] if audited else []
@@ -201,7 +201,7 @@ def uses_of(host: str, reply: Reply | Cause, tokens: Iterable[str], turned: floa
 
 
 def unread_of(reply: Reply | Cause) -> str:
-    """Why a host's records say nothing, or not all, in one line; "" when they were read."""
+    """Why a host's records were not read, or not all, in one line; "" when all were read."""
     if isinstance(reply, Cause) or reply.audited is None:
         return str(reply if isinstance(reply, Cause) else reply.cause or "no answer")
     found = reply.audited

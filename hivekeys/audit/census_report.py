@@ -19,7 +19,7 @@ from hivekeys.text.names import fold_names
 from hivekeys.text.table import plain_table
 
 ROWS = 60  # of a table; --json has them all
-OFF = 5.0  # seconds by which a clock may be off without a word
+OFF = 5.0  # seconds by which a clock may be off before a line says so
 MIB = 1 << 20
 UNTOLD = "not recorded"
 OTHERS = "*"  # stands for several tokens
@@ -57,9 +57,9 @@ def tally_table(census: Census) -> Table:
 
 
 def _shown(census: Census) -> list[Row]:
-    """The rows; refused calls with tokens that nobody knows share one, from the host itself or from nobody knows where.
+    """The rows; refused calls with unknown tokens share one, if they come from the host itself or an unknown address.
 
-    Proofs make such calls, and those of a mere look are noted by nobody.
+    Proofs make such calls, and the calls of a mere look are not noted on the host.
     """
     rows: list[Row] = []
     places: dict[tuple[str, ...], int] = {}
@@ -92,7 +92,7 @@ def newest_table(census: Census, most: int) -> Table:
 
 
 def lines(census: Census, fleet: Fleet) -> list[str]:
-    """Below the tables: who still has the old token, what could not be read, and the sum."""
+    """The lines below the tables: clients with the old token, what could not be read, and the sum."""
     said = [*forgotten_lines(census), *(line for one in census.hosts for line in _troubles(one, fleet))]
     if len(_shown(census)) > ROWS:
         said.append(f"{len(_shown(census)) - ROWS} more rows: --json has them all")
@@ -110,7 +110,7 @@ def lines(census: Census, fleet: Fleet) -> list[str]:
 
 
 def forgotten_lines(census: Census) -> list[str]:
-    """Clients that present the old token after it was replaced: the row that an operator looks for."""
+    """The clients that present the old token after it was replaced: what an operator looks for first."""
     if not census.tokens.previous:
         return []
     gap = sum(row.failed_after for row in census.gap)

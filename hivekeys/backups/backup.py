@@ -1,9 +1,9 @@
 """The format of a backup file: a readable header and an age block, bound to each other by a digest. Pure.
 
-The file is ASCII: a header, a signature, then the armored age block. Cut off what stands before it, and `age -d` opens
-the block; the header's last line is the command. Sealed are two lines: the token, and the SHA-256 of the header. So a
+The file is ASCII: a header, a signature, then the armored age block. Without what stands before it, `age -d` opens the
+block; the header's last line is the command. The block seals two lines: the token, and the SHA-256 of the header. So a
 header that was changed, or put before another block, shows as soon as it is opened, and so does one whose signature was
-taken away. age does not say *who* sealed: signature.py does. Files of format 1 have no signature.
+taken away. age does not say *who* sealed a file: signature.py does. Files of format 1 have no signature.
 """
 
 import base64
@@ -45,7 +45,7 @@ NO_RUN = "-"
 
 @dataclass(frozen=True)
 class Header:
-    """What a backup says in the open. `run`: whose token it is, "" when no journal knew. `made`: UTC, whole seconds.
+    """The readable part of a backup. `run`: that brought the token, "" if unknown. `made`: UTC, whole seconds.
 
     `key` stands for the bastion's key under which the fingerprint was made: another bastion cannot compare it.
     `signer`: the public key of who signed it (signature.py), "" for a file of format 1.
@@ -84,7 +84,7 @@ class Backup:
 
 
 def plain(header: Header, token: Token) -> bytes:
-    """What is sealed. Its first line is the token, for whoever opens it without hivekeys."""
+    """The text that is sealed. Its first line is the token, for an operator who opens it without hivekeys."""
     return f"{token.reveal()}\nheader-sha256 {_digest(header)}\n".encode()
 
 
@@ -131,7 +131,7 @@ def parse(data: bytes, source: str) -> Backup:
 
 
 def refuse_early(backup: Backup, fleet: str, revoked: Mapping[Fingerprint, str], source: str) -> None:
-    """What the header alone forbids: another fleet's token, a revoked one."""
+    """Refuses what the header alone forbids: another fleet's token, a revoked one."""
     if backup.header.fleet != fleet:
         raise UserError(
             f"{source}: is a backup of fleet {backup.header.fleet}, not of {fleet}",

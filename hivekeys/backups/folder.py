@@ -22,7 +22,7 @@ SUFFIX = ".backup"
 
 @dataclass(frozen=True)
 class Order:
-    """How a backup is to be made: for whom, into which file ("" for one in the fleet's folder), how many stay there."""
+    """How a backup is to be made: its recipients, the file ("" for one in the fleet's folder), how many stay there."""
 
     whom: Recipients
     output: str = ""
@@ -40,7 +40,7 @@ def put(
     state: Path,
     signer: Ed25519PrivateKey,
 ) -> Taken:
-    """Seals the token, signs that and writes it down; what was written, and what went for it. A UserError if none was.
+    """Seals the token, signs and writes the backup; returns it, and the older ones that it removed. Raises UserError.
 
     `key` is the bastion's key for fingerprints, `run` whose token it is, `state` the fleet's state folder.
     """
@@ -58,12 +58,12 @@ def put(
 
 
 def folder_in(state: Path) -> Path:
-    """The fleet's own folder of backups, below its state folder; made by whoever writes there first."""
+    """The fleet's own folder of backups, below its state folder; made by the first process that writes there."""
     return state / "backups"
 
 
 def _unused(folder: Path, header: Header) -> Path:
-    """A name by which people find it; with a number where the same token was sealed in the same second."""
+    """An unused, readable file name; with a number where the same token was sealed in the same second."""
     name = f"{header.fleet}-{header.made:%Y%m%dT%H%M%SZ}-{header.fingerprint}"
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     paths = (folder / f"{name}{SUFFIX}" for name in names)
@@ -122,7 +122,7 @@ def found(folder: Path) -> list[Kept]:
 
 
 def _remove(kept: Sequence[Kept]) -> str:
-    """These files go; why the first did not that stays."""
+    """Removes these files; returns why the first that could not be removed stays."""
     try:
         for one in kept:
             Path(one.path).unlink(missing_ok=True)

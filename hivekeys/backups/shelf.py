@@ -20,7 +20,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Kept:
-    """A file of the folder: a backup, or the reason why it is none."""
+    """A file of the folder: a backup, or the reason why it is not one."""
 
     path: str
     backup: Backup | None = None
@@ -34,7 +34,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Taken:
-    """A backup that was taken, and what went for it; `why` there is none, or an older one could not be removed."""
+    """A backup that was taken, and older ones removed; `why` there is none, or an older one could not be removed."""
 
     kept: Kept | None = None
     gone: tuple[Kept, ...] = ()
@@ -64,10 +64,10 @@ class Taken:
 
 
 def expired(kept: Sequence[Kept], keep: int, served: Fingerprint, key: str) -> list[Kept]:
-    """What goes when the newest `keep` stay: never the only backup of the token that the fleet serves.
+    """The backups to remove when the newest `keep` stay: never the only backup of the token that the fleet serves.
 
     `key` names this bastion's key: a backup from under another one may be of that token when it looks like it.
-    What is no backup is not ours to remove.
+    Files that are no backups are never removed.
     """
     backups = sorted((one for one in kept if one.backup), key=lambda one: one.made, reverse=True)
     stay, rest = backups[:keep], backups[keep:]

@@ -1,8 +1,8 @@
 """Signs backups with the fleet's evidence key, and checks who signed one. Pure.
 
-age does not say who sealed, and the key under which a fingerprint is made is told to every host: whoever is root on
-one can make a backup that looks like the bastion's own. The signing key no host knows. Its public half stands in the
-header, so that a backup from another bastion is held against what it says itself, and named by what can be compared.
+age does not say who sealed a file, and every host is sent the key under which fingerprints are made: root on a host can
+make a backup that looks like the bastion's own. No host knows the signing key. Its public half is in the header:
+a backup from another bastion is checked against its own header, and named by a key that an operator can compare.
 """
 
 import base64
@@ -16,7 +16,7 @@ from hivekeys.report.evidence.seal import key_id
 
 
 class Maker(Enum):
-    """Who vouches for a backup."""
+    """Who signed a backup."""
 
     OURS = "ours"
     ELSEWHERE = "elsewhere"
@@ -35,7 +35,7 @@ def sign(header: Header, block: str, key: Ed25519PrivateKey) -> bytes:
 
 
 def maker(backup: Backup, ours: Ed25519PublicKey) -> Maker:
-    """Who signed it, as far as that can be told."""
+    """Who signed the backup, as far as that can be told."""
     if not backup.header.signer:
         return Maker.NOBODY
     key = _key(backup.header)

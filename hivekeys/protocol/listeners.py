@@ -51,13 +51,13 @@ class Survivor:
 def still_trusted(
     places: Sequence[Listener] | None, survivors: Sequence[Survivor] | None, service: Service
 ) -> Cause | None:
-    """Who on the host still takes an old token, or could and was not shown to refuse it; None when all refuse."""
+    """What on the host still accepts an old token, or may and was not seen to refuse it; None if all refuse."""
     if survivors:
-        does = "takes the old token" if survivors[0].takes else "is not shown to refuse the old token"
+        does = "accepts the old token" if survivors[0].takes else "is not shown to refuse the old token"
         return Cause(Trouble.SURVIVOR, f"{survivors[0]} {does}{_more(survivors, 'processes')}")
     for place in places or ():
         if place.answer == "takes":
-            return Cause(Trouble.OLD_ACCEPTED, f"{place} takes it at {place.path}")
+            return Cause(Trouble.OLD_ACCEPTED, f"{place} accepts it at {place.path}")
     open_ = unasked(places, service)
     return Cause(Trouble.PLACE_UNASKED, f"{open_[0]}: {open_[0].why}{_more(open_, 'places')}") if open_ else None
 

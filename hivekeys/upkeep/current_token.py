@@ -29,7 +29,7 @@ def holders_of(want: Fingerprint, shown: Mapping[Host, Reply | Cause]) -> list[H
 
 @dataclass(frozen=True)
 class Grounds:
-    """On what a token is taken for the fleet's, beside the hosts that prove it.
+    """Why a token is accepted as the fleet's, besides the hosts that prove it.
 
     `known`: the token that the fleet went on with, by this bastion's journal, unless it was revoked. `source`: the host
     that the operator takes it from, whatever the others say.
@@ -39,7 +39,7 @@ class Grounds:
     source: Host | None = None
 
     def suffice(self, want: Fingerprint, proven_by: Sequence[Host], queen: Host) -> bool:
-        """The queen, where the journal knows no other; two hosts, where it knows this one or she is among them."""
+        """True for the queen if the journal knows no other token; for two hosts if it knows this or one is her."""
         if self.source:
             return self.source in proven_by
         if len(proven_by) > 1:
@@ -48,7 +48,7 @@ class Grounds:
 
 
 def wanted(fleet: Fleet, shown: Shown, grounds: Grounds) -> Fingerprint | None:
-    """The token that is yet to be borne out: the named host's, or what the hosts show; None where that is not one.
+    """The token that is to be proven: the named host's, or what the hosts show; None where they show none or several.
 
     Raises UserError where the named host shows none.
     """
@@ -87,7 +87,7 @@ def refuse_unborne(upkeep: Upkeep, want: Fingerprint, proven_by: Sequence[Host],
     hers = "the queen proves it" if queen in proven_by else "the queen does not prove it"
     raise UserError(
         f"token:{want} is proven by {names or 'no host'} alone: {hers}, and this bastion's journal {knows}",
-        hint=f"bring {queen.name} back, or more hosts that have it; or take it from one that you trust: --from HOST",
+        hint=f"bring {queen.name} back, or more hosts that have it; or name a host that you trust: --from HOST",
         code=INCOMPLETE,
     )
 
@@ -118,15 +118,16 @@ def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grou
 def proven(
     upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grounds: Grounds
 ) -> tuple[Fingerprint, list[Host]]:
-    """Which token the fleet serves now, and who proves it. The hosts that hold it are asked: recorded under `title`.
+    """Which token the fleet serves now, and the hosts that prove it. To ask them is recorded under `title`.
 
-    Raises UserError where nobody can tell which token that is, where it is `revoked`, or too few hosts prove it.
+    Raises UserError where it is not known which token that is, where it is `revoked`, or too few hosts prove it.
     """
     shown = upkeep.look(upkeep.hosts)
     want = wanted(upkeep.fleet, shown, grounds)
     if want is None:
         raise UserError(
-            f"nobody can tell which token fleet {upkeep.fleet.name} has: the queen shows none, the hives not one alone",
+            f"it is not known which token fleet {upkeep.fleet.name} has: the queen shows none, and the hives do not "
+            f"agree on one",
             hint="`fab status` shows every host",
             code=INCOMPLETE,
         )

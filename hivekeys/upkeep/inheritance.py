@@ -1,7 +1,7 @@
 """Collects the tombstones of the fleet for a host that joins, since a fresh image has none.
 
-Tombstones are salted digests. To add one can forbid a token and do nothing else; so they are taken as they are from
-every host that answers, within bounds, except those that would forbid the very token that the fleet has.
+Tombstones are salted digests. A tombstone can only forbid a token; so they are taken as they are from every
+host that answers, within bounds, except those that would forbid the token that the fleet has now.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Inheritance:
 
 
 def inheritance(upkeep: Upkeep, hosts: Sequence[Host], token: Token) -> Inheritance:
-    """What these hosts remember, the queen's first, then each in its turn, so that no other can crowd out the rest.
+    """The tombstones of these hosts, the queen's first, then from each in turn, so that none can crowd out the rest.
 
     Raises UserError where the queen or two hosts remember that `token` itself leaked.
     """
@@ -51,7 +51,7 @@ def _run_against(token: Token, stones: Sequence[Stone]) -> str:
 
 
 def _refuse_leaked(upkeep: Upkeep, denied: Mapping[Host, str]) -> None:
-    """A journal may be older than a revocation: what the hosts remember of it counts, but not on one hive's word."""
+    """Refuses a token that the queen or two hosts remember as leaked: the journal may be older than that revocation."""
     if len(denied) < 2 and upkeep.fleet.queen not in denied:
         return
     names = fold_names(host.name for host in denied)

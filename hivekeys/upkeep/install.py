@@ -1,7 +1,7 @@
 """Brings hosts into the fleet and takes them out, also into and out of restricted mode.
 
-What works must not be broken: a service that ran is proven again, and where the proof fails what was done is undone.
-The environment's token goes only behind that proof: a service may read nothing else (llama-orch.md, v0.1.0).
+What works must stay working: a service that ran is proven again, and if the proof fails, the changes are undone.
+The token in the environment is removed only after that proof: a service may read nothing else (llama-orch.md, v0.1.0).
 
 A new fleet gets a token made here; a host that joins gets the fleet's own, from a host that has just proven it, through
 this run's memory. Where services that run have to be restarted, it goes as in a rotation: queen, canary, then batches,
@@ -28,7 +28,7 @@ from hivekeys.upkeep.inheritance import Inheritance, inheritance
 from hivekeys.upkeep.upkeep import Shown, Told, Upkeep
 from hivekeys.verify.survey import Watch
 
-KEEPS = "keep-environment"  # what a service may still live on stays until it has been proven on the file
+KEEPS = "keep-environment"  # parts that a service may still need stay until it was proven on the file
 RELOADED = ("unit", "token", "environment", "account")  # parts that the service must be started again for
 
 
@@ -41,7 +41,7 @@ def install(
 ) -> list[UpkeepResult]:
     """Sets the chosen hosts up and proves them. `revoked`: tokens that leaked, and the run that revoked each.
 
-    Raises UserError where nobody can tell which token they are to have, where too few say so, or where that one leaked.
+    Raises UserError where it is not known which token they shall get, where too few hosts prove it, or where it leaked.
     """
     shown = upkeep.look(upkeep.fleet.hosts)
     upkeep.refuse_doubles(shown)
@@ -71,15 +71,17 @@ def install(
 
 
 def _members(shown: Shown) -> list[Host]:
-    """The hosts whose own record says that they belong to the fleet; one that was imaged anew has none."""
+    """The hosts whose own record says that they belong to the fleet; a re-imaged host has no record."""
     return [host for host, reply in shown.items() if isinstance(reply, Reply) and reply.met and reply.met.fleet]
 
 
 def _with_doubts(kept: Sequence[UpkeepResult], inherited: Inheritance, joins: Sequence[str]) -> list[UpkeepResult]:
-    """The results, and with those of hosts that join what they were not given."""
+    """The results; those of joining hosts also say which tombstones they were not given."""
     whys = []
     if inherited.denied_by:
-        whys.append(f"{inherited.denied_by} alone has a tombstone for the fleet's own token: none of its were taken")
+        whys.append(
+            f"{inherited.denied_by} alone has a tombstone for the fleet's own token: none of its tombstones were taken"
+        )
     if inherited.left:
         whys.append(f"{inherited.left} more are too many: the newest are given")
     doubts = [Change("tombstones", "/var/lib/hivekeys/tombstones", "", "", why) for why in whys]
@@ -87,7 +89,7 @@ def _with_doubts(kept: Sequence[UpkeepResult], inherited: Inheritance, joins: Se
 
 
 def _after(want: Fingerprint, reply: Reply) -> tuple[Step, ...]:
-    """What a host that is set up still needs: its service started anew where that read something else, and a proof."""
+    """What a host that is set up still needs: a restart if its service read something else, and a proof."""
     if reply.seen is None:
         return ()
     steps = steps_to(Goal(Stance.SERVING, want), reply.seen)
@@ -100,7 +102,7 @@ def _needs_restart(reply: Reply) -> bool:
 
 
 def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply | Cause, tuple[Change, ...]]:
-    """The service started anew where it needs to be, and proven; where it ran before and that fails, the way back."""
+    """Restarts the service if needed and proves it; if it ran before and the proof fails, undoes the changes."""
     steps = _after(want, done)
     reply = ask(*steps) if steps else done
     ran = done.seen is not None and done.seen.unit.state == "active"
@@ -120,7 +122,7 @@ def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply
 
 
 def _tidied(step: Step, done: Reply, proven: Reply, ask: Told) -> tuple[Reply | Cause, tuple[Change, ...]]:
-    """The token that the environment had is needed by nobody any more: taken out of where it can be."""
+    """Removes the token from the environment, which no service needs any more, where that is possible."""
     if not any(change.part == "environment" for change in done.changes):
         return proven, done.changes
     last = ask(step)
@@ -209,7 +211,7 @@ def _refuse_running(upkeep: Upkeep, shown: Shown) -> None:
 
 
 def _refuse_unheld(queen: Host, shown: Shown) -> None:
-    """A queen that works with a token which is in no file: the fleet has one, and a new one would be another."""
+    """Refuses a queen that works with a token that is in no file: the fleet has one, and a new one would differ."""
     reply = shown.get(queen)
     seen = reply.seen if isinstance(reply, Reply) else None
     if seen and seen.unit.state == "active" and seen.unit.env_token and not seen.active:
@@ -221,7 +223,7 @@ def _refuse_unheld(queen: Host, shown: Shown) -> None:
 
 
 def _the_token(upkeep: Upkeep, shown: Shown, grounds: Grounds) -> Fingerprint | None:
-    """The fleet's token, yet to be borne out; None for a fleet that has none, which only hosts that answer can say."""
+    """The fleet's token, not yet proven; None for a fleet that has none, which only hosts that answer can say."""
     held = {host: reply.seen.token for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
     tokens = set(held.values()) - {None}
     want = wanted(upkeep.fleet, shown, grounds)
@@ -244,11 +246,11 @@ def _the_token(upkeep: Upkeep, shown: Shown, grounds: Grounds) -> Fingerprint | 
 
 
 def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint, grounds: Grounds) -> Token:
-    """The fleet's token from a host that proves it; in a fleet that is being set up, from the queen who has it."""
+    """The fleet's token from a host that proves it; in a fleet that is being set up, from the queen."""
     holders, queen = holders_of(want, shown), grounds.source or upkeep.fleet.queen
     proven_by = witnesses(upkeep, holders, want, grounds)
     cut_off = not proven_by and queen in holders and all(host in upkeep.hosts for host in holders)
-    if cut_off and (grounds.source or grounds.known in (None, want)):  # nobody has served the token yet
+    if cut_off and (grounds.source or grounds.known in (None, want)):  # no service runs on the token yet
         proven_by = [queen]
     if proven_by:
         refuse_unborne(upkeep, want, proven_by, grounds)

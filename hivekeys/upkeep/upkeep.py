@@ -66,7 +66,7 @@ class Upkeep:
         self.phase = phase
         self._ledger = Ledger(record, clock)
         self._greeting = replace(greeting, claim=False)
-        self._holds = False  # two names of one machine would fight for its lock: not before they were looked at
+        self._holds = False  # two names of one machine would take its lock from each other: look at them first
         self._sessions = {
             host: Session(host, dialer, fleet.policy, self._for(host), fleet.timeouts.request) for host in fleet.hosts
         }
@@ -89,7 +89,7 @@ class Upkeep:
         )
 
     def look(self, hosts: Sequence[Host], *steps: Step) -> dict[Host, Reply | Cause]:
-        """What these hosts show, chosen ones and others, and answer to `steps`, which change nothing."""
+        """What these hosts show, chosen ones and others, and their answers to `steps`, which change nothing."""
 
         def one(host: Host) -> Reply | Cause:
             session = self._sessions[host]
@@ -98,13 +98,13 @@ class Upkeep:
         return dict(zip(hosts, ask_all(one, hosts, self.fleet.policy.width), strict=True))
 
     def know(self, token: Token) -> Fingerprint:
-        """Makes a token known to the chosen hosts; it is not written by that."""
+        """Sends a token to the chosen hosts' agents with the next greeting; that does not write it."""
         fingerprint = token.fingerprint(self._greeting.key)
         self._hold({fingerprint: token})
         return fingerprint
 
     def _hold(self, tokens: Tokens) -> None:
-        """Greets the chosen hosts anew, with the next request, as who changes them."""
+        """The next request to the chosen hosts begins with a new greeting: as work that changes them."""
         self._holds = True
         for host in self.hosts:
             self._sessions[host].introduce(self._for(host), tokens)
@@ -127,7 +127,7 @@ class Upkeep:
         return token if token and token.fingerprint(self._greeting.key) == want else None
 
     def ask(self, host: Host, *steps: Step) -> Reply | Cause:
-        """One request to one host, for what is no change."""
+        """Sends one request that changes nothing to one host."""
         session = self._sessions[host]
         return session.open() or session.ask(steps)
 
@@ -138,7 +138,7 @@ class Upkeep:
         steps_of: Callable[[Host], Sequence[Step]],
         then: Then | None = None,
     ) -> list[UpkeepResult]:
-        """These steps on these hosts, all at once; `then` goes on with a host that did them, and answers for it."""
+        """Does these steps on these hosts, all at once; `then` goes on with a host that did them; the results."""
         if not self._holds:
             self._hold({})
         names = tuple(host.name for host in hosts)
@@ -146,12 +146,12 @@ class Upkeep:
         return ask_all(lambda host: self._one(host, steps_of(host), then), hosts, self.fleet.policy.width)
 
     def readmit(self, hosts: Sequence[str]) -> None:
-        """Writes down that these hosts, which were cut out of the fleet, come back into it: before anything is done."""
+        """Records, before anything is done, that these excluded hosts come back into the fleet."""
         if hosts and self.apply:
             self._ledger.tell(Readmitted(tuple(hosts), self._ledger.now()))
 
     def stop(self, why: str) -> None:
-        """Writes down that no more hosts are begun."""
+        """Records that no further host is begun."""
         self._ledger.tell(Stopped(self.phase, why, self._ledger.now()))
 
     def end(self, code: ExitCode) -> ExitCode:
@@ -199,7 +199,7 @@ class Upkeep:
         if self.apply:
             verbs = tuple(step.verb for step in steps)
             self._ledger.tell(Intent(host.name, self.phase, verbs, self._ledger.now()))
-        # What watches a file does not hang on the service that reads it: it may be down, or not there yet.
+        # To watch a file needs no service that reads it: the service may be down, or not there yet.
         return self._sessions[host].ask(steps if self.phase is Phase.WATCH else (*steps, LOOK))
 
     def _for(self, host: Host) -> Greeting:
@@ -213,10 +213,10 @@ def fix(
     known: Fingerprint | None = None,
     last: int | None = None,
 ) -> list[UpkeepResult]:
-    """Mends the chosen hosts. `is_over` says whether a run needs nothing any more of what it left on a host.
+    """Repairs the chosen hosts. `is_over` says whether no run needs what it left on a host.
 
     `known`: the token that the fleet has by the journal. `last`: the journal's last place in the order of runs, by
-    which the hosts' records of runs are mended as well.
+    which the hosts' records of runs are repaired as well.
     """
     asked = upkeep.hosts if upkeep.fleet.queen in upkeep.hosts else (upkeep.fleet.queen, *upkeep.hosts)
     shown = upkeep.look(asked)
@@ -231,7 +231,7 @@ def fix(
         asked = (*(options if strays else ()), *limit)
         return (Step(Verb.FIX, want, apply=upkeep.apply, options=asked),)
 
-    return upkeep.do("mend" if upkeep.apply else "look for what can be mended", upkeep.hosts, steps_of)
+    return upkeep.do("repair" if upkeep.apply else "look for what can be repaired", upkeep.hosts, steps_of)
 
 
 def places_of_others(host: Host, shown: Shown) -> tuple[int, ...]:
@@ -243,7 +243,7 @@ def places_of_others(host: Host, shown: Shown) -> tuple[int, ...]:
 def _shared_token(fleet: Fleet, shown: Shown, known: Fingerprint | None) -> Fingerprint | None:
     """The fleet's token, when the queen shows it, the journal knows it or two hosts have it.
 
-    A file changes hands where it holds that token: so no host alone may say which it is, by a file planted there.
+    A file that holds that token gets a new owner: so no host alone may say which token it is, by a file planted there.
     """
     want, held = fleets_token(fleet, shown, known), _tokens_of(shown)
     alone = list(held.values()).count(want) < 2 and held.get(fleet.queen) != want

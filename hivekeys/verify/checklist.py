@@ -24,13 +24,13 @@ WORST = ("fail", "can't tell", "warn", WAIVED, "pass")
 
 
 def counts(found: Iterable[Finding]) -> dict[str, int]:
-    """How many findings of each verdict there are, and how many are waived."""
+    """How many findings each verdict has, and how many are waived."""
     every = [finding.word for finding in found]
     return {word: every.count(word) for word in WORST}
 
 
 def folded(found: Iterable[Finding], everything: bool = False) -> list[tuple[Finding, tuple[str, ...]]]:
-    """Findings that say the same as one, with all their hosts; the worst first. Without passed ones unless told."""
+    """Equal findings joined, with all their hosts; the worst first. Passed ones only if `everything`."""
     hosts: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     first: dict[tuple[str, str, str], Finding] = {}
     for finding in found:
@@ -62,13 +62,13 @@ def summary(found: Sequence[Finding]) -> str:
 
 
 def next_line(found: Sequence[Finding], typed: str) -> str:
-    """What to type for what failed; "" where nothing did. `typed`: what stands after --fleet."""
+    """The commands to type for what failed; "" where nothing did. `typed`: the words after --fleet."""
     failed = [one for one in found if one.verdict is Verdict.FAIL and not one.waiver]
     if not failed:
         return ""
     ids = list(dict.fromkeys(one.check.id for one in failed))
     where = f"--fleet {typed} --limit {limit_of(list(dict.fromkeys(one.host for one in failed)))}"
-    asked = [name for name in ids if name != SHARED]  # which other fleet it was held against is not in the findings
+    asked = [name for name in ids if name != SHARED]  # the findings do not name the other fleet
     dead = " --dead-token" if DEAD in asked else ""
     again = f"fab verify {where} --checks {','.join(asked)}{dead}" if asked else "the same again"
     strays = " --strays" if "strays" in ids else ""
@@ -85,7 +85,7 @@ def passed_line(found: Sequence[Finding]) -> str:
 
 
 def modes_line(found: Sequence[Finding]) -> str:
-    """How hivekeys gets to be root, and on which hosts; "" when nobody was asked."""
+    """How hivekeys becomes root, and on which hosts; "" when no host was asked."""
     modes: dict[str, list[str]] = defaultdict(list)
     for finding in found:
         if finding.check.id == "mode":
@@ -95,7 +95,7 @@ def modes_line(found: Sequence[Finding]) -> str:
 
 
 def expired_line(waiver: Waiver) -> str:
-    """That a waiver waives nothing any more."""
+    """A line: this waiver has expired."""
     of = fold_names(waiver.hosts) if waiver.hosts else "all hosts"
     return f"the waiver of {waiver.check} on {of} expired on {waiver.until}: {waiver.reason}"
 
@@ -142,5 +142,5 @@ def markdown(report: Report) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which Markdown and HTML find nothing of theirs."""
+    """The text escaped for Markdown and HTML."""
     return "".join(f"\\{char}" if char in "\\`*_{}[]()#+!|<>&" else char for char in text)

@@ -48,11 +48,11 @@ class Observation:
     inspected: Inspected | None = None
     proof: Proof | None = None
     complaint: str = ""  # why something was not seen
-    unproven: str = ""  # why the proof did not hold, or was not even asked for
+    unproven: str = ""  # why the proof failed, or was not made
     off: float | None = None
     held: frozenset[str] | None = None
-    swept: Proof | None = None  # what every place on it makes of the tokens that leaked
-    machine: str = ""  # what stands for the machine that its name led to; "" where it was not told
+    swept: Proof | None = None  # how every place on it answers the tokens that leaked
+    machine: str = ""  # the machine that its name led to; "" where it was not reported
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Other:
-    """Another fleet: which of its hosts hold which token, under the comparison's key; who could not be asked, why."""
+    """Another fleet: which hosts hold which token, under the comparison's key; the hosts not asked, and why."""
 
     name: str
     holders: Mapping[str, tuple[str, ...]]
@@ -82,7 +82,7 @@ class Other:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What hosts are held against. `token`: that of the queen; `now`: seconds since the epoch, the bastion's clock.
+    """What hosts are compared with. `token`: that of the queen; `now`: seconds since the epoch, the bastion's clock.
 
     `doubles`: the hosts whose names lead to the machine of another one.
     """
@@ -123,7 +123,7 @@ class Finding:
 
     @property
     def told(self) -> str:
-        """What was found, and why that is accepted where it is."""
+        """The verdict and its detail; if waived, until when and why."""
         if self.waiver is None:
             return self.detail
         found = f"{self.verdict.value}: {self.detail}" if self.detail else self.verdict.value
@@ -132,7 +132,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """One `fab verify`: what was found, which waivers are over; when (UTC, seconds since the epoch), how long."""
+    """One `fab verify`: its findings, expired waivers, time (UTC, seconds since the epoch) and duration."""
 
     fleet: str
     findings: tuple[Finding, ...]
@@ -142,12 +142,12 @@ class Report:
 
     @property
     def code(self) -> ExitCode:
-        """6 when a check failed and nobody waived it, 4 when a host could not be judged at all, else 0."""
+        """6 when a check failed and is not waived, 4 when a host could not be judged at all, else 0."""
         if any(each.verdict is Verdict.FAIL and not each.waiver for each in self.findings):
             return ExitCode.FINDINGS
         of_host: dict[str, list[Finding]] = {}
         for each in self.findings:
-            if each.check.id != GREETING:  # which machine it is says nothing of what is on it
+            if each.check.id != GREETING:  # to know the machine says nothing about what is on it
                 of_host.setdefault(each.host, []).append(each)
         dark = [each for each in of_host.values() if {one.verdict for one in each} == {Verdict.UNTOLD}]
         return ExitCode.INCOMPLETE if any(not all(one.waiver for one in each) for each in dark) else ExitCode.DONE
@@ -156,8 +156,8 @@ class Report:
 DAY = 86400.0  # seconds
 WAIVED = "waived"
 GREETING = "machine"  # the one check that is judged by a host's greeting alone
-UNTOLD = "the host did not let it be seen"
-NOT_ENTERED = "nobody looked into the token directory"
+UNTOLD = "the host did not show it"
+NOT_ENTERED = "the token directory was not looked into"
 CHECKS: dict[str, Check] = {}  # filled by hivekeys.verify.checks
 Judge = Callable[[Observation, Baseline], Answer]
 OnSeen = Callable[[Host, Seen, Baseline], Answer]
@@ -175,7 +175,7 @@ def examine(observations: list[Observation], baseline: Baseline, checks: list[Ch
 
 
 def recorded(runs: Iterable[Run]) -> Record:
-    """What these runs, newest first, tell of the fleet's tokens."""
+    """What the events of these runs, newest first, say about the fleet's tokens."""
     past = list(runs)
     made = {run.want.keyed: run.started for run in past if run.want}  # the oldest run with a token is its beginning
     last = max((run.epoch for run in past), default=0)
@@ -186,7 +186,7 @@ def recorded(runs: Iterable[Run]) -> Record:
 
 
 def token_age(seen: Seen, record: Record | None, now: float) -> tuple[float, str] | None:
-    """Seconds since a host's token was made, and who says so; None where there is no token file.
+    """Seconds since a host's token was made, and the source; None where there is no token file.
 
     By the file and by the journal; the older counts, because a file can be touched or copied anew.
     """
@@ -240,7 +240,7 @@ def of_inspected(
 
 
 def unless(faults: list[str] | tuple[str, ...] | None) -> Answer:
-    """Passed unless something is listed; None is what could not be seen."""
+    """Passed unless a fault is listed; can't tell for None."""
     if faults is None:
         return Verdict.UNTOLD, UNTOLD
     return (Verdict.FAIL, ", ".join(faults)) if faults else PASSED

@@ -11,12 +11,12 @@ TALLY = "verify.json"
 
 
 def keep_tally(folder: Path, numbers: Tally) -> None:
-    """What the last `fab verify` of the whole fleet found, for who asks later."""
+    """Stores the numbers of this `fab verify` of the whole fleet, for `fab status --metrics`."""
     write_whole(folder / TALLY, tally.written(numbers), mode=0o600)
 
 
 def kept_tally(folder: Path) -> Tally | None:
-    """What it found; None where there was none yet."""
+    """The stored numbers; None when no `fab verify` has stored any."""
     path = folder / TALLY
     try:
         return tally.read(path.read_text())

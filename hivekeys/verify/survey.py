@@ -37,7 +37,7 @@ def survey(
     """What every host shows, in the order of `hosts`. Takes no lock and writes nothing anywhere.
 
     `comparison`: a key under which the tokens are fingerprinted once more, to be compared with another fleet's.
-    `dead`: tokens that were revoked; where a host has a copy of one, every place there is asked with it.
+    `dead`: tokens that were revoked; where a host has a copy of one, every place there is tried with it.
     """
 
     def ask(host: Host) -> Observation:
@@ -68,9 +68,9 @@ def survey(
 
 
 def others(fleet: Fleet, dialer: Dialer, greeting: Greeting) -> Other:
-    """The tokens of another fleet, as fingerprints under the greeting's key, which is made for this question alone.
+    """The tokens of another fleet, as fingerprints under the greeting's key, which is made for this comparison only.
 
-    Every token counts that a host holds: staged and previous ones too.
+    All tokens that a host holds count: staged and previous ones too.
     """
 
     def ask(host: Host) -> frozenset[str] | Cause:
@@ -87,7 +87,7 @@ def others(fleet: Fleet, dialer: Dialer, greeting: Greeting) -> Other:
 
 
 def _held(session: Session, greeting: Greeting) -> frozenset[str] | Cause:
-    """Every token that a host holds, under the greeting's key. A slot that cannot be read may hold one: a cause."""
+    """Every token that a host holds, under the greeting's key; a cause if a slot cannot be read: it may hold one."""
     session.introduce(greeting, {})
     answer = session.ask(LOOK)
     if isinstance(answer, Cause):
@@ -103,7 +103,7 @@ def _held(session: Session, greeting: Greeting) -> frozenset[str] | Cause:
 
 
 class Watch:
-    """Hosts that are looked at again and again, each over one line that stays open."""
+    """Looks at hosts repeatedly, over one line to each that stays open."""
 
     def __init__(self, fleet: Fleet, hosts: Sequence[Host], dialer: Dialer, greeting: Greeting) -> None:
         self._fleet = fleet
@@ -143,5 +143,5 @@ def _session(fleet: Fleet, host: Host, dialer: Dialer, greeting: Greeting) -> It
 
 
 def _off(theirs: float, asked: float, answered: float) -> float:
-    """How far a host's clock is from ours at least: 0 while its time lies between question and answer."""
+    """By how much a host's clock differs from ours at least: 0 when its time lies between question and answer."""
     return min(theirs - asked, 0.0) if theirs < asked else max(theirs - answered, 0.0)

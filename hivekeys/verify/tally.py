@@ -11,7 +11,7 @@ WORDS = (*(verdict.value for verdict in Verdict), WAIVED)
 
 @dataclass(frozen=True)
 class Tally:
-    """When it was (seconds since the epoch, the bastion's clock), and how many findings by severity and verdict."""
+    """The time (seconds since the epoch, the bastion's clock), and the number of findings by severity and verdict."""
 
     at: float
     found: Mapping[tuple[str, str], int]

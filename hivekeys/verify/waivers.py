@@ -20,7 +20,7 @@ def is_over(waiver: Waiver, today: date) -> bool:
 
 
 def over(waivers: Iterable[Waiver], today: date) -> tuple[Waiver, ...]:
-    """The waivers that waive nothing any more, and should go or get a new date."""
+    """The expired waivers, which should be removed or get a new date."""
     return tuple(waiver for waiver in waivers if is_over(waiver, today))
 
 

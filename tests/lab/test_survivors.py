@@ -46,7 +46,7 @@ def test_a_worker_that_outlives_its_hive_is_found_ended_and_then_every_place_ref
     assert (answer.code, causes(answer)) == (4, {"hive1": "survivor"}), answer.err
     assert takes(lab, "hive1", WORKER_PORT, old), "it is as the run says"
     detail = answer.hosts["hive1"]["cause"]["detail"]
-    assert "port 8090) takes the old token" in detail, detail
+    assert "port 8090) accepts the old token" in detail, detail
     assert "hive1" in answer.document["exposure"]["open"]
     checked = bastion.fab("verify", "--dead-token", "--checks", "kill-mode,survivors,dead-token", "--json")
     failed = {(one["check"], one["host"]) for one in checked.document["findings"] if one["verdict"] == "fail"}
@@ -76,7 +76,7 @@ def test_a_second_hive_and_a_token_from_elsewhere_are_named_before_anything_is_s
     answer = bastion.fab("revoke", *REVOKED)
     assert answer.code == 4, answer.err
     assert causes(answer) == {"hive2": "survivor", "hive3": "token-in-environment"}
-    assert f"port {SECOND_PORT}) takes the old token" in answer.hosts["hive2"]["cause"]["detail"]
+    assert f"port {SECOND_PORT}) accepts the old token" in answer.hosts["hive2"]["cause"]["detail"]
     assert "/etc/llama.env" in answer.hosts["hive3"]["cause"]["detail"]
     assert truth_of(lab, "hive3") == before, "nothing was touched there"
 

@@ -23,7 +23,7 @@ def _directory_mode(host: Host, seen: Seen, _: Baseline) -> Answer:
     if found.fault:
         return Verdict.FAIL, found.fault
     shown = rights(found.mode, found.owner, found.group)
-    if service.format is Format.ENVIRONMENT:  # nobody but root may exchange what systemd reads as root
+    if service.format is Format.ENVIRONMENT:  # only root may replace what systemd reads as root
         alone = found.owner == "root" and not found.mode & 0o022
         return PASSED if alone else (Verdict.FAIL, f"{shown}, not root's alone")
     due = rights(service.directory_mode, service.owner, service.group)

@@ -40,7 +40,7 @@ def _environment(host: Host, inspected: Inspected) -> Answer:
 
 @of_seen("loads-from-file", "The unit names the token file", "Configure Services")
 def _loads(host: Host, seen: Seen, _: Baseline) -> Answer:
-    """That the program reads it nobody has seen: `proof` and `current` say what it runs on."""
+    """Whether the program reads it is not seen here: `proof` and `current` say what it runs on."""
     if seen.unit.load != "loaded":
         return Verdict.FAIL, f"{host.service.unit} is {seen.unit.load or 'unknown'}"
     cause = not_read(seen, host.service)
@@ -52,7 +52,7 @@ def _loaded(_: Host, inspected: Inspected) -> Answer:
     if inspected.log is None:
         return Verdict.UNTOLD, "there is no log since the last start"
     if inspected.log.dev_mode:
-        return Verdict.FAIL, "it says that it has no token (dev mode): v0.1.0 then refuses everybody"
+        return Verdict.FAIL, "it says that it has no token (dev mode): v0.1.0 then refuses every call"
     return PASSED if inspected.log.loaded else (Verdict.UNTOLD, "the log does not say")
 
 
@@ -62,7 +62,7 @@ def _credential(observation: Observation, _: Baseline) -> Answer:
         return Verdict.UNTOLD, observation.complaint or UNTOLD
     if observation.seen.unit.credential or observation.inspected.systemd < CREDENTIALS_SINCE:
         return PASSED
-    if observation.host.service.format is Format.ENVIRONMENT:  # v0.1.0 reads no other: nothing can be mended
+    if observation.host.service.format is Format.ENVIRONMENT:  # v0.1.0 reads no other: nothing can be repaired
         return Verdict.WARN, "it comes by EnvironmentFile="
     return Verdict.FAIL, f"systemd {observation.inspected.systemd} could: LoadCredential"
 
@@ -106,7 +106,7 @@ def _kill_mode(_: Host, inspected: Inspected) -> Answer:
         return Verdict.UNTOLD, NOT_READ
     if inspected.kill_mode in ENDS_ALL:
         return PASSED
-    return Verdict.FAIL, f"KillMode={inspected.kill_mode}: its workers live on, with the token that they have"
+    return Verdict.FAIL, f"KillMode={inspected.kill_mode}: its workers keep running, with the token that they have"
 
 
 @of_inspected("survivors", "No process has outlived a restart with an older token", "Emergency Revocation")
@@ -124,12 +124,12 @@ def _enabled(_: Host, inspected: Inspected) -> Answer:
     return PASSED if inspected.enabled.startswith("enabled") else (Verdict.FAIL, inspected.enabled or "not enabled")
 
 
-@check("proof", "The service lets its token in, and nobody else", "Verify Rotation", Severity.HIGH)
+@check("proof", "The service accepts its token, and refuses every other", "Verify Rotation", Severity.HIGH)
 def _proof(observation: Observation, _: Baseline) -> Answer:
     if observation.seen is None:
         return Verdict.UNTOLD, observation.complaint
     if observation.seen.token is None:
-        return Verdict.UNTOLD, "there is no token that can be read: nobody can ask with it"
+        return Verdict.UNTOLD, "there is no token that can be read, so the service was not asked"
     if observation.unproven:
         return Verdict.FAIL, observation.unproven
     proven = observation.proof is not None and observation.proof.proven

@@ -109,7 +109,7 @@ def _debts(observation: Observation, baseline: Baseline) -> Answer:
 def _dead(observation: Observation, _: Baseline) -> Answer:
     found = observation.swept
     if found is None:
-        return Verdict.UNTOLD, observation.complaint or "nobody asked"
+        return Verdict.UNTOLD, observation.complaint or "it was not asked for"
     cause = still_trusted(found.places, found.survivors, observation.host.service)
     if cause and cause.trouble is not Trouble.PLACE_UNASKED:
         return Verdict.FAIL, str(cause)

@@ -70,7 +70,7 @@ def test_a_worker_that_outlived_the_restart_and_takes_the_old_token_is_named(
     ann = responder(fleet)
     assert ann.revoke() is OPEN
     assert ann.troubles == {"hive1": Trouble.SURVIVOR}
-    assert detail(ann, "hive1") == f"worker (pid {worker.pid}, 60 s old, port 9000) takes the old token"
+    assert detail(ann, "hive1") == f"worker (pid {worker.pid}, 60 s old, port 9000) accepts the old token"
     assert ann.runner.run.hosts["hive1"].refused is None, "the exposure clock runs on"
     assert "every host refuses" not in summary(ann.runner.run, OPEN)
 

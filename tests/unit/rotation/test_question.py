@@ -69,7 +69,9 @@ def test_workers_that_outlive_the_restart_are_not_said_to_end(fleet: InProcessFl
     fleet.hosts["hive2"].runs()
     fleet.hosts["hive2"].kill_mode = "process"
     said = said_before(looked(fleet))["ends"]
-    assert said == "requests in flight; but no worker of hive2: workers there keep running with the old token (KillMode)"
+    assert (
+        said == "requests in flight; but no worker of hive2: workers there keep running with the old token (KillMode)"
+    )
 
 
 def test_where_nobody_works_no_inference_ends(fleet: InProcessFleet) -> None:

@@ -383,7 +383,9 @@ def test_one_hive_cannot_forbid_the_fleets_own_token_and_is_named(fleet: InProce
     assert fleet.hosts["hive3"].accepts(fleet.token)
     assert forbids(fleet, "hive3", revoked)
     assert not [stone for stone in lies if stone in stones_of(fleet, "hive3")]
-    assert doubts_of(ann) == ["hive4 alone has a tombstone for the fleet's own token: none of its were taken"]
+    assert doubts_of(ann) == [
+        "hive4 alone has a tombstone for the fleet's own token: none of its tombstones were taken"
+    ]
     assert changes.exit_code(ann.kept, apply=True) is ExitCode.FINDINGS
 
 

@@ -110,7 +110,7 @@ def test_where_the_queen_is_away_and_hives_disagree_nobody_knows_which_to_back_u
     fleet = InProcessFleet(tmp_path)
     fleet.hosts["queen"].fault = "link-down"
     fleet.hosts["hive2"].write(generate())
-    with pytest.raises(UserError, match="nobody can tell which token"):
+    with pytest.raises(UserError, match="it is not known which token"):
         read(fleet)
 
 
