@@ -28,7 +28,7 @@ PRIME = 2**255 - 19
 BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 WANTED = "expected age1…, an SSH public key (ssh-ed25519 …, ssh-rsa …), or a file of such keys"
 IDENTITY = "name the file with AGE-SECRET-KEY-1…, or an SSH private key (the file without .pub)"
-MIN_PASSPHRASE = 12  # characters: whoever finds the file may try for years
+MIN_PASSPHRASE = 12  # characters: a finder of the file may try for years
 ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
 
 
@@ -181,7 +181,7 @@ def _public(text: str, name: str) -> PublicKey:
         too_small = "TooSmall" in str(error)
         refuse("an RSA key of fewer than 2048 bits is too weak" if too_small else "is no public key that age knows")
     except (ValueError, UnsupportedAlgorithm):
-        refuse("is a weak key: what is sealed for it, anybody could open")
+        refuse("is a weak key: what is sealed for it, anyone could open")
     return key
 
 

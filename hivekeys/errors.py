@@ -19,10 +19,10 @@ class ExitCode(IntEnum):
 
 
 class UserError(Exception):
-    """A mistake or a condition that the operator can mend; never shown as a traceback.
+    """A mistake or a condition that the operator can correct; never shown as a traceback.
 
-    The message and the hint are safe to print: whoever raises it puts no token into them, and what acts instead of
-    being read gives way here, wherever a file's name, an option or another program's words brought it in.
+    The message and the hint are safe to print: the code that raises it puts no token into them. Control
+    characters are replaced here, whether a file's name, an option or another program's words brought them in.
     """
 
     def __init__(self, message: str, *, hint: str = "", code: ExitCode = ExitCode.USAGE) -> None:

@@ -3,12 +3,12 @@
 `stranger` asks who but the operator could change a file that steers a run: inventories, OpenSSH's configuration,
 known_hosts, keys, lists of recipients.
 
-One rule for all of them, as for inventory programs. Whoever can change such a file acts as the operator: it names the
-hosts that get the token, and the commands (`Match exec`, ProxyCommand) that lead there. So the file belongs to the
-operator or to root, nobody else can write to it, and the same holds for every folder and every link on the way to it.
-In a folder with the sticky bit, such as /tmp, nobody takes another's files away, and who owns the next one is asked
-as well. Whoever can change hivekeys itself needs no such file: the owner of its code, and the folders in which that is,
-are not asked about.
+One rule for all of them, as for inventory programs. An account that can change such a file acts as the operator: the
+file names the hosts that get the token, and the commands (`Match exec`, ProxyCommand) that lead there. So the file must
+belong to the operator or to root, no other account may write to it, and the same holds for every folder and link on the
+way to it. In a folder with the sticky bit, such as /tmp, no account can replace another's files; the owner of the next
+part is checked as well. An account that can change hivekeys' own code needs no such file: that code, its owner and its
+folders are not checked.
 """
 
 import errno
@@ -52,19 +52,19 @@ class Stranger:
 
 
 class NotYoursError(UserError):
-    """A file that steers a run can be changed by somebody else."""
+    """Another account can change a file that steers a run."""
 
 
 def refuse_strangers(path: Path) -> None:
-    """Raises NotYoursError unless nobody but the operator and root can change what is at `path`."""
+    """Raises NotYoursError if an account besides the operator and root can change what is at `path`."""
     if found := stranger(path):
         raise NotYoursError(f"{printable(str(path))}: {found}", hint=found.hint)
 
 
 def stranger(path: Path) -> Stranger | None:
-    """Who else can change a file, or put another in its place; None for nobody.
+    """Which other account can change a file, or put another in its place; None for no account.
 
-    What is not there, or cannot be reached, whoever opens it is told; the way as far as it goes counts.
+    A missing or unreachable file is the opener's to report; the path counts as far as it exists.
     """
     try:
         return next(filter(None, (_stranger(place, info) for place, info in _way_to(path))), None)
@@ -88,7 +88,7 @@ def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             continue
         links += 1
         if links > MOST_LINKS:
-            return  # whoever opens it is told so
+            return  # opening it reports that
         left += reversed(there.readlink().parts)
 
 
@@ -101,7 +101,7 @@ def _stranger(place: Path, info: os.stat_result) -> Stranger | None:
     if shared or stat.S_ISLNK(info.st_mode) or stat.S_ISCHR(info.st_mode):  # a device such as /dev/null keeps nothing
         return None
     if info.st_mode & stat.S_IWOTH:
-        return Stranger(place, f"everybody can write to {place} (mode {stat.S_IMODE(info.st_mode):04o})")
+        return Stranger(place, f"every account can write to {place} (mode {stat.S_IMODE(info.st_mode):04o})")
     if info.st_mode & stat.S_IWGRP and not (_is_private(info.st_gid, _mine()) and ACL not in _attributes(place)):
         group = f"group {_group(info.st_gid)}"
         return Stranger(place, f"{group} can write to {place} (mode {stat.S_IMODE(info.st_mode):04o})")

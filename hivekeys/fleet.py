@@ -71,7 +71,7 @@ class Service:
 
     `health` and `protected` are candidate paths, tried in order on the host (the guide and the real services name
     different ones). Health: the first that does not answer 401, 403 or 404. Protected: the first that answers 401 to
-    whoever has no token, and not 404 to who has one. No protected path at all means that the service can be found
+    a call without a token, and not 404 to a call with it. No protected path at all means that the service can be found
     healthy but never proven. `places` and `tokenless` are for a token that leaked: what else on the host could take it.
 
     `owner` and `group` are the service's account, whose the token file is; an
@@ -233,7 +233,7 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Backups:
-    """For whom a rotation seals its new token once it is done (nobody: it takes none), and how many stay (None: all).
+    """The recipients of a rotation's new token once it is done (none: no backup), and how many stay (None: all).
 
     A recipient is a public key, or the path of a file of such keys.
     """

@@ -150,7 +150,7 @@ def token_in(backup: Backup, opened: bytes, key: bytes, source: str) -> Token:
     if len(lines) != 3 or lines[2] or not _is_token(lines[0]):
         refuse("what is sealed in it is not a token and the header's digest")
     if not hmac.compare_digest(lines[1].encode(), f"header-sha256 {_digest(backup.header)}".encode()):
-        refuse("its header is not the one that the token was sealed with: somebody changed it")
+        refuse("its header is not the one that the token was sealed with: it was changed")
     token = Token(lines[0])
     fingerprint, said = token.fingerprint(key), backup.header.fingerprint
     if fingerprint.fp6 != said.fp6 or (backup.header.key == key_name(key) and fingerprint != said):

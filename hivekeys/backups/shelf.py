@@ -97,7 +97,7 @@ def table(kept: Sequence[Kept], fleet: str, revoked: Mapping[Fingerprint, str]) 
             head = one.backup.header
             state = _state(one.backup, fleet, revoked)
             cells = [Text(f"{head.made:%Y-%m-%d %H:%M:%S}"), Text(str(head.fingerprint)), Text(head.run or "–")]
-            signer = signer_id(head)[:SHORT] or "nobody"
+            signer = signer_id(head)[:SHORT] or "not signed"
             cells += [
                 Text(", ".join(one.backup.kinds)),
                 Text(signer),

@@ -33,7 +33,7 @@ _TOO_DEEP = re.compile(rf"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{MOST_PA
 
 
 def find(name: str | None, folder: Path, environ: Mapping[str, str]) -> Path:
-    """The file of the fleet that --fleet names, else HIVEKEYS_FLEET, else of the only one there is.
+    """The file of the fleet that --fleet names, else HIVEKEYS_FLEET, else of the only fleet that there is.
 
     The example is never meant by default. A name with a slash in it is the path of a file (or of a folder of
     Ansible's); any other is a file's name without `.toml`.

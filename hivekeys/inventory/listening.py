@@ -30,7 +30,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
 
 
 def _tls(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistake]:
-    """`ca` and `verify` are about https, and of a certificate that is not checked nobody asks who signed it."""
+    """Mistakes of `ca` and `verify`: both need https, and `ca` has no effect where the certificate is not checked."""
     for name, usual in (("ca", ""), ("verify", True)):
         if own.get(name, usual) != usual and whole.get("scheme", "http") == "http":
             yield wrong((*key, name), shown(own[name]), 'scheme = "https" beside it')

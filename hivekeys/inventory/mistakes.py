@@ -46,7 +46,7 @@ def at(place: Place, says: str) -> Mistake:
 
 
 def wrong(key: tuple[str, ...], found: str, expected: str) -> Mistake:
-    """A key whose value can't be right."""
+    """The mistake of a key whose value can't be right."""
     return Mistake(key, f"found {found}, expected {expected}")
 
 
@@ -67,7 +67,7 @@ def key_path(key: Sequence[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value of the file, on one line and not too long; of a table or a mixed list only what it is."""
+    """A value of the file for a message: one line, not too long; for a table or a mixed list only its type."""
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
@@ -78,7 +78,7 @@ def shown(value: object) -> str:
 
 
 def kind(value: object) -> str:
-    """What a value is, where it is not shown itself."""
+    """The type of a value, in words, where the value itself is not shown."""
     return "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else "a single value"
 
 
@@ -88,7 +88,7 @@ def some(words: Sequence[str], most: int = 4) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with whatever a terminal might act upon escaped."""
+    """The text with everything escaped that a terminal might act on."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -62,7 +62,7 @@ def _names(hosts: Table) -> Iterator[Mistake]:
 
 
 def _addresses(hosts: Table, ssh: Table) -> Iterator[Mistake]:
-    """Two names for one machine would turn it twice, or the queen together with a hive."""
+    """Mistakes of two names for one machine: it would be turned twice, or the queen together with a hive."""
     owner: dict[tuple[str, str, str], tuple[str, str]] = {}
     for pattern, table in hosts.items():
         if "beside" in table:  # sharing.py
@@ -90,7 +90,7 @@ def _queens(hosts: Table) -> Iterator[Mistake]:
 
 
 def _ages(table: Table) -> Iterator[Mistake]:
-    """Told under the key that is in the file; the other may be the default."""
+    """Mistakes between warn and fail, under the key that is in the file; the other may be the default."""
     warn, fail = table.get("warn", TokenAge.warn), table.get("fail", TokenAge.fail)
     if any(isinstance(days, bool) or not isinstance(days, int | float) for days in (warn, fail)) or not warn > fail:
         return
@@ -101,7 +101,7 @@ def _ages(table: Table) -> Iterator[Mistake]:
 
 
 def _waived(waivers: object, hosts: Table) -> Iterator[Mistake]:
-    """A waiver for a host that is not there is a typing error, and another host's finding stays open."""
+    """Mistakes of waivers for hosts that do not exist: most likely typing errors."""
     names = {name for pattern in hosts for name in expanded(pattern)}
     for number, waiver in enumerate(waivers if isinstance(waivers, list) else (), 1):
         patterns = waiver.get("hosts", []) if isinstance(waiver, dict) else []

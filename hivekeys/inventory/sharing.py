@@ -17,7 +17,7 @@ from hivekeys.inventory.schema import LOGIN
 
 @dataclass(frozen=True)
 class _Member:
-    """One host of an entry: the how-manieth, and whose machine it shares ("" for a machine of its own)."""
+    """One host of an entry: its number in it, and whose machine it shares ("" for a machine of its own)."""
 
     name: str
     pattern: str

@@ -31,7 +31,7 @@ def lines(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> list[
     said += [f"hosts from {file}" for file in files if file != fleet.source]
     if untouched:
         said.append(f"not read: {', '.join(untouched)}")
-    said.append(f"{fleet.source} is right; nobody was contacted")
+    said.append(f"{fleet.source} is right; no host was contacted")
     return said
 
 

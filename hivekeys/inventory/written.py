@@ -60,7 +60,7 @@ def _flat(values: Any) -> Table:
 
 
 def _common(several: Iterable[Table], default: Table) -> Table:
-    """What can stand once for all: of each key the value that most have. Where one has none it can't stand for all."""
+    """The values that can stand once for all hosts: of each key the most frequent; none where a host lacks the key."""
     rows = list(several)
     found = dict(default)
     for key in rows[0] if rows else ():
@@ -70,7 +70,7 @@ def _common(several: Iterable[Table], default: Table) -> Table:
 
 
 def _own(host: Host, login: Table, service: Table) -> Table:
-    """What a host has otherwise than most."""
+    """The values in which a host differs from most."""
     own = {key: getattr(host, key) for key in LOGIN if getattr(host, key) != login[key]}
     if host.beside:
         own = {"beside": host.beside}  # and reached as that one is

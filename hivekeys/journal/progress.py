@@ -212,7 +212,7 @@ def counts(progress: Progress) -> dict[str, int]:
 def to_go(progress: Progress, clock: float) -> float | None:
     """Seconds until the end, by the pace of the waves so far; None until the first is over, and on the way back.
 
-    None also where a revocation will try hosts again: nobody knows how long they keep it waiting.
+    None also where a revocation will try hosts again: how long they will take is not known.
     """
     turned = [
         (leg, after.begun) for leg, after in zip(progress.legs, progress.legs[1:], strict=False) if leg.phase in TURNS

@@ -1,7 +1,7 @@
 """Records each event in the journal, then applies it to the run in memory.
 
-Events of hosts that are at work at once are recorded at once: whoever comes while the disk is busy waits, and is
-written with all others who do. A disk takes a few hundred events a second one by one; a thousand hosts have more.
+Events of hosts that are at work at once are recorded at once: an event that comes while the disk is busy waits, and is
+written with all others that wait. A disk takes a few hundred events a second one by one; a thousand hosts have more.
 """
 
 import threading

@@ -131,7 +131,7 @@ class Journal:
         asked = ", ".join("?" * len(names))
         rest = f"WHERE {tables.IS_OF_FEW} AND kind IN ({asked}) ORDER BY place"  # in these words it goes by their index
         with self._explained():
-            question = f"SELECT run, number, kind, facts, hash FROM events {rest}"  # noqa: S608  nobody's words but ours
+            question = f"SELECT run, number, kind, facts, hash FROM events {rest}"  # noqa: S608  our own words only
             rows = self._base.execute(question, names).fetchall()
         found = ((run, self.event(run, Row(*row))) for run, *row in rows)
         return [(run, event) for run, event in found if isinstance(event, kinds)]

@@ -56,7 +56,7 @@ def make(base: sqlite3.Connection) -> None:
     base.execute("DROP TABLE temp.events")
     base.execute("DROP TABLE temp.about")
     base.execute("BEGIN IMMEDIATE")
-    if not base.execute("SELECT 1 FROM sqlite_schema").fetchone():  # nobody was quicker
+    if not base.execute("SELECT 1 FROM sqlite_schema").fetchone():  # no other process was quicker
         for words in (EVENTS, ABOUT, *BESIDE, f"PRAGMA user_version={SCHEMA}"):
             base.execute(words)
     base.execute("COMMIT")

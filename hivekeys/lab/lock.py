@@ -25,6 +25,6 @@ def lock(what: str, *, patience: float = 120) -> Iterator[None]:
                 break
             except OSError:  # the name is taken
                 if time.monotonic() > deadline:
-                    raise UserError(f"{what}: somebody else is at work on it", code=ExitCode.LOCKED) from None
+                    raise UserError(f"{what}: another process is at work on it", code=ExitCode.LOCKED) from None
                 time.sleep(0.05)
         yield

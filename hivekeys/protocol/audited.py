@@ -1,6 +1,6 @@
 """The question and the answers of the verb `audit`. Times are seconds, by the host's clock. Pure.
 
-Texts come from hosts: they are made one line here, whoever shows them.
+Texts come from hosts: they are made one line here, wherever they are shown.
 """
 
 import re
@@ -54,7 +54,7 @@ def who(address: str) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """Calls that are alike: the service let them in (`ok`) or not. What was not named is "".
+    """Calls that are alike: accepted by the service (`ok`) or not. "" for what was not recorded.
 
     `after`: how many of them came after the old token was replaced. A group beyond the host's measure has lost its
     path and address, and then its service and token.
@@ -94,7 +94,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Audited:
-    """What a host's trail told. `cut` and `chain_cut` say which limit was reached, "" when all was read.
+    """What a host's audit trail says. `cut` and `chain_cut` say which limit was reached, "" when all was read.
 
     `on`: the service writes one. `found`: there are files. `size`: bytes read. `folded`: calls in groups beyond the
     measure. `places`: of the first `broken` lines. `unread`: files, and why. `chained`: records whose hashes were
@@ -130,7 +130,7 @@ class Audited:
 
 @dataclass(frozen=True)
 class Use:
-    """Calls with an old token after it was replaced: let in (`ok`), or turned away. `last` is the host's clock."""
+    """Calls with an old token after it was replaced: accepted (`ok`) or refused. `last` is the host's clock."""
 
     host: str
     service: str
@@ -147,7 +147,7 @@ READERS = ("service", "systemd", "hivekeys", "other")
 
 @dataclass(frozen=True)
 class Reader:
-    """Who opened the token file, or tried to: `kind` is one of READERS, `login` the account that somebody logged in to.
+    """A program that opened the token file, or tried to: `kind` is one of READERS, `login` the account of the login.
 
     `hivekeys` means that it looks like an agent of ours: probably one.
     """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is mended, or would be. `refused` says why it stays as it is."""
+    """One thing that is repaired, or would be. `refused` says why it stays as it is."""
 
     part: str
     path: str

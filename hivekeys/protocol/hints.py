@@ -48,7 +48,7 @@ def general(trouble: Trouble) -> str:
 
 
 def line(cause: Cause, fleet: Fleet, *names: str) -> str:
-    """Who has a trouble, what it is, and below it what to do."""
+    """Two lines: the host with its trouble, and below it what to do."""
     return f"{fold_names(names)}: {cause}\n  hint: {hint(cause, fleet, *names)}"
 
 

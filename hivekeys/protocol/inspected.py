@@ -81,7 +81,7 @@ class Lock:
 
 @dataclass(frozen=True)
 class Login:
-    """Who asked, by sudo ("": root itself), whether by an installed agent; what else sudo lets the account do.
+    """The login, by sudo ("": root itself), whether by an installed agent; what else sudo lets the account do.
 
     `records`: "input" and "output", as far as sudo's log has them.
     """

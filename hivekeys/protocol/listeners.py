@@ -12,9 +12,9 @@ from hivekeys.protocol.causes import Cause, Trouble
 
 @dataclass(frozen=True)
 class Listener:
-    """A TCP socket that listens, who holds it, and what it makes of the old tokens.
+    """A TCP socket that listens, the process that holds it, and its answer to the old tokens.
 
-    `answer`: refuses, takes, open (nobody is asked for a token), unasked (`why`), closed (nobody listens).
+    `answer`: refuses, takes, open (no token is needed), unasked (`why`), closed (no process listens).
     """
 
     address: str
@@ -34,7 +34,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Survivor:
-    """A process that is older than the service's, its age in seconds; `takes`: it was asked, and takes an old token."""
+    """A process older than the service's, its age in seconds; `takes`: it was tried, and accepts an old token."""
 
     pid: int
     comm: str
@@ -63,7 +63,7 @@ def still_trusted(
 
 
 def unasked(places: Sequence[Listener] | None, service: Service) -> list[Listener]:
-    """The places that nobody could ask, but for those of which the inventory says that they take no token."""
+    """The places that could not be asked, without those that take no token by the inventory."""
     return [place for place in places or () if place.answer == "unasked" and place.port not in service.tokenless]
 
 

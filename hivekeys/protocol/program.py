@@ -20,7 +20,7 @@ def program_of(*verbs: str) -> bytes:
     """The one text that hosts run: the agent, the modules of further verbs, and what these import from hivekeys.host.
 
     On the host every name is everybody's, so the imports are left out; and so are docstrings, comments and what
-    functions return, more than a third of what would have to be sent: nobody reads them there.
+    functions return, more than a third of what would have to be sent: nothing reads them there.
     """
     text = _one(["serving", *map(_of_verb, verbs)])
     for left_out, instead in ((_DOCSTRING, rb'\1""\n'), (_COMMENT, b""), (_RETURNS, b":\n")):

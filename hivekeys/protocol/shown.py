@@ -127,7 +127,7 @@ class Proof:
     refused_after: float | None = None  # the same, when every old token had been refused for the first time
     logged: tuple[str, ...] | None = None  # fp6 that its service loaded or let in since its start, by its log
     places: tuple[Listener, ...] | None = None  # what every place made of the old tokens; None: not asked
-    survivors: tuple[Survivor, ...] | None = None  # of the service's restart; None: nobody looked
+    survivors: tuple[Survivor, ...] | None = None  # of the service's restart; None: not looked for
     unchecked: bool = False  # it speaks TLS, and its certificate was not checked
 
     def after(self, old: "Proof | None") -> "Proof":
@@ -169,7 +169,7 @@ class HostRecord:
 
 
 def not_read(seen: Seen, service: Service) -> Cause | None:
-    """Why a new token file would not be read, or why nobody can tell whether it would."""
+    """Why a new token file would not be read, or why that is not known."""
     unit = seen.unit
     cause = in_environment(seen, service)
     if cause:

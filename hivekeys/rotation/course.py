@@ -178,7 +178,7 @@ class _Course:
         if not wants_back and not here.holds:
             if run.given or (run.want and run.may_be_held(run.want)):
                 return self._stop("no host that answers holds the run's token")
-            return Act.BRING  # lost with the bastion before any host had it: nobody ever will
+            return Act.BRING  # lost with the bastion before any host had it: no host ever will
         return self._forward()
 
     def _forward(self) -> Move:

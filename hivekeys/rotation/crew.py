@@ -230,7 +230,7 @@ class Crew:
     ) -> list[Outcome]:
         """Does `work` on all these hosts at once and waits for every host.
 
-        With `patience`, whoever is not through so many seconds after half of them were is left behind: it does not
+        With `patience`, a host that has not answered so many seconds after half of them is left behind: it does not
         stand until it was gathered. A host alone is its own half. `ahead`: so many others are through already, and
         count. Hosts that have not begun when the run is interrupted have no outcome.
         """

@@ -12,10 +12,10 @@ _CALLS = itertools.count(1)
 
 
 def ask_all(ask: Callable[[Asked], Answer], asked: Sequence[Asked], width: int) -> list[Answer]:
-    """What each of these answers, in their order; at most `width` are asked at the same time.
+    """The answer of each of these, in their order; at most `width` are asked at the same time.
 
-    However it ends, nobody is asked any more: also when Ctrl-C comes just as a thread begins, of which the pool then
-    does not know.
+    However it ends, nothing further is asked: also when Ctrl-C comes just as a thread begins that the pool does not
+    know yet.
     """
     name = f"host-{next(_CALLS)}"  # no other pool's: a run's threads live longer
     pool = ThreadPoolExecutor(width, thread_name_prefix=name)

@@ -43,7 +43,7 @@ NO_MODULE = 84  # exit status: the program's imports failed
 OTHER_LIMIT = 64 * 1024  # bytes of other text before the agent is ready
 
 # -I: no environment, no directory of the caller's counts. -S: no site-packages, whose .pth files are lines of Python
-# that every python3 runs, by whoever may install a package; the agent needs the standard library alone.
+# that every python3 runs, written by any account that installs packages; the agent needs the standard library alone.
 # `echo` first: a start-up file may have printed half a line, and a marker counts only at the start of one.
 _AS_LOGIN = f'echo; echo {SHELL}; exec {{become}}/bin/sh -c "$1" sh "$2" "$3"'
 _AS_ROOT = (
@@ -117,7 +117,7 @@ def opening(program: bytes) -> bytes:
 
 @dataclass
 class Startup:
-    """What a host has said since the command was sent: `hear` its lines, then ask why there is no agent."""
+    """The output of a host since the command was sent: `hear` takes its lines; then ask why there is no agent."""
 
     marker: str = ""
     said: str = ""  # what stood behind the marker

@@ -23,7 +23,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._live: set[_Deadline] = set()
         self._changed = threading.Condition()
-        self._wakes = -math.inf  # when the thread looks again; before it has begun, nobody need be told of a deadline
+        self._wakes = -math.inf  # when the thread looks again; before it has begun, it need not be woken
         self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
 
     @contextlib.contextmanager

@@ -48,6 +48,6 @@ class SshDialer:
         return line if isinstance(line, Cause) else self._pulse.keep(line)
 
     def close(self) -> None:
-        """End the sign of life, and the connections to jump hosts; lines behind them break."""
+        """Ends the heartbeat and the connections to jump hosts; lines behind them break."""
         self._pulse.stop()
         self._routes.close()

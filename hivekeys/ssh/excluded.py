@@ -1,7 +1,7 @@
-"""Hosts that an operator cut out of the fleet, and a dialer that refuses to contact them. Pure.
+"""Hosts that an operator excluded from the fleet, and a dialer that refuses to contact them. Pure.
 
-Distrust, not absence: such a host may be an enemy's, so it is told nothing and asked nothing, by no verb and in no run,
-until the operator takes it back on purpose. What this bastion's journal says decides; a copy of it knows no more.
+Such a host is distrusted, not just absent: it may be hostile, so no verb and no run contacts it until the operator
+takes it back on purpose. This bastion's journal decides; another bastion's journal does not know it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,19 +12,19 @@ from hivekeys.journal.events import Event, Readmitted, Resumed, RunStarted
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.line import Dialer, Line
 
-TELLING = (RunStarted, Resumed, Readmitted)  # the events that say who is cut out
+TELLING = (RunStarted, Resumed, Readmitted)  # the events that say which hosts are excluded
 
 
 @dataclass(frozen=True)
 class CutOut:
-    """Which run cut a host out, and whose it was."""
+    """The run that excluded a host, and its operator."""
 
     run: str
     who: str
 
 
 def cut_out(events: Iterable[tuple[str, Event]]) -> dict[str, CutOut]:
-    """The hosts that are cut out now, by all events of these kinds, each with its run, in the order of the journal."""
+    """The hosts that are excluded now, by all events of these kinds, each with its run, in the order of the journal."""
     found: dict[str, CutOut] = {}
     for run, event in events:
         if isinstance(event, Readmitted):
@@ -37,7 +37,7 @@ def cut_out(events: Iterable[tuple[str, Event]]) -> dict[str, CutOut]:
 
 
 class Guarded:
-    """A dialer that dials no host that was cut out, whatever verb asks for it."""
+    """A dialer that dials no excluded host, whatever verb asks for it."""
 
     def __init__(self, dialer: Dialer, cut: Mapping[str, CutOut]) -> None:
         self._dialer = dialer

@@ -14,7 +14,7 @@ class Heartbeat:
     """Safe for many threads. The thread begins with the first line."""
 
     def __init__(self, every: float = HEARTBEAT) -> None:
-        """`every`: seconds between two beats."""
+        """`every`: seconds between two signs of life."""
         self._every = every
         self._lines: set[SshLine] = set()
         self._mutex = threading.Lock()
@@ -22,7 +22,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
     def keep(self, line: SshLine) -> SshLine:
-        """The line, which is beaten from now on until it is over."""
+        """The line; from now on it gets the signs of life until it is closed."""
         with self._mutex:
             self._lines.add(line)
             if self._thread.ident is None and not self._over.is_set():
@@ -30,7 +30,7 @@ class Heartbeat:
         return line
 
     def stop(self) -> None:
-        """No beat after this one; safe to repeat."""
+        """Ends the heartbeat; safe to repeat."""
         self._over.set()
 
     def _beat(self) -> None:

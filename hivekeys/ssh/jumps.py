@@ -1,7 +1,7 @@
 """Keeps one connection to each jump host for all the hosts behind it.
 
 Threads that share a jump host which is not open yet all fail (paramiko), and more than about ten logins
-starting at once trip an sshd's MaxStartups. So a jump host is logged in to before anybody goes through it,
+starting at once trip an sshd's MaxStartups. So a jump host is logged in to before any connection goes through it,
 and at most STARTING logins through it are under way at a time.
 """
 
@@ -52,7 +52,7 @@ class Jumps:
 
 
 class _Jump:
-    """One jump host: its connection, or why there is none and who has been told."""
+    """One jump host: its connection, or why there is none and which hosts were told."""
 
     def __init__(self) -> None:
         self.gate = threading.BoundedSemaphore(STARTING)
@@ -61,7 +61,7 @@ class _Jump:
         self._told: set[str] = set()
 
     def open(self, log_in: Callable[[], Login | Cause], who: str) -> Login | Cause:
-        """The connection, opened by the first who asks.
+        """The connection, opened by the first thread that asks.
 
         A failure is told to each host once, without trying again; a host that comes back starts a new
         attempt.

@@ -1,6 +1,6 @@
 """The keys to log in with: the files that `ssh -G` lists, then those of the SSH agent.
 
-Never a password, never a prompt, never a key that nobody listed. A key file is read once a run.
+Never a password, never a prompt, never a key that is not listed. A key file is read once a run.
 """
 
 import base64
@@ -65,7 +65,7 @@ class Keyring:
                 yield f"{key.comment or 'a key'} (agent)", key
 
     def _read(self, path: str) -> Key | str:
-        """The key in a file, or why there is none ("": a default file that nobody has to have)."""
+        """The key in a file, or why there is none ("": a default file that need not exist)."""
         with self._lock:
             if path not in self._files:
                 self._files[path] = _load(Path(path))

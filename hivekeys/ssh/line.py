@@ -23,7 +23,7 @@ class Line(Protocol):
         """Send one request and wait at most `deadline` seconds for its reply.
 
         A Cause (SILENT: no reply in time, or no sign of life for QUIET; LINE_BROKEN: the line ended; RUBBISH: not
-        a reply) means that nobody knows what the host did with the request. The line is then closed, and every later
+        a reply) means that it is not known what the host did with the request. The line is then closed, and every later
         `ask` is a Cause at once. The agent begins nothing of a request that reaches it after its deadline.
 
         Nor does it begin anything more LEASE after a line is closed, frozen meanwhile or not: so QUIET + LEASE after

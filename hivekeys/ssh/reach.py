@@ -31,7 +31,7 @@ class Wire:
     complaint: Callable[[], str] = field(default=lambda: "")  # what a ProxyCommand said last
 
     def close(self) -> None:
-        """Wake whoever reads from the socket, and close it. Never raises; may be repeated."""
+        """Wakes the thread that reads from the socket, and closes it. Never raises; may be repeated."""
         if isinstance(self.socket, socket.socket):
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)

@@ -29,7 +29,7 @@ class Routes:
         self._jumps = Jumps(self.log_in)
 
     def route(self, host: Host) -> Route | Cause:
-        """Every hop to the host, which comes last. Contacts nobody."""
+        """Every hop to the host, which comes last. Contacts no host."""
         return self._openssh.route(Target(host.address, host.port, host.user, host.key, host.jump))
 
     def known(self, settings: Settings) -> KnownKeys | Cause:

@@ -16,7 +16,7 @@ from hivekeys.token import Fingerprint
 
 # Seconds that an answer may take on top of the agent's own deadline: as much again, within these bounds.
 GRACE, LEAST_GRACE = 10.0, 5.0
-LEAST_SECRET = 16  # characters; a shorter "token" is a word like others, and whoever planted it could mute the host
+LEAST_SECRET = 16  # characters; a shorter "token", planted on a host, would make common words look like leaks
 
 
 class Session:
@@ -36,7 +36,7 @@ class Session:
         self._line: Line | None = None
         self._greeted = False
         self._sudo_log: tuple[str, ...] | None = None  # what sudo records there; None: not said yet
-        self._seen: Place | None = None  # who had changed the host when this process first looked
+        self._seen: Place | None = None  # the run that had changed the host when this process first looked
 
     def introduce(self, greeting: Greeting, tokens: Tokens) -> None:
         """Greets the host anew with the next request: as a run that writes, and that knows these tokens."""
@@ -73,7 +73,7 @@ class Session:
         return Reply((), cause=recorded) if recorded else self._ask(steps, self._tokens, self._greeting)
 
     def recorded(self, *passing: str) -> Cause | None:
-        """Why a token must not pass to the host ("input") or from it ("output"): sudo's log would have it."""
+        """Why a token must not be sent to the host ("input") or from it ("output"): sudo would record it."""
         found = [kind for kind in self._sudo_log or () if kind in passing]
         if not found or self.host.sudo_log is SudoLog.ACCEPTED:
             return None
@@ -95,7 +95,7 @@ class Session:
         if not isinstance(answer, Cause) and answer.cause is None and len(answer.results) != len(words):
             answer = Cause(Trouble.LINE_BROKEN, "the agent left before it was done")
         if not isinstance(answer, Cause) and answer.cause and answer.cause.trouble is Trouble.LINE_BROKEN:
-            answer = answer.cause  # told to leave in the middle of a step: its last word is no host's fault
+            answer = answer.cause  # ended in the middle of a step: its last line is not the host's fault
         asked = [word["verb"] for word in words]
         if not isinstance(answer, Cause) and not _fits(answer, asked):
             answer = Cause(Trouble.RUBBISH, "the agent answered what it was not asked")
@@ -108,7 +108,7 @@ class Session:
         return answer
 
     def _quotes_a_token(self, raw: dict[str, object] | Cause) -> bool:
-        """True when an answer holds a token that it was told: it must get into no record and on no screen."""
+        """True when an answer contains a token that was sent: the answer must get into no record and on no screen."""
         said = raw.detail if isinstance(raw, Cause) else json.dumps(raw)
         texts = (text for token in self._tokens.values() if len(text := token.reveal()) >= LEAST_SECRET)
         return any(text in said or json.dumps(text)[1:-1] in said for text in texts)
@@ -130,7 +130,7 @@ def _dialled(dialer: Dialer, host: Host, within: float) -> Line | Cause:
     def dial() -> None:
         try:
             answer.set_result(dialer.dial(host))
-        except BaseException as error:  # whoever waits for it raises it
+        except BaseException as error:  # the thread that waits for it raises it
             answer.set_exception(error)
 
     threading.Thread(target=dial, name=f"dial {host.name}", daemon=True).start()
@@ -142,7 +142,7 @@ def _dialled(dialer: Dialer, host: Host, within: float) -> Line | Cause:
 
 
 def _hang_up(answer: "Future[Line | Cause]") -> None:
-    """Closes a line that nobody waits for any more."""
+    """Closes a line that no thread waits for any more."""
     if answer.exception() is None and not isinstance(line := answer.result(), Cause):
         line.close()
 

@@ -11,7 +11,7 @@ from hivekeys.ssh.stream import Stop, Stream, watchdog
 def hear(
     stream: Stream, startup: Startup, there: Callable[[], bool], timeout: float, say: bytes = b"", question: bytes = b""
 ) -> Cause | Stop | None:
-    """None once `there()`, Stop.ASKED at the question, or why there will be neither; first the host is told `say`.
+    """Reads until `there()` (None), the question (Stop.ASKED), or the reason why neither will come; first sends `say`.
 
     All of it takes `timeout` seconds at most.
     """

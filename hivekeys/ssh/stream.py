@@ -35,7 +35,7 @@ class Stop(Enum):
 
 
 class Stream:
-    """A channel's lines, and the last of its stderr. One thread reads, one at a time sends; `abort` is anybody's."""
+    """A channel's lines, and the last of its stderr. One thread reads, one at a time sends; any thread may `abort`."""
 
     def __init__(self, channel: Any, abort: Callable[[], None]) -> None:
         """`abort` breaks the connection under the channel, from any thread."""
@@ -46,7 +46,7 @@ class Stream:
 
     @property
     def pending(self) -> bool:
-        """Whether there is text that nobody has asked for."""
+        """Whether there is text that was not asked for."""
         return bool(self._received) or self._channel.recv_ready()
 
     def send(self, data: bytes, until: float) -> None:

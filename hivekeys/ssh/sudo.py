@@ -21,9 +21,9 @@ TELLING = 12  # characters
 
 
 class Sudo:
-    """A command's password, and what hosts said of it. Safe for many threads.
+    """A command's password, and whether hosts accepted it. Safe for many threads.
 
-    Until one host has taken it they are asked one by one: a wrong one is tried once, not on the whole fleet.
+    Until one host has accepted it, hosts are tried one by one: a wrong password is tried once, not on the whole fleet.
     """
 
     def __init__(self, password: Password) -> None:
@@ -38,14 +38,14 @@ class Sudo:
 
     @property
     def answer(self) -> bytes | Cause:
-        """What sudo is told; a Cause, and nothing is, if a host has refused it before."""
+        """The answer to sudo's question; a Cause, and no answer, if a host has refused the password before."""
         if self._refused_by:
             return Cause(Trouble.SUDO_PASSWORD_REFUSED, f"not tried here: {self._refused_by} refused the password")
         return self._password.reveal().encode() + b"\n"
 
     @contextlib.contextmanager
     def turn(self, timeout: float) -> Iterator[Cause | None]:
-        """While the password is untried nobody else tries it; waits for `timeout` seconds at most."""
+        """While the password is untried no other line tries it; waits for `timeout` seconds at most."""
         with contextlib.ExitStack() as held:
             if not self._turns.acquire(timeout=timeout):
                 yield Cause(Trouble.SILENT, "not tried here: another host has not answered to the password yet")
@@ -56,11 +56,11 @@ class Sudo:
             yield None
 
     def taken(self) -> None:
-        """A host is convinced."""
+        """Records that a host accepted the password."""
         self._taken = True
 
     def refused(self, who: str) -> None:
-        """A host is not: no other is asked to be."""
+        """Records that a host refused the password: it is tried on no other."""
         self._refused_by = who
 
     def redact(self, cause: Cause) -> Cause:

@@ -1,7 +1,7 @@
 """The members of an archive: the events of a run as the journal has them, and a report made of them. Pure.
 
 The events hold keyed fingerprints: HMAC-SHA256 of a token under a key that never leaves the bastion. The chain of
-hashes runs over them, so they stay; without the key nobody can hold a token against them. The pages show fp6 only.
+hashes runs over them, so they stay; without the key no token can be compared with them. The pages show fp6 only.
 """
 
 import json

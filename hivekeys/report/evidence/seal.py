@@ -1,7 +1,7 @@
 """The signature of an archive: a list of SHA-256 digests, signed with the fleet's Ed25519 key. Pure.
 
-`sha256sum -c SHA256SUMS` checks the members and `openssl pkeyutl -verify` the signature over that list, so nobody has
-to believe hivekeys. Its first lines name the run and the key, and sha256sum takes them for remarks.
+`sha256sum -c SHA256SUMS` checks the members and `openssl pkeyutl -verify` the signature over that list, so no reader
+has to believe hivekeys. Its first lines name the run and the key, and sha256sum takes them for remarks.
 """
 
 import hashlib

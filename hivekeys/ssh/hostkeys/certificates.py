@@ -39,7 +39,7 @@ class Certificate:
         if now >= self.read.valid_before:
             return "it has expired"
         if host not in names:
-            return f"it is not for {host} but for {', '.join(names) or 'nobody'}"
+            return f"it is not for {host} but for {', '.join(names) or 'no name'}"
         if self.read.critical_options:
             return f"it has options that are not known: {', '.join(map(repr, self.read.critical_options))}"
         return "" if self._is_signed() else "its signature is wrong"

@@ -46,7 +46,7 @@ def write(file: str, entries: Sequence[Entry], hashed: bool, timeout: float) -> 
 
 
 def _check_folder(path: Path) -> None:
-    """The folder is there, and nobody else can change the file or put another in its place."""
+    """Raises UserError unless the folder is there and no other account can change the file or replace it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_strangers(path)
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
@@ -104,7 +104,7 @@ def _replace(path: Path, before: bytes | None, text: bytes) -> Path | None:
     try:
         _create(scratch, text, was)
         if (path.read_bytes() if path.exists() else None) != before:
-            raise UserError(f"{path}: somebody else has just changed it", hint="no key was written; try again")
+            raise UserError(f"{path}: another program has just changed it", hint="no key was written; try again")
         scratch.replace(path)
     except BaseException:
         for left in (scratch, *([backup] if backup else [])):

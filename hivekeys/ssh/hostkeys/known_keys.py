@@ -55,7 +55,7 @@ class KnownKeys:
         return Cause(Trouble.HOST_CERTIFICATE_REFUSED, f"{self.name} presents a certificate: {why}") if why else None
 
     def _stranger(self, presented: HostKey) -> Cause:
-        """Why a key that nobody vouches for is refused."""
+        """Why a key that no known_hosts file vouches for is refused."""
         if self.keys:
             same = [key for key in self.keys if key.kind == presented.kind]
             listed = ", ".join(map(str, same or self.keys))

@@ -61,7 +61,8 @@ def lines(shown: Sequence[Shown], fleet: Fleet) -> list[str]:
     if by[Standing.CHANGED]:
         names = fold_names(by[Standing.CHANGED])
         said.append(
-            f"CHANGED: {names}: other keys than known_hosts has. Re-installed? Or is somebody in between? Compare them "
+            f"CHANGED: {names}: other keys than known_hosts has. Re-installed? Or does somebody intercept the "
+            f"connection? Compare them "
             f"on the console first; then: "
             f"fab trust --fleet {fleet.typed} --replace {','.join(by[Standing.CHANGED])}"
         )
@@ -72,7 +73,7 @@ def lines(shown: Sequence[Shown], fleet: Fleet) -> list[str]:
 
 
 def code(shown: Sequence[Shown]) -> ExitCode:
-    """0 when everybody is trusted now, else 4."""
+    """0 when every host is trusted now, else 4."""
     return ExitCode.DONE if all(each.standing in TRUSTED for each in shown) else ExitCode.INCOMPLETE
 
 

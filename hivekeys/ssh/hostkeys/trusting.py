@@ -52,13 +52,13 @@ class Trusting:
 
     @property
     def shown(self) -> tuple[Shown, ...]:
-        """What everybody showed so far; in the end everybody is in it, those behind a closed way as well."""
+        """What each server showed so far; in the end all are in it, also those behind an untrusted jump host."""
         behind = (end for place, end in self._ends.items() if place not in self._answers)
         lost = (self._failed(end, self._closed(end)) for end in behind)
         return (*self._astray, *self._answers.values(), *lost)
 
     def look(self) -> tuple[Shown, ...]:
-        """What is shown by everybody who can be asked by now and was not yet; empty when there is nobody left."""
+        """What the servers show that can be asked now and were not yet; empty when none is left."""
         found: list[Shown] = []
         while frontier := list(self._frontier()):
             answers = ask_all(self._ask, frontier, self._width)
@@ -110,7 +110,7 @@ class Trusting:
             self._ends.setdefault(_place(hop), _End(route[:number], hop.alias, also))
 
     def _frontier(self) -> Iterator[_End]:
-        """Who has not been asked, and can be: everybody on the way is trusted."""
+        """The servers that were not asked yet and can be: every jump host on the way is trusted."""
         for place, end in self._ends.items():
             if place not in self._answers and all(map(self._is_trusted, end.route[:-1])):
                 yield end
@@ -132,7 +132,7 @@ class Trusting:
         return Shown(end.name, None, KnownKeys(end.route[-1].known_as, ()), cause=cause, also=end.also)
 
     def _closed(self, end: _End) -> Cause:
-        """Why nobody got as far as this end."""
+        """Why this server could not be reached."""
         hop = next(hop for hop in end.route[:-1] if not self._is_trusted(hop))
         return Cause(Trouble.JUMP_FAILED, f"jump host {hop.alias}: it has to be trusted first")
 
