@@ -17,8 +17,8 @@ class Deadline:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.gone = threading.Event()  # nobody waits for an answer any more: begin nothing, wait for nothing
-        self.farewell = "nobody waits for the answer any more"  # why it leaves
+        self.gone = threading.Event()  # no bastion waits for an answer any more: begin nothing, wait for nothing
+        self.farewell = "no bastion waits for the answer"  # why it leaves
         self.lease = float("inf")  # until when our bastion was heard to be there (serving.py), on the monotonic clock
         self.end = 0.0
 
@@ -28,18 +28,18 @@ class Deadline:
         return rest if most is None else min(rest, most)
 
     def is_alone(self) -> bool:
-        """True once nobody waits for an answer: the line has ended, or its lease has.
+        """True once no bastion waits for an answer: the line has ended, or its lease has.
 
         The clock is asked, and no timer: it has gone on while this process was frozen.
         """
         return self.gone.is_set() or self.system.monotonic() >= self.lease
 
     def go_on(self) -> None:
-        """Refuses when nobody waits for the outcome any more: asked before each step, each write and each command."""
+        """Refuses when no bastion waits for the outcome any more: called before each step, write and command."""
         if self.is_alone():
             raise Refusal("line-broken", self.farewell)
 
     def pause(self, seconds: float) -> None:
-        """Sleeps, unless nobody waits for the outcome any more."""
+        """Sleeps, unless no bastion waits for the outcome any more."""
         self.go_on()
         self.system.sleep(seconds)

@@ -130,7 +130,7 @@ def drop_in(setup: Setup, unit: "dict[str, Any]", audit: str) -> None:
 
 
 def needs_nothing(setup: Setup, unit: "dict[str, Any]") -> bool:
-    """True when the unit has all that the drop-in would say, from whoever wrote it."""
+    """True when the unit has all settings of the drop-in, whatever file they come from."""
     agent, shown = setup.agent, setup.agent.unit.look()
     in_line = agent.secrets.in_line
     if (shown["env_token"] and not in_line) or agent.unit.file_read(shown) != agent.service["token"]:

@@ -1,8 +1,8 @@
 """The gate of restricted mode: checks every request to an installed agent and refuses what is not allowed.
 
 Runs ON the host, as root, in one text with agent.py and the modules of the verbs that stay allowed; restrict.py puts
-that text there. Whoever has the bastion's key can say anything on stdin, so every request is checked here before any of
-it is done: its verbs, its fields, each one's type, size and characters. Which fleet and which service the host has
+that text there. A holder of the bastion's key can send anything on stdin, so every request is checked here before any
+of it is done: its verbs, its fields, each one's type, size and characters. Which fleet and which service the host has
 stands in a file of root's alone, and a request that says otherwise is refused. A refusal is a line in the system's log,
 which holds nothing that the request said but names known here.
 """
@@ -121,7 +121,7 @@ def seen_run(value: object) -> bool:
 
 
 def never(value: object) -> bool:
-    """Only for an agent that was sent: whoever stole the key of this one must not end others' sessions."""
+    """Only for an agent that was sent: a thief of this agent's key must not end others' sessions."""
     return value is False
 
 

@@ -44,7 +44,7 @@ def hello(
     `sitting` says how often it was taken up, and an id, `seen` which run had changed the host when it first looked.
     Work that is no rotation does not `claim` the host: it takes the lock and leaves the order of runs as it is.
     A service `beside` another on this machine has a lock and a place in the order of runs of its own.
-    `take_over` ends whoever else holds the lock. `tokens` are made known for proofs and for the way back; none of
+    `take_over` ends the process that holds the lock. `tokens` are made known for proofs and for the way back; none of
     them is written. `revoked` maps the keyed fingerprints of tokens that leaked to the runs that revoked them: none
     is written again.
     """
@@ -74,7 +74,7 @@ def hello(
             finally:
                 os.close(folder)
     except (Refusal, OSError) as error:
-        agent.state.release()  # a host that refused the run is nobody's
+        agent.state.release()  # a host that refused the run must not stay locked
         if isinstance(error, Refusal):
             raise
         raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None

@@ -53,7 +53,7 @@ class OwnCalls:
         return status, why
 
     def note(self, began: float, path: str, token: "Optional[str]", status: int) -> None:
-        """One call that was answered. One without a token that is let in is no matter of a token."""
+        """Notes one call that was answered. An accepted call without a token does not concern tokens."""
         if token is None and status not in TURNED_AWAY:
             return
         fp6 = hashlib.sha256(token.encode("ascii")).hexdigest()[:6] if token is not None else ""
@@ -117,7 +117,7 @@ class Explained:
             times.sort()
 
     def takes(self, at: float, ok: bool, fp6: str, path: str, address: str) -> bool:
-        """True for a record of such a call, at that time, from this host or from nobody knows where."""
+        """True for a record of such a call, at that time, from this host or an unknown address."""
         if address not in self.addresses and not address.startswith("127."):
             return False
         times = self.left.get((fp6, path.partition("?")[0], ok), [])

@@ -90,7 +90,7 @@ def place(root: str, path: str) -> str:
 
 
 def is_roots(info: os.stat_result) -> bool:
-    """True when nobody but root can have put anything into this directory."""
+    """True when only root can have put anything into this directory."""
     return info.st_uid == 0 and not info.st_mode & OTHERS_WRITE
 
 
@@ -104,7 +104,7 @@ def read_controlled(root: str, path: str, limit: int) -> "Optional[bytes]":
 
 
 def read_roots(root: str, path: str, limit: int) -> "Optional[bytes]":
-    """As `read_controlled`, of a file that nobody but root can have made or changed; OSError for any other."""
+    """As `read_controlled`, for a file that only root can have made or changed; OSError for any other."""
     folder = os.path.dirname(path)
     while folder.strip("/"):
         here = open_controlled(root, folder + "/.", how=os.O_PATH)

@@ -54,7 +54,7 @@ class Proof:
             return self.holds(unit, stable_seconds)
         except Refusal as refusal:
             if refusal.trouble == "unhealthy" and not agent.unit.lives(unit):
-                agent.unit.same_process(unit, stable_seconds)  # it is gone: that is why nobody answers
+                agent.unit.same_process(unit, stable_seconds)  # it is gone: that is why there is no answer
             raise
 
     def holds(self, unit: "dict[str, Any]", stable_seconds: float) -> "dict[str, Any]":
@@ -65,7 +65,7 @@ class Proof:
             self.facts["refused_after"] = self.system.monotonic() - self.began
         if stable_seconds:
             agent.unit.hold(unit, stable_seconds)
-            if not agent.unit.lives(unit):  # it died: that is why nobody answers
+            if not agent.unit.lives(unit):  # it died: that is why there is no answer
                 agent.unit.same_process(unit, stable_seconds)
             self.judge(unit)  # again: a refusal may come out of a cache at first
         unit = agent.unit.same_process(unit, stable_seconds)
@@ -213,11 +213,11 @@ class Proof:
         return status
 
     def refuse_open(self, path: str, calls: "dict[str, int]", tried: "list[tuple[str, dict[str, int]]]") -> None:
-        """Raises where a path does not turn away whoever has no token, or is not there."""
+        """Raises where a path does not refuse a call without a token, or does not exist."""
         for name in ("none", "garbage"):
             status = calls.get(name, 401)
             if 200 <= status < 300:
-                why = "%s is open to everybody: with %s it answers %d" % (path, SAID[name], status)
+                why = "%s is open to all calls: with %s it answers %d" % (path, SAID[name], status)
                 raise Refusal("fail-open", why + self.as_any_path())
             if status not in (401, 404):
                 raise odd(path, name, status)
@@ -227,7 +227,7 @@ class Proof:
             raise Refusal("path-unknown", said)
 
     def as_any_path(self) -> str:
-        """What tells a service that asks nobody for a token from one whose path is open."""
+        """Tells a service that checks no token from one whose path is open."""
         status = self.get("/" + os.urandom(8).hex())[0]
         return ", and so does a path that cannot be there" if 200 <= status < 300 else ""
 
@@ -245,7 +245,7 @@ class Proof:
                 why += ": the unit reads %s, we wrote %s" % (reads, self.service["token"])
             raise Refusal("new-refused", why)
         if not all(old in self.agent.secrets.known for old in self.refuse):
-            raise Refusal("slot-changed", "the other token is in no slot any more: nobody can ask whether it works")
+            raise Refusal("slot-changed", "the other token is in no slot any more: it cannot be tried")
         if calls.get("old", 401) != 401:
             raise Refusal("old-accepted", "%s with the other token answers %d" % (path, calls["old"]))
 

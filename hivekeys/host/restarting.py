@@ -1,4 +1,4 @@
-"""Restarts a unit: whether systemd will, why it refused, and whether somebody else restarted it meanwhile.
+"""Restarts a unit: whether systemd will, why it refused, and whether something else restarted it meanwhile.
 
 Runs ON a host, in one text with agent.py. Log lines are a cause only where they are of a process that was started for
 us: one that was not replaced has nothing to say of a restart that was refused.
@@ -21,7 +21,7 @@ NEEDED = ("Requires", "Requisite", "BindsTo")  # systemd.unit(5): without these 
 ALWAYS = ("sysinit.target", "basic.target", "system.slice", "-.mount")  # what every service needs, and every host has
 FOR_EVER = 10.0**9  # seconds; TimeoutStopSec=infinity
 UNITS_OF_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800, "month": 2629800}
-SETTLES = 2.0  # seconds in which a unit that was stopped by somebody has started again, or is no restart
+SETTLES = 2.0  # seconds in which a unit that something stopped has started again, or it is no restart
 LOOKS = 0.2  # seconds between two looks at it
 
 
@@ -116,7 +116,7 @@ def why_gone(agent: "Agent", unit: "dict[str, Any]", seconds: float) -> Refusal:
             words = "%s was restarted on the host by something else, while it was watched for %.0f s" % (name, seconds)
             return Refusal("restarted-by-another", "%s (NRestarts=%d, another invocation)" % (words, now["restarts"]))
         if now["state"] == "inactive":
-            return Refusal("unstable", "%s ended without an error, or somebody stopped it" % name)
+            return Refusal("unstable", "%s ended without an error, or was stopped" % name)
     died = "the process did not live for %.0f s" % seconds if unit["pid"] else "systemd knows no main process"
     return Refusal("unstable", agent.unit.last_words(now) or died)
 

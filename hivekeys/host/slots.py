@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CREDENTIALS = "run/credentials"  # systemd.exec(5), "LoadCredential="
 ROOTS = 0o640  # the most that an environment file of root's may be open: the service's group may read it
-MANY_TOKENS = 64  # that one session may know: a run has few, and whoever exchanges files fills no memory
+MANY_TOKENS = 64  # that one session may know: a run has few, and an account that exchanges files cannot fill the memory
 
 
 class Secrets:
@@ -59,7 +59,7 @@ class Secrets:
         info = os.fstat(folder)
         if self.in_line and (info.st_uid != os.geteuid() or info.st_mode & OTHERS_WRITE):  # others could exchange it
             os.close(folder)
-            raise Refusal("token-unsafe", "%s must be root's, and nobody else may write to it" % self.folder)
+            raise Refusal("token-unsafe", "%s must be root's, and only root may write to it" % self.folder)
         return folder
 
     def real_folder(self) -> str:
@@ -68,7 +68,7 @@ class Secrets:
         return "/" + os.path.relpath(found, os.path.realpath(self.root)) if found else self.folder
 
     def opened(self) -> int:
-        """The same, whoever's it is; a link on the way is followed where root alone can have put it."""
+        """The same for any owner; a link on the way is followed where only root can have put it."""
         try:
             folder = open_controlled(self.root, self.folder)
             if not stat.S_ISDIR(os.fstat(folder).st_mode):
@@ -238,7 +238,7 @@ class Secrets:
             os.close(fd)
 
     def is_outrun(self, folder: int, name: str) -> bool:
-        """True for an environment file whose other lines are not those of the active one: somebody has changed that."""
+        """True for an environment file whose other lines differ from the active one's: that file was changed."""
         if not self.in_line:
             return False
         active, other = self.line(folder, self.active), self.line(folder, name)

@@ -32,7 +32,7 @@ def asked_of_kernel(family: int, ends: bytes, flags: int = DUMP) -> "list[tuple[
 
     `ends` (struct inet_diag_sockid) names ONE socket, or the port of all that listen (0: any). /proc/net/tcp says the
     same, but a read of it walks through the table of all connections: 8 ms on a machine with 24 GB of memory, and a
-    proof asks three times who listens. An inode of 0: no process has the socket, because nobody has accepted it yet.
+    proof asks three times who listens. An inode of 0: no process has the socket, since none has accepted it yet.
     """
     ask = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << LISTENS) + ends
     found = []  # type: list[tuple[int, bytes, int, int, int]]

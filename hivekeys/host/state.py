@@ -137,7 +137,7 @@ class State:
     def take_lock(self, folder: int, mine: "dict[str, Any]", take_over: bool, patience: "Agent") -> None:
         """The lock, or a refusal that names its holder. An agent left behind by this sitting is told to leave.
 
-        `mine`: the run, its operator and its sitting. With `take_over` whoever else holds the lock is ended.
+        `mine`: the run, its operator and its sitting. With `take_over` the process that holds the lock is ended.
         """
         self.release()
         lock = os.open("lock", os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600, dir_fd=folder)
@@ -199,7 +199,7 @@ class State:
         return bool(holder) and self.system.born(holder["pid"]) == holder.get("born")
 
     def at_work(self) -> "dict[str, Any]":
-        """Who else has the host's lock; {} for nobody. It is not tried: that could turn a run away at that moment."""
+        """Which other run has the host's lock; {} for none. The lock is not tried: that could stop a run just then."""
         folder = self.open(create=False)
         if folder is None:
             return {}
@@ -243,7 +243,7 @@ class State:
             raise Refusal("record-unsound", "/%s/run is not what hivekeys writes" % STATE) from None
 
     def tombstones(self, folder: int) -> "list[dict[str, str]]":
-        """The tokens that leaked once, as salted digests: whoever reads the file learns none of them."""
+        """The tokens that leaked once, as salted digests: a reader of the file learns none of them."""
         try:
             found = json.loads(self.read(folder, "tombstones") or "[]")
             stones = [{part: str(stone[part]) for part in ("salt", "digest", "run")} for stone in found]

@@ -355,9 +355,9 @@ def place_of(address: str, port: int) -> str:
 
 
 def refuse_strangers(where: str, listeners: "set[int]", trusted: "frozenset[int]") -> None:
-    """Raises unless somebody listens there, and only accounts that may hear the token."""
+    """Raises unless a process listens there, and only processes of accounts that may get the token."""
     if not listeners:
-        raise Refusal("unhealthy", "nobody listens on %s any more" % where)
+        raise Refusal("unhealthy", "nothing listens on %s now" % where)
     strangers = listeners - trusted
     if strangers:
         raise Refusal("fail-open", "%s is held by another account (uid %d)" % (where, min(strangers)))

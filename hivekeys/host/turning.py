@@ -26,7 +26,7 @@ def observe(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
 
 @verb("touches", "moves")
 def fence(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
-    """The unit is stopped: a service that cannot be turned serves nobody with a token that leaked.
+    """Stops the unit: a service that cannot be turned must accept no leaked token.
 
     Without the host's lock too, which a full disk may refuse, unless another run has it.
     """

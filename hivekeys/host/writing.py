@@ -78,7 +78,7 @@ def known_good(token: str) -> None:
 
 
 def replaceable(agent: "Agent", folder: int, name: str) -> None:
-    """Refuses to write over what somebody made on purpose: a link, a directory, a pipe."""
+    """Refuses to write over what was made on purpose: a link, a directory, a pipe."""
     shown = agent.secrets.look(folder, name)
     if shown and not shown["regular"]:
         raise Refusal("token-unsafe", "%s/%s %s" % (agent.secrets.folder, name, shown["fault"]))

@@ -320,7 +320,7 @@ def may_hold(count: Count, name: str) -> bool:
 
 
 def count_file(count: Count, folder: int, name: str, budget: "Budget", growing: bool) -> None:
-    """One file. A last line that has no end yet is nobody's mistake."""
+    """Counts one file. A last line without an end is not an error."""
     with open_file(folder, name) as file:
         whole = os.fstat(file.fileno()).st_size
         packed = name.endswith(".gz")

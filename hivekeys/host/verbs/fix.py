@@ -2,10 +2,10 @@
 
 No token is changed.
 
-Runs ON the host, as root, in one text with agent.py, when it is asked for. What is found is noted, with `apply` it is
-mended, and what cannot be mended safely stays and says why. Everything goes through descriptors, because the account
-that owns the token directory may exchange what is in it at any moment: what that account could have put there is never
-given to it, and no link is followed.
+Runs ON the host, as root, in one text with agent.py, when it is asked for. What is found is noted; with `apply` it is
+repaired, and what cannot be repaired safely stays, with the reason. Everything goes through descriptors, because the
+account that owns the token directory may exchange its contents at any moment: what that account could have put there is
+never given to it, and no link is followed.
 """
 
 import functools
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MENDED = 1000  # copies that one run removes: more would be another problem
 MOST_CHANGES = 1000  # that are sent one by one (hivekeys.protocol.wire.MOST_CHANGES)
 ACLS = ("system.posix_acl_access", "system.posix_acl_default")  # acl(5)
-OPEN_TO_OTHERS = 0o027  # group may look into the audit trail, nobody else
+OPEN_TO_OTHERS = 0o027  # the group may look into the audit trail, others may not
 # What may stand behind the token's name in that of a copy: these words, and numbers. api-token-exporter.toml is another
 # file that is named after the token.
 OF_A_COPY = re.compile(
@@ -39,7 +39,7 @@ OF_A_COPY = re.compile(
 
 
 class Work:
-    """What upkeep found on this host, in order; with `apply` each thing is mended as it is noted."""
+    """What upkeep found on this host, in order; with `apply` each thing is repaired as it is noted."""
 
     def __init__(self, agent: "Agent", apply: bool) -> None:
         if apply and agent.state.lock is None:
@@ -49,7 +49,7 @@ class Work:
         self.changes = []  # type: list[dict[str, str]]
 
     def note(self, part: str, path: str, before: str, after: str, act: "Callable[[], object]") -> None:
-        """Something is not as it should be: `act` mends it. A failed act is said, and the next thing is looked at."""
+        """Notes something that is not as it should be; `act` repairs it. If that fails, the work goes on."""
         refused = ""
         if self.apply:
             self.agent.deadline.go_on()
@@ -163,7 +163,7 @@ def directory_above(work: Work, path: str, info: os.stat_result) -> None:
     if info.st_uid not in (0, work.agent.secrets.owner()[0]):
         work.refuse("parents", path, rights(info), after, "it belongs to %s: look into it first" % names_of(info)[0])
     elif mode & stat.S_ISVTX and mode & OTHERS_WRITE:
-        work.refuse("parents", path, rights(info), after, "everybody shares it: the token belongs elsewhere")
+        work.refuse("parents", path, rights(info), after, "it is shared: the token belongs elsewhere")
     elif mode & OTHERS_WRITE:
         work.note("parents", path, rights(info), after, lambda: close_to_others(work.agent, path, info))
 
@@ -185,7 +185,7 @@ def close_to_others(agent: "Agent", path: str, seen: os.stat_result) -> None:
 def token_file(work: Work, folder: int, want: str, controlled: bool) -> bool:
     """Access list, mode and owner of the active slot; True when it holds a token that the service can be given.
 
-    A file of another account's becomes the service's only where nobody but root can have put it there, or when it
+    A file of another account's becomes the service's only where root alone can have put it there, or when it
     holds the very token that the service has anyway: the account could have renamed any of root's files to this name.
     """
     agent, secrets = work.agent, work.agent.secrets
@@ -303,7 +303,7 @@ def remove_copy(work: Work, part: str, place: str, folder: int, name: str, why: 
 def not_ours(agent: "Agent", folder: int, name: str, info: os.stat_result, wanted: "set[str]") -> str:
     """Why a file stays, "" for one that may go: root's or the service's by the name of a copy, or a token of the fleet.
 
-    Everybody may put a file under any name into /tmp, and another account's is nobody's copy until its content says so.
+    Every account may put a file of any name into /tmp; another account's file is a copy only if it has a token of ours.
     """
     named = name.lstrip(".#")
     active = agent.secrets.active

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hivekeys.host.slots import Secrets
 
 MOST = 20  # names of a kind that are worth sending
-READ = 200  # files of the token directory that are read; where there are more, nobody can tell
+READ = 200  # files of the token directory that are read; with more, it is not known
 PROCESS = "the running process"
 LISTED = 10000  # entries of a directory that are looked at
 SHOWN_OF_UNIT = (
@@ -145,7 +145,7 @@ def in_directory(agent: "Agent") -> "dict[str, Any]":
 
 
 def has_acl(fd: int) -> bool:
-    """True when somebody beyond owner, group and others has rights of his own: acl(5)."""
+    """True when an account beside owner, group and others has its own rights: acl(5)."""
     try:
         return any(name.startswith("system.posix_acl") for name in os.listxattr(fd))
     except OSError as error:
@@ -184,7 +184,7 @@ def quality(token: str) -> "dict[str, int]":
 
 
 def temporary(agent: "Agent") -> "list[str]":
-    """Token files in the directories that everybody can write to, where the guide's commands leave them."""
+    """Token files in the directories that every account can write to, where the guide's commands leave them."""
     found = []
     for place in ("tmp", "var/tmp"):
         folder = open_directory(agent.root, place)
@@ -219,7 +219,7 @@ def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, 
 
 
 def survivors_of(agent: "Agent") -> "list[dict[str, Any]]":
-    """Processes that are older than the service's and may have its token from before: nobody is asked here.
+    """Processes that are older than the service's and may have its earlier token: none of them is tried here.
 
     The unit's own, unless they have the token of today in their environment; and others of the service's account that
     have another one there.
@@ -325,7 +325,7 @@ def audit_trail(agent: "Agent", environment: "dict[str, str]") -> "dict[str, Any
     except OSError as error:
         if error.errno == errno.ENOENT or not facts["on"]:
             return facts
-        raise  # a link on the way, say: nobody can tell what lies behind it
+        raise  # for example a link on the way: what is behind it is not known
     try:
         info = os.fstat(folder)
         facts.update(mode=stat.S_IMODE(info.st_mode), owner=names_of(info)[0])

@@ -94,7 +94,7 @@ def inherit(setup: Setup, stones: "Sequence[dict[str, str]]") -> None:
 
 
 def account(setup: Setup) -> None:
-    """The service's account and group, with nothing that anybody could log in to."""
+    """The service's account and group, without a login."""
     agent, owner, group = setup.agent, setup.agent.service["owner"], setup.agent.service["group"]
     if not has_group(group):
         create(setup, "group", group, ["groupadd", "--system", "--", group])

@@ -85,7 +85,7 @@ def refuse_old_python(agent: "Agent") -> None:
 
 
 def program_file(setup: "Setup", text: str) -> None:
-    """The program, in a directory of its own; whoever could write above it could put another in its place."""
+    """The program, in a directory of its own; an account that could write above it could replace it."""
     agent, folder = setup.agent, os.path.dirname(AGENT)
     missing = missing_from(agent.root, folder)
     there = os.path.dirname(missing[0]) if missing else folder
@@ -194,7 +194,7 @@ def login_key(setup: "Setup", uid: int, home: str, line: str) -> None:
 
 
 def key_lines(agent: "Agent", uid: int, folder: str) -> "list[str]":
-    """The lines of the account's own authorized_keys. A file of somebody else's is a refusal."""
+    """The lines of the account's own authorized_keys. A file of another account is a refusal."""
     try:
         above = open_directory(agent.root, folder)
     except FileNotFoundError:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
 MOST_PLACES = 64  # that are asked; a service with more is said to have some that were not
-ASK_SECONDS = 2.0  # for one call: whoever is silent for so long cannot be asked
+ASK_SECONDS = 2.0  # for one call: a place that is silent for so long cannot be tried
 END_SECONDS = 5.0  # that a process may take when it is told to end
 GONE_SECONDS = 2.0  # and when it is killed
 REFUSING = (401, 403)
@@ -43,7 +43,7 @@ class Neighbours:
         return {pid: process for pid, process in found if process}
 
     def is_apart(self, pid: int) -> bool:
-        """True for a process whose network is another than ours: nobody here sees where it listens."""
+        """True for a process in another network namespace: where it listens cannot be seen from here."""
         try:
             return os.readlink("/proc/%d/ns/net" % pid) != os.readlink("/proc/self/ns/net")
         except OSError:
@@ -77,7 +77,7 @@ class Sweep:
         self.near = getattr(agent.system, "neighbours", None) or Neighbours(agent.system)  # type: Neighbours
         unit = agent.unit.recent()
         self.main, self.born = unit["pid"], unit["born"]
-        # An account that is root's says nothing of a process; and whoever is root could hear every token anyway.
+        # An account that is root's says nothing about a process; and root could read every token anyway.
         self.accounts = frozenset({unit["uid"], agent.secrets.account()[0]} - {None, 0})
         self.trusted = self.accounts | {0}
         members = agent.system.members(unit["cgroup"])
@@ -99,7 +99,7 @@ class Sweep:
     # -- where a token could be taken
 
     def look(self) -> "Sweep":
-        """Finds the places and asks each; where no token is left to ask with, nobody is asked."""
+        """Finds the places and tries each; where no token is left to try, no place is tried."""
         if not self.old:
             return self
         found = self.listening()
@@ -122,7 +122,7 @@ class Sweep:
         return pid in self.members or self.processes[pid]["uid"] in self.accounts
 
     def listening(self) -> "dict[tuple[str, int], set[int]]":
-        """The places of the service's account, of its unit, and of whoever has a token that leaked: who holds each."""
+        """The places of the service's account, its unit, and processes that have a leaked token; who holds each."""
         concerned = [pid for pid in self.processes if self.is_ours(pid) or self.holders.get(pid) in self.refuse]
         holders = {}  # type: dict[int, set[int]]
         for pid in concerned:
@@ -138,7 +138,7 @@ class Sweep:
         return found
 
     def named(self, found: "dict[tuple[str, int], set[int]]") -> "dict[tuple[str, int], list[str]]":
-        """The paths that the inventory names for places; what nobody has found yet is a place from now on."""
+        """The paths that the inventory names for places; a named place that was not found yet is added."""
         paths = {}  # type: dict[tuple[str, int], list[str]]
         for text in self.agent.service.get("places", ()):
             address, port, path = PLACE.fullmatch(text).groups()  # type: ignore[union-attr]  # checked by the inventory
@@ -163,7 +163,7 @@ class Sweep:
         """What a place makes of the old tokens, by the path that says most of it.
 
         takes: an old token is let in, or treated otherwise than garbage. refuses: it is turned away like garbage.
-        open: nobody is asked for a token there. unasked: none of that could be told. closed: nobody listens there.
+        open: no token is needed there. unasked: none of that could be found out. closed: no process listens there.
         """
         said = {"answer": "unasked", "path": "", "why": "no path of it asks for a token"}
         worth = ("unasked", "open", "refuses", "takes")
@@ -180,11 +180,11 @@ class Sweep:
         return said
 
     def answer(self, address: str, port: int, path: str) -> str:
-        """The verdict of one path; Refusal where nobody can be asked, or must not be told the token."""
+        """The verdict of one path; Refusal where it cannot be tried, or must not get the token."""
         if not self.agent.system.is_own(address):
             raise Refusal("place-unasked", "%s is no address of this host" % address)
         if not self.agent.system.listeners(port, address):
-            raise Refusal("unhealthy", "nobody listens there")
+            raise Refusal("unhealthy", "no listener there")
         none = self.call(address, port, path, None)
         garbage = self.call(address, port, path, os.urandom(32).hex())
         old = [self.call(address, port, path, token) for token in self.old]
@@ -221,7 +221,7 @@ class Sweep:
             if not self.is_elder(pid):
                 continue
             rows = [row for row in self.rows if pid in row["pids"] and row["port"]]
-            # Behind a port that it shares with a younger one, nobody knows which of the two has answered.
+            # On a port that it shares with a younger process, it is not known which of the two answered.
             shared = any(not self.is_elder(other) for row in rows for other in row["pids"])
             if rows and not shared and all(row["answer"] == "refuses" for row in rows):
                 continue

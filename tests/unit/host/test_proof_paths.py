@@ -88,7 +88,7 @@ def test_a_path_that_is_open_to_everybody_is_said_to_be_that_and_no_token_is_tol
     result = proven(host)
     assert (result["trouble"], result["detail"]) == (
         "fail-open",
-        "/v1/workers/list is open to everybody: with no token it answers 200",
+        "/v1/workers/list is open to all calls: with no token it answers 200",
     )
     assert set(result["facts"]["calls"]) == {"none"}
 

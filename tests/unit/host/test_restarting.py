@@ -166,7 +166,7 @@ def test_a_service_that_somebody_stopped_did_not_die(host: SimulatedHost) -> Non
     result = watched(turned(host, generate()), t10=host.stop)
     assert (result["trouble"], result["detail"]) == (
         "unstable",
-        "rbee-hive.service ended without an error, or somebody stopped it",
+        "rbee-hive.service ended without an error, or was stopped",
     )
 
 
