@@ -43,7 +43,7 @@ class Taken:
     def lines(self) -> list[str]:
         """For people."""
         if self.kept is None or self.kept.backup is None:
-            return [f"warning: no backup was taken: {self.why}", "    next: mend it, then `fab backup`"]
+            return [f"warning: no backup was taken: {self.why}", "    next: repair the cause, then `fab backup`"]
         head = self.kept.backup.header
         of_run = f" of run {head.run}" if head.run else ""
         went = f"; older ones removed: {len(self.gone)}" if self.gone else ""

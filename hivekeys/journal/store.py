@@ -78,7 +78,7 @@ class Journal:
     def append(self, run: str, *events: Event) -> None:
         """Adds events: all of them are on the disk when this returns, or none."""
         told = [(type(event).__name__, _facts(event)) for event in events]
-        hint = "no host is told anything any more; mend it, then `fab resume`"
+        hint = "nothing more is sent to any host; repair it, then `fab resume`"
         with self._mutex, self._explained(ExitCode.INCOMPLETE, hint):
             with self._whole():
                 number, before = self._tail(run)

@@ -41,7 +41,7 @@ def for_fleet(kept: UpkeepResult, fleet: Fleet) -> UpkeepResult:
 
 
 def exit_code(kept: Sequence[UpkeepResult], apply: bool) -> ExitCode:
-    """4 when a host could not be asked or did not do it, 6 when something is left to mend, else 0."""
+    """4 when a host could not be asked or did not do it, 6 when something is left to repair, else 0."""
     if any(host.cause for host in kept):
         return ExitCode.INCOMPLETE
     left = [change for host in kept for change in host.changes if change.refused or not apply]

@@ -258,7 +258,7 @@ def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint, grounds: Grounds)
     if found is None:
         raise UserError(
             f"no host of fleet {upkeep.fleet.name} proves its token: a host that joins would get one that may not work",
-            hint="`fab verify` says what is wrong; mend it, or `fab rotate`",
+            hint="`fab verify` says what is wrong; repair it, or `fab rotate`",
             code=ExitCode.INCOMPLETE,
         )
     return found

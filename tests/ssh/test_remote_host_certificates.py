@@ -41,7 +41,7 @@ WRONG = {
     "it has expired": ["-n", HERE, "-V", "20200101:20210101"],
     "it is not valid yet": ["-n", HERE, "-V", "20400101:20410101"],
     f"it is not for {HERE} but for hive1, hive2": ["-n", "hive1,hive2"],
-    f"it is not for {HERE} but for nobody": [],
+    f"it is not for {HERE} but for no name": [],
     f"it is not for {HERE} but for 127.0.0.*": ["-n", "127.0.0.*"],
     "it has options that are not known: b'moon'": ["-n", HERE, "-O", "critical:moon=full"],
 }

@@ -127,7 +127,7 @@ def test_a_file_that_steers_a_run_and_that_others_can_write_is_refused_by_name(h
     with pytest.raises(NotYoursError) as caught:
         read()
     assert caught.value.code is ExitCode.USAGE
-    assert caught.value.message.startswith(f"{path}: others can change it: everybody can write to {path} (mode 0")
+    assert caught.value.message.startswith(f"{path}: others can change it: every account can write to {path} (mode 0")
     assert caught.value.hint.endswith(f"chmod go-w {path}")
     assert not list(here.rglob("ran")), "a command of a stranger's was run"
 
@@ -138,7 +138,7 @@ def test_a_file_in_a_folder_that_others_can_write_is_refused(here: Path, make: M
     _, read = make(here / "open" / "mine")
     read()
     (here / "open").chmod(0o757)
-    with pytest.raises(NotYoursError, match=r"others can change it: everybody can write to .*/open \(mode 0757\)"):
+    with pytest.raises(NotYoursError, match=r"others can change it: every account can write to .*/open \(mode 0757\)"):
         read()
 
 
@@ -162,7 +162,7 @@ def test_known_hosts_that_others_can_write_are_no_ones_keys(here: Path) -> None:
     said = KnownHosts(20).keys("hive1", (str(path),))
     assert isinstance(said, Cause)
     assert said.trouble is Trouble.LOCAL_FILE
-    assert str(path) in said.detail and "everybody can write" in said.detail
+    assert str(path) in said.detail and "every account can write" in said.detail
     with pytest.raises(NotYoursError):
         write(str(path), [], hashed=False, timeout=20)
 
@@ -260,7 +260,7 @@ def test_nobody_is_asked_about_the_folders_in_which_the_program_itself_is(here: 
         above.chmod(0o777)
     assert said() == "None"
     inventory.parent.chmod(0o777)
-    assert "everybody can write to" in said()
+    assert "every account can write to" in said()
     inventory.parent.chmod(0o755)
     if os.geteuid() == 0:
         for each in (clone, clone / "hivekeys", inventory.parent, inventory):

@@ -80,7 +80,7 @@ def _without(line: bytes, name: str, where: str) -> bytes:
     names = words[0].split(b",")
     left = [each for each in names if each.lower() != name.encode()]
     if left == names or any(set(b"*?!") & set(each) for each in left):
-        raise UserError(f"{where} has the old key by a pattern", hint="mend that line by hand; no key was written")
+        raise UserError(f"{where} has the old key by a pattern", hint="correct that line by hand; no key was written")
     return b",".join(left) + b" " + words[1] if left else b""
 
 

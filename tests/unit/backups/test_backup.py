@@ -89,7 +89,7 @@ def test_every_byte_of_the_header_and_the_seal_counts() -> None:
 )
 def test_a_header_before_a_seal_that_is_not_its_own_is_found_out(changed: Header) -> None:
     sealed = backup.parse(FILE, "f")
-    assert "somebody changed it" in refused(backup.text_of(changed, sealed.block, sealed.signature).encode())
+    assert "it was changed" in refused(backup.text_of(changed, sealed.block, sealed.signature).encode())
 
 
 def test_who_has_only_the_public_key_cannot_pass_another_token_off_as_the_fleets() -> None:
@@ -193,7 +193,7 @@ def test_a_signature_cannot_be_taken_away() -> None:
     no_signer = b"".join(line for line in lines if not line.startswith((b"signature: ", b"signed-by: ")))
     for data in (no_signature, no_signer):
         assert "its signature was taken away" in refused(data)
-    assert "somebody changed it" in refused(no_signer.replace(b"backup: 2", b"backup: 1", 1))
+    assert "it was changed" in refused(no_signer.replace(b"backup: 2", b"backup: 1", 1))
 
 
 def test_openssl_comes_to_the_same_verdict(tmp_path: Path) -> None:

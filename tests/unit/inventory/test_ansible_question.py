@@ -205,7 +205,7 @@ def test_a_program_that_others_can_put_another_in_the_place_of_is_not_run(
 ) -> None:
     path = program_at(f"touch {tmp_path}/pwned")
     tmp_path.chmod(0o707)
-    assert f"others can change it: everybody can write to {tmp_path} (mode" in refused(path)
+    assert f"others can change it: every account can write to {tmp_path} (mode" in refused(path)
     assert not (tmp_path / "pwned").exists()
 
 
@@ -215,7 +215,7 @@ def test_a_program_that_others_can_change_is_not_run(
 ) -> None:
     path = program_at(f"touch {tmp_path}/pwned")
     path.chmod(mode)
-    assert "others can change it: everybody can write to" in refused(path)
+    assert "others can change it: every account can write to" in refused(path)
     assert not (tmp_path / "pwned").exists()
 
 
@@ -257,7 +257,9 @@ def test_what_others_can_write_beside_an_inventory_is_refused(tmp_path: Path, pl
         (tmp_path / file).write_text("a: 1\n")
     (tmp_path / place).chmod(0o777)
     line = refused(tmp_path / "hosts.ini")
-    assert f"{tmp_path / place}: others can change it" in line or f"everybody can write to {tmp_path / place}" in line
+    assert (
+        f"{tmp_path / place}: others can change it" in line or f"every account can write to {tmp_path / place}" in line
+    )
 
 
 # -- vaults

@@ -67,7 +67,7 @@ def test_a_level_above_that_others_can_write_is_refused_and_named(folder: Path, 
     folder = state_folder.folder_for("blue", str(folder.parent / "below"))
     above = folder.parents[level]
     above.chmod(mode)
-    with pytest.raises(UserError, match="everybody can write to") as caught:
+    with pytest.raises(UserError, match="every account can write to") as caught:
         state_folder.folder_for("blue", str(folder.parent))
     assert f"can write to {above} (mode" in caught.value.message
     assert "chmod go-w" in caught.value.hint
@@ -76,7 +76,7 @@ def test_a_level_above_that_others_can_write_is_refused_and_named(folder: Path, 
 def test_nothing_is_made_below_a_level_that_others_can_write(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(UserError, match="everybody can write to"):
+    with pytest.raises(UserError, match="every account can write to"):
         state_folder.folder_for("blue", str(tmp_path / "open" / "mine"))
     assert list((tmp_path / "open").iterdir()) == []
 
@@ -94,7 +94,7 @@ def test_a_link_is_followed_and_the_levels_on_both_sides_of_it_count(tmp_path: P
     (tmp_path / "open" / "target").mkdir()
     (tmp_path / "mine" / "link").symlink_to(tmp_path / "open" / "target")
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(UserError, match="everybody can write to"):
+    with pytest.raises(UserError, match="every account can write to"):
         state_folder.folder_for("blue", str(tmp_path / "mine" / "link"))
 
 
