@@ -15,11 +15,14 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from cosmic_ray.commands.init import _all_work_items  # what its `init` stores; its sessions have no random sample
 from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome
+
+from bench.nearness import Imports
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("protocol", "journal", "rotation", "host")
@@ -34,6 +37,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=1, help="the same seed and code: the same mutants")
     options.add_argument("--packages", default=",".join(PACKAGES), help="of hivekeys/, separated by commas")
     options.add_argument("--module", default="", help="only modules of this name, such as store")
+    options.add_argument("--narrow", action="store_true", help="survivors are not shown to the tests of other packages")
     chosen = options.parse_args()
     os.nice(19)
     with tempfile.TemporaryDirectory(prefix="hivekeys-mutants-") as folder:
@@ -42,11 +46,13 @@ def main() -> int:
         # A test may start `fab`, which would import the installed package, the one without a mutant.
         os.environ |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         counts = {
-            package: tried(package, chosen.module, chosen.sample, chosen.seed) for package in chosen.packages.split(",")
+            package: tried(package, chosen.module, chosen.sample, chosen.seed, narrow=chosen.narrow)
+            for package in chosen.packages.split(",")
         }
     print(f"\nseed {chosen.seed}")
     for package, outcomes in counts.items():
-        print(f"{package:10} {outcomes['found']} of {outcomes.total()} found")
+        everywhere = outcomes["found"] + outcomes["found elsewhere"]
+        print(f"{package:10} {everywhere} of {outcomes.total()} found, {outcomes['found']} by tests/unit/{package}")
     return 1 if any(outcomes["survived"] for outcomes in counts.values()) else 0
 
 
@@ -60,30 +66,64 @@ def copy_to(folder: Path) -> None:
     (folder / ".venv").symlink_to(ROOT / ".venv")
 
 
-def tried(package: str, module: str, size: int, seed: int) -> Counter[str]:
-    """Outcomes of a sample of a package's mutants against the tests in its folder."""
-    command = f"{PYTEST} tests/unit/{package}"
-    started = time.monotonic()
-    unchanged = subprocess.run(command.split(), check=False, capture_output=True, text=True)
-    if unchanged.returncode:
-        sys.exit(f"tests/unit/{package} fails without a mutant:\n{unchanged.stdout[-2000:]}")
-    limit = 2 * (time.monotonic() - started) + SLACK
+def tried(package: str, module: str, size: int, seed: int, *, narrow: bool) -> Counter[str]:
+    """Outcomes of a sample of a package's mutants. Only what its own tests let pass is shown to all others."""
+    imports = Imports()
+    modules = sorted(Path("hivekeys", package).rglob(f"{module or '*'}.py"))
+    reaching = {path: imports.tests_of(path) for path in modules}
+    own, others = (
+        Judges(
+            {
+                path: [test for test in tests if (f"unit/{package}" in str(test)) is mine]
+                for path, tests in reaching.items()
+            }
+        )
+        for mine in (True, False)
+    )
     outcomes: Counter[str] = Counter()
-    for mutant in sample(package, module, size, seed):
-        result = mutate_and_test([mutant], command, limit)
-        if result.worker_outcome is not WorkerOutcome.NORMAL:
-            sys.exit(f"{mutant.module_path}:{mutant.start_pos[0]} could not be mutated:\n{result.output}")
-        outcome = "survived" if result.test_outcome is TestOutcome.SURVIVED else "found"
+    for mutant in sample(modules, size, seed):
+        diff = own.let_pass(mutant)
+        outcome = "survived" if diff else "found"
+        if diff and not narrow and not others.let_pass(mutant):
+            outcome = "found elsewhere"
         outcomes[outcome] += 1
         print(f"{outcome} {mutant.module_path}:{mutant.start_pos[0]} {mutant.operator_name}", flush=True)
-        if outcome == "survived":
-            print(result.diff, flush=True)
+        if diff:
+            print(diff, flush=True)
     return outcomes
 
 
-def sample(package: str, module: str, size: int, seed: int) -> list[MutationSpec]:
+class Judges:
+    """Tests of a package: for each module those that reach it, the nearest first."""
+
+    def __init__(self, tests: dict[Path, list[Path]]) -> None:
+        self._tests = tests
+
+    def let_pass(self, mutant: MutationSpec) -> str:
+        """The diff of a mutant that none of them notices, "" for one that is found."""
+        tests = self._tests[Path(mutant.module_path)]
+        result = mutate_and_test([mutant], _command(tests), self._limit)
+        if result.worker_outcome is not WorkerOutcome.NORMAL:
+            sys.exit(f"{mutant.module_path}:{mutant.start_pos[0]} could not be mutated:\n{result.output}")
+        return str(result.diff) if result.test_outcome is TestOutcome.SURVIVED else ""
+
+    @cached_property
+    def _limit(self) -> float:
+        """Seconds that a mutant may take, by what all of them take without one."""
+        started = time.monotonic()
+        command = _command(sorted({test for tests in self._tests.values() for test in tests}))
+        unchanged = subprocess.run(command.split(), check=False, capture_output=True, text=True)
+        if unchanged.returncode:
+            sys.exit(f"fails without a mutant: {command}\n{unchanged.stdout[-2000:]}")
+        return 2 * (time.monotonic() - started) + SLACK
+
+
+def _command(tests: list[Path]) -> str:
+    return " ".join((PYTEST, *map(str, tests))) if tests else "true"
+
+
+def sample(modules: list[Path], size: int, seed: int) -> list[MutationSpec]:
     """Random places, and one random change at each: an operator that can become ten others counts once."""
-    modules = sorted(Path("hivekeys", package).rglob(f"{module or '*'}.py"))
     places: dict[object, list[MutationSpec]] = defaultdict(list)
     for path in modules:
         annotated = set(annotated_places(path))

@@ -16,7 +16,7 @@ def settled(runs: Iterable[Run]) -> Iterator[Run]:
     """These runs, newest first and none left out, each as the later ones leave it."""
     newer, proven = "", set[str]()
     for run in runs:
-        yield _settled(run, newer, proven) if newer and run.brings_token else run
+        yield _settled(run, newer, proven)
         if run.is_served:
             newer = run.id
             proven.update(host.name for host in run.hosts.values() if host.state is State.PROVEN)

@@ -29,8 +29,7 @@ def as_told(runs: Iterable[Run], folder: Path) -> Iterator[Run]:
     """All runs, newest first, with what their own events do not say: what later runs changed, and who is at work."""
     holder = state_folder.at_work(folder)  # before the events: a run that ends meanwhile has told of its end
     for run in settled(runs):
-        works = holder is not None and run.id == holder.run and run.code is None
-        yield replace(run, at_work=holder.words) if holder and works else run
+        yield replace(run, at_work=holder.words) if holder and holder.run == run.id and run.code is None else run
 
 
 def newest_served(fleet: str, state_dir: str) -> Run | None:

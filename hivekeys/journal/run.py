@@ -147,10 +147,12 @@ class Run:
 
     @property
     def went_on(self) -> bool:
-        """True when the fleet serves this run's token, as far as it can be reached."""
+        """True when the fleet serves this run's token, as far as it can be reached. Upkeep brings none."""
         if self.is_revocation:
             return self.want is not None
-        return _came_through(self) or any(host.state is State.PROVEN for host in self.hosts.values())
+        return self.brings_token and (
+            _came_through(self) or any(host.state is State.PROVEN for host in self.hosts.values())
+        )
 
     @property
     def is_served(self) -> bool:

@@ -1,6 +1,7 @@
 """Events to a run: what the fold remembers, when hosts were out of service, and what an end means to the shell."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ from hivekeys.journal.gap import Gap
 from hivekeys.journal.run import Run, fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Result, Verb
-from hivekeys.protocol.shown import Proof
+from hivekeys.protocol.shown import HostRecord, Place, Proof
 from hivekeys.report.verdict import exit_code
 from hivekeys.token import Token
 from tests.builders.seen import seen
@@ -179,3 +180,73 @@ def test_done_is_said_only_when_every_host_is_proven(stories: list[tuple[str, St
     everywhere = all(host.state is State.PROVEN for host in run.hosts.values())
     assert (exit_code(run) is ExitCode.DONE) is everywhere
     assert run.hosts.keys() == {"queen", "hive1", "hive2"}, "one state a host, whatever happens"
+
+
+# -- what was begun, and what a host may hold
+
+
+def test_a_run_was_begun_once_it_has_a_token_or_could_not_go_on() -> None:
+    assert not fold([STARTED]).was_begun
+    assert run_of().was_begun
+    assert not fold([STARTED, RunEnded(ExitCode.USAGE, at(12.0))]).was_begun, "the operator said no"
+    assert fold([STARTED, RunEnded(ExitCode.ROLLED_BACK, at(12.0))]).was_begun
+
+
+def met_by(run: str, changed: str = "", state: State = State.UNCHANGED) -> list[Event]:
+    """A host that was told to stage, and whose own records name that run."""
+    met = HostRecord(run=run, changed=Place(1, changed))
+    told = Intent("hive1", Phase.STAGE, (Verb.STAGE,), at(11.0))
+    return [told, Outcome("hive1", Phase.STAGE, Status.OK, state, at(12.0), seen=seen(OLD), met=met)]
+
+
+def test_a_host_that_forgot_the_run_may_hold_its_token() -> None:
+    """It was imaged anew, or its disk is an older copy: its word that it has the old token says nothing."""
+    assert not run_of().may_be_held(NEW)
+    assert not run_of(met_by("run-1")).may_be_held(NEW)
+    assert not run_of(met_by("run-2", changed="run-1")).may_be_held(NEW)
+    assert run_of(met_by("run-2")).may_be_held(NEW)
+    assert run_of(met_by("run-1", state=State.EXCLUDED)).may_be_held(NEW), "the word of one that was cut out"
+
+
+@pytest.mark.parametrize("state", [State.PROVEN, State.HEALTHY, State.FAILED, State.UNKNOWN])
+def test_a_host_that_was_turned_or_is_lost_may_hold_the_token(state: State) -> None:
+    assert run_of(met_by("run-1", state=state)).may_be_held(NEW)
+
+
+def test_a_host_that_shows_the_token_holds_it() -> None:
+    look = Outcome("hive1", Phase.LOOK, Status.OK, State.UNCHANGED, at(12.0), seen=seen(NEW))
+    assert run_of([look]).may_be_held(NEW)
+    assert not run_of([look]).may_be_held(OLD)
+
+
+def test_the_token_that_a_run_leaves_is_its_own_or_the_one_from_before() -> None:
+    looks = [
+        Outcome(name, Phase.LOOK, Status.OK, State.UNCHANGED, at(11.0), seen=seen(OLD)) for name in ("queen", "hive1")
+    ]
+    back = PhaseStarted(Phase.ROLLBACK, ("queen",), at(13.0))
+    assert run_of(looks).left_with == NEW
+    assert run_of(looks, [back]).left_with == OLD
+    other = replace(looks[1], seen=seen(NEW))
+    assert run_of([looks[0], other], [back]).left_with is None, "they had two"
+    lost = ended("hive1", State.UNKNOWN, Trouble.SILENT)
+    assert run_of(looks, [back], lost).left_with is None, "one of them is behind"
+    assert fold([STARTED, *looks, RunEnded(ExitCode.ROLLED_BACK, at(14.0))]).left_with == OLD
+
+
+def test_one_host_alone_decides_for_no_run_but_the_queen_does() -> None:
+    def said(*names: str) -> Run:
+        return run_of(*(ended(name, State.FAILED, Trouble.SUPERSEDED) for name in names))
+
+    assert not said("hive1").is_superseded
+    assert said("queen").is_superseded
+    assert said("hive1", "hive2").is_superseded
+    assert said("queen").bears_out(Trouble.SUPERSEDED) and not said("queen").bears_out(Trouble.HOST_BUSY)
+
+
+def test_the_newer_run_is_named_by_the_queen_or_by_most_hosts() -> None:
+    def says(name: str, run: str) -> Outcome:
+        return Outcome(name, Phase.WAVE, Status.FAILED, State.FAILED, at(12.0), Cause(Trouble.SUPERSEDED, run))
+
+    assert run_of([says("hive1", "run-9")]).overtaken_by == ""
+    assert run_of([says("hive1", "run-9"), says("hive2", "run-9")]).overtaken_by == "run-9"
+    assert run_of([says("queen", "run-8"), says("hive1", "run-9"), says("hive2", "run-9")]).overtaken_by == "run-8"
