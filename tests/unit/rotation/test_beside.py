@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import hivekeys.host.verbs.fix
+import hivekeys.host.verbs.uninstall  # noqa: F401  hosts know its verb, and that of fix
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE
