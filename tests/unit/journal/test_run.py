@@ -250,3 +250,11 @@ def test_the_newer_run_is_named_by_the_queen_or_by_most_hosts() -> None:
     assert run_of([says("hive1", "run-9")]).overtaken_by == ""
     assert run_of([says("hive1", "run-9"), says("hive2", "run-9")]).overtaken_by == "run-9"
     assert run_of([says("queen", "run-8"), says("hive1", "run-9"), says("hive2", "run-9")]).overtaken_by == "run-8"
+
+
+def test_a_run_is_back_once_it_was_taken_back_and_no_host_is_behind() -> None:
+    back = PhaseStarted(Phase.ROLLBACK, ("queen",), at(13.0))
+    assert not run_of(BACK).is_back, "a host may go back by itself"
+    assert run_of([back], BACK).is_back
+    assert not run_of([back], BACK, ended("hive1", State.UNKNOWN, Trouble.SILENT)).is_back
+    assert run_of([back], ended("hive1", State.UNREACHABLE, Trouble.NO_CONNECTION, touched=False)).is_back
