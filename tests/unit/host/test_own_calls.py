@@ -10,7 +10,7 @@ import pytest
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
-from hivekeys.host.own_calls import CLOCK, MOST_CALLS, Explained, sound
+from hivekeys.host.own_calls import MOST_CALLS, Explained, sound
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.run import REVOKE
@@ -166,9 +166,16 @@ def test_what_is_kept_is_bounded_and_what_is_none_is_left_out(fleet: InProcessFl
 
 
 def test_a_call_explains_one_record_at_its_own_time() -> None:
-    now = time.time()
-    calls = [[now, now + 0.1, "abcdef", "/x", 401], [now, now + 0.2, "abcdef", "/x", 401]]
+    """A second before it began, to a second after it was answered: the clocks of record and call need not agree."""
+    now = 1_700_000_000.0
+    calls = [[now, now + 0.2, "abcdef", "/x", 401], [now, now + 0.2, "abcdef", "/x", 401]]
     found = Explained(calls, ("::1",))
-    assert not found.takes(now - CLOCK - 0.5, False, "abcdef", "/x", "")
-    assert not found.takes(now + CLOCK + 0.5, False, "abcdef", "/x", "")
+    assert not found.takes(now - 1.1, False, "abcdef", "/x", "")
+    assert not found.takes(now + 1.3, False, "abcdef", "/x", "")
     assert [found.takes(now, False, "abcdef", "/x?y", address) for address in ("", "::1", "")] == [True, True, False]
+
+
+@pytest.mark.parametrize("at", [-0.9, 0.0, 0.2, 1.1])
+def test_within_a_second_of_the_call_it_is_ours(at: float) -> None:
+    now = 1_700_000_000.0
+    assert Explained([[now, now + 0.2, "abcdef", "/x", 200]], ()).takes(now + at, True, "abcdef", "/x", "127.0.0.1")

@@ -124,6 +124,25 @@ def test_a_file_of_somebody_elses_under_our_name_is_not_removed(agent: Any, tmp_
     assert rules_file(tmp_path).exists()
 
 
+def test_rules_that_are_locked_are_named_only_where_ours_is_among_them(
+    agent: Any, kernel: Kernel, tmp_path: Path
+) -> None:
+    kernel.enabled = 2
+    assert changes(agent, "remove") == []
+    kernel.enabled = 1
+    changes(agent)
+    kernel.enabled = 2
+    assert changes(agent, "remove") == [("api-token", False), ("50-hivekeys.rules", True)]
+    assert (RULE in kernel.rules, rules_file(tmp_path).exists()) == (True, False), "gone when the host starts again"
+
+
+def test_a_rule_that_another_file_asks_for_stays_in_force(agent: Any, kernel: Kernel, tmp_path: Path) -> None:
+    changes(agent)
+    rules_file(tmp_path, "10-site.rules").write_text(f"{RULE}\n")
+    assert changes(agent, "remove") == [("api-token", False), ("50-hivekeys.rules", True)]
+    assert RULE in kernel.rules
+
+
 # -- auditd's record
 
 EVENT = (
