@@ -22,6 +22,7 @@ from hivekeys.report.writing import html, markdown
 from hivekeys.token import Token, generate
 from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
+from tests.inprocess.processes import Other
 
 DONE, OPEN = ExitCode.DONE, ExitCode.INCOMPLETE
 STRANGER = 4711  # an account that is neither the service's nor root
@@ -308,6 +309,24 @@ def test_a_socket_of_another_account_is_told_no_token(fleet: InProcessFleet, hiv
     assert ann.troubles["hive1"] is Trouble.PLACE_UNASKED
     assert f"another account (uid {STRANGER})" in detail(ann, "hive1")
     assert leaked(fleet) not in hive.others_heard.get(stranger.pid, [])
+
+
+class HandsOver(Other):
+    """A worker whose port is a stranger's as soon as it was asked anything."""
+
+    def status(self, token: str | None) -> int:
+        self.uid = STRANGER
+        return super().status(token)
+
+
+def test_a_socket_that_another_account_takes_between_two_calls_is_told_no_token(
+    fleet: InProcessFleet, hive: SimulatedHost
+) -> None:
+    worker = HandsOver(takes=leaked(fleet), port=9000)
+    hive.others[worker.pid] = worker
+    ann = responder(fleet)
+    assert ann.revoke() is OPEN
+    assert leaked(fleet) not in hive.others_heard[worker.pid]
 
 
 def test_who_has_the_old_token_in_its_environment_and_listens_is_named_whoever_it_is(
