@@ -160,6 +160,13 @@ def test_a_service_that_does_not_start_is_shown_with_its_last_words(host: Simula
     assert (session.do("restart")["trouble"], session.do("prove")["detail"]) == ("start-failed", "error: no such model")
 
 
+def test_of_one_that_said_nothing_it_is_said_how_systemd_has_it(host: SimulatedHost) -> None:
+    host.stop()
+    host.unit_state, host.invocation = "inactive", ""
+    result = Session(host).do("prove")
+    assert (result["trouble"], result["detail"]) == ("start-failed", "the unit is inactive (success)")
+
+
 def test_a_service_that_was_started_too_often_is_started_all_the_same(host: SimulatedHost, new: Token) -> None:
     """systemd counts our own restarts too: five in ten seconds (systemd.unit(5), StartLimitBurst)."""
     session = turned(host, new)

@@ -139,6 +139,21 @@ def test_a_call_is_told_with_service_path_address_and_times(host: Host) -> None:
     assert (group.first, group.last) == (NOW - 7200, NOW - 3599.5)
 
 
+def test_first_and_last_are_by_their_times_and_not_by_their_places(host: Host) -> None:
+    """Two services that share a file need not write in turn."""
+    for name, hours in (("2026-11-24.audit", (10, 7, 9)), ("2026-11-24-1.audit", (8, 11, 6))):
+        host.write(name, *(success(f"2026-11-24T{hour:02d}:00:00Z") for hour in hours))
+    (group,) = host.ask().groups
+    assert (group.count, group.first, group.last) == (6, NOW - 6 * 3600, NOW - 3600)
+
+
+def test_only_the_end_of_a_file_that_grows_may_be_cut_off(host: Host) -> None:
+    whole = success("2026-11-24T10:00:00Z")
+    host.write("2026-11-24.audit", whole[:40], whole)
+    found = host.ask()
+    assert (found.matched, found.broken) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "at"),
     [

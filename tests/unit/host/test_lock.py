@@ -120,3 +120,19 @@ def test_a_look_sees_who_is_at_work_and_who_is_gone(host: SimulatedHost) -> None
     first = Session(host, run="run-1")
     assert look.at_work()["run"] == "run-1"
     assert first.line.agent.state.at_work() == {}, "not itself"
+
+
+def test_nobody_is_at_work_where_the_directory_is_there_and_no_lock(host: SimulatedHost) -> None:
+    (state(host) / "lock").unlink()
+    assert Session(host, write=False).line.agent.state.at_work() == {}
+
+
+def test_a_lock_that_is_a_link_is_not_followed(host: SimulatedHost, tmp_path: Path) -> None:
+    lock, elsewhere = state(host) / "lock", tmp_path / "elsewhere"
+    elsewhere.write_text("somebody's")
+    lock.unlink()
+    lock.symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic links"):
+        Session(host, write=False).line.agent.state.at_work()
+    assert greeted(host, run="run-2")["trouble"] == "write-failed"
+    assert elsewhere.read_text() == "somebody's"
