@@ -216,4 +216,4 @@ def test_hosts_that_are_not_watched_or_not_asked_are_named() -> None:
     assert "queen: auditd-missing: ausearch" in said
     assert "no rule watches the token file, so nothing is noted: hive1" in said
     assert "hive1: cut, the time was up" in said
-    assert "3 accesses noted, 3 of them by somebody else" in said
+    assert "3 accesses noted, 3 of them by other programs" in said
