@@ -1,17 +1,17 @@
 """`fab audit`: who used which token, by the services' own records. Changes nothing anywhere."""
 
-import json as jsonlib
+import json
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of
-from tasks.options.frame import FLEET_HELP, chosen, finish, verb
+from tasks.options.declared import option
+from tasks.options.fleet import HostsOptions
+from tasks.options.output import JsonOption
 from tasks.options.times import count, fp6, moment
+from tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
     from hivekeys.audit.census import Census, Tokens
@@ -22,61 +22,53 @@ if TYPE_CHECKING:
 MOST_RECORDS = 1000
 
 
-@task(
-    help={
-        **FLEET_HELP,
-        "since": "only calls from then on: an age by each host's clock (30m, 2h, 3d), or a time (ISO 8601)",
-        "until": "only calls up to then",
-        "token": "only calls with this token: current, previous, or its six hex digits",
-        "failed": "only calls that were refused",
-        "file-access": "who opened the token file instead, as auditd noted it (`fab watch` makes it do so)",
-        "records": "how many of the newest records are shown one by one, at most 1000 (default: 10)",
-    },
-    auto_shortflags=False,
-)
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """Which records are asked for."""
+
+    since: str = option("only calls from then on: an age by each host's clock (30m, 2h, 3d), or a time (ISO 8601)")
+    until: str = option("only calls up to then")
+    token: str = option("only calls with this token: current, previous, or its six hex digits")
+    failed: bool = option("only calls that were refused", default=False)
+    file_access: bool = option(
+        "who opened the token file instead, as auditd noted it (`fab watch` makes it do so)", default=False
+    )
+    records: str = option(
+        "how many of the newest records are shown one by one, at most 1000 (default: 10)", default="10"
+    )
+
+
 @verb
-def audit(
-    _: Context,
-    fleet: str = "",
-    limit: str = "",
-    exclude: str = "",
-    since: str = "",
-    until: str = "",
-    token: str = "",
-    failed: bool = False,
-    file_access: bool = False,
-    records: str = "10",
-    state_dir: str = "",
-    json: bool = False,
-) -> None:
+def audit(scope: HostsOptions, own: AuditOptions, output: JsonOption) -> None:
     """Show who used which token, and who still presents the old one, by the services' audit records."""
-    found, hosts = chosen(fleet, limit, exclude)
-    wanted = token if token in ("", "current", "previous") else fp6(token)
-    if file_access and token:
+    fleet, hosts = scope.load_hosts()
+    wanted = own.token if own.token in ("", "current", "previous") else fp6(own.token)
+    if own.file_access and own.token:
         raise UserError("--file-access and --token: which token was read nobody noted", hint="leave --token out")
-    query = _query(since, until, failed, count("--records", records, MOST_RECORDS))
-    if file_access:
-        finish(_accesses(found, hosts, query, state_dir, json))
+    query = _query(own)
+    if own.file_access:
+        leave(_accesses(fleet, hosts, query, scope.state_dir, output.json))
         return
-    census = _census(found, hosts, query, wanted, state_dir)
-    if json:
+    census = _census(fleet, hosts, query, wanted, scope.state_dir)
+    if output.json:
         from hivekeys.audit import census_report
 
-        sys.stdout.write(jsonlib.dumps(census_report.document(census, found), indent=2) + "\n")
+        sys.stdout.write(json.dumps(census_report.document(census, fleet), indent=2) + "\n")
     else:
-        _show(census, found, query.records)
-    finish(census.code)
+        _show(census, fleet, query.records)
+    leave(census.code)
 
 
-def _query(since: str, until: str, failed: bool, records: int) -> "Query":
+def _query(own: AuditOptions) -> "Query":
     from hivekeys.protocol.audited import Query
 
-    begin, end = moment("--since", since), moment("--until", until)
+    records = count("--records", own.records, MOST_RECORDS)
+    begin, end = moment("--since", own.since), moment("--until", own.until)
     if begin and end and begin.before_now == end.before_now:
         first, last = (end, begin) if begin.before_now else (begin, end)
         if first.seconds > last.seconds:
-            raise UserError(f"--since {since} is later than --until {until}", hint="exchange them")
-    return Query(begin, end, failed=failed, records=records)
+            raise UserError(f"--since {own.since} is later than --until {own.until}", hint="exchange them")
+    return Query(begin, end, failed=own.failed, records=records)
 
 
 def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: str, state_dir: str) -> "Census":
@@ -89,6 +81,7 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
     from hivekeys.protocol.messages import Step, Verb
     from hivekeys.protocol.program import program_of
     from hivekeys.verify.survey import Watch
+    from tasks.work.connection import dialer_of, greeting_of
 
     run = newest_served(fleet.name, state_dir)
     folder = state_folder.folder_for(fleet.name, state_dir)
@@ -111,7 +104,7 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
         dialer.close()
 
 
-def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_dir: str, json: bool) -> "ExitCode":
+def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_dir: str, as_json: bool) -> "ExitCode":
     """Asks auditd's record on every host, and shows it."""
     from hivekeys.audit import access_report
     from hivekeys.journal import state_folder
@@ -120,6 +113,7 @@ def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_d
     from hivekeys.protocol.program import program_of
     from hivekeys.verify.survey import Watch
     from tasks.terminal.live import Show
+    from tasks.work.connection import dialer_of, greeting_of
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
@@ -130,18 +124,18 @@ def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_d
     finally:
         watch.close()
         dialer.close()
-    found = access_report.accesses_of(answers, time.time())
+    accesses = access_report.accesses_of(answers, time.time())
     runs = list(past_runs(fleet.name, state_dir, every=True))
-    code = access_report.exit_code(found)
-    if json:
-        document = access_report.document(found, fleet, runs, code)
-        sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
+    code = access_report.exit_code(accesses)
+    if as_json:
+        document = access_report.document(accesses, fleet, runs, code)
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return code
     show = Show()
-    show.table(access_report.table(found))
+    show.table(access_report.table(accesses))
     if query.records:
-        show.table(access_report.newest_table(found, runs, query.records))
-    for line in access_report.lines(found, fleet):
+        show.table(access_report.newest_table(accesses, runs, query.records))
+    for line in access_report.lines(accesses, fleet):
         show.line(line)
     return code
 

@@ -1,26 +1,18 @@
 """`fab backup`: the fleet's token into an encrypted file."""
 
-import json as jsonlib
+import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import ExitCode, UserError
-from tasks.engine import Asked, upkeep_of
-from tasks.options import foreseeing
-from tasks.options.frame import (
-    FLEET_HELP,
-    Told,
-    chosen,
-    finish,
-    verb,
-)
-from tasks.options.grounds import FROM_HELP, grounds_of
-from tasks.options.secrets_given import typed_passphrase
+from tasks.options.changes import FromOption, ReasonOption
+from tasks.options.declared import option
+from tasks.options.fleet import FleetOptions
+from tasks.options.output import JsonOption
+from tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,75 +23,67 @@ if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.token import Fingerprint, Token
 
-HELP = {name: FLEET_HELP[name] for name in ("fleet", "state-dir", "json")}
 
+@dataclass(frozen=True, kw_only=True)
+class BackupOptions(FromOption, ReasonOption):
+    """What is sealed for whom, and where it goes."""
 
-@task(
-    help={
-        **HELP,
-        "to": "for whom: age1…, an SSH public key, or a file of them; again or with commas for several "
+    to: tuple[str, ...] = option(
+        "for whom: age1…, an SSH public key, or a file of them; again or with commas for several "
         "(default: `to` of [backup] in the inventory)",
-        "passphrase": "seal it with a passphrase instead, asked on the terminal",
-        "output": "write to this file instead of the fleet's folder of backups",
-        "keep": "how many backups of the folder stay (default: `keep` of [backup], else all)",
-        "list": "show the backups in the fleet's folder, contact nobody",
-        **FROM_HELP,
-        "dry-run": "show which token would be sealed for whom, and where; it is not read, and nothing is written",
-        "reason": "why, for the record",
-    },
-    iterable=["to"],
-    auto_shortflags=False,
-)
+        default=(),
+    )
+    passphrase: bool = option("seal it with a passphrase instead, asked on the terminal", default=False)
+    output: str = option("write to this file instead of the fleet's folder of backups")
+    keep: str = option("how many backups of the folder stay (default: `keep` of [backup], else all)")
+    list: bool = option("show the backups in the fleet's folder, contact nobody", default=False)
+    dry_run: bool = option(
+        "show which token would be sealed for whom, and where; it is not read, and nothing is written", default=False
+    )
+    yes: bool = option("do not ask whether --from is meant", default=False)
+
+
 @verb
-def backup(
-    _: Context,
-    fleet: str = "",
-    to: "Sequence[str] | None" = None,
-    passphrase: bool = False,
-    output: str = "",
-    keep: str = "",
-    list: bool = False,
-    from_: str = "",
-    dry_run: bool = False,
-    yes: bool = False,
-    reason: str = "",
-    state_dir: str = "",
-    json: bool = False,
-) -> None:
+def backup(scope: FleetOptions, own: BackupOptions, output: JsonOption) -> None:
     """Seal the fleet's token for the holders of some keys, read from a host that proves it; or list what there is."""
     from hivekeys.journal.past import tombstones
 
-    found, hosts = chosen(fleet, "", "")
-    if list:
-        _show_list(found, state_dir, json)
+    fleet = scope.load()
+    if own.list:
+        _show_list(fleet, scope.state_dir, output.json)
         return
     from hivekeys.journal import state_folder
     from hivekeys.journal.events import Phase
     from hivekeys.upkeep.current_token import current, proven
+    from tasks.work.grounds import grounds_of
+    from tasks.work.request import Request
+    from tasks.work.upkeep import upkeep_of
 
-    order = _order(found, to or (), passphrase, output, keep)
-    asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
-    grounds = grounds_of(found, from_, yes or dry_run, state_dir)
-    with upkeep_of(found, hosts, Phase.BACKUP, asked, ("tombstones",), beside_open=False, only_asks=True) as work:
+    order = _order(fleet, own)
+    request = Request(reason=own.reason, state_dir=scope.state_dir, records=not own.dry_run)
+    grounds = grounds_of(fleet, own.from_, own.yes or own.dry_run, scope.state_dir)
+    modules = ("tombstones",)
+    with upkeep_of(fleet, fleet.hosts, Phase.BACKUP, request, modules, beside_open=False, only_asks=True) as work:
         title = f"read the token, to be sealed for {order.whom}"
-        gone = tombstones(state_folder.folder_for(found.name, state_dir))
-        if dry_run:
-            _tell_foreseen(*proven(work, title, gone, grounds), order, json)
+        gone = tombstones(state_folder.folder_for(fleet.name, scope.state_dir))
+        if own.dry_run:
+            _show_foreseen(*proven(work, title, gone, grounds), order, output.json)
             work.end(ExitCode.DONE)
             return
         token = current(work, title, gone, grounds)
-        taken = _put(found, token, order, state_dir)
+        taken = _put(fleet, token, order, scope.state_dir)
         code = work.end(ExitCode.INCOMPLETE if taken.why else ExitCode.DONE)
-    _tell(taken, json)
-    finish(code)
+    _show(taken, output.json)
+    leave(code)
 
 
-def _order(fleet: "Fleet", to: "Sequence[str]", by_passphrase: bool, output: str, keep: str) -> "Order":
+def _order(fleet: "Fleet", own: BackupOptions) -> "Order":
     """What was asked for, checked before any host is contacted; a passphrase is asked for when all else is right."""
     from hivekeys import age
     from hivekeys.backups import folder as backup_folder
 
-    texts = [text for given in to for text in given.split(",") if text.strip()]
+    keep, output, by_passphrase = own.keep, own.output, own.passphrase
+    texts = [text for given in own.to for text in given.split(",") if text.strip()]
     if texts and by_passphrase:
         raise UserError("--to and --passphrase: the age format has one or the other", hint="leave one out")
     if keep and output:
@@ -131,32 +115,33 @@ def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Tak
     return backup_folder.put(token, key, fleet.name, run, time.time(), order=order, state=folder, signer=signer)
 
 
-def _tell(taken: "Taken", json: bool) -> None:
+def _show(taken: "Taken", as_json: bool) -> None:
     from tasks.terminal.live import Show
 
-    if json:
-        sys.stdout.write(jsonlib.dumps(taken.document(), indent=2) + "\n")
+    if as_json:
+        sys.stdout.write(json.dumps(taken.document(), indent=2) + "\n")
         return
     show = Show()
     for line in taken.lines():
         show.line(line)
 
 
-def _tell_foreseen(want: "Fingerprint", holders: "Sequence[Host]", order: "Order", json: bool) -> None:
+def _show_foreseen(want: "Fingerprint", holders: "Sequence[Host]", order: "Order", as_json: bool) -> None:
     from hivekeys.text.names import fold_names
     from tasks.terminal.live import Show
+    from tasks.work import foreseeing
 
     where = order.output or "the fleet's folder of backups"
-    if json:
+    if as_json:
         document = {"dry_run": True, "token": want.fp6, "from": [host.name for host in holders], "to": str(order.whom)}
-        sys.stdout.write(jsonlib.dumps({**document, "output": order.output or None}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({**document, "output": order.output or None}, indent=2) + "\n")
         return
     names = fold_names(host.name for host in holders)
     Show().line(f"would seal token:{want}, proven by {names}, for {order.whom}, into {where}")
     Show().line(foreseeing.UNTOUCHED)
 
 
-def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
+def _show_list(fleet: "Fleet", state_dir: str, as_json: bool) -> None:
     from hivekeys.backups import folder as backup_folder
     from hivekeys.backups import shelf
     from hivekeys.journal import state_folder
@@ -166,8 +151,8 @@ def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
     base = state_folder.folder_for(fleet.name, state_dir)
     folder = backup_folder.folder_in(base)
     there, gone = backup_folder.found(folder), tombstones(base)
-    if json:
-        sys.stdout.write(jsonlib.dumps(shelf.document(there, fleet.name, gone), indent=2) + "\n")
+    if as_json:
+        sys.stdout.write(json.dumps(shelf.document(there, fleet.name, gone), indent=2) + "\n")
         return
     show = Show()
     show.table(shelf.table(there, fleet.name, gone))
@@ -176,5 +161,6 @@ def _show_list(fleet: "Fleet", state_dir: str, json: bool) -> None:
 
 def _new_passphrase() -> "Recipients":
     from hivekeys.age import passphrase
+    from tasks.work.secrets_given import typed_passphrase
 
     return passphrase(typed_passphrase("Passphrase to seal the token with: "), typed_passphrase("The same again: "))

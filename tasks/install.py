@@ -1,56 +1,64 @@
 """`fab install`: sets hosts up."""
 
 import sys
-
-from invoke.context import Context
-from invoke.tasks import task
+from dataclasses import dataclass
 
 from hivekeys.errors import UserError
-from tasks.engine import Asked, upkeep_of
-from tasks.options import restricting
-from tasks.options.frame import CHANGES_HELP, FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
-from tasks.options.grounds import FROM_HELP, grounds_of
-from tasks.options.upkeep import VERBS, readmitted, show_changes
+from tasks.options.changes import ChangeOptions, FromOption, ReasonOption
+from tasks.options.declared import option
+from tasks.options.fleet import HostsOptions, LoginOptions
+from tasks.options.output import JsonOption
+from tasks.options.verb import leave, verb
 
 
-@task(
-    help={
-        **FLEET_HELP,
-        **LOGIN_HELP,
-        "create-account": "create the services' account and group where they are missing",
-        "harden": "give the units the hardening lines of the guide as well",
-        "plain-file": "let the services read the token file itself, not a systemd credential",
-        "readmit": "take the hosts of --limit back that were cut out of the fleet: they were rebuilt since",
-        "restricted": "put the agent on the hosts and let the inventory's login run it and nothing else",
-        "restrict-key": "with --restricted: let this public key (FILE.pub) start the agent and do nothing else",
-        "print-sudoers": "print the rule for sudo that --restricted puts in place; contacts nobody",
-        **FROM_HELP,
-        **CHANGES_HELP,
-        "reason": "why, for the record",
-    },
-    auto_shortflags=False,
-)
+@dataclass(frozen=True, kw_only=True)
+class InstallOptions(FromOption):
+    """What is set up."""
+
+    create_account: bool = option("create the services' account and group where they are missing", default=False)
+    harden: bool = option("give the units the hardening lines of the guide as well", default=False)
+    plain_file: bool = option("let the services read the token file itself, not a systemd credential", default=False)
+    readmit: bool = option(
+        "take the hosts of --limit back that were cut out of the fleet: they were rebuilt since", default=False
+    )
+    restricted: bool = option(
+        "put the agent on the hosts and let the inventory's login run it and nothing else", default=False
+    )
+    restrict_key: str = option("with --restricted: let this public key (FILE.pub) start the agent and do nothing else")
+    print_sudoers: bool = option(
+        "print the rule for sudo that --restricted puts in place; contacts nobody", default=False
+    )
+
+    @property
+    def changes(self) -> list[str]:
+        """What is asked for beyond the rule, as the agent names it."""
+        wanted = {"create-account": self.create_account, "harden": self.harden, "plain-file": self.plain_file}
+        return [name for name, is_wanted in wanted.items() if is_wanted]
+
+    def refuse_mixed(self) -> None:
+        """Raises UserError for what excludes each other."""
+        if (self.restricted or self.print_sudoers) and self.changes:
+            raise UserError(
+                f"--{self.changes[0]}: --restricted touches no service", hint="first the one, then the other"
+            )
+        if self.restricted and self.from_:
+            raise UserError("--from: --restricted hands on no token", hint="leave one out")
+        if self.readmit and self.restricted:
+            raise UserError(
+                "--readmit: --restricted brings no host its token", hint="first `fab install --readmit` without it"
+            )
+        if self.restrict_key and not self.restricted:
+            raise UserError("--restrict-key: expected --restricted with it")
+
+
 @verb
 def install(
-    _: Context,
-    fleet: str = "",
-    limit: str = "",
-    exclude: str = "",
-    create_account: bool = False,
-    harden: bool = False,
-    plain_file: bool = False,
-    readmit: bool = False,
-    restricted: bool = False,
-    restrict_key: str = "",
-    print_sudoers: bool = False,
-    from_: str = "",
-    yes: bool = False,
-    login: str = "",
-    become: str = "",
-    dry_run: bool = False,
-    reason: str = "",
-    state_dir: str = "",
-    json: bool = False,
+    scope: HostsOptions,
+    login: LoginOptions,
+    own: InstallOptions,
+    change: ChangeOptions,
+    reason: ReasonOption,
+    output: JsonOption,
 ) -> None:
     """Set hosts up, from "the binary is there" to "proven in the fleet"; what is right already stays untouched."""
     from hivekeys.journal import state_folder
@@ -58,37 +66,30 @@ def install(
     from hivekeys.journal.past import tombstones
     from hivekeys.token import generate
     from hivekeys.upkeep import install
+    from tasks.work import restricting
+    from tasks.work.grounds import grounds_of
+    from tasks.work.request import Request
+    from tasks.work.upkeep import VERBS, readmitted, show_changes, upkeep_of
 
-    inventory = chosen(fleet, limit, exclude)
-    wanted = {"create-account": create_account, "harden": harden, "plain-file": plain_file}
-    options = [name for name, is_wanted in wanted.items() if is_wanted]
-    if (restricted or print_sudoers) and options:
-        raise UserError(f"--{options[0]}: --restricted touches no service", hint="first the one, then the other")
-    if restricted and from_:
-        raise UserError("--from: --restricted hands on no token", hint="leave one out")
-    if readmit and restricted:
-        raise UserError(
-            "--readmit: --restricted brings no host its token", hint="first `fab install --readmit` without it"
-        )
-    if restrict_key and not restricted:
-        raise UserError("--restrict-key: expected --restricted with it")
-    asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
-    if print_sudoers:
+    inventory = scope.load_hosts()
+    own.refuse_mixed()
+    if own.print_sudoers:
         sys.stdout.write(restricting.sudoers_of(inventory[1]))
         return
-    found, hosts = with_login(*inventory, login, become)
-    if restricted:
+    fleet, hosts = login.apply_to(*inventory)
+    request = Request(reason=reason.reason, state_dir=scope.state_dir, records=not change.dry_run)
+    if own.restricted:
         restricting.refuse_shared(*inventory)
-        restrictions = restricting.restrictions_of(inventory[1], restrict_key)
-        with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS) as work:
-            kept = install.restrict(work, restrictions)
-            kept = kept if dry_run else restricting.come_back(kept, *inventory, state_dir)
-            code = show_changes(work, kept, json)
-        finish(code)
+        restrictions = restricting.restrictions_of(inventory[1], own.restrict_key)
+        with upkeep_of(fleet, hosts, Phase.INSTALL, request, VERBS) as work:
+            results = install.restrict(work, restrictions)
+            results = results if change.dry_run else restricting.come_back(results, *inventory, scope.state_dir)
+            code = show_changes(work, results, output.json)
+        leave(code)
         return
-    grounds = grounds_of(found, from_, yes or dry_run, state_dir)
-    back = readmitted(found.name, hosts, readmit, limit, state_dir)
-    with upkeep_of(found, hosts, Phase.INSTALL, asked, VERBS, beside_open=False, readmitted=back) as work:
-        gone = tombstones(state_folder.folder_for(found.name, state_dir))
-        code = show_changes(work, install.install(work, options, generate, gone, grounds), json)
-    finish(code)
+    grounds = grounds_of(fleet, own.from_, change.yes or change.dry_run, scope.state_dir)
+    back = readmitted(fleet.name, hosts, own.readmit, scope.limit, scope.state_dir)
+    with upkeep_of(fleet, hosts, Phase.INSTALL, request, VERBS, beside_open=False, readmitted=back) as work:
+        gone = tombstones(state_folder.folder_for(fleet.name, scope.state_dir))
+        code = show_changes(work, install.install(work, own.changes, generate, gone, grounds), output.json)
+    leave(code)

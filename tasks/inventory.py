@@ -1,69 +1,65 @@
 """`fab inventory.check` and `fab inventory.convert`: shows a fleet's file, or converts it to our own format."""
 
-import json as jsonlib
+import json
 import os
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import UserError
-from tasks.options.frame import FLEET_HELP, INVENTORY, check_ids, verb
+from tasks.options.declared import option
+from tasks.options.fleet import INVENTORY, FleetOption, check_ids
+from tasks.options.output import JsonOption
+from tasks.options.verb import verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
     from hivekeys.inventory import Loaded
 
-HELP = {name: FLEET_HELP[name] for name in ("fleet", "json")}
-
 # Imports inside the functions below: pydantic and rich take time that `fab --list` has not.
 
 
-@task(name="check", help=HELP, auto_shortflags=False)
 @verb
-def check(_: Context, fleet: str = "", json: bool = False) -> None:
+def check(scope: FleetOption, output: JsonOption) -> None:
     """Check a fleet's file and show the hosts it means; contacts nobody."""
     from hivekeys.inventory import table
     from tasks.terminal.live import Show
 
-    found = _looked(fleet)
-    if json:
-        document = table.document(found.fleet, found.files, found.untouched)
-        sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
+    loaded = _looked(scope.fleet)
+    if output.json:
+        document = table.document(loaded.fleet, loaded.files, loaded.untouched)
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     show = Show()
-    show.table(table.table(found.fleet))
-    for line in table.lines(found.fleet, found.files, found.untouched):
+    show.table(table.table(loaded.fleet))
+    for line in table.lines(loaded.fleet, loaded.files, loaded.untouched):
         show.line(line)
 
 
-@task(
-    name="convert",
-    help={
-        "fleet": FLEET_HELP["fleet"],
-        "output": "the file to write, NAME.toml (default: print it)",
-        "force": "replace the file if it is there already",
-    },
-    auto_shortflags=False,
-)
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Where the file goes."""
+
+    output: str = option("the file to write, NAME.toml (default: print it)")
+    force: bool = option("replace the file if it is there already", default=False)
+
+
 @verb
-def convert(_: Context, fleet: str = "", output: str = "", force: bool = False) -> None:
+def convert(scope: FleetOption, own: ConvertOptions) -> None:
     """Write a fleet's file in hivekeys' own form, TOML, whatever form it has; contacts nobody."""
     from hivekeys.inventory.written import toml
 
-    path = _target(output, force) if output else None
-    found = _looked(fleet).fleet
-    text = toml(found)
-    _prove(text, found)
+    path = _target(own.output, own.force) if own.output else None
+    fleet = _looked(scope.fleet).fleet
+    text = toml(fleet)
+    _prove(text, fleet)
     if path is None:
         sys.stdout.write(text)
     else:
-        _write(path, text, force)
-        sys.stderr.write(f"{path} written: {len(found.hosts)} hosts; next: fab inventory.check --fleet {path}\n")
+        _write(path, text, own.force)
+        sys.stderr.write(f"{path} written: {len(fleet.hosts)} hosts; next: fab inventory.check --fleet {path}\n")
 
 
 def _looked(fleet: str) -> "Loaded":

@@ -1,98 +1,107 @@
 """The verbs of the rehearsal fleet: `fab lab.up`, `lab.break` and others."""
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import UserError
-from tasks.options.frame import INVENTORY, verb
+from tasks.options.declared import argument, option
+from tasks.options.fleet import INVENTORY
+from tasks.options.verb import verb
 
 if TYPE_CHECKING:
     from hivekeys.lab import Lab
 
-NAME = "which lab: `lab`, or a name that begins with `lab-` (default: lab)"
+
+@dataclass(frozen=True, kw_only=True)
+class LabOption:
+    """A lab."""
+
+    name: str = option("which lab: `lab`, or a name that begins with `lab-` (default: lab)", default="lab")
 
 
-@task(
-    name="up",
-    auto_shortflags=False,
-    help={
-        "hives": "how many hives beside the queen (default: 5)",
-        "name": NAME,
-        "release": "Debian releases for the hosts in turn: bullseye, bookworm, trixie (default: bookworm)",
-        "shape": "how the services get the token: shim, environment-file, or file (services to come; default)",
-        "queen-command": "a real queen-rbee instead of the stand-in: PROGRAM --port {port} --database {database}",
-        "hive-command": "a real rbee-hive instead of the stand-in: PROGRAM daemon --addr 0.0.0.0:{port}",
-    },
-)
+@dataclass(frozen=True, kw_only=True)
+class UpOptions(LabOption):
+    """What is built."""
+
+    hives: str = option("how many hives beside the queen (default: 5)", default="5")
+    release: str = option(
+        "Debian releases for the hosts in turn: bullseye, bookworm, trixie (default: bookworm)", default="bookworm"
+    )
+    shape: str = option(
+        "how the services get the token: shim, environment-file, or file (services to come; default)", default="file"
+    )
+    queen_command: str = option(
+        "a real queen-rbee instead of the stand-in: PROGRAM --port {port} --database {database}"
+    )
+    hive_command: str = option("a real rbee-hive instead of the stand-in: PROGRAM daemon --addr 0.0.0.0:{port}")
+
+
 @verb
-def up(
-    context: Context,
-    hives: str = "5",
-    name: str = "lab",
-    release: str = "bookworm",
-    shape: str = "file",
-    queen_command: str = "",
-    hive_command: str = "",
-) -> None:
+def up(own: UpOptions) -> None:
     """Boot a rehearsal fleet on this machine: a queen and hives, real Debian hosts (needs root)."""
     from hivekeys import lab
     from hivekeys.journal import state_folder
     from hivekeys.lab.memory import check_units
 
-    before = lab.load(name)
+    before = lab.load(own.name)
     is_new = before is None or not lab.whole(before)
     fleet = lab.up(
-        name,
-        hives=_number(hives, "hives"),
-        releases=tuple(part.strip() for part in release.split(",") if part.strip()),
+        own.name,
+        hives=_number(own.hives, "hives"),
+        releases=tuple(part.strip() for part in own.release.split(",") if part.strip()),
         inventory_dir=INVENTORY,
-        units=check_units(shape),
-        queen_command=queen_command,
-        hive_command=hive_command,
+        units=check_units(own.shape),
+        queen_command=own.queen_command,
+        hive_command=own.hive_command,
         say=_say,
     )
     if is_new:
-        state_folder.forget(name)  # runs over an earlier lab of this name mean nothing to these hosts
+        state_folder.forget(own.name)  # runs over an earlier lab of this name mean nothing to these hosts
     _say(f"{len(fleet.hosts)} hosts run; the inventory is {fleet.inventory}")
-    _say(f"next: fab plan --fleet {name}; ssh -F {fleet.ssh_config} hive1; fab lab.down --name {name}")
+    _say(f"next: fab plan --fleet {own.name}; ssh -F {fleet.ssh_config} hive1; fab lab.down --name {own.name}")
 
 
-@task(
-    name="down",
-    auto_shortflags=False,
-    help={"name": NAME, "images": "remove the cached Debian images too"},
-)
+@dataclass(frozen=True, kw_only=True)
+class DownOptions(LabOption):
+    """What goes."""
+
+    images: bool = option("remove the cached Debian images too", default=False)
+
+
 @verb
-def down(context: Context, name: str = "lab", images: bool = False) -> None:
+def down(own: DownOptions) -> None:
     """Take a rehearsal fleet down and leave nothing of it; safe to repeat."""
     from hivekeys import lab
     from hivekeys.journal import state_folder
 
-    found = lab.down(name, images=images, inventory_dir=INVENTORY)
-    state_folder.forget(name)
-    _say(f"lab {name!r} is gone" if found else f"there was no lab {name!r}")
+    was_there = lab.down(own.name, images=own.images, inventory_dir=INVENTORY)
+    state_folder.forget(own.name)
+    _say(f"lab {own.name!r} is gone" if was_there else f"there was no lab {own.name!r}")
 
 
-@task(name="status", auto_shortflags=False, help={"name": "one lab only (default: every lab)"})
+@dataclass(frozen=True, kw_only=True)
+class StatusOptions:
+    """Which labs are shown."""
+
+    name: str = option("one lab only (default: every lab)")
+
+
 @verb
-def status(context: Context, name: str = "") -> None:
+def status(own: StatusOptions) -> None:
     """Show what runs in a rehearsal fleet, where, and which faults are in force."""
     from hivekeys import lab
     from hivekeys.lab.status import look
 
-    names = [name] if name else lab.names()
-    for one in names:
-        found = lab.load(one)
-        if found is None:
-            _say(
-                f"lab {one!r} is not up" if one not in lab.names() else f"lab {one!r} is half built; lab.up or lab.down"
-            )
+    names = [own.name] if own.name else lab.names()
+    for name in names:
+        there = lab.load(name)
+        if there is None:
+            is_begun = name in lab.names()
+            _say(f"lab {name!r} is half built; lab.up or lab.down" if is_begun else f"lab {name!r} is not up")
             continue
-        print(f"{one}  {found.subnet}  {'up' if lab.whole(found) else 'broken; lab.up builds it anew'}")
-        for seen in look(found):
+        print(f"{name}  {there.subnet}  {'up' if lab.whole(there) else 'broken; lab.up builds it anew'}")
+        for seen in look(there):
             host, state = seen.host, "running" if seen.running else "down"
             place = f"{host.name:<8}{host.address:<15}{host.release:<10}{state:<9}"
             print(f"  {place}{f'{host.unit} {seen.service}':<22}{', '.join(seen.faults)}".rstrip())
@@ -100,47 +109,48 @@ def status(context: Context, name: str = "") -> None:
         _say("no lab is up; fab lab.up boots one")
 
 
-@task(name="ssh-config", auto_shortflags=False, help={"name": NAME})
 @verb
-def ssh_config(context: Context, name: str = "lab") -> None:
+def ssh_config(which: LabOption) -> None:
     """Print an ssh_config for the fleet: fab lab.ssh-config >FILE; ssh -F FILE hive1."""
-    print(_lab(name).ssh_config.read_text(), end="")
+    print(_lab(which.name).ssh_config.read_text(), end="")
 
 
-@task(
-    name="break",
-    positional=["host", "fault"],
-    auto_shortflags=False,
-    help={"host": "the host to break", "fault": "what is to be wrong with it; fab lab.faults lists them", "name": NAME},
-)
+@dataclass(frozen=True, kw_only=True)
+class BreakOptions(LabOption):
+    """Which host, and how."""
+
+    host: str = argument("the host to break")
+    fault: str = argument("what is to be wrong with it; fab lab.faults lists them")
+
+
 @verb
-def break_(context: Context, host: str, fault: str, name: str = "lab") -> None:
+def break_(own: BreakOptions) -> None:
     """Break a host of the fleet: fab lab.break hive2 start-fails."""
     from hivekeys.lab.faults import inject
 
-    inject(_lab(name), host, fault)
-    which = "" if name == "lab" else f" --name {name}"
-    _say(f"{host}: {fault} from now on; fab lab.mend {host}{which} ends it")
+    inject(_lab(own.name), own.host, own.fault)
+    lab = "" if own.name == "lab" else f" --name {own.name}"
+    _say(f"{own.host}: {own.fault} from now on; fab lab.mend {own.host}{lab} ends it")
 
 
-@task(
-    name="mend",
-    positional=["host"],
-    auto_shortflags=False,
-    help={"host": "the host to make whole", "name": NAME},
-)
+@dataclass(frozen=True, kw_only=True)
+class MendOptions(LabOption):
+    """Which host."""
+
+    host: str = argument("the host to make whole")
+
+
 @verb
-def mend(context: Context, host: str, name: str = "lab") -> None:
+def mend(own: MendOptions) -> None:
     """Take every fault off a host of the fleet: fab lab.mend hive2."""
     from hivekeys.lab.faults import mend as mend_host
 
-    faults = mend_host(_lab(name), host)
-    _say(f"{host}: {', '.join(faults)} mended" if faults else f"{host} has no fault")
+    faults = mend_host(_lab(own.name), own.host)
+    _say(f"{own.host}: {', '.join(faults)} mended" if faults else f"{own.host} has no fault")
 
 
-@task(name="faults", auto_shortflags=False)
 @verb
-def faults(context: Context) -> None:
+def faults() -> None:
     """List what lab.break can do to a host, a line each."""
     from hivekeys.lab.faults import FAULTS
 

@@ -1,117 +1,89 @@
 """`fab restore`: brings the token of a backup back, by a rotation."""
 
+import functools
 import sys
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import ExitCode, UserError
-from tasks.engine import Asked, runner_of
-from tasks.options import foreseeing
-from tasks.options.after_run import kept
-from tasks.options.excluding import WITHOUT, left
-from tasks.options.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, chosen, finish, names, told, verb
-from tasks.options.pace import PACE_HELP, RETIRE_ANYWAY, seconds, with_pace
-from tasks.options.turning import confirm, refuse_without_queen
+from tasks.options.changes import ChangeOptions, ReasonOption
+from tasks.options.declared import argument, option
+from tasks.options.fleet import HostsOptions, host_names
+from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.pace import PaceOptions
+from tasks.options.turning import TurnOptions
+from tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
     from hivekeys.backups.backup import Backup
     from hivekeys.fleet import Fleet
     from hivekeys.rotation.crew import Crew
     from hivekeys.token import Fingerprint, Token
-from tasks.options.secrets_given import typed_passphrase
 
 
-@task(
-    help={
-        **FLEET_HELP,
-        **PACE_HELP,
-        **TOLD_HELP,
-        **NOTICE_HELP,
-        "file": "the backup, as `fab backup --list` names it or as a path",
-        "identity": "the key that opens it: a file of age-keygen, or an SSH private key",
-        "without": WITHOUT,
-        "from-elsewhere": "restore it though this bastion has not signed it: an old backup, or another bastion's",
-        "allow-missing": "hosts that may be out of reach: they count as debts, and do not stop the others",
-        "retire-anyway": RETIRE_ANYWAY,
-        "reason": "why, for the record",
-        **CHANGES_HELP,
-    },
-    auto_shortflags=False,
-)
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions(TurnOptions, ReasonOption):
+    """Which backup, and what opens it."""
+
+    file: str = argument("the backup, as `fab backup --list` names it or as a path")
+    identity: str = option("the key that opens it: a file of age-keygen, or an SSH private key")
+    from_elsewhere: bool = option(
+        "restore it though this bastion has not signed it: an old backup, or another bastion's", default=False
+    )
+
+
 @verb
 def restore(
-    _: Context,
-    file: str,
-    fleet: str = "",
-    limit: str = "",
-    exclude: str = "",
-    without: str = "",
-    identity: str = "",
-    from_elsewhere: bool = False,
-    canary: str = "",
-    batch: str = "",
-    max_failures: str = "",
-    pause: str = "",
-    pause_for_confirmation: bool = False,
-    allow_missing: str = "",
-    retire_anyway: bool = False,
-    reason: str = "",
-    state_dir: str = "",
-    dry_run: bool = False,
-    yes: bool = False,
-    json: bool = False,
-    quiet: bool = False,
-    events: bool = False,
-    on_finish: str = "",
+    scope: HostsOptions,
+    own: RestoreOptions,
+    pace: PaceOptions,
+    change: ChangeOptions,
+    output: OutputOptions,
+    finish: FinishOption,
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
     from hivekeys.journal import state_folder
-    from hivekeys.journal.past import newest_served, tombstones
-    from hivekeys.rotation.course import ROTATION
+    from hivekeys.journal.past import tombstones
     from hivekeys.rotation.drive import Drive
-    from tasks.terminal.asking import paces
+    from tasks.work import foreseeing
+    from tasks.work.excluding import split_excluded
+    from tasks.work.request import Request
+    from tasks.work.run import runner_of
+    from tasks.work.turning import plan_of, refuse_without_queen, refuse_without_terminal, turn
 
-    how = told(json, quiet, events, on_finish)
-    found, hosts = chosen(fleet, limit, exclude)
-    found = with_pace(found, canary, batch, max_failures)
-    hosts, out = left(found, hosts, without, state_dir)
-    if (pause_for_confirmation or not yes) and not dry_run and not sys.stdin.isatty():
-        raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
-    missing = names(found, allow_missing)
-    refuse_without_queen(found, hosts, out, missing)
-    between = seconds("--pause", pause)
-    folder = state_folder.folder_for(found.name, state_dir)
+    fleet, hosts = scope.load_hosts()
+    fleet = pace.apply_to(fleet)
+    hosts, excluded = split_excluded(fleet, hosts, own.without, scope.state_dir)
+    refuse_without_terminal(pace, change)
+    missing = host_names(fleet, own.allow_missing)
+    refuse_without_queen(fleet, hosts, excluded, missing)
+    plan = plan_of(own, pace, missing)
+    folder = state_folder.folder_for(fleet.name, scope.state_dir)
     gone = tombstones(folder)
-    sealed = _sealed(found, file, gone, folder)
-    _refuse_unvouched(sealed, file, from_elsewhere, yes, folder)
-    token = _opened(sealed, file, identity, gone, state_folder.fingerprint_key(folder))
+    sealed = _sealed(fleet, own.file, gone, folder)
+    _refuse_unvouched(sealed, own.file, own.from_elsewhere, change.yes, folder)
+    key = state_folder.fingerprint_key(folder)
+    token = _opened(sealed, own.file, own.identity, gone, key)
     made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
-    why = f"restore of the backup of {made}" + (f": {reason}" if reason else "")
-    asked = Asked(why, how, state_dir=state_dir, excluded=out)
-    if dry_run:
-        want = token.fingerprint(state_folder.fingerprint_key(folder))
-        foreseeing.plan(found, hosts, asked, lambda runner: _refuse_served(runner, want, file))
+    request = Request(
+        reason=f"restore of the backup of {made}" + (f": {own.reason}" if own.reason else ""),
+        output=output,
+        on_finish=finish.command,
+        state_dir=scope.state_dir,
+        excluded=excluded,
+    )
+    want = token.fingerprint(key)
+    check = functools.partial(_refuse_served, want=want, file=own.file)
+    if change.dry_run:
+        foreseeing.plan(fleet, hosts, request, check)
         return
-    with runner_of(found, hosts, asked) as (runner, show):
-        go_on = show.go_on if pause_for_confirmation else None
-        plan = replace(ROTATION, may_be_missing=frozenset(missing), pause=between, census=True)
-        plan = replace(plan, retire_anyway=retire_anyway)
+    with runner_of(fleet, hosts, request) as (runner, show):
+        go_on = show.go_on if pace.pause_for_confirmation else None
         drive = Drive(runner, plan, lambda: token, given=True, go_on=go_on)
-        if drive.look():
-            _refuse_served(runner, runner.fingerprint(token), file)
-            if not yes:
-                show.plan(runner.run, found, newest_served(found.name, state_dir))
-                where = f"to token:{runner.fingerprint(token)} of the backup of {made}"
-                confirm(runner, show, where, paces(found.name, state_dir, runner.run.task))
-            code = drive.go()
-        else:
-            code = runner.end()
-        show.result(runner.run, found, code, kept(found, runner, code, state_dir))
-    finish(code)
+        question = "" if change.yes else f"to token:{want} of the backup of {made}"
+        code = turn(runner, show, drive, check, question, scope.state_dir)
+    leave(code)
 
 
 def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: Path) -> "Backup":
@@ -157,6 +129,7 @@ def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint,
     from hivekeys import age
     from hivekeys.backups import backup
     from hivekeys.token import refuse_revoked
+    from tasks.work.secrets_given import typed_passphrase
 
     if backup.PASSPHRASE in sealed.kinds:
         if identity:

@@ -1,45 +1,42 @@
 """`fab resume`: goes on with a run that was interrupted, in its direction."""
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import UserError
-from tasks.engine import Asked
-from tasks.options.earlier_run import FORWARD_HELP, hosts_of, meant_run, refuse_superseded, take_up
-from tasks.options.excluding import left
-from tasks.options.frame import chosen, told, verb
+from tasks.options.changes import ChangeOptions
+from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.turning import EarlierRunOptions, ForwardOptions
+from tasks.options.verb import verb
 
 
-@task(help=FORWARD_HELP, auto_shortflags=False)
 @verb
 def resume(
-    _: Context,
-    fleet: str = "",
-    run: str = "",
-    without: str = "",
-    retire_anyway: bool = False,
-    end_survivors: bool = False,
-    fence: bool = False,
-    state_dir: str = "",
-    dry_run: bool = False,
-    yes: bool = False,
-    json: bool = False,
-    quiet: bool = False,
-    events: bool = False,
-    on_finish: str = "",
+    scope: EarlierRunOptions,
+    forward: ForwardOptions,
+    change: ChangeOptions,
+    output: OutputOptions,
+    finish: FinishOption,
 ) -> None:
     """Go on with a run that was cut off: looks at every host first, makes no second token."""
-    how = told(json, quiet, events, on_finish)
-    found, _hosts = chosen(fleet, "", "")
-    past = meant_run(found.name, run, state_dir)
-    refuse_superseded(past, state_dir)
+    from tasks.work.earlier_run import hosts_of, meant_run, refuse_superseded, take_up
+    from tasks.work.excluding import split_excluded
+    from tasks.work.request import Request
+
+    fleet = scope.load()
+    past = meant_run(fleet.name, scope.run, scope.state_dir)
+    refuse_superseded(past, scope.state_dir)
     if not past.is_open:
         raise UserError(
             f"run {past.id} is over: there is nothing to go on with",
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
-    hosts, out = left(found, hosts_of(found, past), without, state_dir)
-    asked = Asked(
-        past.reason, how, past=past, state_dir=state_dir, ends_survivors=end_survivors, fence=fence, excluded=out
+    hosts, excluded = split_excluded(fleet, hosts_of(fleet, past), forward.without, scope.state_dir)
+    request = Request(
+        reason=past.reason,
+        output=output,
+        on_finish=finish.command,
+        past=past,
+        state_dir=scope.state_dir,
+        ends_survivors=forward.end_survivors,
+        fence=forward.fence,
+        excluded=excluded,
     )
-    take_up(found, hosts, asked, "resume", retire_anyway, dry_run=dry_run)
+    take_up(fleet, hosts, request, "resume", forward.retire_anyway, dry_run=change.dry_run)

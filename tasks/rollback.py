@@ -1,45 +1,24 @@
 """`fab rollback`: takes a run back to the tokens from before it."""
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import UserError
-from tasks.engine import Asked
-from tasks.options.earlier_run import (
-    HELP,
-    gone_back_after,
-    hosts_of,
-    meant_run,
-    refuse_superseded,
-    refuse_while_cut_off,
-    take_up,
-    was_cut_off,
-)
-from tasks.options.excluding import left
-from tasks.options.frame import chosen, told, verb
+from tasks.options.changes import ChangeOptions
+from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.turning import EarlierRunOptions
+from tasks.options.verb import verb
 
 
-@task(help=HELP, auto_shortflags=False)
 @verb
-def rollback(
-    _: Context,
-    fleet: str = "",
-    run: str = "",
-    state_dir: str = "",
-    dry_run: bool = False,
-    yes: bool = False,
-    json: bool = False,
-    quiet: bool = False,
-    events: bool = False,
-    on_finish: str = "",
-) -> None:
+def rollback(scope: EarlierRunOptions, change: ChangeOptions, output: OutputOptions, finish: FinishOption) -> None:
     """Take a run back to the tokens from before it, while the hosts still have them."""
-    how = told(json, quiet, events, on_finish)
-    found, _hosts = chosen(fleet, "", "")
-    past = meant_run(found.name, run, state_dir, goes_back=True)
-    refuse_superseded(past, state_dir)
-    if not was_cut_off(past):
-        refuse_while_cut_off(found.name, state_dir)
+    from tasks.work import earlier_run
+    from tasks.work.excluding import split_excluded
+    from tasks.work.request import Request
+
+    fleet = scope.load()
+    past = earlier_run.meant_run(fleet.name, scope.run, scope.state_dir, goes_back=True)
+    earlier_run.refuse_superseded(past, scope.state_dir)
+    if not earlier_run.was_cut_off(past):
+        earlier_run.refuse_while_cut_off(fleet.name, scope.state_dir)
     if past.is_revocation:
         raise UserError(
             f"run {past.id} revoked a token that leaked: it is never taken back",
@@ -56,6 +35,15 @@ def rollback(
             f"run {past.id} has nothing to take back" + ("" if past.has_touched else ": it changed no host"),
             hint=on if past.is_open else f"`fab status --run {past.id}` shows how it ended",
         )
-    hosts, out = left(found, hosts_of(found, past), "", state_dir)
-    asked = Asked(past.reason, how, past=past, state_dir=state_dir, goes_back=True, excluded=out)
-    take_up(found, hosts, asked, "roll_back", later=gone_back_after(past, state_dir), dry_run=dry_run)
+    hosts, excluded = split_excluded(fleet, earlier_run.hosts_of(fleet, past), "", scope.state_dir)
+    request = Request(
+        reason=past.reason,
+        output=output,
+        on_finish=finish.command,
+        past=past,
+        state_dir=scope.state_dir,
+        goes_back=True,
+        excluded=excluded,
+    )
+    later = earlier_run.gone_back_after(past, scope.state_dir)
+    earlier_run.take_up(fleet, hosts, request, "roll_back", later=later, dry_run=change.dry_run)

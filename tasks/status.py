@@ -1,18 +1,17 @@
 """`fab status`: how the hosts are now; once, repeatedly (--watch), or for Prometheus (--metrics)."""
 
 import contextlib
-import json as jsonlib
+import json
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import DamagedError, ExitCode, UserError
-from tasks.engine import dialer_of, greeting_of
-from tasks.history import show_run, standing_lines
-from tasks.options.frame import FLEET_HELP, chosen, finish, verb
+from tasks.options.declared import option
+from tasks.options.fleet import HostsOptions
+from tasks.options.output import JsonOption
+from tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,54 +21,51 @@ if TYPE_CHECKING:
     from hivekeys.status.status import FleetStatus
 
 
-@task(
-    help={
-        **FLEET_HELP,
-        "run": "what the journal tells of this run instead, without asking a host: an id, or last",
-        "watch": "draw it over every few seconds, until Ctrl-C",
-        "metrics": "also write the whole fleet to this file, for Prometheus' node_exporter (NAME.prom)",
-    },
-    auto_shortflags=False,
-)
+@dataclass(frozen=True, kw_only=True)
+class StatusOptions:
+    """How often, and what else is told."""
+
+    run: str = option("what the journal tells of this run instead, without asking a host: an id, or last")
+    watch: bool = option("draw it over every few seconds, until Ctrl-C", default=False)
+    metrics: str = option("also write the whole fleet to this file, for Prometheus' node_exporter (NAME.prom)")
+
+    def refuse_mixed(self, as_json: bool) -> None:
+        """Raises UserError for what excludes each other."""
+        _refuse_mixed({"--run": self.run, "--watch": self.watch, "--metrics": self.metrics})
+        _refuse_mixed({"--watch": self.watch, "--json": as_json})
+
+
 @verb
-def status(
-    _: Context,
-    fleet: str = "",
-    limit: str = "",
-    exclude: str = "",
-    run: str = "",
-    watch: bool = False,
-    metrics: str = "",
-    state_dir: str = "",
-    json: bool = False,
-) -> None:
+def status(scope: HostsOptions, own: StatusOptions, output: JsonOption) -> None:
     """Show how every host is now and which owe the newest token; changes nothing. With --run, how a run went."""
-    found, hosts = chosen(fleet, limit, exclude)
-    _refuse_mixed({"--run": run, "--watch": watch, "--metrics": metrics}, {"--watch": watch, "--json": json})
-    if metrics and hosts != found.hosts:
+    fleet, hosts = scope.load_hosts()
+    own.refuse_mixed(output.json)
+    if own.metrics and hosts != fleet.hosts:
         raise UserError("--metrics tells of a whole fleet", hint="leave --limit and --exclude out")
-    if run:
-        show_run(found, run, state_dir, json)
-    elif watch:
-        _keep_watching(found, hosts, state_dir)
+    if own.run:
+        from tasks.work.standing import show_run
+
+        show_run(fleet, own.run, scope.state_dir, output.json)
+    elif own.watch:
+        _keep_watching(fleet, hosts, scope.state_dir)
     else:
-        _show_hosts(found, hosts, metrics, state_dir, json)
+        _show_hosts(fleet, hosts, own.metrics, scope.state_dir, output.json)
 
 
-def _refuse_mixed(*groups: "dict[str, str | bool]") -> None:
-    """Of each group an operator can have one."""
-    for group in groups:
-        given = [option for option, value in group.items() if value]
-        if len(given) > 1:
-            raise UserError(f"{' and '.join(given)} do not go together", hint="give one of them")
+def _refuse_mixed(options: "dict[str, str | bool]") -> None:
+    """Of these an operator can have one."""
+    given = [option for option, value in options.items() if value]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} do not go together", hint="give one of them")
 
 
-def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, json: bool) -> None:
+def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, as_json: bool) -> None:
     from hivekeys.files import destination
     from hivekeys.journal import state_folder
     from hivekeys.protocol.hints import for_fleet
     from hivekeys.status import status as now
     from tasks.terminal.live import Show
+    from tasks.work.standing import standing_lines
 
     path = destination("--metrics", metrics) if metrics else None
     with _looking(fleet, hosts, state_dir) as look:
@@ -81,17 +77,17 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
     code = ExitCode.INCOMPLETE if damaged else shown.code
     if path:
         _write_metrics(path, shown, state_dir)
-    if json:
+    if as_json:
         holder = state_folder.at_work(state_folder.folder_for(fleet.name, state_dir))
         works = {"at_work": {"run": holder.run or None, "by": holder.words} if holder else None}
-        sys.stdout.write(jsonlib.dumps({**now.document(shown), **works}, indent=2) + "\n")
-        finish(code)
+        sys.stdout.write(json.dumps({**now.document(shown), **works}, indent=2) + "\n")
+        leave(code)
         return
     show = Show()
     show.table(now.table(shown, width=show.width))
     for line in (*now.lines(shown), *([] if damaged else standing_lines(fleet, state_dir, _newer(shown)))):
         show.line(line)
-    finish(code)
+    leave(code)
 
 
 def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> None:
@@ -132,6 +128,7 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
     from hivekeys.status.status import status_of
     from hivekeys.verify.findings import recorded
     from hivekeys.verify.survey import Watch
+    from tasks.work.connection import dialer_of, greeting_of
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)

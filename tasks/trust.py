@@ -1,17 +1,18 @@
 """`fab trust`: adds host keys to known_hosts after they were compared."""
 
 import contextlib
-import json as jsonlib
+import json
 import sys
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import UserError
-from tasks.options.frame import FLEET_HELP, chosen, finish, verb
+from tasks.options.declared import option
+from tasks.options.fleet import SomeHosts
+from tasks.options.output import JsonOption
+from tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,36 +20,31 @@ if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
     from hivekeys.ssh.hostkeys.trust import Shown, Trusted
 
-HELP = {name: FLEET_HELP[name] for name in ("fleet", "limit", "exclude", "json")}
 LARGEST_LIST = 4 * 1024 * 1024  # bytes
 WIDTH = 160  # characters, where there is no terminal to ask
 NARROWEST = 80  # characters: a fingerprint that was cut off could not be compared
 
 
-@task(
-    help={
-        **HELP,
-        "fingerprints": "a file of trusted fingerprints: write keys that agree with it, refuse all when one does not",
-        "replace": "hosts whose changed keys are to come instead of the old ones, comma separated",
-        "dry-run": "show the keys that would be written, and write none",
-        "yes": "write new keys without a question: nobody compares them then. Changed ones still need --replace",
-        "plain-names": "write the names of hosts as they are (default: hashed, so that the file does not list them)",
-    },
-    auto_shortflags=False,
-)
+@dataclass(frozen=True, kw_only=True)
+class TrustOptions:
+    """Which keys are written, and how."""
+
+    fingerprints: str = option(
+        "a file of trusted fingerprints: write keys that agree with it, refuse all when one does not"
+    )
+    replace: str = option("hosts whose changed keys are to come instead of the old ones, comma separated")
+    plain_names: bool = option(
+        "write the names of hosts as they are (default: hashed, so that the file does not list them)", default=False
+    )
+    dry_run: bool = option("show the keys that would be written, and write none", default=False)
+    yes: bool = option(
+        "write new keys without a question: nobody compares them then. Changed ones still need --replace",
+        default=False,
+    )
+
+
 @verb
-def trust(
-    _: Context,
-    fleet: str = "",
-    limit: str = "",
-    exclude: str = "",
-    fingerprints: str = "",
-    replace: str = "",
-    plain_names: bool = False,
-    dry_run: bool = False,
-    yes: bool = False,
-    json: bool = False,
-) -> None:
+def trust(scope: SomeHosts, own: TrustOptions, output: JsonOption) -> None:
     """Show the host keys of all hosts, new and old, and write to known_hosts those that you confirm."""
     from rich.console import Console
 
@@ -56,37 +52,37 @@ def trust(
     from hivekeys.ssh.hostkeys.trust import writable
     from hivekeys.ssh.hostkeys.trusting import Trusting
 
-    found, hosts = chosen(fleet, limit, exclude)
-    listed = _listed(fingerprints)
-    if listed is None and not (yes or dry_run) and not sys.stdin.isatty():
+    fleet, hosts = scope.load_hosts()
+    listed = _listed(own.fingerprints)
+    if listed is None and not (own.yes or own.dry_run) and not sys.stdin.isatty():
         raise UserError(
             "there is no terminal to ask for confirmation on",
             hint="compare with a list of trusted fingerprints: --fingerprints FILE",
         )
-    screen = Console(stderr=json, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    screen = Console(stderr=output.json, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     screen.width = max(screen.width, NARROWEST)
     written: list[str] = []
-    with contextlib.closing(Trusting(found, hosts)) as trusting:
-        instead = _named(replace, trusting.names)
+    with contextlib.closing(Trusting(fleet, hosts)) as trusting:
+        instead = _named(own.replace, trusting.names)
         while shown := trusting.look():
-            _screen(screen, found, shown)
+            _screen(screen, fleet, shown)
             fresh, changed = writable(shown, instead)
-            if dry_run and not listed:
+            if own.dry_run and not listed:
                 break
-            both = _agreed(fresh + changed, listed) if listed else _confirmed(fresh, changed, screen, yes)
-            if dry_run:
+            both = _agreed(fresh + changed, listed) if listed else _confirmed(fresh, changed, screen, own.yes)
+            if own.dry_run:
                 break
-            for backup in trusting.write(both, hashed=not plain_names):
+            for backup in trusting.write(both, hashed=not own.plain_names):
                 screen.print(f"what was there before is in {backup}", markup=False, soft_wrap=True)
             written += (each.name for each in both)
         everybody = trusting.shown
     code = trust_report.code(everybody)
-    if json:
-        document = trust_report.document(found.name, everybody, written, code)
-        sys.stdout.write(jsonlib.dumps(document, indent=2) + "\n")
+    if output.json:
+        document = trust_report.document(fleet.name, everybody, written, code)
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         screen.print(trust_report.summary(everybody, written), markup=False, soft_wrap=True)
-    finish(code)
+    leave(code)
 
 
 def _listed(source: str) -> "Trusted | None":

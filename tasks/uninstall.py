@@ -1,46 +1,43 @@
 """`fab uninstall`: takes off hosts what install put there."""
 
-from invoke.context import Context
-from invoke.tasks import task
+from dataclasses import dataclass
 
-from tasks.engine import Asked, upkeep_of
-from tasks.options.frame import CHANGES_HELP, FLEET_HELP, LOGIN_HELP, Told, chosen, finish, verb, with_login
-from tasks.options.upkeep import VERBS, confirm_uninstall, show_changes
+from tasks.options.changes import ChangeOptions, ReasonOption
+from tasks.options.declared import option
+from tasks.options.fleet import HostsOptions, LoginOptions
+from tasks.options.output import JsonOption
+from tasks.options.verb import leave, verb
 
 
-@task(
-    help={
-        **FLEET_HELP,
-        **LOGIN_HELP,
-        "restricted": "only take the restricted mode away: the agent, its sudo rule, its key; no service is touched",
-        **CHANGES_HELP,
-        "reason": "why, for the record",
-    },
-    auto_shortflags=False,
-)
+@dataclass(frozen=True, kw_only=True)
+class UninstallOptions:
+    """What is removed."""
+
+    restricted: bool = option(
+        "only take the restricted mode away: the agent, its sudo rule, its key; no service is touched", default=False
+    )
+
+
 @verb
 def uninstall(
-    _: Context,
-    fleet: str = "",
-    limit: str = "",
-    exclude: str = "",
-    restricted: bool = False,
-    login: str = "",
-    become: str = "",
-    dry_run: bool = False,
-    reason: str = "",
-    state_dir: str = "",
-    yes: bool = False,
-    json: bool = False,
+    scope: HostsOptions,
+    login: LoginOptions,
+    own: UninstallOptions,
+    change: ChangeOptions,
+    reason: ReasonOption,
+    output: JsonOption,
 ) -> None:
     """Remove what `fab install` put on hosts, and nothing else; their services are stopped."""
     from hivekeys.journal.events import Phase
     from hivekeys.upkeep import install
+    from tasks.work.request import Request
+    from tasks.work.upkeep import VERBS, confirm_uninstall, show_changes, upkeep_of
 
-    found, hosts = with_login(*chosen(fleet, limit, exclude), login, become)
-    if not dry_run and not yes and not restricted:
-        confirm_uninstall(found.name, [host.name for host in hosts])
-    asked = Asked(reason, Told(json), state_dir=state_dir, records=not dry_run)
-    with upkeep_of(found, hosts, Phase.UNINSTALL, asked, VERBS, beside_open=restricted) as work:
-        code = show_changes(work, install.unrestrict(work) if restricted else install.uninstall(work), json)
-    finish(code)
+    fleet, hosts = login.apply_to(*scope.load_hosts())
+    if not change.dry_run and not change.yes and not own.restricted:
+        confirm_uninstall(fleet.name, [host.name for host in hosts])
+    request = Request(reason=reason.reason, state_dir=scope.state_dir, records=not change.dry_run)
+    with upkeep_of(fleet, hosts, Phase.UNINSTALL, request, VERBS, beside_open=own.restricted) as work:
+        results = install.unrestrict(work) if own.restricted else install.uninstall(work)
+        code = show_changes(work, results, output.json)
+    leave(code)

@@ -1,19 +1,18 @@
 """`fab verify`: the security checklist on every host at once. Changes nothing anywhere."""
 
-import json as jsonlib
+import json
 import secrets
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
 from hivekeys.errors import UserError
-from tasks.engine import dialer_of, greeting_of, new_run
-from tasks.options.frame import FLEET_HELP, chosen, finish, verb
+from tasks.options.declared import option
+from tasks.options.fleet import HostsOptions, load_fleet
+from tasks.options.output import FileOption, JsonOption
+from tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -26,59 +25,45 @@ DEAD = "dead-token"  # the one check that sends old tokens to services
 SHARED = "shared-token"  # the one check that needs a second fleet
 
 
-@task(
-    help={
-        **FLEET_HELP,
-        "checks": "only these checks, comma separated (default: all; docs/reference.md lists them)",
-        "skip": "all checks but these",
-        "severity": "only checks that are at least this bad: low, medium, high",
-        "against": "another fleet, which must share no token with this one: its inventory's name",
-        "dead-token": "ask every place on a host that holds a copy of a revoked token whether it takes it",
-        "format": f"{', '.join(FORMATS)} (--json is --format json)",
-        "output": "write to this file instead of stdout",
-        "verbose": "show what passed as well, host by host",
-    },
-    auto_shortflags=False,
-)
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(FileOption):
+    """Which checks, and how what they find is shown."""
+
+    checks: str = option("only these checks, comma separated (default: all; docs/reference.md lists them)")
+    skip: str = option("all checks but these")
+    severity: str = option("only checks that are at least this bad: low, medium, high")
+    against: str = option("another fleet, which must share no token with this one: its inventory's name")
+    dead_token: bool = option(
+        "ask every place on a host that holds a copy of a revoked token whether it takes it", default=False
+    )
+    format: str = option(f"{', '.join(FORMATS)} (--json is --format json)", default="table")
+    verbose: bool = option("show what passed as well, host by host", default=False)
+
+
 @verb
-def verify(
-    _: Context,
-    fleet: str = "",
-    limit: str = "",
-    exclude: str = "",
-    checks: str = "",
-    skip: str = "",
-    severity: str = "",
-    against: str = "",
-    dead_token: bool = False,
-    format: str = "table",
-    output: str = "",
-    verbose: bool = False,
-    state_dir: str = "",
-    json: bool = False,
-) -> None:
+def verify(scope: HostsOptions, own: VerifyOptions, output: JsonOption) -> None:
     """Check everything that the guide's security checklist asks for, on every host; changes nothing."""
     from hivekeys.files import destination, write_whole
 
-    found, hosts = chosen(fleet, limit, exclude)
-    asked = _checks(checks, skip, severity, against, dead_token)
-    dead = _dead_tokens(found, state_dir) if dead_token else ()
-    shape = "json" if json else format
+    fleet, hosts = scope.load_hosts()
+    checks = _checks(own)
+    dead = _dead_tokens(fleet, scope.state_dir) if own.dead_token else ()
+    shape = "json" if output.json else own.format
     if shape not in FORMATS:
         raise UserError(f"--format {shape}: expected {', '.join(FORMATS)}")
-    other = chosen(against, "", "")[0] if against else None
-    if other and (other.name == found.name or other.source == found.source):
-        raise UserError(f"--against {against}: that is fleet {found.name} itself", hint="name another inventory")
-    path = destination("--output", output) if output else None
-    report = _report(found, hosts, asked, other, state_dir, dead)
-    if hosts == found.hosts and not (checks or skip or severity):
-        _keep(report, state_dir)
-    text = _told(report, found.typed, shape, verbose, sys.stdout.isatty() and not path)
+    other = load_fleet(own.against) if own.against else None
+    if other and (other.name == fleet.name or other.source == fleet.source):
+        raise UserError(f"--against {own.against}: that is fleet {fleet.name} itself", hint="name another inventory")
+    path = destination("--output", own.output) if own.output else None
+    report = _report(fleet, hosts, checks, other, scope.state_dir, dead)
+    if hosts == fleet.hosts and not (own.checks or own.skip or own.severity):
+        _keep(report, scope.state_dir)
+    text = _written(report, fleet.typed, shape, own.verbose, sys.stdout.isatty() and not path)
     if path:
         write_whole(path, text)
     else:
         sys.stdout.write(text)
-    finish(report.code)
+    leave(report.code)
 
 
 def _keep(report: "Report", state_dir: str) -> None:
@@ -107,6 +92,7 @@ def _report(
     from hivekeys.verify.findings import Baseline, Report, examine
     from hivekeys.verify.survey import survey
     from hivekeys.verify.waivers import over, waive
+    from tasks.work.connection import dialer_of, greeting_of
 
     now = time.time()
     record = _record(fleet, state_dir)
@@ -122,7 +108,7 @@ def _report(
         observations = survey(fleet, asked, dialer, greeting, comparison, dead=dead)
     finally:
         dialer.close()
-    told = {observation.host.name: observation.machine for observation in observations}
+    machines = {observation.host.name: observation.machine for observation in observations}
     queen = next(observation for observation in observations if observation.host == fleet.queen)
     baseline = Baseline(
         queen.seen.token if queen.seen else None,
@@ -130,11 +116,11 @@ def _report(
         now,
         record,
         _others(other, to_others, comparison) if other and to_others else None,
-        doubles(fleet.hosts, told),
+        doubles(fleet.hosts, machines),
     )
-    found = examine([observation for observation in observations if observation.host in hosts], baseline, checks)
+    findings = examine([observation for observation in observations if observation.host in hosts], baseline, checks)
     today = datetime.fromtimestamp(now, UTC).date()
-    shown = waive(found, fleet.waivers, today)
+    shown = waive(findings, fleet.waivers, today)
     return Report(fleet.name, shown, over(fleet.waivers, today), now, time.time() - now)
 
 
@@ -157,6 +143,7 @@ def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
     from hivekeys.journal import state_folder
     from hivekeys.protocol.wire import Greeting
     from hivekeys.verify.survey import others
+    from tasks.work.connection import new_run
 
     greeting = Greeting(fleet.name, comparison, new_run(fleet.name), state_folder.operator())
     try:
@@ -178,46 +165,46 @@ def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
     return replace(record, verb=f"{record.verb} --fleet {fleet.typed}")
 
 
-def _told(report: "Report", typed: str, shape: str, verbose: bool, on_terminal: bool) -> str:
+def _written(report: "Report", typed: str, shape: str, verbose: bool, on_terminal: bool) -> str:
     from hivekeys.verify import checklist, junit, sarif
 
     match shape:
         case "json":
-            return jsonlib.dumps(checklist.document(report), indent=2) + "\n"
+            return json.dumps(checklist.document(report), indent=2) + "\n"
         case "junit":
             return junit.junit(report)
         case "sarif":
-            return jsonlib.dumps(sarif.sarif(report), indent=2) + "\n"
+            return json.dumps(sarif.sarif(report), indent=2) + "\n"
         case "markdown":
             return checklist.markdown(report)
         case _:
             return _table(report, typed, verbose, on_terminal)
 
 
-def _checks(only: str, skip: str, severity: str, against: str, dead: bool) -> "list[Check]":
+def _checks(own: VerifyOptions) -> "list[Check]":
     """The checks that an operator asked for; unknown names are refused with what there is."""
     from hivekeys.verify.checks import CHECKS
     from hivekeys.verify.findings import Severity
 
-    for option, names in (("--checks", only), ("--skip", skip)):
-        unknown = [name for name in _names(names) if name not in CHECKS]
+    for name, given in (("--checks", own.checks), ("--skip", own.skip)):
+        unknown = [check for check in _names(given) if check not in CHECKS]
         if unknown:
-            raise UserError(f"{option}: there is no check {', '.join(unknown)}", hint=f"there are {', '.join(CHECKS)}")
-    if SHARED in _names(only) and not against:
+            raise UserError(f"{name}: there is no check {', '.join(unknown)}", hint=f"there are {', '.join(CHECKS)}")
+    if SHARED in _names(own.checks) and not own.against:
         raise UserError(f"--checks {SHARED}: there is no other fleet to compare with", hint="name it with --against")
-    if DEAD in _names(only) and not dead:
+    if DEAD in _names(own.checks) and not own.dead_token:
         raise UserError(f"--checks {DEAD}: it sends revoked tokens to the hosts' services", hint="add --dead-token")
     levels = [level.value for level in Severity]
-    if severity and severity not in levels:
-        raise UserError(f"--severity {severity}: expected {', '.join(levels)}")
-    least = levels.index(severity) if severity else 0
-    chosen_ids = _names(only) or list(CHECKS)
-    skipped = [*_names(skip), *([] if against else [SHARED]), *([] if dead else [DEAD])]
-    kept = [CHECKS[name] for name in CHECKS if name in chosen_ids and name not in skipped]
-    kept = [check for check in kept if levels.index(check.severity.value) >= least]
-    if not kept:
+    if own.severity and own.severity not in levels:
+        raise UserError(f"--severity {own.severity}: expected {', '.join(levels)}")
+    least = levels.index(own.severity) if own.severity else 0
+    chosen_ids = _names(own.checks) or list(CHECKS)
+    skipped = [*_names(own.skip), *([] if own.against else [SHARED]), *([] if own.dead_token else [DEAD])]
+    remaining = [CHECKS[name] for name in CHECKS if name in chosen_ids and name not in skipped]
+    remaining = [check for check in remaining if levels.index(check.severity.value) >= least]
+    if not remaining:
         raise UserError("no check is left to do", hint="look at --checks, --skip and --severity")
-    return kept
+    return remaining
 
 
 def _names(text: str) -> list[str]:
@@ -229,14 +216,14 @@ def _table(report: "Report", typed: str, verbose: bool, on_terminal: bool) -> st
 
     from hivekeys.verify import checklist
 
-    found = report.findings
-    modes = [line for line in [checklist.modes_line(found)] if line]
+    findings = report.findings
+    modes = [line for line in [checklist.modes_line(findings)] if line]
     expired = map(checklist.expired_line, report.expired)
-    lines = [checklist.passed_line(found), *modes, *expired, checklist.summary(found)]
+    lines = [checklist.passed_line(findings), *modes, *expired, checklist.summary(findings)]
     console = Console(highlight=False, width=None if on_terminal else 160, force_terminal=on_terminal or None)
-    with console.capture() as said:
-        if verbose or checklist.folded(found):
-            console.print(checklist.table(found, verbose))
-        for line in (*lines, *filter(None, [checklist.next_line(found, typed)])):
+    with console.capture() as captured:
+        if verbose or checklist.folded(findings):
+            console.print(checklist.table(findings, verbose))
+        for line in (*lines, *filter(None, [checklist.next_line(findings, typed)])):
             console.print(line, markup=False, soft_wrap=True)
-    return said.get()
+    return captured.get()

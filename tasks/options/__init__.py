@@ -1,1 +1,1 @@
-"""What verbs share: options, and what they mean."""
+"""The options of the verbs: a group of them is a dataclass, and each name and its help stand once."""

@@ -2,36 +2,41 @@
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
+from tasks.options.declared import option
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Amount, Fleet
 
-RETIRE_ANYWAY = "remove the old tokens though somebody is still let in with one; the journal says so"
-END_SURVIVORS = "end processes of the unit or its account that outlived the restart and do not refuse the old token"
-FENCE = "stop the service of a host that cannot be turned: it lets nobody in any more"
-PACE_HELP = {
-    "canary": "how many hives turn alone before the others (0: none)",
-    "batch": "how many hives turn together: a number or a percentage (5, 25%)",
-    "max-failures": "how many hosts may fail in the whole run before it goes back: a number or a percentage",
-    "pause": "seconds to wait between two waves",
-    "pause-for-confirmation": "ask before each wave",
-}
 
+@dataclass(frozen=True, kw_only=True)
+class PaceOptions:
+    """The pace of a rollout."""
 
-def with_pace(fleet: "Fleet", canary: str, batch: str, max_failures: str) -> "Fleet":
-    """The fleet with its rollout policy changed where an option says so. Raises UserError for what is no number."""
-    policy = fleet.policy
-    if canary:
-        policy = replace(policy, canary=amount("--canary", canary, 0, percent=False).value)
-    if batch:
-        policy = replace(policy, batch=amount("--batch", batch, 1))
-    if max_failures:
-        policy = replace(policy, max_failures=amount("--max-failures", max_failures, 0))
-    return replace(fleet, policy=policy)
+    canary: str = option("how many hives turn alone before the others (0: none)")
+    batch: str = option("how many hives turn together: a number or a percentage (5, 25%)")
+    max_failures: str = option("how many hosts may fail in the whole run before it goes back: a number or a percentage")
+    pause: str = option("seconds to wait between two waves")
+    pause_for_confirmation: bool = option("ask before each wave", default=False)
+
+    def apply_to(self, fleet: "Fleet") -> "Fleet":
+        """The fleet with its rollout policy changed where an option says so. Raises UserError for what is no number."""
+        policy = fleet.policy
+        if self.canary:
+            policy = replace(policy, canary=amount("--canary", self.canary, 0, percent=False).value)
+        if self.batch:
+            policy = replace(policy, batch=amount("--batch", self.batch, 1))
+        if self.max_failures:
+            policy = replace(policy, max_failures=amount("--max-failures", self.max_failures, 0))
+        return replace(fleet, policy=policy)
+
+    @property
+    def seconds_between(self) -> float:
+        """The pause between two waves. Raises UserError for what is no number."""
+        return seconds("--pause", self.pause)
 
 
 def amount(option: str, text: str, least: int, percent: bool = True, of: str = "hosts") -> "Amount":

@@ -1,39 +1,54 @@
-"""What `fab rotate`, `revoke` and `restore` ask before they turn a fleet."""
+"""Options of the verbs that turn a fleet, or go on with a run that did."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from hivekeys.errors import ExitCode, UserError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from hivekeys.fleet import Fleet, Host
-    from hivekeys.journal.estimate import Pace
-    from hivekeys.rotation.crew import Crew
-    from tasks.terminal.live import Show
+from tasks.options.declared import option
+from tasks.options.fleet import FleetOptions
 
 
-def refuse_without_queen(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", out: tuple[str, ...], missing: tuple[str, ...]
-) -> None:
-    """Hives that have a token which their queen has not are cut off from it: only where she is `out` for good."""
-    if fleet.queen not in hosts and fleet.queen.name not in out:
-        raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
-    if fleet.queen.name in missing:
-        raise UserError(
-            "--allow-missing: the queen turns first, or nobody does", hint="leave it out: --allow-missing is for hives"
-        )
+@dataclass(frozen=True, kw_only=True)
+class WithoutOption:
+    """Hosts that are trusted no more."""
+
+    without: str = option(
+        "hosts to cut out of the fleet, because you do not trust them: never contacted, now and later, until readmitted"
+    )
 
 
-def confirm(runner: "Crew", show: "Show", where: str, paces: "Sequence[Pace]" = ()) -> None:
-    """Asks on the terminal before anything is changed; whatever is not a yes ends the run.
+@dataclass(frozen=True, kw_only=True)
+class RetireOption:
+    """Old tokens that somebody still uses."""
 
-    `paces`: of the last runs, which tell how long this one may take.
-    """
-    from hivekeys.rotation.question import before_run
+    retire_anyway: bool = option(
+        "remove the old tokens though somebody is still let in with one; the journal says so", default=False
+    )
 
-    question = f"Turn {len(runner.controllers)} hosts of fleet {runner.run.fleet} {where}? [y/N] "
-    lines = before_run(runner.fleet, runner.waves, paces, runner.run)
-    if not runner.ask_operator(lambda: show.agrees("\n".join([*lines, question]))):
-        runner.end(ExitCode.USAGE)
-        raise UserError("not confirmed: nothing was changed")
+
+@dataclass(frozen=True, kw_only=True)
+class ForceOptions:
+    """What may be stopped so that no host lets in a token that leaked."""
+
+    fence: bool = option("stop the service of a host that cannot be turned: it lets nobody in any more", default=False)
+    end_survivors: bool = option(
+        "end processes of the unit or its account that outlived the restart and do not refuse the old token",
+        default=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnOptions(WithoutOption, RetireOption):
+    """Which hosts a rotation may leave behind, and which tokens."""
+
+    allow_missing: str = option("hosts that may be out of reach: they count as debts, and do not stop the others")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardOptions(WithoutOption, RetireOption, ForceOptions):
+    """The same for a run that is taken up, whether it rotates or revokes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierRunOptions(FleetOptions):
+    """A fleet, and a run over it that is taken up."""
+
+    run: str = option("the run to take up (default: the newest one over the fleet)")

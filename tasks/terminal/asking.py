@@ -7,16 +7,15 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
+from hivekeys.errors import UserError
+from hivekeys.journal import state_folder
+from hivekeys.journal.estimate import ENOUGH, Pace, pace_of
+from hivekeys.journal.store import Journal
 from tasks.terminal.output import is_lost
-
-if TYPE_CHECKING:
-    from hivekeys.journal.estimate import Pace
-
 
 RUNS = 12  # of the journal that are looked at, the newest first
 
@@ -49,13 +48,8 @@ def agrees(question: str, screen: Console) -> bool:
         return False
 
 
-def paces(fleet: str, state_dir: str, task: str) -> "list[Pace]":
+def paces(fleet: str, state_dir: str, task: str) -> list[Pace]:
     """How long the last runs of this kind took, by this bastion's journal, as far as it can be read."""
-    from hivekeys.errors import UserError
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.estimate import ENOUGH, pace_of
-    from hivekeys.journal.store import Journal
-
     folder = state_folder.folder_for(fleet, state_dir)
     found: list[Pace] = []
     if not Journal.is_in(folder):

@@ -13,7 +13,7 @@ from invoke.exceptions import ParseError
 from invoke.parser import Parser
 
 from hivekeys.errors import UserError
-from tasks.options.frame import DRY_RUN, fail
+from tasks.options.verb import DRY_RUN, fail
 from tasks.terminal import output
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hivekeys import report
+from hivekeys.backups.shelf import Taken
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.clock import Moment
@@ -29,18 +30,16 @@ from hivekeys.report import stream
 from hivekeys.report.past import BECAUSE, earlier
 from hivekeys.report.view import view
 from hivekeys.rotation import preview
+from hivekeys.rotation.preview import Foreseen
+from hivekeys.rotation.question import before_wave
+from hivekeys.rotation.waves import Wave
 from hivekeys.text.names import fold_names
-from tasks.options.frame import TO_PEOPLE, Told
+from tasks.options.output import TO_PEOPLE, OutputOptions
 from tasks.terminal import asking
 from tasks.terminal.output import cry
 from tasks.terminal.screen import SHOW_CURSOR, Screen, fitted
 from tasks.terminal.stopping import AT_ONCE, STOPPING
 from tasks.terminal.stream import Stream
-
-if TYPE_CHECKING:
-    from hivekeys.backups.shelf import Taken
-    from hivekeys.rotation.preview import Foreseen
-    from hivekeys.rotation.waves import Wave
 
 UNTOUCHED = "nothing was changed: no host had been given a token"
 NO_FLEET = Fleet("", ())
@@ -53,12 +52,12 @@ class Show:
 
     def __init__(
         self,
-        told: Told = TO_PEOPLE,
+        output: OutputOptions = TO_PEOPLE,
         past: Run | None = None,
         way: Direction = Direction.FORWARD,
         fleet: Fleet = NO_FLEET,
     ) -> None:
-        self._told = told
+        self._output = output
         self._fleet = fleet
         wide = None if sys.stdout.isatty() else WIDTH
         self._out = Console(highlight=False, width=wide)
@@ -69,7 +68,7 @@ class Show:
         self._states = {name: host.state for name, host in past.hosts.items()} if past else {}  # as they were said last
         self._mutex = threading.Lock()
         self._screen: Screen | None = None
-        self._stream = Stream(sys.stdout.fileno(), self.warn) if told.events else None
+        self._stream = Stream(sys.stdout.fileno(), self.warn) if output.events else None
         self._is_watching = False  # a run goes on
         self._stopping = False
         self.asking = False  # the operator is being asked something
@@ -88,8 +87,8 @@ class Show:
     # -- the picture
 
     def _start_screen(self) -> None:
-        mixed = self._told.events and sys.stdout.isatty()  # lines for programs would run through the picture
-        if self._talk.is_terminal and os.environ.get("TERM") != "dumb" and not self._told.quiet and not mixed:
+        mixed = self._output.events and sys.stdout.isatty()  # lines for programs would run through the picture
+        if self._talk.is_terminal and os.environ.get("TERM") != "dumb" and not self._output.quiet and not mixed:
             self._screen = Screen(self._talk, self._draw)
 
     def _draw(self, width: int, height: int) -> list[Text]:
@@ -130,7 +129,7 @@ class Show:
     def _say(self, event: Event) -> None:
         """The event in a line that stays, if it is worth one."""
         match event:
-            case PhaseStarted() if event.hosts and not self._told.quiet:
+            case PhaseStarted() if event.hosts and not self._output.quiet:
                 self._due = set() if event.phase in QUIET else set(event.hosts)
                 names = f"{len(event.hosts)} hosts" if len(event.hosts) > 1 else event.hosts[0]
                 self._print(Text(f"{event.title}: {names}"))
@@ -152,7 +151,7 @@ class Show:
             if said not in self._said:
                 self._said.add(said)
                 self._print(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"))
-        elif not self._told.quiet and (event.host in self._due or event.state is not before):
+        elif not self._output.quiet and (event.host in self._due or event.state is not before):
             seconds = sum(step.seconds for step in event.steps)
             self._print(Text(f"  {event.host}: {event.state.value}, {seconds:.1f} s"))
         self._states[event.host] = event.state
@@ -172,10 +171,10 @@ class Show:
     def plan(self, run: Run, fleet: Fleet, newest: Run | None) -> None:
         """What a rotation would do; `newest`: the run whose token the fleet went on with, by the journal."""
         self._end_screen()
-        if self._told.json:
+        if self._output.json:
             self._print_json(run, fleet, None)
             return
-        out = self._talk if self._told.events else self._out
+        out = self._talk if self._output.events else self._out
         out.print(report.plan_table(run, fleet, out.width))
         for line in report.wave_lines(run):
             _print_line(out, Text(line))
@@ -198,11 +197,11 @@ class Show:
             self.plan(run, fleet, newest)
 
     def foreseen(
-        self, run: Run, fleet: Fleet, code: ExitCode, hosts: "Sequence[Foreseen]", title: str, lines: Sequence[str]
+        self, run: Run, fleet: Fleet, code: ExitCode, hosts: Sequence[Foreseen], title: str, lines: Sequence[str]
     ) -> None:
         """What a run would do to each host, and on the whole, when that was all."""
         self._end_screen()
-        if self._told.json:
+        if self._output.json:
             self._print_json(run, fleet, code, preview.document(hosts))
         elif self._stream:
             self._stream.write(stream.result_line(run, code, time.time(), fleet))
@@ -211,13 +210,13 @@ class Show:
             for line in (*report.failure_lines(run, fleet), *lines):
                 self._out.print(Text(line))
 
-    def result(self, run: Run, fleet: Fleet, code: ExitCode, backup: "Taken | None" = None) -> None:
+    def result(self, run: Run, fleet: Fleet, code: ExitCode, backup: Taken | None = None) -> None:
         """How it went, and what to type next; and the backup that was taken of it, or should have been."""
         self._end_screen(keep=True)
         taken = [for_fleet(line, fleet.typed) for line in backup.lines()] if backup else []
         lines = report.summary_lines(run, code, fleet, taken)
         self.summary = ("\n".join(lines) + "\n", code)
-        if self._told.json:
+        if self._output.json:
             self._print_json(run, fleet, code, {"backup": backup.document()} if backup else {})
         elif self._stream:
             self._stream.write(stream.result_line(run, code, time.time(), fleet))
@@ -277,10 +276,8 @@ class Show:
             if self._is_watching and self._screen is None:
                 self._start_screen()
 
-    def go_on(self, wave: "Wave") -> bool:
+    def go_on(self, wave: Wave) -> bool:
         """Asked between two waves."""
-        from hivekeys.rotation.question import before_wave
-
         return self.agrees(f"{before_wave(self._progress.run, wave)} Go on? [y/N] ")
 
     @staticmethod

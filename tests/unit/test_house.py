@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from hivekeys.host import gate
 from hivekeys.host.agent import VERBS
 from hivekeys.protocol.causes import HINTS, Trouble
 from hivekeys.protocol.messages import Verb
+from tasks.options.declared import HELP
 from tests.builders.project import PROJECT
 from tests.conftest import LONG, WAITING
 
@@ -284,6 +287,23 @@ def test_every_verb_is_found_by_the_name_of_its_file(name: str) -> None:
     assert fabfile.namespace[name].body.__module__ == f"tasks.{name.partition('.')[0]}"
 
 
+def test_every_option_is_declared_with_its_help_in_one_place() -> None:
+    """Another verb may have an option of the same name: then it means something else, and its help says so."""
+    declared = {
+        (option.metadata[HELP], option.name, place) for name in TASK_NAMES for option, place in options_of(name)
+    }
+    times = Counter(help_text for help_text, _, _ in declared)
+    assert {help_text for help_text, number in times.items() if number > 1} == set()
+
+
+def options_of(name: str) -> Iterator[tuple[Field[Any], type]]:
+    """The options of a verb, and the class that declares each."""
+    for parameter in inspect.signature(inspect.unwrap(fabfile.namespace[name].body)).parameters.values():
+        group = parameter.annotation
+        for option in fields(group):
+            yield option, next(kind for kind in group.__mro__ if option.name in inspect.get_annotations(kind))
+
+
 @pytest.mark.parametrize("name", TASK_NAMES)
 def test_every_task_says_in_one_line_what_it_does_and_explains_every_option(name: str) -> None:
     task = fabfile.namespace[name]
@@ -295,9 +315,20 @@ def test_every_task_says_in_one_line_what_it_does_and_explains_every_option(name
     assert options <= explained, options - explained
 
 
+LATE = [path for path in TASKS if path.parent.name in ("work", "terminal") and path.stem != "commandline"]
+
+
+@pytest.mark.parametrize("path", LATE, ids=module)
+def test_what_is_imported_as_a_verb_begins_imports_at_its_top(path: Path) -> None:
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    late = [node for each in functions for node in ast.walk(each) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert late == []
+
+
 def test_the_list_of_tasks_does_not_wait_for_what_only_a_run_needs() -> None:
     """`fab --list` has half a second; fab itself brings paramiko."""
-    script = "import sys, fabfile; print(*sorted({'rich', 'pydantic', 'sqlite3', 'platformdirs'} & sys.modules.keys()))"
+    heavy = ("rich", "pydantic", "sqlite3", "platformdirs", "tasks.work", "tasks.terminal.live")
+    script = f"import sys, fabfile; print(*sorted({set(heavy)} & sys.modules.keys()))"
     argv = [sys.executable, "-c", script]
     done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split() == []

@@ -11,7 +11,7 @@ from hivekeys.backups import backup
 from hivekeys.backups import folder as backup_folder
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Backups, Fleet, Policy
-from tasks.options.after_run import kept
+from tasks.work.after_run import backup_after_run
 from tests.builders.operator import Operator
 from tests.inprocess import KEY, InProcessFleet
 
@@ -41,20 +41,20 @@ def told(fleet: InProcessFleet, to: tuple[str, ...] = TO) -> Fleet:
 def test_a_rotation_that_is_done_seals_its_token_once(fleet: InProcessFleet, state: Path) -> None:
     operator = Operator(fleet)
     code = operator.rotate()
-    taken = kept(told(fleet), operator.runner, code, str(state.parent))
+    taken = backup_after_run(told(fleet), operator.runner, code, str(state.parent))
     assert taken is not None and taken.kept is not None
     (one,) = backup_folder.found(state / "backups")
     assert one.backup is not None
     assert (one.path, one.backup.header.run) == (taken.kept.path, "run-1")
     opened = age.unseal(one.backup.block, [SECRET], "f")
     assert backup.token_in(one.backup, opened, KEY, "f") == operator.token
-    assert kept(told(fleet), operator.runner, code, str(state.parent)) is None
+    assert backup_after_run(told(fleet), operator.runner, code, str(state.parent)) is None
 
 
 def test_a_revocation_seals_the_new_token_as_well(fleet: InProcessFleet, state: Path) -> None:
     operator = Operator(fleet)
     code = operator.revoke()
-    taken = kept(told(fleet), operator.runner, code, str(state.parent))
+    taken = backup_after_run(told(fleet), operator.runner, code, str(state.parent))
     assert taken is not None and taken.kept is not None and taken.kept.backup is not None
     assert taken.kept.backup.header.fingerprint == operator.runner.run.want
 
@@ -65,13 +65,13 @@ def test_a_run_that_is_not_done_seals_nothing(fleet: InProcessFleet, state: Path
     operator = Operator(fleet)
     code = operator.rotate()
     assert code is not ExitCode.DONE
-    assert kept(told(fleet), operator.runner, code, str(state.parent)) is None
+    assert backup_after_run(told(fleet), operator.runner, code, str(state.parent)) is None
     assert not (state / "backups").exists()
 
 
 def test_without_recipients_in_the_inventory_nothing_is_sealed(fleet: InProcessFleet, state: Path) -> None:
     operator = Operator(fleet)
-    assert kept(told(fleet, ()), operator.runner, operator.rotate(), str(state.parent)) is None
+    assert backup_after_run(told(fleet, ()), operator.runner, operator.rotate(), str(state.parent)) is None
 
 
 def test_whatever_goes_wrong_is_told_and_no_more(fleet: InProcessFleet, state: Path) -> None:
@@ -79,7 +79,7 @@ def test_whatever_goes_wrong_is_told_and_no_more(fleet: InProcessFleet, state: P
     code = operator.rotate()
     (state / "backups").write_text("a file in the folder's place")
     for to, said in ((("/gone.pub",), "recipient /gone.pub: No such file"), (TO, "File exists")):
-        taken = kept(told(fleet, to), operator.runner, code, str(state.parent))
+        taken = backup_after_run(told(fleet, to), operator.runner, code, str(state.parent))
         assert taken is not None and taken.kept is None and said in taken.why
         assert taken.lines()[0].startswith("warning: no backup was taken: ")
         assert taken.document()["taken"] is False

@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 from docs.generate import options, tasks
 from hivekeys.errors import UserError
 from hivekeys.protocol.hints import VERBS, for_fleet
-from tasks.options.frame import fail
+from tasks.options.verb import fail
 from tests.builders.commands import bare_commands_in, mistake
 from tests.builders.project import PROJECT
 

@@ -28,10 +28,10 @@ from hivekeys.status.metrics import metrics
 from hivekeys.status.status import status_of
 from hivekeys.token import generate
 from hivekeys.verify.findings import Record, recorded
-from tasks.history import standing_lines
-from tasks.options.frame import Told
-from tasks.options.turning import confirm
+from tasks.options.output import OutputOptions
 from tasks.terminal.live import Show
+from tasks.work.standing import standing_lines
+from tasks.work.turning import confirm
 from tests.builders.fab import Fab, refusing, state_of
 from tests.builders.operator import Operator
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of
@@ -96,7 +96,7 @@ def test_a_run_that_was_taken_back_is_told_so_with_the_old_token_wherever_it_is_
 
 def test_the_command_that_took_it_back_did_what_it_was_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     """`fab rollback --json` ends with 0, and its document says so; the run itself was taken back."""
-    Show(Told(json=True)).result(fold(back_again().events), PAPER, ExitCode.DONE)
+    Show(OutputOptions(json=True)).result(fold(back_again().events), PAPER, ExitCode.DONE)
     document = json.loads(capsys.readouterr().out)
     assert (document["exit_code"], document["token"]) == (0, str(OLD))
     assert document["verdict"] == "taken back on every host that it had touched (5)"
@@ -116,7 +116,7 @@ def test_a_run_that_is_interrupted_ends_with_130_in_its_document_and_in_every_la
 ) -> None:
     fleet = InProcessFleet(tmp_path)
     run = interrupted(fleet).runner.run
-    Show(Told(json=True)).result(run, fleet.inventory, ExitCode.INTERRUPTED)
+    Show(OutputOptions(json=True)).result(run, fleet.inventory, ExitCode.INTERRUPTED)
     assert json.loads(capsys.readouterr().out)["exit_code"] == 130
     assert report.document(run, fleet.inventory)["exit_code"] == report.digest(run)["exit_code"] == 130
     assert ended(run) == "cut off"

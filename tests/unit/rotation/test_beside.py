@@ -17,7 +17,7 @@ from hivekeys.protocol.messages import Step, Verb
 from hivekeys.protocol.wire import Greeting
 from hivekeys.token import generate
 from hivekeys.upkeep.upkeep import Upkeep, fix
-from tasks.options.restricting import refuse_shared
+from tasks.work.restricting import refuse_shared
 from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost, hello
 

@@ -76,10 +76,10 @@ def test_this_process_knows_its_own_limits() -> None:
 ABORTS = """
 import ctypes, os, resource, signal
 from invoke import Context
-from tasks.options.frame import verb
+from tasks.options.verb import verb
 
 @verb
-def body(context):
+def body():
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
     print(ctypes.CDLL(None).prctl(3), flush=True)  # PR_GET_DUMPABLE

@@ -14,8 +14,8 @@ from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.report import next_step
 from hivekeys.token import generate
-from tasks.engine import Asked
-from tasks.options.earlier_run import take_up as _take_up
+from tasks.work.earlier_run import take_up as _take_up
+from tasks.work.request import Request
 from tests.builders.commands import bare_commands_in, commands_in, mistake_in
 from tests.builders.operator import Operator, breaks, serving
 from tests.inprocess import InProcessFleet
@@ -229,9 +229,9 @@ def test_a_host_that_answers_and_cannot_be_turned_is_fenced_by_what_the_last_lin
 
 
 @pytest.mark.parametrize(
-    ("asked", "option"), [(Asked(fence=True), "--fence"), (Asked(ends_survivors=True), "--end-survivors")]
+    ("asked", "option"), [(Request(fence=True), "--fence"), (Request(ends_survivors=True), "--end-survivors")]
 )
-def test_a_rotation_that_is_taken_up_stops_no_service(fleet: InProcessFleet, asked: Asked, option: str) -> None:
+def test_a_rotation_that_is_taken_up_stops_no_service(fleet: InProcessFleet, asked: Request, option: str) -> None:
     """Its old token may still be used: nobody says that it leaked."""
     past = Run(id="run-1", fleet="inprocess")
     with pytest.raises(UserError, match=f"{option}: run run-1 revoked nothing") as refused:

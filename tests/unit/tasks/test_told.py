@@ -25,7 +25,7 @@ from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked, Phas
 from hivekeys.journal.run import REVOKE, fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report.stream import line_of, not_due_line, result_line
-from tasks.options.frame import Told, told
+from tasks.options.output import OutputOptions
 from tasks.terminal import on_finish, stream
 from tasks.terminal.live import Show
 from tasks.terminal.screen import Screen, fitted, rows_of
@@ -193,12 +193,12 @@ def test_a_slow_reader_gets_every_line_in_order() -> None:
 
 def test_events_and_json_do_not_go_together() -> None:
     with pytest.raises(UserError, match="--events and --json both want standard output") as refused:
-        told(json=True, quiet=False, events=True)
+        OutputOptions(json=True, events=True)
     assert refused.value.hint
 
 
 def test_quiet_leaves_only_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    for how, lines in ((Told(quiet=True), 1), (Told(), 10)):
+    for how, lines in ((OutputOptions(quiet=True), 1), (OutputOptions(), 10)):
         show = Show(how)
         show.record([*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "[red]no\x1b[0m[/]")])
         err = capsys.readouterr().err.splitlines()

@@ -2,55 +2,48 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from hivekeys.errors import ExitCode
-from tasks.engine import Asked, runner_of
-
-if TYPE_CHECKING:
-    from hivekeys.fleet import Fleet, Host
-    from hivekeys.journal.run import Run
-    from hivekeys.rotation.crew import Crew
-    from hivekeys.rotation.preview import Foreseen
+from hivekeys.fleet import Fleet, Host
+from hivekeys.journal.events import Phase
+from hivekeys.journal.past import newest_served
+from hivekeys.journal.run import Run
+from hivekeys.rotation.crew import Crew
+from hivekeys.rotation.drive import Drive
+from hivekeys.rotation.preview import Foreseen
+from tasks.options.verb import leave
+from tasks.work.request import Request
+from tasks.work.run import runner_of
 
 UNTOUCHED = "a dry run: nothing was changed"
 
 
-def look(asked: Asked) -> Asked:
+def look(request: Request) -> Request:
     """The same, but only looked at: nothing is recorded, and nobody is told that a run is over."""
-    return replace(asked, told=replace(asked.told, on_finish=()), records=False, fence=False, take_over=False)
+    return replace(request, on_finish=(), records=False, fence=False, take_over=False)
 
 
-def plan(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, check: "Callable[[Crew], None] | None" = None
-) -> None:
+def plan(fleet: Fleet, hosts: tuple[Host, ...], request: Request, check: Callable[[Crew], None] | None = None) -> None:
     """What a rotation would do, as `fab plan` shows it; `check` may refuse it by what the hosts show."""
-    from hivekeys.journal.past import newest_served
-    from hivekeys.rotation.drive import Drive
-    from tasks.options.frame import finish
-
-    with runner_of(fleet, hosts, look(asked)) as (runner, show):
+    with runner_of(fleet, hosts, look(request)) as (runner, show):
         code = ExitCode.DONE if Drive(runner).look() else ExitCode.INCOMPLETE
         if check:
             check(runner)
         runner.end(code)
-        show.planned(runner.run, fleet, code, newest_served(fleet.name, asked.state_dir))
-    finish(code)
+        show.planned(runner.run, fleet, code, newest_served(fleet.name, request.state_dir))
+    leave(code)
 
 
 def preview(
-    fleet: "Fleet",
-    hosts: "tuple[Host, ...]",
-    asked: Asked,
+    fleet: Fleet,
+    hosts: tuple[Host, ...],
+    request: Request,
     title: str,
-    would: "Callable[[Run], list[Foreseen]]",
-    lines: "Callable[[Crew], Sequence[str]]" = lambda _: (),
+    would: Callable[[Run], list[Foreseen]],
+    lines: Callable[[Crew], Sequence[str]] = lambda _: (),
 ) -> None:
     """What any other run would do to each host, by what all of them show, and `lines` on the whole."""
-    from hivekeys.journal.events import Phase
-    from tasks.options.frame import finish
-
-    with runner_of(fleet, hosts, look(asked)) as (runner, show):
+    with runner_of(fleet, hosts, look(request)) as (runner, show):
         want = runner.run.want
         runner.phase(Phase.LOOK, runner.controllers, lambda story: story.look_again(want))
         runner.fail_doubles()
@@ -58,4 +51,4 @@ def preview(
         well = len(runner.standing()) == len(runner.controllers)
         code = runner.end(None if runner.interrupted.is_set() else ExitCode.DONE if well else ExitCode.INCOMPLETE)
         show.foreseen(seen, fleet, code, would(seen), title, (*lines(runner), UNTOUCHED))
-    finish(code)
+    leave(code)

@@ -1,17 +1,17 @@
 """Takes a backup of a run's token after the run, if the inventory asks for it (`[backup]`)."""
 
 import time
-from typing import TYPE_CHECKING
 
+from hivekeys import age
+from hivekeys.backups import folder as backup_folder
+from hivekeys.backups.shelf import Taken
 from hivekeys.errors import ExitCode, UserError
-
-if TYPE_CHECKING:
-    from hivekeys.backups.shelf import Taken
-    from hivekeys.fleet import Fleet
-    from hivekeys.rotation.crew import Crew
+from hivekeys.fleet import Fleet
+from hivekeys.journal import state_folder
+from hivekeys.rotation.crew import Crew
 
 
-def kept(fleet: "Fleet", runner: "Crew", code: "ExitCode", state_dir: str) -> "Taken | None":
+def backup_after_run(fleet: Fleet, runner: Crew, code: ExitCode, state_dir: str) -> Taken | None:
     """A backup of the token that the run has just brought everywhere, from its memory; None where none is due.
 
     Whatever goes wrong is told and changes nothing else: the fleet is turned.
@@ -20,10 +20,6 @@ def kept(fleet: "Fleet", runner: "Crew", code: "ExitCode", state_dir: str) -> "T
     token = runner.tokens.get(want) if want else None
     if code is not ExitCode.DONE or not fleet.backup.to or token is None or runner.run.rolled_back:
         return None
-    from hivekeys import age
-    from hivekeys.backups import folder as backup_folder
-    from hivekeys.backups.shelf import Taken
-    from hivekeys.journal import state_folder
 
     try:
         folder = state_folder.folder_for(fleet.name, state_dir)

@@ -3,26 +3,25 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
 from hivekeys.files import refuse_strangers
-from tasks.engine import dialer_of, greeting_of
+from hivekeys.fleet import Become, Fleet, Host
+from hivekeys.journal import state_folder
+from hivekeys.protocol.program import installed_program, program_of
+from hivekeys.protocol.restriction import Restriction, login_line, sudoers
+from hivekeys.upkeep import install
+from hivekeys.upkeep.changes import UpkeepResult
+from hivekeys.verify.survey import Watch
+from tasks.work.connection import dialer_of, greeting_of
 
-if TYPE_CHECKING:
-    from hivekeys.fleet import Fleet, Host
-    from hivekeys.protocol.restriction import Restriction
-    from hivekeys.upkeep.changes import UpkeepResult
 
-
-def sudoers_of(hosts: "tuple[Host, ...]") -> str:
+def sudoers_of(hosts: tuple[Host, ...]) -> str:
     """The sudo rules for the logins of these hosts, as a file each; usually there is one."""
-    from hivekeys.protocol.restriction import sudoers
-
     return "\n".join(sudoers(name) for name in dict.fromkeys(_account(host) for host in hosts))
 
 
-def refuse_shared(fleet: "Fleet", hosts: "tuple[Host, ...]") -> None:
+def refuse_shared(fleet: Fleet, hosts: tuple[Host, ...]) -> None:
     """A restricted agent answers for the one service that it was installed for; a machine has one such agent."""
     shared = {host.beside for host in fleet.hosts if host.beside}
     names = [host.name for host in hosts if host.beside or host.name in shared]
@@ -33,11 +32,8 @@ def refuse_shared(fleet: "Fleet", hosts: "tuple[Host, ...]") -> None:
         )
 
 
-def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restriction]":
+def restrictions_of(hosts: tuple[Host, ...], key: str) -> dict[str, Restriction]:
     """What each host is given. `key`: the file of a public key, or "". Raises UserError before anybody is contacted."""
-    from hivekeys.protocol.program import installed_program
-    from hivekeys.protocol.restriction import Restriction, login_line, sudoers
-
     line = login_line(_read(key), key) if key else ""
     program = installed_program().decode()
     accounts = {host.name: _account(host) for host in hosts}
@@ -45,15 +41,9 @@ def restrictions_of(hosts: "tuple[Host, ...]", key: str) -> "dict[str, Restricti
 
 
 def come_back(
-    kept: "Sequence[UpkeepResult]", fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str
-) -> "list[UpkeepResult]":
+    kept: Sequence[UpkeepResult], fleet: Fleet, hosts: tuple[Host, ...], state_dir: str
+) -> list[UpkeepResult]:
     """Logs in as every later run will, with the inventory's login and nothing but the installed agent."""
-    from hivekeys.fleet import Become
-    from hivekeys.journal import state_folder
-    from hivekeys.protocol.program import program_of
-    from hivekeys.upkeep import install
-    from hivekeys.verify.survey import Watch
-
     restricted = tuple(dataclasses.replace(host, become=Become.RESTRICTED) for host in hosts)
     folder = state_folder.folder_for(fleet.name, state_dir)
     dialer = dialer_of(fleet, restricted, program_of(), folder)
@@ -65,7 +55,7 @@ def come_back(
         dialer.close()
 
 
-def _account(host: "Host") -> str:
+def _account(host: Host) -> str:
     if not host.user:
         raise UserError(f"{host.name}: restricted mode must know the login", hint="name it with `user` in [ssh]")
     return host.user

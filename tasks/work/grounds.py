@@ -1,25 +1,19 @@
 """Decides which token is passed on to a joining host or a backup: by the journal, or `--from`."""
 
 import sys
-from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
-
-if TYPE_CHECKING:
-    from hivekeys.fleet import Fleet
-    from hivekeys.token import Fingerprint
-    from hivekeys.upkeep.current_token import Grounds
-
-FROM_HELP = {
-    "from_": "take the fleet's token from this host, whatever the queen and this bastion's journal say of it",
-    "yes": "do not ask whether --from is meant",
-}
+from hivekeys.fleet import Fleet
+from hivekeys.journal import state_folder
+from hivekeys.journal.past import newest_served, tombstones
+from hivekeys.journal.store import Journal
+from hivekeys.token import Fingerprint
+from hivekeys.upkeep.current_token import Grounds
+from tasks.terminal.live import Show
 
 
-def grounds_of(fleet: "Fleet", source: str, yes: bool, state_dir: str) -> "Grounds":
+def grounds_of(fleet: Fleet, source: str, yes: bool, state_dir: str) -> Grounds:
     """What counts beside the hosts' own word. `source`: the name that --from gave; asked about unless `yes`."""
-    from hivekeys.upkeep.current_token import Grounds
-
     if not source:
         return Grounds(known_token(fleet, state_dir))
     host = next((host for host in fleet.hosts if host.name == source), None)
@@ -30,20 +24,14 @@ def grounds_of(fleet: "Fleet", source: str, yes: bool, state_dir: str) -> "Groun
     return Grounds(known_token(fleet, state_dir), host)
 
 
-def known_token(fleet: "Fleet", state_dir: str) -> "Fingerprint | None":
+def known_token(fleet: Fleet, state_dir: str) -> Fingerprint | None:
     """The token that the fleet went on with last, by this bastion's journal; None where there is none, or it leaked."""
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.past import newest_served, tombstones
-    from hivekeys.journal.store import Journal
-
     folder = state_folder.folder_for(fleet.name, state_dir)
     served = newest_served(fleet.name, state_dir) if Journal.is_in(folder) else None
     return served.want if served and served.want not in tombstones(folder) else None
 
 
 def _confirm(fleet: str, source: str) -> None:
-    from tasks.terminal.live import Show
-
     if not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation of --from on", hint="add --yes")
     if not Show().agrees(f"Take the token of fleet {fleet} from {source}, on its word alone? [y/N] "):

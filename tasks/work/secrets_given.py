@@ -3,14 +3,13 @@
 import os
 import stat
 import sys
+from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hivekeys import token
 from hivekeys.errors import UserError
 from hivekeys.files import refuse_strangers
-
-if TYPE_CHECKING:
-    from hivekeys.token import Token
+from hivekeys.token import Token
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # where systemd puts a unit's LoadCredential= for that unit alone
 
@@ -33,10 +32,8 @@ def read(source: str, limit: int, hint: str) -> bytes:
     return data
 
 
-def leaked_token(source: str) -> "Token":
+def leaked_token(source: str) -> Token:
     """A token that leaked, from a file or from standard input: whoever can read it knows it already."""
-    from hivekeys import token
-
     if source == "-":
         return token.parse_old(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
     try:
@@ -54,8 +51,6 @@ def _is_credential(path: Path) -> bool:
 
 def typed(prompt: str, hint: str) -> bytes:
     """What is typed on the terminal, without an echo. Without a terminal it is a UserError with the `hint`."""
-    from getpass import getpass
-
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))  # or getpass would read from stdin, and show it
     except OSError:

@@ -1,43 +1,35 @@
 """Excluded hosts: those named with --without, and those that earlier runs excluded."""
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hivekeys.errors import DamagedError, UserError
+from hivekeys.fleet import Fleet, Host
+from hivekeys.journal import state_folder
+from hivekeys.journal.store import Journal
 from hivekeys.protocol.hints import limit_of
-from tasks.options.frame import names
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from hivekeys.fleet import Fleet, Host
-    from hivekeys.ssh.excluded import CutOut
-
-WITHOUT = (
-    "hosts to cut out of the fleet, because you do not trust them: never contacted, now and later, until readmitted"
-)
+from hivekeys.ssh.excluded import TELLING, CutOut, cut_out
+from tasks.options.fleet import host_names
+from tasks.terminal.live import Show
 
 
-def cut_out_now(folder: Path) -> "dict[str, CutOut]":
+def cut_out_now(folder: Path) -> dict[str, CutOut]:
     """The hosts that are cut out, by this bastion's journal, as far as it can be read. Makes no journal."""
-    from hivekeys.journal.store import Journal
-    from hivekeys.ssh.excluded import TELLING, cut_out
-
     if not Journal.is_in(folder):
         return {}
     with contextlib.closing(Journal(folder, as_it_is=True)) as journal:
         return cut_out(journal.all_of(*TELLING))
 
 
-def left(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", without: str, state_dir: str, *, in_emergency: bool = False
-) -> "tuple[tuple[Host, ...], tuple[str, ...]]":
+def split_excluded(
+    fleet: Fleet, hosts: tuple[Host, ...], without: str, state_dir: str, *, in_emergency: bool = False
+) -> tuple[tuple[Host, ...], tuple[str, ...]]:
     """The hosts that are left, and the names of those of the inventory that are cut out, from now on or already.
 
     `in_emergency`: a journal that is damaged is no reason to stop.
     """
-    cut = {*names(fleet, without), *_known(fleet, state_dir, in_emergency)}
+    cut = {*host_names(fleet, without), *_known(fleet, state_dir, in_emergency)}
     there = tuple(host for host in hosts if host.name not in cut)
     if hosts and not there:
         back = f"`fab install --limit {limit_of([host.name for host in hosts])} --readmit`"
@@ -48,10 +40,7 @@ def left(
     return there, tuple(host.name for host in fleet.hosts if host.name in cut)
 
 
-def _known(fleet: "Fleet", state_dir: str, in_emergency: bool) -> "Collection[str]":
-    from hivekeys.journal import state_folder
-    from tasks.terminal.live import Show
-
+def _known(fleet: Fleet, state_dir: str, in_emergency: bool) -> Collection[str]:
     folder = state_folder.folder_for(fleet.name, state_dir)
     try:
         return cut_out_now(folder)

@@ -2,46 +2,27 @@
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from hivekeys.errors import UserError
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Fleet, Host
+from hivekeys.journal import state_folder
+from hivekeys.journal.history import gone_back
+from hivekeys.journal.past import past_run, past_runs, tombstones
+from hivekeys.journal.run import Run
+from hivekeys.rotation.course import REVOCATION, ROTATION
+from hivekeys.rotation.crew import Crew
+from hivekeys.rotation.drive import Drive, paced
+from hivekeys.rotation.preview import Foreseen, foreseen
 from hivekeys.text.names import fold_names
-from tasks.engine import Asked, runner_of
-from tasks.options import foreseeing
-from tasks.options.after_run import kept
-from tasks.options.excluding import WITHOUT
-from tasks.options.frame import CHANGES_HELP, FLEET_HELP, NOTICE_HELP, TOLD_HELP, finish
-from tasks.options.pace import END_SURVIVORS, FENCE, RETIRE_ANYWAY
-
-if TYPE_CHECKING:
-    from hivekeys.errors import ExitCode
-    from hivekeys.fleet import Fleet, Host
-    from hivekeys.journal.run import Run
-    from hivekeys.rotation.crew import Crew
-    from hivekeys.rotation.preview import Foreseen
+from hivekeys.token import refuse_revoked
+from tasks.options.verb import leave
+from tasks.work import foreseeing
+from tasks.work.after_run import backup_after_run
+from tasks.work.request import Request
+from tasks.work.run import runner_of
 
 
-HELP = {
-    "fleet": FLEET_HELP["fleet"],
-    "run": "the run to take up (default: the newest one over the fleet)",
-    "state-dir": FLEET_HELP["state-dir"],
-    "json": FLEET_HELP["json"],
-    **CHANGES_HELP,
-    **TOLD_HELP,
-    **NOTICE_HELP,
-}
-
-
-FORWARD_HELP = {
-    **HELP,
-    "without": WITHOUT,
-    "retire-anyway": RETIRE_ANYWAY,
-    "end-survivors": END_SURVIVORS,
-    "fence": FENCE,
-}
-
-
-def hosts_of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
+def hosts_of(fleet: Fleet, past: Run) -> tuple[Host, ...]:
     """The hosts of a past run that the inventory still has, as it describes them now; the others are named as gone."""
     hosts = tuple(host for host in fleet.hosts if host.name in past.hosts and host.name not in past.left_out)
     if not hosts:
@@ -52,12 +33,10 @@ def hosts_of(fleet: "Fleet", past: "Run") -> "tuple[Host, ...]":
     return hosts
 
 
-def meant_run(fleet: str, name: str, state_dir: str, *, goes_back: bool = False) -> "Run":
+def meant_run(fleet: str, name: str, state_dir: str, *, goes_back: bool = False) -> Run:
     """The run that was named, or the newest. Where that has nothing left to do, the newest that has: one that was cut
     off, or, for who `goes_back`, one whose way back did not reach every host.
     """
-    from hivekeys.journal.past import past_run, past_runs
-
     past = past_run(fleet, name, state_dir)
     if name or past.is_open or (goes_back and past.has_touched and not past.is_back):
         return past
@@ -65,14 +44,12 @@ def meant_run(fleet: str, name: str, state_dir: str, *, goes_back: bool = False)
     return next((run for run in runs if was_cut_off(run) or (goes_back and run.behind != run.barred)), past)
 
 
-def was_cut_off(run: "Run") -> bool:
+def was_cut_off(run: Run) -> bool:
     return run.is_open and run.left_a_trace
 
 
 def refuse_while_cut_off(fleet: str, state_dir: str) -> None:
     """No other run goes on, or back, while one that was cut off and has changed something waits."""
-    from hivekeys.journal.past import past_runs
-
     cut_off = next((run for run in past_runs(fleet, state_dir) if was_cut_off(run)), None)
     if cut_off:
         raise UserError(
@@ -81,7 +58,7 @@ def refuse_while_cut_off(fleet: str, state_dir: str) -> None:
         )
 
 
-def refuse_superseded(past: "Run", state_dir: str) -> None:
+def refuse_superseded(past: Run, state_dir: str) -> None:
     """Another run took this one's place: there is one way on, and it is that one's."""
     if past.superseded_by:
         raise UserError(
@@ -103,82 +80,65 @@ def refuse_superseded(past: "Run", state_dir: str) -> None:
         )
 
 
-def runs_after(past: "Run", state_dir: str) -> "list[Run]":
+def runs_after(past: Run, state_dir: str) -> list[Run]:
     """The runs after this one, newest first."""
-    from hivekeys.journal.past import past_runs
-
     return list(itertools.takewhile(lambda run: run.id != past.id, past_runs(past.fleet, state_dir)))
 
 
-def gone_back_after(past: "Run", state_dir: str) -> "frozenset[str]":
+def gone_back_after(past: Run, state_dir: str) -> frozenset[str]:
     """Those of them that left the hosts as they were: it may go on behind them."""
-    from hivekeys.journal.history import gone_back
-
     return gone_back(runs_after(past, state_dir))
 
 
 def take_up(
-    fleet: "Fleet",
-    hosts: "tuple[Host, ...]",
-    asked: Asked,
+    fleet: Fleet,
+    hosts: tuple[Host, ...],
+    request: Request,
     verb: str,
     retire_anyway: bool = False,
-    later: "frozenset[str]" = frozenset(),
+    later: frozenset[str] = frozenset(),
     *,
     dry_run: bool,
 ) -> None:
-    from hivekeys.rotation.drive import paced
-
-    if asked.past:
-        refuse_revoked_run(asked.past, asked.state_dir)
-    revokes = asked.past is not None and asked.past.is_revocation
-    option = "--end-survivors" if asked.ends_survivors else "--fence" if asked.fence else ""
-    if option and asked.past and not revokes:
+    if request.past:
+        refuse_revoked_run(request.past, request.state_dir)
+    revokes = request.past is not None and request.past.is_revocation
+    option = "--end-survivors" if request.ends_survivors else "--fence" if request.fence else ""
+    if option and request.past and not revokes:
         raise UserError(
-            f"{option}: run {asked.past.id} revoked nothing, and its old token may still be used",
+            f"{option}: run {request.past.id} revoked nothing, and its old token may still be used",
             hint=f'a token that leaked: fab revoke --fleet {fleet.typed} {option} --reason "what happened"',
         )
     fleet = paced(fleet) if revokes else fleet
-    if dry_run and asked.past:
-        foresee_rest(fleet, hosts, asked, asked.past, verb)
+    if dry_run and request.past:
+        foresee_rest(fleet, hosts, request, request.past, verb)
         return
-    with runner_of(fleet, hosts, asked) as (runner, show):
-        code = goes_on(runner, verb, retire_anyway, later, asked.ends_survivors)
-        show.result(runner.run, fleet, code, kept(fleet, runner, code, asked.state_dir))
-    finish(code)
+    with runner_of(fleet, hosts, request) as (runner, show):
+        code = goes_on(runner, verb, retire_anyway, later, request.ends_survivors)
+        show.result(runner.run, fleet, code, backup_after_run(fleet, runner, code, request.state_dir))
+    leave(code)
 
 
-def foresee_rest(fleet: "Fleet", hosts: "tuple[Host, ...]", asked: Asked, past: "Run", verb: str) -> None:
+def foresee_rest(fleet: Fleet, hosts: tuple[Host, ...], request: Request, past: Run, verb: str) -> None:
     """Where every host would go: back, or on with the run's token, or with a new one where that was lost."""
-    from hivekeys.rotation.preview import foreseen
-
     is_back = verb == "roll_back" or (verb == "resume" and bool(past.stopped) and not past.reconciling)
     goes_back = is_back and not past.is_revocation and not past.retiring
     title = f"run {past.id}: what {verb.replace('_', '')} would do"
 
-    def would(run: "Run") -> "list[Foreseen]":
+    def would(run: Run) -> list[Foreseen]:
         return foreseen([run.hosts[host.name] for host in hosts], run.want, goes_back)
 
-    foreseeing.preview(fleet, hosts, asked, title, would)
+    foreseeing.preview(fleet, hosts, request, title, would)
 
 
-def refuse_revoked_run(past: "Run", state_dir: str) -> None:
+def refuse_revoked_run(past: Run, state_dir: str) -> None:
     """A later run revoked this one's token and all that lay beside it: there is nothing to go to, and nothing back."""
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.past import tombstones
-    from hivekeys.token import refuse_revoked
-
     if past.want:
         refuse_revoked(past.want, tombstones(state_folder.folder_for(past.fleet, state_dir)), f"run {past.id}")
 
 
-def goes_on(
-    runner: "Crew", verb: str, retire_anyway: bool, later: "frozenset[str]", ends_survivors: bool
-) -> "ExitCode":
+def goes_on(runner: Crew, verb: str, retire_anyway: bool, later: frozenset[str], ends_survivors: bool) -> ExitCode:
     """A revocation has one direction, whatever it is taken up for."""
-    from hivekeys.rotation.course import REVOCATION, ROTATION
-    from hivekeys.rotation.drive import Drive
-
     plan = REVOCATION if runner.run.is_revocation else ROTATION
     plan = replace(plan, census=True, retire_anyway=retire_anyway, ends_survivors=ends_survivors)
     if not plan.revokes:

@@ -1,0 +1,114 @@
+"""Options that say which fleet, which hosts of it, which state folder, and which login."""
+
+import os
+import shlex
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import UserError
+from tasks.options.declared import option
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet, Host
+
+PROJECT = Path(__file__).resolve().parents[2]
+INVENTORY = PROJECT / "inventory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetOption:
+    """A fleet."""
+
+    fleet: str = option(
+        "the inventory to use: NAME of inventory/NAME.toml, or the path of a file, such as ./hosts.yml "
+        "(default: HIVEKEYS_FLEET, or the only one there is)"
+    )
+
+    def load(self) -> "Fleet":
+        """The fleet that was named. Contacts nobody."""
+        return load_fleet(self.fleet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SomeHosts(FleetOption):
+    """A fleet, and hosts of it."""
+
+    limit: str = option("only these hosts: names, ranges and globs, comma separated (hive1,hive[3:5],queen*)")
+    exclude: str = option("all hosts but these")
+
+    def load_hosts(self) -> "tuple[Fleet, tuple[Host, ...]]":
+        """The fleet that was named, and the hosts of it that were asked for. Contacts nobody."""
+        from hivekeys import inventory
+
+        fleet = self.load()
+        return fleet, inventory.select(fleet, self.limit, self.exclude)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetOptions(FleetOption):
+    """A fleet, and what this bastion knows of it."""
+
+    state_dir: str = option(
+        "where journal, key and lock are kept (default: HIVEKEYS_STATE_DIR, or your own state directory)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostsOptions(FleetOptions, SomeHosts):
+    """A fleet, hosts of it, and what this bastion knows of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginOptions:
+    """Another login than the inventory's, for work that restricted mode does not allow."""
+
+    login: str = option(
+        "log in as this account, whose sudo allows everything, instead of the inventory's (root needs no sudo)"
+    )
+    become: str = option("how that account gets to be root: sudo (default), sudo-password, none")
+
+    def apply_to(self, fleet: "Fleet", hosts: "tuple[Host, ...]") -> "tuple[Fleet, tuple[Host, ...]]":
+        """The fleet and the hosts, the latter reached as `login`. Raises UserError for hosts in restricted mode."""
+        from hivekeys.fleet import Become
+        from hivekeys.text.names import fold_names
+
+        ways = [way.value for way in Become if way is not Become.RESTRICTED]
+        if self.become and (not self.login or self.become not in ways):
+            raise UserError(f"--become {self.become}: expected --login ACCOUNT, and one of {', '.join(ways)}")
+        if self.login:
+            way = Become(self.become or ("none" if self.login == "root" else "sudo"))
+            changed = {host.name: replace(host, user=self.login, become=way) for host in hosts}
+            hosts = tuple(changed.values())
+            fleet = replace(fleet, hosts=tuple(changed.get(host.name, host) for host in fleet.hosts))
+        restricted = [host.name for host in hosts if host.become is Become.RESTRICTED]
+        if restricted:
+            raise UserError(
+                f"{fold_names(restricted)}: in restricted mode nobody may do this with the inventory's login",
+                hint="--login ACCOUNT names one whose sudo allows everything; its key comes from your SSH agent",
+            )
+        return fleet, hosts
+
+
+def load_fleet(name: str) -> "Fleet":
+    """The fleet of this name or file, or, for "", the one that the environment or the inventory folder says."""
+    from hivekeys import inventory
+
+    path = inventory.find(name or None, INVENTORY, os.environ)
+    called = path.stem if path.parent == INVENTORY else shlex.quote(str(path))
+    return replace(inventory.load(path, check_ids), called=called)
+
+
+def check_ids() -> Collection[str]:
+    """The checks that a waiver may name."""
+    from hivekeys.verify.checks import CHECKS
+
+    return CHECKS
+
+
+def host_names(fleet: "Fleet", patterns: str) -> tuple[str, ...]:
+    """The names of the hosts that `patterns` mean; none for ""."""
+    from hivekeys import inventory
+
+    return tuple(host.name for host in inventory.select(fleet, patterns, "")) if patterns else ()

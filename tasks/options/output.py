@@ -1,0 +1,61 @@
+"""Options that say how an operator, and whoever else, is told of what happens."""
+
+from dataclasses import dataclass
+
+from hivekeys.errors import UserError
+from tasks.options.declared import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonOption:
+    """For people, or for a program."""
+
+    json: bool = option("print one JSON document on stdout and nothing else there", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(JsonOption):
+    """How much of a run is told while it goes on, and to whom. Raises UserError for what excludes each other."""
+
+    quiet: bool = option("say nothing but what fails, and the result", default=False)
+    events: bool = option(
+        "stream every event of the run to stdout as it happens, a JSON line each, and nothing else there", default=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.json and self.events:
+            raise UserError(
+                "--events and --json both want standard output",
+                hint="--events ends with a `result` line; "
+                "`fab status --run last --json` prints the document afterwards",
+            )
+
+
+TO_PEOPLE = OutputOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishOption:
+    """What is started when a run is over. Raises UserError for what could never be started."""
+
+    on_finish: str = option(
+        "a command to start when the run is over, however it ended: the summary is on its stdin, "
+        "HIVEKEYS_EXIT_CODE, HIVEKEYS_RUN and HIVEKEYS_FLEET in its environment; no shell"
+    )
+
+    def __post_init__(self) -> None:
+        _ = self.command
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The words of the command; none where there is none."""
+        from tasks.terminal.on_finish import command
+
+        return command(self.on_finish) if self.on_finish else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOption:
+    """Where a document goes."""
+
+    output: str = option("write to this file instead of stdout")

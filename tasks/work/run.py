@@ -1,0 +1,78 @@
+"""A run that rotates or revokes, ready to begin: with lock, journal, SSH, screen and signals."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.fleet import Fleet, Host
+from hivekeys.journal import state_folder
+from hivekeys.journal.past import history_of
+from hivekeys.journal.progress import Direction
+from hivekeys.journal.recorder import Record
+from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.hints import for_fleet
+from hivekeys.protocol.program import program_of
+from hivekeys.rotation.crew import Crew
+from tasks.terminal import on_finish
+from tasks.terminal.live import Show
+from tasks.terminal.stopping import stoppable
+from tasks.work.connection import dialer_of, greeting_of, new_run
+from tasks.work.recording import recorded
+from tasks.work.request import Request
+
+
+@contextlib.contextmanager
+def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterator[tuple[Crew, Show]]:
+    """A run that is ready to begin, or to be taken up again."""
+    folder = state_folder.folder_for(fleet.name, request.state_dir)
+    run = request.past.id if request.past else new_run(fleet.name)
+    with contextlib.ExitStack() as stack:
+        way = Direction.LOOK if not request.records else Direction.BACK if request.goes_back else Direction.FORWARD
+        show = Show(request.output, request.past, way, fleet)
+        if request.on_finish:
+            stack.enter_context(_notified(fleet, run, request.on_finish, show))
+        record: Record = show.record
+        if request.records:
+            record = stack.enter_context(recorded(fleet, run, request, show, request.past is not None))
+        history = history_of(folder)
+        greeting = greeting_of(fleet.name, folder, run)  # under the lock: a run that has just ended may have condemned
+        # Who writes also asks for the services' records, before old tokens go.
+        revokes = request.past.is_revocation if request.past else request.task == REVOKE
+        program = program_of(*(["audit"] if request.records else []), *(["sweep"] if revokes else []))
+        dialer = dialer_of(fleet, hosts, program, folder)
+        stack.enter_context(show)
+        runner = Crew(
+            fleet,
+            hosts,
+            dialer,
+            replace(greeting, take_over=request.take_over),
+            record,
+            reason=request.reason,
+            task=request.task,
+            past=request.past,
+            fence=request.fence,
+            history=history,
+            excluded=request.excluded,
+        )
+        stack.callback(runner.close)
+        stack.enter_context(stoppable(runner, show))
+        yield runner, show
+
+
+@contextlib.contextmanager
+def _notified(fleet: Fleet, run: str, words: tuple[str, ...], show: Show) -> Iterator[None]:
+    """The operator's command hears of the end, whatever it was; also when the run never began."""
+    summary, code = "hivekeys ended without a result\n", ExitCode.BUG
+    try:
+        yield
+        summary, code = show.summary or (summary, code)
+    except UserError as error:
+        summary, code = f"{error.message}\nhint: {for_fleet(error.hint, fleet.typed)}\n", error.code
+        raise
+    except KeyboardInterrupt:
+        summary, code = "interrupted\n", ExitCode.INTERRUPTED
+        raise
+    finally:
+        facts = {"HIVEKEYS_EXIT_CODE": str(int(code)), "HIVEKEYS_RUN": run, "HIVEKEYS_FLEET": fleet.name}
+        on_finish.give(words, summary, facts, show.warn)
