@@ -78,8 +78,8 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import newest_served
     from hivekeys.protocol.causes import Cause
-    from hivekeys.protocol.messages import Step, Verb
     from hivekeys.protocol.program import program_of
+    from hivekeys.protocol.verbs import Audit
     from hivekeys.verify.survey import Watch
     from tasks.work.connection import dialer_of, greeting_of
 
@@ -93,7 +93,7 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
         tokens = known_tokens(looks, run)
         query = replace(query, tokens=_meant(tokens, token))
         steps = {
-            host: (Step(Verb.AUDIT, query=replace(query, replaced=replaced_at(host, look, run))),)
+            host: (Audit(replace(query, replaced=replaced_at(host, look, run))),)
             for host, look in looks.items()
             if not isinstance(look, Cause) and not look.cause
         }
@@ -109,8 +109,8 @@ def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_d
     from hivekeys.audit import access_report
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import past_runs
-    from hivekeys.protocol.messages import Step, Verb
     from hivekeys.protocol.program import program_of
+    from hivekeys.protocol.verbs import Accesses
     from hivekeys.verify.survey import Watch
     from tasks.terminal.live import Show
     from tasks.work.connection import dialer_of, greeting_of
@@ -120,7 +120,7 @@ def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_d
     dialer = dialer_of(fleet, hosts, program_of("accesses"), folder)
     watch = Watch(fleet, hosts, dialer, greeting)
     try:
-        answers = watch.ask(dict.fromkeys(hosts, (Step(Verb.ACCESSES, query=query),)))
+        answers = watch.ask(dict.fromkeys(hosts, (Accesses(query),)))
     finally:
         watch.close()
         dialer.close()

@@ -141,7 +141,7 @@ def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
 def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
     """The other fleet's answer. Its hosts are greeted under its own name: they know whose they are."""
     from hivekeys.journal import state_folder
-    from hivekeys.protocol.wire import Greeting
+    from hivekeys.protocol.verbs import Greeting
     from hivekeys.verify.survey import others
     from tasks.work.connection import new_run
 

@@ -34,7 +34,7 @@ def watch(
     fleet, hosts = login.apply_to(*scope.load_hosts())
     request = Request(reason=reason.reason, state_dir=scope.state_dir, records=not change.dry_run)
     with upkeep_of(fleet, hosts, Phase.WATCH, request, VERBS) as work:
-        step = Step(Verb.WATCH, apply=work.apply, options=("remove",) if own.remove else ())
+        step = Watch(apply=work.apply, options=("remove",) if own.remove else ())
         results = work.do("watch the token files", hosts, lambda _: (step,))
         code = show_changes(work, results, output.json)
     leave(code)

@@ -16,9 +16,10 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
-from hivekeys.protocol.audited import Access, Accesses, Reader
+from hivekeys.protocol.audited import Access, Accessed, Reader
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
+from hivekeys.protocol.verbs import Accesses
 from hivekeys.text.names import fold_names
 from hivekeys.text.table import plain_table
 
@@ -32,7 +33,7 @@ class HostAccesses:
     """One host's answer, or why there is none."""
 
     host: str
-    found: Accesses | None
+    found: Accessed | None
     cause: Cause | None
     off: float = 0.0  # seconds that its clock is ahead of the bastion's
 
@@ -41,7 +42,7 @@ def accesses_of(answers: Mapping[Host, Reply | Cause], now: float) -> list[HostA
     """The answers in the order of the inventory. `now`: the bastion's clock when they came."""
 
     def one(host: Host, answer: Reply | Cause) -> HostAccesses:
-        found = None if isinstance(answer, Cause) else answer.accesses
+        found = None if isinstance(answer, Cause) else answer.to(Accesses)
         cause = answer if isinstance(answer, Cause) else answer.cause
         if found is None and cause is None:
             cause = Cause(Trouble.RUBBISH, "the agent did not report who opened the file")

@@ -15,6 +15,7 @@ from hivekeys.protocol.audited import Audited, Call, Group, Use
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.verbs import Audit
 
 USES = 20  # uses that are recorded for a host: a journal is not for whole trails
 TICK = 0.01  # seconds: a kernel tells when a process started in ticks, rounded down (proc(5), "starttime")
@@ -140,7 +141,7 @@ def census_of(
 
     def one(host: Host) -> HostCensus:
         answer = answers.get(host, looks[host])
-        audited = None if isinstance(answer, Cause) else answer.audited
+        audited = None if isinstance(answer, Cause) else answer.to(Audit)
         cause = answer if isinstance(answer, Cause) else answer.cause
         if audited is None and cause is None:
             cause = Cause(Trouble.RUBBISH, "the agent did not report the audit trail")
@@ -193,7 +194,7 @@ def uses_of(host: str, reply: Reply | Cause, tokens: Iterable[str], turned: floa
 
     `turned`: until then hosts of the fleet called with them and were refused.
     """
-    audited = None if isinstance(reply, Cause) else reply.audited
+    audited = None if isinstance(reply, Cause) else reply.to(Audit)
     found = [one for one in audited.groups if one.after and one.token in tokens] if audited else []
     meant = [one for one in found if one.ok or (one.last > turned + TURNING and not _is_loopback(one.address))]
     uses = [Use(host, one.service, one.token, one.path, one.address, one.ok, one.after, one.last) for one in meant]
@@ -204,7 +205,6 @@ def unread_of(reply: Reply | Cause) -> str:
     """Why a host's records were not read, or not all, in one line; "" when all were read."""
     if isinstance(reply, Cause) or reply.audited is None:
         return str(reply if isinstance(reply, Cause) else reply.cause or "no answer")
-    found = reply.audited
     if not found.on and not found.found:
         return "no audit trail is written"
     if not found.found and not found.unread:

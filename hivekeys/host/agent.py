@@ -40,6 +40,8 @@ def verb(*does: str) -> "Callable[[Callable[..., Any]], Callable[..., Any]]":
     moves      the unit's state is another afterwards
     changes    and so may its settings be
     calls      the service is called with tokens
+    locked     an installed agent does it, in a session that holds the host's lock
+    unlocked   an installed agent does it in every session
     """
 
     def note(act: "Callable[..., Any]") -> "Callable[..., Any]":

@@ -14,7 +14,7 @@ import re
 import sys
 import syslog
 
-from hivekeys.host.agent import Agent
+from hivekeys.host.agent import VERBS, Agent
 from hivekeys.host.forms import is_token
 from hivekeys.host.paths import read_limited
 from hivekeys.host.serving import answer, main, refused
@@ -25,7 +25,7 @@ from hivekeys.host.writing import MIN_TOKEN_CHARS
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Callable, Iterator
+    from typing import Any, BinaryIO, Callable, Iterator, Optional
 
     Check = Callable[[object], bool]
 
@@ -139,59 +139,50 @@ KEYED = matching(r"[0-9a-f]{64}")
 RUN = matching(r"[A-Za-z0-9._-]{1,100}")
 A_DAY = within(0, 86400)
 ANYTHING = bool  # compared with the host's own settings, which says more than its type
-QUERY = {"since": or_none(moment), "until": or_none(moment), "failed": flag, "records": entire(0, MANY)}
-VERB_FIELDS = {
-    "hello": {
-        "fleet": ANYTHING,
-        "service": ANYTHING,
-        "key": KEYED,
-        "run": RUN,
-        "who": words(200),
-        "write": flag,
-        "claim": flag,
-        "epoch": entire(0, MAX_EPOCH),
-        "sitting": sitting,
-        "seen": or_none(seen_run),
-        "take_over": never,
-        "tokens": old_tokens,
-        "revoked": mapping(KEYED, RUN),
-    },
-    "observe": {},
-    "inspect": {},
-    "probe_write": {},
-    "restart": {},
-    "discard": {},
-    "fence": {},
-    "stage": {"token": whole_token},
-    "swap": {"want": KEYED},
-    "revert": {"want": KEYED},
-    "retire": {"want": KEYED},
-    "recall": {"want": KEYED},
-    "revoke": {"tokens": list_of(KEYED)},
-    "sweep": {"refuse": list_of(KEYED)},
-    "end_survivors": {"refuse": list_of(KEYED)},
-    "prove": {
-        "want": or_none(KEYED),
-        "refuse": list_of(KEYED),
-        "health_seconds": A_DAY,
-        "stable_seconds": A_DAY,
-        "log": flag,
-    },
-    "audit": dict(
-        QUERY,
-        tokens=list_of(matching(r"[0-9a-f]{6}")),
-        replaced=or_none(within(0, 1e11)),
-        fresh=or_none(within(0, 1e11)),
-        size=entire(0, int(FAR)),
-        seconds=A_DAY,
-        chain=flag,
-    ),
-    "accesses": dict(QUERY, seconds=A_DAY),
-    "tombstones": {},
-}  # type: dict[str, dict[str, Check]]
+# What each field may be; "prove.want": where a name means something else than elsewhere. A verb has the fields that its
+# function takes, all of them and no other.
+FIELDS = {
+    "fleet": ANYTHING,
+    "service": ANYTHING,
+    "key": KEYED,
+    "run": RUN,
+    "who": words(200),
+    "write": flag,
+    "claim": flag,
+    "epoch": entire(0, MAX_EPOCH),
+    "beside": never,
+    "sitting": sitting,
+    "seen": or_none(seen_run),
+    "take_over": never,
+    "revoked": mapping(KEYED, RUN),
+    "hello.tokens": old_tokens,
+    "token": whole_token,
+    "want": KEYED,
+    "prove.want": or_none(KEYED),
+    "refuse": list_of(KEYED),
+    "revoke.tokens": list_of(KEYED),
+    "health_seconds": A_DAY,
+    "stable_seconds": A_DAY,
+    "log": flag,
+    "since": or_none(moment),
+    "until": or_none(moment),
+    "audit.tokens": list_of(matching(r"[0-9a-f]{6}")),
+    "failed": flag,
+    "records": entire(0, MANY),
+    "replaced": or_none(within(0, 1e11)),
+    "fresh": or_none(within(0, 1e11)),
+    "size": entire(0, int(FAR)),
+    "seconds": A_DAY,
+    "chain": flag,
+}  # type: dict[str, Check]
 REQUEST_FIELDS = {"protocol": entire(0, 10**6), "deadline": within(0, 86400), "expires": within(-FAR, FAR)}
-# All others need the host's lock; a unit can be stopped without, on a disk that is full.
-READING = ("hello", "observe", "inspect", "prove", "sweep", "audit", "accesses", "tombstones", "fence")
+
+
+def fields_of(verb: str) -> "dict[str, Optional[Check]]":
+    """What a verb's function takes beside the agent, and what each may be; None: nothing is let through."""
+    code = VERBS[verb][0].__code__
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    return {name: FIELDS.get("%s.%s" % (verb, name)) or FIELDS.get(name) for name in names}
 
 
 def plain_number(text: str) -> int:
@@ -229,16 +220,19 @@ def request_of(line: bytes) -> "dict[str, Any]":
 def check_step(step: "dict[str, Any]") -> str:
     """The verb of a step that has exactly the fields of that verb, each as it may be."""
     verb = step.get("verb")
-    if not isinstance(verb, str) or verb not in VERB_FIELDS:
+    if not isinstance(verb, str) or verb not in VERBS:
         raise Unfit("a verb that is not allowed here")
-    fields = VERB_FIELDS[verb]
+    if not {"locked", "unlocked"} & set(VERBS[verb][1]):
+        raise Unfit("a verb that is not allowed here")
+    fields = fields_of(verb)
     given = set(step) - {"verb"}
     if not given <= set(fields):
         raise Unfit("%s with a field that it does not have" % verb, verb)
-    if given != set(fields) and verb not in ("audit", "accesses"):
+    if given != set(fields):
         raise Unfit("%s without all of its fields" % verb, verb)
     for name in sorted(given):
-        if not fields[name](step[name]):
+        check = fields[name]
+        if not check or not check(step[name]):
             raise Unfit("%s with a %s that cannot be meant" % (verb, name), verb)
     return verb
 
@@ -288,7 +282,7 @@ class Gate:
                 greeted, locked = True, step["write"]
             elif not greeted:
                 raise Unfit("%s before hello" % verb, verb)
-            elif not locked and verb not in READING:
+            elif not locked and "unlocked" not in VERBS[verb][1]:
                 raise Unfit("%s in a session that does not hold the lock" % verb, verb)
         return request
 

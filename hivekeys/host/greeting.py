@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, Optional, Sequence
 
 
-@verb()
+@verb("unlocked")
 def hello(
     agent: "Agent",
     *,
@@ -78,12 +78,11 @@ def hello(
         if isinstance(error, Refusal):
             raise
         raise Refusal("write-failed", "/%s: %s" % (STATE, error.strerror)) from None
-    facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner, "epoch": last["epoch"], "run": last["run"]}
-    facts["machine"] = machine_of(agent, key)
     if agent.sudo_log is None:
         agent.sudo_log = recorded_by_sudo(agent)
-    facts["sudo_log"] = agent.sudo_log
-    facts["changed"] = {part: changed[part] for part in ("epoch", "run", "who")}
+    facts = {"python": "%d.%d" % sys.version_info[:2], "fleet": owner, "epoch": last["epoch"], "run": last["run"]}
+    changed = {part: changed[part] for part in ("epoch", "run", "who")}
+    facts.update(machine=machine_of(agent, key), sudo_log=agent.sudo_log, changed=changed)
     return bool(agent.mine) and not owner, facts
 
 

@@ -14,9 +14,6 @@ import threading
 import time
 
 from hivekeys.host.agent import VERBS, Agent
-from hivekeys.host.greeting import hello
-from hivekeys.host.turning import fence, observe, prove, restart
-from hivekeys.host.writing import discard, probe_write, recall, retire, revert, revoke, stage, swap
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -27,10 +24,8 @@ SIGN_SECONDS = (
     5.0  # between our own signs of life; a bastion gives us up when it has missed three (hivekeys.ssh.line.QUIET)
 )
 AHEAD = 16  # lines that may lie unread: a bastion waits for the answer to each request
-GRACE_SECONDS = 3.0  # for the last look after a step that used up the request's time
+GRACE_SECONDS = 3.0  # for the last look after a step that used up the time of its request
 TOLD = "its agent was told to leave (SIGTERM) while it worked, as sudo's command_timeout does"
-# The verbs of a run: every program has them, others are sent when they are asked for.
-OF_A_RUN = (hello, observe, probe_write, stage, swap, restart, prove, revert, retire, discard, recall, revoke, fence)
 
 
 def answer(agent: Agent, request: "dict[str, Any]") -> "dict[str, Any]":

@@ -29,7 +29,7 @@ TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-CREDENTIALS = "run/credentials"  # systemd.exec(5), "LoadCredential="
+CREDENTIALS = "run/credentials"  # systemd.exec(5), LoadCredential=
 ROOTS = 0o640  # the most that an environment file of root's may be open: the service's group may read it
 MANY_TOKENS = 64  # that one session may know: a run has few, and an account that exchanges files cannot fill the memory
 
@@ -43,7 +43,7 @@ class Secrets:
         self.staged = self.active + ".new"
         self.previous = self.active + ".backup"
         self.scratch = "." + self.active + ".hivekeys"
-        self.scratches = (self.scratch, self.scratch + ".probe")  # the second is preflight.py's
+        self.scratches = (self.scratch, self.scratch + ".probe")  # the second is for preflight.py
         self.service = service
         self.unit = service["unit"]  # the name that systemd has for it (Agent.unit)
         self.in_line = service.get("format") == "environment"  # root's file, of which one line is the token's

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from hivekeys.host.tls import Tls
 
-MAX_TOKEN_BYTES = 1 << 20  # the services' own limit (llama-orch.md, "How the token is loaded")
+MAX_TOKEN_BYTES = 1 << 20  # the limit of the services themselves (llama-orch.md, How the token is loaded)
 LOCALHOST = "127.0.0.1"
 UNIX = "unix:"  # before the path of a socket, where an address is expected
 QUIET_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "SYSTEMD_COLORS": "0"}

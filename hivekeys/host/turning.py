@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional, Sequence
 
 
-@verb()
+@verb("unlocked")
 def observe(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """Everything that decisions are made from; changes nothing."""
     unit = agent.unit.described()
@@ -24,7 +24,7 @@ def observe(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     return False, seen
 
 
-@verb("touches", "moves")
+@verb("touches", "moves", "unlocked")
 def fence(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """Stops the unit: a service that cannot be turned must accept no leaked token.
 
@@ -47,7 +47,7 @@ def fence(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     return True, {}
 
 
-@verb("touches", "moves")
+@verb("touches", "moves", "locked")
 def restart(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """A fresh process (restarting.py)."""
     if agent.state.lock is None:
@@ -56,7 +56,7 @@ def restart(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     return True, {}
 
 
-@verb("calls")
+@verb("calls", "unlocked")
 def prove(
     agent: "Agent",
     want: "Optional[str]" = None,

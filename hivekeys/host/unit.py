@@ -27,7 +27,7 @@ SHOWN = (
     "FragmentPath,DropInPaths,Id,ExecStart,UnsetEnvironment,KillMode," + RESTARTABLE
 )
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
-REFUSED = "auth failed"  # in the services' log lines about callers without the token
+REFUSED = "auth failed"  # in log lines of the services about callers without the token
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the services colour their lines, between a field's name and its value too
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 
-MIN_TOKEN_CHARS = 64  # guide.md, "Verify token length"
+MIN_TOKEN_CHARS = 64  # guide.md, Verify token length
 
 
 def change(agent: "Agent", work: "Callable[[int], bool]") -> "tuple[bool, dict[str, Any]]":
@@ -42,7 +42,7 @@ def change(agent: "Agent", work: "Callable[[int], bool]") -> "tuple[bool, dict[s
         os.close(folder)
 
 
-@verb()
+@verb("locked")
 def probe_write(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """A real write where the token will be written, taken away again: see `rehearse`."""
 
@@ -55,7 +55,7 @@ def probe_write(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     return change(agent, work)
 
 
-@verb("touches")
+@verb("touches", "locked")
 def stage(agent: "Agent", token: str) -> "tuple[bool, dict[str, Any]]":
     """The new token in the staged slot; nothing reads it yet."""
     known_good(token)
@@ -84,7 +84,7 @@ def replaceable(agent: "Agent", folder: int, name: str) -> None:
         raise Refusal("token-unsafe", "%s/%s %s" % (agent.secrets.folder, name, shown["fault"]))
 
 
-@verb("touches")
+@verb("touches", "locked")
 def swap(agent: "Agent", want: str) -> "tuple[bool, dict[str, Any]]":
     """Active becomes previous, staged becomes active."""
     secrets = agent.secrets
@@ -106,7 +106,7 @@ def swap(agent: "Agent", want: str) -> "tuple[bool, dict[str, Any]]":
     return change(agent, work)
 
 
-@verb("touches")
+@verb("touches", "locked")
 def revert(agent: "Agent", want: str) -> "tuple[bool, dict[str, Any]]":
     """The previous token is active again: from its slot, or from this agent's memory."""
     secrets = agent.secrets
@@ -134,7 +134,7 @@ def written(agent: "Agent", folder: int, want: str) -> bool:
     return True
 
 
-@verb()
+@verb("locked")
 def recall(agent: "Agent", want: str) -> "tuple[bool, dict[str, Any]]":
     """The token itself, for the run that made it and was cut off, or for a host that owes it."""
     agent.slots()
@@ -143,7 +143,7 @@ def recall(agent: "Agent", want: str) -> "tuple[bool, dict[str, Any]]":
     return False, {"token": agent.secrets.known[want]}
 
 
-@verb("touches")
+@verb("touches", "locked")
 def discard(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """The staged slot is empty again."""
 
@@ -155,7 +155,7 @@ def discard(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     return change(agent, work)
 
 
-@verb("touches")
+@verb("touches", "locked")
 def retire(agent: "Agent", want: str) -> "tuple[bool, dict[str, Any]]":
     """The previous slot is gone; only with `want` active. The point of no return."""
 
@@ -169,7 +169,7 @@ def retire(agent: "Agent", want: str) -> "tuple[bool, dict[str, Any]]":
     return change(agent, work)
 
 
-@verb("touches")
+@verb("touches", "locked")
 def revoke(agent: "Agent", tokens: "list[str]") -> "tuple[bool, dict[str, Any]]":
     """A tombstone for each of these tokens (keyed fingerprints): nothing writes it on this host again.
 

@@ -1,7 +1,7 @@
 """When a host's service went down, came back, and refused the old token. Pure."""
 
 from hivekeys.journal.events import Outcome
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 
 
 def moments(outcome: Outcome) -> tuple[float | None, float | None, float | None]:

@@ -11,8 +11,9 @@ from hivekeys.journal.clock import Moment
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.change import Change
-from hivekeys.protocol.messages import Result, Verb
+from hivekeys.protocol.messages import Result
 from hivekeys.protocol.shown import HostRecord, Proof, Seen
+from hivekeys.protocol.verbs import Verb
 from hivekeys.token import Fingerprint
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hivekeys.journal.events import Outcome, Status
-from hivekeys.protocol.messages import Verb
 from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.verbs import STEPS, Verb
 from hivekeys.token import Fingerprint
 
 Tokens = tuple[Fingerprint | None, Fingerprint | None]
-STOPS = frozenset({Verb.RESTART, Verb.FENCE})  # what they do to a service is not seen from here until the answer
+# What these verbs do to a service is not seen from here until the answer.
+STOPS = frozenset(verb for verb, kind in STEPS.items() if kind.moves)
 
 
 @dataclass(frozen=True)

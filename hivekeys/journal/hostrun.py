@@ -6,12 +6,12 @@ from hivekeys.journal.downtime import moments
 from hivekeys.journal.events import Intent, Outcome, Phase, State, Status
 from hivekeys.journal.gap import STOPS, UNSEEN, Served, answered, told
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Verb
 from hivekeys.protocol.shown import HostRecord, Proof, Seen
+from hivekeys.protocol.verbs import STEPS, Verb
 from hivekeys.token import Fingerprint
 
-TURNING = frozenset({Verb.SWAP, Verb.RESTART, Verb.REVERT})
-CHANGING = TURNING | frozenset({Verb.STAGE, Verb.RETIRE, Verb.DISCARD, Verb.REVOKE, Verb.FENCE, Verb.END_SURVIVORS})
+TURNING = frozenset(verb for verb, kind in STEPS.items() if kind.turns)
+CHANGING = frozenset(verb for verb, kind in STEPS.items() if kind.touches)
 TRUSTING = (Trouble.SURVIVOR, Trouble.OLD_ACCEPTED, Trouble.PLACE_UNASKED)  # the host may still take an old token
 
 

@@ -189,7 +189,7 @@ def _refuse_kind(kind: str) -> None:
 
 
 @dataclass(frozen=True)
-class Accesses:
+class Accessed:
     """What auditd noted. `watched`: a rule is in force. `folded`: opened by readers beyond the host's measure."""
 
     watched: bool

@@ -48,6 +48,14 @@ class Survivor:
         return f"{self.comm} (pid {self.pid}, {self.age:.0f} s old{ports})"
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What every place on the host made of the old tokens (None: no copy was left to ask with), and who survived."""
+
+    survivors: tuple[Survivor, ...]
+    places: tuple[Listener, ...] | None = None
+
+
 def still_trusted(
     places: Sequence[Listener] | None, survivors: Sequence[Survivor] | None, service: Service
 ) -> Cause | None:

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import hivekeys
+from hivekeys.protocol.verbs import STEPS, UPKEEP
 
 HOST = Path(hivekeys.__file__).parent / "host"
-ALLOWED = ("inspect", "audit", "accesses", "tombstones", "sweep")
+RUN = ("serving", "greeting", "turning", "writing")  # the agent, and the verbs of a run: every program has them
+ALLOWED = tuple(dict.fromkeys(kind.module for kind in STEPS.values() if kind.module and kind not in UPKEEP))
 
 _BEGIN = b'if __name__ == "__main__":\n    main()\n'  # serving.py's last lines
 _DOCSTRING = re.compile(rb'^( *)"""(?:[^"\\]|\\.|"(?!""))*"""\n', re.MULTILINE)
@@ -22,7 +24,7 @@ def program_of(*verbs: str) -> bytes:
     On the host every name is everybody's, so the imports are left out; and so are docstrings, comments and what
     functions return, more than a third of what would have to be sent: nothing reads them there.
     """
-    text = _one(["serving", *map(_of_verb, verbs)])
+    text = _one([*RUN, *map(_of_verb, verbs)])
     for left_out, instead in ((_DOCSTRING, rb'\1""\n'), (_COMMENT, b""), (_RETURNS, b":\n")):
         text = left_out.sub(instead, text)
     return text + _BEGIN
@@ -33,7 +35,7 @@ def installed_program(*verbs: str) -> bytes:
 
     Without verbs: those that stay allowed there.
     """
-    text = _one(["serving", *map(_of_verb, verbs or ALLOWED), "gate"])
+    text = _one([*RUN, *map(_of_verb, verbs or ALLOWED), "gate"])
     return b"#!/usr/bin/python3 -IS\n" + text + _BEGIN.replace(b"main()", b"guarded_main()")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hivekeys.journal.events import Event, Outcome, TokenChosen
 from hivekeys.journal.hostrun import HostRun, is_double
 from hivekeys.journal.run import Run
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from hivekeys.report.inputs import Review
 from hivekeys.text.names import fold_names
 

@@ -35,7 +35,7 @@ from hivekeys.journal.recorder import Ledger, Record
 from hivekeys.journal.run import ROTATE, Run, advance
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.doubles import doubles
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.report.verdict import exit_code
 from hivekeys.rotation import waves
 from hivekeys.rotation.host import HostController

@@ -14,15 +14,29 @@ from hivekeys.journal.recorder import Ledger
 from hivekeys.protocol.audited import Query
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import still_trusted
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Seen, in_environment
+from hivekeys.protocol.verbs import (
+    Audit,
+    Fence,
+    Observe,
+    ProbeWrite,
+    Prove,
+    Recall,
+    Restart,
+    Revert,
+    Stage,
+    Step,
+    Swap,
+    Sweep,
+    Verb,
+)
 from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to, untidy
 from hivekeys.ssh.line import LEASE
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
 
-LOOK = Step(Verb.OBSERVE)
-ASKING = (Verb.PROVE, Verb.SWEEP, Verb.REVOKE, Verb.END_SURVIVORS)  # steps that are there whatever a host shows
+LOOK = Observe()
 ROUNDS = 3  # how often a host whose line broke is looked at again
 REDIAL_PAUSE = 1.0  # seconds between two tries to get a lost host back
 LOCK_PATIENCE = LEASE + 2.0  # seconds, in which a dead bastion's lock is gone for certain
@@ -59,7 +73,7 @@ class HostController:
     def look(self) -> Outcome:
         """Read-only: what the host shows, and whether its service accepts the token in its file."""
         cause = self.session.open()
-        reply: Reply | Cause = cause or self.session.ask((LOOK, Step(Verb.PROVE, stable=False, waits=False)))
+        reply: Reply | Cause = cause or self.session.ask((LOOK, Prove(stable=False, waits=False)))
         if isinstance(reply, Cause):
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
         cause = obstacle(reply.seen, self.host.service, self.session.request) if reply.seen else None
@@ -110,7 +124,7 @@ class HostController:
         reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
         for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
             cause = self.session.open()
-            reply = cause or self.session.ask((Step(Verb.PROBE_WRITE), LOOK))
+            reply = cause or self.session.ask((ProbeWrite(), LOOK))
             if not isinstance(reply, Cause) or cause:
                 break
         return reply
@@ -132,13 +146,13 @@ class HostController:
         """The token itself, if a slot of this host holds it; it stays in the memory of this run."""
         if self.session.open():
             return None
-        reply = self.session.ask((Step(Verb.RECALL, want),))
-        token = None if isinstance(reply, Cause) else reply.token
+        reply = self.session.ask((Recall(want),))
+        token = None if isinstance(reply, Cause) else reply.to(Recall)
         return token if token and token.fingerprint(key) == want else None
 
     def audit(self, query: Query) -> Reply | Cause:
         """What the service's audit records say. No outcome: they say nothing about the host's own state."""
-        return self.session.open() or self.session.ask((Step(Verb.AUDIT, query=query),))
+        return self.session.open() or self.session.ask((Audit(query=query),))
 
     # -- changing it
 
@@ -171,7 +185,7 @@ class HostController:
                 return self._outcome(phase, Status.OK, there)
             reply = self._told(phase, steps)
             if not isinstance(reply, Cause) and _is_stale(reply, steps) and phase is not Phase.SETTLE:
-                reply = self._told(phase, (Step(Verb.RESTART), *steps))
+                reply = self._told(phase, (Restart(), *steps))
             if not isinstance(reply, Cause):
                 return self._judge(phase, goal, there, reply)
             lost, until = reply, self._lease_end()
@@ -195,7 +209,7 @@ class HostController:
         A host that cannot write gives no lock; its unit can be stopped all the same.
         """
         refuse = tuple(old for old in self._ledger.run.condemned if old in self.held or self.session.knows(old))
-        steps = (Step(Verb.FENCE), Step(Verb.SWEEP, refuse=refuse))
+        steps = (Fence(), Sweep(refuse=refuse))
         reply = self.session.open() or self._told(Phase.FENCE, steps)
         if not isinstance(reply, Cause) and reply.cause and reply.cause.trouble is Trouble.WRITE_FAILED:
             self.session.let_go()
@@ -211,16 +225,16 @@ class HostController:
 
     def _steps(self, goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
         steps = steps_to(goal, seen)
-        if steps and steps[0].verb is Verb.STAGE and not self.session.knows(goal.want):
+        if steps and isinstance(steps[0], Stage) and not self.session.knows(goal.want):
             # Perhaps only the host's own agent has it in memory; if not, it says so.
             steps = (
-                Step(Verb.REVERT, goal.want),
-                *(step for step in steps if step.verb not in (Verb.STAGE, Verb.SWAP)),
+                Revert(goal.want),
+                *(step for step in steps if not isinstance(step, Stage | Swap)),
             )
         # A revocation does not wait for a host to stay up before the next one turns: that is checked at the end.
         settles, leaked = phase is Phase.SETTLE, bool(goal.revoke)
         return tuple(
-            replace(step, stable=settles is leaked, log=settles) if step.verb is Verb.PROVE else step for step in steps
+            replace(step, stable=settles is leaked, log=settles) if isinstance(step, Prove) else step for step in steps
         )
 
     def _judge(self, phase: Phase, goal: Goal, there: State, reply: Reply) -> Outcome:
@@ -245,7 +259,7 @@ class HostController:
 
     @staticmethod
     def _moves_left(goal: Goal, seen: Seen) -> bool:
-        return any(step.verb not in ASKING for step in steps_to(goal, seen))
+        return any(not step.always for step in steps_to(goal, seen))
 
     def _lease_end(self) -> float:
         """When an agent whose line has just ended begins nothing any more (monotonic)."""
@@ -290,7 +304,7 @@ class HostController:
 def _is_stale(reply: Reply, steps: tuple[Step, ...]) -> bool:
     """True for a process that seems to have read its file and does not act so: it was not restarted yet."""
     old = (Trouble.NEW_REFUSED, Trouble.OLD_ACCEPTED, Trouble.STALE_PROCESS)
-    restarted = any(step.verb is Verb.RESTART for step in steps)
+    restarted = any(isinstance(step, Restart) for step in steps)
     return reply.cause is not None and reply.cause.trouble in old and not restarted
 
 

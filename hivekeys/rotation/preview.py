@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys.journal.hostrun import HostRun
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint

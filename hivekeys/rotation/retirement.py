@@ -12,6 +12,7 @@ from hivekeys.journal.events import CensusTaken
 from hivekeys.protocol.audited import Query, Time
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.messages import Reply
+from hivekeys.protocol.verbs import Audit
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.host import HostController
 from hivekeys.token import Fingerprint
@@ -30,7 +31,7 @@ def census(crew: Crew, old: Iterable[Fingerprint], anyway: bool = False) -> Cens
         since[controller.host.home] = max(since[controller.host.home], turned_at(controller.record.seen) or 0.0)
     answers = crew.ask(controllers, lambda controller: _ask(controller, tokens, since[controller.host.home] or None))
     replies = {controller.host.name: reply for controller, reply in answers}
-    turned = last_turned(reply.audited for reply in replies.values() if isinstance(reply, Reply))
+    turned = last_turned(reply.to(Audit) for reply in replies.values() if isinstance(reply, Reply))
     uses = [use for name, reply in replies.items() for use in uses_of(name, reply, tokens, turned)]
     unread = [(name, why) for name, reply in replies.items() if (why := unread_of(reply))]
     return CensusTaken(tuple(uses), tuple(unread), anyway, crew.ledger.now())

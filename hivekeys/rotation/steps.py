@@ -9,8 +9,20 @@ from enum import Enum
 
 from hivekeys.fleet import Service, rights
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Step, Verb
 from hivekeys.protocol.shown import Seen, Slot, Unit, not_read
+from hivekeys.protocol.verbs import (
+    Discard,
+    EndSurvivors,
+    Prove,
+    Restart,
+    Retire,
+    Revert,
+    Revoke,
+    Stage,
+    Step,
+    Swap,
+    Sweep,
+)
 from hivekeys.token import Fingerprint
 
 FOR_EVER = 1e9  # seconds; hivekeys.host.restarting.FOR_EVER
@@ -50,42 +62,42 @@ def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     """
     if goal.stance is Stance.STAGED:
         there = goal.want in (seen.token, _held(seen.staged))
-        tombstones = (Step(Verb.REVOKE, refuse=goal.revoke),) if goal.revoke else ()
-        return (*(() if there else (Step(Verb.STAGE, goal.want),)), *tombstones)
+        tombstones = (Revoke(goal.revoke),) if goal.revoke else ()
+        return (*(() if there else (Stage(goal.want),)), *tombstones)
     moves = _moves(goal, seen)
-    prove = Step(Verb.PROVE, goal.want, goal.refuse)
+    prove = Prove(goal.want, goal.refuse)
     if goal.stance is Stance.SERVING:
-        end = (Step(Verb.END_SURVIVORS, refuse=goal.refuse),) if goal.ends_survivors else ()
-        sweep = (Step(Verb.SWEEP, refuse=goal.refuse),) if goal.sweep else ()
+        end = (EndSurvivors(refuse=goal.refuse),) if goal.ends_survivors else ()
+        sweep = (Sweep(refuse=goal.refuse),) if goal.sweep else ()
         return (*moves, *end, prove, *sweep)
-    left_over = []
-    if (seen.previous is not None and _held(seen.previous) not in goal.keep) or Verb.SWAP in _verbs(moves):
+    left_over: list[Step] = []
+    if (seen.previous is not None and _held(seen.previous) not in goal.keep) or _swaps(moves):
         # Also after a revert: a copy with a mode of its own is not put back but written anew, and stays behind.
-        left_over.append(Step(Verb.RETIRE, goal.want))
-    if seen.staged is not None and Verb.SWAP not in _verbs(moves):
-        left_over.append(Step(Verb.DISCARD))
+        left_over.append(Retire(goal.want))
+    if seen.staged is not None and not _swaps(moves):
+        left_over.append(Discard())
     return (*moves, *((prove,) if moves else ()), *left_over)
 
 
 def _moves(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     """The steps that put `want` into the active slot and into the running process."""
-    restart = Step(Verb.RESTART)
+    restart = Restart()
     if seen.token == goal.want:
         runs_it = seen.loaded.fingerprint == goal.want and seen.unit.state == "active"
         return () if runs_it else (restart,)
     if _held(seen.staged) == goal.want:
-        return (Step(Verb.SWAP, goal.want), restart)
+        return (Swap(goal.want), restart)
     if _held(seen.previous) == goal.want:
-        return (Step(Verb.REVERT, goal.want), restart)
-    return (Step(Verb.STAGE, goal.want), Step(Verb.SWAP, goal.want), restart)
+        return (Revert(goal.want), restart)
+    return (Stage(goal.want), Swap(goal.want), restart)
 
 
 def _held(slot: Slot | None) -> Fingerprint | None:
     return slot.fingerprint if slot else None
 
 
-def _verbs(steps: tuple[Step, ...]) -> tuple[Verb, ...]:
-    return tuple(step.verb for step in steps)
+def _swaps(moves: tuple[Step, ...]) -> bool:
+    return any(isinstance(step, Swap) for step in moves)
 
 
 def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from hivekeys.fleet import Host, Policy, SudoLog, Timeouts
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Place
-from hivekeys.protocol.wire import PROTOCOL, Greeting, Tokens, decode, encode, seconds_for
+from hivekeys.protocol.verbs import Greeting, Hello, Recall, Step, Verb
+from hivekeys.protocol.wire import PROTOCOL, Tokens, decode, encode, seconds_for
 from hivekeys.ssh.line import Dialer, Line
 from hivekeys.token import Fingerprint
 
@@ -83,10 +84,9 @@ class Session:
     def _ask(self, steps: Sequence[Step], tokens: Tokens, greeting: Greeting) -> Reply | Cause:
         if self._line is None:
             return Cause(Trouble.LINE_BROKEN, "there is no line")
-        words = [encode(step, self._policy, tokens) for step in steps]
         if not self._greeted:
-            beside = bool(self.host.beside)
-            words.insert(0, greeting.step(self.host.service, tokens, beside, self._seen))
+            steps = (Hello(greeting, self.host.service, bool(self.host.beside), self._seen), *steps)
+        words = [encode(step, self._policy, tokens) for step in steps]
         limit = min(seconds_for(steps, self._policy), self.request)
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and not _recalls(steps):
@@ -149,10 +149,10 @@ def _hang_up(answer: "Future[Line | Cause]") -> None:
 
 def _recalls(steps: Sequence[Step]) -> bool:
     """True when the answer is to hold a token."""
-    return any(step.verb is Verb.RECALL for step in steps)
+    return any(isinstance(step, Recall) for step in steps)
 
 
-def _fits(reply: Reply, asked: list[str]) -> bool:
+def _fits(reply: Reply, asked: Sequence[Step]) -> bool:
     """True when the results are of the steps that were asked for, in their order; after a failure some are missing."""
-    left = iter(asked)
-    return all(result.verb.value in left for result in reply.results)
+    left = (step.verb for step in asked)
+    return all(result.verb in left for result in reply.results)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.protocol.causes import Cause
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
+from hivekeys.protocol.verbs import Prove, Step
 from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
 from hivekeys.upkeep.inheritance import inheritance
@@ -103,7 +104,7 @@ def recalled(upkeep: Upkeep, holders: Sequence[Host], want: Fingerprint) -> Toke
 
 def prove(want: Fingerprint) -> Step:
     """Asks a service for the four answers, once."""
-    return Step(Verb.PROVE, want, stable=False, waits=False)
+    return Prove(want, stable=False, waits=False)
 
 
 def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grounds: Grounds) -> Token:

@@ -10,8 +10,9 @@ from itertools import chain, zip_longest
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.tombstone import Stone
+from hivekeys.protocol.verbs import Tombstones
 from hivekeys.text.names import fold_names
 from hivekeys.token import Token
 from hivekeys.upkeep.upkeep import Upkeep
@@ -34,9 +35,9 @@ def inheritance(upkeep: Upkeep, hosts: Sequence[Host], token: Token) -> Inherita
 
     Raises UserError where the queen or two hosts remember that `token` itself leaked.
     """
-    answers = upkeep.look(hosts, Step(Verb.TOMBSTONES))
-    told = {host: reply.remembered for host, reply in answers.items() if isinstance(reply, Reply) and reply.remembered}
-    lists = {host: remembered.stones[-MOST_OF_ONE:][::-1] for host, remembered in told.items()}  # the newest first
+    answers = upkeep.look(hosts, Tombstones())
+    remembered = {host: reply.to(Tombstones) for host, reply in answers.items() if isinstance(reply, Reply)}
+    lists = {host: found.stones[-MOST_OF_ONE:][::-1] for host, found in remembered.items() if found}  # the newest first
     denied = {host: run for host, stones in lists.items() if (run := _run_against(token, stones))}
     _refuse_leaked(upkeep, denied)
     queens = lists.pop(upkeep.fleet.queen, ())

@@ -16,8 +16,9 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Host
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.restriction import Restriction
+from hivekeys.protocol.verbs import Install, Prove, Restart, Restrict, Step, Uninstall, Verb
 from hivekeys.rotation import waves
 from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.text.names import fold_names
@@ -53,7 +54,7 @@ def install(
     if token:
         want = upkeep.know(token)
 
-    step = Step(Verb.INSTALL, want, apply=upkeep.apply, options=tuple(options))
+    step = Install(want=want, apply=upkeep.apply, options=tuple(options))
     if not upkeep.apply or want is None:
         return upkeep.do("look what is to be set up", upkeep.hosts, lambda _: (step,))
     inherited = inheritance(upkeep, _members(shown), token) if token else Inheritance()
@@ -93,7 +94,7 @@ def _after(want: Fingerprint, reply: Reply) -> tuple[Step, ...]:
     if reply.seen is None:
         return ()
     steps = steps_to(Goal(Stance.SERVING, want), reply.seen)
-    restart = Step(Verb.RESTART)
+    restart = Restart()
     return (restart, *steps) if _needs_restart(reply) and restart not in steps else steps
 
 
@@ -110,7 +111,7 @@ def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply
         return reply, done.changes
     if reply.cause is None:
         return _tidied(step, done, reply, ask)
-    back = ask(Step(Verb.UNINSTALL, apply=True, options=("last",)), Step(Verb.RESTART), Step(Verb.PROVE, want))
+    back = ask(Uninstall(apply=True, options=("last",)), Restart(), Prove(want))
     works = isinstance(back, Reply) and back.proof is not None and back.proof.calls.get("new") == 200
     why = "it did not load the file" if reply.cause.trouble is Trouble.NEW_REFUSED else reply.cause.trouble.value
     after = "it works as before" if works else "it does not work as before: look at it"
@@ -165,14 +166,14 @@ def uninstall(upkeep: Upkeep) -> list[UpkeepResult]:
     """Takes what install put there from the chosen hosts. Raises UserError where one is another host's machine."""
     upkeep.refuse_doubles(upkeep.look(upkeep.fleet.hosts))
     title = "remove" if upkeep.apply else "look what is to be removed"
-    return upkeep.do(title, upkeep.hosts, lambda _: (Step(Verb.UNINSTALL, apply=upkeep.apply),))
+    return upkeep.do(title, upkeep.hosts, lambda _: (Uninstall(apply=upkeep.apply),))
 
 
 def restrict(upkeep: Upkeep, restrictions: Mapping[str, Restriction]) -> list[UpkeepResult]:
     """Brings each of the chosen hosts its agent and sudo rule. No service is touched."""
 
     def steps_of(host: Host) -> tuple[Step, ...]:
-        return (Step(Verb.RESTRICT, apply=upkeep.apply, restriction=restrictions[host.name]),)
+        return (Restrict(apply=upkeep.apply, restriction=restrictions[host.name]),)
 
     return upkeep.do("restrict" if upkeep.apply else "look what is to be restricted", upkeep.hosts, steps_of)
 
@@ -192,7 +193,7 @@ def _cause(reply: Reply | Cause) -> Cause | None:
 
 def unrestrict(upkeep: Upkeep) -> list[UpkeepResult]:
     """Takes what restrict put there from the chosen hosts."""
-    step = Step(Verb.RESTRICT, apply=upkeep.apply, options=("remove",))
+    step = Restrict(apply=upkeep.apply, options=("remove",))
     title = "end the restricted mode" if upkeep.apply else "look what is to be removed"
     return upkeep.do(title, upkeep.hosts, lambda _: (step,))
 

@@ -29,16 +29,17 @@ from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.doubles import doubles
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Seen
-from hivekeys.protocol.wire import Greeting, Tokens
+from hivekeys.protocol.verbs import Fix, Greeting, Observe, Recall, Step
+from hivekeys.protocol.wire import Tokens
 from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
 from hivekeys.upkeep.changes import UpkeepResult
 
-LOOK = Step(Verb.OBSERVE)
+LOOK = Observe()
 Shown = dict[Host, Reply | Cause]
 Told = Callable[..., Reply | Cause]  # asks one host for these steps
 Then = Callable[[Reply, Told], tuple[Reply | Cause, tuple[Change, ...]]]
@@ -121,9 +122,9 @@ class Upkeep:
         """The token itself, if this host has it. Takes the host's lock: no rotation begins there meanwhile."""
         session = self._sessions[host]
         session.introduce(replace(self._greeting, write=True), {})
-        reply = session.open() or session.ask((Step(Verb.RECALL, want),))
+        reply = session.open() or session.ask((Recall(want),))
         session.introduce(self._for(host), {})
-        token = None if isinstance(reply, Cause) else reply.token
+        token = None if isinstance(reply, Cause) else reply.to(Recall)
         return token if token and token.fingerprint(self._greeting.key) == want else None
 
     def ask(self, host: Host, *steps: Step) -> Reply | Cause:
@@ -229,7 +230,7 @@ def fix(
         options = ("strays", "slots") if not left_by or is_over(left_by) else ("strays",)
         limit = () if last is None else (f"record={max(last, *places_of_others(host, shown))}",)
         asked = (*(options if strays else ()), *limit)
-        return (Step(Verb.FIX, want, apply=upkeep.apply, options=asked),)
+        return (Fix(want=want, apply=upkeep.apply, options=asked),)
 
     return upkeep.do("repair" if upkeep.apply else "look for what can be repaired", upkeep.hosts, steps_of)
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.clock import Clock
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import HostRecord
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting, Inspect, Observe, Prove, Step, Sweep, Verb
 from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
@@ -20,9 +20,9 @@ from hivekeys.verify.findings import Observation, Other
 
 # Three requests: where one is refused, the others are known all the same. The look is short: clocks are compared by it.
 # The proof comes first, because its calls are what the service must have written to its audit trail by then.
-PROVE = (Step(Verb.PROVE, stable=False, waits=False),)
-LOOK = (Step(Verb.OBSERVE),)
-INSPECT = (Step(Verb.INSPECT),)
+PROVE = (Prove(stable=False, waits=False),)
+LOOK = (Observe(),)
+INSPECT = (Inspect(),)
 
 
 def survey(
@@ -48,13 +48,13 @@ def survey(
             look = proof if isinstance(proof, Cause) else session.ask(LOOK)
             answered = clock.time()
             more = look if isinstance(look, Cause) or look.cause else session.ask(INSPECT)
-            swept = session.ask((Step(Verb.SWEEP, refuse=dead),)) if dead and isinstance(more, Reply) else more
+            swept = session.ask((Sweep(refuse=dead),)) if dead and isinstance(more, Reply) else more
             held = _held(session, replace(greeting, key=comparison)) if comparison else None
         seen = None if isinstance(look, Cause) else look.seen
         return Observation(
             host,
             seen,
-            None if isinstance(more, Cause) else more.inspected,
+            None if isinstance(more, Cause) else more.to(Inspect),
             None if isinstance(proof, Cause) else proof.proof,
             str(more if isinstance(more, Cause) else more.cause or ""),
             str(proof if isinstance(proof, Cause) else proof.cause or ""),
@@ -123,7 +123,7 @@ class Watch:
             if isinstance(reply, Cause):
                 return reply
             self._met[host] = reply.met or self._met.get(host)
-            return replace(reply, met=self._met[host])
+            return replace(reply, answers={**reply.answers, Verb.HELLO: self._met[host]})
 
         return dict(zip(steps, ask_all(one, list(steps), self._fleet.policy.width), strict=True))
 

@@ -8,7 +8,7 @@ import hivekeys.host.verbs.tombstones
 import hivekeys.host.verbs.uninstall  # noqa: F401  hosts know their verbs
 from hivekeys.journal.events import Event, Phase, PhaseStarted
 from hivekeys.protocol.causes import Trouble
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep.changes import UpkeepResult
 from hivekeys.upkeep.current_token import Grounds

@@ -10,7 +10,7 @@ from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, State
 from hivekeys.journal.history import History
 from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.protocol.causes import Trouble
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.course import REVOCATION, ROTATION, Plan
 from hivekeys.rotation.crew import NOTHING_KNOWN, Crew
 from hivekeys.rotation.drive import Drive, paced

@@ -8,7 +8,7 @@ from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted,
 from hivekeys.journal.progress import Direction, Progress, heard
 from hivekeys.journal.run import ROTATE
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from hivekeys.token import Token
 
 NOON = 1_790_000_000.0

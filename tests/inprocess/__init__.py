@@ -18,8 +18,11 @@ sleeps.
     assert fleet.hosts["hive1"].accepts(token)
 """
 
+import hivekeys.host.greeting
+import hivekeys.host.turning
 import hivekeys.host.verbs.audit
-import hivekeys.host.verbs.sweep  # noqa: F401  hosts know the verbs of both, too
+import hivekeys.host.verbs.sweep
+import hivekeys.host.writing  # noqa: F401  hosts know the verbs of all of these
 
 from .clock import OwnClock, SharedClock
 from .dialer import InProcessDialer

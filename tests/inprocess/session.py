@@ -5,7 +5,7 @@ from typing import Any
 
 from hivekeys.fleet import Service
 from hivekeys.protocol.causes import Cause
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.wire import service_told
 from hivekeys.token import Token
 
 from .host import KEY, SimulatedHost
@@ -14,7 +14,7 @@ from .line import InProcessLine
 
 def told(service: Service) -> dict[str, Any]:
     """A service as its host is told it."""
-    found: dict[str, Any] = json.loads(json.dumps(Greeting("", KEY, "", "").step(service, {})["service"]))
+    found: dict[str, Any] = json.loads(json.dumps(service_told(service)))
     return found
 
 
@@ -39,6 +39,8 @@ def hello(
         "run": run,
         "write": write,
         "epoch": epoch,
+        "claim": True,
+        "beside": False,
         "who": "ann@bastion",
         "sitting": list(sitting),
         "seen": None,

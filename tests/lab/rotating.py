@@ -28,7 +28,7 @@ from hivekeys.lab.faults import in_force, mend
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.program import program_of
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.course import REVOCATION
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced

@@ -25,7 +25,7 @@ from hivekeys.journal.store import Journal
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.program import program_of
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.course import REVOCATION, ROTATION
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced

@@ -14,8 +14,7 @@ import pytest
 
 from hivekeys.lab import Lab
 from hivekeys.lab.files import SECRETS
-from hivekeys.protocol.messages import Step, Verb
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting, ProbeWrite
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.ssh.session import Session
 
@@ -148,7 +147,7 @@ def holding(lab: Lab, name: str) -> Iterator[int]:
     greeting = Greeting(fleet.name, secrets.token_bytes(32), "x-1", "somebody@elsewhere", write=True, claim=False)
     session = Session(host, dialer, fleet.policy, greeting)
     assert session.open() is None
-    reply = session.ask((Step(Verb.PROBE_WRITE),))
+    reply = session.ask((ProbeWrite(),))
     assert getattr(reply, "cause", reply) is None
     yield json.loads(lab.read(name, f"{STATE}/lock"))["pid"]
     session.close()

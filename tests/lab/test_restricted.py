@@ -13,10 +13,11 @@ from hivekeys import inventory
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.faults import inject, mend
 from hivekeys.protocol.causes import Trouble
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.program import program_of
 from hivekeys.protocol.restriction import INSTALLED, Restriction
-from hivekeys.protocol.wire import PROTOCOL, Greeting
+from hivekeys.protocol.verbs import Greeting, Restrict, Step
+from hivekeys.protocol.wire import PROTOCOL
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.ssh.session import Session
 
@@ -121,9 +122,7 @@ def test_all_of_it_is_roots_alone(tight: Lab) -> None:
 def test_a_rule_that_visudo_does_not_take_is_never_in_place(tight: Lab) -> None:
     before = tight.sh("hive1", f"ls -A {RULES}; cat {RULES}/hivekeys")
     program = tight.sh("hive1", f"cat {INSTALLED}")
-    reply = as_admin(
-        tight, Step(Verb.RESTRICT, apply=True, restriction=Restriction("deploy", program, "deploy ALL=(\n"))
-    )
+    reply = as_admin(tight, Restrict(apply=True, restriction=Restriction("deploy", program, "deploy ALL=(\n")))
     assert reply.cause
     assert reply.cause.trouble is Trouble.SUDOERS_REFUSED
     assert tight.sh("hive1", f"ls -A {RULES}; cat {RULES}/hivekeys") == before

@@ -22,7 +22,7 @@ from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.hints import hint
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from tests.builders.commands import commands_in
 
 from .rotating import (

@@ -20,7 +20,7 @@ from hivekeys.lab import Lab
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import AUDIT, SECRETS
 from hivekeys.protocol.program import program_of
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Baseline, Finding, Severity, Verdict, examine

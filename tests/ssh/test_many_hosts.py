@@ -17,7 +17,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Timeouts
 from hivekeys.journal.events import Event, Outcome, Phase, State
 from hivekeys.journal.run import Run
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive
 from hivekeys.ssh.dialer import SshDialer

@@ -21,7 +21,7 @@ from hivekeys.journal.history import gone_back
 from hivekeys.journal.run import REVOKE, ROTATE, Run, advance
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.causes import Cause
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.course import REVOCATION, ROTATION
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced

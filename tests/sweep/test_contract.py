@@ -21,10 +21,23 @@ from hivekeys.lab import Lab, down, up
 from hivekeys.lab import faults as lab_faults
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.program import program_of
 from hivekeys.protocol.shown import Seen
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import (
+    Discard,
+    Greeting,
+    Observe,
+    ProbeWrite,
+    Prove,
+    Recall,
+    Restart,
+    Retire,
+    Revert,
+    Stage,
+    Step,
+    Swap,
+)
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.ssh.line import QUIET, Dialer, Line
 from hivekeys.ssh.session import Session
@@ -113,10 +126,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     yield found
     found.mend()
     with bastion(found) as ann:
-        ann.ask(Step(Verb.REVERT, ann.old))
-        ann.ask(Step(Verb.DISCARD))
-        ann.ask(Step(Verb.RETIRE, ann.old))
-        ann.ask(Step(Verb.RESTART))
+        ann.ask(Revert(ann.old))
+        ann.ask(Discard())
+        ann.ask(Retire(ann.old))
+        ann.ask(Restart())
 
 
 class Bastion:
@@ -142,20 +155,20 @@ class Bastion:
         return reply
 
     def look(self) -> Seen:
-        seen = self.ask(Step(Verb.OBSERVE)).seen
+        seen = self.ask(Observe()).seen
         assert seen is not None
         return seen
 
-    def changed(self, verb: Verb, want: Fingerprint | None = None) -> bool:
-        """What the verb's result says; it must have been done."""
-        reply = self.ask(Step(verb, want))
+    def changed(self, step: Step) -> bool:
+        """What the step's result says; it must have been done."""
+        reply = self.ask(step)
         assert reply.cause is None, reply.cause
         return reply.results[-1].changed
 
     def turn(self) -> Reply:
         """Swap, restart, prove."""
-        prove = Step(Verb.PROVE, self.new, (self.old,))
-        return self.ask(Step(Verb.STAGE, self.new), Step(Verb.SWAP, self.new), Step(Verb.RESTART), prove)
+        prove = Prove(self.new, (self.old,))
+        return self.ask(Stage(self.new), Swap(self.new), Restart(), prove)
 
 
 @contextmanager
@@ -196,7 +209,7 @@ def test_a_look_shows_the_file_its_owner_the_unit_and_what_the_process_loaded(wo
 
 def test_a_whole_service_is_proven(world: World) -> None:
     with bastion(world, write=False) as ann:
-        proof = ann.ask(Step(Verb.PROVE, ann.old, (ann.new,), log=True)).proof
+        proof = ann.ask(Prove(ann.old, (ann.new,), log=True)).proof
         assert proof is not None
         assert proof.proven
         assert proof.calls == {"none": 401, "garbage": 401, "new": 200, "old": 401}
@@ -211,25 +224,25 @@ def test_a_whole_service_is_proven(world: World) -> None:
 
 def test_every_verb_says_whether_it_changed_anything_and_can_be_repeated(world: World) -> None:
     with bastion(world) as ann:
-        assert ann.changed(Verb.PROBE_WRITE) is False
-        for verb, want, then in (
-            (Verb.STAGE, ann.new, (ann.old, ann.new, None)),
-            (Verb.SWAP, ann.new, (ann.new, None, ann.old)),
-            (Verb.REVERT, ann.old, (ann.old, None, None)),
-            (Verb.STAGE, ann.new, (ann.old, ann.new, None)),
-            (Verb.DISCARD, None, (ann.old, None, None)),
-            (Verb.STAGE, ann.new, (ann.old, ann.new, None)),
-            (Verb.SWAP, ann.new, (ann.new, None, ann.old)),
-            (Verb.RETIRE, ann.new, (ann.new, None, None)),
-            (Verb.REVERT, ann.old, (ann.old, None, None)),  # from the agent's memory
+        assert ann.changed(ProbeWrite()) is False
+        for step, then in (
+            (Stage(ann.new), (ann.old, ann.new, None)),
+            (Swap(ann.new), (ann.new, None, ann.old)),
+            (Revert(ann.old), (ann.old, None, None)),
+            (Stage(ann.new), (ann.old, ann.new, None)),
+            (Discard(), (ann.old, None, None)),
+            (Stage(ann.new), (ann.old, ann.new, None)),
+            (Swap(ann.new), (ann.new, None, ann.old)),
+            (Retire(ann.new), (ann.new, None, None)),
+            (Revert(ann.old), (ann.old, None, None)),  # from the agent's memory
         ):
-            assert [ann.changed(verb, want), ann.changed(verb, want)] == [True, False], verb
-            assert held(ann.look()) == then, verb
+            assert [ann.changed(step), ann.changed(step)] == [True, False], step
+            assert held(ann.look()) == then, step
 
 
 def test_a_swap_of_what_was_not_staged_and_a_retire_of_what_is_not_active_are_refused(world: World) -> None:
     with bastion(world) as ann:
-        for step in (Step(Verb.SWAP, ann.new), Step(Verb.RETIRE, ann.new)):
+        for step in (Swap(ann.new), Retire(ann.new)):
             cause = ann.ask(step).cause
             assert cause is not None
             assert cause.trouble is Trouble.SLOT_CHANGED
@@ -238,9 +251,9 @@ def test_a_swap_of_what_was_not_staged_and_a_retire_of_what_is_not_active_are_re
 
 def test_a_turned_service_is_proven_and_a_process_that_was_not_restarted_is_not(world: World) -> None:
     with bastion(world) as ann:
-        assert ann.changed(Verb.STAGE, ann.new)
-        assert ann.changed(Verb.SWAP, ann.new)
-        cause = ann.ask(Step(Verb.PROVE, ann.new, (ann.old,))).cause
+        assert ann.changed(Stage(ann.new))
+        assert ann.changed(Swap(ann.new))
+        cause = ann.ask(Prove(ann.new, (ann.old,))).cause
         assert cause is not None
         assert cause.trouble is Trouble.NEW_REFUSED
         assert ann.look().loaded.fingerprint == ann.old
@@ -250,12 +263,12 @@ def test_a_turned_service_is_proven_and_a_process_that_was_not_restarted_is_not(
 
 def test_a_token_is_recalled_by_the_run_that_holds_the_lock_only(world: World) -> None:
     with bastion(world) as ann:
-        assert ann.changed(Verb.STAGE, ann.new)
-        token = ann.ask(Step(Verb.RECALL, ann.new)).token
+        assert ann.changed(Stage(ann.new))
+        token = ann.ask(Recall(ann.new)).to(Recall)
         assert token is not None
         assert token == ann.token
     with bastion(world, write=False) as reader:
-        cause = reader.ask(Step(Verb.RECALL, ann.new)).cause
+        cause = reader.ask(Recall(ann.new)).cause
         assert cause is not None
         assert cause.trouble is Trouble.SLOT_CHANGED
 
@@ -313,7 +326,7 @@ def test_a_host_that_goes_quiet_on_an_open_line_costs_that_line_and_not_the_whol
         ann.look()
         world.inject(fault)
         began = time.monotonic()
-        answer = ann.session.ask((Step(Verb.OBSERVE),))
+        answer = ann.session.ask((Observe(),))
         took = time.monotonic() - began
         world.mend()
     assert isinstance(answer, Cause)
@@ -328,22 +341,22 @@ def test_a_host_is_busy_while_another_run_holds_it_and_free_when_that_one_left(w
     with bastion(world) as ann:
         ann.look()
         with bastion(world) as bob:
-            cause = bob.ask(Step(Verb.OBSERVE)).cause
+            cause = bob.ask(Observe()).cause
             assert cause is not None
             assert cause.trouble is Trouble.HOST_BUSY
     with bastion(world) as bob:
-        assert bob.ask(Step(Verb.OBSERVE)).cause is None
+        assert bob.ask(Observe()).cause is None
 
 
 def test_a_run_whose_time_has_passed_is_superseded_and_the_newer_one_is_named(world: World) -> None:
     with bastion(world, run="newer") as bob:
-        assert bob.ask(Step(Verb.DISCARD)).cause is None
+        assert bob.ask(Discard()).cause is None
     with bastion(world, run="older", epoch=1) as ann:
-        cause = ann.ask(Step(Verb.STAGE, ann.new)).cause
+        cause = ann.ask(Stage(ann.new)).cause
         assert cause is not None
         assert (cause.trouble, cause.detail) == (Trouble.SUPERSEDED, "run newer of ann@bastion")
     with bastion(world) as ann:
-        reply = ann.ask(Step(Verb.OBSERVE))
+        reply = ann.ask(Observe())
         assert reply.met is not None
         assert reply.met.run == "newer"
         assert reply.seen is not None
@@ -354,6 +367,6 @@ def test_another_fleets_inventory_is_refused(world: World) -> None:
     with bastion(world) as ann:
         ann.look()
     with bastion(world, fleet="elsewhere") as ann:
-        cause = ann.ask(Step(Verb.STAGE, ann.new)).cause
+        cause = ann.ask(Stage(ann.new)).cause
         assert cause is not None
         assert cause.trouble is Trouble.WRONG_FLEET

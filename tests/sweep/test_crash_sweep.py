@@ -17,9 +17,9 @@ import pytest
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
-from hivekeys.host.serving import OF_A_RUN
 from hivekeys.journal.events import Event, Intent, Waiting
 from hivekeys.journal.hostrun import CHANGING
+from hivekeys.protocol.verbs import STEPS
 from tests.builders.operator import breaks
 from tests.inprocess import Session
 from tests.sweep.bastion import Bastion, Point, watch
@@ -434,5 +434,5 @@ def test_every_kind_of_event_and_every_verb_was_swept() -> None:
     and a question to the operator write them down.
     """
     kinds = {kind.__name__ for kind in get_args(Event)}
-    of_runs = {act.__name__ for act in OF_A_RUN}
+    of_runs = {verb.value for verb, kind in STEPS.items() if not kind.module}
     assert (kinds | of_runs) - {"Paused", "Readmitted", "Superseded", "OperatorAsked", "OperatorAnswered"} <= SWEPT

@@ -32,7 +32,7 @@ NOBODY = 4294967295  # "unset": no login led to it
 OWN_TITLES = (b"\0-c\0import sys; i = sys.stdin.buffer; exec(", b"\0/usr/local/lib/hivekeys/agent")
 
 
-@verb()
+@verb("unlocked")
 def accesses(
     agent: "Agent",
     *,

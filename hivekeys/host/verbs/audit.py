@@ -48,7 +48,7 @@ TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?(Z|
 BY_FINGERPRINT = re.compile(r"token:([0-9a-f]{6})")
 
 
-@verb()
+@verb("unlocked")
 def audit(
     agent: "Agent",
     *,

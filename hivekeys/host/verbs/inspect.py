@@ -46,7 +46,7 @@ WORDS = re.compile(
 )
 
 
-@verb()
+@verb("unlocked")
 def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """All facts of a host, each on its own: one that fails does not take the others along."""
     shown = unit_properties(agent)

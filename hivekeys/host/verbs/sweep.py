@@ -262,7 +262,7 @@ class Sweep:
         return bool(self.agent.system.born(pid) == self.processes[pid]["born"])
 
 
-@verb("calls")
+@verb("calls", "unlocked")
 def sweep(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str, Any]]":
     """Every place and what it makes of these tokens (None: no copy is left to ask with); who has outlived a restart."""
     found = Sweep(agent, refuse).look()
@@ -271,7 +271,7 @@ def sweep(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str, Any]]":
     return False, {"places": rows if found.old else None, "survivors": survivors}
 
 
-@verb("touches", "calls")
+@verb("touches", "calls", "locked")
 def end_survivors(agent: "Agent", refuse: "list[str]") -> "tuple[bool, dict[str, Any]]":
     """Ends the processes that a sweep finds to have outlived a restart: first by SIGTERM, then by SIGKILL."""
     if agent.state.lock is None:

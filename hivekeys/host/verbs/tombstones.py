@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MOST_STONES = 1000  # that are told (hivekeys.upkeep.inheritance.MOST_OF_ONE): the newest
 
 
-@verb()
+@verb("unlocked")
 def tombstones(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """The newest tombstones, and how many older ones there are."""
     if agent.secrets.unsound:

@@ -14,12 +14,12 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Call, Time
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Slot
 from hivekeys.token import Fingerprint
 from tasks.options.times import count, fp6, moment
 from tests.builders.census import NEW, OLD, READ, TOKENS, census, group
 from tests.builders.observations import HIVE, NOW, QUEEN, SEEN, TOKEN
+from tests.builders.replies import reply_of
 
 AWAY = Cause(Trouble.NO_CONNECTION, "port 22")
 
@@ -101,7 +101,7 @@ def test_what_was_not_seen_is_said_and_counts(changes: dict[str, Any], code: Exi
 
 
 def test_a_host_that_cannot_be_read_is_listed_with_its_cause() -> None:
-    found = census_of("prod", TOKENS, {HIVE: Reply((), seen=SEEN), QUEEN: AWAY}, {HIVE: Reply((), audited=READ)}, NOW)
+    found = census_of("prod", TOKENS, {HIVE: reply_of(SEEN), QUEEN: AWAY}, {HIVE: reply_of(READ)}, NOW)
     assert found.code is ExitCode.INCOMPLETE
     assert "queen: no-connection: port 22\n  hint: check that the host is up" in said(found)
     assert [host["cause"] and host["cause"]["trouble"] for host in census_report.document(found, PROD)["hosts"]] == [
@@ -110,7 +110,7 @@ def test_a_host_that_cannot_be_read_is_listed_with_its_cause() -> None:
 
 
 def test_a_clock_that_is_off_is_named() -> None:
-    found = census_of("prod", TOKENS, {HIVE: Reply((), seen=SEEN)}, {HIVE: Reply((), audited=READ)}, NOW + 90)
+    found = census_of("prod", TOKENS, {HIVE: reply_of(SEEN)}, {HIVE: reply_of(READ)}, NOW + 90)
     assert "hive1: its clock is 90 s behind this machine's" in said(found)
 
 
@@ -136,13 +136,13 @@ def test_what_may_hold_a_token_back_is_named_and_bounded() -> None:
         group(token=NEW, ok=True),
         group(ok=True, after=0),
     )
-    reply = Reply((), audited=replace(READ, groups=groups))
+    reply = reply_of(replace(READ, groups=groups))
     uses = uses_of("hive1", reply, (OLD,), turned=NOW - 100)
     assert [(use.path, use.address, use.ok) for use in uses] == [
         ("/cron", "127.0.0.1", True),
         ("/v1/workers/list", "10.0.0.8", False),
     ]
-    many = Reply((), audited=replace(READ, groups=tuple(group(path=f"/{n}", last=NOW + n) for n in range(99))))
+    many = reply_of(replace(READ, groups=tuple(group(path=f"/{n}", last=NOW + n) for n in range(99))))
     assert [use.path for use in uses_of("hive1", many, (OLD,), NOW - 100)] == [f"/{n}" for n in range(98, 78, -1)]
     assert uses_of("hive1", AWAY, (OLD,), NOW) == []
 
@@ -154,7 +154,7 @@ def was(keyed: str, short: str) -> Fingerprint:
 def test_the_previous_token_is_known_by_the_hosts_and_by_the_journal() -> None:
     slots = replace(SEEN, previous=Slot(was("cd", "111111")))
     run = Run(want=TOKEN, hosts={"hive1": HostRun("hive1", was=was("ef", "222222"), seen=SEEN)})
-    looks: dict[Any, Any] = {HIVE: Reply((), seen=slots), QUEEN: AWAY}
+    looks: dict[Any, Any] = {HIVE: reply_of(slots), QUEEN: AWAY}
     assert known_tokens(looks, run) == Tokens(frozenset({NEW}), frozenset({"111111", "222222"}))
     assert known_tokens({QUEEN: AWAY}, None) == Tokens()
 
@@ -163,8 +163,8 @@ def test_the_replacement_is_when_the_first_process_with_the_new_token_began() ->
     """A host that has restarted since: the journal knows better than the process of now."""
     then = replace(SEEN, unit=replace(SEEN.unit, started=NOW - 5000))
     run = Run(want=TOKEN, hosts={"hive1": HostRun("hive1", seen=then)})
-    assert replaced_at(HIVE, Reply((), seen=SEEN), run) == NOW - 5000 + TICK
-    assert replaced_at(HIVE, Reply((), seen=SEEN), None) == NOW - 60 + TICK
+    assert replaced_at(HIVE, reply_of(SEEN), run) == NOW - 5000 + TICK
+    assert replaced_at(HIVE, reply_of(SEEN), None) == NOW - 60 + TICK
     assert replaced_at(HIVE, AWAY, None) is None
 
 

@@ -25,8 +25,9 @@ from hivekeys.host.serving import answer
 from hivekeys.host.system import System
 from hivekeys.host.verbs import audit
 from hivekeys.protocol.audited import Audited, Query, Time
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.program import program_of
+from hivekeys.protocol.verbs import Audit
 from hivekeys.protocol.wire import decode, encode
 
 TOKEN = "5e" * 32
@@ -75,14 +76,15 @@ class Host:
             "group": grp.getgrgid(os.getegid()).gr_name,
         }
         hello = {"verb": "hello", "fleet": "f", "key": "00", "run": "r", "who": "w", "write": False, "service": service}
-        step = encode(Step(Verb.AUDIT, query=query or Query()), Policy(), {})
+        step = encode(Audit(query=query or Query()), Policy(), {})
         request = json.loads(json.dumps({"deadline": seconds, "steps": [hello, step]}))
         raw = json.loads(json.dumps(answer(agent, request)))
         raw["results"] = raw["results"][1:]
         reply = decode(raw)
         assert isinstance(reply, Reply), (reply, raw)
-        assert reply.audited, reply
-        return reply.audited
+        audited = reply.to(Audit)
+        assert audited, reply
+        return audited
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from hivekeys.journal.run import REVOKE
 from hivekeys.protocol import wire
 from hivekeys.protocol.audited import Query, Time
 from hivekeys.protocol.causes import Trouble
-from hivekeys.protocol.messages import Step, Verb
 from hivekeys.protocol.program import installed_program
+from hivekeys.protocol.verbs import Accesses, Audit, Verb
 from hivekeys.protocol.wire import PROTOCOL, encode
 from hivekeys.ssh import bootstrap
 from tests.builders.operator import Operator, breaks
@@ -86,9 +86,9 @@ def test_so_does_a_run_that_asks_for_its_token_back(line: GuardedLine) -> None:
         ),
     ],
 )
-@pytest.mark.parametrize("verb", [Verb.AUDIT, Verb.ACCESSES])
-def test_every_question_to_the_audit_trail_fits(line: GuardedLine, verb: Verb, query: Query) -> None:
-    step = json.loads(json.dumps(encode(Step(verb, query=query), Policy(), {})))
+@pytest.mark.parametrize("kind", [Audit, Accesses])
+def test_every_question_to_the_audit_trail_fits(line: GuardedLine, kind: type[Audit | Accesses], query: Query) -> None:
+    step = json.loads(json.dumps(encode(kind(query), Policy(), {})))
     assert line.gate.fitting(json.dumps(request(greeting(line.host), step)).encode())["steps"][1] == step
 
 

@@ -10,7 +10,7 @@ from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.protocol.causes import HINTS, Trouble
-from hivekeys.protocol.messages import Step, Verb
+from hivekeys.protocol.verbs import Prove
 from hivekeys.protocol.wire import encode
 from hivekeys.report.page import page
 from hivekeys.report.writing import html, markdown
@@ -257,5 +257,5 @@ def test_a_service_that_was_just_started_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_deadline_that_is_shorter_than_a_look_is_kept() -> None:
     policy = Policy(health_deadline=0.5)
-    assert encode(Step(Verb.PROVE, waits=False), policy, {})["health_seconds"] == 0.5
-    assert encode(Step(Verb.PROVE), policy, {})["health_seconds"] == 0.5
+    assert encode(Prove(waits=False), policy, {})["health_seconds"] == 0.5
+    assert encode(Prove(), policy, {})["health_seconds"] == 0.5

@@ -15,7 +15,7 @@ from hivekeys.fleet import Amount, Host, Policy
 from hivekeys.host.serving import LEASE_SECONDS, SIGN_SECONDS, is_sign
 from hivekeys.journal.events import Event, Intent, Phase, State, Stopped
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.ssh.line import HEARTBEAT, LEASE, QUIET
 from hivekeys.ssh.session import Session as EngineSession
 from hivekeys.token import generate

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Service
+from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Policy, Service
 from hivekeys.host.agent import Agent
 from hivekeys.host.greeting import hello
 from hivekeys.host.sockets import where_to_ask
 from hivekeys.host.system import System
 from hivekeys.host.verbs.sweep import GUARDED, Neighbours
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting, Hello
+from hivekeys.protocol.wire import encode
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY
 
@@ -105,7 +106,8 @@ def agent_of(root: Path, old: Token, machine: System, **keys: Any) -> Agent:
     service = Service(**{**vars(HIVE_SERVICE), "owner": ACCOUNT.pw_name, "group": GROUP, **keys})
     agent = Agent(str(root), machine)
     agent.deadline.end = machine.monotonic() + 60
-    fields = Greeting("here", KEY, "run-1", "ann@bastion").step(service, {old.fingerprint(KEY): old})
+    greeting = Hello(Greeting("here", KEY, "run-1", "ann@bastion"), service)
+    fields = encode(greeting, Policy(), {old.fingerprint(KEY): old})
     fields.pop("verb")
     (root / "var/lib").mkdir(parents=True, exist_ok=True)
     hello(agent, **fields)

@@ -16,11 +16,11 @@ from hivekeys.host.verbs import accesses
 from hivekeys.host.verbs.watch import watch
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
-from hivekeys.protocol.audited import Access, Accesses, Reader
+from hivekeys.protocol.audited import Access, Accessed, Reader
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply
 from hivekeys.ssh import bootstrap
 from tests.builders.observations import HIVE, NOW, QUEEN
+from tests.builders.replies import reply_of
 
 TOKEN = "/secrets/api-token"
 RULE = f"-w {TOKEN} -p r -k secret-access"
@@ -193,11 +193,11 @@ def test_our_agents_are_told_by_how_they_are_started(agent: Any) -> None:
 PROD = Fleet("prod", ())
 READER = Reader("other", "root", "ann", "/bin/cat", True, 3, NOW - 9, NOW - 5)
 ACCESS = Access("hivekeys", "root", "", "/usr/bin/python3", True, NOW - 5, 42)
-FOUND = Accesses(True, NOW, (READER,), (ACCESS,), 0, "")
+FOUND = Accessed(True, NOW, (READER,), (ACCESS,), 0, "")
 
 
 def test_our_own_accesses_are_shown_with_the_run_that_was_at_work() -> None:
-    hosts = access_report.accesses_of({HIVE: Reply((), accesses=FOUND)}, NOW)
+    hosts = access_report.accesses_of({HIVE: reply_of(FOUND)}, NOW)
     run = Run(id="prod-1", started=NOW - 20, seconds=10.0, hosts={"hive1": HostRun("hive1")})
     (host,) = access_report.document(hosts, PROD, [run], ExitCode.DONE)["hosts"]
     assert host["newest"][0]["run"] == "prod-1"
@@ -207,8 +207,8 @@ def test_our_own_accesses_are_shown_with_the_run_that_was_at_work() -> None:
 
 def test_hosts_that_are_not_watched_or_not_asked_are_named() -> None:
     answers: dict[Any, Any] = {
-        HIVE: Reply((), accesses=replace(FOUND, watched=False, cut="the time was up")),
-        QUEEN: Reply((), cause=Cause(Trouble.AUDITD_MISSING, "ausearch: No such file or directory")),
+        HIVE: reply_of(replace(FOUND, watched=False, cut="the time was up")),
+        QUEEN: reply_of(cause=Cause(Trouble.AUDITD_MISSING, "ausearch: No such file or directory")),
     }
     hosts = access_report.accesses_of(answers, NOW)
     said = "\n".join(access_report.lines(hosts, PROD))

@@ -15,7 +15,7 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, State
 from hivekeys.journal.gap import Gap, Served, Turn, between
 from hivekeys.journal.run import Run, fold
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from hivekeys.report.words import gap_lines, gap_of
 from hivekeys.token import Token
 from tests.builders.operator import Operator, breaks

@@ -30,8 +30,9 @@ from hivekeys.journal.store import Journal
 from hivekeys.journal.tables import SCHEMA
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Result, Verb
+from hivekeys.protocol.messages import Result
 from hivekeys.protocol.shown import Proof
+from hivekeys.protocol.verbs import Verb
 from hivekeys.token import Token, generate
 
 KEY = b"k" * 32

@@ -12,7 +12,7 @@ from hivekeys.journal.events import Event, Phase, State
 from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.run import REVOKE, Run, fold
 from hivekeys.protocol.causes import Trouble
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.report.incident import checklist
 from hivekeys.token import Token, generate
 from hivekeys.upkeep.current_token import Grounds

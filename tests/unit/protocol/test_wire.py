@@ -8,16 +8,14 @@ from hypothesis import given
 
 from hivekeys.fleet import HIVE_SERVICE, Policy
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply, Result, Step, Verb
+from hivekeys.protocol.messages import Reply, Result
 from hivekeys.protocol.shown import Answer, HostRecord, Proof
-from hivekeys.protocol.wire import Greeting, decode, encode, seconds_for
-from hivekeys.token import Token
+from hivekeys.protocol.verbs import Hello, Observe, Prove, Recall, Restart, Stage, Step, Swap, Verb
+from hivekeys.protocol.wire import decode, encode, seconds_for
 from tests.builders.answers import answers
+from tests.builders.steps import GREETING, PRINT, TOKEN, every_step
 
-TOKEN = Token("recognisable" * 6)
-PRINT = TOKEN.fingerprint(b"key")
 POLICY = Policy(health_deadline=60.0, stable_seconds=3.0)
-GREETING = Greeting("blue", b"\x01\xff", "run-1", "ann@bastion", write=True, epoch=7)
 
 
 def answer(verb: str, facts: Any = None, /, **changed: Any) -> dict[str, Any]:
@@ -50,38 +48,38 @@ def refused(*given_answers: dict[str, Any]) -> Cause:
 
 
 def test_a_greeting_brings_the_tokens_that_a_proof_needs() -> None:
-    words = GREETING.step(HIVE_SERVICE, {PRINT: TOKEN})
+    words = encode(Hello(GREETING, HIVE_SERVICE), POLICY, {PRINT: TOKEN})
     assert words["tokens"] == [TOKEN.reveal()]
     assert (words["key"], words["epoch"], words["write"]) == ("01ff", 7, True)
     assert words["service"]["health"] == list(HIVE_SERVICE.health)
-    assert GREETING.step(HIVE_SERVICE, {})["tokens"] == []
+    assert encode(Hello(GREETING, HIVE_SERVICE), POLICY, {})["tokens"] == []
 
 
-@pytest.mark.parametrize("verb", [verb for verb in Verb if verb not in (Verb.STAGE, Verb.HELLO)])
-def test_no_other_step_than_stage_carries_the_token(verb: Verb) -> None:
-    words = encode(Step(verb, PRINT, (PRINT,)), POLICY, {PRINT: TOKEN})
-    assert words["verb"] == verb.value
+@pytest.mark.parametrize("step", [step for step in every_step() if not isinstance(step, Stage | Hello)], ids=repr)
+def test_no_other_step_than_stage_carries_the_token(step: Step) -> None:
+    words = encode(step, POLICY, {PRINT: TOKEN})
+    assert words["verb"] == step.verb.value
     assert "recognisable" not in json.dumps(words)
 
 
 def test_stage_carries_the_token_that_it_wants() -> None:
-    assert encode(Step(Verb.STAGE, PRINT), POLICY, {PRINT: TOKEN})["token"] == TOKEN.reveal()
+    assert encode(Stage(PRINT), POLICY, {PRINT: TOKEN})["token"] == TOKEN.reveal()
 
 
 def test_stage_without_its_token_is_a_bug_here_and_not_sent() -> None:
     with pytest.raises(ValueError, match="token"):
-        encode(Step(Verb.STAGE, PRINT), POLICY, {})
+        encode(Stage(PRINT), POLICY, {})
 
 
 def test_a_proof_says_what_must_work_what_must_not_and_for_how_long() -> None:
-    words = encode(Step(Verb.PROVE, PRINT, stable=True, log=True), POLICY, {})
+    words = encode(Prove(PRINT, stable=True, log=True), POLICY, {})
     expected = {"want": PRINT.keyed, "refuse": [], "health_seconds": 60.0, "stable_seconds": 3.0, "log": True}
     assert words == {"verb": "prove", **expected}
-    assert encode(Step(Verb.PROVE, stable=False), POLICY, {})["stable_seconds"] == 0.0
+    assert encode(Prove(stable=False), POLICY, {})["stable_seconds"] == 0.0
 
 
 def test_every_request_ends_in_a_known_time() -> None:
-    plain, turn = (Step(Verb.OBSERVE),), (Step(Verb.SWAP), Step(Verb.RESTART), Step(Verb.PROVE))
+    plain, turn = (Observe(),), (Swap(PRINT), Restart(), Prove())
     assert 0 < seconds_for(plain, POLICY) < seconds_for(turn, POLICY)
     assert seconds_for(turn, POLICY) >= 60.0 + 3.0
 
@@ -142,7 +140,7 @@ def test_what_can_stand_for_no_machine_is_rubbish(machine: object) -> None:
 
 def test_a_token_that_was_recalled_is_shown_nowhere() -> None:
     found = reply_to(answer("recall", {"token": TOKEN.reveal()}))
-    assert found.token == TOKEN
+    assert found.to(Recall) == TOKEN
     assert "recognisable" not in repr(found)
 
 

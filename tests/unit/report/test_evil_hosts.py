@@ -32,14 +32,16 @@ from hivekeys.journal.events import Event, Outcome, Phase, State, Status
 from hivekeys.journal.progress import Progress, heard
 from hivekeys.journal.run import REVOKE, ROTATE, fold
 from hivekeys.journal.store import Journal
-from hivekeys.protocol.audited import READERS, Accesses, Audited, Query
+from hivekeys.protocol import verbs
+from hivekeys.protocol.audited import READERS, Accessed, Audited, Query
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.inspected import Inspected
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import HostRecord, Proof, Seen
 from hivekeys.protocol.tombstone import Remembered, Stone
-from hivekeys.protocol.wire import MOST_CHANGES, Greeting, decode
+from hivekeys.protocol.verbs import Greeting, Verb
+from hivekeys.protocol.wire import MOST_CHANGES, decode
 from hivekeys.report.evidence import key_id, public_pem
 from hivekeys.report.evidence.archive import pack
 from hivekeys.report.evidence.check import EVENTS
@@ -80,7 +82,7 @@ FACTS: dict[Verb, type] = {
     Verb.PROVE: Proof,
     Verb.INSPECT: Inspected,
     Verb.AUDIT: Audited,
-    Verb.ACCESSES: Accesses,
+    Verb.ACCESSES: Accessed,
     Verb.TOMBSTONES: Remembered,
 }
 
@@ -286,7 +288,7 @@ def upkept(verb: str, work: Upkeep) -> list[UpkeepResult]:
         case "uninstall":
             return uninstall(work)
         case "watch":
-            return work.do("watch", work.hosts, lambda _: (Step(Verb.WATCH, apply=work.apply),))
+            return work.do("watch", work.hosts, lambda _: (verbs.Watch(apply=work.apply),))
         case _:
             current(work, "read the token", {}, Grounds())
             return []
@@ -335,9 +337,9 @@ def test_audit_shows_nothing_that_acts(fleet: InProcessFleet, dialer: EvilDialer
     looks = watch.look()
     tokens = known_tokens(looks, None)
     query = Query(records=10)
-    calls = watch.ask(dict.fromkeys(hive1, (Step(Verb.AUDIT, query=query),)))
+    calls = watch.ask(dict.fromkeys(hive1, (verbs.Audit(query),)))
     census = census_of(fleet.inventory.name, tokens, looks, calls, 1_790_000_000.0)
-    opened = access_report.accesses_of(watch.ask(dict.fromkeys(hive1, (Step(Verb.ACCESSES, query=query),))), 1.79e9)
+    opened = access_report.accesses_of(watch.ask(dict.fromkeys(hive1, (verbs.Accesses(query),))), 1.79e9)
     watch.close()
     assert_harmless(
         {

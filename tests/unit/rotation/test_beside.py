@@ -13,8 +13,7 @@ from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, Phase, State
 from hivekeys.journal.run import REVOKE, fold
 from hivekeys.protocol.causes import Trouble
-from hivekeys.protocol.messages import Step, Verb
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting, Uninstall
 from hivekeys.token import generate
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from tasks.work.restricting import refuse_shared
@@ -189,7 +188,7 @@ def test_to_uninstall_one_leaves_the_other_as_it_is(fleet: InProcessFleet) -> No
     (own(hive) / "installed").write_text(json.dumps([["token", hive.host.service.token]]))
     (own(hive) / "installed").chmod(0o600)
     work = upkeep(fleet, Phase.UNINSTALL, "hive1")
-    (kept,) = work.do("remove", work.hosts, lambda _: (Step(Verb.UNINSTALL, apply=True),))
+    (kept,) = work.do("remove", work.hosts, lambda _: (Uninstall(apply=True),))
     work.close()
     assert kept.cause is None
     assert hive.active_token() is None

@@ -32,7 +32,7 @@ from hivekeys.journal.events import (
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import REVOKE, ROTATE, Run, advance, fold
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.course import (
     RECONCILE,
     REVOCATION,

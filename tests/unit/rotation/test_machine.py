@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Step, Verb
 from hivekeys.protocol.shown import Directory, Loaded, Seen, Slot
+from hivekeys.protocol.verbs import Discard, Prove, Restart, Retire, Revert, Stage, Step, Swap, Verb
 from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to
 from hivekeys.token import Fingerprint, Token
 from tests.builders.seen import DOWN, UNIT, seen
@@ -41,23 +41,23 @@ def verbs(steps: tuple[Step, ...]) -> str:
 
 def carried_out(step: Step, now: Seen) -> Seen:
     """What a host shows after a step; what an agent would refuse fails the test."""
-    match step.verb:
-        case Verb.STAGE:
+    match step:
+        case Stage():
             return replace(now, staged=Slot(fingerprint=step.want))
-        case Verb.SWAP:
+        case Swap():
             assert now.staged and now.staged.fingerprint == step.want
             return replace(now, active=now.staged, staged=None, previous=now.active or now.previous)
-        case Verb.REVERT:
+        case Revert():
             assert now.previous and now.previous.fingerprint == step.want
             return replace(now, active=now.previous, previous=None)
-        case Verb.RESTART:
+        case Restart():
             return replace(now, unit=UNIT, loaded=Loaded(now.token, "younger"))
-        case Verb.RETIRE:
+        case Retire():
             assert now.token == step.want
             return replace(now, previous=None)
-        case Verb.DISCARD:
+        case Discard():
             return replace(now, staged=None)
-        case Verb.PROVE:
+        case Prove():
             assert now.loaded.fingerprint == step.want
             assert now.unit.state == "active"
     return now
@@ -92,7 +92,7 @@ def test_nothing_is_retired_before_the_proof_when_anything_moved(goal: Goal, loo
 @given(looks)
 def test_a_host_that_is_to_serve_is_always_proven_last(look: Seen) -> None:
     steps = steps_to(Goal(Stance.SERVING, NEW, (OLD,)), look)
-    assert steps[-1] == Step(Verb.PROVE, NEW, (OLD,))
+    assert steps[-1] == Prove(NEW, (OLD,))
 
 
 @given(looks)

@@ -8,7 +8,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.journal.events import Intent, Outcome, Phase, PhaseStarted, State, Stopped, TokenChosen
 from hivekeys.protocol.causes import Trouble
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from hivekeys.token import generate
 from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost

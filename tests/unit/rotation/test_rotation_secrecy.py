@@ -18,7 +18,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
 from hivekeys.journal.events import Event, State
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Step
+from hivekeys.protocol.verbs import Step
 from hivekeys.ssh.line import Line
 from hivekeys.token import Token, generate
 from tests.builders.answers import answers

@@ -19,7 +19,6 @@ from hivekeys.journal.events import State
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import Seen
 from hivekeys.status.metrics import metrics
 from hivekeys.status.status import FleetStatus, status_of
@@ -27,6 +26,7 @@ from hivekeys.verify.findings import Check, Finding, Record, Report, Severity, V
 from hivekeys.verify.last import keep_tally, kept_tally
 from hivekeys.verify.tally import Tally, read, tally, written
 from tests.builders.observations import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
+from tests.builders.replies import reply_of
 
 FLEET = Fleet("paper", (QUEEN, HIVE))
 AWAY = Cause(Trouble.NO_CONNECTION, "no answer in time")
@@ -35,7 +35,7 @@ LOW = Check("clock", "", "", Severity.LOW, lambda *_: (Verdict.PASS, ""))
 
 
 def status(hive: Seen | Cause = SEEN, record: Record | None = None, fleet: Fleet = FLEET) -> FleetStatus:
-    shown = {QUEEN: Reply((), seen=SEEN), HIVE: hive if isinstance(hive, Cause) else Reply((), seen=hive)}
+    shown = {QUEEN: reply_of(SEEN), HIVE: hive if isinstance(hive, Cause) else reply_of(hive)}
     return status_of(fleet, shown, record or Record({}), (), NOW)
 
 

@@ -10,12 +10,12 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import HostRecord, Loaded, Place, Seen, Slot
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
 from tests.builders.observations import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
+from tests.builders.replies import reply_of
 
 OTHER = Fingerprint(keyed="cd" * 32, fp6="cdcdcd")
 AWAY = Cause(Trouble.NO_CONNECTION, "no answer in time")
@@ -24,7 +24,7 @@ OLDER = replace(SEEN, active=Slot(OTHER, modified=NOW - DAY), loaded=Loaded(OTHE
 
 
 def status(hive: Seen | Cause, record: Record | None = None, queen: Seen = SEEN) -> FleetStatus:
-    shown = {QUEEN: Reply((), seen=queen), HIVE: hive if isinstance(hive, Cause) else Reply((), seen=hive)}
+    shown = {QUEEN: reply_of(queen), HIVE: hive if isinstance(hive, Cause) else reply_of(hive)}
     return status_of(FLEET, shown, record or Record({}), (), NOW)
 
 
@@ -79,7 +79,7 @@ def test_hosts_bear_witness_to_a_run_that_the_journal_does_not_have(
 ) -> None:
     """Whoever can write in the state folder can cut journal and mark, and does not reach the hosts (issue 15, 4)."""
     met = HostRecord(changed=Place(2, "paper-2", "bob@b2"))
-    shown = {host: Reply((), seen=SEEN, met=met) for host in (QUEEN, HIVE)}
+    shown = {host: reply_of(SEEN, met) for host in (QUEEN, HIVE)}
     runs = None if known is None else [Run(id=name) for name in known]
     found = status_of(FLEET, shown, Record({}), runs, NOW)
     assert [line.partition(": another")[0] for line in lines(found) if "worked here" in line] == said
@@ -92,10 +92,7 @@ BOBS = Place(9, "paper-9", "bob@b2")
 
 def owing(*changed: Place, fleet: Fleet = FLEET, epoch: int = 4) -> FleetStatus:
     """The journal says that hive1 owes token OTHER; the hosts, queen first, were changed by these runs last."""
-    shown = {
-        host: Reply((), seen=SEEN, met=HostRecord(changed=place))
-        for host, place in zip(fleet.hosts, changed, strict=True)
-    }
+    shown = {host: reply_of(SEEN, HostRecord(changed=place)) for host, place in zip(fleet.hosts, changed, strict=True)}
     record = Record({OTHER.keyed: NOW - 3 * DAY}, "paper-1", OTHER, ("hive1",), epoch=epoch)
     return status_of(fleet, shown, record, [Run(id="paper-1", epoch=epoch)], NOW)
 
@@ -124,7 +121,7 @@ def test_what_one_hive_says_of_a_newer_run_counts_for_that_hive_alone() -> None:
 
 
 def test_a_host_that_no_run_has_changed_yet_bears_no_witness() -> None:
-    shown = {host: Reply((), seen=SEEN, met=HostRecord()) for host in (QUEEN, HIVE)}
+    shown = {host: reply_of(SEEN, HostRecord()) for host in (QUEEN, HIVE)}
     assert not [line for line in lines(status_of(FLEET, shown, Record({}), (), NOW)) if "last changed" in line]
 
 
@@ -139,7 +136,7 @@ def test_a_host_that_is_away_keeps_its_row_its_cause_and_what_it_owes() -> None:
 
 def test_two_names_of_one_machine_are_not_fine_whatever_it_shows() -> None:
     met = HostRecord(machine="a" * 64)
-    shown = {host: Reply((), seen=SEEN, met=met) for host in (QUEEN, HIVE)}
+    shown = {host: reply_of(SEEN, met) for host in (QUEEN, HIVE)}
     said = status_of(FLEET, shown, Record({}), (), NOW)
     assert said.code is ExitCode.INCOMPLETE
     assert lines(said)[0].startswith("queen: same-machine: the name hive1 leads here too\n  hint: correct `address`")
@@ -184,9 +181,7 @@ def test_the_table_has_one_row_a_host() -> None:
 
 def test_a_narrow_terminal_has_fewer_columns_and_every_name_whole() -> None:
     long = replace(HIVE, name="gpu-rack-07-node-12")
-    shown = status_of(
-        replace(FLEET, hosts=(QUEEN, long)), {QUEEN: Reply((), seen=SEEN), long: AWAY}, Record({}), (), NOW
-    )
+    shown = status_of(replace(FLEET, hosts=(QUEEN, long)), {QUEEN: reply_of(SEEN), long: AWAY}, Record({}), (), NOW)
     for width, columns in ((60, 6), (200, 8)):
         printed = io.StringIO()
         found = table(shown, width=width)

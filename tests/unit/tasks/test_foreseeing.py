@@ -18,7 +18,7 @@ import fabfile
 from bench.simulated import Hosts
 from hivekeys.journal.run import fold
 from hivekeys.journal.store import Journal
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.preview import foreseen
 from tests.builders.project import PROJECT
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of

@@ -27,7 +27,7 @@ from hivekeys.journal.past import superseded_tokens
 from hivekeys.journal.run import REVOKE
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock, signing_key
 from hivekeys.journal.store import Journal
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from hivekeys.report.evidence import key_id
 from hivekeys.token import Fingerprint, Token, generate, parse
 from tests.builders.fab import FAB, HERE, INVENTORY, KEY, Fab, state_of

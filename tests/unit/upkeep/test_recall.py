@@ -10,7 +10,7 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import Event, Outcome, Phase, RunStarted, State
 from hivekeys.journal.run import REVOKE
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep.current_token import Grounds, current
 from hivekeys.upkeep.upkeep import Upkeep

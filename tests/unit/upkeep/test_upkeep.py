@@ -12,7 +12,7 @@ from hivekeys.host import dropin
 from hivekeys.journal.events import Phase
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.token import Token, generate
 from hivekeys.upkeep import changes
 from hivekeys.upkeep.changes import UpkeepResult
