@@ -156,7 +156,7 @@ def known_tokens(looks: Mapping[Host, Reply | Cause], run: Run | None) -> Tokens
     current = {found.token.fp6 for found in seen if found.token}
     previous = {found.previous.fingerprint.fp6 for found in seen if found.previous and found.previous.fingerprint}
     if run and run.want:
-        previous |= {host.was.fp6 for host in run.hosts.values() if host.was} | {old.fp6 for old in run.condemned}
+        previous |= {host.was.fp6 for host in run.hosts.values() if host.was} | {old.fp6 for old in run.revoked}
         current |= {run.want.fp6} if not current else set()
     return Tokens(frozenset(current), frozenset(previous - current))
 

@@ -109,7 +109,7 @@ class TokenChosen:
 
 
 @dataclass(frozen=True)
-class Condemned:
+class TokensRevoked:
     """These tokens leaked, or lay on a host beside one that leaked: nothing may write them again."""
 
     fingerprints: tuple[Fingerprint, ...]
@@ -119,7 +119,7 @@ class Condemned:
 
 
 @dataclass(frozen=True)
-class Again:
+class Retried:
     """Hosts that failed are tried once more; their failures are cleared."""
 
     attempt: int  # from 2 on
@@ -269,7 +269,11 @@ class CensusTaken:
         return not self.anyway and any(use.ok for use in self.uses)
 
 
-_Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | Condemned | Again
+_Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | TokensRevoked | Retried
 _Asked = OperatorAsked | OperatorAnswered
 _Over = Stopped | Paused | Superseded | RunEnded
 Event = _Begun | Readmitted | Waiting | Intent | Outcome | CensusTaken | _Asked | _Over
+FORMER = {
+    "Again": "Retried",
+    "Condemned": "TokensRevoked",
+}  # kinds as older journals have them → today's

@@ -57,7 +57,7 @@ def gone_back(runs: Iterable[Run]) -> frozenset[str]:
     """Those of the runs that are over, or changed nothing, and left every host as it was: an earlier run may go on.
 
     A host that can't go back, since its own token was revoked, has no other way than that. Never a revocation that
-    condemned anything: that stays so, whomever it reached.
+    revoked anything: that stays so, whomever it reached.
     """
     over = (run for run in runs if not run.left_a_trace or (run.code is not None and not run.is_revocation))
     return frozenset(run.id for run in over if all(one.is_as_before or is_barred(one) for one in run.counted))

@@ -14,7 +14,6 @@ from hivekeys.journal.events import (
     PREPARING,
     TURNED,
     TURNS,
-    Again,
     Event,
     Intent,
     Outcome,
@@ -22,6 +21,7 @@ from hivekeys.journal.events import (
     Phase,
     PhaseStarted,
     Resumed,
+    Retried,
     RunEnded,
     RunStarted,
     State,
@@ -125,7 +125,7 @@ def heard(progress: Progress, event: Event) -> Progress:
     match event:
         case RunStarted() | Resumed():
             return replace(progress, legs=(), late=frozenset(), troubles={}, in_flight={}, is_over=False)
-        case Again():
+        case Retried():
             return replace(progress, legs=())
         case PhaseStarted():
             return _in_phase(progress, event)

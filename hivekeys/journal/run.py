@@ -8,10 +8,8 @@ from functools import reduce
 from hivekeys.errors import ExitCode
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
-    Again,
     CensusTaken,
     Claimed,
-    Condemned,
     Event,
     Intent,
     OperatorAnswered,
@@ -21,12 +19,14 @@ from hivekeys.journal.events import (
     Phase,
     PhaseStarted,
     Resumed,
+    Retried,
     RunEnded,
     RunStarted,
     State,
     Stopped,
     Superseded,
     TokenChosen,
+    TokensRevoked,
 )
 from hivekeys.journal.gap import Gap, between, cut_off
 from hivekeys.journal.hostrun import HostRun, after, forgiven, is_barred, is_superseded, unsettled
@@ -52,7 +52,7 @@ class Run:
     epoch: int = 0
     want: Fingerprint | None = None
     given: bool = False  # the token came from the operator
-    condemned: tuple[Fingerprint, ...] = ()  # tokens that this run revokes
+    revoked: tuple[Fingerprint, ...] = ()  # tokens that this run revokes
     unshared: tuple[tuple[str, Fingerprint], ...] = ()  # tokens that one host alone held: no other was tried with them
     attempt: int = 1
     waves: tuple[tuple[Phase, tuple[str, ...]], ...] = ()
@@ -143,7 +143,7 @@ class Run:
     @property
     def left_a_trace(self) -> bool:
         """True when the run changed something: a host, or this bastion's list of revoked tokens."""
-        return self.has_touched or bool(self.condemned)
+        return self.has_touched or bool(self.revoked)
 
     @property
     def went_on(self) -> bool:
@@ -244,11 +244,11 @@ def advance(run: Run, event: Event) -> Run:
     match event:
         case RunStarted():
             run = _begun(event)
-        case Claimed() | TokenChosen() | Condemned():
+        case Claimed() | TokenChosen() | TokensRevoked():
             run = _with_tokens(run, event)
         case Resumed():
             run = _taken_up(run, event)
-        case Again():
+        case Retried():
             fresh = {name: forgiven(run.hosts[name]) for name in event.hosts}
             run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh}, begun=())
         case PhaseStarted():
@@ -279,14 +279,14 @@ def _begun(event: RunStarted) -> Run:
     return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
 
 
-def _with_tokens(run: Run, event: Claimed | TokenChosen | Condemned) -> Run:
+def _with_tokens(run: Run, event: Claimed | TokenChosen | TokensRevoked) -> Run:
     if isinstance(event, Claimed):
         return replace(run, epoch=event.epoch)
     if isinstance(event, TokenChosen):
         return replace(run, want=event.fingerprint, given=event.given)
     if event.shared:  # a token that a late host showed is tried on the other hosts as well
         run = replace(run, hosts={name: unsettled(host) for name, host in run.hosts.items()})
-    return replace(run, condemned=(*run.condemned, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
+    return replace(run, revoked=(*run.revoked, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
 
 
 def _with_news(run: Run, event: CensusTaken | Stopped | Superseded | Paused) -> Run:

@@ -24,9 +24,9 @@ ASIDE, KEPT = "journal.damaged-", ".tombstones"
 PARTS = ("-wal", "-shm", "")  # the journal itself last: while it is there, the rest may still be needed
 RUN = re.compile(rb"[A-Za-z0-9._-]{1,100}")  # hosts take no other name
 FINGERPRINT = re.compile(rb'\{"fp6": "([0-9a-f]{6})", "keyed": "([0-9a-f]{64})"\}')
-# A list of fingerprints, as only a Condemned event has one; of a long one each page of the file has its part.
+# A list of fingerprints, as only a TokensRevoked event has one; of a long one each page of the file has its part.
 ONE = re.sub(rb"[()]", b"", FINGERPRINT.pattern)
-CONDEMNED = re.compile(rb'\{"fingerprints": \[%b(?:, %b)*|%b(?:, %b)+' % (ONE, ONE, ONE, ONE))
+REVOKED = re.compile(rb'\{"fingerprints": \[%b(?:, %b)*|%b(?:, %b)+' % (ONE, ONE, ONE, ONE))
 
 
 def set_aside(folder: Path, now: float) -> Path:
@@ -84,12 +84,13 @@ def _read(path: Path, name: str) -> dict[Fingerprint, str]:
     for part in ("", "-wal"):
         with suppress(OSError, ValueError), Path(f"{path}{part}").open("rb") as file:  # ValueError: it is empty
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                texts = [match[0] for match in CONDEMNED.finditer(content)]
+                texts = [match[0] for match in REVOKED.finditer(content)]
             found |= {one: name for text in texts for one in _in(text)}
     if path.exists():
         with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as base:
             base.text_factory = bytes
-            for run, facts in base.execute("SELECT run, facts FROM events WHERE kind = 'Condemned'"):
+            revoked = "SELECT run, facts FROM events WHERE kind IN ('TokensRevoked', 'Condemned')"  # events.FORMER
+            for run, facts in base.execute(revoked):
                 known = RUN.fullmatch(run)
                 found |= dict.fromkeys(_in(facts), run.decode() if known else name)
     return found

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.journal import tables
 from hivekeys.journal.chain import Row, first_break, head_after, link
-from hivekeys.journal.events import Condemned, Event
+from hivekeys.journal.events import FORMER, Event, TokensRevoked
 from hivekeys.journal.mark import Mark, MarkFile
 from hivekeys.journal.tables import SCHEMA
 from hivekeys.text.clean import LONGEST, cleaned, of_record
@@ -32,6 +32,7 @@ FAULTS = 5  # that are worth a line each
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 UNTOUCHED = "nothing was touched"
 KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
+KINDS |= {former: KINDS[name] for former, name in FORMER.items()}
 
 
 class Journal:
@@ -123,11 +124,12 @@ class Journal:
 
     def tombstones(self) -> dict[Fingerprint, str]:
         """The tokens that leaked, and the run that revoked each: nothing may write them again."""
-        return {fingerprint: run for run, event in self.all_of(Condemned) for fingerprint in event.fingerprints}
+        return {fingerprint: run for run, event in self.all_of(TokensRevoked) for fingerprint in event.fingerprints}
 
     def all_of(self, *kinds: type[E]) -> list[tuple[str, E]]:
         """Every event of kinds that `tables.FEW` names, with its run, in the order in which they were written."""
         names = [kind.__name__ for kind in kinds]
+        names += [former for former, name in FORMER.items() if name in names]
         asked = ", ".join("?" * len(names))
         rest = f"WHERE {tables.IS_OF_FEW} AND kind IN ({asked}) ORDER BY place"  # in these words it goes by their index
         with self._explained():
@@ -153,7 +155,7 @@ class Journal:
         """The faults of the journal, a line each: against its mark, and from the first event to the last."""
         with self._explained():
             lacks = tables.lacks(self._base, self._mark.read())
-            broken = tables.breaks(self._base) if self._schema == SCHEMA else iter(())
+            broken = tables.breaks(self._base) if self._schema != 1 else iter(())
             found = [*filter(None, [lacks]), *islice(broken, FAULTS)]
         return [f"{self.path}: {fault}" for fault in found]
 
@@ -180,8 +182,10 @@ class Journal:
         if found != "ok":
             raise DamagedError(f"{self.path}: {found}")
         with self._whole():
-            if self._schema != SCHEMA:
+            if self._schema == 1:
                 tables.take_over(self._base)
+            if self._schema == 2:
+                tables.index_anew(self._base)
             self._base.execute(f"PRAGMA user_version={SCHEMA}")
         self._schema = SCHEMA
         place, head = tables.end(self._base)

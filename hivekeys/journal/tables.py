@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hivekeys.journal.chain import head_after
 from hivekeys.journal.mark import Mark
 
-SCHEMA = 2
+SCHEMA = 3  # 2 has the same tables, and the kinds that `events.FORMER` names
 EVENTS = """
     CREATE TABLE main.events (
         place INTEGER PRIMARY KEY, run TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, facts TEXT NOT NULL,
@@ -17,13 +17,12 @@ EVENTS = """
     ) STRICT
 """
 # Kinds that a run has one or two events of, and every command asks for.
-FEW = ("Claimed", "Condemned", "Readmitted", "Resumed", "RunStarted", "Superseded", "TokenChosen")
+FEW = ("Claimed", "Condemned", "Readmitted", "Resumed", "RunStarted", "Superseded", "TokenChosen", "TokensRevoked")
 IS_OF_FEW = f"kind IN {FEW}"
 ABOUT = "CREATE TABLE main.about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT"
-BESIDE = (  # what every command asks for is found without reading all events
-    "CREATE INDEX main.first_events ON events (place) WHERE number = 1",
-    f"CREATE INDEX main.of_few ON events (kind, place) WHERE {IS_OF_FEW}",
-)
+# What every command asks for is found without reading all events.
+OF_FEW = f"CREATE INDEX main.of_few ON events (kind, place) WHERE {IS_OF_FEW}"
+BESIDE = ("CREATE INDEX main.first_events ON events (place) WHERE number = 1", OF_FEW)
 # A journal of schema 1 knows no order but the clock's: it is read so, and taken over so by the first run that writes.
 OF_SCHEMA_1 = (
     """
@@ -83,6 +82,12 @@ def take_over(base: sqlite3.Connection) -> None:
         *BESIDE,
     ):
         base.execute(words)
+
+
+def index_anew(base: sqlite3.Connection) -> None:
+    """Gives a journal of schema 2 the index over today's kinds. In the caller's transaction."""
+    base.execute("DROP INDEX main.of_few")
+    base.execute(OF_FEW)
 
 
 def end(base: sqlite3.Connection) -> tuple[int, str]:

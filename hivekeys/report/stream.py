@@ -10,10 +10,8 @@ from typing import Any
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.events import (
-    Again,
     CensusTaken,
     Claimed,
-    Condemned,
     Event,
     Intent,
     OperatorAnswered,
@@ -23,11 +21,13 @@ from hivekeys.journal.events import (
     PhaseStarted,
     Readmitted,
     Resumed,
+    Retried,
     RunEnded,
     RunStarted,
     Stopped,
     Superseded,
     TokenChosen,
+    TokensRevoked,
     Waiting,
 )
 from hivekeys.journal.run import Run
@@ -102,18 +102,18 @@ def _facts(event: Event, fleet: Fleet) -> tuple[str, dict[str, Any]]:
 
 
 def _of_the_run(
-    event: Claimed | TokenChosen | Condemned | Again | Readmitted | CensusTaken | _Asked | _End,
+    event: Claimed | TokenChosen | TokensRevoked | Retried | Readmitted | CensusTaken | _Asked | _End,
 ) -> tuple[str, dict[str, Any]]:
     match event:
         case Claimed():
             return "hosts-claimed", {"epoch": event.epoch}
         case TokenChosen():
             return "token-chosen", {"token": str(event.fingerprint), "given": event.given}
-        case Condemned():
+        case TokensRevoked():
             return "tokens-condemned", {"tokens": _fp6(event.fingerprints)}
         case OperatorAsked() | OperatorAnswered():
             return _question(event)
-        case Again():
+        case Retried():
             return "again", {"attempt": event.attempt, "hosts": list(event.hosts)}
         case Readmitted():
             return "hosts-readmitted", {"hosts": list(event.hosts)}

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from hivekeys.journal.downtime import moments
 from hivekeys.journal.events import (
-    Again,
     Event,
     Intent,
     OperatorAnswered,
@@ -19,6 +18,7 @@ from hivekeys.journal.events import (
     Phase,
     PhaseStarted,
     Resumed,
+    Retried,
     RunEnded,
     RunStarted,
     Status,
@@ -170,7 +170,7 @@ def _turn(event: Event) -> Iterator[str]:
             yield f"begun by {event.who}"
         case Resumed():
             yield f"resumed by {event.who}"
-        case Again():
+        case Retried():
             yield f"attempt {event.attempt}: {fold_names(event.hosts)}"
         case Waiting():
             yield f"waiting for the lock of {event.host}: {event.cause.detail}"

@@ -230,7 +230,7 @@ def standing(run: Run, since: str) -> str:
             f"{len(run.debts)} of {len(run.hosts)} hosts could not be tried with the old token: fab revoke --token-file"
         )
     if run.debts and run.is_revocation:
-        leaked = ", ".join(f"token:{fingerprint}" for fingerprint in run.condemned)
+        leaked = ", ".join(f"token:{fingerprint}" for fingerprint in run.revoked)
         return f"{fold_names(run.debts)} may still accept the token that leaked ({leaked}), for {since}: fab reconcile"
     if run.debts and not run.rolled_back:
         return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"

@@ -319,7 +319,7 @@ class _Course:
             return Act.GATHER
         if unfenced := [host.name for host in failed if host.fences < (FENCES if host.tries >= plan.attempts else 1)]:
             return Do(Phase.FENCE, tuple(unfenced))
-        return Census(frozenset(run.condemned)) if plan.census and run.census is None else End()
+        return Census(frozenset(run.revoked)) if plan.census and run.census is None else End()
 
 
 def _is_retired(host: HostRun, want: Fingerprint | None) -> bool:

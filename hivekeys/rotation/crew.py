@@ -194,7 +194,7 @@ class Crew:
         common = self.common_tokens() | {
             fingerprint for fingerprint in self.served_tokens() & self.tokens.keys() if self._is_fit(fingerprint)
         }
-        revoked = {**self._greeting.revoked, **{fingerprint.keyed: self.run.id for fingerprint in self.run.condemned}}
+        revoked = {**self._greeting.revoked, **{fingerprint.keyed: self.run.id for fingerprint in self.run.revoked}}
         greeting = replace(self._greeting, write=True, epoch=self.run.epoch, revoked=revoked)
         for controller in self.controllers:
             if controller not in self._late:

@@ -11,13 +11,13 @@ from hivekeys.journal.events import (
     PREPARING,
     TURNED,
     TURNS,
-    Again,
-    Condemned,
     Outcome,
     Phase,
+    Retried,
     State,
     Status,
     Stopped,
+    TokensRevoked,
 )
 from hivekeys.journal.hostrun import is_superseded
 from hivekeys.journal.run import Run
@@ -194,7 +194,7 @@ class Drive:
         return controller.claim((there, self.run.want), self._is_over)  # a bastion that died has its locks for a lease
 
     def _stage(self, controller: HostController) -> Outcome:
-        goal = Goal(Stance.STAGED, self._want, revoke=self.run.condemned)
+        goal = Goal(Stance.STAGED, self._want, revoke=self.run.revoked)
         return controller.reach(Phase.STAGE, goal, controller.record.state)
 
     def _turn(self, phase: Phase, controller: HostController) -> Outcome:
@@ -215,7 +215,7 @@ class Drive:
 
     def _revoked(self, controller: HostController, settles: bool) -> Goal:
         """The goal: serve the run's token and refuse every leaked one; at the end every place on the host is tried."""
-        revoked, ends = self.run.condemned, self._plan.ends_survivors
+        revoked, ends = self.run.revoked, self._plan.ends_survivors
         refuse = tuple(old for old in revoked if self._crew.is_known(controller, old))
         return Goal(Stance.SERVING, self._want, refuse, revoke=revoked, sweep=settles, ends_survivors=ends)
 
@@ -304,7 +304,7 @@ class Drive:
         """The run's token, in memory; and the old ones: to ask with, and to lay tombstones with."""
         crew, run = self._crew, self.run
         found = {fingerprint for one in crew.standing() for fingerprint in (*one.held, *one.loaded)}
-        old = (found | set(run.condemned) | self._plan.leaked) - {run.want}
+        old = (found | set(run.revoked) | self._plan.leaked) - {run.want}
         wanted = {run.want} if run.want else set()
         asked = old & (crew.common_tokens() | crew.served_tokens())
         crew.recall((wanted | asked) - crew.tokens.keys())
@@ -314,7 +314,7 @@ class Drive:
                 self._recorder.tell(Stopped(Phase.STAGE, why, self._recorder.now()))
                 return False
             self._bring()
-        self._condemn(old - set(run.condemned))
+        self._condemn(old - set(run.revoked))
         return True
 
     def _condemn(self, tokens: set[Fingerprint]) -> None:
@@ -325,7 +325,7 @@ class Drive:
         held = ((one.host.name, token) for one in self._crew.standing() for token in sorted(one.held, key=str))
         unshared = tuple((name, token) for name, token in held if token in tokens - asked)
         fresh = tuple(sorted(tokens, key=lambda fingerprint: fingerprint.keyed))
-        self._recorder.tell(Condemned(fresh, self._recorder.now(), unshared, bool(asked)))
+        self._recorder.tell(TokensRevoked(fresh, self._recorder.now(), unshared, bool(asked)))
 
     def _wait_for_caches(self, names: Collection[str]) -> None:
         """Waits until `revocation_recheck` seconds are over since the last host began to refuse the old tokens."""
@@ -345,7 +345,7 @@ class Drive:
         there = (self.run.hosts[name] for name in self._names if name not in late)
         names = tuple(host.name for host in there if is_open(host, self._plan))
         if names:
-            self._recorder.tell(Again(self._passes + 1, names, self._recorder.now()))
+            self._recorder.tell(Retried(self._passes + 1, names, self._recorder.now()))
             self._behind.difference_update(names)
             self._rested = False
 

@@ -208,7 +208,7 @@ class HostController:
 
         A host that cannot write gives no lock; its unit can be stopped all the same.
         """
-        refuse = tuple(old for old in self._ledger.run.condemned if old in self.held or self.session.knows(old))
+        refuse = tuple(old for old in self._ledger.run.revoked if old in self.held or self.session.knows(old))
         steps = (Fence(), Sweep(refuse=refuse))
         reply = self.session.open() or self._told(Phase.FENCE, steps)
         if not isinstance(reply, Cause) and reply.cause and reply.cause.trouble is Trouble.WRITE_FAILED:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from hivekeys.fleet import SERVICES, Fleet, Host, Role
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
-    Condemned,
     Event,
     Intent,
     Outcome,
@@ -20,6 +19,7 @@ from hivekeys.journal.events import (
     Status,
     Stopped,
     TokenChosen,
+    TokensRevoked,
 )
 from hivekeys.journal.run import fold
 from hivekeys.protocol.causes import Cause, Trouble
@@ -140,7 +140,7 @@ class Teller:
         self.task, self.reason, self.batch = "revoke", "token seen in a public gist", 1000
         names = [host.name for host in self.fleet.hosts]
         self.before()
-        self.tell(Condemned((OLD,), self.now()))
+        self.tell(TokensRevoked((OLD,), self.now()))
         self.phase(Phase.QUEEN, ["queen"])
         self.phase(Phase.WAVE, names[1:], "wave 1 of 1")
         self.settle()

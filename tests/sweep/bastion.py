@@ -16,7 +16,7 @@ from typing import Any
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
-from hivekeys.journal.events import Condemned, Event
+from hivekeys.journal.events import Event, TokensRevoked
 from hivekeys.journal.history import gone_back
 from hivekeys.journal.run import REVOKE, ROTATE, Run, advance
 from hivekeys.journal.store import Journal
@@ -236,7 +236,7 @@ class Bastion:
             self._journal.append(run, event)
         else:
             self.journals[run].append(event)
-        if isinstance(event, Condemned):
+        if isinstance(event, TokensRevoked):
             self.tombstones |= {fingerprint.keyed for fingerprint in event.fingerprints}
             self.fleet.condemn(self.tombstones)
         self.passes("after", what)

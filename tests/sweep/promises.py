@@ -39,7 +39,7 @@ class WatchedFleet(InProcessFleet):
         self.made: dict[str, set[str]] = defaultdict(set)
         self.refuses_new: set[str] = set()
         self.revoking: set[str] = set()  # runs that may only go forward
-        self.condemned: set[str] = set()  # tokens that leaked
+        self.revoked: set[str] = set()  # tokens that leaked
         self._before: dict[str, set[str]] = {}  # what lay on a host when a verb began
         self.on_verb: OnVerb | None = None
         self._runs: dict[InProcessLine, str] = {}
@@ -50,7 +50,7 @@ class WatchedFleet(InProcessFleet):
     def condemn(self, keyed: set[str]) -> None:
         """A journal says from now on that these tokens leaked."""
         with self._lock:
-            self.condemned |= {text for text in self.ever if Token(text).fingerprint(KEY).keyed in keyed}
+            self.revoked |= {text for text in self.ever if Token(text).fingerprint(KEY).keyed in keyed}
 
     # -- what agents report
 
@@ -128,7 +128,7 @@ class WatchedFleet(InProcessFleet):
         """Promises 1, 2 and 5: every token file whole and closed to others; one new token a run; none that leaked."""
         self.broken.extend(f"promise 1: after {verb}, {fault}" for fault in faults_of_files(host))
         slots = {text for text in host.slots().values() if text}
-        if (slots - self._before[host.name]) & self.condemned:
+        if (slots - self._before[host.name]) & self.revoked:
             self.broken.append(f"promise 5: {verb} brought a token that leaked to {host.name}")
         for text in slots:
             with self._lock:

@@ -1,29 +1,34 @@
 """The journal: what it holds is whole, what it cannot hold is not done."""
 
 import contextlib
+import json
 import sqlite3
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from hivekeys.errors import DamagedError, ExitCode, UserError
+from hivekeys.journal import tables
+from hivekeys.journal.chain import head_after, link
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     CensusTaken,
-    Condemned,
     Event,
     Intent,
     Outcome,
     Phase,
     PhaseStarted,
+    Retried,
     RunEnded,
     RunStarted,
     State,
     Status,
     Stopped,
     TokenChosen,
+    TokensRevoked,
 )
 from hivekeys.journal.run import fold
 from hivekeys.journal.store import Journal
@@ -33,7 +38,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Result
 from hivekeys.protocol.shown import Proof
 from hivekeys.protocol.verbs import Verb
-from hivekeys.token import Token, generate
+from hivekeys.token import Fingerprint, Token, generate
 
 KEY = b"k" * 32
 DAY = 86400.0
@@ -263,7 +268,7 @@ def test_it_names_the_tokens_that_leaked_and_the_run_that_revoked_each(tmp_path:
     with contextlib.closing(Journal(tmp_path)) as journal:
         journal.append("run-1", *story("run-1", generate()))
         journal.append("run-2", RunStarted("run-2", "lab", "ann@bastion", "leak", ("queen",), (), (), moment(10)))
-        journal.append("run-2", Condemned((leaked, another), moment(11)))
+        journal.append("run-2", TokensRevoked((leaked, another), moment(11)))
         assert journal.tombstones() == {leaked: "run-2", another: "run-2"}
 
 
@@ -288,6 +293,54 @@ def test_the_first_run_takes_a_journal_of_the_first_schema_over_in_the_clocks_or
         assert journal.runs() == ["run-4", *runs], "from now on by the order in which they begin"
         assert {run: journal.rows(run) for run in runs} == rows, "evidence of them is what it was"
         assert journal.faults() == []
+
+
+def of_schema_2(folder: Path, *leaked: Fingerprint) -> None:
+    """A journal as the second schema had it, with one revocation, and the names that its events had then."""
+    base = sqlite3.connect(folder / "journal.db", isolation_level=None)
+    base.execute("PRAGMA journal_mode=WAL")
+    base.execute("PRAGMA user_version=2")
+    base.execute(tables.EVENTS.replace("main.", ""))
+    base.execute(tables.ABOUT.replace("main.", ""))
+    base.execute("CREATE INDEX first_events ON events (place) WHERE number = 1")
+    base.execute("CREATE INDEX of_few ON events (kind, place) WHERE kind IN ('Claimed', 'Condemned', 'RunStarted')")
+    began = RunStarted("run-1", "lab", "ann@bastion", "leak", ("queen",), (), (), moment(10))
+    told: list[tuple[str, Event]] = [
+        ("RunStarted", began),
+        ("Condemned", TokensRevoked(leaked, moment(11))),
+        ("Again", Retried(2, ("queen",), moment(12))),
+    ]
+    before = head = ""
+    for number, (kind, event) in enumerate(told, 1):
+        facts = json.dumps(TypeAdapter(type(event)).dump_python(event, mode="json"), sort_keys=True)
+        before = link(before, "run-1", number, kind, facts)
+        head = head_after(head, number, before)
+        base.execute(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (number, "run-1", number, kind, facts, before, head)
+        )
+    base.close()
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_journal_of_the_second_schema_tells_which_tokens_leaked(tmp_path: Path, writes: bool) -> None:
+    leaked = generate().fingerprint(KEY)
+    of_schema_2(tmp_path, leaked)
+    with contextlib.closing(Journal(tmp_path, writes=writes)) as journal:
+        assert journal.tombstones() == {leaked: "run-1"}
+        assert fold(journal.events("run-1")).attempt == 2
+        assert journal.faults() == []
+
+
+def test_once_it_was_written_to_it_is_asked_by_an_index_and_refused_by_the_hivekeys_before(tmp_path: Path) -> None:
+    """Which would not find what is revoked from now on."""
+    of_schema_2(tmp_path, generate().fingerprint(KEY))
+    Journal(tmp_path, writes=True).close()
+    base = sqlite3.connect(tmp_path / "journal.db")
+    asked = f"WHERE {tables.IS_OF_FEW} AND kind IN ('Condemned')"
+    plan = base.execute(f"EXPLAIN QUERY PLAN SELECT run FROM events {asked}").fetchall()  # noqa: S608  our own words
+    assert "of_few" in str(plan)
+    assert base.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
+    base.close()
 
 
 def test_a_journal_that_was_taken_over_is_refused_by_the_hivekeys_before(tmp_path: Path) -> None:

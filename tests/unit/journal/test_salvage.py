@@ -11,7 +11,7 @@ import pytest
 from hivekeys.errors import DamagedError, UserError
 from hivekeys.journal import salvage
 from hivekeys.journal.clock import Moment
-from hivekeys.journal.events import Condemned, Phase, RunStarted, Stopped
+from hivekeys.journal.events import Phase, RunStarted, Stopped, TokensRevoked
 from hivekeys.journal.run import REVOKE
 from hivekeys.journal.store import KINDS, Journal
 from hivekeys.token import Fingerprint, generate
@@ -29,7 +29,7 @@ def revocations(folder: Path, runs: int = 20, tokens: int = 3) -> dict[Fingerpri
             leaked = tuple(generate().fingerprint(KEY) for _ in range(tokens))
             talk = [Stopped(Phase.LOOK, "nobody answers " * 20, NOW)] * 5
             begun = RunStarted(run, "paper", "ann", "leaked", (), (), (), NOW, REVOKE)
-            journal.append(run, begun, *talk, Condemned(leaked, NOW), *talk)
+            journal.append(run, begun, *talk, TokensRevoked(leaked, NOW), *talk)
             gone |= dict.fromkeys(leaked, run)
     return gone
 
@@ -100,7 +100,7 @@ def test_what_only_the_log_beside_the_journal_has_is_read_too(tmp_path: Path) ->
     reader.execute("SELECT * FROM events").fetchone()  # so that nothing is moved from the log into the journal
     with contextlib.closing(Journal(tmp_path)) as journal:
         leaked = generate().fingerprint(KEY)
-        journal.append("paper-9", Condemned((leaked,), NOW))
+        journal.append("paper-9", TokensRevoked((leaked,), NOW))
         assert (tmp_path / "journal.db-wal").stat().st_size
         damaged(tmp_path, 0, bytes(100))
         salvage.set_aside(tmp_path, 0.0)
@@ -139,7 +139,7 @@ def test_no_other_event_has_a_list_of_fingerprints() -> None:
         items = schema.get("items") or schema.get("prefixItems")
         return "#/$defs/Fingerprint" in json.dumps(items or "") or any(map(lists, schema.values()))
 
-    assert [name for name, kind in KINDS.items() if lists(kind.json_schema())] == ["Condemned"]
+    assert {name for name, kind in KINDS.items() if lists(kind.json_schema())} == {"TokensRevoked", "Condemned"}
 
 
 @pytest.mark.parametrize("size", [1, 31, 33])

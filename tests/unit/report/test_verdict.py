@@ -21,7 +21,7 @@ TASKS = {
     "rollback": Run(id="run-1", fleet="paper", want=NEW, resumed=True, rolled_back=True, stopped="asked for"),
     "resume": Run(id="run-1", fleet="paper", want=NEW, resumed=True),
     "reconcile": Run(id="run-1", fleet="paper", want=NEW, resumed=True, reconciling=True, settling=True),
-    "revoke": Run(id="run-1", fleet="paper", want=NEW, task=REVOKE, condemned=(OLD,)),
+    "revoke": Run(id="run-1", fleet="paper", want=NEW, task=REVOKE, revoked=(OLD,)),
 }
 CODES = (ExitCode.DONE, ExitCode.ROLLED_BACK, ExitCode.INCOMPLETE, ExitCode.LOCKED, ExitCode.INTERRUPTED)
 ILL = (State.FAILED, State.UNREACHABLE, State.UNKNOWN)

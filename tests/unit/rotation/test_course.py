@@ -12,22 +12,22 @@ from hivekeys.fleet import Amount, Fleet, Order, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     TURNS,
-    Again,
     CensusTaken,
     Claimed,
-    Condemned,
     Event,
     Intent,
     Outcome,
     Phase,
     PhaseStarted,
     Resumed,
+    Retried,
     RunEnded,
     RunStarted,
     State,
     Status,
     Stopped,
     TokenChosen,
+    TokensRevoked,
 )
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import REVOKE, ROTATE, Run, advance, fold
@@ -132,7 +132,7 @@ class Paper:
             case Act.RETRY:
                 here = tuple(host.name for host in self.run.hosts.values() if is_open(host, self.plan))
                 self.back = frozenset()
-                yield Again(self.run.attempt + 1, here, NOW)
+                yield Retried(self.run.attempt + 1, here, NOW)
 
     def _token(self) -> Iterator[Event]:
         if not self.run.epoch:
@@ -143,7 +143,7 @@ class Paper:
     def _done(self, move: Do) -> Iterator[Event]:
         if self.plan.revokes and move.phase is Phase.STAGE:
             yield from () if self.run.want else self._token()
-            yield from () if self.run.condemned else [Condemned((OLD,), NOW, (), True)]
+            yield from () if self.run.revoked else [TokensRevoked((OLD,), NOW, (), True)]
         yield PhaseStarted(move.phase, move.hosts, NOW, move.title or move.phase.value)
         for name in move.hosts:
             host = self.run.hosts[name]

@@ -13,7 +13,7 @@ from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.clock import Moment
-from hivekeys.journal.events import Condemned, Event, Phase, Readmitted, Resumed, RunStarted, State
+from hivekeys.journal.events import Event, Phase, Readmitted, Resumed, RunStarted, State, TokensRevoked
 from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.history import gone_back
 from hivekeys.journal.run import REVOKE, ROTATE, Run, fold
@@ -222,8 +222,8 @@ def test_the_token_of_a_run_that_was_cut_off_is_condemned_though_only_the_lost_h
             path.unlink()
     ann = Operator(fleet, run="run-2", task=REVOKE, without=["hive3"])
     assert ann.revoke(leaked=[past.want]) is OPEN
-    condemned = {one for event in ann.events if isinstance(event, Condemned) for one in event.fingerprints}
-    assert past.want in condemned and past.want != ann.runner.run.want
+    revoked = {one for event in ann.events if isinstance(event, TokensRevoked) for one in event.fingerprints}
+    assert past.want in revoked and past.want != ann.runner.run.want
     assert "hive3" not in fleet.dialled
 
 

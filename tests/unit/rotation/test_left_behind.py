@@ -9,7 +9,7 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
-from hivekeys.journal.events import TURNS, Again, Event, Intent, Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.events import TURNS, Event, Intent, Outcome, Phase, PhaseStarted, Retried, State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
@@ -119,7 +119,7 @@ def test_a_host_that_fails_at_first_and_is_slow_then_holds_up_nobody(fleet: InPr
 
     def told(event: Event) -> None:
         retired(event)
-        if isinstance(event, Again):
+        if isinstance(event, Retried):
             fleet.hosts["hive3"].fault = None
 
     ann = responder(fleet, on_event=told)
@@ -155,7 +155,7 @@ def test_hosts_that_wait_for_their_turn_are_not_slow(tmp_path: Path) -> None:
     ann = responder(fleet)
     assert ann.revoke(attempts=2, patience=1.0) is DONE
     assert [event.phase for event in ann.events if isinstance(event, PhaseStarted)].count(Phase.RETIRE) == 1
-    assert not any(isinstance(event, Again) for event in ann.events)
+    assert not any(isinstance(event, Retried) for event in ann.events)
 
 
 def test_a_hive_that_is_left_behind_while_it_turns_keeps_its_place_in_the_waves(tmp_path: Path) -> None:

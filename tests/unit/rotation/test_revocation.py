@@ -11,7 +11,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Host, Policy
 from hivekeys.host.serving import LEASE_SECONDS
 from hivekeys.host.state import STATE
-from hivekeys.journal.events import Again, Condemned, Outcome, Phase, PhaseStarted, State, Waiting
+from hivekeys.journal.events import Outcome, Phase, PhaseStarted, Retried, State, TokensRevoked, Waiting
 from hivekeys.journal.progress import holder_of
 from hivekeys.journal.run import REVOKE, fold
 from hivekeys.protocol.causes import Cause, Trouble
@@ -183,14 +183,14 @@ def test_a_host_that_failed_is_tried_again_so_many_times(fleet: InProcessFleet) 
     assert ann.revoke(attempts=3) is OPEN
     assert fleet.verbs("hive2").count("restart") == 3
     assert fleet.verbs("hive1").count("restart") == 1
-    assert [event.hosts for event in ann.events if isinstance(event, Again)] == [("hive2",), ("hive2",)]
+    assert [event.hosts for event in ann.events if isinstance(event, Retried)] == [("hive2",), ("hive2",)]
 
 
 def test_a_host_that_comes_back_in_time_is_done_in_the_same_run(fleet: InProcessFleet) -> None:
     fleet.hosts["hive2"].fault = "link-down"
 
     def mended(event: object) -> None:
-        if isinstance(event, Again):
+        if isinstance(event, Retried):
             fleet.hosts["hive2"].fault = None
 
     ann = responder(fleet, on_event=mended)
@@ -249,7 +249,7 @@ def test_every_token_that_lay_on_a_host_is_condemned_and_the_new_one_is_not(flee
     fleet.hosts["hive1"].write(staged, ".new")
     ann = responder(fleet)
     assert ann.revoke() is DONE
-    (event,) = [event for event in ann.events if isinstance(event, Condemned)]
+    (event,) = [event for event in ann.events if isinstance(event, TokensRevoked)]
     assert set(event.fingerprints) == {fleet.token.fingerprint(KEY), staged.fingerprint(KEY)}
 
 
@@ -296,7 +296,7 @@ def test_a_host_that_was_away_refuses_it_too_because_every_greeting_says_so(flee
     assert ann.revoke() is OPEN
     fleet.hosts["hive2"].fault = None
     fleet.at("hive2", "restart", breaks("start-fails"))
-    revoked = {fingerprint.keyed: "run-1" for fingerprint in ann.runner.run.condemned}
+    revoked = {fingerprint.keyed: "run-1" for fingerprint in ann.runner.run.revoked}
     bob = Operator(fleet, run="run-2", revoked=revoked)
     assert bob.rotate() is OPEN
     assert fleet.hosts["hive2"].active_token() != old.reveal()

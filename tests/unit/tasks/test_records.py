@@ -10,7 +10,7 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.journal.clock import Moment
-from hivekeys.journal.events import Condemned, RunEnded, RunStarted
+from hivekeys.journal.events import RunEnded, RunStarted, TokensRevoked
 from hivekeys.journal.past import tombstones
 from hivekeys.journal.run import REVOKE, fold
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock
@@ -174,7 +174,9 @@ def test_a_revocation_goes_on_beside_what_is_damaged_and_keeps_it(fab: Fab, dama
     folder = journal_with_an_open_run(fab)
     with contextlib.closing(Journal(folder)) as journal:
         begun = RunStarted("paper-9", "paper", "ann", "leaked", (), (), (), Moment(0.0, 0.0), REVOKE)
-        journal.append("paper-9", begun, Condemned((OLD,), Moment(0.0, 1.0)), RunEnded(ExitCode.DONE, Moment(0.0, 2.0)))
+        journal.append(
+            "paper-9", begun, TokensRevoked((OLD,), Moment(0.0, 1.0)), RunEnded(ExitCode.DONE, Moment(0.0, 2.0))
+        )
     damage(folder)
     answer = fab("revoke", "--yes", "--reason", "seen in a gist", "--attempts", "1")
     assert answer.code == 4

@@ -22,7 +22,7 @@ from hivekeys.backups import folder as backup_folder
 from hivekeys.backups.signature import name_of, sign, signer_id
 from hivekeys.errors import ExitCode
 from hivekeys.journal.clock import Moment
-from hivekeys.journal.events import Condemned, Event, Intent, Phase, Readmitted, RunEnded, RunStarted, TokenChosen
+from hivekeys.journal.events import Event, Intent, Phase, Readmitted, RunEnded, RunStarted, TokenChosen, TokensRevoked
 from hivekeys.journal.past import superseded_tokens
 from hivekeys.journal.run import REVOKE
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock, signing_key
@@ -509,7 +509,7 @@ def condemn(folder: Path, fingerprint: Fingerprint) -> None:
     with contextlib.closing(Journal(folder)) as journal:
         if "paper-9" not in journal.runs():
             journal.append("paper-9", RunStarted("paper-9", "paper", "ann", "leaked", (), (), (), now, REVOKE))
-        journal.append("paper-9", Condemned((fingerprint,), now))
+        journal.append("paper-9", TokensRevoked((fingerprint,), now))
 
 
 def test_a_list_of_no_backups_is_an_empty_list(fab: Fab) -> None:

@@ -12,7 +12,6 @@ from rich.text import Text
 from hivekeys.errors import ExitCode
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
-    Again,
     Event,
     OperatorAnswered,
     OperatorAsked,
@@ -20,6 +19,7 @@ from hivekeys.journal.events import (
     Paused,
     Phase,
     PhaseStarted,
+    Retried,
     RunEnded,
     State,
     Status,
@@ -265,7 +265,7 @@ def test_whoever_the_others_did_not_wait_for_is_named_until_he_answers() -> None
 
 
 def test_another_attempt_is_said_and_begins_at_the_first_phase() -> None:
-    again = Again(2, ("hive3",), at(20))
+    again = Retried(2, ("hive3",), at(20))
     lines = drawn(followed([*begun(5, 5, REVOKE), again, PhaseStarted(Phase.LOOK, ("hive3",), at(20), "look")]), 21)
     assert "attempt 2" in lines[0]
     assert lines[1].startswith("▸ look  · claim")

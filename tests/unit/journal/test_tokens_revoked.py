@@ -52,7 +52,7 @@ def test_the_token_that_the_journal_knows_is_condemned_though_no_slot_holds_it(f
     without_token_files(fleet)
     ann = Operator(fleet, task=REVOKE, history=known(fleet.token))
     ann.revoke(leaked=known(fleet.token).tokens)
-    assert fleet.token.fingerprint(KEY) in ann.runner.run.condemned
+    assert fleet.token.fingerprint(KEY) in ann.runner.run.revoked
     session = Session(fleet.hosts["hive1"], run="later", epoch=9, revoked={fleet.token.fingerprint(KEY).keyed: "run-1"})
     assert session.do("stage", token=fleet.token.reveal())["trouble"] == "revoked"
 
@@ -105,7 +105,7 @@ def test_a_token_that_one_host_holds_alone_is_condemned_and_named_with_it(fleet:
     fleet.on_request = lambda host, request: asked.append(host.name) if lone.reveal() in str(request) else None
     ann = Operator(fleet, task=REVOKE)
     assert ann.revoke() is DONE
-    assert lone.fingerprint(KEY) in ann.runner.run.condemned
+    assert lone.fingerprint(KEY) in ann.runner.run.revoked
     assert set(asked) <= {"hive2"}
     line = f"only hive2 held token:{lone.fingerprint(KEY)}: no other host was tried with it"
     assert line in summary_lines(ann.runner.run, DONE, ann.runner.fleet)
