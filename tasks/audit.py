@@ -44,7 +44,7 @@ def audit(scope: HostsOptions, own: AuditOptions, output: JsonOption) -> None:
     fleet, hosts = scope.load_hosts()
     wanted = own.token if own.token in ("", "current", "previous") else fp6(own.token)
     if own.file_access and own.token:
-        raise UserError("--file-access and --token: which token was read nobody noted", hint="leave --token out")
+        raise UserError("--file-access and --token: it was not noted which token was read", hint="leave --token out")
     query = _query(own)
     if own.file_access:
         leave(_accesses(fleet, hosts, query, scope.state_dir, output.json))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hivekeys.age import Recipients
     from hivekeys.backups.folder import Order
-    from hivekeys.backups.shelf import Taken
+    from hivekeys.backups.shelf import BackupResult
     from hivekeys.fleet import Fleet, Host
     from hivekeys.token import Fingerprint, Token
 
@@ -36,7 +36,7 @@ class BackupOptions(FromOption, ReasonOption):
     passphrase: bool = option("seal it with a passphrase instead, asked on the terminal", default=False)
     output: str = option("write to this file instead of the fleet's folder of backups")
     keep: str = option("how many backups of the folder stay (default: `keep` of [backup], else all)")
-    list: bool = option("show the backups in the fleet's folder, contact nobody", default=False)
+    list: bool = option("show the backups in the fleet's folder, contact no host", default=False)
     dry_run: bool = option(
         "show which token would be sealed for whom, and where; it is not read, and nothing is written", default=False
     )
@@ -102,7 +102,7 @@ def _order(fleet: "Fleet", own: BackupOptions) -> "Order":
     return backup_folder.Order(whom, output, limit)
 
 
-def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Taken":
+def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "BackupResult":
     from hivekeys.backups import folder as backup_folder
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import past_runs
@@ -115,7 +115,7 @@ def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Tak
     return backup_folder.put(token, key, fleet.name, run, time.time(), order=order, state=folder, signer=signer)
 
 
-def _show(taken: "Taken", as_json: bool) -> None:
+def _show(taken: "BackupResult", as_json: bool) -> None:
     from tasks.terminal.live import Show
 
     if as_json:
@@ -150,7 +150,7 @@ def _show_list(fleet: "Fleet", state_dir: str, as_json: bool) -> None:
 
     base = state_folder.folder_for(fleet.name, state_dir)
     folder = backup_folder.folder_in(base)
-    there, gone = backup_folder.found(folder), tombstones(base)
+    there, gone = backup_folder.list_backups(folder), tombstones(base)
     if as_json:
         sys.stdout.write(json.dumps(shelf.document(there, fleet.name, gone), indent=2) + "\n")
         return

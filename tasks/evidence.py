@@ -76,7 +76,7 @@ def _write_archive(fleet: "Fleet", record: "Recorded", path: Path, state_dir: st
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         sys.stdout.write(f"{path}: run {record.run.id}, {len(record.rows)} events, signed with {document['key']}\n")
-        sys.stdout.write("whoever checks it needs the public half of the key: fab evidence --public-key\n")
+        sys.stdout.write("the person who checks it needs the public half of the key: fab evidence --public-key\n")
 
 
 def _public_key(fleet: "Fleet", state_dir: str, path: Path | None) -> None:

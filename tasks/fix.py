@@ -13,7 +13,7 @@ from tasks.options.verb import leave, verb
 class FixOptions:
     """What is mended."""
 
-    apply: bool = option("mend it (default: show what would be mended)", default=False)
+    apply: bool = option("repair it (default: show what would be repaired)", default=False)
     strays: bool = option(
         "also remove copies of the token that people, editors and runs that are over have left", default=False
     )

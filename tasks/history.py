@@ -52,7 +52,7 @@ def history(scope: FleetOptions, own: HistoryOptions, change: ChangeOptions, out
 def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]]":
     """The runs that can be read, newest first; what is wrong with journal and key, a line each."""
     from hivekeys.journal import state_folder
-    from hivekeys.journal.past import as_told
+    from hivekeys.journal.past import in_context
     from hivekeys.journal.run import fold
     from hivekeys.journal.store import Journal
 
@@ -70,7 +70,7 @@ def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]
             state_folder.fingerprint_key(folder)
     except DamagedError as error:
         faults.append(error.message)
-    return list(as_told(runs, folder)), faults
+    return list(in_context(runs, folder)), faults
 
 
 def _set_aside(fleet: str, state_dir: str) -> None:

@@ -19,14 +19,14 @@ class InstallOptions(FromOption):
     harden: bool = option("give the units the hardening lines of the guide as well", default=False)
     plain_file: bool = option("let the services read the token file itself, not a systemd credential", default=False)
     readmit: bool = option(
-        "take the hosts of --limit back that were cut out of the fleet: they were rebuilt since", default=False
+        "readmit the hosts of --limit that were excluded from the fleet: they were rebuilt since", default=False
     )
     restricted: bool = option(
         "put the agent on the hosts and let the inventory's login run it and nothing else", default=False
     )
     restrict_key: str = option("with --restricted: let this public key (FILE.pub) start the agent and do nothing else")
     print_sudoers: bool = option(
-        "print the rule for sudo that --restricted puts in place; contacts nobody", default=False
+        "print the rule for sudo that --restricted puts in place; contacts no host", default=False
     )
 
     @property

@@ -16,14 +16,14 @@ from tasks.options.verb import verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
-    from hivekeys.inventory import Loaded
+    from hivekeys.inventory import LoadedInventory
 
 # Imports inside the functions below: pydantic and rich take time that `fab --list` has not.
 
 
 @verb
 def check(scope: FleetOption, output: JsonOption) -> None:
-    """Check a fleet's file and show the hosts it means; contacts nobody."""
+    """Check a fleet's file and show the hosts it means; contacts no host."""
     from hivekeys.inventory import table
     from tasks.terminal.live import Show
 
@@ -48,7 +48,7 @@ class ConvertOptions:
 
 @verb
 def convert(scope: FleetOption, own: ConvertOptions) -> None:
-    """Write a fleet's file in hivekeys' own form, TOML, whatever form it has; contacts nobody."""
+    """Write a fleet's file in hivekeys' own form, TOML, whatever form it has; contacts no host."""
     from hivekeys.inventory.written import toml
 
     path = _target(own.output, own.force) if own.output else None
@@ -62,7 +62,7 @@ def convert(scope: FleetOption, own: ConvertOptions) -> None:
         sys.stderr.write(f"{path} written: {len(fleet.hosts)} hosts; next: fab inventory.check --fleet {path}\n")
 
 
-def _looked(fleet: str) -> "Loaded":
+def _looked(fleet: str) -> "LoadedInventory":
     from hivekeys import inventory
 
     return inventory.look(inventory.find(fleet or None, INVENTORY, os.environ), check_ids)

@@ -101,7 +101,7 @@ def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: P
 
 
 def _refuse_unvouched(sealed: "Backup", file: str, from_elsewhere: bool, yes: bool, folder: Path) -> None:
-    """One that this bastion has not signed is restored only when somebody says so: every host's root can make one."""
+    """Refuses a backup that this bastion did not sign, unless the operator says so: root on every host can make one."""
     from hivekeys.backups.signature import Maker, maker, signer_id
     from hivekeys.journal import state_folder
     from hivekeys.text.clean import printable
@@ -111,7 +111,7 @@ def _refuse_unvouched(sealed: "Backup", file: str, from_elsewhere: bool, yes: bo
     said = {
         Maker.ELSEWHERE: f"is signed by {signer}, and not by this bastion",
         Maker.CHANGED: f"was changed, or sealed anew, after {signer} had signed it",
-        Maker.NOBODY: "is not signed: anybody may have made it",
+        Maker.NOBODY: "is not signed: anyone may have made it",
     }.get(maker(sealed, state_folder.signing_key(folder).public_key()))
     if said is None:
         return
@@ -145,7 +145,7 @@ def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint,
 
 
 def _refuse_served(runner: "Crew", want: "Fingerprint", file: str) -> None:
-    """A token that every host has already is no rotation; where only some have it, it is one for the others."""
+    """Refuses a token that every host has already; where only some have it, the others get it."""
     if all(host.was == want for host in runner.run.hosts.values() if host.was):
         runner.end(ExitCode.USAGE)
         raise UserError(f"{file}: the fleet has its token already (token:{want})", hint="`fab status` shows every host")

@@ -25,7 +25,7 @@ def resume(
     refuse_superseded(past, scope.state_dir)
     if not past.is_open:
         raise UserError(
-            f"run {past.id} is over: there is nothing to go on with",
+            f"run {past.id} is over: there is nothing to continue",
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
     hosts, excluded = split_excluded(fleet, hosts_of(fleet, past), forward.without, scope.state_dir)

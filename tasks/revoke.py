@@ -31,7 +31,7 @@ class RevokeOptions(WithoutOption, ForceOptions):
     reason: str = option("what happened, for the record and the report; required")
     batch: str = option("how many hives turn together: a number or a percentage (default: all at once)")
     attempts: str = option("how often a host that fails is tried (default 3)")
-    take_over: bool = option("end the session of whoever else has a host's lock, such as a thief's", default=False)
+    take_over: bool = option("end the session of another run that has a host's lock, such as a thief's", default=False)
     token_file: str = option(
         "condemn the token in this file too (- is stdin): one that leaked, wherever it may still be accepted"
     )
@@ -104,7 +104,7 @@ def _foresee(
         return foreseen([run.hosts[host.name] for host in hosts], None)
 
     def lines(runner: "Crew") -> list[str]:
-        held = {token for story in runner.controllers for token in (*story.held, *story.loaded)}
+        held = {token for story in runner.controllers for token in (*story.held, *story.loaded_token)}
         tokens = ", ".join(sorted(f"token:{token}" for token in held | condemned_by(runner)))
         before = _lines_before(fleet, hosts, request.state_dir)
         fence = ["a host that cannot be turned: its service would be stopped"] if request.fence else []

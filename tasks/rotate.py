@@ -29,7 +29,7 @@ class RotateOptions(TurnOptions):
 
     token_file: str = option("take the token from this file (- is stdin): one line of 64 or more characters")
     if_older_than: str = option("do nothing, with exit code 0, while all hosts have one younger token (90d, 12h)")
-    reason: str = option("why, for the record and for whoever meets the lock")
+    reason: str = option("why, for the record and for an operator who meets the lock")
 
 
 @verb
@@ -84,7 +84,7 @@ def rotate(
 
 
 def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "Request") -> bool:
-    """Whether something is to be done: a token that old, hosts that disagree or are ill, what a run left behind."""
+    """True if a rotation is due: a token that old, hosts that disagree or have problems, or what a run left behind."""
     from hivekeys import report
     from hivekeys.report import stream
     from hivekeys.rotation.drive import Drive
@@ -112,7 +112,7 @@ def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "R
 
 
 def _refuse_held(fleet: str, state_dir: str) -> None:
-    """Not by the clock: a rotation each night would bury, one by one, the tokens that somebody still uses."""
+    """Refuses to rotate by the clock while an old token is still used: each night would bury another such token."""
     from hivekeys.journal.past import newest_served
 
     newest = newest_served(fleet, state_dir)
@@ -138,7 +138,7 @@ def _token(source: str) -> "Token":
 
 
 def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str) -> None:
-    """A token that leaked is nobody's to bring back."""
+    """Refuses a token that leaked."""
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import tombstones
     from hivekeys.token import refuse_revoked
@@ -148,7 +148,7 @@ def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str)
 
 
 def _refuse_known(runner: "Crew", token: "Token") -> None:
-    """A token that a host already serves is no rotation."""
+    """Refuses a token that a host already serves."""
     want = runner.fingerprint(token)
     serving = [host.name for host in runner.run.hosts.values() if host.was == want]
     if serving:

@@ -104,10 +104,10 @@ def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
     from hivekeys.journal.debts import overtaken
     from hivekeys.journal.past import past_runs
     from hivekeys.status.metrics import metrics
-    from hivekeys.verify.last import kept_tally
+    from hivekeys.verify.last import stored_tally
 
     name = shown.fleet.name
-    checklist = kept_tally(state_folder.folder_for(name, state_dir))
+    checklist = stored_tally(state_folder.folder_for(name, state_dir))
     runs = list(past_runs(name, state_dir))
     write_whole(path, metrics(shown, overtaken(runs, _newer(shown)), checklist), mode=0o644)
 

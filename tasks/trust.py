@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hivekeys.fleet import Fleet
-    from hivekeys.ssh.hostkeys.trust import Shown, Trusted
+    from hivekeys.ssh.hostkeys.trust import ServerKeys, Trusted
 
 LARGEST_LIST = 4 * 1024 * 1024  # bytes
 WIDTH = 160  # characters, where there is no terminal to ask
@@ -38,7 +38,7 @@ class TrustOptions:
     )
     dry_run: bool = option("show the keys that would be written, and write none", default=False)
     yes: bool = option(
-        "write new keys without a question: nobody compares them then. Changed ones still need --replace",
+        "write new keys without a question, uncompared. Changed ones still need --replace",
         default=False,
     )
 
@@ -75,7 +75,7 @@ def trust(scope: SomeHosts, own: TrustOptions, output: JsonOption) -> None:
             for backup in trusting.write(both, hashed=not own.plain_names):
                 screen.print(f"what was there before is in {backup}", markup=False, soft_wrap=True)
             written += (each.name for each in both)
-        everybody = trusting.shown
+        everybody = trusting.server_keys
     code = trust_report.code(everybody)
     if output.json:
         document = trust_report.document(fleet.name, everybody, written, code)
@@ -116,7 +116,7 @@ def _named(patterns: str, names: tuple[str, ...]) -> set[str]:
     return meant
 
 
-def _agreed(shown: "list[Shown]", listed: "Trusted") -> "list[Shown]":
+def _agreed(shown: "list[ServerKeys]", listed: "Trusted") -> "list[ServerKeys]":
     """Those with new keys that are listed; if the list speaks against one, none is written.
 
     Who is trusted by a known key need not be listed for keys of more types: they are not written then.
@@ -130,7 +130,9 @@ def _agreed(shown: "list[Shown]", listed: "Trusted") -> "list[Shown]":
     return [answer for answer in answers if not isinstance(answer, str) and answer.unknown]
 
 
-def _confirmed(fresh: "list[Shown]", changed: "list[Shown]", screen: "Console", yes: bool) -> "list[Shown]":
+def _confirmed(
+    fresh: "list[ServerKeys]", changed: "list[ServerKeys]", screen: "Console", yes: bool
+) -> "list[ServerKeys]":
     """All of them, if the operator says so, or has said so; changed keys are a question of their own."""
     questions = (
         (fresh, "Write {keys} of {hosts} to {file}? [y/N] "),
@@ -142,7 +144,7 @@ def _confirmed(fresh: "list[Shown]", changed: "list[Shown]", screen: "Console", 
     return fresh + changed
 
 
-def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
+def _yes(shown: "list[ServerKeys]", question: str, screen: "Console") -> bool:
     from hivekeys.text.names import fold_names
     from tasks.terminal.asking import agrees
 
@@ -153,7 +155,7 @@ def _yes(shown: "list[Shown]", question: str, screen: "Console") -> bool:
     return agrees(words, screen)
 
 
-def _screen(screen: "Console", fleet: "Fleet", shown: "tuple[Shown, ...]") -> None:
+def _screen(screen: "Console", fleet: "Fleet", shown: "tuple[ServerKeys, ...]") -> None:
     """The fingerprints of a round: where the operator looks while he is asked."""
     from hivekeys.ssh.hostkeys import trust_report
 

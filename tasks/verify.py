@@ -69,13 +69,13 @@ def verify(scope: HostsOptions, own: VerifyOptions, output: JsonOption) -> None:
 def _keep(report: "Report", state_dir: str) -> None:
     """Its numbers for `fab status --metrics`. Without them the metrics say how old the last ones are."""
     from hivekeys.journal import state_folder
-    from hivekeys.verify.last import keep_tally
+    from hivekeys.verify.last import store_tally
     from hivekeys.verify.tally import tally
 
     try:
-        keep_tally(state_folder.folder_for(report.fleet, state_dir), tally(report))
+        store_tally(state_folder.folder_for(report.fleet, state_dir), tally(report))
     except UserError as error:
-        sys.stderr.write(f"hivekeys: not kept for --metrics: {error.message}\n")
+        sys.stderr.write(f"hivekeys: not stored for --metrics: {error.message}\n")
 
 
 def _report(

@@ -27,7 +27,7 @@ def watch(
 ) -> None:
     """Let auditd note on every host who reads the token file, now and after a reboot; a second time changes nothing."""
     from hivekeys.journal.events import Phase
-    from hivekeys.protocol.messages import Step, Verb
+    from hivekeys.protocol.verbs import Watch
     from tasks.work.request import Request
     from tasks.work.upkeep import VERBS, show_changes, upkeep_of
 

@@ -33,7 +33,7 @@ class HostAccesses:
     """One host's answer, or why there is none."""
 
     host: str
-    found: Accessed | None
+    accesses: Accessed | None
     cause: Cause | None
     off: float = 0.0  # seconds that its clock is ahead of the bastion's
 
@@ -53,7 +53,7 @@ def accesses_of(answers: Mapping[Host, Reply | Cause], now: float) -> list[HostA
 
 def exit_code(hosts: Iterable[HostAccesses]) -> ExitCode:
     """4 when a host could not be asked, or not to the end, else 0."""
-    whole = all(one.found and not one.found.cut for one in hosts)
+    whole = all(one.accesses and not one.accesses.cut for one in hosts)
     return ExitCode.DONE if whole else ExitCode.INCOMPLETE
 
 
@@ -62,7 +62,7 @@ def table(hosts: Sequence[HostAccesses]) -> Table:
     shown = plain_table("who opened the token file, by auditd")
     for column in ("who", "host", "account", "login", "program", "answer", "times", "first", "last"):
         shown.add_column(column, justify="right" if column == "times" else "left", overflow="fold")
-    rows = [(one.host, reader) for one in hosts if one.found for reader in one.found.readers]
+    rows = [(one.host, reader) for one in hosts if one.accesses for reader in one.accesses.readers]
     rows.sort(key=lambda row: (FIRST.index(row[1].kind), -row[1].last))
     for host, reader in rows[:ROWS]:
         shown.add_row(Text(WORDS[reader.kind], _style(reader)), Text(host), *map(Text, _cells(reader)))
@@ -94,7 +94,7 @@ def newest_table(hosts: Sequence[HostAccesses], runs: Sequence[Run], most: int) 
 
 
 def _newest(hosts: Sequence[HostAccesses]) -> list[tuple[HostAccesses, Access]]:
-    every = [(one, access) for one in hosts if one.found for access in one.found.newest]
+    every = [(one, access) for one in hosts if one.accesses for access in one.accesses.newest]
     return sorted(every, key=lambda found: -found[1].at)
 
 
@@ -110,12 +110,14 @@ def run_at(runs: Iterable[Run], host: str, at: float) -> str:
 def lines(hosts: Sequence[HostAccesses], fleet: Fleet) -> list[str]:
     """The lines below the tables: hosts that could not be asked, hosts that are not watched, and the sum."""
     said = [hints.line(one.cause, fleet, one.host) for one in hosts if one.cause]
-    said += [f"{one.host}: cut, {one.found.cut} (narrow --since)" for one in hosts if one.found and one.found.cut]
-    bare = [one.host for one in hosts if one.found and not one.found.watched]
+    said += [
+        f"{one.host}: cut, {one.accesses.cut} (narrow --since)" for one in hosts if one.accesses and one.accesses.cut
+    ]
+    bare = [one.host for one in hosts if one.accesses and not one.accesses.watched]
     if bare:
         watch = f"`fab watch --fleet {fleet.typed}`"
         said.append(f"no rule watches the token file, so nothing is noted: {fold_names(bare)} ({watch})")
-    readers = [reader for one in hosts if one.found for reader in one.found.readers]
+    readers = [reader for one in hosts if one.accesses for reader in one.accesses.readers]
     others = sum(reader.count for reader in readers if reader.kind == "other")
     total = sum(reader.count for reader in readers)
     return [*said, f"{total} accesses noted, {others} of them by other programs; times are each host's own, in UTC"]
@@ -133,16 +135,16 @@ def document(hosts: Sequence[HostAccesses], fleet: Fleet, runs: Sequence[Run], c
 
 def _host(one: HostAccesses, fleet: Fleet, runs: Sequence[Run]) -> dict[str, Any]:
     said: dict[str, Any] = {"host": one.host, "cause": hints.document(one.cause, fleet, one.host)}
-    if one.found is None:
+    if one.accesses is None:
         return said
-    readers = [{**asdict(r), "first": iso(r.first), "last": iso(r.last)} for r in one.found.readers]
+    readers = [{**asdict(r), "first": iso(r.first), "last": iso(r.last)} for r in one.accesses.readers]
     newest = [
         {
             **asdict(a),
             "at": iso(a.at),
             "run": run_at(runs, one.host, a.at - one.off) or None if a.kind == "hivekeys" else None,
         }
-        for a in one.found.newest
+        for a in one.accesses.newest
     ]
-    facts = {"watched": one.found.watched, "folded": one.found.folded, "cut": one.found.cut or None}
+    facts = {"watched": one.accesses.watched, "folded": one.accesses.folded, "cut": one.accesses.cut or None}
     return {**said, **facts, "clock_off": round(one.off, 3), "readers": readers, "newest": newest}

@@ -203,7 +203,8 @@ def uses_of(host: str, reply: Reply | Cause, tokens: Iterable[str], turned: floa
 
 def unread_of(reply: Reply | Cause) -> str:
     """Why a host's records were not read, or not all, in one line; "" when all were read."""
-    if isinstance(reply, Cause) or reply.audited is None:
+    found = None if isinstance(reply, Cause) else reply.to(Audit)
+    if found is None:
         return str(reply if isinstance(reply, Cause) else reply.cause or "no answer")
     if not found.on and not found.found:
         return "no audit trail is written"

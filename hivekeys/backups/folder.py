@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hivekeys.age import Recipients, seal
 from hivekeys.backups.backup import LARGEST, Header, parse, plain, text_of
-from hivekeys.backups.shelf import Kept, Taken, expired
+from hivekeys.backups.shelf import BackupFile, BackupResult, expired
 from hivekeys.backups.signature import name_of, sign
 from hivekeys.errors import UserError
 from hivekeys.token import Token, key_name
@@ -39,7 +39,7 @@ def put(
     order: Order,
     state: Path,
     signer: Ed25519PrivateKey,
-) -> Taken:
+) -> BackupResult:
     """Seals the token, signs and writes the backup; returns it, and the older ones that it removed. Raises UserError.
 
     `key` is the bastion's key for fingerprints, `run` whose token it is, `state` the fleet's state folder.
@@ -51,10 +51,10 @@ def put(
     folder = folder_in(state)
     path = Path(order.output).expanduser() if order.output else _unused(_make(folder), header)
     write(path, text)
-    ours = [one for one in found(folder) if one.backup and one.backup.header.fleet == fleet]
+    ours = [one for one in list_backups(folder) if one.backup and one.backup.header.fleet == fleet]
     gone = [] if order.keep is None else expired(ours, order.keep, header.fingerprint, header.key)
     why = _remove(gone)
-    return Taken(Kept(str(path), parse(text.encode(), path.name)), tuple(gone) if not why else (), why)
+    return BackupResult(BackupFile(str(path), parse(text.encode(), path.name)), tuple(gone) if not why else (), why)
 
 
 def folder_in(state: Path) -> Path:
@@ -110,18 +110,18 @@ def read(path: Path, name: str) -> bytes:
         raise UserError(f"{name}: {reason}", hint="`fab backup --list` shows this fleet's backups") from None
 
 
-def found(folder: Path) -> list[Kept]:
+def list_backups(folder: Path) -> list[BackupFile]:
     """Every backup in a folder, newest first; a file that is none comes last, with the reason."""
     kept = []
     for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
         try:
-            kept.append(Kept(str(path), parse(read(path, path.name), path.name)))
+            kept.append(BackupFile(str(path), parse(read(path, path.name), path.name)))
         except UserError as error:
-            kept.append(Kept(str(path), fault=error.message))
+            kept.append(BackupFile(str(path), fault=error.message))
     return sorted(kept, key=lambda one: one.made, reverse=True)
 
 
-def _remove(kept: Sequence[Kept]) -> str:
+def _remove(kept: Sequence[BackupFile]) -> str:
     """Removes these files; returns why the first that could not be removed stays."""
     try:
         for one in kept:

@@ -19,7 +19,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Kept:
+class BackupFile:
     """A file of the folder: a backup, or the reason why it is not one."""
 
     path: str
@@ -33,37 +33,37 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Taken:
+class BackupResult:
     """A backup that was taken, and older ones removed; `why` there is none, or an older one could not be removed."""
 
-    kept: Kept | None = None
-    gone: tuple[Kept, ...] = ()
+    file: BackupFile | None = None
+    removed: tuple[BackupFile, ...] = ()
     why: str = ""
 
     def lines(self) -> list[str]:
         """For people."""
-        if self.kept is None or self.kept.backup is None:
+        if self.file is None or self.file.backup is None:
             return [f"warning: no backup was taken: {self.why}", "    next: repair the cause, then `fab backup`"]
-        head = self.kept.backup.header
+        head = self.file.backup.header
         of_run = f" of run {head.run}" if head.run else ""
-        went = f"; older ones removed: {len(self.gone)}" if self.gone else ""
-        opened_by = ", ".join(self.kept.backup.kinds)
-        lines = [f"backup: {self.kept.path}", f"    token:{head.fingerprint}{of_run}, opened by {opened_by}{went}"]
+        went = f"; older ones removed: {len(self.removed)}" if self.removed else ""
+        opened_by = ", ".join(self.file.backup.kinds)
+        lines = [f"backup: {self.file.path}", f"    token:{head.fingerprint}{of_run}, opened by {opened_by}{went}"]
         return [*lines, f"warning: an older backup stays: {self.why}"] if self.why else lines
 
     def document(self) -> dict[str, Any]:
         """For programs."""
-        if self.kept is None:
+        if self.file is None:
             return {"taken": False, "why": self.why}
         return {
             "taken": True,
-            **_facts(self.kept),
-            "removed": [one.path for one in self.gone],
+            **_facts(self.file),
+            "removed": [one.path for one in self.removed],
             "why": self.why or None,
         }
 
 
-def expired(kept: Sequence[Kept], keep: int, served: Fingerprint, key: str) -> list[Kept]:
+def expired(kept: Sequence[BackupFile], keep: int, served: Fingerprint, key: str) -> list[BackupFile]:
     """The backups to remove when the newest `keep` stay: never the only backup of the token that the fleet serves.
 
     `key` names this bastion's key: a backup from under another one may be of that token when it looks like it.
@@ -72,7 +72,7 @@ def expired(kept: Sequence[Kept], keep: int, served: Fingerprint, key: str) -> l
     backups = sorted((one for one in kept if one.backup), key=lambda one: one.made, reverse=True)
     stay, rest = backups[:keep], backups[keep:]
 
-    def is_served(one: Kept) -> bool:
+    def is_served(one: BackupFile) -> bool:
         header = one.backup.header if one.backup else None
         if header is None:
             return False
@@ -84,7 +84,7 @@ def expired(kept: Sequence[Kept], keep: int, served: Fingerprint, key: str) -> l
     return rest
 
 
-def table(kept: Sequence[Kept], fleet: str, revoked: Mapping[Fingerprint, str]) -> Table:
+def table(kept: Sequence[BackupFile], fleet: str, revoked: Mapping[Fingerprint, str]) -> Table:
     """One row a file."""
     shown = plain_table(f"backups of fleet {fleet}, newest first")
     for title in ("made (UTC)", "token", "run", "opened by", "signed by", "state", "file"):
@@ -108,19 +108,19 @@ def table(kept: Sequence[Kept], fleet: str, revoked: Mapping[Fingerprint, str]) 
     return shown
 
 
-def document(kept: Sequence[Kept], fleet: str, revoked: Mapping[Fingerprint, str]) -> list[dict[str, Any]]:
+def document(kept: Sequence[BackupFile], fleet: str, revoked: Mapping[Fingerprint, str]) -> list[dict[str, Any]]:
     """The same for a program. Holds no keyed fingerprint."""
     return [_entry(one, fleet, revoked) for one in kept]
 
 
-def _entry(one: Kept, fleet: str, revoked: Mapping[Fingerprint, str]) -> dict[str, Any]:
+def _entry(one: BackupFile, fleet: str, revoked: Mapping[Fingerprint, str]) -> dict[str, Any]:
     if one.backup is None:
         return {"file": one.path, "fault": one.fault}
     usable = _state(one.backup, fleet, revoked) == "usable"
     return {**_facts(one), "revoked_by": revoked.get(one.backup.header.fingerprint), "usable": usable}
 
 
-def _facts(one: Kept) -> dict[str, Any]:
+def _facts(one: BackupFile) -> dict[str, Any]:
     if one.backup is None:
         return {"file": one.path}
     head = one.backup.header

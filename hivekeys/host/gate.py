@@ -178,7 +178,7 @@ FIELDS = {
 REQUEST_FIELDS = {"protocol": entire(0, 10**6), "deadline": within(0, 86400), "expires": within(-FAR, FAR)}
 
 
-def fields_of(verb: str) -> "dict[str, Optional[Check]]":
+def checks_of(verb: str) -> "dict[str, Optional[Check]]":
     """What a verb's function takes beside the agent, and what each may be; None: nothing is let through."""
     code = VERBS[verb][0].__code__
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
@@ -224,7 +224,7 @@ def check_step(step: "dict[str, Any]") -> str:
         raise Unfit("a verb that is not allowed here")
     if not {"locked", "unlocked"} & set(VERBS[verb][1]):
         raise Unfit("a verb that is not allowed here")
-    fields = fields_of(verb)
+    fields = checks_of(verb)
     given = set(step) - {"verb"}
     if not given <= set(fields):
         raise Unfit("%s with a field that it does not have" % verb, verb)

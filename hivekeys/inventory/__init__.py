@@ -9,7 +9,7 @@ Import this package late: pydantic alone takes longer than `fab --list` may.
 """
 
 from hivekeys.inventory.files import find
-from hivekeys.inventory.load import Loaded, load, look
+from hivekeys.inventory.load import LoadedInventory, load, look
 from hivekeys.inventory.ranges import select
 
-__all__ = ["Loaded", "find", "load", "look", "select"]
+__all__ = ["LoadedInventory", "find", "load", "look", "select"]

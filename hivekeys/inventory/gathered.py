@@ -26,7 +26,7 @@ class Gathered:
         for length in range(len(mistake.key), 0, -1):
             place = self.places.get(mistake.key[:length])
             if place:
-                return self._without_value(Mistake(place.key, mistake.says, place.file, place.line))
+                return self._without_value(Mistake(place.key, mistake.text, place.file, place.line))
         return mistake
 
     def told(self) -> list[Mistake]:
@@ -36,4 +36,4 @@ class Gathered:
     def _without_value(self, mistake: Mistake) -> Mistake:
         if not self.hides_values:
             return mistake
-        return replace(mistake, says=re.sub("found .*, expected", "found another value, expected", mistake.says))
+        return replace(mistake, text=re.sub("found .*, expected", "found another value, expected", mistake.text))

@@ -13,7 +13,7 @@ from hivekeys.fleet import Role
 from hivekeys.inventory.ansible.ssh_args import CHANGES_NOTHING
 from hivekeys.inventory.files import read_text, tables
 from hivekeys.inventory.gathered import Gathered
-from hivekeys.inventory.mistakes import Mistake, Place, at, shown
+from hivekeys.inventory.mistakes import Mistake, Place, at, value_text
 
 # Keywords of the first form, and keys of the second, by what they are in an entry of ours.
 KEYWORDS = {
@@ -72,7 +72,7 @@ def _blocks(text: str, file: str, found: Gathered) -> None:
 
 def _refuse_host(host: str, place: Place, found: Gathered) -> None:
     if any(char in host for char in "*?!"):
-        says = f"found {shown(host)}, expected the name of one host; what all have in common stands in [ssh]"
+        says = f"found {value_text(host)}, expected the name of one host; what all have in common stands in [ssh]"
         found.mistakes.append(at(place, says))
 
 

@@ -5,7 +5,7 @@ Pure. As in `rules.py` the file is looked at as it was read; what can't be under
 
 from collections.abc import Iterator
 
-from hivekeys.inventory.mistakes import Mistake, shown, wrong
+from hivekeys.inventory.mistakes import Mistake, value_text, wrong
 from hivekeys.inventory.rules import Table, expanded, table_of
 
 
@@ -16,7 +16,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
         own = table_of(services, role)
         yield from _tls(("services", role), own, own)
         if len(expanded(own.get("address"))) > 1:
-            found = f"a range, {shown(own['address'])}"
+            found = f"a range, {value_text(own['address'])}"
             yield wrong(("services", role, "address"), found, "one address; ranges stand in the entry of the hosts")
     for pattern, table in hosts.items():
         if isinstance(table, dict) and isinstance(table.get("service"), dict):
@@ -25,7 +25,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
             yield from _tls(key, own, {**table_of(services, role), **own})
             names, addresses = expanded(pattern), expanded(own.get("address"))
             if len(addresses) > 1 and len(names) != len(addresses):
-                found = f"{shown(own['address'])}, {len(addresses)} addresses"
+                found = f"{value_text(own['address'])}, {len(addresses)} addresses"
                 yield wrong((*key, "address"), found, f"{len(names)}: one for each host, or one for all")
 
 
@@ -33,8 +33,8 @@ def _tls(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistake]:
     """Mistakes of `ca` and `verify`: both need https, and `ca` has no effect where the certificate is not checked."""
     for name, usual in (("ca", ""), ("verify", True)):
         if own.get(name, usual) != usual and whole.get("scheme", "http") == "http":
-            yield wrong((*key, name), shown(own[name]), 'scheme = "https" beside it')
+            yield wrong((*key, name), value_text(own[name]), 'scheme = "https" beside it')
     if whole.get("ca") and whole.get("verify") is False:
         name = "ca" if "ca" in own else "verify"
         if name in own:
-            yield wrong((*key, name), shown(own[name]), "one of ca and verify = false")
+            yield wrong((*key, name), value_text(own[name]), "one of ca and verify = false")

@@ -25,7 +25,7 @@ from hivekeys.fleet import (
 from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.listening import mistakes_listening
-from hivekeys.inventory.mistakes import at, shown
+from hivekeys.inventory.mistakes import at, value_text
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between, too_many
 from hivekeys.inventory.schema import LOGIN, CheckIds, Document, ServiceKeys, ServicesKeys, checked
@@ -39,7 +39,7 @@ POINT_TO_HIVES = 'a file of ours with fleet = "NAME", [hosts.queen] and [llama_o
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedInventory:
     """A fleet, the files of other forms that its hosts come from, and settings in them that were not read."""
 
     fleet: Fleet
@@ -59,7 +59,7 @@ def load(path: Path, check_ids: CheckIds = tuple) -> Fleet:
     return replace(found.fleet, digest=hashlib.sha256(repr(found.fleet).encode()).hexdigest())
 
 
-def look(path: Path, check_ids: CheckIds = tuple) -> Loaded:
+def look(path: Path, check_ids: CheckIds = tuple) -> LoadedInventory:
     """The fleet of a file, as `load` says, and what it was made from."""
     if path.suffix != TOML:
         return _direct(path, check_ids)
@@ -73,11 +73,11 @@ def look(path: Path, check_ids: CheckIds = tuple) -> Loaded:
     if document is None or mistakes:
         raise refusal(path, *mistakes)
     if not others:
-        return Loaded(_fleet(document, path))
+        return LoadedInventory(_fleet(document, path))
     return _with_others(document, tables, path, check_ids)
 
 
-def _direct(path: Path, check_ids: CheckIds) -> Loaded:
+def _direct(path: Path, check_ids: CheckIds) -> LoadedInventory:
     """An Ansible inventory without a file of ours: all that we need stands in it."""
     if path.name == "hives.conf":
         raise refusal(path, "found llama-orch's hives alone, expected a fleet with its queen", hint=POINT_TO_HIVES)
@@ -91,7 +91,7 @@ def _direct(path: Path, check_ids: CheckIds) -> Loaded:
     return _checked({"fleet": found.fleet, "hosts": found.hosts}, [found], path, (str(path),), check_ids)
 
 
-def _with_others(document: Document, tables: dict[str, Any], path: Path, check_ids: CheckIds) -> Loaded:
+def _with_others(document: Document, tables: dict[str, Any], path: Path, check_ids: CheckIds) -> LoadedInventory:
     """A file of ours whose hosts are, some or all, in other files."""
     from hivekeys.inventory import ansible, hives_conf  # noqa: PLC0415  takes time that our own form need not pay
 
@@ -112,7 +112,7 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path, check_i
         twice = [name for name in each.hosts if name in hosts]
         mistakes += [at(each.places[("hosts", name)], "found a host that is named elsewhere too") for name in twice]
         if each.fleet not in ("", document["fleet"]):
-            says = f"found {shown(each.fleet)}, expected {shown(document['fleet'])} as {path.name} says"
+            says = f"found {value_text(each.fleet)}, expected {value_text(document['fleet'])} as {path.name} says"
             mistakes.append(at(each.places[("fleet",)], says))
         hosts.update(each.hosts)
     if mistakes:
@@ -122,14 +122,14 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path, check_i
 
 def _checked(
     tables: dict[str, Any], found: list[Gathered], path: Path, files: tuple[str, ...], check_ids: CheckIds
-) -> Loaded:
+) -> LoadedInventory:
     document, mistakes = checked(tables, check_ids)
     mistakes += [*mistakes_between(tables), *mistakes_beside(tables), *mistakes_listening(tables)]
     for each in found:
         mistakes = [each.placed(mistake) for mistake in mistakes]
     if document is None or mistakes:
         raise refusal(path, *mistakes, hint=ELSEWHERE)
-    return Loaded(_fleet(document, path), files, tuple(name for each in found for name in each.untouched))
+    return LoadedInventory(_fleet(document, path), files, tuple(name for each in found for name in each.untouched))
 
 
 def _fleet(document: Document, path: Path) -> Fleet:

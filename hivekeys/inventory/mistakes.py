@@ -31,12 +31,12 @@ class Mistake:
     """
 
     key: tuple[str, ...]
-    says: str
+    text: str
     file: str = ""
     line: int = 0
 
     def __str__(self) -> str:
-        parts = (f"line {self.line}" if self.line else "", key_path(self.key), self.says)
+        parts = (f"line {self.line}" if self.line else "", key_path(self.key), self.text)
         return ": ".join(part for part in parts if part)
 
 
@@ -66,7 +66,7 @@ def key_path(key: Sequence[str]) -> str:
     return ".".join(part if re.fullmatch("[A-Za-z0-9_-]+", part) else _quoted(part) for part in key)
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """A value of the file for a message: one line, not too long; for a table or a mixed list only its type."""
     if isinstance(value, str):
         return _quoted(value)

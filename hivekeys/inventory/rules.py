@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hivekeys.fleet import Role, TokenAge
-from hivekeys.inventory.mistakes import Mistake, key_path, shown, some, wrong
+from hivekeys.inventory.mistakes import Mistake, key_path, some, value_text, wrong
 from hivekeys.inventory.ranges import expand
 
 Table = Mapping[str, Any]
@@ -47,7 +47,7 @@ def _lengths(hosts: Table) -> Iterator[Mistake]:
     for pattern, table in hosts.items():
         names, addresses = expanded(pattern), expanded(table.get("address", pattern))
         if names and addresses and len(names) != len(addresses):
-            found = f"{shown(table['address'])}, {_count(addresses)}"
+            found = f"{value_text(table['address'])}, {_count(addresses)}"
             yield wrong(("hosts", pattern, "address"), found, f"{len(names)}: one for each host")
 
 
@@ -57,7 +57,7 @@ def _names(hosts: Table) -> Iterator[Mistake]:
         taken = [name for name in expanded(pattern) if owner.setdefault(name, pattern) != pattern]
         if taken:
             others = some([key_path(("hosts", other)) for other in dict.fromkeys(owner[name] for name in taken)])
-            found = f"{some([shown(name) for name in taken])}, which {others} names already"
+            found = f"{some([value_text(name) for name in taken])}, which {others} names already"
             yield wrong(("hosts", pattern), found, "every host once")
 
 
@@ -71,11 +71,11 @@ def _addresses(hosts: Table, ssh: Table) -> Iterator[Mistake]:
         for name, address in zip(expanded(pattern), expanded(table.get("address", pattern)), strict=False):
             other, its_name = owner.setdefault((address.lower(), port, jump), (pattern, name))
             if its_name != name:  # one name twice is told by _names
-                found = f"{shown(address)} port {port}, which {key_path(('hosts', other))} has already"
+                found = f"{value_text(address)} port {port}, which {key_path(('hosts', other))} has already"
                 yield wrong(
                     ("hosts", pattern, "address"),
                     found,
-                    f"an address and port of its own, or beside = {shown(its_name)}",
+                    f"an address and port of its own, or beside = {value_text(its_name)}",
                 )
                 break
 
@@ -95,9 +95,9 @@ def _ages(table: Table) -> Iterator[Mistake]:
     if any(isinstance(days, bool) or not isinstance(days, int | float) for days in (warn, fail)) or not warn > fail:
         return
     if "warn" in table:
-        yield wrong(("token_age", "warn"), shown(warn), f"no more than fail, which is {fail:g}")
+        yield wrong(("token_age", "warn"), value_text(warn), f"no more than fail, which is {fail:g}")
     else:
-        yield wrong(("token_age", "fail"), shown(fail), f"no less than warn, which is {warn:g}")
+        yield wrong(("token_age", "fail"), value_text(fail), f"no less than warn, which is {warn:g}")
 
 
 def _waived(waivers: object, hosts: Table) -> Iterator[Mistake]:
@@ -112,7 +112,7 @@ def _waived(waivers: object, hosts: Table) -> Iterator[Mistake]:
             if name not in names
         ]
         if strangers:
-            found = some([shown(name) for name in strangers])
+            found = some([value_text(name) for name in strangers])
             yield wrong(("waivers", str(number), "hosts"), found, "hosts of this fleet")
 
 

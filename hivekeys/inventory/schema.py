@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # pydantic refuses the standard one bef
 
 from hivekeys.fleet import Amount, Become, Format, Order, Role, SudoLog
 from hivekeys.inventory import values
-from hivekeys.inventory.mistakes import Mistake, kind, shown, wrong
+from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
 
 Port = Annotated[int, PlainValidator(values.whole(1, 65_535))]
 Seconds = Annotated[float, PlainValidator(values.seconds(least=0.1))]
@@ -214,7 +214,7 @@ def _found(key: str, value: object) -> str:
         return f"a text of {len(value)} characters"
     if key == "to" and re.search("SECRET-KEY|PRIVATE KEY", str(value), re.IGNORECASE):
         return "a secret key"
-    return shown(value)
+    return value_text(value)
 
 
 _TABLES: dict[tuple[str, ...], type] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hivekeys.fleet import SERVICES, Become, Role
-from hivekeys.inventory.mistakes import Mistake, shown, wrong
+from hivekeys.inventory.mistakes import Mistake, value_text, wrong
 from hivekeys.inventory.rules import Table, expanded, table_of
 from hivekeys.inventory.schema import LOGIN
 
@@ -60,9 +60,11 @@ def _of_one(
         if count:
             yield member.wrong("beside", f"{count} names", f"{due}: one for each host")
     elif home is None:
-        yield member.wrong("beside", shown(member.home), "another host of this fleet")
+        yield member.wrong("beside", value_text(member.home), "another host of this fleet")
     elif "beside" in home.table:
-        whose = "the host itself" if home is member else f"{shown(home.name)}, which stands beside another one itself"
+        whose = (
+            "the host itself" if home is member else f"{value_text(home.name)}, which stands beside another one itself"
+        )
         yield member.wrong("beside", whose, "the host whose machine it is")
     else:
         yield from _reached(member, home, table_of(document, "ssh"))
@@ -80,7 +82,7 @@ def _reached(member: _Member, home: _Member, ssh: Table) -> Iterator[Mistake]:
         if not is_same:
             yield member.wrong(key, f"another {key} than {home.name} has", "the same, or none")
     if due["become"] == Become.RESTRICTED.value:
-        found = f"{shown(home.name)}, whose agent serves one service alone"
+        found = f"{value_text(home.name)}, whose agent serves one service alone"
         yield member.wrong("beside", found, "a host that is not in restricted mode")
 
 

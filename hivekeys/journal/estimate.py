@@ -26,7 +26,7 @@ ENOUGH = 3  # runs of the past that tell how long the next one takes
 
 
 @dataclass(frozen=True)
-class Pace:
+class RunTimes:
     """Seconds that a run took for its waves, the number of waves, and seconds for the rest after the look."""
 
     waves: int
@@ -38,7 +38,7 @@ class Pace:
         return self.rest + self.turning / self.waves * waves
 
 
-def pace_of(events: Sequence[Event], task: str) -> Pace | None:
+def run_times(events: Sequence[Event], task: str) -> RunTimes | None:
     """The pace of a run of this kind that came through in one sitting; None for any other."""
     begun, ended = events[:1], events[-1:]
     if not all(isinstance(event, RunStarted) and event.task == task for event in begun):
@@ -52,10 +52,10 @@ def pace_of(events: Sequence[Event], task: str) -> Pace | None:
     if not spans:
         return None
     total = events[-1].when.clock - events[after].when.clock - _thought(events[after:])
-    return Pace(len(spans), sum(spans), max(0.0, total - sum(spans)))
+    return RunTimes(len(spans), sum(spans), max(0.0, total - sum(spans)))
 
 
-def likely(paces: Sequence[Pace], waves: int) -> float:
+def likely(paces: Sequence[RunTimes], waves: int) -> float:
     """Seconds that the next run is likely to take: the median of these."""
     return median(pace.of(waves) for pace in paces)
 

@@ -35,8 +35,8 @@ class Served:
     """
 
     turns: tuple[Turn, ...] = ()
-    told: float | None = None
-    heard: float | None = None
+    ordered_at: float | None = None
+    answered_at: float | None = None
 
 
 UNSEEN = Served()
@@ -52,26 +52,26 @@ class Gap:
     spans: tuple[tuple[float, float], ...] = ()  # (begin, end)
 
 
-def told(served: Served, verbs: tuple[Verb, ...], at: float) -> Served:
+def after_order(served: Served, verbs: tuple[Verb, ...], at: float) -> Served:
     """After the host was sent these verbs."""
-    return replace(served, told=at) if served.told is None and STOPS & set(verbs) else served
+    return replace(served, ordered_at=at) if served.ordered_at is None and STOPS & set(verbs) else served
 
 
 def cut_off(served: Served, sitting: int) -> Served:
     """After the line to the host broke: it may have done what it was sent, at any time since."""
-    if served.told is None:
+    if served.ordered_at is None:
         return served
-    return replace(served, turns=(*served.turns, Turn(served.told, sitting, known=False)), told=None)
+    return replace(served, turns=(*served.turns, Turn(served.ordered_at, sitting, known=False)), ordered_at=None)
 
 
 def answered(served: Served, outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> Served:
     """After one more answer, `now`. `tokens`: the host's from before the run, and the run's own."""
     steps = _turns(outcome, now, sitting, tokens)
     if not steps and outcome.status is Status.UNKNOWN:
-        return replace(cut_off(served, sitting), heard=now)
+        return replace(cut_off(served, sitting), answered_at=now)
     if not steps and outcome.seen:
         return _looked(served, outcome.seen, Turn(0.0, 1, tokens[0], tokens[0] is not None), now, sitting)
-    least = served.heard if served.told is None else served.told
+    least = served.answered_at if served.ordered_at is None else served.ordered_at
     # A host may say anything of its seconds: what it did lies between the order and the answer.
     turns = (replace(turn, at=min(max(turn.at, least or 0.0), now)) for turn in steps)
     return Served((*served.turns, *turns), None, now)
@@ -79,7 +79,7 @@ def answered(served: Served, outcome: Outcome, now: float, sitting: int, tokens:
 
 def between(host: Served, queen: Served, tokens: Tokens, end: float, sitting: int) -> Gap | None:
     """The gap of a host; None where neither service was changed. `tokens`: the host's and the queen's from before."""
-    if not host.turns and not queen.turns and host.told is None and queen.told is None:
+    if not host.turns and not queen.turns and host.ordered_at is None and queen.ordered_at is None:
         return None
     mine, hers = (_from_the_beginning(one, token) for one, token in zip((host, queen), tokens, strict=True))
     begins = sorted({turn.at for turn in (*mine, *hers)} | {end})
@@ -101,7 +101,7 @@ def between(host: Served, queen: Served, tokens: Tokens, end: float, sitting: in
 
 
 def _from_the_beginning(served: Served, token: Fingerprint | None) -> list[Turn]:
-    late = [] if served.told is None else [Turn(served.told, 0, known=False)]
+    late = [] if served.ordered_at is None else [Turn(served.ordered_at, 0, known=False)]
     return [Turn(0.0, 1, token, token is not None), *served.turns, *late]
 
 
@@ -159,7 +159,7 @@ def _looked(served: Served, seen: Seen, first: Turn, now: float, sitting: int) -
     """After a look that shows a change that no answer reported: it happened since the order or the last answer."""
     turns, heard = served.turns, Served(served.turns, None, now)
     last, shown = turns[-1] if turns else first, replace(_shown(seen, sitting), at=now)
-    since = served.heard if served.told is None else served.told
+    since = served.answered_at if served.ordered_at is None else served.ordered_at
     if since is None or not shown.known or (last.known and last.token == shown.token):
         return heard
     if last.known:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from hivekeys.journal.downtime import moments
 from hivekeys.journal.events import Intent, Outcome, Phase, State, Status
-from hivekeys.journal.gap import STOPS, UNSEEN, Served, answered, told
+from hivekeys.journal.gap import STOPS, UNSEEN, Served, after_order, answered
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.shown import HostRecord, Proof, Seen
 from hivekeys.protocol.verbs import STEPS, Verb
@@ -59,7 +59,7 @@ class HostRun:
 def forgiven(host: HostRun) -> HostRun:
     """The host with another chance: its failure is cleared, and what it showed is not new."""
     state = State.UNKNOWN if host.state is State.EXCLUDED else host.state  # it was not looked at since it came back
-    proof = _void(host.proof) if host.served.told is not None else host.proof
+    proof = _void(host.proof) if host.served.ordered_at is not None else host.proof
     failed = host.cause or host.failed
     return replace(host, cause=None, failed=failed, status=Status.OK, seen=None, proof=proof, state=state, reached=None)
 
@@ -75,12 +75,12 @@ def after(host: HostRun, event: Intent | Outcome, now: float, sitting: int, want
     `want`: the token that the run brings.
     """
     if isinstance(event, Intent):
-        return replace(_told(host, set(event.verbs)), served=told(host.served, event.verbs, now))
-    host = _heard(host, event)
+        return replace(_after_intent(host, set(event.verbs)), served=after_order(host.served, event.verbs, now))
+    host = _after_outcome(host, event)
     return replace(host, served=answered(host.served, event, now, sitting, (host.was, want)))
 
 
-def _heard(host: HostRun, outcome: Outcome) -> HostRun:
+def _after_outcome(host: HostRun, outcome: Outcome) -> HostRun:
     """The host after an outcome: what it showed, and its state."""
     host = replace(
         host,
@@ -111,7 +111,7 @@ def _proof(host: HostRun, outcome: Outcome) -> Proof | None:
     """The proof that counts now: answers of a process that was stopped since say nothing about the next process."""
     if outcome.proof:
         return outcome.proof.after(host.proof)
-    lost = outcome.status is Status.UNKNOWN and host.served.told is not None
+    lost = outcome.status is Status.UNKNOWN and host.served.ordered_at is not None
     stopped = lost or any(step.verb in STOPS for step in outcome.steps)
     return _void(host.proof) if stopped else host.proof
 
@@ -121,7 +121,7 @@ def _void(proof: Proof | None) -> Proof | None:
     return proof and Proof({}, False, places=proof.places, survivors=proof.survivors, unchecked=proof.unchecked)
 
 
-def _told(host: HostRun, verbs: set[Verb]) -> HostRun:
+def _after_intent(host: HostRun, verbs: set[Verb]) -> HostRun:
     """The host from the time on at which it may have got these verbs."""
     touched, turned = host.touched or bool(verbs & CHANGING), host.turned or bool(verbs & TURNING)
     return replace(host, touched=touched, turned=turned)

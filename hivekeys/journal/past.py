@@ -22,10 +22,10 @@ def past_runs(fleet: str, state_dir: str, every: bool = False) -> Iterator[Run]:
         return
     with contextlib.closing(Journal(folder)) as journal:
         runs = (fold(journal.events(name)) for name in journal.runs())
-        yield from (run for run in as_told(runs, folder) if every or run.brings_token)
+        yield from (run for run in in_context(runs, folder) if every or run.brings_token)
 
 
-def as_told(runs: Iterable[Run], folder: Path) -> Iterator[Run]:
+def in_context(runs: Iterable[Run], folder: Path) -> Iterator[Run]:
     """All runs, newest first, with what their own events do not say: what later runs changed, and who is at work."""
     holder = state_folder.at_work(folder)  # before the events: a run that ends meanwhile has told of its end
     for run in settled(runs):

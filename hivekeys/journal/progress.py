@@ -69,17 +69,17 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Progress:
-    """`width`: how many hosts may be at work at once. `through` are the hosts that have answered in the last leg.
+    """`width`: how many hosts may be at work at once. `through` are the hosts that have answered in the last phase.
 
-    `late` are those that have not answered in an earlier one: the others went on without them.
+    `stragglers` are those that have not answered in an earlier one: the others went on without them.
     """
 
     run: Run = field(default_factory=Run)
-    way: Direction = Direction.FORWARD
+    direction: Direction = Direction.FORWARD
     width: int = 32
-    legs: tuple[PhaseProgress, ...] = ()
+    phases: tuple[PhaseProgress, ...] = ()
     through: frozenset[str] = frozenset()
-    late: frozenset[str] = frozenset()
+    stragglers: frozenset[str] = frozenset()
     in_flight: dict[str, InFlight] = field(default_factory=dict)
     troubles: dict[str, Cause] = field(default_factory=dict)  # of hosts that have not come through since
     is_over: bool = False
@@ -87,46 +87,46 @@ class Progress:
     @property
     def brings_token(self) -> bool:
         """False for a look alone, and for upkeep."""
-        return self.way is not Direction.LOOK and self.run.brings_token
+        return self.direction is not Direction.LOOK and self.run.brings_token
 
     @property
-    def leg(self) -> PhaseProgress | None:
+    def phase(self) -> PhaseProgress | None:
         """The phase that the run is in."""
-        return self.legs[-1] if self.legs else None
+        return self.phases[-1] if self.phases else None
 
     @property
     def left(self) -> tuple[str, ...]:
         """The hosts of this phase that have not answered."""
-        return tuple(name for name in self.leg.hosts if name not in self.through) if self.leg else ()
+        return tuple(name for name in self.phase.hosts if name not in self.through) if self.phase else ()
 
     @property
-    def ahead(self) -> tuple[tuple[Phase, str, int], ...]:
+    def remaining(self) -> tuple[tuple[Phase, str, int], ...]:
         """The phases to come, as far as they are known: phase, title, number of hosts."""
         if self.run.code is not None or not self.run.brings_token:
             return ()
-        if self.way is not Direction.FORWARD or self.run.stopped:
+        if self.direction is not Direction.FORWARD or self.run.stopped:
             return self._ahead_of_no_change()
         course = tuple(_course(self.run))
-        here = self.leg.title if self.leg else ""
+        here = self.phase.title if self.phase else ""
         titles = [title for _, title, _ in course]
         return course[titles.index(here) + 1 :] if here in titles else course
 
     def _ahead_of_no_change(self) -> tuple[tuple[Phase, str, int], ...]:
-        if self.way is Direction.LOOK or self.run.rolled_back:
+        if self.direction is Direction.LOOK or self.run.rolled_back:
             return ()
         touched = sum(host.touched for host in self.run.hosts.values())
         return ((Phase.ROLLBACK, "rollback", touched),)
 
 
-def heard(progress: Progress, event: Event) -> Progress:
+def after_event(progress: Progress, event: Event) -> Progress:
     """The progress after one more event."""
     before = progress.run.times.thought
     progress = _having_thought(replace(progress, run=advance(progress.run, event)), before)
     match event:
         case RunStarted() | Resumed():
-            return replace(progress, legs=(), late=frozenset(), troubles={}, in_flight={}, is_over=False)
+            return replace(progress, phases=(), stragglers=frozenset(), troubles={}, in_flight={}, is_over=False)
         case Retried():
-            return replace(progress, legs=())
+            return replace(progress, phases=())
         case PhaseStarted():
             return _in_phase(progress, event)
         case Intent():
@@ -146,9 +146,11 @@ def heard(progress: Progress, event: Event) -> Progress:
 def _having_thought(progress: Progress, before: float) -> Progress:
     """The progress without the seconds that the operator took to answer."""
     more = progress.run.times.thought - before
-    if progress.leg is None or more <= 0:
+    if progress.phase is None or more <= 0:
         return progress
-    return replace(progress, legs=(*progress.legs[:-1], replace(progress.leg, thought=progress.leg.thought + more)))
+    return replace(
+        progress, phases=(*progress.phases[:-1], replace(progress.phase, thought=progress.phase.thought + more))
+    )
 
 
 def holder_of(event: Waiting) -> str:
@@ -158,28 +160,30 @@ def holder_of(event: Waiting) -> str:
 
 def _in_phase(progress: Progress, event: PhaseStarted) -> Progress:
     """A phase that continues with other hosts counts as one: the first host is claimed alone."""
-    leg = progress.leg
-    if leg and (leg.phase, leg.title) == (event.phase, event.title):
-        more = replace(leg, hosts=tuple(dict.fromkeys((*leg.hosts, *event.hosts))))
-        return replace(progress, legs=(*progress.legs[:-1], more))
+    current = progress.phase
+    if current and (current.phase, current.title) == (event.phase, event.title):
+        more = replace(current, hosts=tuple(dict.fromkeys((*current.hosts, *event.hosts))))
+        return replace(progress, phases=(*progress.phases[:-1], more))
     begun = PhaseProgress(event.phase, event.title or event.phase.value, event.hosts, event.when.clock)
-    late = progress.late.union(progress.left).difference(event.hosts)
-    return replace(progress, legs=(*progress.legs, begun), through=frozenset(), late=late)
+    stragglers = progress.stragglers.union(progress.left).difference(event.hosts)
+    return replace(progress, phases=(*progress.phases, begun), through=frozenset(), stragglers=stragglers)
 
 
 def _answered(progress: Progress, outcome: Outcome) -> Progress:
-    name, leg, legs, through = outcome.host, progress.leg, progress.legs, progress.through
-    if leg and leg.phase is outcome.phase and name in leg.hosts:
+    name, current, phases, through = outcome.host, progress.phase, progress.phases, progress.through
+    if current and current.phase is outcome.phase and name in current.hosts:
         through |= {name}
         if outcome.status is not Status.OK:
-            legs = (*legs[:-1], replace(leg, failed=leg.failed | {name}))
+            phases = (*phases[:-1], replace(current, failed=current.failed | {name}))
     troubles = {other: cause for other, cause in progress.troubles.items() if other != name}
     cause = outcome.cause or (None if outcome.state in TURNED else progress.troubles.get(name))
     if cause:
         troubles[name] = cause
     in_flight = {other: flight for other, flight in progress.in_flight.items() if other != name}
-    late = progress.late - {name}
-    return replace(progress, legs=legs, through=through, late=late, troubles=troubles, in_flight=in_flight)
+    stragglers = progress.stragglers - {name}
+    return replace(
+        progress, phases=phases, through=through, stragglers=stragglers, troubles=troubles, in_flight=in_flight
+    )
 
 
 def _course(run: Run) -> Iterator[tuple[Phase, str, int]]:
@@ -215,32 +219,34 @@ def to_go(progress: Progress, clock: float) -> float | None:
     None also where a revocation will try hosts again: how long they will take is not known.
     """
     turned = [
-        (leg, after.begun) for leg, after in zip(progress.legs, progress.legs[1:], strict=False) if leg.phase in TURNS
+        (current, after.begun)
+        for current, after in zip(progress.phases, progress.phases[1:], strict=False)
+        if current.phase in TURNS
     ]
-    tries = progress.run.is_revocation and (progress.late or progress.troubles)
-    if not turned or progress.is_over or progress.run.stopped or tries or progress.leg is None:
+    tries = progress.run.is_revocation and (progress.stragglers or progress.troubles)
+    if not turned or progress.is_over or progress.run.stopped or tries or progress.phase is None:
         return None
-    rounds = sum(_rounds(len(leg.hosts), progress.width) for leg, _ in turned)
-    pace = sum(leg.took(end) for leg, end in turned) / rounds
+    rounds = sum(_rounds(len(current.hosts), progress.width) for current, _ in turned)
+    pace = sum(current.took(end) for current, end in turned) / rounds
 
     def seconds(phase: Phase, hosts: int) -> float:
         """Seconds that a phase to come will take: the last look like the first, and retiring like staging."""
         like = {Phase.SETTLE: Phase.LOOK, Phase.RETIRE: Phase.STAGE}.get(phase)
         known = [
-            leg.took(after.begun)
-            for leg, after in zip(progress.legs, progress.legs[1:], strict=False)
-            if leg.phase is like
+            current.took(after.begun)
+            for current, after in zip(progress.phases, progress.phases[1:], strict=False)
+            if current.phase is like
         ]
         return known[-1] if known else pace * _rounds(hosts, progress.width)
 
-    here = seconds(progress.leg.phase, len(progress.leg.hosts)) - in_phase(progress, clock)
-    return max(0.0, here) + sum(seconds(phase, hosts) for phase, _, hosts in progress.ahead)
+    here = seconds(progress.phase.phase, len(progress.phase.hosts)) - in_phase(progress, clock)
+    return max(0.0, here) + sum(seconds(phase, hosts) for phase, _, hosts in progress.remaining)
 
 
 def in_phase(progress: Progress, clock: float) -> float:
     """Seconds that the phase has lasted until then (monotonic), without those in which an operator thinks."""
     asked = progress.run.times.asked
-    return progress.leg.took(clock if asked is None else min(clock, asked)) if progress.leg else 0.0
+    return progress.phase.took(clock if asked is None else min(clock, asked)) if progress.phase else 0.0
 
 
 def _rounds(hosts: int, width: int) -> int:

@@ -16,7 +16,7 @@ from hivekeys.journal.run import Run, advance
 Record = Callable[[Sequence[Event]], None]  # all of them are on the disk when it returns, in this order
 
 
-class Ledger:
+class Recorder:
     """The run so far. An event that cannot be recorded raises, and does not happen; nothing happens after it."""
 
     def __init__(self, record: Record, clock: Clock = time, past: Run | None = None) -> None:
@@ -30,7 +30,7 @@ class Ledger:
         self._written = 0
         self._broken: BaseException | None = None
 
-    def tell(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Records an event, from any thread; returns when that is done."""
         with self._mutex:
             self._waiting.append(event)

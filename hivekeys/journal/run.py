@@ -332,7 +332,7 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     fence = run.fence or event.fence
     run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, at_work="", fence=fence, lost=False)
     order = replace(run, begun=(), waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
-    return replace(order, hosts=hosts, times=run.times.again(event.when, run.started), resumed=True)
+    return replace(order, hosts=hosts, times=run.times.resumed(event.when, run.started), resumed=True)
 
 
 def _after(run: Run, event: Intent | Outcome) -> HostRun:

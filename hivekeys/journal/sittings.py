@@ -45,7 +45,7 @@ class Times:
         since = now if self.asked is None else self.asked
         return replace(self, asked=None, thought=self.thought + now - since)
 
-    def again(self, moment: Moment, began: float) -> "Times":
+    def resumed(self, moment: Moment, began: float) -> "Times":
         """At the begin of a new sitting; `began`: of the run, by the wall clock.
 
         A wall clock that was put back meanwhile must not turn time round.

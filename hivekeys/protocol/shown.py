@@ -82,7 +82,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedToken:
     """The token that the running process read, and how that is known: credential, younger, touched, older, none."""
 
     fingerprint: Fingerprint | None
@@ -98,7 +98,7 @@ class Seen:
     staged: Slot | None
     previous: Slot | None
     unit: Unit
-    loaded: Loaded
+    loaded: LoadedToken
     clock: float
 
     @property

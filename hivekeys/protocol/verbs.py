@@ -256,7 +256,7 @@ Changes = tuple[Change, ...]
 class Fix(Answered[Changes], module="fix"):
     """Permissions, owners and what earlier runs left behind are mended. Without `apply`: what would be."""
 
-    apply: bool
+    apply: bool = False
     options: tuple[str, ...] = ()
     want: Fingerprint | None = None  # the fleet's token, if known: a file that holds it may change hands
 
@@ -265,7 +265,7 @@ class Fix(Answered[Changes], module="fix"):
 class Install(Answered[Changes], module="install"):
     """The unit is made to read the token file. Without `apply`: what would be done."""
 
-    apply: bool
+    apply: bool = False
     options: tuple[str, ...] = ()
     want: Fingerprint | None = None
     stones: tuple[Stone, ...] = ()  # what the host's fellows remember of tokens that leaked
@@ -275,7 +275,7 @@ class Install(Answered[Changes], module="install"):
 class Uninstall(Answered[Changes], module="uninstall"):
     """What hivekeys put there is taken away. Without `apply`: what would be."""
 
-    apply: bool
+    apply: bool = False
     options: tuple[str, ...] = ()
 
 
@@ -283,7 +283,7 @@ class Uninstall(Answered[Changes], module="uninstall"):
 class Watch(Answered[Changes], module="watch"):
     """auditd is told to note who opens the token file. Without `apply`: what would be done."""
 
-    apply: bool
+    apply: bool = False
     options: tuple[str, ...] = ()
 
 
@@ -291,7 +291,7 @@ class Watch(Answered[Changes], module="watch"):
 class Restrict(Answered[Changes], module="restrict"):
     """The agent is installed, and one account may run it and nothing else; without `restriction` that ends."""
 
-    apply: bool
+    apply: bool = False
     options: tuple[str, ...] = ()
     restriction: Restriction | None = None
 

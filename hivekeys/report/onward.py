@@ -46,18 +46,19 @@ def unasked(run: Run) -> tuple[str, ...]:
 def _not_begun(run: Run, fleet: Fleet) -> str:
     """The next step after a run that left nothing behind: the same command again, and what must be true before."""
     if run.is_revocation:
-        return _revoke_again(run, fleet)
+        return _revoke_command(run, fleet)
     if run.code is ExitCode.LOCKED:
-        return f"when the other run is over: {_again(run, fleet)}   how the hosts are: {typed('plan', fleet)}"
+        return f"when the other run is over: {_rotate_command(run, fleet)}   how the hosts are: {typed('plan', fleet)}"
     if run.code is not ExitCode.ROLLED_BACK:
         return ""
     if missing := _missing(run):
         option = f"--allow-missing {limit_of(missing)}"
-        return f"without waiting for {_few(missing)}: {_again(run, fleet, option)}   else: {_again(run, fleet)}"
-    return f"find the cause: {_look(run, fleet)}   when it is repaired: {_again(run, fleet)}"
+        without = f"without waiting for {_few(missing)}: {_rotate_command(run, fleet, option)}"
+        return f"{without}   else: {_rotate_command(run, fleet)}"
+    return f"find the cause: {_look(run, fleet)}   when it is repaired: {_rotate_command(run, fleet)}"
 
 
-def _revoke_again(run: Run, fleet: Fleet) -> str:
+def _revoke_command(run: Run, fleet: Fleet) -> str:
     again = typed("revoke", fleet, "--reason", shlex.quote(cut(run.reason, LONGEST) or "a token leaked"))
     if run.code is ExitCode.LOCKED:
         return f"when the other run is over: {again}   or end it: the same with --take-over"
@@ -71,7 +72,7 @@ def _revoke_again(run: Run, fleet: Fleet) -> str:
     return ""
 
 
-def _again(run: Run, fleet: Fleet, *options: str) -> str:
+def _rotate_command(run: Run, fleet: Fleet, *options: str) -> str:
     """The command for the same rotation again, with the same hosts."""
     if run.given:  # neither the token nor its file's name is stored
         return f"the same with {' '.join(options)}" if options else "the same command again"

@@ -28,7 +28,9 @@ def by_cause(causes: Iterable[tuple[str, Cause]]) -> list[tuple[Cause, list[str]
 
 def earlier(run: Run) -> list[tuple[Cause, list[str]]]:
     """Causes of failures in earlier sittings, grouped; without hosts that have the same cause now."""
-    return by_cause((host.name, host.failed) for host in run.hosts.values() if host.failed and not _again(host))
+    return by_cause(
+        (host.name, host.failed) for host in run.hosts.values() if host.failed and not _has_same_cause(host)
+    )
 
 
 def stops_before(run: Run) -> list[str]:
@@ -62,5 +64,5 @@ def _last_words(host: HostRun) -> str:
     return unit
 
 
-def _again(host: HostRun) -> bool:
+def _has_same_cause(host: HostRun) -> bool:
     return host.cause is not None and host.failed is not None and host.cause.trouble is host.failed.trouble

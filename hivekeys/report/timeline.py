@@ -136,7 +136,7 @@ class _Drawing:
             self._began, self._times = event.when.at, Times(event.when.clock)
         elif isinstance(event, Resumed):
             self._cut_off(self._now)
-            self._times = self._times.again(event.when, self._began)
+            self._times = self._times.resumed(event.when, self._began)
         self._times = self._times.after(event.when)
         return self._times.elapsed
 

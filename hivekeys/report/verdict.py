@@ -56,7 +56,7 @@ def verdict(run: Run, code: ExitCode) -> Verdict:
     if code in AS_IT_IS:
         return _overtaken(run) if code is ExitCode.LOCKED and run.overtaken_by else AS_IT_IS[code]
     if not run.brings_token:
-        return _kept(run, code)
+        return _upkeep_verdict(run, code)
     if run.is_revocation:
         return _revoked(run)
     if run.rolled_back or code is ExitCode.ROLLED_BACK:
@@ -120,7 +120,7 @@ def counts(hosts: Iterable[HostRun]) -> str:
     return ", ".join(f"{count} {state}" for state, count in Counter(host.state.value for host in hosts).items())
 
 
-def _kept(run: Run, code: ExitCode) -> Verdict:
+def _upkeep_verdict(run: Run, code: ExitCode) -> Verdict:
     """The verdict of upkeep, which changes no host's token: its hosts are fine or not."""
     ill = [host for host in run.hosts.values() if host.state in ILL]
     if code is ExitCode.DONE and not ill:

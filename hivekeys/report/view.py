@@ -44,7 +44,7 @@ def view(progress: Progress, now: Moment, width: int, height: int, stopping: boo
         head += _exposure(progress, now, width)
     if progress.run.stopped:
         head.append(Text(f"stopped: {one_line(progress.run.stopped)}", "red"))
-    if progress.way is Direction.BACK or progress.run.rolled_back:
+    if progress.direction is Direction.BACK or progress.run.rolled_back:
         head += [
             Text(f"{_short(names)}: {cause} ({BECAUSE})", "red") for cause, names in earlier(progress.run)[:CAUSES]
         ]
@@ -93,23 +93,24 @@ def _when(progress: Progress, now: Moment) -> Iterator[str]:
 def _rail(progress: Progress, width: int) -> list[Text]:
     """The phases that are over, the present one, and those to come; waves in a row are one word."""
     words: Words = []
-    behind = progress.legs if progress.is_over else progress.legs[:-1]
-    for is_wave, legs in groupby(behind, lambda leg: leg.phase is Phase.WAVE):
-        words += _passed(list(legs), is_wave)
-    if progress.leg and not progress.is_over:
-        words.append((f"▸ {one_line(progress.leg.title)}", "bold cyan"))
-    for is_wave, stops in groupby(progress.ahead, lambda stop: stop[0] is Phase.WAVE):
+    behind = progress.phases if progress.is_over else progress.phases[:-1]
+    for is_wave, phases in groupby(behind, lambda current: current.phase is Phase.WAVE):
+        words += _passed(list(phases), is_wave)
+    if progress.phase and not progress.is_over:
+        words.append((f"▸ {one_line(progress.phase.title)}", "bold cyan"))
+    for is_wave, stops in groupby(progress.remaining, lambda stop: stop[0] is Phase.WAVE):
         titles = [title for _, title, _ in stops]
         words += [(f"· {title}", "dim") for title in ([_waves(len(titles))] if is_wave else titles)]
     return list(_flowed(words, width))
 
 
-def _passed(legs: Sequence[PhaseProgress], is_wave: bool) -> Words:
-    if is_wave and len(legs) > 1:
-        failed = any(leg.failed for leg in legs)
-        return [(f"! {_waves(len(legs))}", "red") if failed else (f"✓ {_waves(len(legs))}", "green")]
+def _passed(phases: Sequence[PhaseProgress], is_wave: bool) -> Words:
+    if is_wave and len(phases) > 1:
+        failed = any(current.failed for current in phases)
+        return [(f"! {_waves(len(phases))}", "red") if failed else (f"✓ {_waves(len(phases))}", "green")]
     return [
-        (f"! {one_line(leg.title)}", "red") if leg.failed else (f"✓ {one_line(leg.title)}", "green") for leg in legs
+        (f"! {one_line(current.title)}", "red") if current.failed else (f"✓ {one_line(current.title)}", "green")
+        for current in phases
     ]
 
 
@@ -171,19 +172,19 @@ def _fitting(width: int, *words: str) -> str:
 
 def _at_work(progress: Progress, now: Moment, width: int, room: int) -> list[Text]:
     """The phase, the hosts in flight with their step and seconds, then the others that have not answered."""
-    leg = progress.leg
-    if leg is None or progress.is_over:
+    current = progress.phase
+    if current is None or progress.is_over:
         return []
-    through = f"{len(leg.hosts) - len(progress.left)} of {len(leg.hosts)} through"
-    lines = [Text.assemble((one_line(leg.title), "bold"), f"  {through}  {ago(in_phase(progress, now.clock))}")]
+    through = f"{len(current.hosts) - len(progress.left)} of {len(current.hosts)} through"
+    lines = [Text.assemble((one_line(current.title), "bold"), f"  {through}  {ago(in_phase(progress, now.clock))}")]
     cells = [
         Text(f"{one_line(name)}  {flight.steps}  {now.clock - flight.since:.0f} s", _pressing(now.clock - flight.since))
         for name, flight in progress.in_flight.items()
     ]
     others = [name for name in progress.left if name not in progress.in_flight]
-    late = sorted(progress.late - progress.in_flight.keys())
+    stragglers = sorted(progress.stragglers - progress.in_flight.keys())
     rows = _columns(cells, width)
-    free = room - len(lines) - bool(others) - bool(late)
+    free = room - len(lines) - bool(others) - bool(stragglers)
     if len(rows) > free:
         free = max(0, free - 1)
         rest = list(progress.in_flight)[free * _per_row(cells, width) :]
@@ -191,8 +192,8 @@ def _at_work(progress: Progress, now: Moment, width: int, room: int) -> list[Tex
     lines += rows
     if others:
         lines.append(Text(f"  not yet: {fold_names(map(one_line, others))}", "dim"))
-    if late:
-        lines.append(Text(f"  still waiting for: {fold_names(map(one_line, late))}", "yellow"))
+    if stragglers:
+        lines.append(Text(f"  still waiting for: {fold_names(map(one_line, stragglers))}", "yellow"))
     return lines
 
 

@@ -57,9 +57,9 @@ class Here:
     names: tuple[str, ...]
     interrupted: bool = False
     holds: bool = False  # the run's token is in its memory
-    recalled: bool = False  # whether hosts were asked for the tokens that they hold
+    asked_for_tokens: bool = False  # whether hosts were asked for the tokens that they hold
     rested: bool = False  # no retry and no wait is left before the next phase
-    late: frozenset[str] = frozenset()  # hosts that were left behind and are still at work
+    stragglers: frozenset[str] = frozenset()  # hosts that were left behind and are still at work
     back: frozenset[str] = frozenset()  # hosts that were left behind and have answered: they begin anew
 
 
@@ -101,7 +101,7 @@ class Act(Enum):
     """A move that concerns the whole run, not single hosts."""
 
     BRING = "choose the run's token"
-    RECALL = "have the run's tokens back in memory, from hosts that hold them"
+    READ_TOKENS = "have the run's tokens back in memory, from hosts that hold them"
     RETRY = "after a pause, try those again that failed, or were left behind and have come back"
     GATHER = "wait for a host that was left behind"
     WAIT = "nothing can be decided now: the run stays open"
@@ -139,7 +139,7 @@ def is_open(host: HostRun, plan: Plan) -> bool:
 class _Course:
     def __init__(self, run: Run, plan: Plan, here: Here) -> None:
         self.run, self.plan, self.here = run, plan, here
-        self.hosts = [run.hosts[name] for name in here.names if name not in here.late]
+        self.hosts = [run.hosts[name] for name in here.names if name not in here.stragglers]
         self.standing = [host for host in self.hosts if host.cause is None and host.name not in here.back]
         self.queen = here.fleet.queen.name
 
@@ -150,7 +150,7 @@ class _Course:
         if fresh := self._came_to(None):
             return Do(Phase.LOOK, fresh)
         if plan.revokes:
-            return self._bring() or self._finish()
+            return self._spread_token() or self._finish()
         if run.phase is Phase.LOOK and doubles(self.here.fleet.hosts, run.machines):
             return Act.WAIT if run.resumed and plan.goes_back else End()  # what is done next might hit the wrong host
         if why := self._why_stopped():
@@ -167,8 +167,8 @@ class _Course:
         """A run that was cut off: its hosts' locks and its tokens first, then on in its direction."""
         run, plan, here = self.run, self.plan, self.here
         wants_back = bool(run.stopped) or plan.back
-        if not here.recalled:
-            return self._claim() or Act.RECALL
+        if not here.asked_for_tokens:
+            return self._claim() or Act.READ_TOKENS
         if not plan.goes_back:
             return self._forward() if here.holds else End()
         if not self.standing and not wants_back and run.phase in (Phase.LOOK, Phase.CLAIM):
@@ -259,11 +259,11 @@ class _Course:
     def _reason(self, phase: Phase, names: Iterable[str]) -> str:
         """Why the run must not go on, by these hosts of a phase and all failures so far; "" when it may."""
         hosts, policy = self.run.hosts, self.here.fleet.policy
-        failed = [name for name in names if self._speaks_for_the_way_back(hosts[name])]
+        failed = [name for name in names if self._is_reason_to_roll_back(hosts[name])]
         in_all = sum(host.cause is not None and not self._is_excused(host) for host in hosts.values())
         return waves.stop_reason(phase, failed, in_all, len(self.here.names), policy, self.queen)
 
-    def _speaks_for_the_way_back(self, host: HostRun) -> bool:
+    def _is_reason_to_roll_back(self, host: HostRun) -> bool:
         """True for a host whose failure in the last phase is a reason to roll back.
 
         A host that is lost after all waves were proven is no reason: it has the new token, and rolling the others back
@@ -283,7 +283,7 @@ class _Course:
 
     # -- a revocation
 
-    def _bring(self) -> Move | None:
+    def _spread_token(self) -> Move | None:
         """Claim, stage, turn, and all of it again for hosts that failed; None when there is nothing more to try."""
         run, looked, claimed = self.run, self._came_to(Phase.LOOK), self.run.were_in(Phase.CLAIM)
         alone = 1 if self.queen in {*claimed, *looked} else 2  # the word of one hive does not stop the run
@@ -303,7 +303,7 @@ class _Course:
 
     def _finish(self) -> Move:
         """Asks the turned hosts again, fences those that cannot be turned; when all hold, removes the old tokens."""
-        run, plan, late = self.run, self.plan, bool(self.here.late)
+        run, plan, late = self.run, self.plan, bool(self.here.stragglers)
         if run.want is None:
             return Act.GATHER if late else End()
         turned = {host.name: host for host in self.standing if host.state in TURNED}

@@ -31,7 +31,7 @@ from hivekeys.journal.events import (
 )
 from hivekeys.journal.history import History, later_runs, next_epoch, tokens_held
 from hivekeys.journal.hostrun import is_double
-from hivekeys.journal.recorder import Ledger, Record
+from hivekeys.journal.recorder import Record, Recorder
 from hivekeys.journal.run import ROTATE, Run, advance
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.doubles import doubles
@@ -39,7 +39,7 @@ from hivekeys.protocol.verbs import Greeting
 from hivekeys.report.verdict import exit_code
 from hivekeys.rotation import waves
 from hivekeys.rotation.host import HostController
-from hivekeys.rotation.stragglers import Late, slower_half
+from hivekeys.rotation.stragglers import Straggler, slower_half
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token, is_random
@@ -75,17 +75,17 @@ class Crew:
     ) -> None:
         self.fleet = fleet
         self.history = history
-        self.ledger = Ledger(record, clock, past)
+        self.recorder = Recorder(record, clock, past)
         self.tokens: dict[Fingerprint, Token] = {}
         self.interrupted = threading.Event()
         self._dialer = dialer
         self._greeting = greeting
         self._vouched: set[Fingerprint] = set()
         self._closed = False
-        self._late: dict[HostController, Late] = {}
+        self._stragglers: dict[HostController, Straggler] = {}
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
         sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
-        self.controllers = [HostController(session.host, session, self.ledger) for session in sessions]
+        self.controllers = [HostController(session.host, session, self.recorder) for session in sessions]
         self._by_name = {controller.host.name: controller for controller in self.controllers}
         self.waves = waves.plan(hosts, fleet.policy)
         self._begin(tuple(host.name for host in hosts), frozenset(excluded), reason, task, past, fence)
@@ -98,16 +98,16 @@ class Crew:
     ) -> None:
         """Writes down that the run begins, or is taken up again."""
         others = [host.name for host in self.fleet.hosts if host.name not in self._by_name]
-        now, who = self.ledger.now(), self._greeting.who
+        now, who = self.recorder.now(), self._greeting.who
         order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)
         left_out = tuple(name for name in others if name not in excluded)
         cut_out = tuple(name for name in others if name in excluded)
         if past:
             known = {host.name for host in self.fleet.hosts}
             gone = tuple(name for name in past.hosts if name not in known)
-            self.ledger.tell(Resumed(who, names, order, left_out, now, excluded=cut_out, gone=gone, fence=fence))
+            self.recorder.record(Resumed(who, names, order, left_out, now, excluded=cut_out, gone=gone, fence=fence))
             return
-        self.ledger.tell(
+        self.recorder.record(
             RunStarted(
                 run=self._greeting.run,
                 task=task,
@@ -128,7 +128,7 @@ class Crew:
     @property
     def run(self) -> Run:
         """The run so far."""
-        return self.ledger.run
+        return self.recorder.run
 
     # -- tokens
 
@@ -136,19 +136,19 @@ class Crew:
         """The token's fingerprint under this fleet's key."""
         return token.fingerprint(self._greeting.key)
 
-    def bring(self, token: Token, given: bool = False) -> Fingerprint:
+    def choose_token(self, token: Token, given: bool = False) -> Fingerprint:
         """The token of this run, written down before any host holds it."""
         want = self.fingerprint(token)
         self.tokens[want] = token
-        self.ledger.tell(TokenChosen(want, self.ledger.now(), given))
+        self.recorder.record(TokenChosen(want, self.recorder.now(), given))
         self.introduce()
         return want
 
-    def recall(self, fingerprints: Iterable[Fingerprint]) -> None:
+    def read_tokens(self, fingerprints: Iterable[Fingerprint]) -> None:
         """Reads these tokens back into memory, each from the first host that holds it and sends it."""
         for fingerprint in fingerprints:
             holders = (controller for controller in self.standing() if fingerprint in controller.held)
-            found = (controller.recall(fingerprint, self._greeting.key) for controller in holders)
+            found = (controller.read_token(fingerprint, self._greeting.key) for controller in holders)
             token = next((token for token in found if token), None)
             if token:
                 self.tokens[fingerprint] = token
@@ -197,7 +197,7 @@ class Crew:
         revoked = {**self._greeting.revoked, **{fingerprint.keyed: self.run.id for fingerprint in self.run.revoked}}
         greeting = replace(self._greeting, write=True, epoch=self.run.epoch, revoked=revoked)
         for controller in self.controllers:
-            if controller not in self._late:
+            if controller not in self._stragglers:
                 mine = common | controller.held | {controller.record.was}
                 told = {fingerprint: token for fingerprint, token in self.tokens.items() if fingerprint in mine}
                 controller.session.introduce(greeting, told)
@@ -215,7 +215,7 @@ class Crew:
 
     def claim_place(self) -> None:
         """The run's place in the order of runs, behind all that are borne out."""
-        self.ledger.tell(Claimed(next_epoch(self.run, self.history), self.ledger.now()))
+        self.recorder.record(Claimed(next_epoch(self.run, self.history), self.recorder.now()))
 
     # -- phases
 
@@ -235,7 +235,7 @@ class Crew:
         count. Hosts that have not begun when the run is interrupted have no outcome.
         """
         names = tuple(controller.host.name for controller in controllers)
-        self.ledger.tell(PhaseStarted(phase, names, self.ledger.now(), title or phase.value))
+        self.recorder.record(PhaseStarted(phase, names, self.recorder.now(), title or phase.value))
 
         def begin(controller: HostController) -> Outcome | None:
             return None if self.interrupted.is_set() else work(controller)
@@ -245,10 +245,10 @@ class Crew:
         if patience is not None:
             waiting = slower_half(waiting, (len(futures) + ahead) // 2, patience)
         wait(waiting, patience)  # for all hosts, even when one raises: no thread goes on working unwatched
-        self._late.update(
-            {controller: Late(phase, future) for controller, future in futures.items() if not future.done()}
+        self._stragglers.update(
+            {controller: Straggler(phase, future) for controller, future in futures.items() if not future.done()}
         )
-        done = (future.result() for controller, future in futures.items() if controller not in self._late)
+        done = (future.result() for controller, future in futures.items() if controller not in self._stragglers)
         return [outcome for outcome in done if outcome]
 
     def ask(
@@ -258,18 +258,20 @@ class Crew:
         return list(zip(controllers, self._pool.map(work, controllers), strict=True))
 
     @property
-    def late(self) -> list[HostController]:
+    def stragglers(self) -> list[HostController]:
         """The hosts that were left behind and not gathered since, whether they have answered by now or not."""
-        return [controller for controller in self.controllers if controller in self._late]
+        return [controller for controller in self.controllers if controller in self._stragglers]
 
     def gather(self, *, waits: bool = False) -> None:
         """Takes back the hosts that were left behind and have answered by now; `waits` until one has."""
         if waits:
-            wait([late.future for late in self._late.values()], return_when=FIRST_COMPLETED)
-        back = {controller: late for controller, late in self._late.items() if late.future.done()}
-        self._late = {controller: late for controller, late in self._late.items() if controller not in back}
-        for late in back.values():
-            late.future.result()
+            wait([straggler.future for straggler in self._stragglers.values()], return_when=FIRST_COMPLETED)
+        back = {controller: straggler for controller, straggler in self._stragglers.items() if straggler.future.done()}
+        self._stragglers = {
+            controller: straggler for controller, straggler in self._stragglers.items() if controller not in back
+        }
+        for straggler in back.values():
+            straggler.future.result()
         if back:
             self.introduce()  # these too, now that no thread talks to them
 
@@ -284,18 +286,18 @@ class Crew:
         """
         width = max(len(other.hosts) for other in self.waves if other.phase is phase)
         while True:
-            turning = [late for late in self._late.values() if late.turns]
-            apart = phase is Phase.QUEEN or any(late.phase is Phase.QUEEN for late in turning)
+            turning = [straggler for straggler in self._stragglers.values() if straggler.turns]
+            apart = phase is Phase.QUEEN or any(straggler.phase is Phase.QUEEN for straggler in turning)
             if len(turning) < (1 if apart else width):
                 return width - len(turning)
-            wait([late.future for late in turning], return_when=FIRST_COMPLETED)
+            wait([straggler.future for straggler in turning], return_when=FIRST_COMPLETED)
 
     def standing(self) -> list[HostController]:
         """The hosts that have not failed so far, and were not left behind."""
         return [
             controller
             for controller in self.controllers
-            if controller.record.cause is None and controller not in self._late
+            if controller.record.cause is None and controller not in self._stragglers
         ]
 
     @property
@@ -325,15 +327,19 @@ class Crew:
         for together in rounds.values():
             here = {controller.record.machine for controller in together if controller.host.name in found}
             for controller in self.controllers:
-                if controller.record.machine in here and controller not in together and controller not in self._late:
+                if (
+                    controller.record.machine in here
+                    and controller not in together
+                    and controller not in self._stragglers
+                ):
                     controller.session.close()
             yield together
 
     def ask_operator(self, agrees: Callable[[], bool]) -> bool:
         """The operator's answer. Question and answer are recorded, since the time between is not work of the run."""
-        self.ledger.tell(OperatorAsked(self.ledger.now()))
+        self.recorder.record(OperatorAsked(self.recorder.now()))
         yes = agrees()
-        self.ledger.tell(OperatorAnswered(yes, self.ledger.now()))
+        self.recorder.record(OperatorAnswered(yes, self.recorder.now()))
         return yes
 
     # -- the end
@@ -345,32 +351,32 @@ class Crew:
     def wait(self) -> ExitCode:
         """No host answers, so nothing is decided: the run stays open and keeps its direction."""
         self.close()
-        self.ledger.tell(Paused(self.ledger.now(), ExitCode.INCOMPLETE))
+        self.recorder.record(Paused(self.recorder.now(), ExitCode.INCOMPLETE))
         return ExitCode.INCOMPLETE
 
     def end(self, code: ExitCode | None = None) -> ExitCode:
         """Closes every line. The code follows from the hosts' states unless it is given."""
         self.close()
         if code is None and self.interrupted.is_set():
-            self.ledger.tell(Paused(self.ledger.now()))
+            self.recorder.record(Paused(self.recorder.now()))
             return ExitCode.INTERRUPTED
         code = self.code() if code is None else code
         begun = self.run.resumed or self.run.has_touched
         if code is ExitCode.LOCKED and begun and not self.run.is_superseded:
-            self.ledger.tell(Paused(self.ledger.now(), code))  # the run that holds the hosts will end
+            self.recorder.record(Paused(self.recorder.now(), code))  # the run that holds the hosts will end
         else:
-            self.ledger.tell(RunEnded(code, self.ledger.now()))
+            self.recorder.record(RunEnded(code, self.recorder.now()))
         return code
 
     def code(self) -> ExitCode:
         """What the run would mean to the shell if it ended here."""
-        return exit_code(advance(self.run, RunEnded(ExitCode.DONE, self.ledger.now())))
+        return exit_code(advance(self.run, RunEnded(ExitCode.DONE, self.recorder.now())))
 
     def close(self) -> None:
         """Lets every host go; safe to repeat, and the only way out when an event could not be recorded."""
         if not self._closed:
             self._closed = True
-            wait(late.future for late in self._late.values())
+            wait(straggler.future for straggler in self._stragglers.values())
             list(self._pool.map(lambda controller: controller.session.close(), self.controllers))
             self._pool.shutdown()
             self._dialer.close()

@@ -71,7 +71,7 @@ class Drive:
     ) -> None:
         finishes = crew.run.retiring or crew.run.reconciling  # a run that has ended, or is past the point of no return
         self._plan = replace(plan, goes_back=False) if finishes and not plan.back else plan
-        self._crew, self._recorder = crew, crew.ledger
+        self._crew, self._recorder = crew, crew.recorder
         self._make, self._given, self._go_on = make, given, go_on
         self._names = tuple(controller.host.name for controller in crew.controllers)
         self._recalled = False
@@ -103,7 +103,7 @@ class Drive:
 
     def _next(self) -> Move:
         crew = self._crew
-        late = frozenset(controller.host.name for controller in crew.late)
+        late = frozenset(controller.host.name for controller in crew.stragglers)
         self._behind |= late
         self._behind -= {name for name in self._behind - late if self.run.hosts[name].state in TURNED}
         here = Here(
@@ -112,9 +112,9 @@ class Drive:
             self._names,
             interrupted=crew.interrupted.is_set(),
             holds=self.run.want in crew.tokens,
-            recalled=self._recalled,
+            asked_for_tokens=self._recalled,
             rested=self._rested,
-            late=late,
+            stragglers=late,
             back=frozenset(self._behind - late),
         )
         return next_move(self.run, self._plan, here)
@@ -128,12 +128,12 @@ class Drive:
             case Census():
                 self._count(move.old)
             case Stop():
-                self._recorder.tell(Stopped(move.phase, move.why, self._recorder.now()))
+                self._recorder.record(Stopped(move.phase, move.why, self._recorder.now()))
             case Act.BRING:
-                self._bring()
-            case Act.RECALL:
+                self._choose_token()
+            case Act.READ_TOKENS:
                 old = (host.was for host in self.run.hosts.values() if host.was)
-                self._crew.recall({self._want, *old})
+                self._crew.read_tokens({self._want, *old})
                 self._recalled = True
             case Act.RETRY:
                 self._retry()
@@ -249,10 +249,10 @@ class Drive:
             self._crew.go_past(self._plan.gone_back)
             self._crew.introduce()
 
-    def _bring(self) -> None:
+    def _choose_token(self) -> None:
         if self.run.epoch == 0:
             self._crew.claim_place()
-        self._crew.bring(self._make(), self._given)
+        self._crew.choose_token(self._make(), self._given)
 
     @property
     def _want(self) -> Fingerprint:
@@ -274,7 +274,7 @@ class Drive:
         """Asks who still uses the old tokens. In a revocation the answer changes nothing: it is for the report."""
         if self._plan.revokes:
             self._crew.fail_doubles()  # turned under each name, since neither may wait; which host it is, is not known
-        self._recorder.tell(retirement.census(self._crew, old, self._plan.retire_anyway))
+        self._recorder.record(retirement.census(self._crew, old, self._plan.retire_anyway))
 
     # -- a revocation's own
 
@@ -303,17 +303,17 @@ class Drive:
     def _gather_tokens(self) -> bool:
         """The run's token, in memory; and the old ones: to ask with, and to lay tombstones with."""
         crew, run = self._crew, self.run
-        found = {fingerprint for one in crew.standing() for fingerprint in (*one.held, *one.loaded)}
+        found = {fingerprint for one in crew.standing() for fingerprint in (*one.held, *one.loaded_token)}
         old = (found | set(run.revoked) | self._plan.leaked) - {run.want}
         wanted = {run.want} if run.want else set()
         asked = old & (crew.common_tokens() | crew.served_tokens())
-        crew.recall((wanted | asked) - crew.tokens.keys())
+        crew.read_tokens((wanted | asked) - crew.tokens.keys())
         if run.want not in crew.tokens:
             if run.want and run.may_be_held(run.want):
                 why = "no host that answers holds the run's token: `fab revoke` makes another"
-                self._recorder.tell(Stopped(Phase.STAGE, why, self._recorder.now()))
+                self._recorder.record(Stopped(Phase.STAGE, why, self._recorder.now()))
                 return False
-            self._bring()
+            self._choose_token()
         self._condemn(old - set(run.revoked))
         return True
 
@@ -325,7 +325,7 @@ class Drive:
         held = ((one.host.name, token) for one in self._crew.standing() for token in sorted(one.held, key=str))
         unshared = tuple((name, token) for name, token in held if token in tokens - asked)
         fresh = tuple(sorted(tokens, key=lambda fingerprint: fingerprint.keyed))
-        self._recorder.tell(TokensRevoked(fresh, self._recorder.now(), unshared, bool(asked)))
+        self._recorder.record(TokensRevoked(fresh, self._recorder.now(), unshared, bool(asked)))
 
     def _wait_for_caches(self, names: Collection[str]) -> None:
         """Waits until `revocation_recheck` seconds are over since the last host began to refuse the old tokens."""
@@ -341,11 +341,11 @@ class Drive:
         if self._crew.interrupted.wait(self._plan.pause):
             return
         self._crew.gather()
-        late = {controller.host.name for controller in self._crew.late}
+        late = {controller.host.name for controller in self._crew.stragglers}
         there = (self.run.hosts[name] for name in self._names if name not in late)
         names = tuple(host.name for host in there if is_open(host, self._plan))
         if names:
-            self._recorder.tell(Retried(self._passes + 1, names, self._recorder.now()))
+            self._recorder.record(Retried(self._passes + 1, names, self._recorder.now()))
             self._behind.difference_update(names)
             self._rested = False
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from hivekeys.fleet import Host
 from hivekeys.journal.events import TURNED, Intent, Outcome, Phase, State, Status, Waiting
 from hivekeys.journal.hostrun import HostRun
-from hivekeys.journal.recorder import Ledger
+from hivekeys.journal.recorder import Recorder
 from hivekeys.protocol.audited import Query
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import still_trusted
@@ -46,16 +46,16 @@ LOCK_PAUSE = 1.0  # seconds between two tries to get a lock that another run has
 class HostController:
     """Brings one host to where a run wants it. Used by one thread at a time."""
 
-    def __init__(self, host: Host, session: Session, ledger: Ledger) -> None:
+    def __init__(self, host: Host, session: Session, recorder: Recorder) -> None:
         self.host = host
         self.session = session
-        self._ledger = ledger
+        self._recorder = recorder
         self._has_waited = False  # a run that still holds the host's lock then is alive
 
     @property
     def record(self) -> HostRun:
         """The host as the run knows it so far."""
-        return self._ledger.host(self.host.name)
+        return self._recorder.host(self.host.name)
 
     @property
     def held(self) -> frozenset[Fingerprint]:
@@ -63,7 +63,7 @@ class HostController:
         return self.record.held
 
     @property
-    def loaded(self) -> tuple[Fingerprint, ...]:
+    def loaded_token(self) -> tuple[Fingerprint, ...]:
         """The token that its service runs on, where that can be told."""
         seen = self.record.seen
         return (seen.loaded.fingerprint,) if seen and seen.loaded.fingerprint else ()
@@ -103,7 +103,7 @@ class HostController:
 
         Another run's lock is waited for until `gives_up`, once, for as long as a bastion that died can have it.
         """
-        self._ledger.tell(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._ledger.now()))
+        self._recorder.record(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._recorder.now()))
         before = self.record.met
         reply = self._wait_for_lock(self._locked(), gives_up)
         if isinstance(reply, Cause):
@@ -113,7 +113,7 @@ class HostController:
         if cause is None and reply.seen and reply.seen.token not in expected:
             cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
             last = reply.met.changed.run if reply.met else ""
-            if before and last not in (before.changed.run, self._ledger.run.id, ""):
+            if before and last not in (before.changed.run, self._recorder.run.id, ""):
                 cause = Cause(Trouble.SUPERSEDED, f"run {last}")
         if cause:
             return self._outcome(Phase.CLAIM, Status.FAILED, State.FAILED, cause, reply)
@@ -131,10 +131,10 @@ class HostController:
 
     def _wait_for_lock(self, reply: Reply | Cause, gives_up: Callable[[], bool]) -> Reply | Cause:
         """The last answer: the lock is ours, or the run that holds it is alive."""
-        clock, held = self._ledger.clock, _held_by_another(reply)
+        clock, held = self._recorder.clock, _held_by_another(reply)
         if held is None or self._has_waited or gives_up():
             return reply
-        self._ledger.tell(Waiting(self.host.name, held, LOCK_PATIENCE, self._ledger.now()))
+        self._recorder.record(Waiting(self.host.name, held, LOCK_PATIENCE, self._recorder.now()))
         end = clock.monotonic() + LOCK_PATIENCE
         while _held_by_another(reply) and not self._has_waited and not gives_up():
             clock.sleep(LOCK_PAUSE)
@@ -142,7 +142,7 @@ class HostController:
             self._has_waited = clock.monotonic() >= end
         return reply
 
-    def recall(self, want: Fingerprint, key: bytes) -> Token | None:
+    def read_token(self, want: Fingerprint, key: bytes) -> Token | None:
         """The token itself, if a slot of this host holds it; it stays in the memory of this run."""
         if self.session.open():
             return None
@@ -183,9 +183,9 @@ class HostController:
             steps = self._steps(goal, seen, phase)
             if not steps:
                 return self._outcome(phase, Status.OK, there)
-            reply = self._told(phase, steps)
+            reply = self._send(phase, steps)
             if not isinstance(reply, Cause) and _is_stale(reply, steps) and phase is not Phase.SETTLE:
-                reply = self._told(phase, (Restart(), *steps))
+                reply = self._send(phase, (Restart(), *steps))
             if not isinstance(reply, Cause):
                 return self._judge(phase, goal, there, reply)
             lost, until = reply, self._lease_end()
@@ -197,10 +197,10 @@ class HostController:
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
 
-    def _told(self, phase: Phase, steps: tuple[Step, ...]) -> Reply | Cause:
+    def _send(self, phase: Phase, steps: tuple[Step, ...]) -> Reply | Cause:
         """The host's answer to these steps and one more look; the intent is recorded before."""
         verbs = tuple(step.verb for step in steps)
-        self._ledger.tell(Intent(self.host.name, phase, verbs, self._ledger.now()))
+        self._recorder.record(Intent(self.host.name, phase, verbs, self._recorder.now()))
         return self.session.ask((*steps, LOOK))
 
     def fence(self) -> Outcome:
@@ -208,12 +208,12 @@ class HostController:
 
         A host that cannot write gives no lock; its unit can be stopped all the same.
         """
-        refuse = tuple(old for old in self._ledger.run.revoked if old in self.held or self.session.knows(old))
+        refuse = tuple(old for old in self._recorder.run.revoked if old in self.held or self.session.knows(old))
         steps = (Fence(), Sweep(refuse=refuse))
-        reply = self.session.open() or self._told(Phase.FENCE, steps)
+        reply = self.session.open() or self._send(Phase.FENCE, steps)
         if not isinstance(reply, Cause) and reply.cause and reply.cause.trouble is Trouble.WRITE_FAILED:
             self.session.let_go()
-            reply = self._told(Phase.FENCE, steps)
+            reply = self._send(Phase.FENCE, steps)
         if isinstance(reply, Cause):
             return self._outcome(Phase.FENCE, Status.UNKNOWN, State.UNKNOWN, reply)
         cause, proof = reply.cause, reply.proof
@@ -252,7 +252,7 @@ class HostController:
             return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:
             proven = reply.proof.proven if reply.proof else self.record.state is State.PROVEN
-            if self._ledger.run.is_revocation and reply.proof:  # no copy is left to try: it was refused before
+            if self._recorder.run.is_revocation and reply.proof:  # no copy is left to try: it was refused before
                 proven = proven and (reply.proof.refused_after or self.record.refused) is not None
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)
@@ -263,13 +263,13 @@ class HostController:
 
     def _lease_end(self) -> float:
         """When an agent whose line has just ended begins nothing any more (monotonic)."""
-        return self._ledger.clock.monotonic() + LEASE
+        return self._recorder.clock.monotonic() + LEASE
 
     def _open(self, until: float | None) -> Cause | None:
         """A line to the host; one that was lost is tried `until` then, because something may have happened there."""
         if until is None:
             return self.session.open()
-        clock, cause = self._ledger.clock, Cause(Trouble.LINE_BROKEN)
+        clock, cause = self._recorder.clock, Cause(Trouble.LINE_BROKEN)
         while (left := until - clock.monotonic()) > 0:
             found = self.session.open(within=left)
             if found is None:
@@ -284,12 +284,12 @@ class HostController:
         """Records the outcome of a phase. A failure has a cause: without one the course would retry it for ever."""
         if status is not Status.OK and cause is None:
             cause = Cause(Trouble.RUBBISH, "the agent did not report the state of the host")
-        told = Outcome(self.host.name, phase, status, state, self._ledger.now(), cause)
+        told = Outcome(self.host.name, phase, status, state, self._recorder.now(), cause)
         if reply:
             told = replace(
                 told, seen=reply.seen, proof=reply.proof, met=reply.met, results=reply.results, broke=reply.broke
             )
-        self._ledger.tell(told)
+        self._recorder.record(told)
         return told
 
     def fail(self, phase: Phase, cause: Cause) -> Outcome:

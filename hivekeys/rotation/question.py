@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from hivekeys.fleet import Fleet, Host, Role
-from hivekeys.journal.estimate import Pace, at_least, likely
+from hivekeys.journal.estimate import RunTimes, at_least, likely
 from hivekeys.journal.events import TURNED
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
@@ -18,7 +18,7 @@ from hivekeys.text.names import fold_names
 SPARING = ("process", "none")  # KillMode= of a unit whose workers outlive a restart
 
 
-def before_run(fleet: Fleet, order: Sequence[Wave], paces: Sequence[Pace], run: Run) -> list[str]:
+def before_run(fleet: Fleet, order: Sequence[Wave], paces: Sequence[RunTimes], run: Run) -> list[str]:
     """What a rotation, or a revocation, is about to do; `run` knows what its hosts have shown so far."""
     hosts = [host for wave in order for host in wave.hosts]
     return [_restarts(order), _takes(fleet, order, paces, run), f"ends: {_ends(hosts, run)}"]
@@ -41,7 +41,7 @@ def _restarts(order: Sequence[Wave]) -> str:
     return f"restarts: {'; '.join(f'{unit} on {fold_names(names)}' for unit, names in units.items())}{waves}"
 
 
-def _takes(fleet: Fleet, order: Sequence[Wave], paces: Sequence[Pace], run: Run) -> str:
+def _takes(fleet: Fleet, order: Sequence[Wave], paces: Sequence[RunTimes], run: Run) -> str:
     policy = fleet.policy
     if paces:
         runs = "run" if len(paces) == 1 else f"{len(paces)} runs"

@@ -34,7 +34,7 @@ def census(crew: Crew, old: Iterable[Fingerprint], anyway: bool = False) -> Cens
     turned = last_turned(reply.to(Audit) for reply in replies.values() if isinstance(reply, Reply))
     uses = [use for name, reply in replies.items() for use in uses_of(name, reply, tokens, turned)]
     unread = [(name, why) for name, reply in replies.items() if (why := unread_of(reply))]
-    return CensusTaken(tuple(uses), tuple(unread), anyway, crew.ledger.now())
+    return CensusTaken(tuple(uses), tuple(unread), anyway, crew.recorder.now())
 
 
 def _ask(controller: HostController, tokens: tuple[str, ...], turned: float | None) -> Reply | Cause:

@@ -22,7 +22,7 @@ def slower_half(waiting: set[Future[T]], half: int, patience: float) -> set[Futu
 
 
 @dataclass(frozen=True)
-class Late:
+class Straggler:
     """The phase in which a host was left behind, and its work there."""
 
     phase: Phase

@@ -120,7 +120,7 @@ class Startup:
     """The output of a host since the command was sent: `hear` takes its lines; then ask why there is no agent."""
 
     marker: str = ""
-    said: str = ""  # what stood behind the marker
+    marker_text: str = ""  # what stood behind the marker
     other: str = ""  # the last line that was no marker
     other_bytes: int = 0
     restricted: bool = False  # the command is an installed agent
@@ -142,7 +142,7 @@ class Startup:
         except ValueError:
             return None
 
-    def ahead(self, now: float) -> float | None:
+    def clock_offset(self, now: float) -> float | None:
         """How far that is ahead of our own monotonic clock."""
         return None if self.clock is None else self.clock - now
 
@@ -155,7 +155,7 @@ class Startup:
         has = f"the host has agent {said[:12]}" if said else "the host's agent does not say which it is"
         return Cause(Trouble.AGENT_DIFFERS, f"{has}, this bastion {digest[:12]}")
 
-    def hear(self, line: bytes) -> None:
+    def add_line(self, line: bytes) -> None:
         """Take in one line of stdout, without its end."""
         text = line.decode(errors="replace").strip()
         marker, _, said = text.partition(" ")

@@ -9,8 +9,8 @@ from hivekeys.fleet import Timeouts
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.bootstrap import Startup
 from hivekeys.ssh.line import QUIET
-from hivekeys.ssh.login import Login, said
-from hivekeys.ssh.startup import hear
+from hivekeys.ssh.login import Login, error_text
+from hivekeys.ssh.startup import read_until_ready
 from hivekeys.ssh.stream import Stop, Stream, watchdog
 from hivekeys.ssh.sudo import SudoPrompt
 
@@ -42,7 +42,7 @@ def open_line(
     if isinstance(startup, Cause):
         login.close()
         return prompt.redact(startup) if prompt else startup
-    return SshLine(login, stream, startup.ahead(time.monotonic()), prompt, quiet)
+    return SshLine(login, stream, startup.clock_offset(time.monotonic()), prompt, quiet)
 
 
 def _session(login: Login, command: str, timeout: float) -> Any:
@@ -56,7 +56,7 @@ def _session(login: Login, command: str, timeout: float) -> Any:
         if time.monotonic() >= until:
             return Cause(Trouble.SILENT, f"{login.settings}: logged in, but no session within {timeout:g} s")
         trouble = Trouble.LOGIN_REFUSED if login.alive else Trouble.LINE_BROKEN
-        return Cause(trouble, f"{login.settings}: logged in, but no session: {said(error)}")
+        return Cause(trouble, f"{login.settings}: logged in, but no session: {error_text(error)}")
     return channel
 
 
@@ -66,7 +66,7 @@ def _start(stream: Stream, opening: bytes, timeout: float, prompt: SudoPrompt | 
     shut = prompt.pass_through(stream, startup, timeout) if prompt else None
     if shut:
         return shut
-    cause = hear(stream, startup, lambda: startup.ready, timeout, opening)
+    cause = read_until_ready(stream, startup, lambda: startup.ready, timeout, opening)
     if digest and cause is None:
         cause = startup.differs(digest)
     return cause if isinstance(cause, Cause) else startup
@@ -90,7 +90,7 @@ class SshLine:
         """
         self._login = login
         self._stream = stream
-        self._ahead = ahead
+        self._clock_offset = ahead
         self._prompt = prompt
         self._quiet = quiet
         self._over: Cause | None = None
@@ -101,8 +101,8 @@ class SshLine:
         until = time.monotonic() + deadline
         if self._over is not None:
             return self._over
-        if self._ahead is not None:
-            request = {**request, "expires": until + self._ahead}
+        if self._clock_offset is not None:
+            request = {**request, "expires": until + self._clock_offset}
         answer = self._exchange(json.dumps(request).encode() + b"\n", until, deadline)
         if self._prompt:
             answer = self._prompt.checked(answer)
@@ -111,7 +111,7 @@ class SshLine:
             self._login.close()
         return answer
 
-    def beat(self) -> bool:
+    def send_sign_of_life(self) -> bool:
         """A sign of life for the agent, from any thread, with a request in hand or without. False: the line is over.
 
         It says when it was sent, by the host's clock: one that is held up on the way renews no lease.
@@ -121,9 +121,8 @@ class SshLine:
         if self._sending.acquire(blocking=False):  # a request that is just being sent says as much
             try:
                 now = time.monotonic()
-                self._stream.send(
-                    b"\n" if self._ahead is None else b"@%.3f\n" % (now + self._ahead), now + _HEARTBEAT_LIMIT
-                )
+                sign = b"\n" if self._clock_offset is None else b"@%.3f\n" % (now + self._clock_offset)
+                self._stream.send(sign, now + _HEARTBEAT_LIMIT)
             finally:
                 self._sending.release()
         return True

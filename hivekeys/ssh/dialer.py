@@ -45,7 +45,7 @@ class SshDialer:
             line = open_line(login, command, b"", self._timeouts, digest=self._digest, quiet=self._quiet)
         else:
             line = open_line(login, command, self._opening, self._timeouts, prompt, quiet=self._quiet)
-        return line if isinstance(line, Cause) else self._pulse.keep(line)
+        return line if isinstance(line, Cause) else self._pulse.add(line)
 
     def close(self) -> None:
         """Ends the heartbeat and the connections to jump hosts; lines behind them break."""

@@ -19,9 +19,9 @@ class Heartbeat:
         self._lines: set[SshLine] = set()
         self._mutex = threading.Lock()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
-    def keep(self, line: SshLine) -> SshLine:
+    def add(self, line: SshLine) -> SshLine:
         """The line; from now on it gets the signs of life until it is closed."""
         with self._mutex:
             self._lines.add(line)
@@ -33,10 +33,10 @@ class Heartbeat:
         """Ends the heartbeat; safe to repeat."""
         self._over.set()
 
-    def _beat(self) -> None:
+    def _run(self) -> None:
         while not self._over.wait(self._every):
             with self._mutex:
                 lines = tuple(self._lines)
-            over = {line for line in lines if not line.beat()}
+            over = {line for line in lines if not line.send_sign_of_life()}
             with self._mutex:
                 self._lines -= over

@@ -13,7 +13,7 @@ from typing import Any
 import paramiko
 
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.ssh.login import Login, said
+from hivekeys.ssh.login import Login, error_text
 from hivekeys.ssh.reach import Wire
 from hivekeys.ssh.settings import Settings
 
@@ -93,7 +93,7 @@ def _forward(jump: Login, to: Settings, timeout: float) -> Wire | Cause:
             return _blame(jump.settings, Cause(Trouble.NO_CONNECTION, f"it refuses to forward to {to}"))
         return Cause(Trouble.NO_CONNECTION, f"{to}, from {jump.settings.alias}: {error.text or 'no connection'}")
     except Exception as error:  # a host that talks nonsense makes paramiko raise anything at all
-        words = said(error)
+        words = error_text(error)
         if jump.alive:
             return Cause(Trouble.NO_CONNECTION, f"{to}, from {jump.settings.alias}: {words}")
         return _blame(jump.settings, Cause(Trouble.LINE_BROKEN, words))

@@ -19,7 +19,7 @@ PR_SET_DUMPABLE = 4  # prctl(2)
 A_LOGIN = 4  # and while one logs in: pipes to ssh -G, to a ProxyCommand, to an SSH agent
 
 
-def keep_memory_to_itself() -> None:
+def forbid_core_dumps() -> None:
     """From now on no core dump is made of this process, and no other one of the same account looks into it.
 
     A token or a password is in its memory. A limit of core dumps (`ulimit -c`) would not do: a core_pattern that is a

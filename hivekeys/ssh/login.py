@@ -160,7 +160,7 @@ def _transport_for(known: KnownKeys, timeouts: Timeouts) -> Callable[..., Any]:
     return lambda sock, **options: transport(sock, timeouts, choose, **options)
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What an exception says; what it is, where it says nothing (EOFError)."""
     return str(error) or type(error).__name__
 
@@ -169,7 +169,7 @@ def cause_of(error: Exception, transport: Any, settings: Settings, wire: Wire) -
     """What a failed connection means, by how far it came."""
     if isinstance(error, RefusedError):
         return error.cause
-    words = wire.complaint() or said(error)
+    words = wire.complaint() or error_text(error)
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         return Cause(Trouble.NO_COMMON_ALGORITHM, f"{settings}: {words}")
     if transport is None or not transport.remote_version:

@@ -63,7 +63,7 @@ class Routes:
                 return wire
             return log_in(wire, route[-1], known, self._keyring, self.timeouts)
 
-    def look_again(self) -> None:
+    def reload_known_hosts(self) -> None:
         """known_hosts has been changed: read it anew, and give jump hosts that were refused another chance."""
         self._known_hosts = KnownHosts(self.timeouts.connect)
         self._jumps.close()

@@ -70,7 +70,7 @@ class Session:
             if isinstance(first, Cause) or first.cause:
                 return first
             self._greeted = False
-        recorded = self.recorded(*(["input"] if self._tokens else []), *(["output"] if _recalls(steps) else []))
+        recorded = self.recorded(*(["input"] if self._tokens else []), *(["output"] if _asks_for_token(steps) else []))
         return Reply((), cause=recorded) if recorded else self._ask(steps, self._tokens, self._greeting)
 
     def recorded(self, *passing: str) -> Cause | None:
@@ -89,15 +89,14 @@ class Session:
         words = [encode(step, self._policy, tokens) for step in steps]
         limit = min(seconds_for(steps, self._policy), self.request)
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
-        if self._quotes_a_token(raw) and not _recalls(steps):
+        if self._quotes_a_token(raw) and not _asks_for_token(steps):
             raw = Cause(Trouble.RUBBISH, "the host sent the token back")
         answer = raw if isinstance(raw, Cause) else decode(raw)
         if not isinstance(answer, Cause) and answer.cause is None and len(answer.results) != len(words):
             answer = Cause(Trouble.LINE_BROKEN, "the agent left before it was done")
         if not isinstance(answer, Cause) and answer.cause and answer.cause.trouble is Trouble.LINE_BROKEN:
             answer = answer.cause  # ended in the middle of a step: its last line is not the host's fault
-        asked = [word["verb"] for word in words]
-        if not isinstance(answer, Cause) and not _fits(answer, asked):
+        if not isinstance(answer, Cause) and not _fits(answer, steps):
             answer = Cause(Trouble.RUBBISH, "the agent answered what it was not asked")
         if isinstance(answer, Cause):
             self.close()
@@ -147,7 +146,7 @@ def _hang_up(answer: "Future[Line | Cause]") -> None:
         line.close()
 
 
-def _recalls(steps: Sequence[Step]) -> bool:
+def _asks_for_token(steps: Sequence[Step]) -> bool:
     """True when the answer is to hold a token."""
     return any(isinstance(step, Recall) for step in steps)
 

@@ -8,7 +8,7 @@ from hivekeys.ssh.bootstrap import OTHER_LIMIT, Startup
 from hivekeys.ssh.stream import Stop, Stream, watchdog
 
 
-def hear(
+def read_until_ready(
     stream: Stream, startup: Startup, there: Callable[[], bool], timeout: float, say: bytes = b"", question: bytes = b""
 ) -> Cause | Stop | None:
     """Reads until `there()` (None), the question (Stop.ASKED), or the reason why neither will come; first sends `say`.
@@ -29,5 +29,5 @@ def hear(
                 return startup.ended(*stream.farewell())
             if isinstance(line, Stop):
                 return startup.silent(timeout)
-            startup.hear(line)
+            startup.add_line(line)
     return None

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.bootstrap import Startup, with_password
 from hivekeys.ssh.password import Password
-from hivekeys.ssh.startup import hear
+from hivekeys.ssh.startup import read_until_ready
 from hivekeys.ssh.stream import Stop, Stream
 
 TELLING = 12  # characters
@@ -119,4 +119,4 @@ class SudoPrompt:
 
     def _listen(self, stream: Stream, startup: Startup, timeout: float, say: bytes = b"") -> Stop | Cause | None:
         """None at the marker of root, Stop.ASKED at the question, else why there will be neither."""
-        return hear(stream, startup, lambda: startup.is_root, timeout, say, self._question.encode())
+        return read_until_ready(stream, startup, lambda: startup.is_root, timeout, say, self._question.encode())

@@ -47,7 +47,7 @@ class HostStatus:
     age: float | None  # of its token
     owes_for: float | None  # how long it has owed the newest token
     last_run: str
-    strange: Place = KNOWN  # the last run that changed the host, where the journal has no such run
+    unknown_run: Place = KNOWN  # the last run that changed the host, where the journal has no such run
     is_overtaken: bool = False  # that run came after all runs of the journal
 
     @property
@@ -230,8 +230,8 @@ def _strange_lines(status: FleetStatus) -> Iterator[str]:
     """Hosts remember which run changed them last, also when the journal has lost it."""
     strange: dict[tuple[Place, bool], list[str]] = {}
     for one in status.hosts:
-        if one.strange.run:
-            strange.setdefault((one.strange, one.is_overtaken), []).append(one.host.name)
+        if one.unknown_run.run:
+            strange.setdefault((one.unknown_run, one.is_overtaken), []).append(one.host.name)
     for (place, is_newer), names in strange.items():
         run = f"run {place.run} of {place.who}" if place.who else f"run {place.run}"
         said = f"a newer {run} worked here" if is_newer else f"last changed by {run}"
@@ -268,7 +268,7 @@ def _host(one: HostStatus, fleet: Fleet) -> dict[str, Any]:
         "loaded": one.loaded if one.seen else None,
         "owes_for": one.owes_for,
         "last_run": one.last_run or None,
-        "strange_run": one.strange.run or None,
+        "strange_run": one.unknown_run.run or None,
     }
 
 

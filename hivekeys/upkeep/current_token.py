@@ -16,7 +16,7 @@ from hivekeys.protocol.verbs import Prove, Step
 from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
 from hivekeys.upkeep.inheritance import inheritance
-from hivekeys.upkeep.upkeep import Shown, Upkeep, fleets_token
+from hivekeys.upkeep.upkeep import Replies, Upkeep, fleets_token
 
 INCOMPLETE = ExitCode.INCOMPLETE
 
@@ -48,7 +48,7 @@ class Grounds:
         return queen in proven_by and self.known in (None, want)
 
 
-def wanted(fleet: Fleet, shown: Shown, grounds: Grounds) -> Fingerprint | None:
+def wanted(fleet: Fleet, shown: Replies, grounds: Grounds) -> Fingerprint | None:
     """The token that is to be proven: the named host's, or what the hosts show; None where they show none or several.
 
     Raises UserError where the named host shows none.
@@ -97,9 +97,9 @@ def _proves(reply: Reply | Cause) -> bool:
     return isinstance(reply, Reply) and reply.proof is not None and reply.proof.proven
 
 
-def recalled(upkeep: Upkeep, holders: Sequence[Host], want: Fingerprint) -> Token | None:
+def read_from(upkeep: Upkeep, holders: Sequence[Host], want: Fingerprint) -> Token | None:
     """The token, from the first of these hosts that lets it be read."""
-    return next(filter(None, (upkeep.recall(host, want) for host in holders)), None)
+    return next(filter(None, (upkeep.read_token(host, want) for host in holders)), None)
 
 
 def prove(want: Fingerprint) -> Step:
@@ -110,7 +110,7 @@ def prove(want: Fingerprint) -> Step:
 def current(upkeep: Upkeep, title: str, revoked: Mapping[Fingerprint, str], grounds: Grounds) -> Token:
     """The token that the fleet serves now, read from a host that proves it; else as for `proven`."""
     want, proven_by = proven(upkeep, title, revoked, grounds)
-    if token := recalled(upkeep, proven_by, want):
+    if token := read_from(upkeep, proven_by, want):
         inheritance(upkeep, upkeep.hosts, token)  # refuses one that the hosts remember as leaked
         return token
     raise _unproven(upkeep, want)

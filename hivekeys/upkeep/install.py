@@ -24,9 +24,9 @@ from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
 from hivekeys.upkeep.changes import UpkeepResult
-from hivekeys.upkeep.current_token import Grounds, holders_of, recalled, refuse_unborne, wanted, witnesses
+from hivekeys.upkeep.current_token import Grounds, holders_of, read_from, refuse_unborne, wanted, witnesses
 from hivekeys.upkeep.inheritance import Inheritance, inheritance
-from hivekeys.upkeep.upkeep import Shown, Told, Upkeep
+from hivekeys.upkeep.upkeep import Ask, Replies, Upkeep
 from hivekeys.verify.survey import Watch
 
 KEEPS = "keep-environment"  # parts that a service may still need stay until it was proven on the file
@@ -50,7 +50,7 @@ def install(
     want = _the_token(upkeep, shown, grounds)
     if want:
         refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
-    token = None if not upkeep.apply else make() if want is None else _recalled(upkeep, shown, want, grounds)
+    token = None if not upkeep.apply else make() if want is None else _read_fleets_token(upkeep, shown, want, grounds)
     if token:
         want = upkeep.know(token)
 
@@ -71,7 +71,7 @@ def install(
     return _with_doubts(_in_order(upkeep, turned, set_up), inherited, [host.name for host in joins])
 
 
-def _members(shown: Shown) -> list[Host]:
+def _members(shown: Replies) -> list[Host]:
     """The hosts whose own record says that they belong to the fleet; a re-imaged host has no record."""
     return [host for host, reply in shown.items() if isinstance(reply, Reply) and reply.met and reply.met.fleet]
 
@@ -102,7 +102,7 @@ def _needs_restart(reply: Reply) -> bool:
     return any(change.part in RELOADED and not change.refused for change in reply.changes)
 
 
-def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply | Cause, tuple[Change, ...]]:
+def _prove(want: Fingerprint, step: Step, done: Reply, ask: Ask) -> tuple[Reply | Cause, tuple[Change, ...]]:
     """Restarts the service if needed and proves it; if it ran before and the proof fails, undoes the changes."""
     steps = _after(want, done)
     reply = ask(*steps) if steps else done
@@ -122,7 +122,7 @@ def _prove(want: Fingerprint, step: Step, done: Reply, ask: Told) -> tuple[Reply
     return replace(reply, cause=Cause(reply.cause.trouble, words)), changes if undone else done.changes
 
 
-def _tidied(step: Step, done: Reply, proven: Reply, ask: Told) -> tuple[Reply | Cause, tuple[Change, ...]]:
+def _tidied(step: Step, done: Reply, proven: Reply, ask: Ask) -> tuple[Reply | Cause, tuple[Change, ...]]:
     """Removes the token from the environment, which no service needs any more, where that is possible."""
     if not any(change.part == "environment" for change in done.changes):
         return proven, done.changes
@@ -198,7 +198,7 @@ def unrestrict(upkeep: Upkeep) -> list[UpkeepResult]:
     return upkeep.do(title, upkeep.hosts, lambda _: (step,))
 
 
-def _refuse_running(upkeep: Upkeep, shown: Shown) -> None:
+def _refuse_running(upkeep: Upkeep, shown: Replies) -> None:
     """A staged token is a run's at work, maybe from another bastion. A host that is not to be set up may be lying."""
     seen = {host: reply.seen for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
     staged = [host for host, look in seen.items() if look.staged]
@@ -211,7 +211,7 @@ def _refuse_running(upkeep: Upkeep, shown: Shown) -> None:
         )
 
 
-def _refuse_unheld(queen: Host, shown: Shown) -> None:
+def _refuse_unheld(queen: Host, shown: Replies) -> None:
     """Refuses a queen that works with a token that is in no file: the fleet has one, and a new one would differ."""
     reply = shown.get(queen)
     seen = reply.seen if isinstance(reply, Reply) else None
@@ -223,7 +223,7 @@ def _refuse_unheld(queen: Host, shown: Shown) -> None:
         )
 
 
-def _the_token(upkeep: Upkeep, shown: Shown, grounds: Grounds) -> Fingerprint | None:
+def _the_token(upkeep: Upkeep, shown: Replies, grounds: Grounds) -> Fingerprint | None:
     """The fleet's token, not yet proven; None for a fleet that has none, which only hosts that answer can say."""
     held = {host: reply.seen.token for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
     tokens = set(held.values()) - {None}
@@ -246,7 +246,7 @@ def _the_token(upkeep: Upkeep, shown: Shown, grounds: Grounds) -> Fingerprint | 
     return want
 
 
-def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint, grounds: Grounds) -> Token:
+def _read_fleets_token(upkeep: Upkeep, shown: Replies, want: Fingerprint, grounds: Grounds) -> Token:
     """The fleet's token from a host that proves it; in a fleet that is being set up, from the queen."""
     holders, queen = holders_of(want, shown), grounds.source or upkeep.fleet.queen
     proven_by = witnesses(upkeep, holders, want, grounds)
@@ -255,7 +255,7 @@ def _recalled(upkeep: Upkeep, shown: Shown, want: Fingerprint, grounds: Grounds)
         proven_by = [queen]
     if proven_by:
         refuse_unborne(upkeep, want, proven_by, grounds)
-    found = recalled(upkeep, proven_by, want)
+    found = read_from(upkeep, proven_by, want)
     if found is None:
         raise UserError(
             f"no host of fleet {upkeep.fleet.name} proves its token: a host that joins would get one that may not work",

@@ -24,7 +24,7 @@ from hivekeys.journal.events import (
     Status,
     Stopped,
 )
-from hivekeys.journal.recorder import Ledger, Record
+from hivekeys.journal.recorder import Record, Recorder
 from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
@@ -40,9 +40,9 @@ from hivekeys.token import Fingerprint, Token
 from hivekeys.upkeep.changes import UpkeepResult
 
 LOOK = Observe()
-Shown = dict[Host, Reply | Cause]
-Told = Callable[..., Reply | Cause]  # asks one host for these steps
-Then = Callable[[Reply, Told], tuple[Reply | Cause, tuple[Change, ...]]]
+Replies = dict[Host, Reply | Cause]
+Ask = Callable[..., Reply | Cause]  # asks one host for these steps
+Then = Callable[[Reply, Ask], tuple[Reply | Cause, tuple[Change, ...]]]
 
 
 class Upkeep:
@@ -65,15 +65,15 @@ class Upkeep:
         self.hosts = tuple(hosts)
         self.apply = apply
         self.phase = phase
-        self._ledger = Ledger(record, clock)
+        self._recorder = Recorder(record, clock)
         self._greeting = replace(greeting, claim=False)
         self._holds = False  # two names of one machine would take its lock from each other: look at them first
         self._sessions = {
             host: Session(host, dialer, fleet.policy, self._for(host), fleet.timeouts.request) for host in fleet.hosts
         }
         names = tuple(host.name for host in hosts)
-        now = self._ledger.now()
-        self._ledger.tell(
+        now = self._recorder.now()
+        self._recorder.record(
             RunStarted(
                 run=greeting.run,
                 task=phase.value,
@@ -118,7 +118,7 @@ class Upkeep:
         if lines:
             raise UserError("\n".join(lines), hint=hints.hint(Cause(Trouble.SAME_MACHINE), self.fleet, *found))
 
-    def recall(self, host: Host, want: Fingerprint) -> Token | None:
+    def read_token(self, host: Host, want: Fingerprint) -> Token | None:
         """The token itself, if this host has it. Takes the host's lock: no rotation begins there meanwhile."""
         session = self._sessions[host]
         session.introduce(replace(self._greeting, write=True), {})
@@ -143,21 +143,21 @@ class Upkeep:
         if not self._holds:
             self._hold({})
         names = tuple(host.name for host in hosts)
-        self._ledger.tell(PhaseStarted(self.phase, names, self._ledger.now(), title))
+        self._recorder.record(PhaseStarted(self.phase, names, self._recorder.now(), title))
         return ask_all(lambda host: self._one(host, steps_of(host), then), hosts, self.fleet.policy.width)
 
     def readmit(self, hosts: Sequence[str]) -> None:
         """Records, before anything is done, that these excluded hosts come back into the fleet."""
         if hosts and self.apply:
-            self._ledger.tell(Readmitted(tuple(hosts), self._ledger.now()))
+            self._recorder.record(Readmitted(tuple(hosts), self._recorder.now()))
 
     def stop(self, why: str) -> None:
         """Records that no further host is begun."""
-        self._ledger.tell(Stopped(self.phase, why, self._ledger.now()))
+        self._recorder.record(Stopped(self.phase, why, self._recorder.now()))
 
     def end(self, code: ExitCode) -> ExitCode:
         """The work is over."""
-        self._ledger.tell(RunEnded(code, self._ledger.now()))
+        self._recorder.record(RunEnded(code, self._recorder.now()))
         return code
 
     def close(self) -> None:
@@ -167,24 +167,24 @@ class Upkeep:
 
     def _one(self, host: Host, steps: Sequence[Step], then: Then | None) -> UpkeepResult:
         cause = self._sessions[host].open()
-        reply = cause or self._told(host, steps)
+        reply = cause or self._send(host, steps)
         changes = () if isinstance(reply, Cause) else reply.changes
         if then and isinstance(reply, Reply) and reply.cause is None:
-            reply, changes = then(reply, lambda *more: self._sessions[host].open() or self._told(host, more))
+            reply, changes = then(reply, lambda *more: self._sessions[host].open() or self._send(host, more))
         if isinstance(reply, Cause):
             lost = self.apply and cause is None
             status, state = (Status.UNKNOWN, State.UNKNOWN) if lost else (Status.UNREACHABLE, State.UNREACHABLE)
-            self._ledger.tell(Outcome(host.name, self.phase, status, state, self._ledger.now(), reply))
+            self._recorder.record(Outcome(host.name, self.phase, status, state, self._recorder.now(), reply))
             return UpkeepResult(host.name, changes, reply)
         proven = reply.proof is not None and reply.proof.proven
         state = State.FAILED if reply.cause else State.PROVEN if proven else State.UNCHANGED
-        self._ledger.tell(
+        self._recorder.record(
             Outcome(
                 host.name,
                 self.phase,
                 Status.FAILED if reply.cause else Status.OK,
                 state,
-                self._ledger.now(),
+                self._recorder.now(),
                 reply.cause,
                 reply.seen,
                 reply.proof,
@@ -195,11 +195,11 @@ class Upkeep:
         )
         return UpkeepResult(host.name, changes, reply.cause, reply.seen, reply.proof)
 
-    def _told(self, host: Host, steps: Sequence[Step]) -> Reply | Cause:
+    def _send(self, host: Host, steps: Sequence[Step]) -> Reply | Cause:
         """The host's answer; what it is told to change is written down before."""
         if self.apply:
             verbs = tuple(step.verb for step in steps)
-            self._ledger.tell(Intent(host.name, self.phase, verbs, self._ledger.now()))
+            self._recorder.record(Intent(host.name, self.phase, verbs, self._recorder.now()))
         # To watch a file needs no service that reads it: the service may be down, or not there yet.
         return self._sessions[host].ask(steps if self.phase is Phase.WATCH else (*steps, LOOK))
 
@@ -235,13 +235,13 @@ def fix(
     return upkeep.do("repair" if upkeep.apply else "look for what can be repaired", upkeep.hosts, steps_of)
 
 
-def places_of_others(host: Host, shown: Shown) -> tuple[int, ...]:
+def places_of_others(host: Host, shown: Replies) -> tuple[int, ...]:
     """The places in the order of runs that the other hosts' records name."""
     met = (reply.met for other, reply in shown.items() if other != host and isinstance(reply, Reply))
     return (0, *(max(one.epoch, one.changed.epoch) for one in met if one))
 
 
-def _shared_token(fleet: Fleet, shown: Shown, known: Fingerprint | None) -> Fingerprint | None:
+def _shared_token(fleet: Fleet, shown: Replies, known: Fingerprint | None) -> Fingerprint | None:
     """The fleet's token, when the queen shows it, the journal knows it or two hosts have it.
 
     A file that holds that token gets a new owner: so no host alone may say which token it is, by a file planted there.
@@ -251,7 +251,7 @@ def _shared_token(fleet: Fleet, shown: Shown, known: Fingerprint | None) -> Fing
     return None if alone and want != known else want
 
 
-def fleets_token(fleet: Fleet, shown: Shown, known: Fingerprint | None = None) -> Fingerprint | None:
+def fleets_token(fleet: Fleet, shown: Replies, known: Fingerprint | None = None) -> Fingerprint | None:
     """The token that hosts show: the queen's, or the `known` one, or that of all hives which have one."""
     held = _tokens_of(shown)
     tokens = {token for token in held.values() if token}
@@ -260,7 +260,7 @@ def fleets_token(fleet: Fleet, shown: Shown, known: Fingerprint | None = None) -
     return held.get(fleet.queen) or (tokens.pop() if len(tokens) == 1 else None)
 
 
-def _tokens_of(shown: Shown) -> dict[Host, Fingerprint | None]:
+def _tokens_of(shown: Replies) -> dict[Host, Fingerprint | None]:
     return {host: _held(reply.seen) for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
 
 

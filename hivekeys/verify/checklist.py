@@ -34,7 +34,7 @@ def folded(found: Iterable[Finding], everything: bool = False) -> list[tuple[Fin
     hosts: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     first: dict[tuple[str, str, str], Finding] = {}
     for finding in found:
-        key = (finding.check.id, finding.word, finding.told)
+        key = (finding.check.id, finding.word, finding.text)
         first.setdefault(key, finding)
         hosts[key].append(finding.host)
     rows = [(first[key], tuple(names)) for key, names in hosts.items()]
@@ -50,7 +50,7 @@ def table(found: Sequence[Finding], everything: bool = False) -> Table:
     for finding, hosts in folded(found, everything):
         check = finding.check
         word = Text(finding.word, STYLES[finding.word])
-        shown.add_row(word, check.id, fold_names(hosts), check.title, Text(finding.told))
+        shown.add_row(word, check.id, fold_names(hosts), check.title, Text(finding.text))
     return shown
 
 
@@ -135,7 +135,7 @@ def markdown(report: Report) -> str:
     rows = [f"# Security checklist of fleet {report.fleet}", "", f"{summary(report.findings)}.", ""]
     rows += ["| Verdict | Check | Hosts | What | Found |", "| --- | --- | --- | --- | --- |"]
     for finding, hosts in folded(report.findings, everything=True):
-        cells = (finding.word, finding.check.id, fold_names(hosts), finding.check.title, finding.told)
+        cells = (finding.word, finding.check.id, fold_names(hosts), finding.check.title, finding.text)
         rows.append("| " + " | ".join(_plain(cell) for cell in cells) + " |")
     rows += ["", *(f"- {_plain(expired_line(waiver))}" for waiver in report.expired)] if report.expired else []
     return "\n".join(rows) + "\n"

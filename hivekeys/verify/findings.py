@@ -122,7 +122,7 @@ class Finding:
         return WAIVED if self.waiver else self.verdict.value
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """The verdict and its detail; if waived, until when and why."""
         if self.waiver is None:
             return self.detail

@@ -53,7 +53,7 @@ def _suite(report: Report, number: int, host: str, found: list[Finding]) -> ET.E
 
 def _case(fleet: str, finding: Finding) -> ET.Element:
     case = ET.Element("testcase", classname=f"{fleet}.{finding.host}", name=finding.check.id, time="0")
-    said = one_line(finding.told)
+    said = one_line(finding.text)
     if finding.word == Verdict.FAIL.value:
         failure = ET.SubElement(case, "failure", type=finding.check.severity.value, message=said)
         failure.text = f"{finding.check.title} (guide: {finding.check.section})"

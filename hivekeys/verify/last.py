@@ -10,12 +10,12 @@ from hivekeys.verify.tally import Tally
 TALLY = "verify.json"
 
 
-def keep_tally(folder: Path, numbers: Tally) -> None:
+def store_tally(folder: Path, numbers: Tally) -> None:
     """Stores the numbers of this `fab verify` of the whole fleet, for `fab status --metrics`."""
     write_whole(folder / TALLY, tally.written(numbers), mode=0o600)
 
 
-def kept_tally(folder: Path) -> Tally | None:
+def stored_tally(folder: Path) -> Tally | None:
     """The stored numbers; None when no `fab verify` has stored any."""
     path = folder / TALLY
     try:

@@ -57,7 +57,7 @@ def _result(fleet: str, finding: Finding, rule: int) -> dict[str, Any]:
         "ruleIndex": rule,
         "kind": "open" if undecided else "fail",
         "level": level,
-        "message": _message(f"{finding.host}: {finding.check.title}: {finding.word}: {finding.told}"),
+        "message": _message(f"{finding.host}: {finding.check.title}: {finding.word}: {finding.text}"),
         "locations": [{"logicalLocations": [{"name": finding.host, "fullyQualifiedName": place, "kind": "resource"}]}],
         "partialFingerprints": {"host-and-check/v1": identity},
         "suppressions": [_suppression(finding.waiver)] if finding.waiver else [],

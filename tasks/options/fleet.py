@@ -85,7 +85,7 @@ class LoginOptions:
         restricted = [host.name for host in hosts if host.become is Become.RESTRICTED]
         if restricted:
             raise UserError(
-                f"{fold_names(restricted)}: in restricted mode nobody may do this with the inventory's login",
+                f"{fold_names(restricted)}: in restricted mode the inventory's login may not do this",
                 hint="--login ACCOUNT names one whose sudo allows everything; its key comes from your SSH agent",
             )
         return fleet, hosts

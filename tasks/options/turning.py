@@ -11,7 +11,8 @@ class WithoutOption:
     """Hosts that are trusted no more."""
 
     without: str = option(
-        "hosts to cut out of the fleet, because you do not trust them: never contacted, now and later, until readmitted"
+        "hosts to exclude from the fleet because you do not trust them: never contacted, now and later, "
+        "until readmitted"
     )
 
 
@@ -20,7 +21,7 @@ class RetireOption:
     """Old tokens that somebody still uses."""
 
     retire_anyway: bool = option(
-        "remove the old tokens though somebody is still let in with one; the journal says so", default=False
+        "remove the old tokens although a client still uses one; the journal says so", default=False
     )
 
 
@@ -28,7 +29,7 @@ class RetireOption:
 class ForceOptions:
     """What may be stopped so that no host lets in a token that leaked."""
 
-    fence: bool = option("stop the service of a host that cannot be turned: it lets nobody in any more", default=False)
+    fence: bool = option("stop the service of a host that cannot be turned: it accepts no call any more", default=False)
     end_survivors: bool = option(
         "end processes of the unit or its account that outlived the restart and do not refuse the old token",
         default=False,

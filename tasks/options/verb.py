@@ -59,7 +59,7 @@ def verb(body: Callable[..., None]) -> "Task[Any]":
 def _prepare_process() -> None:
     from hivekeys.ssh import limits
 
-    limits.keep_memory_to_itself()  # whichever verb it is: a token, a password or a key may be in its memory
+    limits.forbid_core_dumps()  # whichever verb it is: a token, a password or a key may be in its memory
     if sys.stdin is None:  # closed by who called us; an empty one also keeps sockets off its number
         sys.stdin = Path(os.devnull).open()  # noqa: SIM115  as long as the process
 
@@ -81,7 +81,7 @@ def fail(error: UserError, fleet: str = "") -> None:
 
 
 def bug(error: Exception, fleet: str = "") -> None:
-    """What nobody foresaw: one line that can be reported. The whole story only when it is asked for."""
+    """An unexpected exception: one line that can be reported. The traceback only when it is asked for."""
     if os.environ.get("HIVEKEYS_DEBUG"):
         traceback.print_exc()
     where = traceback.extract_tb(error.__traceback__)[-1]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hivekeys.errors import UserError
 from hivekeys.journal import state_folder
-from hivekeys.journal.estimate import ENOUGH, Pace, pace_of
+from hivekeys.journal.estimate import ENOUGH, RunTimes, run_times
 from hivekeys.journal.store import Journal
 from tasks.terminal.output import is_lost
 
@@ -48,14 +48,14 @@ def agrees(question: str, screen: Console) -> bool:
         return False
 
 
-def paces(fleet: str, state_dir: str, task: str) -> list[Pace]:
+def paces(fleet: str, state_dir: str, task: str) -> list[RunTimes]:
     """How long the last runs of this kind took, by this bastion's journal, as far as it can be read."""
     folder = state_folder.folder_for(fleet, state_dir)
-    found: list[Pace] = []
+    found: list[RunTimes] = []
     if not Journal.is_in(folder):
         return found
     with contextlib.suppress(UserError), contextlib.closing(Journal(folder, as_it_is=True)) as journal:
-        told = (pace_of(journal.events(run), task) for run in journal.runs()[:RUNS])
+        told = (run_times(journal.events(run), task) for run in journal.runs()[:RUNS])
         found += itertools.islice((pace for pace in told if pace), ENOUGH)
     return found
 

@@ -18,12 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hivekeys import report
-from hivekeys.backups.shelf import Taken
+from hivekeys.backups.shelf import BackupResult
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import ENDING, PREPARING, Event, Outcome, PhaseStarted, State, Status, Stopped, Waiting
-from hivekeys.journal.progress import Direction, Progress, heard, holder_of
+from hivekeys.journal.progress import Direction, Progress, after_event, holder_of
 from hivekeys.journal.run import Run
 from hivekeys.protocol.hints import for_fleet
 from hivekeys.report import stream
@@ -41,7 +41,7 @@ from tasks.terminal.screen import SHOW_CURSOR, Screen, fitted
 from tasks.terminal.stopping import AT_ONCE, STOPPING
 from tasks.terminal.stream import Stream
 
-UNTOUCHED = "nothing was changed: no host had been given a token"
+UNTOUCHED = "nothing was changed: no host was given a token"
 NO_FLEET = Fleet("", ())
 QUIET = (*PREPARING, *ENDING)  # phases that leave a host's state as it was
 WIDTH = 160  # characters, where there is no terminal to ask
@@ -94,7 +94,7 @@ class Show:
     def _draw(self, width: int, height: int) -> list[Text]:
         progress = self._progress
         now = Moment(time.time(), time.monotonic())
-        return view(progress, now, width, height, self._stopping) if progress.leg else []
+        return view(progress, now, width, height, self._stopping) if progress.phase else []
 
     def _end_screen(self, keep: bool = False) -> None:
         if self._screen:
@@ -120,7 +120,7 @@ class Show:
         """Takes events of the run."""
         with self._mutex:
             for event in events:
-                self._progress = heard(self._progress, event)
+                self._progress = after_event(self._progress, event)
                 if self._stream:
                     self._stream.write(stream.line_of(event, self._progress.run.id, self._fleet))
                 if self._screen is None:
@@ -181,7 +181,7 @@ class Show:
         if run.left_out:
             _print_line(out, Text(f"left out, will owe the new token: {fold_names(run.left_out)}", "yellow"))
         if run.excluded:
-            _print_line(out, Text(f"cut out of the fleet, not contacted: {fold_names(run.excluded)}", "yellow"))
+            _print_line(out, Text(f"excluded from the fleet, not contacted: {fold_names(run.excluded)}", "yellow"))
         if said := report.disagreement(run, newest, fleet):
             _print_line(out, Text(said, "yellow"))
         for line in report.unchecked_lines(run):
@@ -210,7 +210,7 @@ class Show:
             for line in (*report.failure_lines(run, fleet), *lines):
                 self._out.print(Text(line))
 
-    def result(self, run: Run, fleet: Fleet, code: ExitCode, backup: Taken | None = None) -> None:
+    def result(self, run: Run, fleet: Fleet, code: ExitCode, backup: BackupResult | None = None) -> None:
         """How it went, and what to type next; and the backup that was taken of it, or should have been."""
         self._end_screen(keep=True)
         taken = [for_fleet(line, fleet.typed) for line in backup.lines()] if backup else []
@@ -223,7 +223,7 @@ class Show:
         else:
             self._print_result(run, fleet)
             for line in lines:
-                lost = backup is not None and not backup.kept and line in taken
+                lost = backup is not None and not backup.file and line in taken
                 style = "yellow" if lost else "bold" if line == report.summary(run, code) else ""
                 _print_line(self._out, Text(line, style))
 

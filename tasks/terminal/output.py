@@ -42,7 +42,7 @@ class Outlet(io.RawIOBase):
         self.lost: OSError | None = None  # why it takes nothing any more
 
     def writable(self) -> bool:
-        """It is; that is what it is for."""
+        """True, always."""
         return True
 
     def fileno(self) -> int:
@@ -72,13 +72,13 @@ class Outlet(io.RawIOBase):
 
 
 def take_over() -> None:
-    """Standard output and error of this process are written through outlets from now on."""
+    """Makes standard output and error of this process go through outlets."""
     sys.stdout = _through(STDOUT, sys.stdout)
     sys.stderr = _through(STDERR, sys.stderr)
 
 
 def is_lost(file: object) -> bool:
-    """True when nobody sees any more what is written to this file."""
+    """True when no operator sees any more what is written to this file."""
     raw = getattr(getattr(file, "buffer", None), "raw", None)
     return isinstance(raw, Outlet) and raw.lost is not None
 

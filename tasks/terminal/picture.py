@@ -71,7 +71,7 @@ def watch(look: Callable[[], FleetStatus]) -> NoReturn:
 
 
 def refuse_without_terminal() -> None:
-    """A picture needs a screen that can be drawn over; a job that nobody sees would never end."""
+    """Refuses without a terminal: the picture is drawn over, and a job without a terminal would never end."""
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         raise UserError(
             "--watch draws on a terminal, and there is none",

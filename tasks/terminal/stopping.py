@@ -25,8 +25,8 @@ NUDGE = signal.SIGURG  # wakes the main thread, and means nothing
 PATIENCE = 1.0  # seconds for what was heard as the run ended
 WORKERS = "host"  # how the names of threads begin that drive hosts
 EVERY = 0.5  # seconds until a main thread that slept over a signal is woken
-STOPPING = "stopping: hosts in flight finish, no new one begins (again: stop at once)"
-AT_ONCE = "stopped at once: nobody waited for hosts in flight"
+STOPPING = "stopping: hosts in flight finish, no further host begins (again: stop at once)"
+AT_ONCE = "stopped at once, without waiting for hosts in flight"
 
 Handler = Callable[[int, FrameType | None], None]
 

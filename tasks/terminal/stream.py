@@ -1,6 +1,6 @@
 """`--events`: writes a run's events to stdout as JSON lines.
 
-Whoever reads them may be slow, stuck or gone: the run never waits for a reader, only its end does, for a while.
+Their reader may be slow, stuck or gone: the run never waits for it, only its end does, for a while.
 """
 
 import json
@@ -32,7 +32,7 @@ class Stream:
         self._lines.put(b"")
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            self._warn("nobody reads the events on standard output: some of them are lost")
+            self._warn("no program reads the events on standard output: some of them are lost")
 
     def _keep_writing(self) -> None:
         try:

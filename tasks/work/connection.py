@@ -11,7 +11,7 @@ from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.journal import state_folder
 from hivekeys.journal.past import tombstones
 from hivekeys.protocol.program import installed_program
-from hivekeys.protocol.wire import Greeting
+from hivekeys.protocol.verbs import Greeting
 from hivekeys.ssh import limits, password
 from hivekeys.ssh.dialer import SshDialer, Sudo
 from hivekeys.ssh.excluded import Guarded

@@ -34,7 +34,7 @@ def split_excluded(
     if hosts and not there:
         back = f"`fab install --limit {limit_of([host.name for host in hosts])} --readmit`"
         raise UserError(
-            "every host that was asked for is cut out of the fleet: nobody is left to turn",
+            "every host that was asked for is excluded from the fleet: no host is left",
             hint=f"{back} takes them back after they were rebuilt",
         )
     return there, tuple(host.name for host in fleet.hosts if host.name in cut)
@@ -46,7 +46,7 @@ def _known(fleet: Fleet, state_dir: str, in_emergency: bool) -> Collection[str]:
         return cut_out_now(folder)
     except UserError as error:
         if in_emergency and isinstance(error, DamagedError):
-            Show.warn(f"{error.message}. Whom earlier runs cut out is not known: name them with --without")
+            Show.warn(f"{error.message}. Which hosts earlier runs excluded is not known: name them with --without")
             return ()
         with state_folder.hold_lock(
             folder, fleet.name, "–", ""

@@ -62,7 +62,7 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
 
 @contextlib.contextmanager
 def _notified(fleet: Fleet, run: str, words: tuple[str, ...], show: Show) -> Iterator[None]:
-    """The operator's command hears of the end, whatever it was; also when the run never began."""
+    """Starts the operator's command at the end, however the run ended, also when it never began."""
     summary, code = "hivekeys ended without a result\n", ExitCode.BUG
     try:
         yield

@@ -23,7 +23,7 @@ def standing_lines(fleet: Fleet, state_dir: str, newer: str = "") -> list[str]:
     """
     runs = overtaken(past_runs(fleet.name, state_dir), newer)
     if not runs:
-        return ["nothing is known here of earlier runs, or of what hosts owe: there is nothing to reconcile"]
+        return ["this bastion knows of no earlier runs and no debts of hosts: there is nothing to reconcile"]
     lines = [line for _, line in _lines(fleet, runs)]
     holder = state_folder.at_work(state_folder.folder_for(fleet.name, state_dir))
     if holder and not any(run.at_work for run in runs[:1]):

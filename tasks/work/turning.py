@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
-from hivekeys.journal.estimate import Pace
+from hivekeys.journal.estimate import RunTimes
 from hivekeys.journal.past import newest_served
 from hivekeys.rotation.course import ROTATION, Plan
 from hivekeys.rotation.crew import Crew
@@ -33,7 +33,7 @@ def refuse_without_queen(fleet: Fleet, hosts: tuple[Host, ...], out: tuple[str, 
         raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
     if fleet.queen.name in missing:
         raise UserError(
-            "--allow-missing: the queen turns first, or nobody does", hint="leave it out: --allow-missing is for hives"
+            "--allow-missing: the queen turns first, or no host does", hint="leave it out: --allow-missing is for hives"
         )
 
 
@@ -67,7 +67,7 @@ def turn(
     return code
 
 
-def confirm(runner: Crew, show: Show, where: str, paces: Sequence[Pace] = ()) -> None:
+def confirm(runner: Crew, show: Show, where: str, paces: Sequence[RunTimes] = ()) -> None:
     """Asks on the terminal before anything is changed; whatever is not a yes ends the run.
 
     `paces`: of the last runs, which tell how long this one may take.

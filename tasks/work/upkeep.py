@@ -72,14 +72,14 @@ def readmitted(fleet: str, hosts: Sequence[Host], readmit: bool, limit: str, sta
         raise UserError("--readmit: expected --limit HOST with it", hint="name the hosts that were rebuilt")
     if back and not readmit:
         raise UserError(
-            f"{fold_names(back)}: cut out of the fleet by run {cut[back[0]].run}: not to be given its token",
+            f"{fold_names(back)}: excluded from the fleet by run {cut[back[0]].run}: not to be given its token",
             hint=f"was it rebuilt? then --limit {limit_of(back)} --readmit; else --exclude {limit_of(back)}",
         )
     return back
 
 
 def confirm_uninstall(fleet: str, hosts: list[str]) -> None:
-    """Asks on the terminal; nobody there is a no."""
+    """Asks on the terminal; without a terminal the answer is no."""
     if not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation on", hint="look at --dry-run, then add --yes")
     question = f"Stop the services of {fold_names(hosts)} in fleet {fleet} and remove their tokens? [y/N] "
@@ -101,7 +101,7 @@ def show_changes(work: Upkeep, kept: Sequence[UpkeepResult], as_json: bool) -> E
         for line in changes.lines(kept, work.fleet, work.apply):
             show.line(line)
         if code is ExitCode.FINDINGS and not work.apply:
-            show.line(f"to do it: the same {'with --apply' if work.phase is Phase.FIX else 'without --dry-run'}")
+            show.line(f"to do it: type the same {'with --apply' if work.phase is Phase.FIX else 'without --dry-run'}")
     return code
 
 

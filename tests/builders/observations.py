@@ -2,7 +2,7 @@
 
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
 from hivekeys.protocol.inspected import Chain, InEnvironment, Inspected, Lock, Log, Login, Parent, Quality, Trail
-from hivekeys.protocol.shown import Directory, Loaded, Proof, Seen, Slot, Unit
+from hivekeys.protocol.shown import Directory, LoadedToken, Proof, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Baseline, Observation, Other, Record
 
@@ -17,7 +17,7 @@ SEEN = Seen(
     staged=None,
     previous=None,
     unit=Unit("loaded", "active", "running", 42, 0, NOW - 60, HIVE_SERVICE.token, "api-token", env_token=False),
-    loaded=Loaded(TOKEN, "credential"),
+    loaded=LoadedToken(TOKEN, "credential"),
     clock=NOW,
 )
 INSPECTED = Inspected(

@@ -5,7 +5,7 @@ from functools import reduce
 
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, RunStarted, State, Status, TokenChosen
-from hivekeys.journal.progress import Direction, Progress, heard
+from hivekeys.journal.progress import Direction, Progress, after_event
 from hivekeys.journal.run import ROTATE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.verbs import Verb
@@ -77,4 +77,4 @@ def midway(hives: int, batch: int) -> Iterator[Event]:
 
 def followed(events: Iterable[Event], way: Direction = Direction.FORWARD) -> Progress:
     """The progress after all of them."""
-    return reduce(heard, events, Progress(way=way))
+    return reduce(after_event, events, Progress(direction=way))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from hivekeys.fleet import HIVE_SERVICE
-from hivekeys.protocol.shown import Directory, Loaded, Seen, Slot, Unit
+from hivekeys.protocol.shown import Directory, LoadedToken, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
 
 UNIT = Unit("loaded", "active", "running", 10, 0, 1.0, HIVE_SERVICE.token, "", False)
@@ -19,4 +19,4 @@ def seen(
 ) -> Seen:
     """A host whose process has read what is active."""
     made = [Slot(fingerprint=held) if held else None for held in (active, staged, previous)]
-    return Seen(Directory(), made[0], made[1], made[2], UNIT if up else DOWN, Loaded(active, "younger"), 1.0)
+    return Seen(Directory(), made[0], made[1], made[2], UNIT if up else DOWN, LoadedToken(active, "younger"), 1.0)

@@ -129,7 +129,7 @@ def test_an_agent_hears_from_the_bastion_while_it_is_at_work(ssh: Bastion) -> No
     line = ssh.line(ssh.host(), program=KNOWN_CLOCK)
     assert isinstance(line, SshLine)
     pulse = Heartbeat(every=0.01)
-    pulse.keep(line)
+    pulse.add(line)
     before = time.monotonic()
     answer = line.ask({"first": "request = sys.stdin.buffer.readline().decode()"}, SOON)
     pulse.stop()
@@ -151,14 +151,14 @@ def test_an_agent_hears_from_the_bastion_while_nobody_asks_it_anything(ssh: Bast
     line = ssh.line(ssh.host())
     assert isinstance(line, SshLine)
     pulse = Heartbeat(every=0.001)
-    pulse.keep(line)
+    pulse.add(line)
     text = "x" * 100_000
     wait_until(lambda: beats_heard(line) > 20, "signs of life")
     for _ in range(20):
         assert line.ask({"text": text}, 10) == {"echo": {"text": text}}
     pulse.stop()
     line.close()
-    assert not line.beat()
+    assert not line.send_sign_of_life()
 
 
 def test_a_frozen_host_does_not_hold_up_the_signs_of_life_of_the_others(ssh: Bastion) -> None:
@@ -168,7 +168,7 @@ def test_a_frozen_host_does_not_hold_up_the_signs_of_life_of_the_others(ssh: Bas
     os.kill(ssh.sshd_of(frozen), signal.SIGSTOP)
     pulse = Heartbeat(every=0.001)
     for each in (frozen, line):
-        pulse.keep(each)
+        pulse.add(each)
     wait_until(lambda: beats_heard(line) > 200, "signs of life")
     pulse.stop()
 

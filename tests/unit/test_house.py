@@ -16,7 +16,6 @@ import pytest
 
 import fabfile
 from hivekeys.protocol.causes import HINTS, Trouble
-from hivekeys.protocol.verbs import Verb
 from tasks.options.declared import HELP
 from tests.builders.project import PROJECT
 from tests.conftest import LONG, WAITING

@@ -9,7 +9,7 @@ from hivekeys.inventory.ansible.question import ask
 from hivekeys.inventory.ansible.variables import FLEET, Entry, left_alone, not_plain
 from hivekeys.inventory.files import read_text, refusal
 from hivekeys.inventory.gathered import Gathered
-from hivekeys.inventory.mistakes import Mistake, Place, at, printable, shown, some
+from hivekeys.inventory.mistakes import Mistake, Place, at, printable, some, value_text
 
 QUEEN, HIVES = "queen", "hives"
 
@@ -58,7 +58,7 @@ def _name(listing: Listing, file: str, found: Gathered) -> None:
             found.places[("fleet",)] = place
         elif str(name) != found.fleet:
             found.mistakes.append(
-                at(place, f"found another name than {shown(found.fleet)}, expected one for all hosts")
+                at(place, f"found another name than {value_text(found.fleet)}, expected one for all hosts")
             )
 
 
@@ -72,14 +72,15 @@ def _roles(listing: Listing, named: dict[Role, str], file: str, found: Gathered)
             members = [name]
         else:
             groups = some([printable(group) for group in listing.groups if group != "ungrouped"], most=12)
-            says = f"found no group {shown(name)}, expected the {role.value}'s; there are {groups}"
+            says = f"found no group {value_text(name)}, expected the {role.value}'s; there are {groups}"
             found.mistakes.append(Mistake((), says, file))
             continue
         if role is Role.QUEEN and len(members) != 1:
-            says = f"found {len(members)} hosts in group {shown(name)}, expected exactly one: the queen"
+            says = f"found {len(members)} hosts in group {value_text(name)}, expected exactly one: the queen"
             found.mistakes.append(Mistake((), says, file))
         for host in members:
             if roles.setdefault(host, role) is not role:
-                says = f"found {shown(host)} in {shown(named[Role.QUEEN])} and {shown(name)}, expected it in one"
+                both = f"{value_text(named[Role.QUEEN])} and {value_text(name)}"
+                says = f"found {value_text(host)} in {both}, expected it in one"
                 found.mistakes.append(Mistake((host,), says, file))
     return roles

@@ -13,7 +13,7 @@ from typing import Any
 
 from hivekeys.fleet import Become
 from hivekeys.inventory.ansible.ssh_args import way
-from hivekeys.inventory.mistakes import Mistake, Place, at, shown
+from hivekeys.inventory.mistakes import Mistake, Place, at, value_text
 
 OURS = "hivekeys_"
 FLEET = "hivekeys_fleet"
@@ -110,7 +110,7 @@ class Entry:
         elif self._is_plain(name):
             self._put((key,), _as_ours(key, value), name)
             if key == "become" and str(value).lower() not in (*_YES, *_NO):
-                self._wrong(name, f"found {shown(value)}, expected true or false")
+                self._wrong(name, f"found {value_text(value)}, expected true or false")
 
     def _become(self) -> None:
         """A host without `ansible_become` is one like all others: plays say it there. One with a password needs it."""
@@ -132,7 +132,7 @@ class Entry:
                 continue
             value = self._variables[name]
             if not isinstance(value, str):
-                self._wrong(name, f"found {shown(value)}, expected words as for ssh")
+                self._wrong(name, f"found {value_text(value)}, expected words as for ssh")
                 continue
             found = way(value)
             for says in found.wrong:
@@ -156,7 +156,7 @@ class Entry:
             if name in REFUSED:
                 self._wrong(name, REFUSED[name])
             elif name in ONLY and self._is_plain(name) and value not in ONLY[name]:
-                self._wrong(name, f"found {shown(value)}, expected {_any_of(ONLY[name])}")
+                self._wrong(name, f"found {value_text(value)}, expected {_any_of(ONLY[name])}")
             elif name.startswith("ansible_") and name not in READ and not _HARMLESS.fullmatch(name):
                 near = _near(name, READ)
                 if near:
@@ -219,4 +219,4 @@ def _near(name: str, names: Iterable[str]) -> str:
 
 
 def _any_of(words: tuple[str, ...]) -> str:
-    return " or ".join(dict.fromkeys(shown(word) for word in words if word))
+    return " or ".join(dict.fromkeys(value_text(word) for word in words if word))

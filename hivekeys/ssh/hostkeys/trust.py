@@ -27,7 +27,7 @@ WRITABLE = (Standing.NEW, Standing.MORE)
 
 
 @dataclass(frozen=True)
-class Shown:
+class ServerKeys:
     """What one SSH server showed; `presented` is empty when its certificate is enough, or when there is a cause."""
 
     name: str  # of the host in the inventory, or of the jump host
@@ -67,11 +67,11 @@ class Trusted:
 
     by_name: Mapping[str, frozenset[str]]
 
-    def names(self, shown: Shown) -> bool:
+    def names(self, shown: ServerKeys) -> bool:
         """Whether anything is listed for it."""
         return bool(self._listed(shown))
 
-    def agreed(self, shown: Shown) -> Shown | str:
+    def agreed(self, shown: ServerKeys) -> ServerKeys | str:
         """`shown` with the keys that are listed for it, or why the list speaks against it.
 
         A host may have keys of more types than are listed; they are left out. But when a listed key is not shown and
@@ -85,9 +85,9 @@ class Trusted:
             has = ", ".join(map(str, shown.presented))
             return f"{shown.name}: shows {has}; the list has {', '.join(sorted(listed))}"
         kept = tuple(key for key in shown.presented if key.fingerprint in listed)
-        return Shown(shown.name, shown.file, shown.known, kept, None, shown.also)
+        return ServerKeys(shown.name, shown.file, shown.known, kept, None, shown.also)
 
-    def _listed(self, shown: Shown) -> set[str]:
+    def _listed(self, shown: ServerKeys) -> set[str]:
         return {print_ for name in (shown.name, *shown.also) for print_ in self.by_name.get(name.lower(), ())}
 
 
@@ -122,7 +122,7 @@ def _is_fingerprint(word: str) -> bool:
     return word.startswith("SHA256:") and len(word) == len("SHA256:") + 43
 
 
-def writable(shown: Iterable[Shown], replace: Iterable[str]) -> tuple[list[Shown], list[Shown]]:
+def writable(shown: Iterable[ServerKeys], replace: Iterable[str]) -> tuple[list[ServerKeys], list[ServerKeys]]:
     """The hosts whose new keys may be written, and those whose changed keys may: only what `replace` names."""
     named = set(replace)
     every = list(shown)

@@ -13,13 +13,13 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.protocol import hints
 from hivekeys.ssh.hostkeys.key import HostKey
-from hivekeys.ssh.hostkeys.trust import SETTLED, TRUSTED, Shown, Standing
+from hivekeys.ssh.hostkeys.trust import SETTLED, TRUSTED, ServerKeys, Standing
 from hivekeys.text.names import fold_names
 
 _STYLES = {Standing.NEW: "cyan", Standing.MORE: "cyan", Standing.CHANGED: "bold red", Standing.REVOKED: "bold red"}
 
 
-def table(shown: Sequence[Shown]) -> Table:
+def table(shown: Sequence[ServerKeys]) -> Table:
     """A row for each key that is not known yet, the old ones below it; hosts with the same in one.
 
     What is known needs no row. A fingerprint stays on one line down to 80 columns, since it is there to be compared.
@@ -45,14 +45,14 @@ def _kind(key: HostKey) -> Text:
     return Text(key.kind.removeprefix("ssh-").partition("-")[0])
 
 
-def _before(shown: Shown, key: HostKey) -> tuple[HostKey, ...]:
+def _before(shown: ServerKeys, key: HostKey) -> tuple[HostKey, ...]:
     """What known_hosts has in the place of a key: of the same type; all there is where no type is the same."""
     same = tuple(known for known in shown.known.keys if known.kind == key.kind)
     is_other = shown.standing is Standing.CHANGED and not {each.kind for each in shown.presented} & {*shown.known.kinds}
     return same or (shown.known.keys if is_other and key == shown.presented[0] else ())
 
 
-def lines(shown: Sequence[Shown], fleet: Fleet) -> list[str]:
+def lines(shown: Sequence[ServerKeys], fleet: Fleet) -> list[str]:
     """What is said below the table: who needs nothing, who has changed and what to do then, who is out of reach."""
     by: dict[Standing, list[str]] = defaultdict(list)
     for each in shown:
@@ -72,19 +72,19 @@ def lines(shown: Sequence[Shown], fleet: Fleet) -> list[str]:
     return said
 
 
-def code(shown: Sequence[Shown]) -> ExitCode:
+def code(shown: Sequence[ServerKeys]) -> ExitCode:
     """0 when every host is trusted now, else 4."""
     return ExitCode.DONE if all(each.standing in TRUSTED for each in shown) else ExitCode.INCOMPLETE
 
 
-def summary(shown: Sequence[Shown], written: Sequence[str]) -> str:
+def summary(shown: Sequence[ServerKeys], written: Sequence[str]) -> str:
     """The last line, with who is still not trusted and why."""
     left = [each for each in shown if each.standing not in TRUSTED]
     why = "".join(f"\n  {each.name}: {each.cause or each.standing.value}" for each in left)
     return f"{len(shown)} hosts: {len(shown) - len(left)} trusted ({len(written)} written now), {len(left)} not{why}"
 
 
-def document(fleet: str, shown: Sequence[Shown], written: Sequence[str], code: ExitCode) -> dict[str, Any]:
+def document(fleet: str, shown: Sequence[ServerKeys], written: Sequence[str], code: ExitCode) -> dict[str, Any]:
     """Everything, for a program."""
     return {
         "hivekeys": __version__,

@@ -15,8 +15,8 @@ from hivekeys.age import Recipients
 from hivekeys.backups import backup, shelf
 from hivekeys.backups import folder as backup_folder
 from hivekeys.backups.backup import Backup, Header
-from hivekeys.backups.folder import Order, found, put
-from hivekeys.backups.shelf import Kept, expired
+from hivekeys.backups.folder import Order, list_backups, put
+from hivekeys.backups.shelf import BackupFile, expired
 from hivekeys.backups.signature import Maker, maker, name_of, sign, signer_id
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.report.evidence import key_id, public_pem
@@ -215,16 +215,16 @@ def test_a_token_that_would_be_too_weak_today_comes_back_all_the_same() -> None:
 # -- the folder
 
 
-def taken(state: Path, token: Token, day: int, keep: int | None = None) -> shelf.Taken:
+def taken(state: Path, token: Token, day: int, keep: int | None = None) -> shelf.BackupResult:
     now = (AT + timedelta(days=day)).timestamp()
     return put(token, KEY, "paper", "", now, order=Order(WHOM, keep=keep), state=state, signer=SIGNER)
 
 
 def test_a_backup_is_its_owners_alone_and_found_again(tmp_path: Path) -> None:
-    path = Path((taken(tmp_path, TOKEN, 0).kept or Kept("")).path)
+    path = Path((taken(tmp_path, TOKEN, 0).file or BackupFile("")).path)
     assert path.name == f"paper-20261124T233018Z-{TOKEN.fingerprint(KEY)}.backup"
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    (one,) = found(backup_folder.folder_in(tmp_path))
+    (one,) = list_backups(backup_folder.folder_in(tmp_path))
     assert one.backup is not None
     assert (one.path, one.backup.header.fingerprint, one.backup.header.run) == (str(path), TOKEN.fingerprint(KEY), "")
 
@@ -240,7 +240,7 @@ def test_a_backup_is_never_written_over_another(tmp_path: Path) -> None:
 
 def test_backups_of_the_same_second_lie_side_by_side(tmp_path: Path) -> None:
     """For two people, say, one command behind the other."""
-    kept = [Path((taken(tmp_path, TOKEN, 0).kept or Kept("")).path) for _ in range(3)]
+    kept = [Path((taken(tmp_path, TOKEN, 0).file or BackupFile("")).path) for _ in range(3)]
     name = f"paper-20261124T233018Z-{TOKEN.fingerprint(KEY)}"
     assert [path.name for path in kept] == [f"{name}.backup", f"{name}-2.backup", f"{name}-3.backup"]
     assert {path.read_bytes() for path in kept} == {path.read_bytes() for path in (tmp_path / "backups").iterdir()}
@@ -257,13 +257,13 @@ def test_the_newest_stay(tmp_path: Path) -> None:
     tokens = [generate() for _ in range(4)]
     for day, token in enumerate(tokens):
         taken(tmp_path, token, day, keep=2)
-    left = [one.backup.header.fingerprint for one in found(tmp_path / "backups") if one.backup]
+    left = [one.backup.header.fingerprint for one in list_backups(tmp_path / "backups") if one.backup]
     assert left == [tokens[3].fingerprint(KEY), tokens[2].fingerprint(KEY)]
 
 
-def kept(day: int, token: Token, key: bytes = KEY) -> Kept:
+def kept(day: int, token: Token, key: bytes = KEY) -> BackupFile:
     header = Header("paper", "", token.fingerprint(key), key_name(key), AT + timedelta(days=day))
-    return Kept(f"/{day}", Backup(header, "", ("age",)))
+    return BackupFile(f"/{day}", Backup(header, "", ("age",)))
 
 
 def test_the_only_backup_of_the_token_that_is_served_stays_however_old() -> None:
@@ -283,7 +283,7 @@ def test_a_file_that_is_no_backup_of_the_fleet_is_shown_and_never_removed(tmp_pa
         taken(tmp_path, generate(), day, keep=1)
     console = Console(width=200)
     with console.capture() as said:
-        console.print(shelf.table(found(tmp_path / "backups"), "paper", {}))
+        console.print(shelf.table(list_backups(tmp_path / "backups"), "paper", {}))
     assert stray.exists() and other.exists()
     assert "of fleet other" in said.get()
     assert "notes.backup: is no backup" in said.get()
@@ -294,7 +294,7 @@ def test_the_list_marks_what_was_revoked(tmp_path: Path) -> None:
     other = generate()
     taken(tmp_path, TOKEN, 0)
     taken(tmp_path, other, 1)
-    there, gone = found(tmp_path / "backups"), {TOKEN.fingerprint(KEY): "paper-9"}
+    there, gone = list_backups(tmp_path / "backups"), {TOKEN.fingerprint(KEY): "paper-9"}
     console = Console(width=200)
     with console.capture() as said:
         console.print(shelf.table(there, "paper", gone))

@@ -42,10 +42,10 @@ def test_a_rotation_that_is_done_seals_its_token_once(fleet: InProcessFleet, sta
     operator = Operator(fleet)
     code = operator.rotate()
     taken = backup_after_run(told(fleet), operator.runner, code, str(state.parent))
-    assert taken is not None and taken.kept is not None
-    (one,) = backup_folder.found(state / "backups")
+    assert taken is not None and taken.file is not None
+    (one,) = backup_folder.list_backups(state / "backups")
     assert one.backup is not None
-    assert (one.path, one.backup.header.run) == (taken.kept.path, "run-1")
+    assert (one.path, one.backup.header.run) == (taken.file.path, "run-1")
     opened = age.unseal(one.backup.block, [SECRET], "f")
     assert backup.token_in(one.backup, opened, KEY, "f") == operator.token
     assert backup_after_run(told(fleet), operator.runner, code, str(state.parent)) is None
@@ -55,8 +55,8 @@ def test_a_revocation_seals_the_new_token_as_well(fleet: InProcessFleet, state: 
     operator = Operator(fleet)
     code = operator.revoke()
     taken = backup_after_run(told(fleet), operator.runner, code, str(state.parent))
-    assert taken is not None and taken.kept is not None and taken.kept.backup is not None
-    assert taken.kept.backup.header.fingerprint == operator.runner.run.want
+    assert taken is not None and taken.file is not None and taken.file.backup is not None
+    assert taken.file.backup.header.fingerprint == operator.runner.run.want
 
 
 @pytest.mark.parametrize("fault", ["start-fails", "link-down"])
@@ -80,6 +80,6 @@ def test_whatever_goes_wrong_is_told_and_no_more(fleet: InProcessFleet, state: P
     (state / "backups").write_text("a file in the folder's place")
     for to, said in ((("/gone.pub",), "recipient /gone.pub: No such file"), (TO, "File exists")):
         taken = backup_after_run(told(fleet, to), operator.runner, code, str(state.parent))
-        assert taken is not None and taken.kept is None and said in taken.why
+        assert taken is not None and taken.file is None and said in taken.why
         assert taken.lines()[0].startswith("warning: no backup was taken: ")
         assert taken.document()["taken"] is False

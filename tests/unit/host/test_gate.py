@@ -394,7 +394,7 @@ def test_it_says_which_it_is_and_serves_what_fits(line: GuardedLine, program: Pa
         agent.stdin.close()
     digest = hashlib.sha256(program.read_bytes()).hexdigest()
     startup = bootstrap.Startup()
-    startup.hear(ready)
+    startup.add_line(ready)
     assert startup.clock is not None
     assert startup.differs(digest) is None
     other = startup.differs("0" * 64)
@@ -432,13 +432,13 @@ def test_a_tampered_program_has_another_digest(program: Path) -> None:
     program.write_bytes(program.read_bytes() + b"#")
     done = subprocess.run([sys.executable, "-IS", program], input=b"", capture_output=True, check=True, timeout=30)
     startup = bootstrap.Startup()
-    startup.hear(done.stdout.splitlines()[0])
+    startup.add_line(done.stdout.splitlines()[0])
     assert startup.differs(before) is not None
 
 
 def test_an_agent_that_does_not_say_which_it_is_is_not_the_one(line: GuardedLine) -> None:
     startup = bootstrap.Startup(restricted=True)
-    startup.hear(b"hivekeys:ready 12.5")
+    startup.add_line(b"hivekeys:ready 12.5")
     cause = startup.differs("0" * 64)
     assert cause is not None
     assert "does not say" in cause.detail

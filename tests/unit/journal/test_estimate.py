@@ -6,7 +6,7 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
-from hivekeys.journal.estimate import Pace, at_least, likely, pace_of
+from hivekeys.journal.estimate import RunTimes, at_least, likely, run_times
 from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked, Phase, PhaseStarted, Resumed, RunEnded
 from hivekeys.journal.run import REVOKE, ROTATE
 from tests.builders.running import at, begun, names, passed, waves_of
@@ -33,19 +33,19 @@ def phase_at(phase: Phase) -> int:
 
 
 def test_what_waves_took_is_told_apart_from_the_rest_after_the_look() -> None:
-    assert pace_of(list(told()), ROTATE) == Pace(waves=3, turning=15, rest=23 - 15)
-    assert pace_of(list(told(task=REVOKE)), REVOKE) == Pace(3, 15, 8)
+    assert run_times(list(told()), ROTATE) == RunTimes(waves=3, turning=15, rest=23 - 15)
+    assert run_times(list(told(task=REVOKE)), REVOKE) == RunTimes(3, 15, 8)
 
 
 def test_more_or_fewer_waves_take_more_or_less_and_the_rest_stays() -> None:
-    assert [Pace(3, 15, 8).of(waves) for waves in (0, 1, 3, 5)] == [8, 13, 23, 33]
+    assert [RunTimes(3, 15, 8).of(waves) for waves in (0, 1, 3, 5)] == [8, 13, 23, 33]
 
 
 def test_what_an_operator_thought_after_the_look_is_no_part_of_it() -> None:
     at_wave = amid(phase_at(Phase.CANARY), OperatorAsked(at(7)), OperatorAnswered(True, at(9.5)))
-    assert pace_of(at_wave, ROTATE) == Pace(3, 15, 5.5)
+    assert run_times(at_wave, ROTATE) == RunTimes(3, 15, 5.5)
     before = amid(phase_at(Phase.CLAIM), OperatorAsked(at(1)), OperatorAnswered(True, at(1)))
-    assert pace_of(before, ROTATE) == Pace(3, 15, 8)
+    assert run_times(before, ROTATE) == RunTimes(3, 15, 8)
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_what_an_operator_thought_after_the_look_is_no_part_of_it() -> None:
     ids=["left hosts behind", "not over", "another kind", "cut off", "no wave", "no event", "two sittings"],
 )
 def test_a_run_that_did_not_come_through_in_one_sitting_tells_no_time(events: Sequence[Event]) -> None:
-    assert pace_of(events, ROTATE) is None
+    assert run_times(events, ROTATE) is None
 
 
 def test_the_middle_one_of_the_last_runs_tells() -> None:
-    assert likely([Pace(1, 10, 0), Pace(1, 50, 0), Pace(2, 24, 1)], waves=2) == 25
+    assert likely([RunTimes(1, 10, 0), RunTimes(1, 50, 0), RunTimes(2, 24, 1)], waves=2) == 25
 
 
 def test_without_one_it_is_what_is_waited_for_in_any_case() -> None:

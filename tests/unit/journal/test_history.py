@@ -111,7 +111,7 @@ BEHIND = replace(BARRED, cause=Cause(Trouble.SILENT))
         (replace(run_of(BEHIND), code=ExitCode.INCOMPLETE), False),
         (replace(run_of(BARRED), code=ExitCode.INCOMPLETE), True),
         (replace(run_of(BACK), code=ExitCode.INCOMPLETE, task=REVOKE), False),
-        (replace(run_of(replace(BACK, touched=False)), task=REVOKE, condemned=(OLD,)), False),
+        (replace(run_of(replace(BACK, touched=False)), task=REVOKE, revoked=(OLD,)), False),
     ],
     ids=["back", "not over", "changed nothing", "one behind", "one that cannot", "revocation", "condemned"],
 )

@@ -303,11 +303,11 @@ def of_schema_2(folder: Path, *leaked: Fingerprint) -> None:
     base.execute(tables.EVENTS.replace("main.", ""))
     base.execute(tables.ABOUT.replace("main.", ""))
     base.execute("CREATE INDEX first_events ON events (place) WHERE number = 1")
-    base.execute("CREATE INDEX of_few ON events (kind, place) WHERE kind IN ('Claimed', 'Condemned', 'RunStarted')")
+    base.execute("CREATE INDEX of_few ON events (kind, place) WHERE kind IN ('Claimed', 'TokensRevoked', 'RunStarted')")
     began = RunStarted("run-1", "lab", "ann@bastion", "leak", ("queen",), (), (), moment(10))
     told: list[tuple[str, Event]] = [
         ("RunStarted", began),
-        ("Condemned", TokensRevoked(leaked, moment(11))),
+        ("TokensRevoked", TokensRevoked(leaked, moment(11))),
         ("Again", Retried(2, ("queen",), moment(12))),
     ]
     before = head = ""
@@ -336,7 +336,7 @@ def test_once_it_was_written_to_it_is_asked_by_an_index_and_refused_by_the_hivek
     of_schema_2(tmp_path, generate().fingerprint(KEY))
     Journal(tmp_path, writes=True).close()
     base = sqlite3.connect(tmp_path / "journal.db")
-    asked = f"WHERE {tables.IS_OF_FEW} AND kind IN ('Condemned')"
+    asked = f"WHERE {tables.IS_OF_FEW} AND kind IN ('TokensRevoked')"
     plan = base.execute(f"EXPLAIN QUERY PLAN SELECT run FROM events {asked}").fetchall()  # noqa: S608  our own words
     assert "of_few" in str(plan)
     assert base.execute("PRAGMA user_version").fetchone() == (SCHEMA,)

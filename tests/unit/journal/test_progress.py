@@ -7,7 +7,6 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.journal.events import (
-    Again,
     Event,
     Intent,
     OperatorAnswered,
@@ -17,6 +16,7 @@ from hivekeys.journal.events import (
     Phase,
     PhaseStarted,
     Resumed,
+    Retried,
     RunEnded,
     RunStarted,
     State,
@@ -24,10 +24,10 @@ from hivekeys.journal.events import (
     Stopped,
     Waiting,
 )
-from hivekeys.journal.progress import Direction, InFlight, Progress, counts, heard, in_phase, to_go
+from hivekeys.journal.progress import Direction, InFlight, Progress, after_event, counts, in_phase, to_go
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Verb
+from hivekeys.protocol.verbs import Verb
 from tests.builders.running import at, begun, fails, followed, midway, names, passed, waves_of
 
 (STARTED,) = [event for event in begun(5, 2) if isinstance(event, RunStarted)]
@@ -49,15 +49,15 @@ BUSY = Cause(Trouble.HOST_BUSY, "run blue-9 of bob@b2, at work since 12:00")
 
 
 def test_all_phases_are_to_come_when_a_run_begins_and_fewer_with_each_that_does() -> None:
-    assert followed([STARTED]).ahead == TO_COME
-    assert followed(begun(5, 2)).ahead == TO_COME[3:]
-    assert followed(midway(5, 2)).ahead == TO_COME[6:]
+    assert followed([STARTED]).remaining == TO_COME
+    assert followed(begun(5, 2)).remaining == TO_COME[3:]
+    assert followed(midway(5, 2)).remaining == TO_COME[6:]
 
 
 def test_nothing_is_to_come_when_a_run_is_over_or_only_looks_or_is_upkeep() -> None:
-    assert followed([*midway(5, 2), RunEnded(ExitCode.DONE, at(20))]).ahead == ()
-    assert followed([STARTED], Direction.LOOK).ahead == ()
-    assert followed([next(begun(5, 2, "fix"))]).ahead == ()
+    assert followed([*midway(5, 2), RunEnded(ExitCode.DONE, at(20))]).remaining == ()
+    assert followed([STARTED], Direction.LOOK).remaining == ()
+    assert followed([next(begun(5, 2, "fix"))]).remaining == ()
 
 
 @pytest.mark.parametrize("way", [Direction.FORWARD, Direction.BACK])
@@ -67,9 +67,9 @@ def test_a_run_that_stops_takes_back_the_hosts_that_it_touched(way: Direction) -
         Intent("queen", Phase.STAGE, (Verb.STAGE,), at(1)),
         Stopped(Phase.STAGE, "full", at(2)),
     ]
-    assert followed(stopped, way).ahead == ((Phase.ROLLBACK, "rollback", 1),)
+    assert followed(stopped, way).remaining == ((Phase.ROLLBACK, "rollback", 1),)
     going = PhaseStarted(Phase.ROLLBACK, ("queen",), at(3), "rollback, queen")
-    assert followed([*stopped, going], way).ahead == ()
+    assert followed([*stopped, going], way).remaining == ()
 
 
 def test_a_phase_that_goes_on_with_other_hosts_is_one() -> None:
@@ -77,7 +77,7 @@ def test_a_phase_that_goes_on_with_other_hosts_is_one() -> None:
     claims = [PhaseStarted(Phase.CLAIM, hosts, at(1), "claim") for hosts in (("queen",), ("queen", "hive1"))]
     first = Outcome("queen", Phase.CLAIM, Status.OK, State.UNCHANGED, at(1))
     progress = followed([STARTED, claims[0], first, claims[1]])
-    assert [(leg.title, leg.hosts) for leg in progress.legs] == [("claim", ("queen", "hive1"))]
+    assert [(leg.title, leg.hosts) for leg in progress.phases] == [("claim", ("queen", "hive1"))]
     assert progress.through == {"queen"}
     assert progress.left == ("hive1",)
 
@@ -85,23 +85,23 @@ def test_a_phase_that_goes_on_with_other_hosts_is_one() -> None:
 def test_two_waves_are_two_phases() -> None:
     waves = [PhaseStarted(Phase.WAVE, (host,), at(1), title) for host, title in (("hive2", "one"), ("hive3", "two"))]
     progress = followed([STARTED, *waves])
-    assert [leg.title for leg in progress.legs] == ["one", "two"]
-    assert progress.leg is not None and progress.leg.hosts == ("hive3",)
+    assert [leg.title for leg in progress.phases] == ["one", "two"]
+    assert progress.phase is not None and progress.phase.hosts == ("hive3",)
 
 
 def test_a_phase_that_an_older_release_gave_no_title_has_its_own_name() -> None:
-    leg = followed([STARTED, PhaseStarted(Phase.QUEEN, ("queen",), at(1))]).leg
+    leg = followed([STARTED, PhaseStarted(Phase.QUEEN, ("queen",), at(1))]).phase
     assert leg is not None and leg.title == "queen"
 
 
 def test_before_its_first_phase_a_run_waits_for_no_host() -> None:
     progress = followed([STARTED])
-    assert (progress.leg, progress.left, in_phase(progress, 500)) == (None, (), 0)
+    assert (progress.phase, progress.left, in_phase(progress, 500)) == (None, (), 0)
 
 
 def test_hosts_that_are_tried_again_begin_with_the_first_phase() -> None:
-    again = followed([*midway(5, 2), Again(2, ("hive3",), at(14))])
-    assert again.legs == ()
+    again = followed([*midway(5, 2), Retried(2, ("hive3",), at(14))])
+    assert again.phases == ()
     assert again.in_flight, "others are still at work"
 
 
@@ -112,8 +112,14 @@ def test_a_run_that_is_taken_up_again_begins_an_empty_picture() -> None:
         [*midway(5, 2), failed, later, Intent("hive4", Phase.WAVE, (Verb.SWAP,), at(13)), Paused(at(14))]
     )
     assert cut_off.is_over
-    again = heard(cut_off, Resumed("bob@b2", names(5), waves_of(5, 2), (), at(60)))
-    assert (again.legs, again.late, again.troubles, again.in_flight, again.is_over) == ((), frozenset(), {}, {}, False)
+    again = after_event(cut_off, Resumed("bob@b2", names(5), waves_of(5, 2), (), at(60)))
+    assert (again.phases, again.stragglers, again.troubles, again.in_flight, again.is_over) == (
+        (),
+        frozenset(),
+        {},
+        {},
+        False,
+    )
 
 
 # -- the hosts
@@ -126,7 +132,7 @@ def test_a_host_is_at_work_on_what_it_was_told_until_it_answers() -> None:
     ]
     progress = followed([STARTED, *told])
     assert progress.in_flight == {"hive1": InFlight("hello probe write", 101), "hive2": InFlight("hello", 102)}
-    answered = heard(progress, Outcome("hive2", Phase.CLAIM, Status.OK, State.UNCHANGED, at(3)))
+    answered = after_event(progress, Outcome("hive2", Phase.CLAIM, Status.OK, State.UNCHANGED, at(3)))
     assert answered.in_flight.keys() == {"hive1"}
 
 
@@ -144,9 +150,9 @@ def test_whoever_waits_for_a_lock_is_said_to_with_its_holder() -> None:
 
 def test_a_host_that_did_not_make_it_has_failed_in_that_phase_and_is_through_it() -> None:
     progress = followed([*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY)])
-    assert progress.leg is not None and progress.leg.failed == {"hive3"}
+    assert progress.phase is not None and progress.phase.failed == {"hive3"}
     assert progress.left == ()
-    assert progress.legs[-2].failed == set()
+    assert progress.phases[-2].failed == set()
 
 
 def test_why_a_host_failed_is_shown_until_it_is_on_the_new_token() -> None:
@@ -154,9 +160,9 @@ def test_why_a_host_failed_is_shown_until_it_is_on_the_new_token() -> None:
     back = Outcome("hive3", Phase.WAVE, Status.OK, State.ROLLED_BACK, at(14))
     progress = followed([*midway(5, 2), *failed, back])
     assert progress.troubles == {host: Cause(Trouble.UNHEALTHY, host) for host in ("hive2", "hive3")}
-    mended = heard(progress, Outcome("hive3", Phase.WAVE, Status.OK, State.HEALTHY, at(15)))
+    mended = after_event(progress, Outcome("hive3", Phase.WAVE, Status.OK, State.HEALTHY, at(15)))
     assert mended.troubles.keys() == {"hive2"}
-    again = heard(progress, fails("hive3", Phase.WAVE, 15, Trouble.SILENT))
+    again = after_event(progress, fails("hive3", Phase.WAVE, 15, Trouble.SILENT))
     assert again.troubles["hive3"] == Cause(Trouble.SILENT)
 
 
@@ -165,20 +171,20 @@ def test_whoever_the_others_did_not_wait_for_is_late_until_it_answers_or_is_aske
     here = Outcome("queen", Phase.STAGE, Status.OK, State.UNCHANGED, at(4))
     later = PhaseStarted(Phase.QUEEN, ("queen",), at(5), "queen")
     progress = followed([next(begun(2, 2, REVOKE)), staged, here, later])
-    assert progress.late == {"hive1", "hive2"}
+    assert progress.stragglers == {"hive1", "hive2"}
     assert progress.left == ("queen",), "they are no part of this phase"
-    answered = heard(progress, Outcome("hive1", Phase.STAGE, Status.OK, State.UNCHANGED, at(6)))
-    assert answered.late == {"hive2"}
+    answered = after_event(progress, Outcome("hive1", Phase.STAGE, Status.OK, State.UNCHANGED, at(6)))
+    assert answered.stragglers == {"hive2"}
     assert answered.left == ("queen",)
-    asked = heard(answered, PhaseStarted(Phase.WAVE, ("hive2",), at(7), "wave"))
-    assert asked.late == {"queen"}
+    asked = after_event(answered, PhaseStarted(Phase.WAVE, ("hive2",), at(7), "wave"))
+    assert asked.stragglers == {"queen"}
 
 
 def test_an_answer_to_an_earlier_phase_is_none_to_this_one() -> None:
     late = Outcome("queen", Phase.STAGE, Status.FAILED, State.FAILED, at(6), Cause(Trouble.SILENT))
     progress = followed([*begun(2, 2), PhaseStarted(Phase.QUEEN, ("queen",), at(5), "queen"), late])
     assert progress.left == ("queen",)
-    assert progress.leg is not None and progress.leg.failed == set()
+    assert progress.phase is not None and progress.phase.failed == set()
 
 
 def test_hosts_are_counted_by_their_state_and_those_that_wait_as_waiting() -> None:
@@ -216,7 +222,7 @@ def test_a_wave_with_more_hosts_than_may_be_at_work_takes_as_many_times_longer()
     events = list(midway(124, 61))  # two waves of 61 and one of one
     assert to_go(followed(events), 110) == pytest.approx(2 * 3.5 + 2 * 3.5 + 3.5 + 1 + 1)
     for width, rounds in ((61, 1), (60, 2), (20, 4)):
-        wide = reduce(heard, events, Progress(width=width))
+        wide = reduce(after_event, events, Progress(width=width))
         assert to_go(wide, 110) == pytest.approx(rounds * 3.5 * 2 + 3.5 + 1 + 1)
 
 
@@ -256,9 +262,9 @@ def asked(since: float, until: float) -> list[Event]:
 
 def test_what_an_operator_thought_is_no_part_of_the_phase_however_often_it_was() -> None:
     progress = followed([*midway(5, 2), *asked(12, 22), *asked(23, 43)])
-    assert progress.leg is not None and progress.leg.thought == 30
+    assert progress.phase is not None and progress.phase.thought == 30
     assert in_phase(progress, 144) == 4
-    assert [leg.thought for leg in progress.legs[:-1]] == [0] * 5
+    assert [leg.thought for leg in progress.phases[:-1]] == [0] * 5
 
 
 def test_while_an_operator_is_asked_a_phase_lasts_no_longer() -> None:

@@ -75,7 +75,7 @@ def test_a_run_that_has_begun_knows_every_host_of_the_inventory() -> None:
     assert list(run.hosts) == ["queen", "hive1", "hive2"]
     assert {host.state for host in run.hosts.values()} == {State.UNCHANGED}
     assert run.left_out == ("hive2",)
-    assert not run.is_open, "without a token there is nothing to go on with"
+    assert not run.is_open, "without a token there is nothing to continue"
 
 
 def test_a_run_is_open_from_its_token_to_its_end() -> None:

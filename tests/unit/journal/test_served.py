@@ -9,16 +9,17 @@ import pytest
 
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Outcome, Phase, State, Status
-from hivekeys.journal.gap import UNSEEN, Gap, Served, Turn, answered, between, cut_off, told
-from hivekeys.protocol.messages import Result, Verb
-from hivekeys.protocol.shown import Loaded, Proof, Seen
+from hivekeys.journal.gap import UNSEEN, Gap, Served, Turn, after_order, answered, between, cut_off
+from hivekeys.protocol.messages import Result
+from hivekeys.protocol.shown import LoadedToken, Proof, Seen
+from hivekeys.protocol.verbs import Verb
 from hivekeys.token import Token
 from tests.builders.seen import UNIT, seen
 
 OLD, NEW, OTHER = (Token(letter * 64).fingerprint(b"k") for letter in "abc")
 ON_OLD, ON_NEW = Turn(0.0, 1, OLD), Turn(0.0, 1, NEW)
 SWAP, RESTART, PROVE = Result(Verb.SWAP, True, 1.0), Result(Verb.RESTART, True, 2.0), Result(Verb.PROVE, False, 3.0)
-TOLD = told(UNSEEN, (Verb.SWAP, Verb.RESTART), 10.0)
+TOLD = after_order(UNSEEN, (Verb.SWAP, Verb.RESTART), 10.0)
 WELL = Proof({"new": 200}, True, healthy_after=0.5)
 
 
@@ -37,7 +38,7 @@ def answer(
 def after(outcome: Outcome) -> tuple[Turn, ...]:
     """What the answer to the order tells of the service."""
     found = answered(TOLD, outcome, 20.0, 2, (OLD, NEW))
-    assert (found.told, found.heard) == (None, 20.0)
+    assert (found.ordered_at, found.answered_at) == (None, 20.0)
     return found.turns
 
 
@@ -45,9 +46,9 @@ def after(outcome: Outcome) -> tuple[Turn, ...]:
 
 
 def test_only_a_restart_or_a_stop_makes_a_service_unseen_and_the_first_order_counts() -> None:
-    assert told(UNSEEN, (Verb.STAGE, Verb.PROVE), 5.0) == UNSEEN
-    assert told(UNSEEN, (Verb.FENCE,), 5.0).told == 5.0
-    assert told(TOLD, (Verb.RESTART,), 15.0).told == 10.0
+    assert after_order(UNSEEN, (Verb.STAGE, Verb.PROVE), 5.0) == UNSEEN
+    assert after_order(UNSEEN, (Verb.FENCE,), 5.0).ordered_at == 5.0
+    assert after_order(TOLD, (Verb.RESTART,), 15.0).ordered_at == 10.0
 
 
 def test_whoever_is_cut_off_from_a_host_knows_nothing_of_it_since_the_order() -> None:
@@ -102,7 +103,7 @@ def test_what_a_host_says_of_its_seconds_lies_between_the_order_and_the_answer()
     long = replace(RESTART, seconds=1e6)
     proof = replace(WELL, healthy_after=1e6)
     assert after(answer(long, PROVE, shown=seen(NEW), proof=proof)) == (Turn(10.0, 2), Turn(20.0, 2, NEW))
-    untold = answered(Served(heard=18.0), answer(long), 20.0, 2, (OLD, NEW))
+    untold = answered(Served(answered_at=18.0), answer(long), 20.0, 2, (OLD, NEW))
     assert untold.turns == (Turn(18.0, 2),), "or since the last answer"
     assert answered(UNSEEN, answer(long), 20.0, 2, (OLD, NEW)).turns == (Turn(0.0, 2),)
 
@@ -113,13 +114,13 @@ def test_what_stops_no_service_turns_nothing() -> None:
 
 # -- what a look showed
 
-LOADED = replace(seen(NEW), loaded=Loaded(None, "touched"))
+LOADED = replace(seen(NEW), loaded=LoadedToken(None, "touched"))
 
 
 def looked(shown: Seen, *turns: Turn, order: float | None = 10.0, heard: float | None = 5.0) -> tuple[Turn, ...]:
     served = Served(turns, order, heard)
     found = answered(served, answer(shown=shown), 20.0, 2, (OLD, NEW))
-    assert (found.told, found.heard) == (None, 20.0)
+    assert (found.ordered_at, found.answered_at) == (None, 20.0)
     return found.turns
 
 
@@ -136,9 +137,9 @@ def test_a_look_that_shows_what_was_known_adds_nothing() -> None:
 
 
 def test_a_look_that_cannot_tell_the_token_adds_nothing() -> None:
-    older = replace(seen(NEW), loaded=Loaded(None, "older"))
+    older = replace(seen(NEW), loaded=LoadedToken(None, "older"))
     assert looked(older, ON_OLD) == (ON_OLD,)
-    assert looked(replace(older, loaded=Loaded(None, "younger")), ON_OLD) == (ON_OLD,)
+    assert looked(replace(older, loaded=LoadedToken(None, "younger")), ON_OLD) == (ON_OLD,)
 
 
 def test_a_process_that_started_after_its_file_was_only_touched_runs_on_what_is_in_it() -> None:

@@ -60,7 +60,7 @@ def test_an_answer_to_no_question_costs_no_time() -> None:
 
 def test_between_two_sittings_time_is_the_wall_clocks_and_no_work() -> None:
     """The bastion was started anew: its monotonic clock began again."""
-    again = FIRST.again(Moment(BEGAN + 600, 5.0), BEGAN)
+    again = FIRST.resumed(Moment(BEGAN + 600, 5.0), BEGAN)
     assert (again.elapsed, again.seconds) == (600, 30)
     later = again.after(Moment(BEGAN + 607, 12.0))
     assert (later.elapsed, later.seconds) == (607, 37)
@@ -68,11 +68,11 @@ def test_between_two_sittings_time_is_the_wall_clocks_and_no_work() -> None:
 
 def test_what_was_asked_before_a_cut_is_no_question_any_more() -> None:
     thinking = asked(FIRST, 130, 150).at_question(OperatorAsked(at(155))).after(at(158))
-    again = thinking.again(Moment(BEGAN + 600, 5.0), BEGAN)
+    again = thinking.resumed(Moment(BEGAN + 600, 5.0), BEGAN)
     assert (again.thought, again.asked) == (0, None)
     assert again.worked(15.0) == pytest.approx(35 + 10)
 
 
 def test_a_wall_clock_that_was_put_back_does_not_turn_time_round() -> None:
-    again = FIRST.again(Moment(BEGAN - 900, 5.0), BEGAN)
+    again = FIRST.resumed(Moment(BEGAN - 900, 5.0), BEGAN)
     assert (again.elapsed, again.place(6.0)) == (30, 31)

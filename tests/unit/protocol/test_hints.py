@@ -31,7 +31,7 @@ FLEET = Fleet("production", (QUEEN, HIVE, FAR))
 
 
 def asked_of_openssh(words: str) -> dict[str, str]:
-    """Where `ssh` would go with these words, as OpenSSH itself says; it contacts nobody."""
+    """Where `ssh` would go with these words, as OpenSSH itself says; it contacts no host."""
     argv = ["ssh", "-F", "/dev/null", "-G", *shlex.split(words)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True, stdin=subprocess.DEVNULL)
     return dict(line.partition(" ")[::2] for line in done.stdout.splitlines())

@@ -6,8 +6,9 @@ import pytest
 
 from hivekeys.fleet import Policy
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Reply, Step, Verb
+from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.shown import MAX_EPOCH, HostRecord
+from hivekeys.protocol.verbs import EndSurvivors, Observe, Prove, Restart, Step, Sweep
 from hivekeys.protocol.wire import LARGEST, decode, seconds_for
 
 
@@ -94,19 +95,19 @@ def test_beyond_it_the_hosts_record_is_at_fault(epochs: tuple[int, int]) -> None
 POLICY = Policy(health_deadline=60.0, stable_seconds=3.0)
 
 
-def more_than_a_look(*verbs: Verb) -> float:
-    return seconds_for([Step(verb) for verb in verbs], POLICY) - seconds_for([Step(Verb.OBSERVE)], POLICY)
+def more_than_a_look(*steps: Step) -> float:
+    return seconds_for(steps, POLICY) - seconds_for([Observe()], POLICY)
 
 
 def test_a_service_has_the_90_seconds_to_end_that_systemd_gives_it() -> None:
     """DefaultTimeoutStopSec; and then its own time to be healthy."""
-    assert more_than_a_look(Verb.RESTART) == 90.0 + 60.0
+    assert more_than_a_look(Restart()) == 90.0 + 60.0
 
 
-@pytest.mark.parametrize("verb", [Verb.SWEEP, Verb.END_SURVIVORS])
-def test_places_that_are_silent_have_half_a_minute(verb: Verb) -> None:
-    assert more_than_a_look(verb) == more_than_a_look(verb, Verb.SWEEP) == 30.0
+@pytest.mark.parametrize("step", [Sweep(()), EndSurvivors(())])
+def test_places_that_are_silent_have_half_a_minute(step: Step) -> None:
+    assert more_than_a_look(step) == more_than_a_look(step, Sweep(())) == 30.0
 
 
 def test_a_proof_has_the_time_for_health_and_for_its_stability_window() -> None:
-    assert more_than_a_look(Verb.PROVE) == 60.0 + 3.0
+    assert more_than_a_look(Prove()) == 60.0 + 3.0

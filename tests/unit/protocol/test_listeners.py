@@ -29,7 +29,7 @@ def test_no_place_is_no_cause(asked: tuple[()] | None) -> None:
 
 def test_a_place_that_takes_the_old_token_is_named_with_the_path() -> None:
     found = still_trusted([SILENT, REFUSES, TAKES], [], HIVE_SERVICE)
-    assert found == Cause(Trouble.OLD_ACCEPTED, "127.0.0.1:9001 (worker, pid 8) takes it at /v1/work")
+    assert found == Cause(Trouble.OLD_ACCEPTED, "127.0.0.1:9001 (worker, pid 8) accepts it at /v1/work")
 
 
 def test_a_place_that_could_not_be_asked_is_named_with_the_reason() -> None:
@@ -51,7 +51,7 @@ def test_a_port_that_takes_no_token_by_the_inventory_need_not_be_asked() -> None
 
 def test_a_process_that_outlived_the_restart_comes_before_every_place() -> None:
     found = still_trusted([TAKES], [OLD], HIVE_SERVICE)
-    assert found == Cause(Trouble.SURVIVOR, "rbee-hive (pid 5, 120 s old, port 9000 9001) takes the old token")
+    assert found == Cause(Trouble.SURVIVOR, "rbee-hive (pid 5, 120 s old, port 9000 9001) accepts the old token")
 
 
 def test_of_one_that_was_not_asked_it_is_said_that_nothing_was_shown() -> None:

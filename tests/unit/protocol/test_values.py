@@ -12,6 +12,7 @@ import hivekeys.protocol
 from hivekeys.protocol.audited import Audited, Query, who
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.restriction import Restriction
+from hivekeys.protocol.verbs import Accesses, Audit, Inspect
 from hivekeys.protocol.wire import decode
 from hivekeys.text.clean import DETAIL_LIMIT
 from tests.builders.observations import INSPECTED
@@ -30,7 +31,7 @@ def test_what_was_said_cannot_be_changed_by_who_reads_it(value: type) -> None:
     """Several threads read one answer: of the run, its journal, the live view."""
     said: Any = object.__new__(value)
     with pytest.raises(AttributeError):
-        setattr(said, fields(said)[0].name, "changed")
+        setattr(said, next((part.name for part in fields(said)), "verb"), "changed")
 
 
 def test_two_hosts_that_are_given_the_same_are_given_equal_values() -> None:
@@ -47,7 +48,7 @@ def read(verb: str, facts: dict[str, Any]) -> Reply:
 
 def test_a_token_in_the_environment_is_held_against_a_host_that_does_not_say_whether_it_is_the_files() -> None:
     facts = asdict(INSPECTED) | {"environment": {"places": ["/etc/default/rbee"], "unread": []}}
-    inspected = read("inspect", facts).inspected
+    inspected = read("inspect", facts).to(Inspect)
     assert inspected is not None and inspected.environment is not None
     assert not inspected.environment.is_of_file
 
@@ -86,7 +87,7 @@ GROUP = {
 
 
 def audited(**changed: Any) -> Audited:
-    found = read("audit", AUDITED | changed).audited
+    found = read("audit", AUDITED | changed).to(Audit)
     assert found is not None
     return found
 
@@ -114,7 +115,7 @@ def test_a_reader_is_of_a_kind_that_is_known() -> None:
     reader = {"kind": "other", "account": "bob", "login": "bob", "program": "/usr/bin/cat", "ok": True}
     reader |= {"count": 1, "first": 1.0, "last": 1.0}
     facts = {"watched": True, "clock": 1.0, "readers": [reader], "newest": [], "folded": 0, "cut": ""}
-    accesses = read("accesses", facts).accesses
+    accesses = read("accesses", facts).to(Accesses)
     assert accesses is not None and [found.account for found in accesses.readers] == ["bob"]
     with pytest.raises(AssertionError, match="malformed"):
         read("accesses", facts | {"readers": [reader | {"kind": "burglar"}]})

@@ -56,7 +56,7 @@ def test_restricted_mode_has_all_but_upkeep(verb: Verb) -> None:
     allowed = STEPS[verb] not in UPKEEP
     assert (f"def {verb.value}(agent".encode() in squeezed(installed_program())) == allowed
     assert len({"locked", "unlocked"} & set(VERBS[verb.value][1])) == allowed
-    assert all(gate.fields_of(verb.value).values()) == allowed, "each field has its check"
+    assert all(gate.checks_of(verb.value).values()) == allowed, "each field has its check"
 
 
 def squeezed(program: bytes) -> bytes:

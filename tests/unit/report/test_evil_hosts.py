@@ -29,7 +29,7 @@ from hivekeys.fleet import Host, Policy
 from hivekeys.host.verbs.fix import Work
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Outcome, Phase, State, Status
-from hivekeys.journal.progress import Progress, heard
+from hivekeys.journal.progress import Progress, after_event
 from hivekeys.journal.run import REVOKE, ROTATE, fold
 from hivekeys.journal.store import Journal
 from hivekeys.protocol import verbs
@@ -224,8 +224,8 @@ def formats_of_a_run(operator: Operator, code: ExitCode) -> dict[str, str]:
     told = page(run, operator.events, fleet, None, None)
     progress, pictures = Progress(), []
     for event in operator.events:
-        progress = heard(progress, event)
-        if progress.leg:
+        progress = after_event(progress, event)
+        if progress.phase:
             pictures += view(progress, Moment(1_700_000_100.0, 100.0), 100, 30)
     return {
         "table": printed(report.plan_table(run, fleet), report.result_table(run, fleet), report.states_table(run)),
@@ -360,7 +360,8 @@ def test_audit_shows_nothing_that_acts(fleet: InProcessFleet, dialer: EvilDialer
 def test_every_text_of_an_answer_is_printable_and_bounded_when_it_is_decoded(verb: Verb) -> None:
     reply = decode(EvilLine(long_where_a_host_may_tell, False, 1).ask({"steps": [{"verb": verb.value}]}, 1.0))
     assert isinstance(reply, Reply), reply
-    found = list(texts(json.loads(json.dumps(dataclasses.asdict(reply), default=str))))
+    (answer,) = reply.answers.values()
+    found = list(texts(json.loads(json.dumps(dataclasses.asdict(answer), default=str))))
     assert verb is Verb.TOMBSTONES or any("é漢" in text for text in found), "letters stay"
     assert all(text.isprintable() and len(text) <= LONGEST for text in found)
 

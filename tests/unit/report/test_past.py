@@ -10,7 +10,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Phase, PhaseStarted
-from hivekeys.journal.progress import Direction, Progress, heard
+from hivekeys.journal.progress import Direction, Progress, after_event
 from hivekeys.journal.run import fold
 from hivekeys.report.page import page
 from hivekeys.report.stream import result_line
@@ -75,7 +75,7 @@ def test_the_live_view_of_the_way_back_says_it_from_its_first_phase_on(fleet: In
     first = next(place for place, event in enumerate(events) if type(event).__name__ == "Resumed")
     progress = Progress(fold(events[:first]), Direction.BACK)
     for event in events[first:]:
-        progress = heard(progress, event)
+        progress = after_event(progress, event)
         lines = [line.plain for line in view(progress, Moment(0.0, 0.0), 120, 30)]
         assert any(line.startswith(f"hive3: start-failed: {LAST_WORDS}") for line in lines), event
 

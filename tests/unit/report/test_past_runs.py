@@ -394,7 +394,7 @@ def test_no_command_is_named_for_a_run_that_hosts_would_refuse(fab: Fab) -> None
 
 def test_a_bastion_without_a_journal_names_no_command_that_needs_one(fab: Fab) -> None:
     said = standing_lines(PAPER, str(state_of(fab).parent))
-    assert said == ["nothing is known here of earlier runs, or of what hosts owe: there is nothing to reconcile"]
+    assert said == ["this bastion knows of no earlier runs and no debts of hosts: there is nothing to reconcile"]
     assert "reconcile" not in fab("history").out
     assert fab("reconcile").code == 2
 

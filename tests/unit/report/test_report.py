@@ -15,7 +15,7 @@ from hivekeys.journal.run import Run
 from hivekeys.journal.sittings import Times
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import hint
-from hivekeys.protocol.shown import Loaded, Proof, Slot
+from hivekeys.protocol.shown import LoadedToken, Proof, Slot
 from hivekeys.text.durations import ago
 from hivekeys.token import Token
 from tests.builders.printed import printed, row
@@ -175,7 +175,7 @@ def test_the_document_is_json_and_shows_only_what_people_may_see() -> None:
 def test_what_a_host_says_reaches_no_table_as_markup() -> None:
     """Remote text that is shown at all is shown as it came, on one line."""
     nasty = "[bold]x[/bold]\x1b[2J\n[link=http://evil]y[/link]"
-    look = replace(LOOK, loaded=Loaded(NEW, nasty), unit=replace(LOOK.unit, credential=nasty))
+    look = replace(LOOK, loaded=LoadedToken(NEW, nasty), unit=replace(LOOK.unit, credential=nasty))
     host = replace(WELL, seen=look, proof=replace(PROOF, path=nasty), cause=Cause(Trouble.RUBBISH, nasty))
     run = replace(RUN, who=nasty, hosts=RUN.hosts | {"queen": host})
     shown = "".join(printed(table, 300) for table in (report.result_table(run, FLEET), report.plan_table(run, FLEET)))

@@ -10,7 +10,7 @@ from hivekeys.journal.run import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.verbs import Verb
 from hivekeys.report.drawing import WIDTH, tick_label
-from hivekeys.report.picture import EACH, LEFT, Picture, RIGHT, Scale, WIDTH, picture, scale_of, tick_label
+from hivekeys.report.picture import EACH, LEFT, RIGHT, Picture, picture, scale_of
 from hivekeys.report.timeline import Span, merged, timeline
 from tests.builders.recorded import Teller, fleet_of
 

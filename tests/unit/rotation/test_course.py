@@ -127,7 +127,7 @@ class Paper:
                 self.rested = True
             case Act.BRING:
                 yield from self._token()
-            case Act.RECALL:
+            case Act.READ_TOKENS:
                 self.recalled, self.holds = True, any(host.now == NEW for host in self.run.hosts.values())
             case Act.RETRY:
                 here = tuple(host.name for host in self.run.hosts.values() if is_open(host, self.plan))

@@ -45,7 +45,7 @@ def test_only_what_is_borne_out_as_the_fleets_may_be_brought_to_any_host(fleet: 
     common = {fleet.token.fingerprint(KEY), EARLIER.fingerprint(KEY), None}
     assert crew.common_tokens() == common, "none is chosen yet"
     assert crew.vouch(LEAKED) == LEAKED.fingerprint(KEY)
-    want = crew.bring(ann.token)
+    want = crew.choose_token(ann.token)
     assert crew.common_tokens() == (common - {None}) | {LEAKED.fingerprint(KEY), want}
 
 
@@ -131,6 +131,6 @@ def test_a_phase_has_its_hosts_and_a_title_or_else_its_own_name(tmp_path: Path) 
 def test_a_token_of_the_operators_own_is_written_down_as_given(tmp_path: Path) -> None:
     ann = Operator(InProcessFleet(tmp_path, hives=1))
     assert ann.look()
-    ann.runner.bring(Token("b" * 64), given=True)
+    ann.runner.choose_token(Token("b" * 64), given=True)
     assert ann.run.given
     ann.runner.close()

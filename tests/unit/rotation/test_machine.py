@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import Directory, Loaded, Seen, Slot
+from hivekeys.protocol.shown import Directory, LoadedToken, Seen, Slot
 from hivekeys.protocol.verbs import Discard, Prove, Restart, Retire, Revert, Stage, Step, Swap, Verb
 from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to
 from hivekeys.token import Fingerprint, Token
@@ -29,7 +29,7 @@ looks = st.builds(
     staged=slots,
     previous=slots,
     unit=st.sampled_from([UNIT, DOWN]),
-    loaded=st.builds(Loaded, fingerprint=st.one_of(st.none(), tokens), evidence=st.just("younger")),
+    loaded=st.builds(LoadedToken, fingerprint=st.one_of(st.none(), tokens), evidence=st.just("younger")),
     clock=st.just(1.0),
 )
 goals = st.builds(Goal, st.sampled_from(Stance), st.just(NEW), st.sampled_from([(), (OLD,)]))
@@ -51,7 +51,7 @@ def carried_out(step: Step, now: Seen) -> Seen:
             assert now.previous and now.previous.fingerprint == step.want
             return replace(now, active=now.previous, previous=None)
         case Restart():
-            return replace(now, unit=UNIT, loaded=Loaded(now.token, "younger"))
+            return replace(now, unit=UNIT, loaded=LoadedToken(now.token, "younger"))
         case Retire():
             assert now.token == step.want
             return replace(now, previous=None)
@@ -127,8 +127,8 @@ def test_the_table(
 def test_a_service_that_is_down_or_has_another_copy_is_restarted() -> None:
     goal = Goal(Stance.SERVING, NEW)
     assert verbs(steps_to(goal, seen(NEW, up=False))) == "restart prove"
-    assert verbs(steps_to(goal, replace(seen(NEW), loaded=Loaded(OLD, "credential")))) == "restart prove"
-    assert verbs(steps_to(goal, replace(seen(NEW), loaded=Loaded(None, "older")))) == "restart prove"
+    assert verbs(steps_to(goal, replace(seen(NEW), loaded=LoadedToken(OLD, "credential")))) == "restart prove"
+    assert verbs(steps_to(goal, replace(seen(NEW), loaded=LoadedToken(None, "older")))) == "restart prove"
 
 
 OBSTACLES = [

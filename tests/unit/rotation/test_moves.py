@@ -35,7 +35,7 @@ NOW = Moment(1_790_000_000.0, 5000.0)
 FLEET = replace(fleet_of(3), policy=Policy(canary=0, batch=Amount(3)))
 NAMES = tuple(host.name for host in FLEET.hosts)
 WAVES = planned(FLEET.hosts, FLEET.policy)
-HERE = Here(FLEET, WAVES, NAMES, holds=True, recalled=True, rested=True)
+HERE = Here(FLEET, WAVES, NAMES, holds=True, asked_for_tokens=True, rested=True)
 BUSY, SILENT = Cause(Trouble.HOST_BUSY, "run run-2"), Cause(Trouble.SILENT)
 LOST = {"status": Status.UNREACHABLE, "state": State.UNREACHABLE, "cause": SILENT, "reached": None}
 ASKED = replace(ROTATION, census=True)
@@ -173,7 +173,7 @@ CUT_OFF = run_in(Phase.CLAIM, Phase.CLAIM, resumed=True)
 
 
 def test_first_it_has_its_tokens_back_from_the_hosts() -> None:
-    assert move(CUT_OFF, here=replace(HERE, recalled=False)) is Act.RECALL
+    assert move(CUT_OFF, here=replace(HERE, asked_for_tokens=False)) is Act.READ_TOKENS
     assert move(CUT_OFF) == Do(Phase.STAGE, NAMES)
 
 
@@ -182,7 +182,7 @@ def test_where_no_host_answers_it_stays_open() -> None:
     for name in NAMES:
         away = but(away, name, **LOST)
     assert move(away) is Act.WAIT
-    assert move(away, replace(ROTATION, back=True)) == Stop(Phase.LOOK, "the operator asked for the way back")
+    assert move(away, replace(ROTATION, back=True)) == Stop(Phase.LOOK, "the operator asked to roll back")
 
 
 def test_a_token_that_no_host_ever_had_is_made_anew_and_one_that_may_be_held_is_not() -> None:
@@ -222,7 +222,7 @@ def test_there_is_no_way_back_where_all_hosts_but_one_show_that_the_old_tokens_a
 
 # -- a revocation
 
-REVOKED = run_in(Phase.SETTLE, Phase.SETTLE, State.PROVEN, task=REVOKE, condemned=(OLD,))
+REVOKED = run_in(Phase.SETTLE, Phase.SETTLE, State.PROVEN, task=REVOKE, revoked=(OLD,))
 
 
 def test_a_host_that_is_given_up_is_fenced_at_once_and_again_at_the_end() -> None:
@@ -247,16 +247,16 @@ def test_whoever_was_left_behind_is_waited_for_when_the_others_are_done() -> Non
     done = REVOKED
     for name in NAMES[:-1]:
         done = but(done, name, reached=Phase.RETIRE)
-    late = replace(HERE, late=frozenset({"hive3"}))
+    late = replace(HERE, stragglers=frozenset({"hive3"}))
     assert move(done, REVOCATION, late) is Act.GATHER
     none = replace(done, want=None)
     assert move(none, REVOCATION, late) is Act.GATHER
-    assert move(none, REVOCATION, replace(HERE, late=frozenset())) == End()
+    assert move(none, REVOCATION, replace(HERE, stragglers=frozenset())) == End()
 
 
 def test_at_the_end_of_a_revocation_it_is_asked_once_who_used_what_leaked() -> None:
     other = Token("c" * 64).fingerprint(b"k")
-    done = replace(REVOKED, condemned=(OLD, other))
+    done = replace(REVOKED, revoked=(OLD, other))
     for name in NAMES:
         done = but(done, name, reached=Phase.RETIRE)
     asks = replace(REVOCATION, census=True)
@@ -276,5 +276,5 @@ def test_the_first_lock_of_a_revocation_is_the_queens_alone_or_else_two_hives() 
     third = replace(but(second, "hive2", reached=Phase.CLAIM), begun=(PhaseStarted(Phase.CLAIM, NAMES[1:3], NOW),))
     assert move(third, REVOCATION) == Do(Phase.CLAIM, ("hive3",))
     held = but(but(second, "hive1", cause=BUSY), "hive2", cause=BUSY)
-    assert move(held, REVOCATION) == Stop(Phase.CLAIM, "another run has the hosts")
-    assert move(replace(held, attempt=2), REVOCATION) != Stop(Phase.CLAIM, "another run has the hosts")
+    assert move(held, REVOCATION) == Stop(Phase.CLAIM, "another run holds the locks of the hosts")
+    assert move(replace(held, attempt=2), REVOCATION) != Stop(Phase.CLAIM, "another run holds the locks of the hosts")

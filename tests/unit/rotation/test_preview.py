@@ -50,7 +50,7 @@ def test_a_host_that_the_run_has_not_touched_stays_as_it_is() -> None:
 
 def test_a_host_that_cannot_be_seen_or_has_failed_is_named_with_the_reason() -> None:
     assert foreseen([AWAY], NEW)[0].why == str(AWAY.cause)
-    assert foreseen([HostRun("hive3")], NEW)[0].why == "it says nothing of itself"
+    assert foreseen([HostRun("hive3")], NEW)[0].why == "its state was not reported"
     ill = replace(HIVE, cause=Cause(Trouble.UNIT_MISSING))
     assert foreseen([ill], NEW) == [Foreseen("hive1", OLD, OLD, why=str(ill.cause))]
 

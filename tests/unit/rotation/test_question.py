@@ -14,7 +14,7 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.host.system import System
 from hivekeys.journal.clock import Moment
-from hivekeys.journal.estimate import Pace, at_least, likely, pace_of
+from hivekeys.journal.estimate import RunTimes, at_least, likely, run_times
 from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked
 from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.journal.state_folder import folder_for
@@ -43,7 +43,7 @@ def looked(fleet: InProcessFleet) -> Operator:
     return ann
 
 
-def said_before(ann: Operator, *paces: Pace) -> dict[str, str]:
+def said_before(ann: Operator, *paces: RunTimes) -> dict[str, str]:
     """The lines before the question, by their first word."""
     lines = before_run(ann.runner.fleet, ann.runner.waves, paces, ann.runner.run)
     return dict(line.split(": ", 1) for line in lines)
@@ -92,7 +92,7 @@ def test_the_question_itself_has_all_of_it(
     ann = looked(fleet)
     os.write(keyboard, b"n\n")
     with pytest.raises(UserError, match="not confirmed"):
-        confirm(ann.runner, Show(), "to a new token", [Pace(4, 40.0, 2.0)])
+        confirm(ann.runner, Show(), "to a new token", [RunTimes(4, 40.0, 2.0)])
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines[:3]] == ["restarts", "takes", "ends"]
     assert lines[3].startswith("Turn 5 hosts of fleet inprocess to a new token? [y/N]")
@@ -122,7 +122,7 @@ def recorded(fleet: InProcessFleet, slow: float) -> list[Event]:
 
 def test_the_time_of_the_last_run_is_what_it_took_after_the_question(fleet: InProcessFleet) -> None:
     events = recorded(fleet, 5.0)
-    pace = pace_of(events, ROTATE)
+    pace = run_times(events, ROTATE)
     assert pace is not None
     assert pace.waves == 4
     began = next(event.when.clock for event in events if type(event).__name__ == "Claimed")
@@ -136,30 +136,30 @@ def postponed(event: Event, by: float) -> Event:
 
 def test_an_operator_who_thinks_makes_no_run_longer(fleet: InProcessFleet) -> None:
     events = recorded(fleet, 5.0)
-    quick = pace_of(events, ROTATE)
+    quick = run_times(events, ROTATE)
     middle = next(at for at, event in enumerate(events) if type(event).__name__ == "PhaseStarted" and at > 40)
     now = events[middle].when
     later = Moment(now.at + 600.0, now.clock + 600.0)
     thinking: list[Event] = [OperatorAsked(now), OperatorAnswered(True, later)]
     moved = [postponed(event, 600.0) for event in events[middle:]]
-    slow = pace_of([*events[:middle], *thinking, *moved], ROTATE)
+    slow = run_times([*events[:middle], *thinking, *moved], ROTATE)
     assert quick is not None and slow is not None
     assert slow.of(4) == pytest.approx(quick.of(4))
 
 
 def test_only_runs_of_the_same_kind_that_came_through_tell_a_time(fleet: InProcessFleet) -> None:
     events = recorded(fleet, 5.0)
-    assert pace_of(events, REVOKE) is None
-    assert pace_of(events[:-1], ROTATE) is None
-    assert pace_of([], ROTATE) is None
+    assert run_times(events, REVOKE) is None
+    assert run_times(events[:-1], ROTATE) is None
+    assert run_times([], ROTATE) is None
     fleet.at("hive1", "restart", breaks("start-fails"))
     back = Operator(fleet, run="run-2")
     back.rotate()
-    assert pace_of(back.events, ROTATE) is None
+    assert run_times(back.events, ROTATE) is None
 
 
 def test_the_middle_run_tells_and_it_is_said_how_many_there_are(fleet: InProcessFleet) -> None:
-    paces = [Pace(4, 40.0, 2.0), Pace(4, 400.0, 2.0), Pace(2, 30.0, 2.0)]
+    paces = [RunTimes(4, 40.0, 2.0), RunTimes(4, 400.0, 2.0), RunTimes(2, 30.0, 2.0)]
     assert likely(paces, 4) == 62.0
     assert (
         said_before(looked(fleet), *paces)["takes"]
@@ -229,7 +229,7 @@ def test_the_journal_tells_it_also_while_the_run_that_asks_writes_there(fleet: I
     with contextlib.closing(Journal(folder_for("inprocess", state), writes=True)) as journal:
         journal.append("run-1", *events)
         journal.append("run-2", *events[:3])  # at its question
-        assert paces("inprocess", state, ROTATE) == [pace_of(events, ROTATE)]
+        assert paces("inprocess", state, ROTATE) == [run_times(events, ROTATE)]
         assert paces("inprocess", state, REVOKE) == []
 
 

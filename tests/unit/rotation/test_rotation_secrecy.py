@@ -189,7 +189,7 @@ def test_a_host_that_recalls_another_token_is_not_believed(tmp_path: Path) -> No
         assert operator.look()
         operator.runner.introduce()
         want = operator.runner.fingerprint(operator.token)
-        operator.runner.recall({want})
+        operator.runner.read_tokens({want})
         operator.runner.end()
         assert operator.runner.tokens == ({} if said else {want: operator.token})
 

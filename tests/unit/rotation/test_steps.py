@@ -6,8 +6,8 @@ import pytest
 
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.messages import Step, Verb
 from hivekeys.protocol.shown import Directory, Seen, Slot
+from hivekeys.protocol.verbs import EndSurvivors, Prove, Revoke, Stage, Sweep
 from hivekeys.rotation.steps import FOR_EVER, Goal, Stance, obstacle, steps_to, untidy
 from hivekeys.token import Token
 from tests.builders.seen import UNIT, seen
@@ -21,17 +21,17 @@ def verbs(goal: Goal, shown: Seen) -> str:
 
 def test_tombstones_are_laid_with_the_new_token_staged_or_already_there() -> None:
     goal = Goal(Stance.STAGED, NEW, revoke=(OLD, OTHER))
-    laid = Step(Verb.REVOKE, refuse=(OLD, OTHER))
-    assert steps_to(goal, seen(OLD)) == (Step(Verb.STAGE, NEW), laid)
+    laid = Revoke((OLD, OTHER))
+    assert steps_to(goal, seen(OLD)) == (Stage(NEW), laid)
     assert steps_to(goal, seen(OLD, staged=NEW)) == steps_to(goal, seen(NEW)) == (laid,)
 
 
 def test_survivors_end_before_the_proof_and_other_places_are_asked_after_it() -> None:
     goal = Goal(Stance.SERVING, NEW, (OLD,), sweep=True, ends_survivors=True)
     ends, prove, sweep = (
-        Step(Verb.END_SURVIVORS, refuse=(OLD,)),
-        Step(Verb.PROVE, NEW, (OLD,)),
-        Step(Verb.SWEEP, refuse=(OLD,)),
+        EndSurvivors(refuse=(OLD,)),
+        Prove(NEW, (OLD,)),
+        Sweep(refuse=(OLD,)),
     )
     assert steps_to(goal, seen(NEW)) == (ends, prove, sweep)
     assert steps_to(replace(goal, sweep=False), seen(NEW)) == (ends, prove)

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 import pytest
 
 from hivekeys.journal.events import Phase
-from hivekeys.rotation.stragglers import Late, slower_half
+from hivekeys.rotation.stragglers import Straggler, slower_half
 
 
 def hosts(*, at_work: int, through: int = 0, without_a_thread: int = 0) -> set[Future[None]]:
@@ -40,6 +40,6 @@ def test_hosts_that_are_through_are_not_waited_for_though_others_wait_for_a_thre
 @pytest.mark.parametrize("phase", [Phase.QUEEN, Phase.CANARY, Phase.WAVE])
 def test_whoever_was_left_behind_in_a_turn_may_be_out_until_it_is_through(phase: Phase) -> None:
     (waiting,), (through,) = hosts(at_work=1), hosts(at_work=0, through=1)
-    assert Late(phase, waiting).turns  # type: ignore[arg-type]  # what it comes to is nothing here
-    assert not Late(phase, through).turns  # type: ignore[arg-type]
-    assert not Late(Phase.STAGE, waiting).turns  # type: ignore[arg-type]  # no service stops in it
+    assert Straggler(phase, waiting).turns  # type: ignore[arg-type]  # what it comes to is nothing here
+    assert not Straggler(phase, through).turns  # type: ignore[arg-type]
+    assert not Straggler(Phase.STAGE, waiting).turns  # type: ignore[arg-type]  # no service stops in it

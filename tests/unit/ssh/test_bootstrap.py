@@ -97,5 +97,5 @@ def heard(*lines: str) -> Startup:
     """A start-up that has said these lines."""
     startup = Startup()
     for line in lines:
-        startup.hear(line.encode())
+        startup.add_line(line.encode())
     return startup

@@ -9,7 +9,7 @@ from hivekeys.fleet import Fleet
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
-from hivekeys.ssh.hostkeys.trust import Shown, Standing, Trusted, parse_list, writable
+from hivekeys.ssh.hostkeys.trust import ServerKeys, Standing, Trusted, parse_list, writable
 from hivekeys.ssh.hostkeys.trust_report import code, document, lines, table
 from tests.builders.printed import printed
 
@@ -17,8 +17,10 @@ ED, OLD = HostKey("ssh-ed25519", b"ed"), HostKey("ssh-ed25519", b"old")
 RSA = HostKey("ssh-rsa", b"rsa")
 
 
-def shown(*keys: HostKey, known: tuple[HostKey, ...] = (), revoked: tuple[HostKey, ...] = (), name: str = "h") -> Shown:
-    return Shown(name, "f", KnownKeys(name, ("f",), known, revoked), keys)
+def shown(
+    *keys: HostKey, known: tuple[HostKey, ...] = (), revoked: tuple[HostKey, ...] = (), name: str = "h"
+) -> ServerKeys:
+    return ServerKeys(name, "f", KnownKeys(name, ("f",), known, revoked), keys)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def shown(*keys: HostKey, known: tuple[HostKey, ...] = (), revoked: tuple[HostKe
         (shown(), Standing.CERTIFIED),
     ],
 )
-def test_the_standing_is_the_worst_that_is_true(what: Shown, standing: Standing) -> None:
+def test_the_standing_is_the_worst_that_is_true(what: ServerKeys, standing: Standing) -> None:
     assert what.standing is standing
 
 
@@ -93,13 +95,13 @@ def test_a_line_that_names_no_host_or_no_fingerprint_is_named_by_its_number(line
 
 def test_keys_that_are_listed_are_kept_and_types_that_are_not_are_left_out() -> None:
     agreed = trusted(f"h {ED.fingerprint}").agreed(shown(ED, RSA))
-    assert isinstance(agreed, Shown)
+    assert isinstance(agreed, ServerKeys)
     assert agreed.presented == (ED,)
 
 
 def test_a_host_may_be_listed_by_its_address() -> None:
-    host = Shown("hive1", "f", KnownKeys("[10.0.0.1]:22", ("f",)), (ED,), None, ("10.0.0.1",))
-    assert isinstance(trusted(f"10.0.0.1 {ED.fingerprint}").agreed(host), Shown)
+    host = ServerKeys("hive1", "f", KnownKeys("[10.0.0.1]:22", ("f",)), (ED,), None, ("10.0.0.1",))
+    assert isinstance(trusted(f"10.0.0.1 {ED.fingerprint}").agreed(host), ServerKeys)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_the_screen_folds_hosts_shows_old_and_new_and_is_loud_about_changes() ->
         *(shown(ED, RSA, known=(ED, RSA), name=f"hive{n}") for n in range(1, 5)),
         *(shown(RSA, name=f"hive{n}") for n in range(5, 8)),
         shown(ED, known=(OLD,), name="hive8"),
-        Shown("hive9", None, KnownKeys("hive9", ()), cause=Cause(Trouble.NO_CONNECTION, "gone")),
+        ServerKeys("hive9", None, KnownKeys("hive9", ()), cause=Cause(Trouble.NO_CONNECTION, "gone")),
     ]
     rows = [line.split() for line in printed(table(every), 80).splitlines() if "SHA256:" in line]
     assert rows == [

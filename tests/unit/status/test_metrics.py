@@ -23,7 +23,7 @@ from hivekeys.protocol.shown import Seen
 from hivekeys.status.metrics import metrics
 from hivekeys.status.status import FleetStatus, status_of
 from hivekeys.verify.findings import Check, Finding, Record, Report, Severity, Verdict
-from hivekeys.verify.last import keep_tally, kept_tally
+from hivekeys.verify.last import store_tally, stored_tally
 from hivekeys.verify.tally import Tally, read, tally, written
 from tests.builders.observations import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
 from tests.builders.replies import reply_of
@@ -163,10 +163,10 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path, name: str) -> Non
 
 def test_what_verify_found_is_kept_for_the_operator_alone(tmp_path: Path) -> None:
     folder = state_folder.folder_for("paper", str(tmp_path))
-    assert kept_tally(folder) is None
+    assert stored_tally(folder) is None
     numbers = Tally(NOW, {("low", "fail"): 3})
-    keep_tally(folder, numbers)
-    assert kept_tally(folder) == numbers
+    store_tally(folder, numbers)
+    assert stored_tally(folder) == numbers
     assert (folder / "verify.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -177,7 +177,7 @@ def test_numbers_that_cannot_be_read_name_their_file(tmp_path: Path, text: str) 
     folder = state_folder.folder_for("paper", str(tmp_path))
     (folder / "verify.json").write_text(text)
     with pytest.raises(UserError, match=r"verify\.json"):
-        kept_tally(folder)
+        stored_tally(folder)
 
 
 def test_numbers_survive_being_written() -> None:

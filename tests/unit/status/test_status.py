@@ -10,7 +10,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import HostRecord, Loaded, Place, Seen, Slot
+from hivekeys.protocol.shown import HostRecord, LoadedToken, Place, Seen, Slot
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
@@ -20,7 +20,7 @@ from tests.builders.replies import reply_of
 OTHER = Fingerprint(keyed="cd" * 32, fp6="cdcdcd")
 AWAY = Cause(Trouble.NO_CONNECTION, "no answer in time")
 FLEET = Fleet("paper", (QUEEN, HIVE))
-OLDER = replace(SEEN, active=Slot(OTHER, modified=NOW - DAY), loaded=Loaded(OTHER, "younger"))
+OLDER = replace(SEEN, active=Slot(OTHER, modified=NOW - DAY), loaded=LoadedToken(OTHER, "younger"))
 
 
 def status(hive: Seen | Cause, record: Record | None = None, queen: Seen = SEEN) -> FleetStatus:
@@ -153,9 +153,9 @@ def test_a_debt_that_was_paid_without_this_bastion_is_no_debt() -> None:
 @pytest.mark.parametrize(
     ("hive", "loaded"),
     [
-        (replace(SEEN, loaded=Loaded(OTHER, "credential")), "credential: cdcdcd"),
-        (replace(SEEN, loaded=Loaded(None, "older")), "file, changed since"),
-        (replace(SEEN, loaded=Loaded(None, "none")), "–"),
+        (replace(SEEN, loaded=LoadedToken(OTHER, "credential")), "credential: cdcdcd"),
+        (replace(SEEN, loaded=LoadedToken(None, "older")), "file, changed since"),
+        (replace(SEEN, loaded=LoadedToken(None, "none")), "–"),
         (replace(SEEN, unit=replace(SEEN.unit, state="failed", sub="failed")), "credential"),
     ],
     ids=["credential of another token", "file changed since", "cannot be told", "service failed"],
@@ -167,7 +167,7 @@ def test_a_host_whose_service_may_use_another_token_is_not_fine(hive: Seen, load
 
 
 def test_a_host_without_a_token_is_named() -> None:
-    bare = replace(SEEN, active=None, loaded=Loaded(None, "none"))
+    bare = replace(SEEN, active=None, loaded=LoadedToken(None, "none"))
     assert "no token on hive1" in lines(status(bare))[0]
 
 

@@ -150,4 +150,4 @@ def test_told_a_second_time_it_leaves_at_once(fab: Fab, verb: str) -> None:
         silent.signal(signal.SIGTERM)
         silent.says("stopping: hosts in flight finish")
         silent.signal(signal.SIGHUP)
-        assert silent.end() == (130, "stopped at once: nobody waited for hosts in flight\n")
+        assert silent.end() == (130, "stopped at once, without waiting for hosts in flight\n")

@@ -243,7 +243,7 @@ def test_a_backup_that_this_bastion_has_not_signed_is_asked_about(fab: Fab, seal
     sealed.write_text(backup.text_of(header, read.block, signature))
     said = {
         "a stranger": f"sealed: is signed by {key_id(stranger.public_key())}, and not by this bastion",
-        "nobody": "sealed: is not signed: anybody may have made it",
+        "nobody": "sealed: is not signed: anyone may have made it",
         "changed": f"sealed: was changed, or sealed anew, after {signer_id(read.header)} had signed it",
     }[who]
     words = ("restore", "sealed", "--identity", "gone")
@@ -409,7 +409,7 @@ def test_no_verb_contacts_a_host_that_an_earlier_run_cut_out(fab: Fab, lost: soc
 def test_who_looks_at_the_fleet_is_told_that_a_host_is_cut_out(fab: Fab, lost: socket.socket) -> None:
     answer = fab("status")
     assert "hive3: excluded: by run paper-1 of ann@bastion" in answer.out and "--readmit" in answer.out
-    assert "cut out of the fleet, not contacted: hive3" in fab("plan").out
+    assert "excluded from the fleet, not contacted: hive3" in fab("plan").out
     rotated = fab("rotate", "--yes", "--json")
     document = json.loads(rotated.out)
     assert document["excluded"] == ["hive3"] and "excluded" in [host["state"] for host in document["hosts"]]
@@ -443,13 +443,13 @@ def test_a_revocation_that_goes_past_a_damaged_journal_still_knows_who_was_cut_o
     assert not was_contacted(lost)
     journal.write_bytes(b"this is not a database" * 100)
     answer = fab(*again, "--without", "hive3")
-    assert answer.code == 4 and "Whom earlier runs cut out is not known: name them with --without" in answer.err
+    assert answer.code == 4 and "Which hosts earlier runs excluded is not known: name them with --without" in answer.err
     assert not was_contacted(lost)
 
 
 def test_only_an_install_that_says_so_takes_it_back(fab: Fab, lost: socket.socket) -> None:
     answer = fab("install", "--login", "root", "--limit", "hive3")
-    assert answer.code == 2 and "hive3: cut out of the fleet by run paper-1: not to be given its token" in answer.err
+    assert answer.code == 2 and "hive3: excluded from the fleet by run paper-1: not to be given its token" in answer.err
     assert "--readmit: expected --limit" in fab("install", "--login", "root", "--readmit").err
     assert not was_contacted(lost)
     fab("install", "--login", "root", "--limit", "hive3", "--readmit", "--dry-run")
@@ -464,7 +464,7 @@ def test_only_an_install_that_says_so_takes_it_back(fab: Fab, lost: socket.socke
 
 def test_a_fleet_of_which_every_host_is_cut_out_is_turned_by_nobody(fab: Fab) -> None:
     answer = fab("revoke", "--yes", "--reason", "all of it", "--without", "*")
-    assert answer.code == 2 and "every host that was asked for is cut out of the fleet" in answer.err
+    assert answer.code == 2 and "every host that was asked for is excluded from the fleet" in answer.err
 
 
 def test_a_new_revocation_takes_the_place_of_one_that_was_cut_off(claimed: Fab) -> None:
@@ -581,7 +581,7 @@ def test_a_second_ctrl_c_ends_at_once_and_gives_the_cursor_back(fab: Fab) -> Non
             terminal.type(CTRL_C)
             terminal.until("stopping: hosts in flight finish")
             terminal.type(CTRL_C)
-            terminal.until("nothing was changed: no host had been given a token")
+            terminal.until("nothing was changed: no host was given a token")
             assert terminal.end() == 130
     assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex("\x1b[?25l")
     assert "Traceback" not in terminal.shown

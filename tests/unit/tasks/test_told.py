@@ -151,7 +151,7 @@ def test_a_reader_that_never_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPat
     for number in range(3000):  # a pipe takes 64 KiB
         writer.write({"number": number, "fill": "x" * 200})
     writer.close()
-    assert warnings == ["nobody reads the events on standard output: some of them are lost"]
+    assert warnings == ["no program reads the events on standard output: some of them are lost"]
     os.close(theirs)
 
 

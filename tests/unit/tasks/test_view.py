@@ -182,7 +182,7 @@ def test_an_interrupted_run_shows_what_is_left() -> None:
     events = [*midway(5, 2), Paused(at(15))]
     assert "✓ wave 1 of 2  · 1 wave" in drawn(followed(events))[1]
     stopping = [line.plain for line in view(followed(midway(5, 2)), at(14), 80, 23, stopping=True)]
-    assert "stopping: hosts in flight finish, no new one begins (again: stop at once)" in stopping
+    assert "stopping: hosts in flight finish, no further host begins (again: stop at once)" in stopping
 
 
 # -- when it ends

@@ -115,7 +115,7 @@ def test_what_is_waived_is_shown_with_its_reason_and_does_not_count() -> None:
     (row,) = [finding for finding, _ in checklist.folded(waived.findings) if finding.check.id == "clock"]
     assert row.word == "waived"
     assert row.verdict is Verdict.FAIL  # never a pass
-    assert row.told == "fail: +60 s from the bastion's; waived until 2027-01-31: the NTP server moves"
+    assert row.text == "fail: +60 s from the bastion's; waived until 2027-01-31: the NTP server moves"
     assert checklist.counts(waived.findings)["waived"] == 1
     assert "clock" not in checklist.passed_line(waived.findings)
     assert "| waived | clock | hive1 |" in checklist.markdown(waived)

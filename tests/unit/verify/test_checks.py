@@ -12,7 +12,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.inspected import Chain, InEnvironment, Lock, Log, Login, Quality, Trail
 from hivekeys.protocol.listeners import Listener, Survivor
-from hivekeys.protocol.shown import Directory, Loaded, Proof, Slot
+from hivekeys.protocol.shown import Directory, LoadedToken, Proof, Slot
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Baseline, Observation, Other, Record, Verdict, examine, recorded
@@ -202,7 +202,7 @@ def test_a_file_of_anothers_account_is_that_and_whether_it_holds_a_token_nobody_
 def test_a_directory_that_was_not_entered_holds_nobody_knows_what() -> None:
     """As the agent answers for one that is a link, and asks no further."""
     closed = replace(
-        SEEN, directory=Directory("/etc/llama-orch/secrets: is a link"), active=None, loaded=Loaded(TOKEN, "")
+        SEEN, directory=Directory("/etc/llama-orch/secrets: is a link"), active=None, loaded=LoadedToken(TOKEN, "")
     )
     unseen: dict[str, Any] = dict.fromkeys(("acl", "links", "quality", "strays", "reused", "free"))
     found = judged(replace(GOOD, seen=closed, inspected=replace(INSPECTED, **unseen)))

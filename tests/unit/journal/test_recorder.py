@@ -1,4 +1,4 @@
-"""The ledger: events of many threads, each on the disk before its thread goes on, written together where they meet."""
+"""The recorder: events of many threads, each on the disk before its thread goes on; those that meet share a write."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ import pytest
 
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Claimed, Event
-from hivekeys.journal.recorder import Ledger
+from hivekeys.journal.recorder import Recorder
 
 PATIENCE = 60.0  # seconds; only a test that fails waits for so long
 
@@ -38,21 +38,21 @@ class Disk:
         return [event for group in self.groups for event in group]
 
 
-def everybody_waits(ledger: Ledger, many: int) -> None:
+def everybody_waits(recorder: Recorder, many: int) -> None:
     until = time.monotonic() + PATIENCE
-    while len(ledger._waiting) < many:
-        assert time.monotonic() < until, f"{len(ledger._waiting)} of {many} wait"
+    while len(recorder._waiting) < many:
+        assert time.monotonic() < until, f"{len(recorder._waiting)} of {many} wait"
         threading.Event().wait(0.001)
 
 
 def test_who_comes_while_the_disk_is_busy_is_written_with_all_others_who_wait() -> None:
     disk = Disk()
-    ledger = Ledger(disk.record)
+    recorder = Recorder(disk.record)
     with ThreadPoolExecutor(21) as threads:
-        told = [threads.submit(ledger.tell, claim(0))]
+        told = [threads.submit(recorder.record, claim(0))]
         assert disk.busy.wait(PATIENCE)
-        told += [threads.submit(ledger.tell, claim(number)) for number in range(1, 21)]
-        everybody_waits(ledger, 20)
+        told += [threads.submit(recorder.record, claim(number)) for number in range(1, 21)]
+        everybody_waits(recorder, 20)
         assert not any(one.done() for one in told)
         disk.may_go_on.set()
         wait(told, PATIENCE)
@@ -63,24 +63,24 @@ def test_who_comes_while_the_disk_is_busy_is_written_with_all_others_who_wait() 
 
 def test_nothing_is_counted_before_it_is_recorded() -> None:
     disk = Disk()
-    ledger = Ledger(disk.record)
+    recorder = Recorder(disk.record)
     with ThreadPoolExecutor(1) as threads:
-        told = threads.submit(ledger.tell, claim(7))
+        told = threads.submit(recorder.record, claim(7))
         assert disk.busy.wait(PATIENCE)
-        assert ledger.run.epoch == 0
+        assert recorder.run.epoch == 0
         disk.may_go_on.set()
         told.result(PATIENCE)
-    assert ledger.run.epoch == 7
+    assert recorder.run.epoch == 7
 
 
 def test_all_who_wait_for_a_write_that_fails_are_told_so_and_so_is_whoever_comes_later() -> None:
     disk = Disk()
-    ledger = Ledger(disk.record)
+    recorder = Recorder(disk.record)
     with ThreadPoolExecutor(6) as threads:
-        first = threads.submit(ledger.tell, claim(1))
+        first = threads.submit(recorder.record, claim(1))
         assert disk.busy.wait(PATIENCE)
-        told = [threads.submit(ledger.tell, claim(number)) for number in range(2, 7)]
-        everybody_waits(ledger, 5)
+        told = [threads.submit(recorder.record, claim(number)) for number in range(2, 7)]
+        everybody_waits(recorder, 5)
         disk.is_full = True
         disk.may_go_on.set()
         first.result(PATIENCE)
@@ -88,6 +88,6 @@ def test_all_who_wait_for_a_write_that_fails_are_told_so_and_so_is_whoever_comes
     assert [str(one.exception()) for one in told] == ["No space left on device"] * 5
     disk.is_full = False
     with pytest.raises(OSError, match="No space left"):
-        ledger.tell(claim(8))
+        recorder.record(claim(8))
     assert disk.events == [claim(1)]
-    assert ledger.run.epoch == 1
+    assert recorder.run.epoch == 1
