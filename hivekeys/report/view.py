@@ -49,7 +49,7 @@ def view(progress: Progress, now: Moment, width: int, height: int, stopping: boo
             Text(f"{_short(names)}: {cause} ({BECAUSE})", "red") for cause, names in earlier(progress.run)[:CAUSES]
         ]
     if stopping and not progress.is_over:
-        head.append(Text("stopping: hosts in flight finish, no new one begins (again: stop at once)", "yellow"))
+        head.append(Text("stopping: hosts in flight finish, no further host begins (again: stop at once)", "yellow"))
     failures = list(_failures(progress))
     if height >= ROOMY:
         head.append(Text())

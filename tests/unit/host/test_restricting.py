@@ -224,7 +224,7 @@ def fab(tmp_path: Path) -> Fab:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["fix"], "nobody may do this with the inventory's login"),
+        (["fix"], "the inventory's login may not do this"),
         (["install"], "--login ACCOUNT"),
         (["uninstall", "--restricted"], "--login ACCOUNT"),
         (["watch"], "--login ACCOUNT"),
