@@ -65,7 +65,7 @@ def restore(
     _refuse_unvouched(sealed, own.file, own.from_elsewhere, change.yes, folder)
     key = state_folder.fingerprint_key(folder)
     token = _opened(sealed, own.file, own.identity, gone, key)
-    made = f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
+    want, made = token.fingerprint(key), f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"
     request = Request(
         reason=f"restore of the backup of {made}" + (f": {own.reason}" if own.reason else ""),
         output=output,
@@ -73,14 +73,14 @@ def restore(
         state_dir=scope.state_dir,
         excluded=excluded,
     )
-    want = token.fingerprint(key)
     check = functools.partial(_refuse_served, want=want, file=own.file)
     if change.dry_run:
         foreseeing.plan(fleet, hosts, request, check)
         return
     with runner_of(fleet, hosts, request) as (runner, show):
-        go_on = show.go_on if pace.pause_for_confirmation else None
-        drive = Drive(runner, plan, lambda: token, given=True, go_on=go_on)
+        drive = Drive(
+            runner, plan, lambda: token, given=True, go_on=show.go_on if pace.pause_for_confirmation else None
+        )
         question = "" if change.yes else f"to token:{want} of the backup of {made}"
         code = turn(runner, show, drive, check, question, scope.state_dir)
     leave(code)

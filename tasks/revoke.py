@@ -1,5 +1,6 @@
 """`fab revoke`: replaces a token that leaked, on every host that answers."""
 
+import functools
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from hivekeys.journal.run import Run
     from hivekeys.rotation.crew import Crew
     from hivekeys.rotation.preview import Foreseen
-    from hivekeys.token import Fingerprint
+    from hivekeys.token import Fingerprint, Token
     from tasks.work.request import Request
 
 
 @dataclass(frozen=True, kw_only=True)
 class RevokeOptions(WithoutOption, ForceOptions):
-    """Which tokens are condemned, and how hard it is tried."""
+    """Which tokens are revoked, and how hard it is tried."""
 
     reason: str = option("what happened, for the record and the report; required")
     batch: str = option("how many hives turn together: a number or a percentage (default: all at once)")
@@ -45,11 +46,9 @@ def revoke(
     scope: FleetOptions, own: RevokeOptions, change: ChangeOptions, output: OutputOptions, finish: FinishOption
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.past import superseded_tokens
     from hivekeys.journal.run import REVOKE
     from hivekeys.rotation.course import REVOCATION
-    from hivekeys.rotation.drive import RECENT, Drive, paced
+    from hivekeys.rotation.drive import Drive, paced
     from tasks.work import secrets_given
     from tasks.work.after_run import backup_after_run
     from tasks.work.excluding import split_excluded
@@ -78,25 +77,33 @@ def revoke(
         excluded=excluded,
     )
 
-    def condemned_by(runner: "Crew") -> "set[Fingerprint]":
-        known = runner.history.tokens
-        condemned = {*(known if own.all_known else known[:RECENT]), *([runner.vouch(leaked)] if leaked else [])}
-        return condemned | superseded_tokens(state_folder.folder_for(fleet.name, scope.state_dir))
-
+    tokens_of = functools.partial(_tokens_to_revoke, leaked=leaked, all_known=own.all_known, state_dir=scope.state_dir)
     if change.dry_run:
-        _foresee(fleet, hosts, request, condemned_by)
+        _foresee(fleet, hosts, request, tokens_of)
         return
     with runner_of(fleet, hosts, request) as (runner, show):
-        plan = replace(REVOCATION, attempts=attempts, census=True, leaked=frozenset(condemned_by(runner)))
+        plan = replace(REVOCATION, attempts=attempts, census=True, leaked=frozenset(tokens_of(runner)))
         code = Drive(runner, replace(plan, ends_survivors=own.end_survivors)).go()
         show.result(runner.run, fleet, code, backup_after_run(fleet, runner, code, scope.state_dir))
     leave(code)
 
 
+def _tokens_to_revoke(runner: "Crew", *, leaked: "Token | None", all_known: bool, state_dir: str) -> "set[Fingerprint]":
+    """The tokens to revoke beside those that hosts show: what this bastion knows of, and the one that was given."""
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import superseded_tokens
+    from hivekeys.rotation.drive import RECENT
+
+    known = runner.history.tokens
+    given = [runner.vouch(leaked)] if leaked else []
+    superseded = superseded_tokens(state_folder.folder_for(runner.fleet.name, state_dir))
+    return {*(known if all_known else known[:RECENT]), *given, *superseded}
+
+
 def _foresee(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", request: "Request", condemned_by: "Callable[[Crew], set[Fingerprint]]"
+    fleet: "Fleet", hosts: "tuple[Host, ...]", request: "Request", tokens_of: "Callable[[Crew], set[Fingerprint]]"
 ) -> None:
-    """What the revocation would do to every host that answers, and which tokens it would condemn."""
+    """What the revocation would do to every host that answers, and which tokens it would revoke."""
     from hivekeys.rotation.preview import foreseen
     from tasks.work import foreseeing
 
@@ -104,11 +111,11 @@ def _foresee(
         return foreseen([run.hosts[host.name] for host in hosts], None)
 
     def lines(runner: "Crew") -> list[str]:
-        held = {token for story in runner.controllers for token in (*story.held, *story.loaded_token)}
-        tokens = ", ".join(sorted(f"token:{token}" for token in held | condemned_by(runner)))
+        held = {token for one in runner.controllers for token in (*one.held, *one.loaded_token)}
+        tokens = ", ".join(sorted(f"token:{token}" for token in held | tokens_of(runner)))
         before = _lines_before(fleet, hosts, request.state_dir)
         fence = ["a host that cannot be turned: its service would be stopped"] if request.fence else []
-        return [*before, f"would be condemned: {tokens or 'nothing that is known'}; there is no way back", *fence]
+        return [*before, f"would be revoked: {tokens or 'nothing that is known'}; there is no way back", *fence]
 
     foreseeing.preview(fleet, hosts, request, f"fleet {fleet.name}: what a revocation would do", would, lines)
 

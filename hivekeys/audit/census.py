@@ -14,7 +14,7 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Audited, Call, Group, Use
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.seen import Seen
 from hivekeys.protocol.verbs import Audit
 
 USES = 20  # uses that are recorded for a host: a journal is not for whole trails

@@ -44,7 +44,7 @@ def tally_table(census: Census) -> Table:
     shown = plain_table(f"fleet {census.fleet}: calls by the services' own records")
     for column in ("host", "service", "token", "path", "address", "let in", "refused", "first", "last"):
         shown.add_column(column, justify="right" if column in ("let in", "refused") else "left", overflow="fold")
-    for row in _shown(census)[:ROWS]:
+    for row in _rows_to_show(census)[:ROWS]:
         old = row.token in census.tokens.previous
         token = "others" if row.token == OTHERS else token_text(row.token, census.tokens)
         cells = (row.host, row.service, token, row.path or "–", row.address or UNTOLD)
@@ -56,7 +56,7 @@ def tally_table(census: Census) -> Table:
     return shown
 
 
-def _shown(census: Census) -> list[Row]:
+def _rows_to_show(census: Census) -> list[Row]:
     """The rows; refused calls with unknown tokens share one, if they come from the host itself or an unknown address.
 
     Proofs make such calls, and the calls of a mere look are not noted on the host.
@@ -94,8 +94,8 @@ def newest_table(census: Census, most: int) -> Table:
 def lines(census: Census, fleet: Fleet) -> list[str]:
     """The lines below the tables: clients with the old token, what could not be read, and the sum."""
     said = [*forgotten_lines(census), *(line for one in census.hosts for line in _troubles(one, fleet))]
-    if len(_shown(census)) > ROWS:
-        said.append(f"{len(_shown(census)) - ROWS} more rows: --json has them all")
+    if len(_rows_to_show(census)) > ROWS:
+        said.append(f"{len(_rows_to_show(census)) - ROWS} more rows: --json has them all")
     off = [one.host for one in census.hosts if one.audited and not one.audited.on]
     if off:
         said.append(f"no audit trail is written (LLORCH_AUDIT_MODE is not local): {fold_names(off)}")

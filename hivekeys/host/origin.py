@@ -56,7 +56,7 @@ class Origin:
 
     def by_environment_file(self) -> None:
         """The token is a line of the unit's EnvironmentFile=; of several files that set it the last one wins."""
-        shown, token = self.agent.unit.shown, self.agent.service["token"]
+        shown, token = self.agent.unit.properties, self.agent.service["token"]
         if "LLORCH_API_TOKEN" in shown.get("UnsetEnvironment", "").split():
             self.why = "UnsetEnvironment= takes LLORCH_API_TOKEN away from it"
             return
@@ -104,7 +104,7 @@ class Origin:
 
     def by_command(self) -> None:
         """A token file that the unit's command names, or the script that it starts."""
-        commands = " ".join(STARTED.findall(self.agent.unit.shown.get("ExecStart", "")))
+        commands = " ".join(STARTED.findall(self.agent.unit.properties.get("ExecStart", "")))
         texts = [commands]
         for path in PATHS_IN.findall(commands):
             try:

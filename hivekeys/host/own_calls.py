@@ -66,7 +66,7 @@ class OwnCalls:
         if not self.fresh or state.lock is None or self.agent.deadline.is_alone():
             return
         try:
-            state.keep(CALLS, json.dumps((sound(state.kept(CALLS)) + self.fresh)[-MOST_CALLS:]))
+            state.keep(CALLS, json.dumps((sound(state.content(CALLS)) + self.fresh)[-MOST_CALLS:]))
         except (Refusal, OSError):
             return
         self.fresh = []
@@ -82,7 +82,7 @@ class OwnCalls:
             state = State(self.agent.root, self.agent.system)
             state.unit = unit
             try:
-                found += sound(state.kept(CALLS))
+                found += sound(state.content(CALLS))
             except (Refusal, OSError):
                 continue
         return found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CALL_SECONDS = 5.0
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
 NOT_THIS_PATH = (401, 403, 404)  # of a health path: llama-orch asks for a token on every path that it does not know
-SAID = {"none": "no token", "garbage": "a garbage token", "new": "the right token", "old": "the other token"}
+CALL_WORDS = {"none": "no token", "garbage": "a garbage token", "new": "the right token", "old": "the other token"}
 ODD = {403: "forbidden", 429: "rate-limited"}  # what is neither let in nor turned away for its token
 MOST_NAMED = 4  # places, of a service that listens elsewhere
 
@@ -217,13 +217,13 @@ class Proof:
         for name in ("none", "garbage"):
             status = calls.get(name, 401)
             if 200 <= status < 300:
-                why = "%s is open to all calls: with %s it answers %d" % (path, SAID[name], status)
+                why = "%s is open to all calls: with %s it answers %d" % (path, CALL_WORDS[name], status)
                 raise Refusal("fail-open", why + self.as_any_path())
             if status not in (401, 404):
                 raise odd(path, name, status)
         if 404 in calls.values():
-            names = [(other, next(name for name in SAID if found.get(name) == 404)) for other, found in tried]
-            said = ", ".join("%s answers 404 with %s" % (other, SAID[name]) for other, name in names)
+            names = [(other, next(name for name in CALL_WORDS if found.get(name) == 404)) for other, found in tried]
+            said = ", ".join("%s answers 404 with %s" % (other, CALL_WORDS[name]) for other, name in names)
             raise Refusal("path-unknown", said)
 
     def as_any_path(self) -> str:
@@ -259,4 +259,4 @@ def rank(calls: "dict[str, int]") -> int:
 
 def odd(path: str, name: str, status: int) -> Refusal:
     """An answer that is neither yes nor no to a token."""
-    return Refusal(ODD.get(status, "unhealthy"), "%s with %s answers %d" % (path, SAID[name], status))
+    return Refusal(ODD.get(status, "unhealthy"), "%s with %s answers %d" % (path, CALL_WORDS[name], status))

@@ -23,9 +23,9 @@ LEASE_SECONDS = 30.0  # the bastion is heard every ten, or it is gone and its lo
 SIGN_SECONDS = (
     5.0  # between our own signs of life; a bastion gives us up when it has missed three (hivekeys.ssh.line.QUIET)
 )
-AHEAD = 16  # lines that may lie unread: a bastion waits for the answer to each request
+UNREAD_LINES = 16  # lines that may lie unread: a bastion waits for the answer to each request
 GRACE_SECONDS = 3.0  # for the last look after a step that used up the time of its request
-TOLD = "its agent was told to leave (SIGTERM) while it worked, as sudo's command_timeout does"
+ENDED_EARLY = "its agent was told to leave (SIGTERM) while it worked, as sudo's command_timeout does"
 
 
 def answer(agent: Agent, request: "dict[str, Any]") -> "dict[str, Any]":
@@ -122,7 +122,7 @@ def serve(
     Each ends an idle agent at once, and a working one after the step in hand. The lock is never taken from an
     agent: it ends with one that has nothing in hand.
     """
-    waiting = queue.Queue(AHEAD)  # type: queue.Queue[Optional[bytes]]
+    waiting = queue.Queue(UNREAD_LINES)  # type: queue.Queue[Optional[bytes]]
     agent.deadline.lease = agent.system.monotonic() + lease
     voice = Voice(out, every)
 
@@ -134,7 +134,7 @@ def serve(
         waiting.put(None)
 
     def leave(_signal: int, _frame: object) -> None:
-        agent.deadline.farewell = TOLD
+        agent.deadline.farewell = ENDED_EARLY
         agent.deadline.gone.set()
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

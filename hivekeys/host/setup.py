@@ -49,7 +49,7 @@ class Setup(Work):
 
 def installed(agent: "Agent") -> "list[list[str]]":
     """What install has put on this host: [kind, path], in its order."""
-    text = agent.state.kept("installed")
+    text = agent.state.content("installed")
     try:
         found = json.loads(text) if text else []
     except ValueError:

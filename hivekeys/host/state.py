@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STATE = "var/lib/hivekeys"
 NAME_SECONDS = 1.0  # how long a lock may be held before its holder has signed it
 POLL_SECONDS = 0.05  # between two calls to a service that is not healthy yet: loopback, no process
-MAX_EPOCH = 10**9  # each run adds one; a larger number is none that hivekeys wrote (hivekeys.protocol.shown.MAX_EPOCH)
+MAX_EPOCH = 10**9  # each run adds one; a larger number is none that hivekeys wrote (hivekeys.protocol.seen.MAX_EPOCH)
 FILE_BYTES = 1 << 20  # of a file in this directory: some 6,000 tombstones
 TAKE_OVER_SECONDS = 3.0  # that a holder who is told to leave may take before it is killed
 
@@ -114,7 +114,7 @@ class State:
         os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
 
-    def kept(self, name: str) -> str:
+    def content(self, name: str) -> str:
         """The text of a file, "" when it is not there, or the directory is not."""
         folder = self.open(create=False)
         if folder is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RECENT_SECONDS = 2.0  # a look at a unit that is no older will do, while its process lives and we did not move it
 FILE_SECONDS = 30.0  # the same for the token file that a unit is told to read: people change that, not restarts
 NEVER = float("-inf")
-SHOWN = (
+PROPERTIES = (
     "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,ControlGroup,Environment,EnvironmentFiles,"
     "FragmentPath,DropInPaths,Id,ExecStart,UnsetEnvironment,KillMode," + RESTARTABLE
 )
@@ -42,7 +42,7 @@ class Unit:
         self.restart_facts = {"bar": None, "stop_seconds": None}  # type: dict[str, Any]
         self.origin_facts = {}  # type: dict[str, Any]  # where the unit has its token from
         self.audit_settings = {}  # type: dict[str, str]  # what its unit says of the service's audit trail
-        self.shown = {}  # type: dict[str, str]  # what systemctl said of its unit
+        self.properties = {}  # type: dict[str, str]  # what systemctl said of its unit
         self.settings = ([], [])  # type: tuple[list[tuple[str, str]], list[str]]  # LLORCH_API_TOKEN there: in_unit
 
     def forget(self, settings: bool = False) -> None:
@@ -57,8 +57,8 @@ class Unit:
         if self.file_at < agent.system.monotonic() - FILE_SECONDS:
             origin = Origin(agent, unit)
             self.origin_facts = {"reads": origin.file, "sources": origin.others, "unnamed": origin.why}
-            self.restart_facts["bar"] = restart_bar(agent, self.shown)
-            self.restart_facts["stop_seconds"] = stop_seconds(agent, unit, self.shown)
+            self.restart_facts["bar"] = restart_bar(agent, self.properties)
+            self.restart_facts["stop_seconds"] = stop_seconds(agent, unit, self.properties)
             self.file_at = agent.system.monotonic()
         unit.update(self.restart_facts, **self.origin_facts)
         members = agent.system.members(unit["cgroup"])
@@ -67,7 +67,7 @@ class Unit:
 
     def look(self) -> "dict[str, Any]":
         """What systemd and /proc say of the service; of its environment only the token file's path."""
-        argv = ["systemctl", "show", "--no-pager", "--property=" + SHOWN, "--", self.agent.service["unit"]]
+        argv = ["systemctl", "show", "--no-pager", "--property=" + PROPERTIES, "--", self.agent.service["unit"]]
         code, output = self.agent.command(argv, 20.0)
         if code != 0:
             raise Refusal("systemctl-failed", output)
@@ -77,7 +77,7 @@ class Unit:
         pid = int(shown.get("MainPID") or 0)
         process = self.agent.system.process(pid) if pid else None
         environment = environment_of(shown.get("Environment", ""))
-        self.shown, self.settings = shown, in_unit(self.agent.root, shown)
+        self.properties, self.settings = shown, in_unit(self.agent.root, shown)
         self.agent.secrets.unit = self.name()
         reads = file_named(self.agent.root, shown) or (process["reads"] if process else "")
         inside = "/%s/%s/" % (CREDENTIALS, self.agent.secrets.unit)
@@ -110,7 +110,7 @@ class Unit:
 
     def name(self) -> str:
         """The unit's own name, by which systemd keeps its credentials and its log; the inventory may have an alias."""
-        return self.shown.get("Id") or str(self.agent.service["unit"])
+        return self.properties.get("Id") or str(self.agent.service["unit"])
 
     def file_read(self, unit: "dict[str, Any]") -> str:
         """The token file that the unit is told to read; "" when it cannot be told."""

@@ -29,7 +29,7 @@ class Gathered:
                 return self._without_value(Mistake(place.key, mistake.text, place.file, place.line))
         return mistake
 
-    def told(self) -> list[Mistake]:
+    def texts(self) -> list[Mistake]:
         """What is wrong with the file itself."""
         return [self._without_value(mistake) for mistake in self.mistakes]
 

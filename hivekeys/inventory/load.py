@@ -32,7 +32,7 @@ from hivekeys.inventory.schema import LOGIN, CheckIds, Document, ServiceKeys, Se
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
 
-WAY = ("address", *LOGIN)  # to a machine, whatever is asked there
+ADDRESS_KEYS = ("address", *LOGIN)  # to a machine, whatever is asked there
 ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
 POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
 POINT_TO_HIVES = 'a file of ours with fleet = "NAME", [hosts.queen] and [llama_orch] hives = "FILE"'
@@ -85,7 +85,7 @@ def _direct(path: Path, check_ids: CheckIds) -> LoadedInventory:
 
     found = ansible.gathered(path)
     if found.mistakes:
-        raise refusal(path, *found.told(), hint=ELSEWHERE)
+        raise refusal(path, *found.texts(), hint=ELSEWHERE)
     if not found.fleet:
         raise refusal(path, "hivekeys_fleet: missing, expected the fleet's name for all hosts", hint=POINT_TO_ANSIBLE)
     return _checked({"fleet": found.fleet, "hosts": found.hosts}, [found], path, (str(path),), check_ids)
@@ -107,7 +107,7 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path, check_i
         files.append(_local(document["llama_orch"]["hives"], folder))
         found.append(hives_conf.gathered(Path(files[-1])))
     hosts = dict(tables.get("hosts", {}))
-    mistakes = [mistake for each in found for mistake in each.told()]
+    mistakes = [mistake for each in found for mistake in each.texts()]
     for each in found:
         twice = [name for name in each.hosts if name in hosts]
         mistakes += [at(each.places[("hosts", name)], "found a host that is named elsewhere too") for name in twice]
@@ -189,7 +189,8 @@ def _reached(hosts: list[Host]) -> list[Host]:
     """A host that stands beside another is reached as that one is."""
     of = {host.name: host for host in hosts}
     return [
-        replace(host, **{way: getattr(of[host.beside], way) for way in WAY}) if host.beside else host for host in hosts
+        replace(host, **{way: getattr(of[host.beside], way) for way in ADDRESS_KEYS}) if host.beside else host
+        for host in hosts
     ]
 
 

@@ -202,13 +202,13 @@ def _mistake(error: ErrorDetails) -> Mistake:
         case "missing":
             return Mistake(key, f"missing, expected {_REQUIRED[key[-1]]}")
         case "value_error":
-            return wrong(key, _found(key[-1], value), str(error["ctx"]["error"]))
+            return wrong(key, _found_value(key[-1], value), str(error["ctx"]["error"]))
         case other:  # dict_type and list_type, the only other things that pydantic itself looks for
             expected = f"tables, each headed [[{key[0]}]]" if other == "list_type" else "a table"
             return wrong(key, kind(value), expected)
 
 
-def _found(key: str, value: object) -> str:
+def _found_value(key: str, value: object) -> str:
     """The value; but what should be a path may be the secret itself, and then is not shown."""
     if key in ("token", "key", "sudo_password_file") and isinstance(value, str) and not value.startswith(("/", "~")):
         return f"a text of {len(value)} characters"

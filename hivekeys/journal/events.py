@@ -12,7 +12,7 @@ from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.messages import Result
-from hivekeys.protocol.shown import HostRecord, Proof, Seen
+from hivekeys.protocol.seen import HostRecord, Proof, Seen
 from hivekeys.protocol.verbs import Verb
 from hivekeys.token import Fingerprint
 

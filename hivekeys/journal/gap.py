@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hivekeys.journal.events import Outcome, Status
-from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.seen import Seen
 from hivekeys.protocol.verbs import STEPS, Verb
 from hivekeys.token import Fingerprint
 
@@ -131,7 +131,7 @@ def _turns(outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> list[T
         at += step.seconds
     refused = outcome.broke and outcome.broke.verb is Verb.RESTART
     if refused and outcome.seen and outcome.seen.unit.state == "active":  # and runs on
-        turns.append(replace(_shown(outcome.seen, sitting), at=now))
+        turns.append(replace(_shown_token(outcome.seen, sitting), at=now))
     return turns
 
 
@@ -142,10 +142,10 @@ def _proven(outcome: Outcome, sitting: int, tokens: Tokens) -> Turn:
         return Turn(0.0, sitting, held)
     if 200 <= calls.get("old", 0) < 300:
         return Turn(0.0, sitting, next((token for token in tokens if token != held), None))
-    return Turn(0.0, sitting) if calls.get("new") == 401 else _shown(outcome.seen, sitting)
+    return Turn(0.0, sitting) if calls.get("new") == 401 else _shown_token(outcome.seen, sitting)
 
 
-def _shown(seen: Seen | None, sitting: int) -> Turn:
+def _shown_token(seen: Seen | None, sitting: int) -> Turn:
     """Which token is served, as far as a look can tell."""
     if seen is None:
         return Turn(0.0, sitting, known=False)
@@ -158,7 +158,7 @@ def _shown(seen: Seen | None, sitting: int) -> Turn:
 def _looked(served: Served, seen: Seen, first: Turn, now: float, sitting: int) -> Served:
     """After a look that shows a change that no answer reported: it happened since the order or the last answer."""
     turns, heard = served.turns, Served(served.turns, None, now)
-    last, shown = turns[-1] if turns else first, replace(_shown(seen, sitting), at=now)
+    last, shown = turns[-1] if turns else first, replace(_shown_token(seen, sitting), at=now)
     since = served.answered_at if served.ordered_at is None else served.ordered_at
     if since is None or not shown.known or (last.known and last.token == shown.token):
         return heard

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hivekeys.journal.hostrun import HostRun, is_barred
 from hivekeys.journal.run import Run
-from hivekeys.protocol.shown import MAX_EPOCH, HostRecord
+from hivekeys.protocol.seen import MAX_EPOCH, HostRecord
 from hivekeys.token import Fingerprint
 
 LEAD = 1000  # how many places the queen may be ahead of all others: by runs that reached only her
@@ -33,7 +33,11 @@ def next_epoch(run: Run, history: History) -> int:
     A single hive's place does not count, so that its word changes nothing that another host stores; the queen's counts
     within LEAD, so that it cannot use up the numbers.
     """
-    said = {name: max(host.met.epoch, host.met.changed.epoch) for name, host in run.hosts.items() if host.met}
+    said = {
+        name: max(host.host_record.epoch, host.host_record.changed.epoch)
+        for name, host in run.hosts.items()
+        if host.host_record
+    }
     second = sorted(said.values())[-2] if len(said) > 1 else 0
     last = max(history.epoch, second)
     queens = said.get(_queen(run), 0)
@@ -42,7 +46,7 @@ def next_epoch(run: Run, history: History) -> int:
 
 def later_runs(run: Run) -> dict[str, bool]:
     """The runs that changed hosts after this one, as the hosts say; True for one that the queen or two hosts name."""
-    met: Mapping[str, HostRecord] = {name: host.met for name, host in run.hosts.items() if host.met}
+    met: Mapping[str, HostRecord] = {name: host.host_record for name, host in run.hosts.items() if host.host_record}
     later = {name: one.changed.run for name, one in met.items() if one.changed.epoch > run.epoch}
     times = Counter(later.values())
     return {other: times[other] > 1 or later.get(_queen(run)) == other for other in times}

@@ -6,7 +6,7 @@ from hivekeys.journal.downtime import moments
 from hivekeys.journal.events import Intent, Outcome, Phase, State, Status
 from hivekeys.journal.gap import STOPS, UNSEEN, Served, after_order, answered
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import HostRecord, Proof, Seen
+from hivekeys.protocol.seen import HostRecord, Proof, Seen
 from hivekeys.protocol.verbs import STEPS, Verb
 from hivekeys.token import Fingerprint
 
@@ -23,7 +23,7 @@ class HostRun:
     was: Fingerprint | None = None
     now: Fingerprint | None = None
     seen: Seen | None = None
-    met: HostRecord | None = None
+    host_record: HostRecord | None = None
     machine: str = ""  # what stands for the machine that its name led to in this sitting (hivekeys.protocol.doubles)
     proof: Proof | None = None
     cause: Cause | None = None
@@ -89,7 +89,7 @@ def _after_outcome(host: HostRun, outcome: Outcome) -> HostRun:
         now=outcome.seen.token if outcome.seen else host.now,
         status=outcome.status,
         state=outcome.state,
-        met=outcome.met or host.met,
+        host_record=outcome.met or host.host_record,
         machine=outcome.met.machine if outcome.met else host.machine,
         proof=_proof(host, outcome),
         cause=outcome.cause or host.cause,

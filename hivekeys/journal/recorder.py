@@ -25,7 +25,7 @@ class Recorder:
         self._record = record
         self._mutex = threading.Lock()  # of the next two
         self._waiting: list[Event] = []
-        self._told = 0
+        self._numbered = 0
         self._writing = threading.Lock()  # the thread that has it writes for all that wait
         self._written = 0
         self._broken: BaseException | None = None
@@ -34,8 +34,8 @@ class Recorder:
         """Records an event, from any thread; returns when that is done."""
         with self._mutex:
             self._waiting.append(event)
-            self._told += 1
-            number = self._told
+            self._numbered += 1
+            number = self._numbered
         with self._writing:
             if self._written < number:
                 self._write()

@@ -223,7 +223,7 @@ class Run:
 
     def _is_known_to(self, host: HostRun) -> bool:
         """True when the host's own records name this run, and its word counts."""
-        believed = host.met if host.state is not State.EXCLUDED else None
+        believed = host.host_record if host.state is not State.EXCLUDED else None
         return believed is not None and self.id in (believed.run, believed.changed.run)
 
     def gap(self, host: HostRun) -> Gap | None:

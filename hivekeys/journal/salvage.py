@@ -20,7 +20,7 @@ from hivekeys.journal.state_folder import KEY, KEY_BYTES
 from hivekeys.journal.store import NAME
 from hivekeys.token import Fingerprint
 
-ASIDE, KEPT = "journal.damaged-", ".tombstones"
+ASIDE, TOMBSTONES = "journal.damaged-", ".tombstones"
 PARTS = ("-wal", "-shm", "")  # the journal itself last: while it is there, the rest may still be needed
 RUN = re.compile(rb"[A-Za-z0-9._-]{1,100}")  # hosts take no other name
 FINGERPRINT = re.compile(rb'\{"fp6": "([0-9a-f]{6})", "keyed": "([0-9a-f]{64})"\}')
@@ -36,7 +36,7 @@ def set_aside(folder: Path, now: float) -> Path:
     base = _unused(folder, datetime.fromtimestamp(now, UTC))
     journal, aside = folder / NAME, base.with_name(f"{base.name}.db")
     stones = [[one.keyed, one.fp6, run] for one, run in _read(journal, base.name).items()]
-    write_whole(base.with_name(base.name + KEPT), json.dumps(stones) + "\n", mode=0o600)
+    write_whole(base.with_name(base.name + TOMBSTONES), json.dumps(stones) + "\n", mode=0o600)
     try:
         for part in PARTS:
             with suppress(FileNotFoundError):
@@ -59,7 +59,7 @@ def set_aside(folder: Path, now: float) -> Path:
 def tombstones(folder: Path) -> dict[Fingerprint, str]:
     """The tombstones of all journals that were put aside, with the run that revoked each, or the journal's name."""
     found: dict[Fingerprint, str] = {}
-    for path in sorted(folder.glob(f"{ASIDE}*{KEPT}")):
+    for path in sorted(folder.glob(f"{ASIDE}*{TOMBSTONES}")):
         try:
             found |= {Fingerprint(keyed, fp6): run for keyed, fp6, run in json.loads(path.read_text())}
         except OSError as error:

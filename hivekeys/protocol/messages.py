@@ -1,6 +1,6 @@
 """A host's reply to a list of steps. Frozen values. Pure.
 
-What a host shows of itself is in `shown`. All times are seconds.
+What a host shows of itself is in `seen`. All times are seconds.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from hivekeys.protocol.causes import Cause
-from hivekeys.protocol.shown import HostRecord, Proof, Seen
+from hivekeys.protocol.seen import HostRecord, Proof, Seen
 from hivekeys.protocol.verbs import UPKEEP, Answered, Changes, Hello, Observe, Prove, Sweep, Verb
 
 A = TypeVar("A")
@@ -42,7 +42,7 @@ class Reply:
         return self.to(Observe)
 
     @property
-    def met(self) -> HostRecord | None:
+    def host_record(self) -> HostRecord | None:
         """What its own records said to the greeting."""
         return self.to(Hello)
 

@@ -24,7 +24,7 @@ def program_of(*verbs: str) -> bytes:
     On the host every name is everybody's, so the imports are left out; and so are docstrings, comments and what
     functions return, more than a third of what would have to be sent: nothing reads them there.
     """
-    text = _one([*RUN, *map(_of_verb, verbs)])
+    text = _joined([*RUN, *map(_of_verb, verbs)])
     for left_out, instead in ((_DOCSTRING, rb'\1""\n'), (_COMMENT, b""), (_RETURNS, b":\n")):
         text = left_out.sub(instead, text)
     return text + _BEGIN
@@ -35,7 +35,7 @@ def installed_program(*verbs: str) -> bytes:
 
     Without verbs: those that stay allowed there.
     """
-    text = _one([*RUN, *map(_of_verb, verbs or ALLOWED), "gate"])
+    text = _joined([*RUN, *map(_of_verb, verbs or ALLOWED), "gate"])
     return b"#!/usr/bin/python3 -IS\n" + text + _BEGIN.replace(b"main()", b"guarded_main()")
 
 
@@ -43,7 +43,7 @@ def _of_verb(verb: str) -> str:
     return f"verbs.{verb}"
 
 
-def _one(names: Iterable[str]) -> bytes:
+def _joined(names: Iterable[str]) -> bytes:
     texts: dict[str, bytes] = {}
 
     def take(name: str) -> None:

@@ -17,7 +17,7 @@ from hivekeys.protocol.change import Change
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.listeners import Swept
 from hivekeys.protocol.restriction import Restriction
-from hivekeys.protocol.shown import HostRecord, Place, Proof, Seen
+from hivekeys.protocol.seen import HostRecord, Place, Proof, Seen
 from hivekeys.protocol.tombstone import Remembered, Stone
 from hivekeys.token import Fingerprint, Token
 

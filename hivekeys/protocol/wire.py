@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from hivekeys.fleet import Policy, Service
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result
-from hivekeys.protocol.shown import MAX_EPOCH, Proof
+from hivekeys.protocol.seen import MAX_EPOCH, Proof
 from hivekeys.protocol.tombstone import Stone
 from hivekeys.protocol.verbs import (
     STEPS,
@@ -269,7 +269,7 @@ def _asked(proof: Proof) -> Proof:
 
 def _with_sound_record(reply: Reply) -> Reply:
     """A place in the order of runs that cannot be meant is the failure of this host's record, and of nothing else."""
-    met = reply.met
+    met = reply.host_record
     if met is None or all(0 <= epoch <= MAX_EPOCH for epoch in (met.epoch, met.changed.epoch)):
         return reply
     cause = Cause(Trouble.RECORD_UNSOUND, "its epoch is beyond all measure")  # whatever else failed came after it

@@ -26,8 +26,8 @@ class Scale:
 
     def __init__(self, left: float, right: float, seconds: float, waits: tuple[Span, ...] = ()) -> None:
         self.left, self.right, self.waits = left, right, waits
-        self.shown = max(0.001, seconds - sum(wait.seconds for wait in waits))
-        self.step = (right - left - FOLD * len(waits)) / self.shown
+        self.seconds_drawn = max(0.001, seconds - sum(wait.seconds for wait in waits))
+        self.step = (right - left - FOLD * len(waits)) / self.seconds_drawn
 
     def x(self, at: float) -> float:
         """Where that second is."""
@@ -44,9 +44,9 @@ class Scale:
 
     def ticks(self) -> tuple[Box, ...]:
         """About eight round numbers of seconds, none of them in a wait."""
-        size = round_step(self.shown)
+        size = round_step(self.seconds_drawn)
         starts = [0.0, *(wait.end for wait in self.waits)]
-        ends = [*(wait.begin for wait in self.waits), self.shown + sum(wait.seconds for wait in self.waits)]
+        ends = [*(wait.begin for wait in self.waits), self.seconds_drawn + sum(wait.seconds for wait in self.waits)]
         marks: list[Box] = []
         for begin, end in zip(starts, ends, strict=True):
             number = -(-begin // size)

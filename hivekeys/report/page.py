@@ -291,7 +291,9 @@ def _failures(run: Run, fleet: Fleet) -> Iterator[Failure]:
 
 def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
     """Who, when, why, with what."""
-    pythons = Counter(one_line(host.met.python) for host in run.hosts.values() if host.met and host.met.python)
+    pythons = Counter(
+        one_line(host.host_record.python) for host in run.hosts.values() if host.host_record and host.host_record.python
+    )
     same = "" if not run.inventory or not fleet.digest else _same(run.inventory == fleet.digest)
     waves = "; ".join(f"{phase.value}: {fold_names(names)}" for phase, names in run.waves[:12])
     more = f"; and {len(run.waves) - 12} more" if len(run.waves) > 12 else ""

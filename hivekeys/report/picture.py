@@ -18,7 +18,7 @@ from hivekeys.text.names import fold_names
 
 LEFT, RIGHT = 186.0, 84.0  # what is left of the picture for names, and right of it for gaps
 TOP, ROW, FOOT = 34.0, 24.0, 30.0  # height of the names of phases, of a host, of the seconds
-EACH = 60  # hosts that get their own row
+MOST_SINGLE_ROWS = 60  # hosts that get their own row
 FOLDED = 40  # rows that a larger fleet gets for hosts that went as they should
 KINDS = {
     "look": "look, claim, stage: no service changes",
@@ -114,7 +114,7 @@ def _groups(run: Run, timeline: Timeline) -> list[tuple[str, ...]]:
     order = dict.fromkeys(name for _, names in run.waves for name in names)
     names = [name for name in (*order, *run.hosts) if timeline.work.get(name)]
     names = list(dict.fromkeys(names))
-    if len(names) <= EACH:
+    if len(names) <= MOST_SINGLE_ROWS:
         return [(name,) for name in names]
     ill: dict[object, list[str]] = defaultdict(list)
     well: list[str] = []

@@ -10,7 +10,7 @@ from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.text.names import fold_names
 
 MOST = 8  # of a kind that are worth a line of text
-SAID = {
+ANSWER_WORDS = {
     "takes": "accepts the old token",
     "unasked": "could not be asked",
     "open": "needs no token",
@@ -22,7 +22,7 @@ def place_lines(run: Run) -> list[str]:
     asked = [place for host in run.hosts.values() for place in _places(host) if place.answer in ("refuses", "takes")]
     lines = unchecked_lines(run)
     lines += [f"tried with the old token: {len(asked)} places, including the services' own"] if asked else []
-    for answer, said in SAID.items():
+    for answer, said in ANSWER_WORDS.items():
         rows = list(_rows(run, answer))
         more = f"; and {len(rows) - MOST} more" if len(rows) > MOST else ""
         lines += [f"{said}: {'; '.join(rows[:MOST])}{more}"] if rows else []

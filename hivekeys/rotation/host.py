@@ -15,7 +15,7 @@ from hivekeys.protocol.audited import Query
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import still_trusted
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import Seen, in_environment
+from hivekeys.protocol.seen import Seen, in_environment
 from hivekeys.protocol.verbs import (
     Audit,
     Fence,
@@ -104,7 +104,7 @@ class HostController:
         Another run's lock is waited for until `gives_up`, once, for as long as a bastion that died can have it.
         """
         self._recorder.record(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._recorder.now()))
-        before = self.record.met
+        before = self.record.host_record
         reply = self._wait_for_lock(self._locked(), gives_up)
         if isinstance(reply, Cause):
             state = State.UNKNOWN if self.record.touched else State.UNREACHABLE
@@ -112,7 +112,7 @@ class HostController:
         cause = reply.cause
         if cause is None and reply.seen and reply.seen.token not in expected:
             cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
-            last = reply.met.changed.run if reply.met else ""
+            last = reply.host_record.changed.run if reply.host_record else ""
             if before and last not in (before.changed.run, self._recorder.run.id, ""):
                 cause = Cause(Trouble.SUPERSEDED, f"run {last}")
         if cause:
@@ -287,7 +287,12 @@ class HostController:
         told = Outcome(self.host.name, phase, status, state, self._recorder.now(), cause)
         if reply:
             told = replace(
-                told, seen=reply.seen, proof=reply.proof, met=reply.met, results=reply.results, broke=reply.broke
+                told,
+                seen=reply.seen,
+                proof=reply.proof,
+                met=reply.host_record,
+                results=reply.results,
+                broke=reply.broke,
             )
         self._recorder.record(told)
         return told

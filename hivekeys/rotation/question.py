@@ -64,7 +64,7 @@ def _ends(hosts: Sequence[Host], run: Run) -> str:
     said = ["requests in flight"]
     if ends:
         count = sum(ends.values())
-        said.append(f"the inference of {count} worker{'s' if count > 1 else ''} ({_each(ends)})")
+        said.append(f"the inference of {count} worker{'s' if count > 1 else ''} ({_workers_by_host(ends)})")
     if silent:
         said.append(f"and that of all workers of {fold_names(silent)}, whose number is not known")
     if live:
@@ -74,7 +74,7 @@ def _ends(hosts: Sequence[Host], run: Run) -> str:
     return "; ".join(said)
 
 
-def _each(counts: dict[str, int]) -> str:
+def _workers_by_host(counts: dict[str, int]) -> str:
     first = [f"{count} on {name}" for name, count in list(counts.items())[:5]]
     return ", ".join([*first, f"the rest on {len(counts) - 5} more"] if len(counts) > 5 else first)
 

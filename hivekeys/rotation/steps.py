@@ -9,7 +9,7 @@ from enum import Enum
 
 from hivekeys.fleet import Service, rights
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import Seen, Slot, Unit, not_read
+from hivekeys.protocol.seen import Seen, Slot, Unit, not_read
 from hivekeys.protocol.verbs import (
     Discard,
     EndSurvivors,

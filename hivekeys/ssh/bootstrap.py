@@ -138,7 +138,7 @@ class Startup:
     def clock(self) -> float | None:
         """The host's monotonic clock as its agent got ready, None when it did not say."""
         try:
-            return float(self.said.partition(" ")[0])
+            return float(self.marker_text.partition(" ")[0])
         except ValueError:
             return None
 
@@ -148,7 +148,7 @@ class Startup:
 
     def differs(self, digest: str) -> Cause | None:
         """Why an agent that is ready is not the installed one with this digest (SHA-256, hex)."""
-        _, _, protocol_and_digest = self.said.partition(" ")
+        _, _, protocol_and_digest = self.marker_text.partition(" ")
         _, _, said = protocol_and_digest.partition(" ")
         if said == digest:
             return None
@@ -160,7 +160,7 @@ class Startup:
         text = line.decode(errors="replace").strip()
         marker, _, said = text.partition(" ")
         if marker in (SHELL, ROOT, PYTHON, MISSING, READY):
-            self.marker, self.said = marker, said
+            self.marker, self.marker_text = marker, said
         else:
             self.other_bytes += len(line) + 1
             self.other = text or self.other
@@ -172,7 +172,7 @@ class Startup:
         if status < 0:
             return Cause(Trouble.LINE_BROKEN, "the connection broke before the agent was ready")
         if self.marker == PYTHON and status == NO_PYTHON:
-            return Cause(Trouble.PYTHON_MISSING, f"python {self.said} is too old: 3.6 is needed")
+            return Cause(Trouble.PYTHON_MISSING, f"python {self.marker_text} is too old: 3.6 is needed")
         if self.marker not in _ENDED:
             return self.rubbish(f"the login shell ended with status {status}", complaint)
         trouble, who = _ENDED[self.marker]
@@ -195,4 +195,4 @@ class Startup:
         return Cause(Trouble.RUBBISH, f"{why}; it said: {words}" if words else why)
 
     def _missing(self) -> Cause:
-        return Cause(Trouble.MODULE_MISSING, f"python3 has no module {self.said}")
+        return Cause(Trouble.MODULE_MISSING, f"python3 has no module {self.marker_text}")

@@ -29,7 +29,7 @@ class SshDialer:
         self._timeouts = fleet.timeouts
         self._opening = opening(program)
         self._routes = Routes(fleet)
-        self._pulse = Heartbeat()
+        self._heartbeat = Heartbeat()
 
     def dial(self, host: Host) -> Line | Cause:
         """Connect, verify, log in and start the agent. Bounded by the fleet's time-outs, hop by hop."""
@@ -45,9 +45,9 @@ class SshDialer:
             line = open_line(login, command, b"", self._timeouts, digest=self._digest, quiet=self._quiet)
         else:
             line = open_line(login, command, self._opening, self._timeouts, prompt, quiet=self._quiet)
-        return line if isinstance(line, Cause) else self._pulse.add(line)
+        return line if isinstance(line, Cause) else self._heartbeat.add(line)
 
     def close(self) -> None:
         """Ends the heartbeat and the connections to jump hosts; lines behind them break."""
-        self._pulse.stop()
+        self._heartbeat.stop()
         self._routes.close()

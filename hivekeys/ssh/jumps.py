@@ -58,7 +58,7 @@ class _Jump:
         self.gate = threading.BoundedSemaphore(STARTING)
         self._lock = threading.Lock()
         self._state: Login | Cause | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def open(self, log_in: Callable[[], Login | Cause], who: str) -> Login | Cause:
         """The connection, opened by the first thread that asks.
@@ -68,13 +68,13 @@ class _Jump:
         """
         with self._lock:
             usable = isinstance(self._state, Login) and self._state.alive
-            news = isinstance(self._state, Cause) and who not in self._told
+            news = isinstance(self._state, Cause) and who not in self._warned
             if not usable and not news:
                 if isinstance(self._state, Login):
                     self._state.close()  # it broke: let go of what it still holds
                 self._state = log_in()
-                self._told.clear()
-            self._told.add(who)
+                self._warned.clear()
+            self._warned.add(who)
             assert self._state is not None  # noqa: S101  for the type checker: log_in returned it
             return self._state
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from hivekeys.fleet import Host, Policy, SudoLog, Timeouts
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import Place
+from hivekeys.protocol.seen import Place
 from hivekeys.protocol.verbs import Greeting, Hello, Recall, Step, Verb
 from hivekeys.protocol.wire import PROTOCOL, Tokens, decode, encode, seconds_for
 from hivekeys.ssh.line import Dialer, Line
@@ -102,8 +102,8 @@ class Session:
             self.close()
         elif any(result.verb is Verb.HELLO for result in answer.results):
             self._greeted = True  # a last look is done also where the greeting was refused
-            self._sudo_log = answer.met.sudo_log if answer.met else self._sudo_log
-            self._seen = self._seen or (answer.met.changed if answer.met else None)
+            self._sudo_log = answer.host_record.sudo_log if answer.host_record else self._sudo_log
+            self._seen = self._seen or (answer.host_record.changed if answer.host_record else None)
         return answer
 
     def _quotes_a_token(self, raw: dict[str, object] | Cause) -> bool:

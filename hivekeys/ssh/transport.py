@@ -14,7 +14,7 @@ from hivekeys.ssh.hostkeys.certificates import SUFFIX
 from hivekeys.text.clean import cut
 
 _QUICK = "gcm"  # first: for all others paramiko compares the digest of each packet byte by byte, in Python
-_SHOWN = 120  # characters of a host's list
+_MOST_SHOWN = 120  # characters of a host's list
 _WEAK = ("cbc", "3des", "md5", "sha1", "dss", "arcfour")  # in the name of an algorithm
 
 
@@ -64,7 +64,9 @@ def _lacking(ours: Transport, offer: dict[str, Any]) -> str:
         have = getattr(ours, preferred)
         for theirs in (offer[name] for name in lists):
             if not set(have) & set(theirs):
-                return f"no {what} in common: it offers {cut(', '.join(theirs), _SHOWN)}; we have {', '.join(have)}"
+                return (
+                    f"no {what} in common: it offers {cut(', '.join(theirs), _MOST_SHOWN)}; we have {', '.join(have)}"
+                )
     return ""
 
 

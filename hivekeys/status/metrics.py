@@ -74,30 +74,34 @@ def _of_hosts(status: FleetStatus) -> Iterator[Family]:
 
 def _of_fleet(status: FleetStatus) -> Iterator[Family]:
     yield "build_info", "Always 1; the version of hivekeys.", [({"version": __version__}, 1)]
-    yield "look_timestamp_seconds", "When the hosts were looked at.", _one(status.now)
-    yield "fleet_agrees", "1 when every host was seen and all hold the same token.", _one(status.agrees)
-    yield "rotation_due_timestamp_seconds", "When the oldest token will be too old.", _one(status.due)
+    yield "look_timestamp_seconds", "When the hosts were looked at.", _sample(status.now)
+    yield "fleet_agrees", "1 when every host was seen and all hold the same token.", _sample(status.agrees)
+    yield "rotation_due_timestamp_seconds", "When the oldest token will be too old.", _sample(status.due)
 
 
 def _of_rotations(rotations: Sequence[Run]) -> Iterator[Family]:
     newest = rotations[0] if rotations else None
     done = next((run for run in rotations if run.code is ExitCode.DONE and run.is_served), None)
-    yield "rotation_last_timestamp_seconds", "When the newest rotation began.", _one(newest.started if newest else None)
+    yield (
+        "rotation_last_timestamp_seconds",
+        "When the newest rotation began.",
+        _sample(newest.started if newest else None),
+    )
     over = newest if newest and newest.was_begun and not newest.is_open else None
     told = "Exit code of the newest rotation, unless it is open or was not begun."
-    yield "rotation_last_exit_code", told, _one(came_to(over) if over else None)
+    yield "rotation_last_exit_code", told, _sample(came_to(over) if over else None)
     said = [({"verdict": word_of(newest)}, 1.0)] if newest else []
     yield "rotation_last_verdict", "Always 1; the result of the newest rotation, in a word or two.", said
     yield (
         "rotation_open",
         "1 when the newest rotation is at work, or was cut off.",
-        _one(newest is not None and newest.is_open),
+        _sample(newest is not None and newest.is_open),
     )
     told = "When the newest rotation that was proven on every host began."
-    yield "rotation_last_success_timestamp_seconds", told, _one(done.started if done else None)
+    yield "rotation_last_success_timestamp_seconds", told, _sample(done.started if done else None)
 
 
-def _one(value: float | None) -> list[Sample]:
+def _sample(value: float | None) -> list[Sample]:
     """One sample for the fleet as a whole; none where the value is not known."""
     return [] if value is None else [({}, value)]
 
@@ -105,7 +109,7 @@ def _one(value: float | None) -> list[Sample]:
 def _of_checklist(checklist: Tally | None) -> Iterator[Family]:
     if checklist is None:
         return
-    yield "verify_timestamp_seconds", "When the checklist was last run.", _one(checklist.at)
+    yield "verify_timestamp_seconds", "When the checklist was last run.", _sample(checklist.at)
     yield (
         "verify_findings",
         "Findings of the last checklist: one for each check on each host.",

@@ -17,7 +17,7 @@ from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import Place, Seen
+from hivekeys.protocol.seen import Place, Seen
 from hivekeys.report import Sheet
 from hivekeys.text.clean import cut
 from hivekeys.text.durations import ago
@@ -132,10 +132,10 @@ def status_of(
             if name not in run.left_out:
                 last.setdefault(name, run.id)
     replies = {host.name: reply for host, reply in shown.items() if isinstance(reply, Reply)}
-    changed = {name: reply.met.changed for name, reply in replies.items() if reply.met}
+    changed = {name: reply.host_record.changed for name, reply in replies.items() if reply.host_record}
     strange = {name: place for name, place in changed.items() if known and place.run not in known}
     newer = _newer(fleet, strange, record.epoch)
-    same = doubles(shown, {name: reply.met.machine for name, reply in replies.items() if reply.met})
+    same = doubles(shown, {name: reply.host_record.machine for name, reply in replies.items() if reply.host_record})
 
     def one(host: Host, answer: Reply | Cause) -> HostStatus:
         seen = None if isinstance(answer, Cause) else answer.seen

@@ -18,7 +18,7 @@ from hivekeys.fleet import Fleet
 from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
-from hivekeys.protocol.shown import Proof, Seen
+from hivekeys.protocol.seen import Proof, Seen
 from hivekeys.text.clean import one_line
 from hivekeys.text.names import fold_names
 

@@ -73,7 +73,11 @@ def install(
 
 def _members(shown: Replies) -> list[Host]:
     """The hosts whose own record says that they belong to the fleet; a re-imaged host has no record."""
-    return [host for host, reply in shown.items() if isinstance(reply, Reply) and reply.met and reply.met.fleet]
+    return [
+        host
+        for host, reply in shown.items()
+        if isinstance(reply, Reply) and reply.host_record and reply.host_record.fleet
+    ]
 
 
 def _with_doubts(kept: Sequence[UpkeepResult], inherited: Inheritance, joins: Sequence[str]) -> list[UpkeepResult]:

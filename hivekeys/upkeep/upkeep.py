@@ -30,7 +30,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.seen import Seen
 from hivekeys.protocol.verbs import Fix, Greeting, Observe, Recall, Step
 from hivekeys.protocol.wire import Tokens
 from hivekeys.ssh.ask_all import ask_all
@@ -112,7 +112,7 @@ class Upkeep:
 
     def refuse_doubles(self, shown: Mapping[Host, Reply | Cause]) -> None:
         """Raises UserError where the name of a chosen host leads to the machine of another one."""
-        met = {host.name: reply.met for host, reply in shown.items() if isinstance(reply, Reply)}
+        met = {host.name: reply.host_record for host, reply in shown.items() if isinstance(reply, Reply)}
         found = doubles(self.fleet.hosts, {name: told.machine for name, told in met.items() if told})
         lines = [f"{host.name}: {found[host.name]}" for host in self.hosts if host.name in found]
         if lines:
@@ -144,7 +144,7 @@ class Upkeep:
             self._hold({})
         names = tuple(host.name for host in hosts)
         self._recorder.record(PhaseStarted(self.phase, names, self._recorder.now(), title))
-        return ask_all(lambda host: self._one(host, steps_of(host), then), hosts, self.fleet.policy.width)
+        return ask_all(lambda host: self._on_host(host, steps_of(host), then), hosts, self.fleet.policy.width)
 
     def readmit(self, hosts: Sequence[str]) -> None:
         """Records, before anything is done, that these excluded hosts come back into the fleet."""
@@ -165,7 +165,7 @@ class Upkeep:
         for session in self._sessions.values():
             session.close()
 
-    def _one(self, host: Host, steps: Sequence[Step], then: Then | None) -> UpkeepResult:
+    def _on_host(self, host: Host, steps: Sequence[Step], then: Then | None) -> UpkeepResult:
         cause = self._sessions[host].open()
         reply = cause or self._send(host, steps)
         changes = () if isinstance(reply, Cause) else reply.changes
@@ -188,7 +188,7 @@ class Upkeep:
                 reply.cause,
                 reply.seen,
                 reply.proof,
-                reply.met,
+                reply.host_record,
                 reply.results,
                 changes,
             )
@@ -226,7 +226,7 @@ def fix(
 
     def steps_of(host: Host) -> tuple[Step, ...]:
         reply = shown[host]
-        left_by = reply.met.run if isinstance(reply, Reply) and reply.met else ""
+        left_by = reply.host_record.run if isinstance(reply, Reply) and reply.host_record else ""
         options = ("strays", "slots") if not left_by or is_over(left_by) else ("strays",)
         limit = () if last is None else (f"record={max(last, *places_of_others(host, shown))}",)
         asked = (*(options if strays else ()), *limit)
@@ -237,7 +237,7 @@ def fix(
 
 def places_of_others(host: Host, shown: Replies) -> tuple[int, ...]:
     """The places in the order of runs that the other hosts' records name."""
-    met = (reply.met for other, reply in shown.items() if other != host and isinstance(reply, Reply))
+    met = (reply.host_record for other, reply in shown.items() if other != host and isinstance(reply, Reply))
     return (0, *(max(one.epoch, one.changed.epoch) for one in met if one))
 
 

@@ -10,7 +10,7 @@ from hivekeys.journal.debts import served
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.inspected import Inspected
-from hivekeys.protocol.shown import Proof, Seen
+from hivekeys.protocol.seen import Proof, Seen
 from hivekeys.text.clean import one_line
 from hivekeys.token import Fingerprint
 

@@ -10,7 +10,7 @@ from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.clock import Clock
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import HostRecord
+from hivekeys.protocol.seen import HostRecord
 from hivekeys.protocol.verbs import Greeting, Inspect, Observe, Prove, Step, Sweep, Verb
 from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.line import Dialer
@@ -61,7 +61,7 @@ def survey(
             _off(seen.clock, asked, answered) if seen else None,
             held if isinstance(held, frozenset) else None,
             swept.proof if dead and isinstance(swept, Reply) else None,
-            proof.met.machine if isinstance(proof, Reply) and proof.met else "",
+            proof.host_record.machine if isinstance(proof, Reply) and proof.host_record else "",
         )
 
     return ask_all(ask, hosts, fleet.policy.width)
@@ -108,7 +108,7 @@ class Watch:
     def __init__(self, fleet: Fleet, hosts: Sequence[Host], dialer: Dialer, greeting: Greeting) -> None:
         self._fleet = fleet
         self._sessions = {host: Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts}
-        self._met: dict[Host, HostRecord | None] = {}  # a host says it once a line
+        self._host_records: dict[Host, HostRecord | None] = {}  # a host says it once a line
 
     def look(self) -> dict[Host, Reply | Cause]:
         """What every host shows now. Takes no lock and writes nothing anywhere."""
@@ -122,8 +122,8 @@ class Watch:
             reply = session.open() or session.ask(steps[host])
             if isinstance(reply, Cause):
                 return reply
-            self._met[host] = reply.met or self._met.get(host)
-            return replace(reply, answers={**reply.answers, Verb.HELLO: self._met[host]})
+            self._host_records[host] = reply.host_record or self._host_records.get(host)
+            return replace(reply, answers={**reply.answers, Verb.HELLO: self._host_records[host]})
 
         return dict(zip(steps, ask_all(one, list(steps), self._fleet.policy.width), strict=True))
 

@@ -63,7 +63,7 @@ class Show:
         self._out = Console(highlight=False, width=wide)
         self._talk = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
         self._progress = Progress(past or Run(), way, fleet.policy.width)
-        self._said: set[tuple[str, str]] = set()  # a host whose way back fails as well says so only once
+        self._printed: set[tuple[str, str]] = set()  # a host whose way back fails as well says so only once
         self._due: set[str] = set()  # whose state is to be said in this phase, whatever it is
         self._states = {name: host.state for name, host in past.hosts.items()} if past else {}  # as they were said last
         self._mutex = threading.Lock()
@@ -148,8 +148,8 @@ class Show:
         before = self._states.get(event.host, State.UNCHANGED)
         said = (event.host, str(event.cause))
         if event.status is not Status.OK:
-            if said not in self._said:
-                self._said.add(said)
+            if said not in self._printed:
+                self._printed.add(said)
                 self._print(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"))
         elif not self._output.quiet and (event.host in self._due or event.state is not before):
             seconds = sum(step.seconds for step in event.steps)

@@ -25,7 +25,7 @@ class Screen:
     def __init__(self, console: Console, draw: Callable[[int, int], list[Text]]) -> None:
         self._console = console
         self._draw = draw
-        self._shown: list[Text] = []
+        self._drawn: list[Text] = []
         self._frame = ""
         self._width = 0
         self._writing = threading.Lock()
@@ -53,7 +53,7 @@ class Screen:
                 self._next_frame()
                 self._write(SHOW_CURSOR)
             yield
-            self._shown, self._frame = [*self._shown, *map(Text, f"{question}yes".split("\n"))], ""
+            self._drawn, self._frame = [*self._drawn, *map(Text, f"{question}yes".split("\n"))], ""
 
     def silence(self) -> None:
         """No frame is written any more. For the signal handler of a process that is about to end."""
@@ -77,11 +77,11 @@ class Screen:
         if frame == self._frame and columns == self._width:
             return
         self._put(frame, len(lines), columns, rows)
-        self._shown, self._frame, self._width = lines, frame, columns
+        self._drawn, self._frame, self._width = lines, frame, columns
 
     def _put(self, frame: str, lines: int, columns: int, rows: int) -> None:
         """Over what is shown. A terminal that got narrower has broken the longer lines of that."""
-        before = min(rows_of(self._shown, columns), rows - 1)
+        before = min(rows_of(self._drawn, columns), rows - 1)
         rest = max(0, before - lines)
         text = frame.replace("\n", f"{CLEAR_REST}\n") + f"{CLEAR_REST}\n" * rest
         self._write(HIDE_CURSOR + _up(before) + text + _up(rest))

@@ -2,7 +2,7 @@
 
 from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Host, Role
 from hivekeys.protocol.inspected import Chain, InEnvironment, Inspected, Lock, Log, Login, Parent, Quality, Trail
-from hivekeys.protocol.shown import Directory, LoadedToken, Proof, Seen, Slot, Unit
+from hivekeys.protocol.seen import Directory, LoadedToken, Proof, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Baseline, Observation, Other, Record
 

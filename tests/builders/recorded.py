@@ -24,7 +24,7 @@ from hivekeys.journal.events import (
 from hivekeys.journal.run import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Result
-from hivekeys.protocol.shown import Answer, HostRecord, Proof
+from hivekeys.protocol.seen import Answer, HostRecord, Proof
 from hivekeys.protocol.verbs import Verb
 from hivekeys.report.verdict import exit_code
 from hivekeys.token import Token

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from hivekeys.fleet import HIVE_SERVICE
-from hivekeys.protocol.shown import Directory, LoadedToken, Seen, Slot, Unit
+from hivekeys.protocol.seen import Directory, LoadedToken, Seen, Slot, Unit
 from hivekeys.token import Fingerprint
 
 UNIT = Unit("loaded", "active", "running", 10, 0, 1.0, HIVE_SERVICE.token, "", False)

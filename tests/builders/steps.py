@@ -4,7 +4,7 @@ from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol import verbs
 from hivekeys.protocol.audited import Query, Time
 from hivekeys.protocol.restriction import Restriction
-from hivekeys.protocol.shown import Place
+from hivekeys.protocol.seen import Place
 from hivekeys.protocol.tombstone import Stone
 from hivekeys.protocol.verbs import Greeting, Hello, Step
 from hivekeys.token import Fingerprint, Token

@@ -23,7 +23,7 @@ from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.program import program_of
-from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.seen import Seen
 from hivekeys.protocol.verbs import (
     Discard,
     Greeting,
@@ -357,8 +357,8 @@ def test_a_run_whose_time_has_passed_is_superseded_and_the_newer_one_is_named(wo
         assert (cause.trouble, cause.detail) == (Trouble.SUPERSEDED, "run newer of ann@bastion")
     with bastion(world) as ann:
         reply = ann.ask(Observe())
-        assert reply.met is not None
-        assert reply.met.run == "newer"
+        assert reply.host_record is not None
+        assert reply.host_record.run == "newer"
         assert reply.seen is not None
         assert held(reply.seen) == (ann.old, None, None)
 

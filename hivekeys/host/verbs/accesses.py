@@ -55,7 +55,7 @@ def accesses(
     except EOFError as limit:
         cut = str(limit)
     facts = {"watched": bool(audit_watch(agent)), "clock": now, "cut": cut, "folded": readers.folded}
-    return False, dict(facts, readers=readers.told(), newest=list(readers.newest)[::-1])
+    return False, dict(facts, readers=readers.rows(), newest=list(readers.newest)[::-1])
 
 
 def search(agent: "Agent", begin: "Optional[float]", deadline: float) -> "Iterator[bytes]":
@@ -184,7 +184,7 @@ class Readers:
         kind, who, login, exe, ok = key
         return {"kind": kind, "account": who, "login": login, "program": clean(self.agent, exe), "ok": ok}
 
-    def told(self) -> "list[dict[str, Any]]":
+    def rows(self) -> "list[dict[str, Any]]":
         return [
             dict(self.named(key), count=int(count), first=first, last=last)
             for key, (count, first, last) in self.groups.items()

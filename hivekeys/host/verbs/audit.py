@@ -84,13 +84,13 @@ def audit(
     except OSError as error:
         if error.errno != errno.ENOENT:  # a link on the way, say: what lies behind it was not looked at
             count.unread.append("%s: %s" % (facts["folder"], error.strerror))
-        facts.update(count.told(agent))
+        facts.update(count.facts(agent))
         return False, facts
     try:
         names = os.listdir(folder)[:FILES]
         budget = Budget(size, min(seconds, max(agent.deadline.left() - 2.0, 0.0)), agent.system.monotonic)
         read_trail(count, folder, names, budget)
-        facts.update(count.told(agent), found=bool(audit_files(names)))
+        facts.update(count.facts(agent), found=bool(audit_files(names)))
         if chain:
             budget = Budget(
                 CHAIN_BYTES, min(CHAIN_SECONDS, max(agent.deadline.left() - 1.0, 0.0)), agent.system.monotonic
@@ -240,7 +240,7 @@ class Count:
         self.folded += len(self.groups) >= GROUPS
         return self.groups.setdefault(key, [0, 0, at, at])
 
-    def told(self, agent: "Agent") -> "dict[str, Any]":
+    def facts(self, agent: "Agent") -> "dict[str, Any]":
         """Everything, as it is sent."""
 
         def named(key: "tuple[str, bool, str, str, str]") -> "dict[str, Any]":

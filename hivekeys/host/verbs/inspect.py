@@ -82,7 +82,7 @@ def had(fact: "Callable[[], Any]") -> "Any":
         return None
 
 
-def told(agent: "Agent", names: "list[str]") -> "list[str]":
+def report(agent: "Agent", names: "list[str]") -> "list[str]":
     """Names that are worth sending. A name is no place where a token is expected, and may hold one all the same."""
     return [agent.without_tokens(name) for name in names[:MOST]]
 
@@ -135,10 +135,10 @@ def in_directory(agent: "Agent") -> "dict[str, Any]":
         facts["acl"] = acl if acl or keyed else None
         others = [name for name in names if name not in (secrets.active, secrets.staged, secrets.previous)]
         strays = [name for name in others if is_stray(name, secrets)]
-        facts["strays"] = told(agent, strays)
+        facts["strays"] = report(agent, strays)
         if keyed and len(others) <= READ:
             same = [name for name in others if name not in strays and secrets.holds(folder, name, keyed)]
-            facts["reused"] = told(agent, same)
+            facts["reused"] = report(agent, same)
         return facts
     finally:
         os.close(folder)
@@ -193,7 +193,7 @@ def temporary(agent: "Agent") -> "list[str]":
         finally:
             os.close(folder)
         found += ["/%s/%s" % (place, name) for name in sorted(names) if is_named_after(name, agent.secrets.active)]
-    return told(agent, found)
+    return report(agent, found)
 
 
 def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, Any]":
@@ -215,7 +215,7 @@ def token_in_environment(agent: "Agent", shown: "dict[str, str]") -> "dict[str, 
     held = agent.secrets.fingerprint(process["token"]) if process and is_token(process["token"]) else None
     is_of_file = bool(held) and held == active["fingerprint"] and origin.file == agent.service["token"]
     places = list(dict.fromkeys(places))
-    return {"places": told(agent, places), "unread": told(agent, unread), "is_of_file": is_of_file}
+    return {"places": report(agent, places), "unread": report(agent, unread), "is_of_file": is_of_file}
 
 
 def survivors_of(agent: "Agent") -> "list[dict[str, Any]]":
@@ -255,7 +255,7 @@ def login(agent: "Agent") -> "dict[str, Any]":
     return {
         "account": name,
         "restricted": agent.installed,
-        "rules": None if rules is None else told(agent, rules),
+        "rules": None if rules is None else report(agent, rules),
         "records": agent.sudo_log or [],
     }
 

@@ -209,5 +209,5 @@ def enabled(setup: Setup, unit: "dict[str, Any]") -> None:
 def belong(setup: Setup) -> None:
     """The host's record of whose it is. Another fleet's was refused when the session began."""
     agent, fleet = setup.agent, setup.agent.fleet
-    if agent.state.kept("fleet") != fleet:
+    if agent.state.content("fleet") != fleet:
         setup.put("fleet", "fleet", "/var/lib/hivekeys/fleet", fleet, lambda: agent.state.keep("fleet", fleet))

@@ -106,7 +106,7 @@ def own_settings(setup: "Setup", account: str) -> None:
     """What the gate holds every request against."""
     agent = setup.agent
     text = json.dumps({"fleet": agent.fleet, "service": agent.service, "account": account}, sort_keys=True)
-    path, before = "/var/lib/hivekeys/" + OWN_SETTINGS, agent.state.kept(OWN_SETTINGS)
+    path, before = "/var/lib/hivekeys/" + OWN_SETTINGS, agent.state.content(OWN_SETTINGS)
     if before == text:
         return
 

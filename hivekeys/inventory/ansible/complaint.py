@@ -23,7 +23,7 @@ _SOURCE = re.compile(r"Completely failed to parse inventory source (?P<file>.+?)
 _LINE = re.compile(r"Origin: (?!<)\S+?:(?P<line>[0-9]{1,7}):[0-9]")
 _READERS = {"ini": "INI", "yaml": "YAML", "script": "a program"}
 _SAID_BY_ALL = ("no root", "Plugin configuration YAML")  # that a file is no other plugin's settings is no news
-_SHOWN = re.compile(r",?(?: but)? (?:got\b|found (?=[\"'<])).*")
+_QUOTED = re.compile(r",?(?: but)? (?:got\b|found (?=[\"'<])).*")
 
 
 def words_of(complained: str) -> str:
@@ -64,4 +64,4 @@ def is_of_a_vault(complained: str) -> bool:
 
 def _without_values(words: str) -> str:
     """Whatever is quoted, or comes behind "got", is the file's."""
-    return one_line(re.sub(r"[\"'`].*[\"'`]", "…", _SHOWN.sub("", words))).rstrip(". ")
+    return one_line(re.sub(r"[\"'`].*[\"'`]", "…", _QUOTED.sub("", words))).rstrip(". ")

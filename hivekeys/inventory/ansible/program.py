@@ -21,7 +21,7 @@ class Answer:
     """How a program ended, and what it wrote."""
 
     code: int
-    said: bytes
+    output: bytes
     complained: bytes
 
 

@@ -55,7 +55,7 @@ def ask(found: Beneath, limit: float = TIME_LIMIT) -> bytes:
             raise _refusal(found, Mistake((), str(error), str(found.path))) from None
         complained = said.complained.decode(errors="replace").replace(str(folder / "inventory"), str(found.folder))
     _refuse(found, said, complained)
-    return said.said
+    return said.output
 
 
 def find(beside_us: Path, folders: str) -> Path | None:

@@ -40,7 +40,7 @@ class Direction:
     wrong: list[str] = field(default_factory=list)
 
 
-def way(text: str) -> Direction:
+def route(text: str) -> Direction:
     """The way in the words of an ssh command line. As for ssh, what is said first wins."""
     found = Direction()
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hivekeys.fleet import Become
-from hivekeys.inventory.ansible.ssh_args import way
+from hivekeys.inventory.ansible.ssh_args import route
 from hivekeys.inventory.mistakes import Mistake, Place, at, value_text
 
 OURS = "hivekeys_"
@@ -134,7 +134,7 @@ class Entry:
             if not isinstance(value, str):
                 self._wrong(name, f"found {value_text(value)}, expected words as for ssh")
                 continue
-            found = way(value)
+            found = route(value)
             for says in found.wrong:
                 self._wrong(name, says)
             for key, word in (("jump", found.jump), ("key", found.key)):

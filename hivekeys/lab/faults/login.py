@@ -10,7 +10,7 @@ from hivekeys.lab.access import KEY_TYPES
 from hivekeys.lab.model import Host, Lab
 
 _DENIAL = "/etc/sudoers.d/zz-lab"  # the last word in sudoers wins
-_KEPT = "/etc/ssh/lab-true-keys"
+_ORIGINAL = "/etc/ssh/lab-true-keys"
 
 # A reload is a signal: sshd closes its port and executes itself anew, a moment after systemctl has returned.
 _RELOAD = """\
@@ -20,14 +20,14 @@ until ssh-keyscan -T 1 -t ed25519 127.0.0.1 2>/dev/null | grep -qF "$key"; do sl
 """
 
 _CHANGE_KEYS = f"""\
-mkdir -p {_KEPT}
-mv /etc/ssh/ssh_host_* {_KEPT}/
+mkdir -p {_ORIGINAL}
+mv /etc/ssh/ssh_host_* {_ORIGINAL}/
 for kind in {" ".join(KEY_TYPES)}; do ssh-keygen -q -t "$kind" -N '' -f "/etc/ssh/ssh_host_${{kind}}_key"; done
 {_RELOAD}"""
 
 _RESTORE_KEYS = f"""\
-mv -f {_KEPT}/* /etc/ssh/
-rmdir {_KEPT}
+mv -f {_ORIGINAL}/* /etc/ssh/
+rmdir {_ORIGINAL}
 {_RELOAD}"""
 
 
@@ -71,4 +71,4 @@ def change_keys(lab: Lab, host: Host) -> None:
 
 def restore_keys(lab: Lab, host: Host) -> None:
     """Give sshd its true host keys back."""
-    lab.sh(host.name, f"if [ -d {_KEPT} ]; then\n{_RESTORE_KEYS}fi")
+    lab.sh(host.name, f"if [ -d {_ORIGINAL} ]; then\n{_RESTORE_KEYS}fi")

@@ -65,7 +65,9 @@ def members(
 
 
 def _facts(run: Run, rows: Sequence[Row], ended: float, fleet: Fleet, attached: Mapping[str, bytes]) -> dict[str, Any]:
-    pythons = Counter(host.met.python for host in run.hosts.values() if host.met and host.met.python)
+    pythons = Counter(
+        host.host_record.python for host in run.hosts.values() if host.host_record and host.host_record.python
+    )
     known = run.inventory and fleet.digest
     code = came_to(run)
     return {

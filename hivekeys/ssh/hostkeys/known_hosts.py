@@ -30,7 +30,7 @@ class KnownHosts:
         """`timeout` in seconds bounds one question to ssh-keygen."""
         self._timeout = timeout
         self._indexes: dict[str, dict[str, list[_Entry]] | Cause | None] = {}
-        self._found: dict[tuple[str, tuple[str, ...]], KnownKeys | Cause] = {}
+        self._entries: dict[tuple[str, tuple[str, ...]], KnownKeys | Cause] = {}
         self._lock = threading.Lock()
 
     def keys(self, name: str, files: tuple[str, ...]) -> KnownKeys | Cause:
@@ -40,14 +40,14 @@ class KnownHosts:
         change.
         """
         with self._lock:
-            found = self._found.get((name, files))
+            found = self._entries.get((name, files))
             for path in files:
                 if path not in self._indexes:
                     self._indexes[path] = _index(Path(path))
         if found is None:
             found = self._search(name, files)
             with self._lock:
-                self._found[name, files] = found
+                self._entries[name, files] = found
         return found
 
     def _search(self, name: str, files: tuple[str, ...]) -> KnownKeys | Cause:

@@ -18,7 +18,7 @@ from hivekeys.protocol.causes import Cause
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.openssh import call
 
-_FOUND = re.compile(r"# Host .* found: line ([0-9]+) *$", re.MULTILINE)  # marked lines have a word more: they stay
+_FOUND_LINE = re.compile(r"# Host .* found: line ([0-9]+) *$", re.MULTILINE)  # marked lines have a word more: they stay
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _lines_of(path: Path, name: str, timeout: float) -> list[int]:
     answer = call(["ssh-keygen", "-F", name, "-f", str(path)], timeout)
     if isinstance(answer, Cause):
         raise UserError(f"{path}: {answer.detail}", hint="no key was written to it")
-    return [int(number) for number in _FOUND.findall(answer.stdout)]
+    return [int(number) for number in _FOUND_LINE.findall(answer.stdout)]
 
 
 def _without(line: bytes, name: str, where: str) -> bytes:

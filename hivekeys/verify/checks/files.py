@@ -2,7 +2,7 @@
 
 from hivekeys.fleet import Format, Host, rights
 from hivekeys.protocol.inspected import Inspected
-from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.seen import Seen
 from hivekeys.verify.findings import (
     NOT_ENTERED,
     PASSED,

@@ -2,7 +2,7 @@
 
 from hivekeys.fleet import Format, Host, Role
 from hivekeys.protocol.inspected import Inspected
-from hivekeys.protocol.shown import Seen, not_read
+from hivekeys.protocol.seen import Seen, not_read
 from hivekeys.verify.findings import (
     PASSED,
     UNTOLD,

@@ -4,7 +4,7 @@ from hivekeys.fleet import Host
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.listeners import still_trusted
-from hivekeys.protocol.shown import Seen
+from hivekeys.protocol.seen import Seen
 from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import (
     DAY,

@@ -14,7 +14,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Call, Time
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import Slot
+from hivekeys.protocol.seen import Slot
 from hivekeys.token import Fingerprint
 from tasks.options.times import count, fp6, moment
 from tests.builders.census import NEW, OLD, READ, TOKENS, census, group

@@ -37,7 +37,7 @@ def test_those_that_are_alike_are_one_group_with_its_first_and_last_time(host: S
     found = readers(host)
     for at in (20.0, 10.0, 30.0):
         found.take(opened(at))
-    (group,) = found.told()
+    (group,) = found.rows()
     assert (group["count"], group["first"], group["last"]) == (3, 10.0, 30.0)
     assert (group["kind"], group["account"], group["login"], group["program"]) == ("other", "root", "", "/bin/cat")
 
@@ -49,20 +49,20 @@ def test_what_differs_in_program_outcome_account_or_login_is_another(
     found = readers(host)
     found.take(opened(1.0))
     found.take(opened(2.0, **other))
-    assert [group["count"] for group in found.told()] == [1, 1]
+    assert [group["count"] for group in found.rows()] == [1, 1]
 
 
 def test_another_file_is_none_of_ours(host: SimulatedHost) -> None:
     found = readers(host, records=9)
     found.take(opened(1.0, name="api-token.new"))
-    assert (found.told(), list(found.newest)) == ([], [])
+    assert (found.rows(), list(found.newest)) == ([], [])
 
 
 def test_who_could_not_open_it_can_be_asked_for_alone(host: SimulatedHost) -> None:
     found = readers(host, failed=True)
     found.take(opened(1.0))
     found.take(opened(2.0, ok=False))
-    assert [(group["ok"], group["first"]) for group in found.told()] == [(False, 2.0)]
+    assert [(group["ok"], group["first"]) for group in found.rows()] == [(False, 2.0)]
 
 
 def test_the_newest_are_kept_one_by_one_with_their_process(host: SimulatedHost) -> None:
@@ -77,14 +77,14 @@ def test_more_readers_than_are_kept_apart_are_counted_by_their_kind_and_outcome(
     found = readers(host)
     for number in range(accesses.READERS):
         found.take(opened(1.0, f"/bin/{number}"))
-    assert (len(found.told()), found.folded) == (accesses.READERS, 0)
+    assert (len(found.rows()), found.folded) == (accesses.READERS, 0)
     for number in range(5):
         found.take(opened(2.0 + number, f"/home/{number}", ok=False))
     found.take(opened(9.0, "/bin/0"))
-    rest = found.told()[accesses.READERS :]
+    rest = found.rows()[accesses.READERS :]
     assert found.folded == 5
     assert rest == [
         {"kind": "other", "account": "", "login": "", "program": "", "ok": False, "count": 5, "first": 2.0, "last": 6.0}
     ]
-    assert found.told()[0]["count"] == 2, "a group that is known goes on"
-    assert sum(group["count"] for group in found.told()) == accesses.READERS + 6
+    assert found.rows()[0]["count"] == 2, "a group that is known goes on"
+    assert sum(group["count"] for group in found.rows()) == accesses.READERS + 6

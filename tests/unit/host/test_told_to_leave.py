@@ -9,7 +9,7 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
-from hivekeys.host.serving import TOLD
+from hivekeys.host.serving import ENDED_EARLY
 from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
@@ -26,7 +26,7 @@ def fleet(tmp_path: Path) -> InProcessFleet:
 def leaves(host: SimulatedHost) -> None:
     """SIGTERM, as `serving.serve` takes it while a step is in hand."""
     agent = host.lines[-1].agent
-    agent.deadline.farewell = TOLD
+    agent.deadline.farewell = ENDED_EARLY
     agent.deadline.gone.set()
 
 
@@ -59,4 +59,4 @@ def test_a_host_whose_agents_are_all_told_to_leave_is_unknown_and_says_by_what(f
     assert ann.rotate() is ExitCode.ROLLED_BACK
     canary = next(outcome for outcome in ann.outcomes("hive1") if outcome.state is State.UNKNOWN)
     assert canary.cause
-    assert (canary.cause.trouble, canary.cause.detail) == (Trouble.LINE_BROKEN, TOLD)
+    assert (canary.cause.trouble, canary.cause.detail) == (Trouble.LINE_BROKEN, ENDED_EARLY)

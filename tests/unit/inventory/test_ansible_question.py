@@ -175,7 +175,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(
 
 def test_what_a_program_leaves_behind_is_ended(tmp_path: Path, program_at: Callable[[str], Path]) -> None:
     path = program_at(f"sleep 1000 >/dev/null 2>&1 & echo $! >{tmp_path}/started; echo done")
-    assert answer([str(path)], {"PATH": os.defpath}, tmp_path).said == b"done\n"
+    assert answer([str(path)], {"PATH": os.defpath}, tmp_path).output == b"done\n"
     gone(int((tmp_path / "started").read_text()))
 
 

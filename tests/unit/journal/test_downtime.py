@@ -11,7 +11,7 @@ from hivekeys.journal.clock import Moment
 from hivekeys.journal.downtime import moments
 from hivekeys.journal.events import Outcome, Phase, State, Status
 from hivekeys.protocol.messages import Result
-from hivekeys.protocol.shown import Proof
+from hivekeys.protocol.seen import Proof
 from hivekeys.protocol.verbs import Verb
 
 SWAP, RESTART = Result(Verb.SWAP, True, 0.5), Result(Verb.RESTART, True, 2.0)

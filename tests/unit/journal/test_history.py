@@ -10,7 +10,7 @@ from hivekeys.journal.history import LEAD, History, gone_back, later_runs, next_
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import MAX_EPOCH, HostRecord, Place
+from hivekeys.protocol.seen import MAX_EPOCH, HostRecord, Place
 from hivekeys.token import Token
 from tests.builders.seen import seen
 
@@ -24,7 +24,7 @@ def run_of(*hosts: HostRun, queen: bool = True, epoch: int = 5) -> Run:
 
 def says(name: str, epoch: int, changed: int = 0, run: str = "") -> HostRun:
     """The last run that took its lock, and the last that changed something there."""
-    return HostRun(name, met=HostRecord(epoch=epoch, changed=Place(changed, run)))
+    return HostRun(name, host_record=HostRecord(epoch=epoch, changed=Place(changed, run)))
 
 
 # -- the place in the order of runs

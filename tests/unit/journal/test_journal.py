@@ -36,7 +36,7 @@ from hivekeys.journal.tables import SCHEMA
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Result
-from hivekeys.protocol.shown import Proof
+from hivekeys.protocol.seen import Proof
 from hivekeys.protocol.verbs import Verb
 from hivekeys.token import Fingerprint, Token, generate
 

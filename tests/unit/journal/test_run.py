@@ -26,7 +26,7 @@ from hivekeys.journal.gap import Gap
 from hivekeys.journal.run import Run, fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Result
-from hivekeys.protocol.shown import HostRecord, Place, Proof
+from hivekeys.protocol.seen import HostRecord, Place, Proof
 from hivekeys.protocol.verbs import Verb
 from hivekeys.report.verdict import exit_code
 from hivekeys.token import Token

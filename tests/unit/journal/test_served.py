@@ -11,7 +11,7 @@ from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Outcome, Phase, State, Status
 from hivekeys.journal.gap import UNSEEN, Gap, Served, Turn, after_order, answered, between, cut_off
 from hivekeys.protocol.messages import Result
-from hivekeys.protocol.shown import LoadedToken, Proof, Seen
+from hivekeys.protocol.seen import LoadedToken, Proof, Seen
 from hivekeys.protocol.verbs import Verb
 from hivekeys.token import Token
 from tests.builders.seen import UNIT, seen

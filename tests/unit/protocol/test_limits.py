@@ -7,7 +7,7 @@ import pytest
 from hivekeys.fleet import Policy
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import MAX_EPOCH, HostRecord
+from hivekeys.protocol.seen import MAX_EPOCH, HostRecord
 from hivekeys.protocol.verbs import EndSurvivors, Observe, Prove, Restart, Step, Sweep
 from hivekeys.protocol.wire import LARGEST, decode, seconds_for
 
@@ -44,7 +44,7 @@ def test_only_401_refuses_a_token(who: str, status: int) -> None:
 
 def test_a_name_has_as_many_characters_as_a_files_may() -> None:
     found = said("hello", {"python": "3.11", "fleet": "b" * 255, "epoch": 1, "run": "run-1"})
-    assert isinstance(found, Reply) and found.met == HostRecord("3.11", "b" * 255, 1, "run-1")
+    assert isinstance(found, Reply) and found.host_record == HostRecord("3.11", "b" * 255, 1, "run-1")
     assert "fleet has 256 characters" in rubbish(said("hello", {"fleet": "b" * 256}))
 
 
@@ -78,15 +78,15 @@ def test_a_number_that_a_host_can_mean_is_read_and_no_larger_one(sign: int) -> N
 @pytest.mark.parametrize("epoch", [0, MAX_EPOCH])
 def test_the_last_epoch_that_can_be_meant_is_one(epoch: int) -> None:
     found = said("hello", {"epoch": epoch, "changed": {"epoch": epoch}})
-    assert isinstance(found, Reply) and found.cause is None and found.met is not None
-    assert found.met.epoch == found.met.changed.epoch == epoch
+    assert isinstance(found, Reply) and found.cause is None and found.host_record is not None
+    assert found.host_record.epoch == found.host_record.changed.epoch == epoch
 
 
 @pytest.mark.parametrize("epochs", [(-1, 0), (MAX_EPOCH + 1, 0), (0, -1), (0, MAX_EPOCH + 1)])
 def test_beyond_it_the_hosts_record_is_at_fault(epochs: tuple[int, int]) -> None:
     found = said("hello", {"epoch": epochs[0], "changed": {"epoch": epochs[1]}})
     assert isinstance(found, Reply) and found.cause is not None
-    assert (found.met, found.cause.trouble) == (None, Trouble.RECORD_UNSOUND)
+    assert (found.host_record, found.cause.trouble) == (None, Trouble.RECORD_UNSOUND)
 
 
 # -- how long an agent may take

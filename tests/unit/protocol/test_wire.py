@@ -9,7 +9,7 @@ from hypothesis import given
 from hivekeys.fleet import HIVE_SERVICE, Policy
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result
-from hivekeys.protocol.shown import Answer, HostRecord, Proof
+from hivekeys.protocol.seen import Answer, HostRecord, Proof
 from hivekeys.protocol.verbs import Hello, Observe, Prove, Recall, Restart, Stage, Step, Swap, Verb
 from hivekeys.protocol.wire import decode, encode, seconds_for
 from tests.builders.answers import answers
@@ -124,13 +124,13 @@ def test_a_host_that_says_refused_of_a_token_that_it_did_not_ask_with_is_rubbish
 
 def test_a_greeting_is_answered_with_what_the_host_remembers() -> None:
     found = reply_to(answer("hello", {"python": "3.11", "fleet": "blue", "epoch": 3, "run": "run-0"}))
-    assert found.met == HostRecord("3.11", "blue", 3, "run-0")
+    assert found.host_record == HostRecord("3.11", "blue", 3, "run-0")
 
 
 def test_a_host_says_which_machine_it_is_and_one_that_does_not_is_heard_all_the_same() -> None:
     said = {"python": "3.11", "fleet": "blue", "epoch": 3, "run": "run-0", "machine": "a" * 64}
-    assert reply_to(answer("hello", said)).met == HostRecord("3.11", "blue", 3, "run-0", machine="a" * 64)
-    assert reply_to(answer("hello", said | {"machine": ""})).met == HostRecord("3.11", "blue", 3, "run-0")
+    assert reply_to(answer("hello", said)).host_record == HostRecord("3.11", "blue", 3, "run-0", machine="a" * 64)
+    assert reply_to(answer("hello", said | {"machine": ""})).host_record == HostRecord("3.11", "blue", 3, "run-0")
 
 
 @pytest.mark.parametrize("machine", ["a" * 63, "A" * 64, "g" * 64, "a" * 64 + "\n", 5, None])

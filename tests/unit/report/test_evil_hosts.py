@@ -38,7 +38,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.shown import HostRecord, Proof, Seen
+from hivekeys.protocol.seen import HostRecord, Proof, Seen
 from hivekeys.protocol.tombstone import Remembered, Stone
 from hivekeys.protocol.verbs import Greeting, Verb
 from hivekeys.protocol.wire import MOST_CHANGES, decode
@@ -388,9 +388,9 @@ def test_a_name_with_something_hidden_in_it_does_not_become_the_name(lie: str) -
     told = {"verb": "hello", "ok": True, "changed": False, "seconds": 0.1, "facts": facts, "trouble": "", "detail": ""}
     reply = decode({"results": [told]})
     assert isinstance(reply, Reply)
-    assert reply.met
-    assert reply.met.fleet != "hive1"
-    assert reply.met.fleet.isprintable()
+    assert reply.host_record
+    assert reply.host_record.fleet != "hive1"
+    assert reply.host_record.fleet.isprintable()
 
 
 def test_an_honest_host_with_more_to_mend_adds_up_what_is_beyond_the_bound(fleet: InProcessFleet) -> None:

@@ -26,7 +26,7 @@ from hivekeys.journal.run import fold
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import hint
-from hivekeys.protocol.shown import HostRecord
+from hivekeys.protocol.seen import HostRecord
 from hivekeys.report.inputs import Finding, findings_of, review_of
 from hivekeys.report.page import Page, page
 from hivekeys.report.verdict import exit_code

@@ -15,7 +15,7 @@ from hivekeys.journal.run import Run
 from hivekeys.journal.sittings import Times
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import hint
-from hivekeys.protocol.shown import LoadedToken, Proof, Slot
+from hivekeys.protocol.seen import LoadedToken, Proof, Slot
 from hivekeys.text.durations import ago
 from hivekeys.token import Token
 from tests.builders.printed import printed, row

@@ -10,7 +10,7 @@ from hivekeys.journal.run import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.verbs import Verb
 from hivekeys.report.drawing import WIDTH, tick_label
-from hivekeys.report.picture import EACH, LEFT, RIGHT, Picture, picture, scale_of
+from hivekeys.report.picture import LEFT, MOST_SINGLE_ROWS, RIGHT, Picture, picture, scale_of
 from hivekeys.report.timeline import Span, merged, timeline
 from tests.builders.recorded import Teller, fleet_of
 
@@ -155,7 +155,7 @@ def test_a_thousand_hosts_fit_and_each_that_failed_is_named_in_a_row() -> None:
     teller = Teller(fleet_of(999), batch=50, ill=ill, lost=("hive42",))
     teller.whole()
     found = drawn(teller)
-    assert len(found.rows) < EACH
+    assert len(found.rows) < MOST_SINGLE_ROWS
     assert found.rows[0].title == "queen"
     assert {row.title for row in found.rows if row.tone == "bad"} == {"hive17, hive[333:335], hive800", "hive42"}
     shown = [row.label for row in found.rows]

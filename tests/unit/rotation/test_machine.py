@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import Directory, LoadedToken, Seen, Slot
+from hivekeys.protocol.seen import Directory, LoadedToken, Seen, Slot
 from hivekeys.protocol.verbs import Discard, Prove, Restart, Retire, Revert, Stage, Step, Swap, Verb
 from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to
 from hivekeys.token import Fingerprint, Token

@@ -6,7 +6,7 @@ import pytest
 
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import Directory, Seen, Slot
+from hivekeys.protocol.seen import Directory, Seen, Slot
 from hivekeys.protocol.verbs import EndSurvivors, Prove, Revoke, Stage, Sweep
 from hivekeys.rotation.steps import FOR_EVER, Goal, Stance, obstacle, steps_to, untidy
 from hivekeys.token import Token

@@ -10,7 +10,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.shown import HostRecord, LoadedToken, Place, Seen, Slot
+from hivekeys.protocol.seen import HostRecord, LoadedToken, Place, Seen, Slot
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record

@@ -104,7 +104,7 @@ def test_a_dry_revocation_says_what_would_be_condemned_and_needs_no_reason(
     assert turned.do("revoke", dry_run=True, fence=True) == 0
     shown = said()
     assert f"hive3 {want} a new one stage swap restart prove retire" in shown
-    assert f"would be condemned: token:{want}" in shown and "its service would be stopped" in shown
+    assert f"would be revoked: token:{want}" in shown and "its service would be stopped" in shown
     assert shown.endswith("a dry run: nothing was changed")
     assert turned.all_there_is() == before
 

@@ -12,7 +12,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.inspected import Chain, InEnvironment, Lock, Log, Login, Quality, Trail
 from hivekeys.protocol.listeners import Listener, Survivor
-from hivekeys.protocol.shown import Directory, LoadedToken, Proof, Slot
+from hivekeys.protocol.seen import Directory, LoadedToken, Proof, Slot
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Baseline, Observation, Other, Record, Verdict, examine, recorded
