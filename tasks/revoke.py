@@ -34,10 +34,10 @@ class RevokeOptions(WithoutOption, ForceOptions):
     attempts: str = option("how often a host that fails is tried (default 3)")
     take_over: bool = option("end the session of another run that has a host's lock, such as a thief's", default=False)
     token_file: str = option(
-        "condemn the token in this file too (- is stdin): one that leaked, wherever it may still be accepted"
+        "revoke the token in this file too (- is stdin): one that leaked, wherever it may still be accepted"
     )
     all_known: bool = option(
-        "condemn every token that the journal knows, not only those of the last runs", default=False
+        "revoke every token that the journal knows, not only those of the last runs", default=False
     )
 
 

@@ -45,7 +45,7 @@ from hivekeys.rotation.waves import Wave
 from hivekeys.ssh.line import QUIET
 from hivekeys.token import Fingerprint, Token, generate
 
-RECENT = 3  # runs of the journal whose tokens a revocation condemns unless more is asked for
+RECENT = 3  # runs of the journal whose tokens a revocation revokes unless more is asked for
 
 
 def paced(fleet: Fleet, batch: Amount | None = None) -> Fleet:
@@ -314,10 +314,10 @@ class Drive:
                 self._recorder.record(Stopped(Phase.STAGE, why, self._recorder.now()))
                 return False
             self._choose_token()
-        self._condemn(old - set(run.revoked))
+        self._revoke_tokens(old - set(run.revoked))
         return True
 
-    def _condemn(self, tokens: set[Fingerprint]) -> None:
+    def _revoke_tokens(self, tokens: set[Fingerprint]) -> None:
         """Records that these tokens leaked, and which hosts are tried with them."""
         if not tokens:
             return

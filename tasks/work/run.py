@@ -36,7 +36,7 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
         if request.records:
             record = stack.enter_context(recorded(fleet, run, request, show, request.past is not None))
         history = history_of(folder)
-        greeting = greeting_of(fleet.name, folder, run)  # under the lock: a run that has just ended may have condemned
+        greeting = greeting_of(fleet.name, folder, run)  # under the lock: the last run may have revoked tokens
         # Who writes also asks for the services' records, before old tokens go.
         revokes = request.past.is_revocation if request.past else request.task == REVOKE
         program = program_of(*(["audit"] if request.records else []), *(["sweep"] if revokes else []))
