@@ -30,6 +30,7 @@ from hivekeys.journal.events import (
 )
 from hivekeys.journal.gap import Gap, between, cut_off
 from hivekeys.journal.hostrun import HostRun, after, forgiven, is_barred, is_superseded, unsettled
+from hivekeys.journal.milestones import MILESTONES, Heading, Milestone
 from hivekeys.journal.sittings import BEGUN, Times
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Fingerprint
@@ -57,18 +58,15 @@ class Run:
     attempt: int = 1
     waves: tuple[tuple[Phase, tuple[str, ...]], ...] = ()
     left_out: tuple[str, ...] = ()
-    excluded: tuple[str, ...] = ()  # cut out of the fleet
+    excluded: tuple[str, ...] = ()  # from the fleet, by an operator
     gone: tuple[str, ...] = ()  # from the inventory, when it was last taken up
     superseded_by: str = ""  # the revocation that took this run's place
     phase: Phase | None = None
     begun: tuple[PhaseStarted, ...] = ()  # the phases of this sitting, since hosts were tried again the last time
     lost: bool = False  # a revocation that cannot go on in this sitting
-    resumed: bool = False
     sittings: int = 1  # how often it was begun or taken up
-    rolled_back: bool = False
-    settling: bool = False  # all that could be turned was proven: the fleet serves the run's token
-    retiring: bool = False  # past the point of no return
-    reconciling: bool = False  # it had ended and was taken up again: hosts come to its token, none goes back
+    heading: Heading = Heading.FORWARD
+    came_to: Milestone = Milestone.BEGUN
     stopped: str = ""
     reasons: tuple[str, ...] = ()  # why it stopped, each time
     census: CensusTaken | None = None  # who used the old tokens, by the services' records
@@ -86,6 +84,31 @@ class Run:
     def brings_token(self) -> bool:
         """True for a rotation and a revocation, False for upkeep."""
         return self.task in (ROTATE, REVOKE)
+
+    @property
+    def resumed(self) -> bool:
+        """True when it was taken up again, by `resume`, `rollback` or `reconcile`."""
+        return self.sittings > 1
+
+    @property
+    def rolled_back(self) -> bool:
+        """True when its hosts go back, or went back, to the token from before it."""
+        return self.heading is Heading.BACK
+
+    @property
+    def reconciling(self) -> bool:
+        """True when it had ended and was taken up again for the hosts that it had left behind."""
+        return self.heading is Heading.RECONCILE
+
+    @property
+    def settling(self) -> bool:
+        """True once all that could be turned was proven."""
+        return self.came_to is not Milestone.BEGUN
+
+    @property
+    def retiring(self) -> bool:
+        """True past the point of no return."""
+        return self.came_to is Milestone.IRREVOCABLE
 
     @property
     def is_revocation(self) -> bool:
@@ -297,7 +320,8 @@ def _with_news(run: Run, event: CensusTaken | Stopped | Superseded | Paused) -> 
     if isinstance(event, Superseded):
         return replace(run, superseded_by=event.by)
     reasons = dict.fromkeys((*run.reasons, event.why))
-    return replace(run, stopped=event.why, reasons=tuple(reasons), reconciling=False, lost=run.is_revocation)
+    heading = Heading.FORWARD if run.reconciling else run.heading
+    return replace(run, stopped=event.why, reasons=tuple(reasons), heading=heading, lost=run.is_revocation)
 
 
 def _in_phase(run: Run, event: PhaseStarted) -> Run:
@@ -305,15 +329,11 @@ def _in_phase(run: Run, event: PhaseStarted) -> Run:
     if phase is Phase.LOOK:
         there = [hosts[name] for name in event.hosts if name in hosts]
         hosts = {**hosts, **{host.name: replace(host, reached=None, tries=host.tries + 1) for host in there}}
-    return replace(
-        run,
-        phase=phase,
-        hosts=hosts,
-        begun=(*run.begun, event),
-        rolled_back=run.rolled_back or phase is Phase.ROLLBACK,
-        settling=run.settling or phase is Phase.SETTLE,
-        retiring=run.retiring or phase is Phase.RETIRE,
-    )
+    if phase is Phase.ROLLBACK:
+        run = replace(run, heading=Heading.BACK)
+    if phase in MILESTONES and not run.retiring:
+        run = replace(run, came_to=MILESTONES[phase])
+    return replace(run, phase=phase, hosts=hosts, begun=(*run.begun, event))
 
 
 def _taken_up(run: Run, event: Resumed) -> Run:
@@ -328,11 +348,12 @@ def _taken_up(run: Run, event: Resumed) -> Run:
         for name, host in hosts.items()
     }
     if run.code is not None:
-        run = replace(run, code=None, reconciling=True, stopped="")
+        heading = Heading.BACK if run.rolled_back else Heading.RECONCILE
+        run = replace(run, code=None, heading=heading, stopped="")
     fence = run.fence or event.fence
     run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, at_work="", fence=fence, lost=False)
     order = replace(run, begun=(), waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
-    return replace(order, hosts=hosts, times=run.times.resumed(event.when, run.started), resumed=True)
+    return replace(order, hosts=hosts, times=run.times.resumed(event.when, run.started))
 
 
 def _after(run: Run, event: Intent | Outcome) -> HostRun:

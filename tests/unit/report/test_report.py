@@ -11,6 +11,7 @@ from hivekeys.fleet import SERVICES, Fleet, Host, Role
 from hivekeys.journal.events import Phase, State
 from hivekeys.journal.gap import Served, Turn
 from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.milestones import Heading, Milestone
 from hivekeys.journal.run import Run
 from hivekeys.journal.sittings import Times
 from hivekeys.protocol.causes import Cause, Trouble
@@ -95,6 +96,7 @@ def test_a_file_that_cannot_be_read_has_no_age() -> None:
     assert document["hosts"][0]["age_seconds"] is None
 
 
+TOUCHED_ONE = {"hive1": HostRun("hive1", touched=True)}
 TOUCHED = {"hive1": replace(ILL, touched=True)}
 
 
@@ -103,15 +105,15 @@ TOUCHED = {"hive1": replace(ILL, touched=True)}
     [
         (replace(RUN, code=None, hosts=TOUCHED), "go on: fab resume --fleet blue   go back: fab rollback --fleet blue"),
         (replace(RUN, code=None), "go on: fab resume --fleet blue"),  # it changed nothing
-        (replace(RUN, code=None, hosts=TOUCHED, retiring=True), "go on: fab resume --fleet blue"),
+        (replace(RUN, code=None, hosts=TOUCHED, came_to=Milestone.IRREVOCABLE), "go on: fab resume --fleet blue"),
         (RUN, "when hive1, hive2 can be reached and the causes are repaired: fab reconcile --fleet blue"),
         (
-            replace(RUN, rolled_back=True, hosts={"hive1": replace(ILL, touched=True)}),
+            replace(RUN, heading=Heading.BACK, hosts={"hive1": replace(ILL, touched=True)}),
             "when hive1 can be reached and the causes are repaired: fab rollback --fleet blue",
         ),
         (replace(RUN, hosts={"queen": WELL}, code=ExitCode.DONE), ""),
         (
-            replace(RUN, hosts={"hive1": HostRun("hive1", touched=True)}, rolled_back=True, code=ExitCode.ROLLED_BACK),
+            replace(RUN, hosts=TOUCHED_ONE, heading=Heading.BACK, code=ExitCode.ROLLED_BACK),
             "find the cause: fab plan --fleet blue   when it is repaired: fab rotate --fleet blue --exclude hive2",
         ),
     ],

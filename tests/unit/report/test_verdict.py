@@ -10,6 +10,7 @@ from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.journal.events import Phase, State, Status
 from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.milestones import Heading, Milestone
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.report.page import page
 from hivekeys.report.verdict import ended, exit_code, verdict
@@ -18,9 +19,11 @@ from tests.builders.recorded import NEW, OLD, fleet_of
 
 TASKS = {
     "rotate": Run(id="run-1", fleet="paper", want=NEW),
-    "rollback": Run(id="run-1", fleet="paper", want=NEW, resumed=True, rolled_back=True, stopped="asked for"),
-    "resume": Run(id="run-1", fleet="paper", want=NEW, resumed=True),
-    "reconcile": Run(id="run-1", fleet="paper", want=NEW, resumed=True, reconciling=True, settling=True),
+    "rollback": Run(id="run-1", fleet="paper", want=NEW, sittings=2, heading=Heading.BACK, stopped="asked for"),
+    "resume": Run(id="run-1", fleet="paper", want=NEW, sittings=2),
+    "reconcile": Run(
+        id="run-1", fleet="paper", want=NEW, sittings=2, heading=Heading.RECONCILE, came_to=Milestone.PROVEN
+    ),
     "revoke": Run(id="run-1", fleet="paper", want=NEW, task=REVOKE, revoked=(OLD,)),
 }
 CODES = (ExitCode.DONE, ExitCode.ROLLED_BACK, ExitCode.INCOMPLETE, ExitCode.LOCKED, ExitCode.INTERRUPTED)

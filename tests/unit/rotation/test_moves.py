@@ -8,6 +8,7 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import CensusTaken, Phase, PhaseStarted, State, Status
 from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.milestones import Milestone
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
@@ -61,7 +62,7 @@ def move(run: Run, plan: Plan = ROTATION, here: Here = HERE) -> Move:
 
 # -- the point of no return
 
-SETTLED = run_in(Phase.SETTLE, Phase.SETTLE, State.PROVEN, settling=True)
+SETTLED = run_in(Phase.SETTLE, Phase.SETTLE, State.PROVEN, came_to=Milestone.PROVEN)
 
 
 def census(*, ok: bool, anyway: bool = False) -> CensusTaken:
@@ -105,14 +106,14 @@ def test_where_all_hosts_had_the_runs_token_before_there_is_nobody_to_ask_for() 
 
 # -- whose failure counts
 
-TURNED = run_in(Phase.SETTLE, Phase.WAVE, State.PROVEN, settling=True)
+TURNED = run_in(Phase.SETTLE, Phase.WAVE, State.PROVEN, came_to=Milestone.PROVEN)
 
 
 def test_a_host_that_is_lost_when_all_are_proven_takes_nobody_back() -> None:
     for status in (Status.UNREACHABLE, Status.UNKNOWN):
         assert isinstance(move(but(TURNED, "hive1", **{**LOST, "status": status})), Do)
     assert isinstance(move(but(TURNED, "hive1", status=Status.FAILED, state=State.FAILED, cause=SILENT)), Stop)
-    before = replace(but(TURNED, "hive1", **LOST), settling=False)
+    before = replace(but(TURNED, "hive1", **LOST), came_to=Milestone.BEGUN)
     assert isinstance(move(before), Stop)
 
 
@@ -161,15 +162,15 @@ def test_two_names_of_one_machine_end_a_rotation_and_keep_an_interrupted_one_ope
     for name in ("hive1", "hive2"):
         twice = but(twice, name, machine="5e" * 32)
     assert move(twice) == End()
-    assert move(replace(twice, resumed=True)) is Act.WAIT
-    assert move(replace(twice, resumed=True), RECONCILE) == End()
+    assert move(replace(twice, sittings=2)) is Act.WAIT
+    assert move(replace(twice, sittings=2), RECONCILE) == End()
     later = replace(twice, phase=Phase.STAGE, begun=(PhaseStarted(Phase.STAGE, NAMES, NOW),))
     assert move(later) != End(), "names are compared at the look"
 
 
 # -- a run that was cut off
 
-CUT_OFF = run_in(Phase.CLAIM, Phase.CLAIM, resumed=True)
+CUT_OFF = run_in(Phase.CLAIM, Phase.CLAIM, sittings=2)
 
 
 def test_first_it_has_its_tokens_back_from_the_hosts() -> None:
@@ -178,7 +179,7 @@ def test_first_it_has_its_tokens_back_from_the_hosts() -> None:
 
 
 def test_where_no_host_answers_it_stays_open() -> None:
-    away = run_in(Phase.LOOK, None, resumed=True)
+    away = run_in(Phase.LOOK, None, sittings=2)
     for name in NAMES:
         away = but(away, name, **LOST)
     assert move(away) is Act.WAIT
@@ -213,7 +214,9 @@ def test_there_is_no_way_back_where_all_hosts_but_one_show_that_the_old_tokens_a
     stopped = shows_retired(replace(CUT_OFF, stopped="full"), "queen", "hive1")
     assert isinstance(move(stopped), Do), "two of four"
     assert move(shows_retired(stopped, "hive2")) == End(("queen", "hive1", "hive2"))
-    assert isinstance(move(replace(shows_retired(stopped, "hive2"), retiring=True)), Do), "this run retired them itself"
+    assert isinstance(move(replace(shows_retired(stopped, "hive2"), came_to=Milestone.IRREVOCABLE)), Do), (
+        "this run retired them itself"
+    )
     kept = but(shows_retired(stopped, "hive2"), "hive1", seen=seen(NEW, previous=OLD))
     assert isinstance(move(kept), Do), "one of them has its old token still"
     same = but(shows_retired(stopped, "hive2"), "hive1", was=NEW)

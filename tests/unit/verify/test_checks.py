@@ -9,6 +9,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Format, TokenAge
 from hivekeys.journal.events import State
 from hivekeys.journal.hostrun import HostRun
+from hivekeys.journal.milestones import Heading
 from hivekeys.journal.run import Run
 from hivekeys.protocol.inspected import Chain, InEnvironment, Lock, Log, Login, Quality, Trail
 from hivekeys.protocol.listeners import Listener, Survivor
@@ -281,7 +282,7 @@ def test_without_a_rotation_from_this_bastion_nobody_knows_of_debts() -> None:
 
 def test_the_journals_oldest_run_with_a_token_is_when_it_was_made() -> None:
     served = {"hive1": HostRun("hive1", state=State.PROVEN), "hive2": HostRun("hive2", state=State.OWES)}
-    failed = Run("r3", started=300.0, want=NEWER, rolled_back=True, code=ExitCode.ROLLED_BACK)
+    failed = Run("r3", started=300.0, want=NEWER, heading=Heading.BACK, code=ExitCode.ROLLED_BACK)
     again, first = Run("r2", started=200.0, want=TOKEN, hosts=served), Run("r1", started=100.0, want=TOKEN)
     assert recorded([failed, again, first]) == Record(
         {NEWER.keyed: 300.0, TOKEN.keyed: 100.0}, "r2", TOKEN, ("hive2",), verb="resume"
