@@ -99,7 +99,7 @@ def test_a_client_with_the_old_token_is_found_and_keeps_that_token_from_being_re
     assert crossed.code == 0, crossed.out + crossed.err
     assert "the old tokens were retired anyway (--retire-anyway)" in crossed.out
     assert slots(lab) == {("api-token",)}
-    assert "retired all the same" in fab("status", "--fleet", lab.name, "--run", "last", state=state).out
+    assert "retired anyway" in fab("status", "--fleet", lab.name, "--run", "last", state=state).out
 
 
 def test_a_trail_of_any_size_ends_within_its_limits_and_a_hundred_megabytes(lab: Lab, state: Path) -> None:

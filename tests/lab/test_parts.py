@@ -183,7 +183,7 @@ def test_what_a_killed_holder_had_begun_keeps_its_lock_until_that_has_ended(tmp_
     with subprocess.Popen([sys.executable, "-c", holder]) as process:
         begun.read_text()
         process.kill()
-    with pytest.raises(UserError, match="somebody else is at work"), lock(what, patience=0):
+    with pytest.raises(UserError, match="another process is at work"), lock(what, patience=0):
         pass
     go_on.write_text("\n")
     begun.read_text()

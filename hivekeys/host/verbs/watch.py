@@ -68,13 +68,13 @@ def keep_rule(work: "Work", path: str) -> None:
     """The rule in rules.d, unless a file there has one that sees the same."""
     agent, text = work.agent, MARK + "-w " + " ".join(rule(path)) + "\n"
     before = read_file(agent.root, OURS)
-    if before == text or any(watches(other, path) for other in other_rules(agent)):
+    if before == text or any(watches(other, path) for other in rules_of_others(agent)):
         return
     shown = "not there" if before is None else "another version"
     work.note("watch", OURS, shown, "there", lambda: write_file(agent, OURS, text))
 
 
-def other_rules(agent: "Agent") -> "list[str]":
+def rules_of_others(agent: "Agent") -> "list[str]":
     """The texts of the other files in rules.d."""
     try:
         folder = open_directory(agent.root, RULES)
@@ -111,7 +111,7 @@ def unwatch(work: "Work", path: str, loaded: str, locked: bool) -> None:
         work.refuse("watch", path, "watched", "not watched", "the rule is not hivekeys': auditctl -W takes it away")
     elif in_force and locked:
         work.refuse("watch", path, "watched", "not watched", LOCKED)
-    elif in_force and any(watches(other, path) for other in other_rules(agent)):
+    elif in_force and any(watches(other, path) for other in rules_of_others(agent)):
         work.refuse("watch", path, "watched", "not watched", "another file in %s asks for it" % RULES)
     elif in_force:
         work.note("watch", path, "watched", "not watched", lambda: unloading(agent, path))
