@@ -242,6 +242,7 @@ def test_a_thief_who_asks_for_another_file_is_refused_and_noted(tight: Lab) -> N
         "who": "eve@bastion",
         "write": True,
         "claim": True,
+        "beside": False,
         "epoch": 10**9,
         "sitting": [1, "ab12cd34"],
         "seen": None,
