@@ -1,4 +1,4 @@
-"""`fab evidence`: a run to hand to somebody else, signed. Contacts no host."""
+"""`fab evidence`: a run to hand to another team, signed. Contacts no host."""
 
 import json
 import sys
@@ -102,7 +102,7 @@ def _check(name: str, key: str, as_json: bool) -> None:
 
     signer = public_key(read_in("--key", key, LARGEST_KEY), key)
     verdict = check(read_in("--check", name, LARGEST), signer)
-    name = printable(name)  # whoever sent the archive may have named it
+    name = printable(name)  # the sender of the archive may have named it
     if as_json:
         document = {"valid": not verdict.faults, "faults": list(verdict.faults), "run": verdict.run or None}
         sys.stdout.write(json.dumps({**document, "key": verdict.key or None}, indent=2) + "\n")

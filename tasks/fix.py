@@ -11,7 +11,7 @@ from tasks.options.verb import leave, verb
 
 @dataclass(frozen=True, kw_only=True)
 class FixOptions:
-    """What is mended."""
+    """What is repaired."""
 
     apply: bool = option("repair it (default: show what would be repaired)", default=False)
     strays: bool = option(

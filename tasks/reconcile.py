@@ -17,9 +17,8 @@ def reconcile(
 ) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
     from hivekeys.journal.past import newest_served, past_run
-    from tasks.work.earlier_run import gone_back_after, refuse_superseded, refuse_while_cut_off, take_up
+    from tasks.work.earlier_run import gone_back_after, refuse_superseded, refuse_while_cut_off, request_for, take_up
     from tasks.work.excluding import split_excluded
-    from tasks.work.request import Request
 
     fleet = scope.load()
     newest = past_run(fleet.name, scope.run, scope.state_dir)
@@ -31,15 +30,6 @@ def reconcile(
         hint = "`fab rollback` goes back with the hosts that it did not reach" if may_go_back else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     hosts, excluded = split_excluded(fleet, fleet.hosts, forward.without, scope.state_dir)
-    request = Request(
-        reason=past.reason,
-        output=output,
-        on_finish=finish.command,
-        past=past,
-        state_dir=scope.state_dir,
-        ends_survivors=forward.end_survivors,
-        fence=forward.fence,
-        excluded=excluded,
-    )
+    request = request_for(past, scope, output, finish, excluded, forward)
     later = gone_back_after(past, scope.state_dir)
     take_up(fleet, hosts, request, "reconcile", forward.retire_anyway, later, dry_run=change.dry_run)

@@ -16,9 +16,8 @@ def resume(
     finish: FinishOption,
 ) -> None:
     """Go on with a run that was cut off: looks at every host first, makes no second token."""
-    from tasks.work.earlier_run import hosts_of, meant_run, refuse_superseded, take_up
+    from tasks.work.earlier_run import hosts_of, meant_run, refuse_superseded, request_for, take_up
     from tasks.work.excluding import split_excluded
-    from tasks.work.request import Request
 
     fleet = scope.load()
     past = meant_run(fleet.name, scope.run, scope.state_dir)
@@ -29,14 +28,5 @@ def resume(
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
     hosts, excluded = split_excluded(fleet, hosts_of(fleet, past), forward.without, scope.state_dir)
-    request = Request(
-        reason=past.reason,
-        output=output,
-        on_finish=finish.command,
-        past=past,
-        state_dir=scope.state_dir,
-        ends_survivors=forward.end_survivors,
-        fence=forward.fence,
-        excluded=excluded,
-    )
+    request = request_for(past, scope, output, finish, excluded, forward)
     take_up(fleet, hosts, request, "resume", forward.retire_anyway, dry_run=change.dry_run)

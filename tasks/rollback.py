@@ -12,7 +12,6 @@ def rollback(scope: EarlierRunOptions, change: ChangeOptions, output: OutputOpti
     """Take a run back to the tokens from before it, while the hosts still have them."""
     from tasks.work import earlier_run
     from tasks.work.excluding import split_excluded
-    from tasks.work.request import Request
 
     fleet = scope.load()
     past = earlier_run.meant_run(fleet.name, scope.run, scope.state_dir, goes_back=True)
@@ -36,14 +35,6 @@ def rollback(scope: EarlierRunOptions, change: ChangeOptions, output: OutputOpti
             hint=on if past.is_open else f"`fab status --run {past.id}` shows how it ended",
         )
     hosts, excluded = split_excluded(fleet, earlier_run.hosts_of(fleet, past), "", scope.state_dir)
-    request = Request(
-        reason=past.reason,
-        output=output,
-        on_finish=finish.command,
-        past=past,
-        state_dir=scope.state_dir,
-        goes_back=True,
-        excluded=excluded,
-    )
+    request = earlier_run.request_for(past, scope, output, finish, excluded)
     later = earlier_run.gone_back_after(past, scope.state_dir)
     earlier_run.take_up(fleet, hosts, request, "roll_back", later=later, dry_run=change.dry_run)

@@ -75,13 +75,13 @@ def trust(scope: SomeHosts, own: TrustOptions, output: JsonOption) -> None:
             for backup in trusting.write(both, hashed=not own.plain_names):
                 screen.print(f"what was there before is in {backup}", markup=False, soft_wrap=True)
             written += (each.name for each in both)
-        everybody = trusting.server_keys
-    code = trust_report.code(everybody)
+        answers = trusting.server_keys
+    code = trust_report.code(answers)
     if output.json:
-        document = trust_report.document(fleet.name, everybody, written, code)
+        document = trust_report.document(fleet.name, answers, written, code)
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        screen.print(trust_report.summary(everybody, written), markup=False, soft_wrap=True)
+        screen.print(trust_report.summary(answers, written), markup=False, soft_wrap=True)
     leave(code)
 
 
@@ -106,7 +106,7 @@ def _listed(source: str) -> "Trusted | None":
 
 
 def _named(patterns: str, names: tuple[str, ...]) -> set[str]:
-    """The hosts, and jump hosts, that --replace means. A typo never counts as nobody."""
+    """The hosts, and jump hosts, that --replace means. A typo is never an empty list."""
     meant: set[str] = set()
     for pattern in filter(None, (piece.strip() for piece in patterns.split(","))):
         matching = {name for name in names if fnmatchcase(name, pattern)}

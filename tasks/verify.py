@@ -98,7 +98,7 @@ def _report(
     record = _record(fleet, state_dir)
     folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
-    comparison = secrets.token_bytes(32) if other else b""  # nobody can compare anything with it afterwards
+    comparison = secrets.token_bytes(32) if other else b""  # nothing can be compared with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
     dialer = dialer_of(fleet, asked, program_of("inspect", *(["sweep"] if dead else [])), folder)
     to_others = None

@@ -273,7 +273,5 @@ _Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | TokensRev
 _Asked = OperatorAsked | OperatorAnswered
 _Over = Stopped | Paused | Superseded | RunEnded
 Event = _Begun | Readmitted | Waiting | Intent | Outcome | CensusTaken | _Asked | _Over
-FORMER = {
-    "Again": "Retried",
-    "Condemned": "TokensRevoked",
-}  # kinds as older journals have them → today's
+# Kinds as older journals have them → today's.
+FORMER = {"Again": "Retried", "Condemned": "TokensRevoked"}

@@ -342,7 +342,7 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     hosts = {name: forgiven(run.hosts.get(name, HostRun(name))) for name in names}
     for name in (*event.excluded, *event.gone):
         hosts[name] = replace(forgiven(run.hosts.get(name, HostRun(name))), state=State.EXCLUDED)
-    # Names may be mended meanwhile.
+    # Names may be corrected meanwhile.
     hosts = {
         name: replace(host, served=cut_off(host.served, run.sittings), machine="", tries=0, fences=0)
         for name, host in hosts.items()

@@ -11,7 +11,7 @@ from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.protocol.causes import HINTS, Cause, Trouble
 from hivekeys.text.names import fold_names
 
-# What a hint may name, as the reference page and a host that nobody knows show it.
+# What a hint may name, as the reference page and an unknown host show it.
 BLANKS = {
     "there": "HOST",  # what stands after `ssh`: options and the host
     "root": "HOST sudo",  # the same, for a command that only root may give

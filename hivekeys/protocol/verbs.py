@@ -109,7 +109,7 @@ class Greeting:
     epoch: int = 0
     claim: bool = True  # False: the lock alone, for work that is no rotation
     sitting: tuple[int, str] = (0, "")  # how often the run was taken up, and an id of this process's own
-    take_over: bool = False  # whoever else has the host's lock is ended
+    take_over: bool = False  # another run that has the host's lock is ended
     revoked: Mapping[str, str] = field(default_factory=dict)  # keyed fingerprints of leaked tokens → who revoked them
 
 
@@ -163,7 +163,7 @@ class Prove(Answered[Proof], always=True):
     want: Fingerprint | None = None
     refuse: tuple[Fingerprint, ...] = ()
     stable: bool = True  # and it does so for as long as the fleet's policy says
-    waits: bool = True  # it is given time to come up; False for a mere look, at a service that nobody has just started
+    waits: bool = True  # it is given time to come up; False for a mere look, at a service that was not just started
     log: bool = False  # its log is read as well
 
 
@@ -254,7 +254,7 @@ Changes = tuple[Change, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Fix(Answered[Changes], module="fix"):
-    """Permissions, owners and what earlier runs left behind are mended. Without `apply`: what would be."""
+    """Permissions and owners are repaired, and what earlier runs left behind goes. Without `apply`: only looked at."""
 
     apply: bool = False
     options: tuple[str, ...] = ()

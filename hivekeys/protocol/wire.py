@@ -3,7 +3,7 @@
 The only place where a token meets a request.
 
 A host can send anything: every field is checked against its type here, every text is made printable and bounded, and
-what does not fit is `rubbish`, which names the field. So whoever shows, records or compares it need not ask again.
+what does not fit is `rubbish`, which names the field. So what shows, records or compares it need not check again.
 """
 
 import json
@@ -46,7 +46,7 @@ OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a qu
 SENTENCES = {"detail", "fault", "before", "after", "refused", "unread", "breaks", "broken", "cut", "chain_cut", "rules"}
 SENTENCES |= {"why", "sources", "unnamed"}
 PATHS = {"path", "place", "places", "folder", "reads", "temporary", "strays", "reused", "acl", "program", "token"}
-CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as somebody liked
+CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as a caller liked
 LONGER = PATHS | CALLERS
 NAME = 255  # characters of any other text; a unit, a file and a run have shorter names
 MOST_CHANGES = 1000  # of one host; fix.py adds up what is beyond that
@@ -138,7 +138,7 @@ def service_told(service: Service) -> dict[str, Any]:
 
 
 def _health(step: Prove, policy: Policy) -> float:
-    """Seconds in which a service must answer: one that nobody has just started does so at once."""
+    """Seconds in which a service must answer: one that was not just started does so at once."""
     return policy.health_deadline if step.waits else min(LOOK_SECONDS, policy.health_deadline)
 
 

@@ -106,8 +106,8 @@ def _left_open(run: Run, fleet: Fleet) -> str:
     if run.is_held:
         return f"the old token is kept: when no client has used it for an hour: {reconcile}   {ANYWAY}"
     if run.debts and not run.rolled_back:
-        mended = f"when {_few(run.debts)} can be reached and the causes are repaired: {reconcile}"
-        return _harder(run, reconcile) + mended
+        repaired = f"when {_few(run.debts)} can be reached and the causes are repaired: {reconcile}"
+        return _harder(run, reconcile) + repaired
     if run.behind and run.behind == run.barred:
         return f"{_few(run.behind)}: no way back, its earlier token was revoked: {reconcile}"
     return f"when {_few(run.behind)} can be reached and the causes are repaired: {rollback}" if run.behind else ""

@@ -39,7 +39,7 @@ class Plan:
     census: bool = False  # the services' records are asked who still uses the old tokens (the verb `audit`)
     retire_anyway: bool = False  # the old tokens are retired whatever the census says
     leaked: frozenset[Fingerprint] = frozenset()  # tokens to revoke besides those that hosts show
-    ends_survivors: bool = False  # processes that outlived a restart and did not refuse are ended
+    ends_survivors: bool = False  # processes that outlived a restart and were not shown to refuse are ended
     gone_back: frozenset[str] = frozenset()  # later runs that left the hosts as they were; others supersede it
 
 

@@ -74,7 +74,7 @@ class Drive:
         self._crew, self._recorder = crew, crew.recorder
         self._make, self._given, self._go_on = make, given, go_on
         self._names = tuple(controller.host.name for controller in crew.controllers)
-        self._recalled = False
+        self._asked_for_tokens = False
         self._rested = False
         self._waited = False  # for hosts that were left behind: now there is time for them
         self._behind: set[str] = set()  # hosts that were left behind, and have not begun anew
@@ -112,7 +112,7 @@ class Drive:
             self._names,
             interrupted=crew.interrupted.is_set(),
             holds=self.run.want in crew.tokens,
-            asked_for_tokens=self._recalled,
+            asked_for_tokens=self._asked_for_tokens,
             rested=self._rested,
             stragglers=late,
             back=frozenset(self._behind - late),
@@ -134,7 +134,7 @@ class Drive:
             case Act.READ_TOKENS:
                 old = (host.was for host in self.run.hosts.values() if host.was)
                 self._crew.read_tokens({self._want, *old})
-                self._recalled = True
+                self._asked_for_tokens = True
             case Act.RETRY:
                 self._retry()
             case Act.GATHER:

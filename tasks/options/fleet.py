@@ -27,7 +27,7 @@ class FleetOption:
     )
 
     def load(self) -> "Fleet":
-        """The fleet that was named. Contacts nobody."""
+        """The fleet that was named. Contacts no host."""
         return load_fleet(self.fleet)
 
 
@@ -39,7 +39,7 @@ class SomeHosts(FleetOption):
     exclude: str = option("all hosts but these")
 
     def load_hosts(self) -> "tuple[Fleet, tuple[Host, ...]]":
-        """The fleet that was named, and the hosts of it that were asked for. Contacts nobody."""
+        """The fleet that was named, and the hosts of it that were asked for. Contacts no host."""
         from hivekeys import inventory
 
         fleet = self.load()

@@ -1,4 +1,4 @@
-"""Options that say how an operator, and whoever else, is told of what happens."""
+"""Options that say what is printed, and which command is run at the end."""
 
 from dataclasses import dataclass
 

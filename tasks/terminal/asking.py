@@ -23,7 +23,7 @@ RUNS = 12  # of the journal that are looked at, the newest first
 def answer(question: str, screen: Console) -> str:
     """What is typed. Raises EOFError at the end of the input, KeyboardInterrupt for a Ctrl-C.
 
-    Where nobody sees the question any more it is the end of the input too, as on a terminal that was lost.
+    Where the question cannot be seen any more it is the end of the input too, as on a terminal that was lost.
     """
     with _signals_seen() as came:
         screen.print(Text(question), end="", soft_wrap=True)

@@ -46,7 +46,7 @@ class Outlet(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor, for whoever asks what stands behind it."""
+        """The descriptor, for a caller that asks what stands behind it."""
         return self._descriptor
 
     def isatty(self) -> bool:
@@ -54,7 +54,7 @@ class Outlet(io.RawIOBase):
         return os.isatty(self._descriptor)
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Never raises OSError; a descriptor that somebody made non-blocking is waited for like any other."""
+        """Never raises OSError; a descriptor that another process made non-blocking is waited for like any other."""
         piece = memoryview(data)
         while self.lost is None:
             try:
@@ -67,7 +67,7 @@ class Outlet(io.RawIOBase):
 
     def _lose(self, error: OSError) -> None:
         self.lost = error
-        if self._descriptor == STDOUT and error.errno not in (errno.EPIPE, errno.EIO):  # whoever left knows it
+        if self._descriptor == STDOUT and error.errno not in (errno.EPIPE, errno.EIO):  # a reader that left knows it
             cry(f"hivekeys: warning: nothing can be written to standard output any more: {error.strerror}\n")
 
 

@@ -21,7 +21,7 @@ LONG = 2.0  # a look that takes more of them is said to be going on
 
 
 class Picture:
-    """The last look, and since when the next one has been going on; whoever draws it is in another thread."""
+    """The last look, and since when the next one has been going on; it is drawn in another thread."""
 
     def __init__(self) -> None:
         self.seen: FleetStatus | None = None
@@ -54,9 +54,9 @@ class Picture:
 
 
 def watch(look: Callable[[], FleetStatus]) -> NoReturn:
-    """Draws what `look` shows until somebody ends it, then leaves with the code of what was seen last.
+    """Draws what `look` shows until the operator ends it, then leaves with the code of what was seen last.
 
-    The process leaves at once, in the middle of a look too: nobody is being changed, so no host need be waited for.
+    The process leaves at once, in the middle of a look too: no host is being changed, so none need be waited for.
     """
     picture = Picture()
     looker = threading.Thread(target=picture.keep_looking, args=(look,), daemon=True)

@@ -35,10 +35,10 @@ Handler = Callable[[int, FrameType | None], None]
 def endable() -> Iterator[None]:
     """Any verb: the first signal raises KeyboardInterrupt in the main thread, the second ends the process.
 
-    Hosts in flight finish, because whoever drives them waits for them as the exception passes.
+    Hosts in flight finish, because their driver waits for them as the exception passes.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # whoever has the main thread has the signals
+        yield  # the main thread has the signals
         return
     raised = threading.Event()
 

@@ -15,6 +15,8 @@ from hivekeys.rotation.drive import Drive, paced
 from hivekeys.rotation.preview import Foreseen, foreseen
 from hivekeys.text.names import fold_names
 from hivekeys.token import refuse_revoked
+from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.turning import EarlierRunOptions, ForwardOptions
 from tasks.options.verb import leave
 from tasks.work import foreseeing
 from tasks.work.after_run import backup_after_run
@@ -88,6 +90,28 @@ def runs_after(past: Run, state_dir: str) -> list[Run]:
 def gone_back_after(past: Run, state_dir: str) -> frozenset[str]:
     """Those of them that left the hosts as they were: it may go on behind them."""
     return gone_back(runs_after(past, state_dir))
+
+
+def request_for(
+    past: Run,
+    scope: EarlierRunOptions,
+    output: OutputOptions,
+    finish: FinishOption,
+    excluded: tuple[str, ...],
+    forward: ForwardOptions | None = None,
+) -> Request:
+    """What was asked of a run that is taken up; without `forward` it goes back."""
+    return Request(
+        reason=past.reason,
+        output=output,
+        on_finish=finish.command,
+        past=past,
+        state_dir=scope.state_dir,
+        ends_survivors=forward is not None and forward.end_survivors,
+        fence=forward is not None and forward.fence,
+        goes_back=forward is None,
+        excluded=excluded,
+    )
 
 
 def take_up(

@@ -19,7 +19,7 @@ UNTOUCHED = "a dry run: nothing was changed"
 
 
 def look(request: Request) -> Request:
-    """The same, but only looked at: nothing is recorded, and nobody is told that a run is over."""
+    """The same, but only looked at: nothing is recorded, and no command is told that a run is over."""
     return replace(request, on_finish=(), records=False, fence=False, take_over=False)
 
 

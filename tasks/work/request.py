@@ -20,7 +20,7 @@ class Request:
     records: bool = True  # a look alone is not written down, and takes no lock
     goes_back: bool = False  # it is taken back
     fence: bool = False  # services that cannot be turned are to be stopped
-    take_over: bool = False  # whoever else has a host's lock is ended
+    take_over: bool = False  # another run that has a host's lock is ended
     ends_survivors: bool = False  # processes that outlive a restart are to be ended
     excluded: tuple[str, ...] = ()  # cut out of the fleet
 

@@ -33,7 +33,7 @@ def read(source: str, limit: int, hint: str) -> bytes:
 
 
 def leaked_token(source: str) -> Token:
-    """A token that leaked, from a file or from standard input: whoever can read it knows it already."""
+    """A token that leaked, from a file or from standard input: who can read it knows it already."""
     if source == "-":
         return token.parse_old(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
     try:
@@ -44,7 +44,7 @@ def leaked_token(source: str) -> Token:
 
 
 def _is_credential(path: Path) -> bool:
-    """A file of systemd's: an access list may widen its mode, but nobody else gets into its folder."""
+    """A file of systemd's: an access list may widen its mode, but no other account gets into its folder."""
     folder = os.environ.get(CREDENTIALS)
     return bool(folder) and path.resolve().is_relative_to(Path(str(folder)).resolve())
 

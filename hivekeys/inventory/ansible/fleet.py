@@ -63,7 +63,7 @@ def _name(listing: Listing, file: str, found: Gathered) -> None:
 
 
 def _roles(listing: Listing, named: dict[Role, str], file: str, found: Gathered) -> dict[str, Role]:
-    """Who is what; whoever is in neither group is none of our business."""
+    """Each host's role by its group; hosts in neither group are left out."""
     roles: dict[str, Role] = {}
     for role, name in named.items():
         if name in listing.groups or name == "all":
