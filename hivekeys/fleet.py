@@ -4,6 +4,7 @@ Frozen values only: no I/O, no parsing. The defaults stand here, once; `inventor
 types and has already refused whatever could not be right. Times are in seconds, modes are numbers (0o600).
 """
 
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date
 from enum import Enum
@@ -42,6 +43,15 @@ class Format(Enum):
     ENVIRONMENT = "environment"
 
 
+class Apply(Enum):
+    """How a service learns that its token file is another: from a fresh process, when it is told, or by itself."""
+
+    RESTART = "restart"
+    RELOAD = "reload"  # systemctl reload
+    SIGNAL = "signal"  # to the main process of its unit
+    WATCH = "watch"  # nothing is sent
+
+
 class Order(Enum):
     """Which side turns first. With single-token services neither order avoids a moment of disagreement."""
 
@@ -76,6 +86,7 @@ class Service:
 
     `owner` and `group` are the service's account, whose the token file is; an
     environment file is root's, in a directory of root's, and keeps its mode: 0600, or 0640 for the service's group.
+    Where `apply` is not a restart, a process is older than what it has read: only its answers tell which token that is.
     """
 
     unit: str
@@ -94,6 +105,8 @@ class Service:
     ca: str = ""  # of https: a file of certificates on the host; "": those that the host trusts
     verify: bool = True  # of https: its certificate is checked
     format: Format = Format.TOKEN
+    apply: Apply = Apply.RESTART
+    signal: str = "HUP"  # for apply = "signal"
 
     @property
     def where(self) -> str:
@@ -168,6 +181,11 @@ class Host:
     def home(self) -> str:
         """The host that its machine is known by: itself, or the one that it stands beside."""
         return self.beside or self.name
+
+
+def services_of(hosts: Iterable[Host]) -> dict[str, Service]:
+    """What runs on each of these hosts, by its name."""
+    return {host.name: host.service for host in hosts}
 
 
 @dataclass(frozen=True)

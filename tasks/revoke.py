@@ -104,11 +104,12 @@ def _foresee(
     fleet: "Fleet", hosts: "tuple[Host, ...]", request: "Request", tokens_of: "Callable[[Crew], set[Fingerprint]]"
 ) -> None:
     """What the revocation would do to every host that answers, and which tokens it would revoke."""
+    from hivekeys.fleet import services_of
     from hivekeys.rotation.preview import foreseen
     from tasks.work import foreseeing
 
     def would(run: "Run") -> "list[Foreseen]":
-        return foreseen([run.hosts[host.name] for host in hosts], None)
+        return foreseen([run.hosts[host.name] for host in hosts], None, services=services_of(hosts))
 
     def lines(runner: "Crew") -> list[str]:
         held = {token for one in runner.controllers for token in (*one.held, *one.loaded_token)}

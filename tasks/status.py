@@ -124,7 +124,7 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
     """
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import past_runs
-    from hivekeys.protocol.program import program_of
+    from hivekeys.protocol.program import modules_of, program_of
     from hivekeys.status.status import status_of
     from hivekeys.verify.findings import recorded
     from hivekeys.verify.survey import Watch
@@ -132,7 +132,7 @@ def _looking(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> "Iter
 
     folder = state_folder.folder_for(fleet.name, state_dir)
     greeting = greeting_of(fleet.name, folder)
-    dialer = dialer_of(fleet, hosts, program_of(), folder)
+    dialer = dialer_of(fleet, hosts, program_of(*modules_of(fleet.hosts)), folder)
     watch = Watch(fleet, hosts, dialer, greeting)
 
     def look(knows: bool = True) -> "FleetStatus":

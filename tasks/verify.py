@@ -88,7 +88,7 @@ def _report(
 ) -> "Report":
     from hivekeys.journal import state_folder
     from hivekeys.protocol.doubles import doubles
-    from hivekeys.protocol.program import program_of
+    from hivekeys.protocol.program import modules_of, program_of
     from hivekeys.verify.findings import Baseline, Report, examine
     from hivekeys.verify.survey import survey
     from hivekeys.verify.waivers import over, waive
@@ -100,7 +100,8 @@ def _report(
     greeting = greeting_of(fleet.name, folder)
     comparison = secrets.token_bytes(32) if other else b""  # nothing can be compared with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    dialer = dialer_of(fleet, asked, program_of("inspect", *(["sweep"] if dead else [])), folder)
+    modules = ["inspect", *(["sweep"] if dead else []), *modules_of(fleet.hosts)]
+    dialer = dialer_of(fleet, asked, program_of(*modules), folder)
     to_others = None
     if other:  # whose password is asked for now
         to_others = dialer_of(other, other.hosts, program_of(), state_folder.folder_for(other.name, state_dir))

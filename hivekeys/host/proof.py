@@ -21,6 +21,8 @@ LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemct
 NOT_THIS_PATH = (401, 403, 404)  # of a health path: llama-orch asks for a token on every path that it does not know
 CALL_WORDS = {"none": "no token", "garbage": "a garbage token", "new": "the right token", "old": "the other token"}
 ODD = {403: "forbidden", 429: "rate-limited"}  # what is neither let in nor turned away for its token
+NOT_READ_YET = ("new-refused", "old-accepted")  # what a service answers that has not read its changed file yet
+ASKS_AGAIN = 0.25  # seconds between two times: each is four lines in its log
 MOST_NAMED = 4  # places, of a service that listens elsewhere
 
 
@@ -51,16 +53,16 @@ class Proof:
             self.facts["unchecked"] = True
         unit = self.until_healthy(health_seconds)
         try:
-            return self.holds(unit, stable_seconds)
+            return self.holds(unit, health_seconds, stable_seconds)
         except Refusal as refusal:
             if refusal.trouble == "unhealthy" and not agent.unit.lives(unit):
                 agent.unit.same_process(unit, stable_seconds)  # it is gone: that is why there is no answer
             raise
 
-    def holds(self, unit: "dict[str, Any]", stable_seconds: float) -> "dict[str, Any]":
+    def holds(self, unit: "dict[str, Any]", health_seconds: float, stable_seconds: float) -> "dict[str, Any]":
         """The same of one that is healthy: the four calls, the stability window, the process's age."""
         agent = self.agent
-        self.judge(unit)
+        self.judge_in_time(unit, self.began + agent.deadline.left(health_seconds))
         if "old" in self.facts["calls"]:
             self.facts["refused_after"] = self.system.monotonic() - self.began
         if stable_seconds:
@@ -70,7 +72,7 @@ class Proof:
             self.judge(unit)  # again: a refusal may come out of a cache at first
         unit = agent.unit.same_process(unit, stable_seconds)
         loaded = agent.unit.loaded(unit, agent.slots()["active"])
-        answered = self.facts["proven"] and loaded["evidence"] == "touched"
+        answered = self.facts["proven"] and loaded["evidence"] in ("touched", "answers")
         if not answered and (loaded["fingerprint"] or {}).get("keyed") != self.want:
             raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
         return unit
@@ -161,6 +163,17 @@ class Proof:
         return "%s listens on %s%s: %s" % (self.service["unit"], shown, more, ", ".join(keys))
 
     # -- the four calls
+
+    def judge_in_time(self, unit: "dict[str, Any]", end: float) -> None:
+        """As `judge`; a service that takes a new token without a restart is asked until it has, or until `end`."""
+        while True:
+            try:
+                return self.judge(unit)
+            except Refusal as refusal:
+                late = "apply" not in self.service or self.system.monotonic() >= end or not self.agent.unit.lives(unit)
+                if late or refusal.trouble not in NOT_READ_YET:
+                    raise
+            self.agent.deadline.pause(ASKS_AGAIN)
 
     def judge(self, unit: "dict[str, Any]") -> None:
         """The four calls, and what their answers mean. Fills facts["calls"] with the statuses.

@@ -28,6 +28,7 @@ PROPERTIES = (
 )
 JOURNAL = ["journalctl", "--no-pager", "--quiet", "--output=cat"]
 REFUSED = "auth failed"  # in log lines of the services about callers without the token
+UNIT_LOOKS = []  # type: list[Any]  # functions of notify.py, where that is sent: (agent, unit, facts) -> None
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the services colour their lines, between a field's name and its value too
 
 
@@ -59,6 +60,8 @@ class Unit:
             self.origin_facts = {"reads": origin.file, "sources": origin.others, "unnamed": origin.why}
             self.restart_facts["bar"] = restart_bar(agent, self.properties)
             self.restart_facts["stop_seconds"] = stop_seconds(agent, unit, self.properties)
+            for look in UNIT_LOOKS:
+                look(agent, unit, self.restart_facts)
             self.file_at = agent.system.monotonic()
         unit.update(self.restart_facts, **self.origin_facts)
         members = agent.system.members(unit["cgroup"])
@@ -148,7 +151,7 @@ class Unit:
         """Which token the running process read: its environment, its credential, or the file if it is younger.
 
         `evidence`: environment, credential, younger, older (the file has changed since), touched (all but its
-        content has), none.
+        content has), answers (so has its content, and the service takes that without a restart), none.
         """
         process = self.agent.system.process(unit["pid"]) if unit["pid"] else None
         if not process:
@@ -167,7 +170,8 @@ class Unit:
             return {"fingerprint": active["fingerprint"], "evidence": "younger"}
         # Mode or owner were mended since the start, or the file was renamed: only the service's answers can tell.
         touched = unit["started"] + 0.02 >= active["modified"]
-        return {"fingerprint": None, "evidence": "touched" if touched else "older"}
+        changed = "answers" if "apply" in self.agent.service else "older"
+        return {"fingerprint": None, "evidence": "touched" if touched else changed}
 
     def lives(self, unit: "dict[str, Any]") -> bool:
         """True while the unit's process is the one that was seen."""

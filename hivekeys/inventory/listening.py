@@ -15,6 +15,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
     for role in ("queen", "hive"):
         own = table_of(services, role)
         yield from _tls(("services", role), own, own)
+        yield from _applied(("services", role), own, own)
         if len(expanded(own.get("address"))) > 1:
             found = f"a range, {value_text(own['address'])}"
             yield wrong(("services", role, "address"), found, "one address; ranges stand in the entry of the hosts")
@@ -23,6 +24,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
             own, role = table["service"], str(table.get("role"))
             key = ("hosts", pattern, "service")
             yield from _tls(key, own, {**table_of(services, role), **own})
+            yield from _applied(key, own, {**table_of(services, role), **own})
             names, addresses = expanded(pattern), expanded(own.get("address"))
             if len(addresses) > 1 and len(names) != len(addresses):
                 found = f"{value_text(own['address'])}, {len(addresses)} addresses"
@@ -38,3 +40,19 @@ def _tls(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistake]:
         name = "ca" if "ca" in own else "verify"
         if name in own:
             yield wrong((*key, name), value_text(own[name]), "one of ca and verify = false")
+
+
+def _applied(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistake]:
+    """Mistakes of `apply`: without a restart only the answers of a protected path tell which token a service has."""
+    apply = whole.get("apply", "restart")
+    if own.get("signal", "HUP") != "HUP" and apply != "signal":
+        yield wrong((*key, "signal"), value_text(own["signal"]), 'apply = "signal" beside it')
+    if apply == "restart":
+        return
+    unfit: tuple[tuple[str, object, str], ...] = (
+        ("format", "environment", 'apply = "restart": an environment is read as a service starts'),
+        ("protected", [], "a path that needs the token: without a restart only answers tell which is in use"),
+    )
+    for name, value, expected in unfit:
+        if whole.get(name) == value and {"apply", name} & set(own):
+            yield wrong((*key, name if name in own else "apply"), value_text(own.get(name, apply)), expected)

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, V
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Become, Format, Order, Role, SudoLog
+from hivekeys.fleet import Amount, Apply, Become, Format, Order, Role, SudoLog
 from hivekeys.inventory import values
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
 
@@ -52,6 +52,8 @@ class ServiceKeys(TypedDict, total=False):
     scheme: Annotated[str, PlainValidator(values.scheme)]
     ca: Annotated[str, PlainValidator(values.authorities)]
     verify: Annotated[bool, PlainValidator(values.flag)]
+    apply: Annotated[Apply, PlainValidator(values.choice(Apply))]
+    signal: Annotated[str, PlainValidator(values.signal)]
 
 
 class ServicesKeys(TypedDict, total=False):

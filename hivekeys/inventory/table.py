@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
 from rich.table import Table
@@ -57,7 +58,7 @@ def _cells(host: Host) -> tuple[str, ...]:
 
 
 def _host(host: Host) -> dict[str, Any]:
-    service = asdict(host.service)
+    service = {key: value.value if isinstance(value, Enum) else value for key, value in asdict(host.service).items()}
     modes = {key: f"{service[key]:04o}" for key in ("mode", "directory_mode")}
     return {
         "name": host.name,
@@ -69,5 +70,5 @@ def _host(host: Host) -> dict[str, Any]:
         "jump": host.jump,
         "become": host.become.value,
         "beside": host.beside or None,
-        "service": {**service, **modes, "format": host.service.format.value},
+        "service": {**service, **modes},
     }

@@ -25,6 +25,7 @@ LONGEST_REASON = 200  # characters: it is shown in a table
 OLDEST = 3_650  # days
 FILE_MODES = (0o600, 0o400)
 DIRECTORY_MODES = (0o700, 0o500)
+SIGNALS = ("HUP", "USR1", "USR2")  # hivekeys.host.verbs.notify.SIGNALS: those that mean what a program makes of them
 
 # `directory_mode` closes the token's folder to everybody else, which would break a folder that others share.
 _SHARED_FOLDER = r"/(boot|dev|etc|home|media|mnt|opt|proc|root|run|srv|sys|tmp|usr(/local)?|var(/lib|/tmp)?)?"
@@ -109,6 +110,13 @@ def scheme(value: object) -> str:
     if value in ("http", "https"):
         return str(value)
     raise ValueError('"http" or "https"')
+
+
+def signal(value: object) -> str:
+    """The signal that makes a service read its token anew."""
+    if value in SIGNALS:
+        return str(value)
+    raise ValueError(" or ".join(f'"{name}"' for name in SIGNALS))
 
 
 def flag(value: object) -> bool:

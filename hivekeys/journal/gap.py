@@ -119,7 +119,7 @@ def _fits(one: Turn, other: Turn) -> bool | None:
 def _turns(outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> list[Turn]:
     """Which token the service accepted after each of its steps, in order; none if it was not stopped."""
     if not any(step.verb in STOPS for step in outcome.steps):
-        return []
+        return _without_restart(outcome, now, sitting, tokens)
     turns, at = [], now - sum(step.seconds for step in outcome.steps)
     for step in outcome.steps:
         if step.verb is Verb.RESTART:
@@ -133,6 +133,20 @@ def _turns(outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> list[T
     if refused and outcome.seen and outcome.seen.unit.state == "active":  # and runs on
         turns.append(replace(_shown_token(outcome.seen, sitting), at=now))
     return turns
+
+
+def _without_restart(outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> list[Turn]:
+    """The token of a service that took it without a restart: from the time on at which it refused the earlier one."""
+    proof, is_new = outcome.proof, any(STEPS[step.verb].turns for step in outcome.steps)
+    if not is_new or proof is None or proof.healthy_after is None:
+        return []
+    rest = 0.0
+    for step in reversed(outcome.steps):
+        rest += step.seconds
+        if step.verb is Verb.PROVE:
+            took = proof.healthy_after if proof.refused_after is None else proof.refused_after
+            return [replace(_proven(outcome, sitting, tokens), at=now - rest + took)]
+    return []
 
 
 def _proven(outcome: Outcome, sitting: int, tokens: Tokens) -> Turn:

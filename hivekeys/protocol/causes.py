@@ -68,6 +68,7 @@ class Trouble(Enum):
     AUDITD_UNUSABLE = "auditd-unusable"
     # what the service showed
     RESTART_REFUSED = "restart-refused"
+    NOTIFY_REFUSED = "notify-refused"
     STOP_TOO_SLOW = "stop-too-slow"
     START_FAILED = "start-failed"
     UNHEALTHY = "unhealthy"
@@ -172,6 +173,8 @@ HINTS: dict[Trouble, str] = {
     "files",
     Trouble.RESTART_REFUSED: "systemd does not restart the service, which runs as before: correct its unit as named "
     "(`ssh {root} systemctl cat {unit}`), then `ssh {root} systemctl daemon-reload`",
+    Trouble.NOTIFY_REFUSED: "correct the unit as named (`ssh {root} systemctl cat {unit}`), or set `apply = "
+    '"restart"` for the service in the inventory',
     Trouble.STOP_TOO_SLOW: "raise `request` in [timeouts] above TimeoutStopSec, or lower that in the unit",
     Trouble.START_FAILED: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`",
     Trouble.UNHEALTHY: "look at the service's log: `ssh {root} journalctl -u {unit} -n 50`; if it is "

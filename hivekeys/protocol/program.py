@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import hivekeys
+from hivekeys.fleet import Apply, Host
 from hivekeys.protocol.verbs import STEPS, UPKEEP
 
 HOST = Path(hivekeys.__file__).parent / "host"
@@ -28,6 +29,11 @@ def program_of(*verbs: str) -> bytes:
     for left_out, instead in ((_DOCSTRING, rb'\1""\n'), (_COMMENT, b""), (_RETURNS, b":\n")):
         text = left_out.sub(instead, text)
     return text + _BEGIN
+
+
+def modules_of(hosts: Iterable[Host]) -> list[str]:
+    """The further modules that a look at these hosts needs, and a run over them."""
+    return ["notify"] if any(host.service.apply is not Apply.RESTART for host in hosts) else []
 
 
 def installed_program(*verbs: str) -> bytes:

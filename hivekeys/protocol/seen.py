@@ -18,7 +18,9 @@ BARS = (
     Trouble.TOKEN_UNSAFE,
     Trouble.WRITE_FAILED,
     Trouble.RESTART_REFUSED,
+    Trouble.NOTIFY_REFUSED,
 )
+ANSWERED = ("touched", "answers")  # evidence that says nothing without the service's own answers
 MAX_EPOCH = 10**9  # hivekeys.host.state.MAX_EPOCH: each run adds one, so a larger number is none that hivekeys wrote
 
 
@@ -83,7 +85,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class LoadedToken:
-    """The token that the running process read, and how that is known: credential, younger, touched, older, none."""
+    """The token that the running process read, and how that is known.
+
+    `evidence`: credential, younger, older, none; touched and answers, where only its answers tell (ANSWERED).
+    """
 
     fingerprint: Fingerprint | None
     evidence: str

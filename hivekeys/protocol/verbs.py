@@ -33,6 +33,7 @@ class Verb(Enum):
     STAGE = "stage"
     SWAP = "swap"
     RESTART = "restart"
+    NOTIFY = "notify"
     PROVE = "prove"
     REVERT = "revert"
     RETIRE = "retire"
@@ -154,6 +155,11 @@ class Swap(Step, touches=True, turns=True):
 @dataclass(frozen=True)
 class Restart(Step, touches=True, moves=True, turns=True):
     """The service is restarted."""
+
+
+@dataclass(frozen=True)
+class Notify(Step, touches=True, turns=True, always=True, module="notify"):
+    """The service is told that its token file is another, and reads it without a restart."""
 
 
 @dataclass(frozen=True)

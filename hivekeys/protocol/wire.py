@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hivekeys.fleet import Policy, Service
+from hivekeys.fleet import Apply, Policy, Service
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result
 from hivekeys.protocol.seen import MAX_EPOCH, Proof
@@ -26,6 +26,7 @@ from hivekeys.protocol.verbs import (
     Audit,
     EndSurvivors,
     Hello,
+    Notify,
     Prove,
     Recall,
     Restart,
@@ -117,7 +118,10 @@ def _greeting(hello: Hello, tokens: Tokens) -> dict[str, Any]:
 
 
 def service_told(service: Service) -> dict[str, Any]:
-    """What of a service its host must know; an installed agent compares it with what it was installed for."""
+    """What of a service its host must know; an installed agent compares it with what it was installed for.
+
+    Words that came later are left out where they say the usual: a host that was installed before them knows none.
+    """
     return {
         "unit": service.unit,
         "token": service.token,
@@ -134,6 +138,8 @@ def service_told(service: Service) -> dict[str, Any]:
         "scheme": service.scheme,
         "ca": service.ca,
         "verify": service.verify,
+        **({"apply": service.apply.value} if service.apply is not Apply.RESTART else {}),
+        **({"signal": service.signal} if service.apply is Apply.SIGNAL else {}),
     }
 
 
@@ -146,7 +152,7 @@ def seconds_for(steps: Sequence[Step], policy: Policy) -> float:
     """The most that an agent may take for these steps: its own deadline, in seconds."""
     kinds = {type(step) for step in steps}
     limit = 30.0
-    if Restart in kinds:
+    if kinds & {Restart, Notify}:  # systemd waits for a reload as for a stop
         limit += policy.health_deadline + STOP_SECONDS
     if kinds & {Sweep, EndSurvivors}:
         limit += SWEEP_SECONDS

@@ -27,15 +27,12 @@ class Item:
 def checklist(run: Run, events: Iterable[Event], review: Review | None = None) -> tuple[Item, ...]:
     """The checklist; the audit records count as reviewed when every one of them could be read."""
     told = list(events)
-    restarted = {
-        event.host
-        for event in told
-        if isinstance(event, Outcome) and any(result.verb is Verb.RESTART for result in event.results)
-    }
+    restarted = _hosts_with(told, Verb.RESTART)
+    on_it = "restarted on it" if not _hosts_with(told, Verb.NOTIFY) else "restarted on it, or took it without a restart"
     return (
         _generated(run, any(isinstance(event, TokenChosen) for event in told)),
         _everywhere("Update all services", run, "hold the new token", lambda host: _holds(run, host)),
-        _everywhere("Restart all services", run, "restarted on it", lambda host: _runs(run, host, restarted)),
+        _everywhere("Restart all services", run, on_it, lambda host: _runs(run, host, restarted)),
         _everywhere("Verify services healthy", run, "are healthy with it", lambda host: _is_healthy(run, host)),
         Item(
             "Review audit logs for unauthorized access",
@@ -45,6 +42,12 @@ def checklist(run: Run, events: Iterable[Event], review: Review | None = None) -
         Item("Document incident", False, "for people; this report is a beginning"),
         Item("Update security procedures", False, "for people"),
     )
+
+
+def _hosts_with(events: Iterable[Event], verb: Verb) -> set[str]:
+    """The hosts on which that was done."""
+    outcomes = (event for event in events if isinstance(event, Outcome))
+    return {event.host for event in outcomes if any(result.verb is verb for result in event.results)}
 
 
 def _generated(run: Run, chosen: bool) -> Item:

@@ -7,7 +7,7 @@ connects and looks again: only when that fails too is the host `unknown`.
 from collections.abc import Callable, Container
 from dataclasses import replace
 
-from hivekeys.fleet import Host
+from hivekeys.fleet import Apply, Host
 from hivekeys.journal.events import TURNED, Intent, Outcome, Phase, State, Status, Waiting
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.recorder import Recorder
@@ -19,6 +19,7 @@ from hivekeys.protocol.seen import Seen, in_environment
 from hivekeys.protocol.verbs import (
     Audit,
     Fence,
+    Notify,
     Observe,
     ProbeWrite,
     Prove,
@@ -184,7 +185,8 @@ class HostController:
             if not steps:
                 return self._outcome(phase, Status.OK, there)
             reply = self._send(phase, steps)
-            if not isinstance(reply, Cause) and _is_stale(reply, steps) and phase is not Phase.SETTLE:
+            reads_late = self.host.service.apply is Apply.RESTART and phase is not Phase.SETTLE
+            if not isinstance(reply, Cause) and _is_stale(reply, steps) and reads_late:
                 reply = self._send(phase, (Restart(), *steps))
             if not isinstance(reply, Cause):
                 return self._judge(phase, goal, there, reply)
@@ -224,7 +226,7 @@ class HostController:
         return self._outcome(Phase.FENCE, Status.OK, State.FENCED, None, reply)
 
     def _steps(self, goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
-        steps = steps_to(goal, seen)
+        steps = steps_to(goal, seen, self.host.service)
         if steps and isinstance(steps[0], Stage) and not self.session.knows(goal.want):
             # Perhaps only the host's own agent has it in memory; if not, it says so.
             steps = (
@@ -234,7 +236,9 @@ class HostController:
         # A revocation does not wait for a host to stay up before the next one turns: that is checked at the end.
         settles, leaked = phase is Phase.SETTLE, bool(goal.revoke)
         return tuple(
-            replace(step, stable=settles is leaked, log=settles) if isinstance(step, Prove) else step for step in steps
+            replace(step, stable=settles is leaked, log=settles) if isinstance(step, Prove) else step
+            for step in steps
+            if not (settles and isinstance(step, Notify))  # what it read before is to be seen
         )
 
     def _judge(self, phase: Phase, goal: Goal, there: State, reply: Reply) -> Outcome:
@@ -257,9 +261,8 @@ class HostController:
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)
 
-    @staticmethod
-    def _moves_left(goal: Goal, seen: Seen) -> bool:
-        return any(not step.always for step in steps_to(goal, seen))
+    def _moves_left(self, goal: Goal, seen: Seen) -> bool:
+        return any(not step.always for step in steps_to(goal, seen, self.host.service))
 
     def _lease_end(self) -> float:
         """When an agent whose line has just ended begins nothing any more (monotonic)."""

@@ -1,19 +1,19 @@
 """What a run would do to each host, from what the host shows now (`--dry-run`). Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from hivekeys.fleet import HIVE_SERVICE, Apply, Service
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint
-
-BROUGHT = (Verb.STAGE, Verb.SWAP, Verb.RESTART, Verb.PROVE, Verb.RETIRE)  # how to show a token that is yet to be made
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,34 @@ class Foreseen:
     why: str = ""
 
 
-def foreseen(hosts: Iterable[HostRun], want: Fingerprint | None, goes_back: bool = False) -> list[Foreseen]:
-    """The steps for each of these hosts: forward to `want` (None: a token yet to be made), or back to its own token."""
-    return [_of(host, want, goes_back) for host in hosts]
+def foreseen(
+    hosts: Iterable[HostRun],
+    want: Fingerprint | None,
+    goes_back: bool = False,
+    services: Mapping[str, Service] = MappingProxyType({}),
+) -> list[Foreseen]:
+    """The steps for each of these hosts: forward to `want` (None: a token yet to be made), or back to its own token.
+
+    `services`: what runs on a host, where that is not as on most.
+    """
+    return [_of(host, services.get(host.name, HIVE_SERVICE), want, goes_back) for host in hosts]
 
 
-def _of(host: HostRun, want: Fingerprint | None, goes_back: bool) -> Foreseen:
+def brought(service: Service) -> tuple[Verb, ...]:
+    """How a token gets there that is yet to be made."""
+    told = {Apply.RESTART: (Verb.RESTART,), Apply.WATCH: ()}.get(service.apply, (Verb.NOTIFY,))
+    return (Verb.STAGE, Verb.SWAP, *told, Verb.PROVE, Verb.RETIRE)
+
+
+def _of(host: HostRun, service: Service, want: Fingerprint | None, goes_back: bool) -> Foreseen:
     if host.seen is None or host.cause:
         return Foreseen(host.name, host.now, host.now, why=str(host.cause or "its state was not reported"))
     if goes_back and (not host.touched or host.was is None):
         return Foreseen(host.name, host.now, host.now, why="the run has not touched it")
     then = host.was if goes_back else want
     if then is None:
-        return Foreseen(host.name, host.now, None, BROUGHT)
-    steps = tuple(step.verb for step in steps_to(Goal(Stance.ALONE, then), host.seen))
+        return Foreseen(host.name, host.now, None, brought(service))
+    steps = tuple(step.verb for step in steps_to(Goal(Stance.ALONE, then), host.seen, service))
     return Foreseen(host.name, host.now, then, steps if Verb.PROVE in steps else (Verb.PROVE, *steps))
 
 

@@ -6,7 +6,7 @@ What a host says of its workers is the number of processes that its unit has bes
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hivekeys.fleet import Fleet, Host, Role
+from hivekeys.fleet import Apply, Fleet, Host, Role
 from hivekeys.journal.estimate import RunTimes, at_least, likely
 from hivekeys.journal.events import TURNED
 from hivekeys.journal.hostrun import HostRun
@@ -33,12 +33,24 @@ def before_wave(run: Run, wave: Wave) -> str:
 
 
 def _restarts(order: Sequence[Wave]) -> str:
+    hosts = [host for wave in order for host in wave.hosts]
+    said = [_units([host for host in hosts if is_restarted(host)])]
+    others = _units([host for host in hosts if not is_restarted(host)])
+    said += [f"without a restart: {others}"] if others else []
+    waves = [f"in {len(order)} waves, one after the other"] if len(order) > 1 else []
+    return f"restarts: {'; '.join([*(said if said[0] else ['none', *said[1:]]), *waves])}"
+
+
+def _units(hosts: Sequence[Host]) -> str:
     units: dict[str, list[str]] = defaultdict(list)
-    for wave in order:
-        for host in wave.hosts:
-            units[host.service.unit].append(host.name)
-    waves = f"; in {len(order)} waves, one after the other" if len(order) > 1 else ""
-    return f"restarts: {'; '.join(f'{unit} on {fold_names(names)}' for unit, names in units.items())}{waves}"
+    for host in hosts:
+        units[host.service.unit].append(host.name)
+    return "; ".join(f"{unit} on {fold_names(names)}" for unit, names in units.items())
+
+
+def is_restarted(host: Host) -> bool:
+    """True for a host whose service takes a new token by a restart alone."""
+    return host.service.apply is Apply.RESTART
 
 
 def _takes(fleet: Fleet, order: Sequence[Wave], paces: Sequence[RunTimes], run: Run) -> str:
@@ -56,6 +68,9 @@ def _takes(fleet: Fleet, order: Sequence[Wave], paces: Sequence[RunTimes], run: 
 
 def _ends(hosts: Sequence[Host], run: Run) -> str:
     """The work that the restarts of these hosts end."""
+    hosts = [host for host in hosts if is_restarted(host)]
+    if not hosts:
+        return "nothing: no service restarts"
     hives = [(host.name, run.hosts.get(host.name, HostRun(host.name))) for host in hosts if host.role is Role.HIVE]
     told = [(name, part.seen.unit) for name, part in hives if part.seen and part.seen.unit.beside is not None]
     ends = {name: unit.beside or 0 for name, unit in told if unit.beside and unit.kill_mode not in SPARING}

@@ -7,12 +7,13 @@ and the way back: a rollback is a goal with the older token.
 from dataclasses import dataclass
 from enum import Enum
 
-from hivekeys.fleet import Service, rights
+from hivekeys.fleet import HIVE_SERVICE, Apply, Service, rights
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.seen import Seen, Slot, Unit, not_read
 from hivekeys.protocol.verbs import (
     Discard,
     EndSurvivors,
+    Notify,
     Prove,
     Restart,
     Retire,
@@ -49,8 +50,8 @@ class Goal:
     ends_survivors: bool = False  # processes that outlived the restart are ended first
 
 
-def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
-    """The steps from what a host shows to the goal; () when it is there and needs no proof.
+def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[Step, ...]:
+    """The steps from what a host shows to the goal; () when it is there and needs no proof. `service`: what runs there.
 
     | goal    | active = want    | staged = want       | previous = want       | nowhere      |
     |---------|------------------|---------------------|-----------------------|--------------|
@@ -59,12 +60,13 @@ def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     | ALONE   | as SERVING, but no proof if nothing moved; then retire and discard what is left over     |
 
     Where tokens are revoked, their tombstones are laid with the new one staged: before anything of the old moves.
+    A service that takes a new token without a restart is notified instead, or left to watch its file.
     """
     if goal.stance is Stance.STAGED:
         there = goal.want in (seen.token, _held(seen.staged))
         tombstones = (Revoke(goal.revoke),) if goal.revoke else ()
         return (*(() if there else (Stage(goal.want),)), *tombstones)
-    moves = _moves(goal, seen)
+    moves = _moves(goal, seen, service)
     prove = Prove(goal.want, goal.refuse)
     if goal.stance is Stance.SERVING:
         end = (EndSurvivors(refuse=goal.refuse),) if goal.ends_survivors else ()
@@ -79,17 +81,25 @@ def steps_to(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     return (*moves, *((prove,) if moves else ()), *left_over)
 
 
-def _moves(goal: Goal, seen: Seen) -> tuple[Step, ...]:
+def _moves(goal: Goal, seen: Seen, service: Service) -> tuple[Step, ...]:
     """The steps that put `want` into the active slot and into the running process."""
-    restart = Restart()
+    taken = read_anew(seen.unit, service)
     if seen.token == goal.want:
-        runs_it = seen.loaded.fingerprint == goal.want and seen.unit.state == "active"
-        return () if runs_it else (restart,)
+        told = service.apply is not Apply.RESTART and goal.stance is Stance.ALONE  # and proven: no age shows it
+        runs_it = (told or seen.loaded.fingerprint == goal.want) and seen.unit.state == "active"
+        return () if runs_it else taken
     if _held(seen.staged) == goal.want:
-        return (Swap(goal.want), restart)
+        return (Swap(goal.want), *taken)
     if _held(seen.previous) == goal.want:
-        return (Revert(goal.want), restart)
-    return (Stage(goal.want), Swap(goal.want), restart)
+        return (Revert(goal.want), *taken)
+    return (Stage(goal.want), Swap(goal.want), *taken)
+
+
+def read_anew(unit: Unit, service: Service) -> tuple[Step, ...]:
+    """What makes a service read its token file: a fresh process, above all where none runs."""
+    if service.apply is Apply.RESTART or unit.state != "active":
+        return (Restart(),)
+    return () if service.apply is Apply.WATCH else (Notify(),)
 
 
 def _held(slot: Slot | None) -> Fingerprint | None:

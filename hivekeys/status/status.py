@@ -17,7 +17,7 @@ from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.seen import Place, Seen
+from hivekeys.protocol.seen import ANSWERED, Place, Seen
 from hivekeys.report import Sheet
 from hivekeys.text.clean import cut
 from hivekeys.text.durations import ago
@@ -33,6 +33,7 @@ LOADED = {
     "credential": "credential",
     "younger": "file",
     "touched": "file, touched since",
+    "answers": "file, if it answers so",
     "older": "file, changed since",
 }
 
@@ -62,7 +63,7 @@ class HostStatus:
         if self.cause or self.seen is None or self.seen.token is None or self.owes_for is not None or self.revoked_by:
             return False
         loaded = self.seen.loaded
-        current = loaded.fingerprint == self.seen.token if loaded.fingerprint else loaded.evidence == "touched"
+        current = loaded.fingerprint == self.seen.token if loaded.fingerprint else loaded.evidence in ANSWERED
         return self.seen.unit.state == "active" and current
 
     @property

@@ -67,7 +67,7 @@ def install(
 
     after = partial(_after, want)
     found = upkeep.look(upkeep.hosts, replace(step, apply=False))
-    turned = [host for host in upkeep.hosts if host == upkeep.fleet.queen or _is_interrupted(found[host], after)]
+    turned = [host for host in upkeep.hosts if host == upkeep.fleet.queen or _is_interrupted(host, found[host], after)]
     return _with_doubts(_in_order(upkeep, turned, set_up), inherited, [host.name for host in joins])
 
 
@@ -93,11 +93,11 @@ def _with_doubts(kept: Sequence[UpkeepResult], inherited: Inheritance, joins: Se
     return [replace(one, changes=(*one.changes, *doubts)) if one.host in joins else one for one in kept]
 
 
-def _after(want: Fingerprint, reply: Reply) -> tuple[Step, ...]:
+def _after(want: Fingerprint, host: Host, reply: Reply) -> tuple[Step, ...]:
     """What a host that is set up still needs: a restart if its service read something else, and a proof."""
     if reply.seen is None:
         return ()
-    steps = steps_to(Goal(Stance.SERVING, want), reply.seen)
+    steps = steps_to(Goal(Stance.SERVING, want), reply.seen, host.service)
     restart = Restart()
     return (restart, *steps) if _needs_restart(reply) and restart not in steps else steps
 
@@ -106,9 +106,11 @@ def _needs_restart(reply: Reply) -> bool:
     return any(change.part in RELOADED and not change.refused for change in reply.changes)
 
 
-def _prove(want: Fingerprint, step: Step, done: Reply, ask: Ask) -> tuple[Reply | Cause, tuple[Change, ...]]:
+def _prove(
+    want: Fingerprint, step: Step, host: Host, done: Reply, ask: Ask
+) -> tuple[Reply | Cause, tuple[Change, ...]]:
     """Restarts the service if needed and proves it; if it ran before and the proof fails, undoes the changes."""
-    steps = _after(want, done)
+    steps = _after(want, host, done)
     reply = ask(*steps) if steps else done
     ran = done.seen is not None and done.seen.unit.state == "active"
     if isinstance(reply, Cause) or (reply.cause and not (ran and _needs_restart(done))):
@@ -137,11 +139,11 @@ def _tidied(step: Step, done: Reply, proven: Reply, ask: Ask) -> tuple[Reply | C
     return replace(proven, cause=last.cause), (*kept, *last.changes)
 
 
-def _is_interrupted(found: Reply | Cause, after: Callable[[Reply], tuple[Step, ...]]) -> bool:
+def _is_interrupted(host: Host, found: Reply | Cause, after: Callable[[Host, Reply], tuple[Step, ...]]) -> bool:
     """True for a host whose service runs and will be restarted."""
     if isinstance(found, Cause) or found.cause or found.seen is None or found.seen.unit.state != "active":
         return False
-    return any(step.verb is Verb.RESTART for step in after(found))
+    return any(step.verb is Verb.RESTART for step in after(host, found))
 
 
 def _in_order(

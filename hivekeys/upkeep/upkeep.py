@@ -42,7 +42,7 @@ from hivekeys.upkeep.changes import UpkeepResult
 LOOK = Observe()
 Replies = dict[Host, Reply | Cause]
 Ask = Callable[..., Reply | Cause]  # asks one host for these steps
-Then = Callable[[Reply, Ask], tuple[Reply | Cause, tuple[Change, ...]]]
+Then = Callable[[Host, Reply, Ask], tuple[Reply | Cause, tuple[Change, ...]]]
 
 
 class Upkeep:
@@ -170,7 +170,7 @@ class Upkeep:
         reply = cause or self._send(host, steps)
         changes = () if isinstance(reply, Cause) else reply.changes
         if then and isinstance(reply, Reply) and reply.cause is None:
-            reply, changes = then(reply, lambda *more: self._sessions[host].open() or self._send(host, more))
+            reply, changes = then(host, reply, lambda *more: self._sessions[host].open() or self._send(host, more))
         if isinstance(reply, Cause):
             lost = self.apply and cause is None
             status, state = (Status.UNKNOWN, State.UNKNOWN) if lost else (Status.UNREACHABLE, State.UNREACHABLE)

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import replace
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Fleet, Host
+from hivekeys.fleet import Fleet, Host, services_of
 from hivekeys.journal import state_folder
 from hivekeys.journal.history import gone_back
 from hivekeys.journal.past import past_run, past_runs, tombstones
@@ -150,7 +150,7 @@ def foresee_rest(fleet: Fleet, hosts: tuple[Host, ...], request: Request, past: 
     title = f"run {past.id}: what {verb.replace('_', '')} would do"
 
     def would(run: Run) -> list[Foreseen]:
-        return foreseen([run.hosts[host.name] for host in hosts], run.want, goes_back)
+        return foreseen([run.hosts[host.name] for host in hosts], run.want, goes_back, services_of(hosts))
 
     foreseeing.preview(fleet, hosts, request, title, would)
 

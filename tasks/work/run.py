@@ -12,7 +12,7 @@ from hivekeys.journal.progress import Direction
 from hivekeys.journal.recorder import Record
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.hints import for_fleet
-from hivekeys.protocol.program import program_of
+from hivekeys.protocol.program import modules_of, program_of
 from hivekeys.rotation.crew import Crew
 from tasks.terminal import on_finish
 from tasks.terminal.live import Show
@@ -39,8 +39,8 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
         greeting = greeting_of(fleet.name, folder, run)  # under the lock: the last run may have revoked tokens
         # Who writes also asks for the services' records, before old tokens go.
         revokes = request.past.is_revocation if request.past else request.task == REVOKE
-        program = program_of(*(["audit"] if request.records else []), *(["sweep"] if revokes else []))
-        dialer = dialer_of(fleet, hosts, program, folder)
+        modules = [*(["audit"] if request.records else []), *(["sweep"] if revokes else [])]
+        dialer = dialer_of(fleet, hosts, program_of(*modules, *modules_of(fleet.hosts)), folder)
         stack.enter_context(show)
         runner = Crew(
             fleet,

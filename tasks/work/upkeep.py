@@ -12,7 +12,7 @@ from hivekeys.journal.events import Phase
 from hivekeys.journal.past import past_runs
 from hivekeys.journal.recorder import Record
 from hivekeys.protocol.hints import limit_of
-from hivekeys.protocol.program import program_of
+from hivekeys.protocol.program import modules_of, program_of
 from hivekeys.text.names import fold_names
 from hivekeys.upkeep import changes
 from hivekeys.upkeep.changes import UpkeepResult
@@ -50,7 +50,8 @@ def upkeep_of(
             record = stack.enter_context(recorded(fleet, run, request, show, beside_open))
         folder = state_folder.folder_for(fleet.name, request.state_dir)
         greeting = greeting_of(fleet.name, folder, run)
-        dialer = dialer_of(fleet, hosts, program_of(*modules), folder, readmitted=readmitted)
+        program = program_of(*modules, *modules_of(fleet.hosts))
+        dialer = dialer_of(fleet, hosts, program, folder, readmitted=readmitted)
         stack.callback(dialer.close)
         stack.enter_context(show)
         apply = request.records and not only_asks

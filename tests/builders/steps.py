@@ -26,6 +26,7 @@ def every_step(want: Fingerprint = PRINT) -> tuple[Step, ...]:
         verbs.Stage(want),
         verbs.Swap(want),
         verbs.Restart(),
+        verbs.Notify(),
         verbs.Prove(want, (want,)),
         verbs.Revert(want),
         verbs.Retire(want),

@@ -47,10 +47,12 @@ class InProcessFleet:
         account: tuple[str, str] | None = None,
         beside: Mapping[str, str] = MappingProxyType({}),
         environment: str = "",
+        service: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """`environment`: the path of the units' environment file, where the token is a line of that; needs root.
         `credentials`: units read their token through systemd. `account`: the services' owner and group, if not
-        whoever runs the tests; needs root. `beside`: the hosts that share the machine of another.
+        whoever runs the tests; needs root. `beside`: the hosts that share the machine of another. `service`: what all
+        services have of their own.
         """
         me, mine = account or (pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name)
         roles = {"queen": Role.QUEEN} | {f"hive{number}": Role.HIVE for number in range(1, hives + 1)}
@@ -69,6 +71,7 @@ class InProcessFleet:
                         if name in beside
                         else environment or SERVICES[role].token,
                         format=Format.ENVIRONMENT if environment else Format.TOKEN,
+                        **service,
                     ),
                     beside=beside.get(name, ""),
                 )

@@ -167,6 +167,8 @@ class Machine(System):
             host.restarts = 0
             host.start_limit_hit = False
             host.unit_state = "inactive" if host.unit_state == "failed" else host.unit_state
+        if verb in ("reload", "kill") and host.process:
+            host.reads_again()
         if verb == "stop":
             host.stop()
         if verb in ("start", "restart") and (host.start_limit_hit or not host.start()):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from hivekeys.fleet import SERVICES, Host
+from hivekeys.fleet import SERVICES, Apply, Host
 from hivekeys.host.slots import CREDENTIALS
 from hivekeys.token import Token
 
@@ -24,6 +24,7 @@ class ServiceStandIn(TokenFiles):
         super().__init__(host, root)
         self.clock = 1000.0
         self.slow_seconds = 5.0
+        self.sees_at = 0.0  # until then a service that watches its file has seen nothing
         self.also_accepts: set[str] = set()  # tokens that the service takes besides its own: a cache, a second source
         self.last_words = "error: cannot start"
         self.credentials = credentials
@@ -96,11 +97,18 @@ class ServiceStandIn(TokenFiles):
             (folder / "api-token").write_bytes(self.active.read_bytes())
         return self.active.read_text().strip()
 
+    def reads_again(self) -> None:
+        """The running service was told, or has seen for itself, that its token file is another."""
+        if self.process and self.fault != "keeps-old-token":
+            self.process.token = self._load()
+
     def stop(self) -> None:
         self.process, self.unit_state = None, "inactive"
 
     def tick(self) -> None:
         """What has happened by now: a process that was to die died, and systemd has started another."""
+        if self.host.service.apply is Apply.WATCH and self.clock >= self.sees_at:
+            self.reads_again()
         while self.process and self.clock >= self.process.dies_at:
             self.restarts += 1
             self.invocation = f"{next(numbers):032x}"

@@ -2,7 +2,7 @@
 
 from hivekeys.fleet import Format, Host, Role
 from hivekeys.protocol.inspected import Inspected
-from hivekeys.protocol.seen import Seen, not_read
+from hivekeys.protocol.seen import ANSWERED, Seen, not_read
 from hivekeys.verify.findings import (
     PASSED,
     UNTOLD,
@@ -76,8 +76,8 @@ def _current(observation: Observation, _: Baseline) -> Answer:
         return Verdict.FAIL, "there is no process"
     if seen.token is None:
         return Verdict.UNTOLD, "there is no token file that can be read"
-    # Only mode, owner or name were changed since the start: the service's own answers say what it has read.
-    answered = seen.loaded.evidence == "touched" and observation.proof is not None and observation.proof.proven
+    # Only mode, owner or name were changed since the start, or it reads without one: the service's own answers tell.
+    answered = seen.loaded.evidence in ANSWERED and observation.proof is not None and observation.proof.proven
     read = answered or seen.loaded.fingerprint == seen.token
     return PASSED if read else (Verdict.FAIL, "the file was changed since the last start")
 

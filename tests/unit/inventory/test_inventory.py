@@ -10,6 +10,7 @@ from hivekeys.fleet import (
     HIVE_SERVICE,
     QUEEN_SERVICE,
     Amount,
+    Apply,
     Backups,
     Become,
     Fleet,
@@ -265,6 +266,39 @@ def test_where_services_listen_may_be_an_address_for_each_host_of_an_entry(tmp_p
     ],
 )
 def test_a_place_that_nobody_can_listen_on_is_refused(tmp_path: Path, lines: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        fleet_of(lines + "\n" + SMALLEST, tmp_path)
+    assert said in refused.value.message
+
+
+def test_how_a_service_learns_of_a_new_token_is_said_once_or_by_host(tmp_path: Path) -> None:
+    lines = 'services.queen.apply = "reload"\nservices.hive = { apply = "signal", signal = "USR1" }\n'
+    fleet = fleet_of(f'{lines}{SMALLEST}\n[hosts.hive9]\nrole = "hive"\nservice = {{ apply = "watch" }}\n', tmp_path)
+    assert fleet.queen.service.apply is Apply.RELOAD
+    assert fleet.hives[0].service.signal == "USR1"
+    assert fleet.hives[-1].service.apply is Apply.WATCH
+    again = tmp_path / "again.toml"
+    again.write_text(toml(fleet))
+    assert load(again).hosts == fleet.hosts
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('services.hive.apply = "kill"', 'found "kill", expected "restart" or "reload" or "signal" or "watch"'),
+        ('services.hive = { apply = "signal", signal = "TERM" }', 'found "TERM", expected "HUP" or "USR1" or "USR2"'),
+        ('services.hive.signal = "USR1"', 'services.hive.signal: found "USR1", expected apply = "signal" beside it'),
+        (
+            'services.hive = { apply = "watch", protected = [] }',
+            "services.hive.protected: found [], expected a path that needs the token",
+        ),
+        (
+            'services.hive = { apply = "reload", format = "environment" }',
+            'services.hive.format: found "environment", expected apply = "restart"',
+        ),
+    ],
+)
+def test_a_way_to_take_a_token_that_cannot_work_is_refused(tmp_path: Path, lines: str, said: str) -> None:
     with pytest.raises(UserError) as refused:
         fleet_of(lines + "\n" + SMALLEST, tmp_path)
     assert said in refused.value.message

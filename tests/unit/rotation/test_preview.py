@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.rotation.preview import BROUGHT, Foreseen, document, foreseen, table
+from hivekeys.rotation.preview import Foreseen, brought, document, foreseen, table
 from hivekeys.token import Token
 from tests.builders.printed import printed
 from tests.builders.seen import seen
@@ -19,7 +20,7 @@ def words(host: Foreseen) -> str:
 
 
 def test_a_token_that_is_yet_to_be_made_comes_to_every_host_by_the_same_steps() -> None:
-    assert foreseen([HIVE], None) == [Foreseen("hive1", OLD, None, BROUGHT)]
+    assert foreseen([HIVE], None) == [Foreseen("hive1", OLD, None, brought(HIVE_SERVICE))]
     assert words(foreseen([HIVE], None)[0]) == "stage swap restart prove retire"
 
 
