@@ -107,6 +107,7 @@ class Service:
     format: Format = Format.TOKEN
     apply: Apply = Apply.RESTART
     signal: str = "HUP"  # for apply = "signal"
+    front: "Front | None" = None  # it is an nginx of ours, which stands before the host's own service
 
     @property
     def where(self) -> str:
@@ -132,6 +133,54 @@ class Service:
             readers = ("root", self.group) if mode & 0o040 else (group,)
             return owner == "root" and not mode & ~0o640 and group in readers
         return (mode, owner, group) == (self.mode, self.owner, self.group)
+
+
+@dataclass(frozen=True)
+class Front:
+    """nginx before a service, as `fab install --front` sets it up: it asks for the fleet's tokens, not the service.
+
+    `listen` is where clients reach it: an address in numbers, or 0.0.0.0 or [::] for all, and a port. `public`: paths
+    that need no token, beside those of `health`. `start`: the command with which the service listens on loopback;
+    "": its unit does so by itself. `certificate` and `key`: files on the host, of a front that speaks TLS.
+    """
+
+    listen: str
+    behind: Service
+    certificate: str = ""
+    key: str = ""
+    ca: str = ""  # with which the certificate is checked; "": those that the host trusts
+    verify: bool = True
+    public: tuple[str, ...] = ()
+    start: str = ""
+
+
+FRONTS = "/etc/hivekeys-front"  # a folder for each front: its configuration, and the tokens that it accepts
+
+
+def fronting(front: Front) -> Service:
+    """The service that clients of a fleet reach: the front, with what it needs to be turned like any other.
+
+    Its token file is root's, in a folder of its own, and holds the fleet's token; that of the service behind it holds
+    a token that is made on the host and stays there.
+    """
+    stem, (address, _, port) = front.behind.unit.removesuffix(".service"), front.listen.rpartition(":")
+    return Service(
+        unit=f"hivekeys-front-{stem}.service",
+        port=int(port),
+        health=front.behind.health,
+        protected=front.behind.protected,
+        token=f"{FRONTS}/{stem}/api-token",
+        owner="root",
+        group="root",
+        places=front.behind.places,
+        tokenless=front.behind.tokenless,
+        address={"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(address, address.strip("[]")),  # noqa: S104
+        scheme="https" if front.certificate else "http",
+        ca=front.ca,
+        verify=front.verify,
+        apply=Apply.RELOAD,
+        front=front,
+    )
 
 
 def rights(mode: int, owner: str, group: str) -> str:

@@ -21,6 +21,9 @@ class InstallOptions(FromOption):
     readmit: bool = option(
         "readmit the hosts of --limit that were excluded from the fleet: they were rebuilt since", default=False
     )
+    front: bool = option(
+        'bring nginx before the services of hosts with accepts = "front", and nothing else', default=False
+    )
     restricted: bool = option(
         "put the agent on the hosts and let the inventory's login run it and nothing else", default=False
     )
@@ -37,6 +40,11 @@ class InstallOptions(FromOption):
 
     def refuse_mixed(self) -> None:
         """Raises UserError for what excludes each other."""
+        beside = [*self.changes, *(["restricted"] if self.restricted else []), *(["readmit"] if self.readmit else [])]
+        if self.front and (beside or self.from_):
+            raise UserError(
+                f"--{(*beside, 'from')[0]}: --front brings nginx alone", hint="first the one, then the other"
+            )
         if (self.restricted or self.print_sudoers) and self.changes:
             raise UserError(
                 f"--{self.changes[0]}: --restricted touches no service", hint="first the one, then the other"
@@ -65,7 +73,7 @@ def install(
     from hivekeys.journal.events import Phase
     from hivekeys.journal.past import tombstones
     from hivekeys.token import generate
-    from hivekeys.upkeep import install
+    from hivekeys.upkeep import front, install
     from tasks.work import restricting
     from tasks.work.grounds import grounds_of
     from tasks.work.request import Request
@@ -87,6 +95,12 @@ def install(
             code = show_changes(work, results, output.json)
         leave(code)
         return
+    if own.front:
+        with upkeep_of(fleet, front.with_front(hosts), Phase.INSTALL, request, VERBS) as work:
+            code = show_changes(work, front.front(work), output.json)
+        leave(code)
+        return
+    front.refuse_front(hosts, "install")
     grounds = grounds_of(fleet, own.from_, change.yes or change.dry_run, scope.state_dir)
     back = readmitted(fleet.name, hosts, own.readmit, scope.limit, scope.state_dir)
     with upkeep_of(fleet, hosts, Phase.INSTALL, request, VERBS, beside_open=False, readmitted=back) as work:

@@ -158,6 +158,8 @@ FIELDS = {
     "hello.tokens": old_tokens,
     "token": whole_token,
     "want": KEYED,
+    "admit.tokens": list_of(KEYED),
+    "at_once": flag,
     "prove.want": or_none(KEYED),
     "refuse": list_of(KEYED),
     "revoke.tokens": list_of(KEYED),

@@ -51,7 +51,7 @@ def hello(
     agent.fleet = fleet
     agent.service = service
     agent.run = run
-    agent.state.unit = service["unit"] if beside else ""
+    agent.state.unit = service.get("front", {}).get("behind", service)["unit"] if beside else ""
     agent.secrets = agent.secrets_type(agent.root, service, bytes.fromhex(key))
     agent.secrets.known = agent.known
     agent.secrets.unit = agent.unit.name()

@@ -57,6 +57,8 @@ class OwnCalls:
         if token is None and status not in TURNED_AWAY:
             return
         fp6 = hashlib.sha256(token.encode("ascii")).hexdigest()[:6] if token is not None else ""
+        if "front" in self.agent.service and status in TURNED_AWAY:
+            fp6 = ""  # nginx knows only the tokens that it lets in
         self.fresh.append([round(began, 3), round(self.agent.system.now(), 3), fp6, path.partition("?")[0], status])
         del self.fresh[:-MOST_CALLS]
 

@@ -209,8 +209,10 @@ class Proof:
             if calls[name] != 401:
                 return
         # Read anew: when the unit was looked at, its process may still have been root, on its way to exec.
-        process = self.system.process(unit["pid"]) if unit["pid"] else None
-        trusted = frozenset((0, self.agent.secrets.account()[0], process["uid"] if process else 0))
+        pids = (self.system.members(unit["cgroup"]) or ()) if "front" in self.service else (unit["pid"],)
+        processes = [self.system.process(pid) for pid in pids if pid]
+        uids = [process["uid"] for process in processes if process]
+        trusted = frozenset((0, self.agent.secrets.account()[0], *uids))
         where = place_of(self.address, self.port)
         refuse_strangers(where, self.system.listeners(self.port, self.address), trusted)
         known = self.agent.secrets.known

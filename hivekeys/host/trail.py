@@ -28,6 +28,7 @@ ENDS = 20000  # ends of chains that are kept
 BREAKS = 20  # breaks that are named
 AUDIT = "/var/log/llama-orch/audit"  # where the guide looks for the audit trail
 AUDIT_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-(\d{1,6}))?\.(audit|ndjson)(\.gz)?")
+FRONT_LOG = "access.ndjson"  # nginx.py: the log of a front, which has one file
 RECORD = ("audit_id", "timestamp", "service_id", "prev_hash", "hash")
 EVENT = re.compile(r'"event":\s*')
 
@@ -63,6 +64,8 @@ def audit_files(names: "list[str]", kinds: "tuple[str, ...]" = ("audit", "ndjson
         found = AUDIT_FILE.fullmatch(name)
         if found and found.group(3) in kinds:
             dated.append((found.group(1), int(found.group(2) or 0), name))
+        elif name == FRONT_LOG and "ndjson" in kinds:
+            dated.append(("today", 0, name))
     return [name for _, _, name in sorted(dated, reverse=True)]
 
 

@@ -3,7 +3,7 @@
 Runs ON a host, in one text with agent.py.
 """
 
-from hivekeys.host.agent import Agent, verb
+from hivekeys.host.agent import VERBS, Agent, verb
 from hivekeys.host.preflight import bar
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
@@ -49,9 +49,11 @@ def fence(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
 
 @verb("touches", "moves", "locked")
 def restart(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
-    """A fresh process (restarting.py)."""
+    """A fresh process (restarting.py); of a front, which has then read which token is active."""
     if agent.state.lock is None:
         raise RuntimeError("a restart needs a session that holds the lock")
+    if "front" in agent.service:
+        VERBS["admit"][0](agent, (), True)
     restarted(agent, agent.unit.recent())
     return True, {}
 

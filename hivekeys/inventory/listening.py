@@ -5,6 +5,7 @@ Pure. As in `rules.py` the file is looked at as it was read; what can't be under
 
 from collections.abc import Iterator
 
+from hivekeys.fleet import SERVICES, Role
 from hivekeys.inventory.mistakes import Mistake, value_text, wrong
 from hivekeys.inventory.rules import Table, expanded, table_of
 
@@ -16,6 +17,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
         own = table_of(services, role)
         yield from _tls(("services", role), own, own)
         yield from _applied(("services", role), own, own)
+        yield from _front(("services", role), own, own, role)
         if len(expanded(own.get("address"))) > 1:
             found = f"a range, {value_text(own['address'])}"
             yield wrong(("services", role, "address"), found, "one address; ranges stand in the entry of the hosts")
@@ -23,8 +25,11 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
         if isinstance(table, dict) and isinstance(table.get("service"), dict):
             own, role = table["service"], str(table.get("role"))
             key = ("hosts", pattern, "service")
-            yield from _tls(key, own, {**table_of(services, role), **own})
-            yield from _applied(key, own, {**table_of(services, role), **own})
+            of_role = table_of(services, role)
+            yield from _tls(key, own, {**of_role, **own})
+            yield from _applied(key, own, {**of_role, **own})
+            front = {**table_of(of_role, "front"), **table_of(own, "front")}
+            yield from _front(key, own, {**of_role, **own, **({"front": front} if front else {})}, role)
             names, addresses = expanded(pattern), expanded(own.get("address"))
             if len(addresses) > 1 and len(names) != len(addresses):
                 found = f"{value_text(own['address'])}, {len(addresses)} addresses"
@@ -56,3 +61,40 @@ def _applied(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistake
     for name, value, expected in unfit:
         if whole.get(name) == value and {"apply", name} & set(own):
             yield wrong((*key, name if name in own else "apply"), value_text(own.get(name, apply)), expected)
+
+
+def _front(key: tuple[str, ...], own: Table, whole: Table, role: str) -> Iterator[Mistake]:
+    """Mistakes of a service with nginx before it: the service itself is reached on loopback, clients reach the front.
+
+    They are told where the entry says something of it: what it has from `[services]` is told there.
+    """
+    if not {"accepts", "front", "port", "address", "unit"} & own.keys():
+        return
+    front = table_of(whole, "front")
+    if whole.get("accepts", "one") != "front":
+        if "front" in own:
+            yield wrong((*key, "front"), "a table", 'accepts = "front" beside it')
+        return
+    listen = front.get("listen")
+    if listen is None:
+        yield Mistake((*key, "front", "listen"), 'missing, expected where clients reach it, such as "0.0.0.0:8081"')
+    for one, other in (("certificate", "key"), ("key", "certificate")):
+        if front.get(one) and not front.get(other):
+            yield Mistake((*key, "front", other), f"missing, expected the file of the {other} beside `{one}`")
+    for name, usual in (("ca", ""), ("verify", True)):
+        if front.get(name, usual) != usual and not front.get("certificate"):
+            yield wrong((*key, "front", name), value_text(front[name]), "certificate and key beside it")
+    if role in [each.value for each in Role]:
+        yield from _behind(key, {**vars(SERVICES[Role(role)]), **whole}, str(listen))
+
+
+def _behind(key: tuple[str, ...], service: Table, listen: str) -> Iterator[Mistake]:
+    """Mistakes of the service behind a front: its place is its own, and only its host reaches it."""
+    port, address, unit = (service[name] for name in ("port", "address", "unit"))
+    if listen.rpartition(":")[2] == str(port):
+        yield wrong((*key, "port"), f"{port}, where the front listens", "the port of the service behind its front")
+    addresses = [str(each) for each in expanded(address)] or [str(address)]
+    if not all(each.startswith(("127.", "unix:")) or each == "::1" for each in addresses):
+        yield wrong((*key, "address"), value_text(address), "an address that only the host itself reaches: 127.0.0.1")
+    if "@" in str(unit):
+        yield wrong((*key, "unit"), value_text(unit), "a unit that is no instance of a template, to have a front")

@@ -12,6 +12,7 @@ from hivekeys.fleet import (
     Backups,
     Become,
     Fleet,
+    Front,
     Host,
     Policy,
     Role,
@@ -21,6 +22,7 @@ from hivekeys.fleet import (
     Timeouts,
     TokenAge,
     Waiver,
+    fronting,
 )
 from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
@@ -32,6 +34,7 @@ from hivekeys.inventory.schema import LOGIN, CheckIds, Document, ServiceKeys, Se
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
 
+FRONT = "front"  # of `accepts`
 ADDRESS_KEYS = ("address", *LOGIN)  # to a machine, whatever is asked there
 ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
 POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
@@ -200,9 +203,13 @@ def _service(role: Role, services: ServicesKeys, own: ServiceKeys, place: int) -
     `place`: the how-manieth of its entry it is, for an address of each.
     """
     of_role = services.get("queen", {}) if role is Role.QUEEN else services.get("hive", {})
-    found = replace(replace(SERVICES[role], **of_role), **own)
+    said: dict[str, Any] = {**of_role, **own}
+    front: dict[str, Any] = {**of_role.get("front", {}), **own.get("front", {})}
+    accepts, _ = said.pop("accepts", "one"), said.pop("front", None)
+    found = replace(SERVICES[role], **said)
     addresses = expand(found.address)
-    return replace(found, address=addresses[place]) if len(addresses) > 1 else found
+    found = replace(found, address=addresses[place]) if len(addresses) > 1 else found
+    return fronting(Front(behind=found, **front)) if accepts == FRONT else found
 
 
 def _local(text: str, folder: Path) -> str:

@@ -33,6 +33,18 @@ def _check_id(value: object, info: ValidationInfo) -> str:
     return values.check_id(value, known())
 
 
+class FrontKeys(TypedDict, total=False):
+    """`front` of a service whose `accepts` is "front"."""
+
+    listen: Annotated[str, PlainValidator(values.listen)]
+    certificate: Annotated[str, PlainValidator(values.path_in_front)]
+    key: Annotated[str, PlainValidator(values.path_in_front)]
+    ca: Annotated[str, PlainValidator(values.authorities)]
+    verify: Annotated[bool, PlainValidator(values.flag)]
+    public: Annotated[tuple[str, ...], PlainValidator(values.public_paths)]
+    start: Annotated[str, PlainValidator(values.command)]
+
+
 class ServiceKeys(TypedDict, total=False):
     """`[services.queen]`, `[services.hive]` and the `service` of a host."""
 
@@ -54,6 +66,8 @@ class ServiceKeys(TypedDict, total=False):
     verify: Annotated[bool, PlainValidator(values.flag)]
     apply: Annotated[Apply, PlainValidator(values.choice(Apply))]
     signal: Annotated[str, PlainValidator(values.signal)]
+    accepts: Annotated[str, PlainValidator(values.accepts)]
+    front: FrontKeys
 
 
 class ServicesKeys(TypedDict, total=False):
@@ -237,5 +251,7 @@ _TABLES: dict[tuple[str, ...], type] = {
 def _keys_beside(key: tuple[str, ...]) -> Iterable[str]:
     """The keys that the table of an unknown key may have."""
     above = key[:-1]
+    if above[-1:] == ("front",):
+        return FrontKeys.__annotations__
     table = _TABLES.get(above) or _TABLES.get((*above[:1], "*") if len(above) == 2 else above, ServiceKeys)
     return table.__annotations__

@@ -58,7 +58,7 @@ def _cells(host: Host) -> tuple[str, ...]:
 
 
 def _host(host: Host) -> dict[str, Any]:
-    service = {key: value.value if isinstance(value, Enum) else value for key, value in asdict(host.service).items()}
+    service = _plain(asdict(host.service))
     modes = {key: f"{service[key]:04o}" for key in ("mode", "directory_mode")}
     return {
         "name": host.name,
@@ -72,3 +72,11 @@ def _host(host: Host) -> dict[str, Any]:
         "beside": host.beside or None,
         "service": {**service, **modes},
     }
+
+
+def _plain(table: dict[str, Any]) -> dict[str, Any]:
+    """The same for JSON; what is not there is left out."""
+    shown = {
+        key: value.value if isinstance(value, Enum) else value for key, value in table.items() if value is not None
+    }
+    return {key: _plain(value) if isinstance(value, dict) else value for key, value in shown.items()}

@@ -105,6 +105,18 @@ def listens_on(value: object) -> str:
     return text if len(found) > 1 else str(found[0])
 
 
+def listen(value: object) -> str:
+    """Where the front of a service listens: an address of the host in numbers, or all of them, and a port."""
+    found = re.fullmatch(r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", value if isinstance(value, str) else "")
+    try:
+        address = ip_address(found[1].strip("[]")) if found else None
+    except ValueError:
+        address = None
+    if found is None or address is None or address.is_multicast or not 1 <= int(found[2]) <= 65_535:
+        raise ValueError('an address of the host in numbers and a port, such as "0.0.0.0:8081" or "[::]:8081"')
+    return found[0]
+
+
 def scheme(value: object) -> str:
     """How the service is spoken to."""
     if value in ("http", "https"):
@@ -283,6 +295,11 @@ def day(value: object) -> date:
     raise ValueError("a day without quotes, such as 2027-01-31")
 
 
+path_in_front = _text(r"(?!.*/\.{0,2}(/|$))(/[A-Za-z0-9._@+=:,-]+)+", "an absolute path of plain characters")
+command = _text(r"/[^\x00-\x1f\x7f]*", "a command as ExecStart= has it, which begins with the program's path")
+accepts = _text("one|front", '"one" or "front"')
+_public_path = _text(r"/[A-Za-z0-9._~/-]*", "a path of the service such as /metrics")
+public_paths = several(_public_path, least=0)
 http_paths = several(_http_path, least=1)
 http_paths_or_none = several(_http_path, least=0)
 places = several(_place, least=0)

@@ -8,17 +8,33 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from datetime import date
 from enum import Enum
 from typing import Any
 
-from hivekeys.fleet import SERVICES, Amount, Backups, Become, Fleet, Host, Policy, Role, Timeouts, TokenAge, Waiver
+from hivekeys.fleet import (
+    SERVICES,
+    Amount,
+    Backups,
+    Become,
+    Fleet,
+    Front,
+    Host,
+    Policy,
+    Role,
+    Service,
+    Timeouts,
+    TokenAge,
+    Waiver,
+)
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.schema import LOGIN
 
 _MODES = ("mode", "directory_mode")
 _NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>[0-9]{1,9})(?P<after>[^0-9]*)", re.DOTALL)
+
+NOTHING = Service("", 0, (), ())  # in the place of the service behind a front, whose keys stand beside
 
 Table = dict[str, Any]
 
@@ -32,7 +48,7 @@ def _sections(fleet: Fleet) -> Iterator[list[str]]:
     yield [_line("fleet", fleet.name)]
     login = _common(({key: getattr(host, key) for key in LOGIN} for host in fleet.hosts), {"become": Become.SUDO})
     services = {
-        role: _common((asdict(host.service) for host in _of(fleet, role)), asdict(SERVICES[role])) for role in Role
+        role: _common((_service(host) for host in _of(fleet, role)), _service_keys(SERVICES[role])) for role in Role
     }
     yield from _section("ssh", {**login, **_flat(fleet.ssh)}, {"become": Become.SUDO})
     yield from _section("timeouts", _flat(fleet.timeouts), _flat(Timeouts()))
@@ -40,7 +56,7 @@ def _sections(fleet: Fleet) -> Iterator[list[str]]:
     yield from _section("token_age", _flat(fleet.token_age), _flat(TokenAge()))
     yield from _section("backup", _flat(fleet.backup), _flat(Backups()))
     for role in Role:
-        yield from _section(f"services.{role.value}", services[role], asdict(SERVICES[role]))
+        yield from _section(f"services.{role.value}", services[role], _service_keys(SERVICES[role]))
     settings = [(host, _own(host, login, services[host.role])) for host in fleet.hosts]
     for hosts, own in _rows(settings):
         name, address = _range([host.name for host in hosts]), _range([host.address for host in hosts])
@@ -52,6 +68,22 @@ def _sections(fleet: Fleet) -> Iterator[list[str]]:
 
 def _of(fleet: Fleet, role: Role) -> list[Host]:
     return [host for host in fleet.hosts if host.role is role]
+
+
+def _service(host: Host) -> Table:
+    """The service's table of a host, as the inventory has it: with a front that of the service behind it."""
+    front = host.service.front
+    if front is None:
+        return _service_keys(host.service)
+    return {**_service_keys(front.behind), "accepts": "front", "front": replace(front, behind=NOTHING)}
+
+
+def _front(front: Front) -> Table:
+    return {name: said for name, said in _flat(front).items() if said not in (NOTHING, "", (), True)}
+
+
+def _service_keys(service: Service) -> Table:
+    return {**_flat(service), "accepts": "one"}
 
 
 def _flat(values: Any) -> Table:
@@ -74,7 +106,7 @@ def _own(host: Host, login: Table, service: Table) -> Table:
     own = {key: getattr(host, key) for key in LOGIN if getattr(host, key) != login[key]}
     if host.beside:
         own = {"beside": host.beside}  # and reached as that one is
-    changed = {key: value for key, value in asdict(host.service).items() if value != service[key]}
+    changed = {key: value for key, value in _service(host).items() if value != service[key]}
     return {**own, "service": changed} if changed else own
 
 
@@ -149,6 +181,7 @@ def _line(key: str, value: Any) -> str:
 
 
 def _quoted(key: str, value: Any) -> str:
+    value = _front(value) if isinstance(value, Front) else value
     match value:
         case Enum():
             return json.dumps(value.value)

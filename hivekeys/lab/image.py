@@ -19,7 +19,7 @@ from hivekeys.lab.programs import KEYRING, call, environment
 CACHE = Path("/var/cache/hivekeys-lab")
 # A release moves from the first to the second when its support ends.
 MIRRORS = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
-PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,curl,iproute2,procps"
+PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,curl,iproute2,procps,nginx-light,nftables"
 MORE = {"trixie": ",sudo-rs"}  # beside the sudo that is used; other releases have none
 JOIN = 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
 LLAMA_ORCH = 990
@@ -29,7 +29,7 @@ DEPLOY = 2000
 # D-Bus stays, and starts when somebody first asks it something.
 IDLE = (
     "apt-daily.timer apt-daily-upgrade.timer console-getty.service dpkg-db-backup.timer e2scrub_all.timer "
-    "e2scrub_reap.service fstrim.timer getty.target ldconfig.service systemd-firstboot.service "
+    "e2scrub_reap.service fstrim.timer getty.target ldconfig.service nginx.service systemd-firstboot.service "
     "systemd-journal-catalog-update.service systemd-logind.service systemd-pstore.service systemd-repart.service "
     "systemd-update-done.service systemd-update-utmp.service systemd-update-utmp-runlevel.service"
 )

@@ -86,6 +86,9 @@ class Trouble(Enum):
     WRONG_SCHEME = "wrong-scheme"
     CERTIFICATE_REFUSED = "certificate-refused"
     STALE_PROCESS = "stale-process"
+    NGINX_MISSING = "nginx-missing"
+    FRONT_REFUSED = "front-refused"
+    FRONT_BYPASSED = "front-bypassed"
     DEADLINE = "deadline"
 
 
@@ -202,6 +205,12 @@ HINTS: dict[Trouble, str] = {
     Trouble.CERTIFICATE_REFUSED: "set `ca` to the authority's file on the host, which only root may write; "
     "`verify = false` leaves the certificate unchecked",
     Trouble.STALE_PROCESS: "the process is older than its token file: look for a wrapper that survives the restart",
+    Trouble.NGINX_MISSING: "install nginx on the host (Debian, Ubuntu: `apt-get install --no-install-recommends "
+    "nginx-light`; RHEL: `dnf install nginx`), and let its own service stay off: `systemctl disable --now nginx`",
+    Trouble.FRONT_REFUSED: "look at the front on the host: `ssh {root} systemctl status {unit}`, and as root at its "
+    "error.log in /var/log, which may quote a token: do not pass it on",
+    Trouble.FRONT_BYPASSED: "let the service behind the front listen on loopback alone: `start` in `front` of the "
+    "inventory says with which command",
     Trouble.DEADLINE: "the host did not finish in time: look at its load, then run again: `ssh {there} uptime`",
 }
 

@@ -33,7 +33,9 @@ def program_of(*verbs: str) -> bytes:
 
 def modules_of(hosts: Iterable[Host]) -> list[str]:
     """The further modules that a look at these hosts needs, and a run over them."""
-    return ["notify"] if any(host.service.apply is not Apply.RESTART for host in hosts) else []
+    services = [host.service for host in hosts]
+    notified = ["notify"] if any(service.apply is not Apply.RESTART for service in services) else []
+    return [*notified, *(["admit"] if any(service.front for service in services) else [])]
 
 
 def installed_program(*verbs: str) -> bytes:

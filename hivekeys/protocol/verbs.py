@@ -34,6 +34,7 @@ class Verb(Enum):
     SWAP = "swap"
     RESTART = "restart"
     NOTIFY = "notify"
+    ADMIT = "admit"
     PROVE = "prove"
     REVERT = "revert"
     RETIRE = "retire"
@@ -50,6 +51,7 @@ class Verb(Enum):
     FIX = "fix"
     INSTALL = "install"
     UNINSTALL = "uninstall"
+    FRONT = "front"
     WATCH = "watch"
     RESTRICT = "restrict"
 
@@ -160,6 +162,24 @@ class Restart(Step, touches=True, moves=True, turns=True):
 @dataclass(frozen=True)
 class Notify(Step, touches=True, turns=True, always=True, module="notify"):
     """The service is told that its token file is another, and reads it without a restart."""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """How many connections of clients it cut, to exchange at once what a front lets in."""
+
+    cut: int
+
+
+@dataclass(frozen=True)
+class Admit(Answered[Admitted], touches=True, turns=True, module="admit"):
+    """The front lets in these tokens, the newest first, and no others; none named: the active one.
+
+    Without `at_once` no request breaks, and what was let in before goes on to its end; with it, it is cut.
+    """
+
+    tokens: tuple[Fingerprint, ...] = ()
+    at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -286,6 +306,14 @@ class Uninstall(Answered[Changes], module="uninstall"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Front(Answered[Changes], module="front"):
+    """nginx is set up before the service, or taken away. Without `apply`: what would be done."""
+
+    apply: bool = False
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Watch(Answered[Changes], module="watch"):
     """auditd is told to note who opens the token file. Without `apply`: what would be done."""
 
@@ -302,4 +330,4 @@ class Restrict(Answered[Changes], module="restrict"):
     restriction: Restriction | None = None
 
 
-UPKEEP = (Fix, Install, Uninstall, Watch, Restrict)
+UPKEEP = (Fix, Install, Uninstall, Front, Watch, Restrict)

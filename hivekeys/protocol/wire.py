@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from hivekeys.fleet import Apply, Policy, Service
+from hivekeys.fleet import Front as ServiceFront
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result
 from hivekeys.protocol.seen import MAX_EPOCH, Proof
@@ -25,6 +26,7 @@ from hivekeys.protocol.verbs import (
     Answered,
     Audit,
     EndSurvivors,
+    Front,
     Hello,
     Notify,
     Prove,
@@ -75,6 +77,8 @@ def _fields(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
             stable = policy.stable_seconds if step.stable else 0.0
             asked = {"want": _plain(step.want), "refuse": _plain(step.refuse), "log": step.log}
             return {**asked, "health_seconds": _health(step, policy), "stable_seconds": stable}
+        case Front():
+            return {"apply": step.apply, "options": list(step.options), "health_seconds": policy.health_deadline}
         case Audit():
             return asdict(step.query)
         case Accesses():
@@ -140,6 +144,19 @@ def service_told(service: Service) -> dict[str, Any]:
         "verify": service.verify,
         **({"apply": service.apply.value} if service.apply is not Apply.RESTART else {}),
         **({"signal": service.signal} if service.apply is Apply.SIGNAL else {}),
+        **({"front": _front_told(service.front)} if service.front else {}),
+    }
+
+
+def _front_told(front: ServiceFront) -> dict[str, Any]:
+    """The same of a front: how it is set up, and the service behind it."""
+    return {
+        "listen": front.listen,
+        "certificate": front.certificate,
+        "key": front.key,
+        "public": list(front.public),
+        "start": front.start,
+        "behind": service_told(front.behind),
     }
 
 
@@ -152,7 +169,7 @@ def seconds_for(steps: Sequence[Step], policy: Policy) -> float:
     """The most that an agent may take for these steps: its own deadline, in seconds."""
     kinds = {type(step) for step in steps}
     limit = 30.0
-    if kinds & {Restart, Notify}:  # systemd waits for a reload as for a stop
+    if kinds & {Restart, Notify, Front}:  # systemd waits for a reload as for a stop
         limit += policy.health_deadline + STOP_SECONDS
     if kinds & {Sweep, EndSurvivors}:
         limit += SWEEP_SECONDS

@@ -46,7 +46,7 @@ def install(
     """
     shown = upkeep.look(upkeep.fleet.hosts)
     upkeep.refuse_doubles(shown)
-    _refuse_running(upkeep, shown)
+    refuse_running(upkeep, shown)
     want = _the_token(upkeep, shown, grounds)
     if want:
         refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
@@ -68,7 +68,7 @@ def install(
     after = partial(_after, want)
     found = upkeep.look(upkeep.hosts, replace(step, apply=False))
     turned = [host for host in upkeep.hosts if host == upkeep.fleet.queen or _is_interrupted(host, found[host], after)]
-    return _with_doubts(_in_order(upkeep, turned, set_up), inherited, [host.name for host in joins])
+    return _with_doubts(in_order(upkeep, turned, set_up), inherited, [host.name for host in joins])
 
 
 def _members(shown: Replies) -> list[Host]:
@@ -146,7 +146,7 @@ def _is_interrupted(host: Host, found: Reply | Cause, after: Callable[[Host, Rep
     return any(step.verb is Verb.RESTART for step in after(host, found))
 
 
-def _in_order(
+def in_order(
     upkeep: Upkeep, turned: Sequence[Host], set_up: Callable[[str, Sequence[Host]], list[UpkeepResult]]
 ) -> list[UpkeepResult]:
     """The queen and the hosts that are `turned`, wave by wave, until one fails; then the others."""
@@ -204,7 +204,7 @@ def unrestrict(upkeep: Upkeep) -> list[UpkeepResult]:
     return upkeep.do(title, upkeep.hosts, lambda _: (step,))
 
 
-def _refuse_running(upkeep: Upkeep, shown: Replies) -> None:
+def refuse_running(upkeep: Upkeep, shown: Replies) -> None:
     """A staged token is a run's at work, maybe from another bastion. A host that is not to be set up may be lying."""
     seen = {host: reply.seen for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
     staged = [host for host, look in seen.items() if look.staged]

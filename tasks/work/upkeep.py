@@ -23,7 +23,7 @@ from tasks.work.excluding import cut_out_now
 from tasks.work.recording import recorded
 from tasks.work.request import Request
 
-VERBS = ("inspect", "fix", "install", "tombstones", "restrict", "uninstall", "watch")  # sent as well
+VERBS = ("inspect", "fix", "install", "tombstones", "restrict", "uninstall", "front", "watch")  # sent as well
 
 
 @contextlib.contextmanager

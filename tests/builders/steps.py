@@ -27,6 +27,7 @@ def every_step(want: Fingerprint = PRINT) -> tuple[Step, ...]:
         verbs.Swap(want),
         verbs.Restart(),
         verbs.Notify(),
+        verbs.Admit((want,), at_once=True),
         verbs.Prove(want, (want,)),
         verbs.Revert(want),
         verbs.Retire(want),
@@ -43,6 +44,7 @@ def every_step(want: Fingerprint = PRINT) -> tuple[Step, ...]:
         verbs.Fix(apply=True, options=("strays",), want=want),
         verbs.Install(apply=True, options=("harden",), want=want, stones=(stone,)),
         verbs.Uninstall(apply=True, options=("last",)),
+        verbs.Front(apply=True, options=("remove",)),
         verbs.Watch(apply=True, options=("remove",)),
         verbs.Restrict(apply=True, restriction=restriction),
     )

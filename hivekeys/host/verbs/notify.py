@@ -6,7 +6,7 @@ of a process says then what it has read: its answers do.
 
 import signal
 
-from hivekeys.host.agent import Agent, verb
+from hivekeys.host.agent import VERBS, Agent, verb
 from hivekeys.host.system import Refusal
 from hivekeys.host.unit import UNIT_LOOKS
 
@@ -22,6 +22,8 @@ REFRESHES = {"yes", "credentials"}  # RefreshOnReload=, from systemd 260 on; old
 def notify(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """Reload, or a signal to the main process; a service that watches its file is told nothing."""
     service = agent.service
+    if "front" in service:
+        return VERBS["admit"][0](agent, (), True)[0], {}
     how = {
         "reload": ["--no-ask-password", "reload"],
         # systemd calls it --kill-whom from 252 on, and takes both.

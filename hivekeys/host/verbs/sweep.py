@@ -7,6 +7,7 @@ another account: only the service's own and root's hear it.
 """
 
 import os
+import pwd
 import re
 import signal
 
@@ -77,13 +78,15 @@ class Sweep:
         self.near = getattr(agent.system, "neighbours", None) or Neighbours(agent.system)  # type: Neighbours
         unit = agent.unit.recent()
         self.main, self.born = unit["pid"], unit["born"]
-        # An account that is root's says nothing about a process; and root could read every token anyway.
-        self.accounts = frozenset({unit["uid"], agent.secrets.account()[0]} - {None, 0})
-        self.trusted = self.accounts | {0}
         members = agent.system.members(unit["cgroup"])
         self.is_seen = members is not None
         self.members = frozenset(members or ())
         self.processes = self.near.processes()
+        # An account that is root's says nothing about a process; and root could read every token anyway.
+        self.accounts = frozenset({unit["uid"], agent.secrets.account()[0], *self.behind()} - {None, 0})
+        self.trusted = self.accounts | {0}
+        if "front" in agent.service:  # its workers, who take the calls, are another account's
+            self.trusted |= {self.processes[pid]["uid"] for pid in self.members if pid in self.processes}
         self.line = self.forebears()
         agent.slots()  # what lies in them is known from now on
         self.holders = {}  # type: dict[int, str]  # the keyed fingerprint of the token in a process's environment
@@ -95,6 +98,14 @@ class Sweep:
         self.old = [agent.secrets.known[keyed] for keyed in sorted(self.refuse) if keyed in agent.secrets.known]
         self.tls = tls_of(agent.root, agent.service)
         self.rows = []  # type: list[dict[str, Any]]  # the places; `pids`: who holds them
+
+    def behind(self) -> "list[int]":
+        """The account of the service behind a front, whose processes may have an older token as well."""
+        behind = self.agent.service.get("front", {}).get("behind", {})
+        try:
+            return [pwd.getpwnam(behind["owner"]).pw_uid] if behind else []
+        except KeyError:
+            return []
 
     # -- where a token could be taken
 

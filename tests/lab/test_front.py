@@ -1,0 +1,138 @@
+"""nginx before the services of real hosts: `fab install --front`, a rotation and a revocation through it, and back."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hivekeys.lab import Lab, down, up
+from hivekeys.lab.files import PROTECTED, SECRETS
+
+from .asking import ACTIVE, ask, status
+from .rotating import INVENTORY, Answer, fab, write_policy
+
+pytestmark = pytest.mark.lab
+FRONT = "/etc/hivekeys-front/rbee-hive"
+UNIT = "hivekeys-front-rbee-hive.service"
+HIVES = ("hive1", "hive2")
+INNER = 18081
+TABLES = f"""
+[services.hive]
+accepts = "front"
+port = {INNER}
+front = {{ listen = "0.0.0.0:8081", start = "/usr/local/bin/rbee-hive daemon --addr 127.0.0.1:{INNER}" }}
+"""
+LISTING = "find /etc /home /usr/local -xdev -type f | sort | xargs -d '\\n' sha256sum"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """A queen and two hives, of which the second has an older Debian."""
+    name = f"lab-front{os.getpid()}"
+    try:
+        yield up(name, hives=2, releases=("bookworm",), inventory_dir=INVENTORY)
+    finally:
+        down(name, inventory_dir=INVENTORY)
+
+
+@pytest.fixture(autouse=True)
+def inventory(lab: Lab) -> None:
+    write_policy(lab)
+    with lab.inventory.open("a") as file:
+        file.write(TABLES)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def typed(verb: str, lab: Lab, state: Path, *words: str) -> Answer:
+    answer = fab(verb, "--fleet", lab.name, "--json", *words, state=state)
+    assert answer.out, answer.err
+    return answer
+
+
+def token_of(lab: Lab, name: str, folder: str = FRONT) -> str:
+    return lab.read(name, f"{folder}/api-token").strip()
+
+
+def test_a_fleet_gets_its_fronts_is_turned_and_revoked_through_them_and_loses_them(lab: Lab, state: Path) -> None:
+    first = lab.read("hive1", ACTIVE).strip()
+    before = {name: lab.sh(name, LISTING) for name in HIVES}
+    dry = typed("install", lab, state, "--front", "--dry-run")
+    assert dry.code == 6, dry.err
+    assert {name: lab.sh(name, LISTING) for name in HIVES} == before
+
+    answer = typed("install", lab, state, "--front")
+    assert (answer.code, [host["proven"] for host in answer.hosts.values()]) == (0, [True, True]), answer.out
+    owns = {token_of(lab, name, SECRETS) for name in HIVES}
+    assert len({*owns, first}) == 3, "one of its own for each"
+    for name in HIVES:
+        host = lab.host(name)
+        assert [ask(host, token)[0] for token in (first, None, next(iter(owns)))] == [200, 401, 401]
+        assert ask(host, first, port=INNER)[0] == 0, "from elsewhere the service itself can't be reached"
+    assert typed("install", lab, state, "--front").code == 0
+    assert all(not host["changes"] for host in typed("install", lab, state, "--front").hosts.values())
+
+    started = {name: lab.sh(name, "systemctl show -p InvocationID rbee-hive") for name in HIVES}
+    turned_from = hashlib.sha256(first.encode()).hexdigest()[:6]
+    held = typed("rotate", lab, state, "--reason", "routine", "--yes")
+    assert held.code == 4, "the front's log names who used the old token a moment ago"
+    used = {(use["host"], use["token"] == turned_from, use["count"]) for use in held.document["census"]["uses"]}
+    assert used == {(name, True, 1) for name in HIVES}
+    turned = typed("rotate", lab, state, "--reason", "routine", "--yes", "--retire-anyway")
+    assert turned.code == 0, turned.out + turned.err
+    second = token_of(lab, "hive1")
+    assert second not in (first, *owns)
+    for name in ("queen", *HIVES):
+        assert (status(lab.host(name), second), status(lab.host(name), first)) == (200, 401)
+
+    revoked = typed("revoke", lab, state, "--reason", "it leaked", "--yes")
+    assert revoked.code == 0, revoked.out + revoked.err
+    third = token_of(lab, "hive2")
+    for name in ("queen", *HIVES):
+        assert (status(lab.host(name), third), status(lab.host(name), second)) == (200, 401)
+    assert {name: lab.sh(name, "systemctl show -p InvocationID rbee-hive") for name in HIVES} == started
+    for name in HIVES:
+        logs = lab.sh(name, f"cat /var/log/{UNIT[:-8]}/*; journalctl -o cat")
+        assert not any(token in logs for token in (first, second, third, *owns))
+
+    gone = typed("uninstall", lab, state, "--front")
+    assert gone.code == 0, gone.out
+    for name in HIVES:
+        assert (status(lab.host(name), third), status(lab.host(name), second)) == (200, 401)
+        assert token_of(lab, name, SECRETS) == third
+        assert lab.sh(name, f"ls /etc/hivekeys-front /etc/systemd/system/{UNIT} 2>&1 | wc -l") == "2\n", "both are gone"
+
+
+def test_where_there_is_no_nginx_nothing_is_touched_and_the_command_is_named(lab: Lab, state: Path) -> None:
+    lab.sh("hive2", "mv /usr/sbin/nginx /usr/sbin/nginx.away")
+    before = lab.sh("hive2", LISTING)
+    try:
+        answer = typed("install", lab, state, "--front", "--limit", "hive2")
+    finally:
+        lab.sh("hive2", "mv /usr/sbin/nginx.away /usr/sbin/nginx")
+    assert answer.code == 4
+    cause = answer.hosts["hive2"]["cause"]
+    assert cause["trouble"] == "nginx-missing"
+    assert "apt-get install --no-install-recommends nginx-light" in cause["hint"]
+    assert lab.sh("hive2", LISTING) == before
+
+
+def test_a_front_that_cannot_be_proven_is_undone_by_itself(lab: Lab, state: Path) -> None:
+    """Another program has the public port as soon as the service leaves it."""
+    token = lab.read("hive1", ACTIVE).strip()
+    before = lab.sh("hive1", LISTING)
+    text = lab.inventory.read_text().replace("0.0.0.0:8081", "0.0.0.0:22")
+    lab.inventory.write_text(text)
+    answer = typed("install", lab, state, "--front", "--limit", "hive1")
+    assert answer.code == 4
+    assert answer.hosts["hive1"]["cause"]["trouble"] == "front-refused"
+    assert answer.hosts["hive1"]["cause"]["detail"].endswith("what was done is undone, it works as before")
+    assert lab.sh("hive1", LISTING) == before
+    assert ask(lab.host("hive1"), token, PROTECTED["hive"])[0] == 200
+    assert json.loads(answer.out)["exit_code"] == 4
