@@ -75,6 +75,52 @@ class Amount:
         return f"{self.value}%" if self.percent else str(self.value)
 
 
+class OnDeadline(Enum):
+    """What is done with a service whose work has not ended when its drain is over."""
+
+    FAIL = "fail"  # its host fails, and keeps its token
+    RESTART = "restart"  # the restart ends the work
+    SKIP = "skip"  # its host keeps its token and owes the new one; the others go on
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A command of the operator's for a drain; of the three ways exactly one.
+
+    `run`: argv on the host, as root, without a shell. `http`: a request to the service with its token, "POST /drain";
+    2xx is success. `bastion`: argv on the bastion, {host} and {address} filled in.
+    """
+
+    run: tuple[str, ...] = ()
+    http: str = ""
+    bastion: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Idle:
+    """How a host tells that no work is running; asked there, once in `every` seconds.
+
+    `get`: a path of the service, which is idle when no line of its answer has the regular expression `none` in it.
+    `run`: argv on the host, which ends with 0 when idle, and with 75 (EX_TEMPFAIL) when busy.
+    """
+
+    get: str = ""
+    none: str = ""
+    run: tuple[str, ...] = ()
+    every: float = 2.0
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How a service is freed of work before a restart: `before`, wait `until` it is idle, restart, `after`."""
+
+    before: Hook | None = None
+    until: Idle | None = None
+    after: Hook | None = None
+    deadline: float = 300.0  # for `before` and the wait together; `after` has as long again
+    on_deadline: OnDeadline = OnDeadline.FAIL
+
+
 @dataclass(frozen=True)
 class Service:
     """What runs on a host and where it finds its token.
@@ -108,6 +154,7 @@ class Service:
     apply: Apply = Apply.RESTART
     signal: str = "HUP"  # for apply = "signal"
     front: "Front | None" = None  # it is an nginx of ours, which stands before the host's own service
+    drain: Drain | None = None
 
     @property
     def where(self) -> str:

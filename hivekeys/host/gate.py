@@ -36,6 +36,7 @@ REFUSALS = 10  # of one session: then it is over
 STEPS = 20  # of one request; a bastion asks for fewer than ten
 MANY = 10000  # entries of a list
 FAR = 1e15  # no time, size or count that is meant is larger (hivekeys.protocol.wire.LARGEST)
+LONGEST_REASON = 1000  # characters (hivekeys.protocol.verbs.Drain)
 TAG = "hivekeys-agent"
 
 
@@ -168,6 +169,11 @@ FIELDS = {
     "log": flag,
     "since": or_none(moment),
     "until": or_none(moment),
+    "host": RUN,
+    "phase": matching(r"[a-z]{1,20}"),
+    "reason": lambda value: value == "" or words(LONGEST_REASON)(value),
+    "hurries": flag,
+    "marks": flag,
     "audit.tokens": list_of(matching(r"[0-9a-f]{6}")),
     "failed": flag,
     "records": entire(0, MANY),

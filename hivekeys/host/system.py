@@ -195,18 +195,35 @@ class System:
         address: str = LOCALHOST,
         tls: "Optional[Tls]" = None,
     ) -> "tuple[int, str]":
-        """(HTTP status, "") of a GET on this machine, or (0, why not), within `timeout` seconds whatever comes.
+        """(HTTP status, "") of a GET on this machine, or (0, why not): see `fetch`; only the status line matters."""
+        data, why = self.fetch("GET %s HTTP/1.1" % path, port, token, timeout, trusted, address, tls, 1024, b"\n")
+        found = re.match(rb"HTTP/1\.[01] (\d{3})\b", data)
+        return (int(found.group(1)), "") if found else (0, why or "the answer is not HTTP")
 
+    def fetch(
+        self,
+        request: str,
+        port: int,
+        token: "Optional[str]",
+        timeout: float,
+        trusted: "Optional[frozenset[int]]",
+        address: str,
+        tls: "Optional[Tls]",
+        most: int,
+        until: "Optional[bytes]" = None,
+    ) -> "tuple[bytes, str]":
+        """(answer, "") to a request on this machine, or (b"", why not), within `timeout` seconds whatever comes.
+
+        `request`: its first line. No more is read when `most` bytes are there, or `until` is among them.
         `address`: in numbers, or "unix:" and the path of a socket, which has no port. With `trusted`, the request is
         sent only if none but these accounts (uid) listen there once the connection stands, and one of them has its
-        other end; before anything of TLS is said. A bare socket, not http.client: only the status line matters,
-        http.client's limit is per read (a service that drips a byte at a time could hold us), and its import takes
-        20 ms.
+        other end; before anything of TLS is said. A bare socket, not http.client: http.client's limit is per read (a
+        service that drips a byte at a time could hold us), and its import takes 20 ms.
         """
         end = self.monotonic() + timeout
         name = "[%s]:%d" % (address.partition("%")[0], port) if ":" in address else "%s:%d" % (address, port)
         name = "localhost" if address.startswith(UNIX) else name
-        head = "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n" % (path, name)
+        head = "%s\r\nHost: %s\r\nConnection: close\r\n" % (request, name)
         if token is not None:
             head += "Authorization: Bearer %s\r\n" % token
         data = b""
@@ -218,20 +235,19 @@ class System:
                 line.settimeout(max(end - self.monotonic(), 0.001))
                 line = tls.over(line) if tls else line
                 line.sendall((head + "\r\n").encode("ascii"))
-                while b"\n" not in data and len(data) < 1024:
+                while len(data) < most and (until is None or until not in data):
                     line.settimeout(max(end - self.monotonic(), 0.001))
-                    more = line.recv(1024)
+                    more = line.recv(1024 if until else 1 << 16)
                     if not more:
                         break
                     data += more
             finally:
                 line.close()
         except socket.timeout:
-            return 0, "no answer within %.0f s" % timeout
+            return b"", "no answer within %.0f s" % timeout
         except OSError as error:
-            return 0, error.strerror or "no answer"
-        found = re.match(rb"HTTP/1\.[01] (\d{3})\b", data)
-        return (int(found.group(1)), "") if found else (0, "the answer is not HTTP")
+            return b"", error.strerror or "no answer"
+        return data, ""
 
     def refuse_strangers_on(self, line: "socket.socket", port: int, address: str, trusted: "frozenset[int]") -> None:
         """Raises where the other end of a call is not in the hands of these accounts alone.

@@ -13,6 +13,8 @@ TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Optional, Sequence
 
+CORDONED = "cordoned"  # in /var/lib/hivekeys: the run that has drained the service, and not given it work again
+
 
 @verb("unlocked")
 def observe(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
@@ -20,6 +22,10 @@ def observe(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     unit = agent.unit.described()
     seen = agent.slots()
     seen["directory"]["bar"] = bar(agent)
+    try:
+        seen["cordoned"] = agent.state.content(CORDONED)
+    except (Refusal, OSError):
+        pass  # what is wrong with our own folder is the bar
     seen.update(unit=unit, loaded=agent.unit.loaded(unit, seen["active"]), clock=agent.system.now())
     return False, seen
 

@@ -11,8 +11,9 @@ from hivekeys.inventory.mistakes import Mistake, Place
 class Gathered:
     """Hosts as tables of `[hosts]`; `places` says where the file has the key of such a table, by its whole path.
 
-        `fleet` is the name that the file gives the fleet, "" for none; `untouched` are settings that it has and that
-    XX"""
+    `fleet` is the name that the file gives the fleet, "" for none; `untouched` are settings that it has and that
+    were not read. `hides_values`: a vault may have made them, so none is shown.
+    """
 
     hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
     places: dict[tuple[str, ...], Place] = field(default_factory=dict)

@@ -11,11 +11,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from typing import Annotated, Any, Required, cast
 
-from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, ValidationInfo, with_config
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    with_config,
+)
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Apply, Become, Format, Order, Role, SudoLog
+from hivekeys.fleet import Amount, Apply, Become, Drain, Format, Hook, Idle, OnDeadline, Order, Role, SudoLog
 from hivekeys.inventory import values
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
 
@@ -45,6 +53,53 @@ class FrontKeys(TypedDict, total=False):
     start: Annotated[str, PlainValidator(values.command)]
 
 
+class HookKeys(TypedDict, total=False):
+    """`before` and `after` of a drain."""
+
+    run: Annotated[tuple[str, ...], PlainValidator(values.argv(absolute=True))]
+    http: Annotated[str, PlainValidator(values.http_request)]
+    bastion: Annotated[tuple[str, ...], PlainValidator(values.argv(absolute=False))]
+
+
+class IdleKeys(TypedDict, total=False):
+    """`until` of a drain."""
+
+    get: Annotated[str, PlainValidator(values.http_path)]
+    none: Annotated[str, PlainValidator(values.pattern)]
+    run: Annotated[tuple[str, ...], PlainValidator(values.argv(absolute=True))]
+    every: Seconds
+
+
+def _hook(keys: HookKeys) -> Hook:
+    if len(keys) != 1:
+        raise ValueError('one of run = ["/PROGRAM", …], http = "POST /PATH" and bastion = ["PROGRAM", …]')
+    return Hook(**keys)
+
+
+def _idle(keys: IdleKeys) -> Idle:
+    if not ("run" in keys) ^ ("get" in keys) or ("none" in keys) != ("get" in keys):
+        raise ValueError('get = "/PATH" with none = "REGULAR EXPRESSION"; or run = ["/PROGRAM", …]')
+    return Idle(**keys)
+
+
+class DrainKeys(TypedDict, total=False):
+    """`drain` of a service: what frees it of work before a restart."""
+
+    before: Annotated[HookKeys, AfterValidator(_hook)]
+    until: Annotated[IdleKeys, AfterValidator(_idle)]
+    after: Annotated[HookKeys, AfterValidator(_hook)]
+    deadline: Annotated[float, PlainValidator(values.duration)]
+    on_deadline: Annotated[OnDeadline, PlainValidator(values.choice(OnDeadline))]
+
+
+def _drain(keys: DrainKeys) -> Drain | None:
+    """A drain; None for one that has nothing to do. The hooks are hooks by now: pydantic has made them."""
+    if "before" in keys and "after" not in keys:
+        raise ValueError("after = {…} as well: it undoes what `before` does")
+    drain = Drain(**cast("dict[str, Any]", keys))
+    return drain if drain.before or drain.until or drain.after else None
+
+
 class ServiceKeys(TypedDict, total=False):
     """`[services.queen]`, `[services.hive]` and the `service` of a host."""
 
@@ -68,6 +123,7 @@ class ServiceKeys(TypedDict, total=False):
     signal: Annotated[str, PlainValidator(values.signal)]
     accepts: Annotated[str, PlainValidator(values.accepts)]
     front: FrontKeys
+    drain: Annotated[DrainKeys, AfterValidator(_drain)]
 
 
 class ServicesKeys(TypedDict, total=False):
@@ -248,10 +304,15 @@ _TABLES: dict[tuple[str, ...], type] = {
 }
 
 
+_OF_DRAIN: dict[str, type] = {"drain": DrainKeys, "before": HookKeys, "until": IdleKeys, "after": HookKeys}
+
+
 def _keys_beside(key: tuple[str, ...]) -> Iterable[str]:
     """The keys that the table of an unknown key may have."""
     above = key[:-1]
     if above[-1:] == ("front",):
         return FrontKeys.__annotations__
+    if len(above) > 2 and above[-1] in _OF_DRAIN:
+        return _OF_DRAIN[above[-1]].__annotations__
     table = _TABLES.get(above) or _TABLES.get((*above[:1], "*") if len(above) == 2 else above, ServiceKeys)
     return table.__annotations__

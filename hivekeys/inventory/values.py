@@ -22,6 +22,8 @@ Word = TypeVar("Word", bound=Enum)
 
 LONGEST_WAIT = 86_400  # a day: every command returns within a known time
 LONGEST_REASON = 200  # characters: it is shown in a table
+LONGEST_COMMAND = 4_000  # characters
+LONGEST_PATTERN = 500  # characters
 OLDEST = 3_650  # days
 FILE_MODES = (0o600, 0o400)
 DIRECTORY_MODES = (0o700, 0o500)
@@ -194,6 +196,50 @@ def seconds(least: float) -> Callable[[object], float]:
     return check
 
 
+def duration(value: object) -> float:
+    """A time as a number of seconds, or as text with a unit: "90s", "5min", "1h"."""
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) ?(s|min|h)", value) if isinstance(value, str) else None
+    try:
+        return seconds(0.1)(float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]] if found else value)
+    except ValueError:
+        raise ValueError(f'seconds from 0.1 to {LONGEST_WAIT}, or a text such as "90s", "5min" or "1h"') from None
+
+
+def argv(absolute: bool) -> Callable[[object], tuple[str, ...]]:
+    """A program and its arguments, no shell line; where it is `absolute`, the program by its whole path."""
+    expected = f"a list of texts: {'the whole path of a program' if absolute else 'a program'}, then its arguments"
+
+    def check(value: object) -> tuple[str, ...]:
+        words = value if isinstance(value, list) else []
+        if not words or not all(isinstance(word, str) and "\0" not in word for word in words) or len(words) > 100:
+            raise ValueError(expected)
+        if sum(map(len, words)) > LONGEST_COMMAND:
+            raise ValueError(f"a command of at most {LONGEST_COMMAND} characters")
+        if (absolute and path_on_host(words[0]) == "/") or not words[0]:
+            raise ValueError(expected)
+        return tuple(words)
+
+    return check
+
+
+def http_request(value: object) -> str:
+    """A request to the service: a method and a path."""
+    if isinstance(value, str) and re.fullmatch(rf"(GET|POST|PUT|DELETE) {_HTTP_PATH}", value):
+        return value
+    raise ValueError('a method and a path of the service, such as "POST /drain"')
+
+
+def pattern(value: object) -> str:
+    """A regular expression for one line."""
+    try:
+        if isinstance(value, str) and 0 < len(value) <= LONGEST_PATTERN:
+            re.compile(value)
+            return value
+    except (re.error, RecursionError, OverflowError):
+        pass
+    raise ValueError(f"a regular expression of at most {LONGEST_PATTERN} characters")
+
+
 def amount(least: int) -> Callable[[object], Amount]:
     """A number of hosts, or a percentage of them as text."""
 
@@ -300,6 +346,7 @@ command = _text(r"/[^\x00-\x1f\x7f]*", "a command as ExecStart= has it, which be
 accepts = _text("one|front", '"one" or "front"')
 _public_path = _text(r"/[A-Za-z0-9._~/-]*", "a path of the service such as /metrics")
 public_paths = several(_public_path, least=0)
+http_path = _http_path
 http_paths = several(_http_path, least=1)
 http_paths_or_none = several(_http_path, least=0)
 places = several(_place, least=0)

@@ -11,6 +11,7 @@ from hivekeys.journal.clock import Moment
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.change import Change
+from hivekeys.protocol.drained import Drained
 from hivekeys.protocol.messages import Result
 from hivekeys.protocol.seen import HostRecord, Proof, Seen
 from hivekeys.protocol.verbs import Verb
@@ -61,6 +62,7 @@ class State(Enum):
     ROLLED_BACK = "rolled back"
     OWES = "owes"  # the fleet went on without it: it serves the old token
     FENCED = "fenced"  # it could not be turned, and its service was stopped: it accepts no call
+    CORDONED = "cordoned"  # it was drained, and could not be given work again
     EXCLUDED = "excluded"  # excluded from the fleet by the operator, or gone from the inventory: it is not contacted
     FAILED = "failed"
     UNREACHABLE = "unreachable"
@@ -163,6 +165,7 @@ class Outcome:
     results: tuple[Result, ...] = ()
     changes: tuple[Change, ...] = ()
     broke: Result | None = None  # the step that failed: it is none of `results`
+    drained: Drained | None = None
 
     @property
     def steps(self) -> tuple[Result, ...]:

@@ -6,6 +6,7 @@ from hivekeys.journal.downtime import moments
 from hivekeys.journal.events import Intent, Outcome, Phase, State, Status
 from hivekeys.journal.gap import STOPS, UNSEEN, Served, after_order, answered
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.drained import Drained
 from hivekeys.protocol.seen import HostRecord, Proof, Seen
 from hivekeys.protocol.verbs import STEPS, Verb
 from hivekeys.token import Fingerprint
@@ -38,6 +39,8 @@ class HostRun:
     fences: int = 0  # how often its service was to be stopped in this sitting
     refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
     seconds: float = 0.0  # of work on the host, all phases
+    drained: Drained | None = None  # how its service was freed of work, the last time
+    cordoned: bool = False  # that was begun, and the service was not seen to get work again
 
     @property
     def is_as_before(self) -> bool:
@@ -96,6 +99,8 @@ def _after_outcome(host: HostRun, outcome: Outcome) -> HostRun:
         reached=outcome.phase if outcome.status is Status.OK and outcome.cause is None else host.reached,
         fences=host.fences + (outcome.phase is Phase.FENCE),
         seconds=host.seconds + sum(step.seconds for step in outcome.steps),
+        drained=outcome.drained or host.drained,
+        cordoned=bool(outcome.seen.cordoned) if outcome.seen else host.cordoned,
     )
     _, _, refused = moments(outcome)
     if outcome.cause and outcome.cause.trouble in TRUSTING:
@@ -124,7 +129,7 @@ def _void(proof: Proof | None) -> Proof | None:
 def _after_intent(host: HostRun, verbs: set[Verb]) -> HostRun:
     """The host from the time on at which it may have got these verbs."""
     touched, turned = host.touched or bool(verbs & CHANGING), host.turned or bool(verbs & TURNING)
-    return replace(host, touched=touched, turned=turned)
+    return replace(host, touched=touched, turned=turned, cordoned=host.cordoned or Verb.DRAIN in verbs)
 
 
 def is_superseded(cause: Cause | None) -> bool:

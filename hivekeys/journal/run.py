@@ -240,7 +240,7 @@ class Run:
 
     def may_be_held(self, want: Fingerprint) -> bool:
         """True when some host may have had this token of the run already, reachable or not, or re-imaged since."""
-        turned = (State.PROVEN, State.HEALTHY, State.FAILED, State.UNKNOWN)
+        turned = (State.PROVEN, State.HEALTHY, State.CORDONED, State.FAILED, State.UNKNOWN)
         forgot = any(host.touched and not self._is_known_to(host) for host in self.hosts.values())
         return forgot or any(host.now == want or host.state in turned for host in self.hosts.values())
 

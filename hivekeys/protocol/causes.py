@@ -66,6 +66,10 @@ class Trouble(Enum):
     SYSTEMCTL_FAILED = "systemctl-failed"
     AUDITD_MISSING = "auditd-missing"
     AUDITD_UNUSABLE = "auditd-unusable"
+    # freeing the service of work
+    STILL_BUSY = "still-busy"
+    HOOK_FAILED = "hook-failed"
+    CORDONED = "cordoned"
     # what the service showed
     RESTART_REFUSED = "restart-refused"
     NOTIFY_REFUSED = "notify-refused"
@@ -174,6 +178,12 @@ HINTS: dict[Trouble, str] = {
     Trouble.AUDITD_MISSING: "install auditd on the host (Debian, Ubuntu: auditd; RHEL: audit)",
     Trouble.AUDITD_UNUSABLE: "look at `ssh {root} auditctl -s`; in a container the kernel does not let auditd watch "
     "files",
+    Trouble.STILL_BUSY: "wait until that work has ended and run again; or in `drain` of the service raise `deadline`, "
+    'or let the restart end the work: on_deadline = "restart"',
+    Trouble.HOOK_FAILED: "repair the command that is named, or its name in `drain` in the inventory; it is run as root "
+    "without a shell: `ssh {root} COMMAND`; then run again, which asks it anew",
+    Trouble.CORDONED: "the inventory has no `drain` for it any more: put it back, so that its `after` can be run; or "
+    "give the service work by hand and remove /var/lib/hivekeys/cordoned on the host",
     Trouble.RESTART_REFUSED: "systemd does not restart the service, which runs as before: correct its unit as named "
     "(`ssh {root} systemctl cat {unit}`), then `ssh {root} systemctl daemon-reload`",
     Trouble.NOTIFY_REFUSED: "correct the unit as named (`ssh {root} systemctl cat {unit}`), or set `apply = "

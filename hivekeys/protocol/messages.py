@@ -58,3 +58,15 @@ class Reply:
     def changes(self) -> Changes:
         """Of upkeep: what was done, or would be."""
         return next((found for kind in UPKEEP if (found := self.to(kind))), ())
+
+
+def joined(first: Reply | Cause, then: Reply | Cause) -> Reply | Cause:
+    """The replies to two requests as one; the first failure counts, and the later look."""
+    if isinstance(first, Cause) or isinstance(then, Cause):
+        return first if isinstance(first, Cause) else then
+    return Reply(
+        (*first.results, *then.results),
+        first.cause or then.cause,
+        first.broke or then.broke,
+        {**first.answers, **then.answers},
+    )

@@ -34,8 +34,12 @@ def program_of(*verbs: str) -> bytes:
 def modules_of(hosts: Iterable[Host]) -> list[str]:
     """The further modules that a look at these hosts needs, and a run over them."""
     services = [host.service for host in hosts]
-    notified = ["notify"] if any(service.apply is not Apply.RESTART for service in services) else []
-    return [*notified, *(["admit"] if any(service.front for service in services) else [])]
+    needed = {
+        "notify": any(service.apply is not Apply.RESTART for service in services),
+        "admit": any(service.front for service in services),
+        "drain": any(service.drain for service in services),
+    }
+    return [name for name, is_needed in needed.items() if is_needed]
 
 
 def installed_program(*verbs: str) -> bytes:

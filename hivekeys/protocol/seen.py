@@ -105,6 +105,7 @@ class Seen:
     unit: Unit
     loaded: LoadedToken
     clock: float
+    cordoned: str = ""  # the run that has drained the service, and not given it work again
 
     @property
     def token(self) -> Fingerprint | None:

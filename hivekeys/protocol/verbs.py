@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
 from hivekeys.fleet import Service
 from hivekeys.protocol.audited import Accessed, Audited, Query
 from hivekeys.protocol.change import Change
+from hivekeys.protocol.drained import Drained
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.listeners import Swept
 from hivekeys.protocol.restriction import Restriction
@@ -44,6 +45,9 @@ class Verb(Enum):
     FENCE = "fence"
     SWEEP = "sweep"
     END_SURVIVORS = "end_survivors"
+    DRAIN = "drain"
+    UNCORDON = "uncordon"
+    BUSY = "busy"
     INSPECT = "inspect"
     AUDIT = "audit"
     ACCESSES = "accesses"
@@ -243,6 +247,39 @@ class EndSurvivors(Step, touches=True, always=True, module="sweep"):
     """Processes that outlived the restart are ended."""
 
     refuse: tuple[Fingerprint, ...]
+
+
+@dataclass(frozen=True)
+class Drain(Answered[Drained], touches=True, always=True, module="drain"):
+    """The service is given no new work (`before`), and is waited for `until` it has none left.
+
+    Host, phase and reason are for the environment of the operator's commands. `hurries`: ten seconds at most, then the
+    restart ends the work. `marks`: only noted, for a `before` that is done on the bastion.
+    """
+
+    host: str
+    phase: str
+    reason: str = ""
+    hurries: bool = False
+    marks: bool = False
+
+
+@dataclass(frozen=True)
+class Uncordon(Answered[Drained], touches=True, always=True, module="drain"):
+    """The service is given work again (`after`), if a run has drained it."""
+
+    host: str
+    phase: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Busy(Answered[Drained], always=True, module="drain"):
+    """Whether the service has work now, by what the inventory's `until` sees."""
+
+    host: str
+    phase: str
+    reason: str = ""
 
 
 # -- what is only asked

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hivekeys.fleet import Apply, Policy, Service
+from hivekeys.fleet import Apply, Drain, Hook, Policy, Service
 from hivekeys.fleet import Front as ServiceFront
+from hivekeys.protocol import verbs
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result
 from hivekeys.protocol.seen import MAX_EPOCH, Proof
@@ -47,7 +48,7 @@ T = TypeVar("T")
 OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a query means anything to auditd's record
 # Fields of free text: a sentence each, one line that is cut. And paths, of which a cut one is marked and is no path.
 SENTENCES = {"detail", "fault", "before", "after", "refused", "unread", "breaks", "broken", "cut", "chain_cut", "rules"}
-SENTENCES |= {"why", "sources", "unnamed"}
+SENTENCES |= {"why", "sources", "unnamed", "busy", "output"}
 PATHS = {"path", "place", "places", "folder", "reads", "temporary", "strays", "reused", "acl", "program", "token"}
 CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as a caller liked
 LONGER = PATHS | CALLERS
@@ -145,6 +146,7 @@ def service_told(service: Service) -> dict[str, Any]:
         **({"apply": service.apply.value} if service.apply is not Apply.RESTART else {}),
         **({"signal": service.signal} if service.apply is Apply.SIGNAL else {}),
         **({"front": _front_told(service.front)} if service.front else {}),
+        **({"drain": _drain_told(service.drain)} if service.drain else {}),
     }
 
 
@@ -158,6 +160,26 @@ def _front_told(front: ServiceFront) -> dict[str, Any]:
         "start": front.start,
         "behind": service_told(front.behind),
     }
+
+
+def _drain_told(drain: Drain) -> dict[str, Any]:
+    """What a host must know of a drain; of a command that is done on the bastion, that it is."""
+
+    def hook(one: Hook) -> dict[str, Any]:
+        return {"bastion": True} if one.bastion else {"run": list(one.run), "http": one.http}
+
+    told: dict[str, Any] = {"deadline": drain.deadline, "on_deadline": drain.on_deadline.value}
+    hooks = {"before": drain.before, "after": drain.after}
+    told |= {name: hook(one) for name, one in hooks.items() if one}
+    return {**told, "until": {**asdict(drain.until), "run": list(drain.until.run)}} if drain.until else told
+
+
+def drain_seconds(steps: Sequence[Step], drain: Drain | None) -> float:
+    """The most that the operator's commands, and the wait for idle, may add to that."""
+    if drain is None:
+        return 0.0
+    times = [2 if isinstance(step, verbs.Drain) else isinstance(step, verbs.Uncordon) for step in steps]
+    return drain.deadline * sum(times)
 
 
 def _health(step: Prove, policy: Policy) -> float:

@@ -1,6 +1,7 @@
 """A run as people and programs read it: text, tables, JSON, pages. Only fp6 is ever shown. Pure."""
 
 from hivekeys.report.documents import digest, document
+from hivekeys.report.drains import drain_lines
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import place_lines, unchecked_lines
 from hivekeys.report.tables import Sheet, history_table, legend, plan_table, result_table, states_table
@@ -25,6 +26,7 @@ __all__ = [
     "digest",
     "disagreement",
     "document",
+    "drain_lines",
     "exposure_lines",
     "failure_lines",
     "history_table",

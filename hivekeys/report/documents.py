@@ -12,6 +12,7 @@ from hivekeys.journal.gap import Gap
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
+from hivekeys.report.drains import drain_of
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.verdict import came_to, past_verdict, verdict
@@ -101,6 +102,7 @@ def _host(run: Run, part: HostRun, host: Host | None, fleet: Fleet) -> dict[str,
         "certificate_unchecked": part.proof.unchecked if part.proof else None,
         "places": places_of(part),
         "survivors": survivors_of(part),
+        "drain": drain_of(part),
         "logged": list(part.proof.logged) if part.proof and part.proof.logged is not None else None,
         "gap_seconds": None if gap is None or gap.seconds is None else round(gap.seconds, 3),
         "gap": _gap(gap),

@@ -27,6 +27,7 @@ STYLES = {
     State.ROLLED_BACK: "yellow",
     State.OWES: "red",
     State.FENCED: "yellow",
+    State.CORDONED: "red",
     State.EXCLUDED: "red",
     State.FAILED: "red",
     State.UNREACHABLE: "red",

@@ -31,7 +31,7 @@ AS_IT_IS = {
     ExitCode.USAGE: NOT_BEGUN,
 }
 INCOMPLETE = Verdict("incomplete: see the hosts above", "bad")
-ILL = (State.FAILED, State.UNREACHABLE, State.UNKNOWN)
+ILL = (State.CORDONED, State.FAILED, State.UNREACHABLE, State.UNKNOWN)
 
 
 def exit_code(run: Run) -> ExitCode:

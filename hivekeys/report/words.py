@@ -11,6 +11,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.hints import hint, limit_of
+from hivekeys.report.drains import drain_lines
 from hivekeys.report.onward import next_step, typed, unasked
 from hivekeys.report.past import OUT, because_lines, by_cause, out_lines
 from hivekeys.report.places import place_lines
@@ -117,13 +118,19 @@ STILL = "as far as is known it still accepts the old token"
 def left_behind(run: Run, fleet: Fleet) -> Iterator[tuple[list[str], str, str]]:
     """Hosts that a run went on without, what that means, and what is to be done."""
     here = [host for host in run.hosts.values() if host.name not in run.gone]
-    owing, fenced, cut = (
-        [host.name for host in here if host.state is state] for state in (State.OWES, State.FENCED, State.EXCLUDED)
+    owing, fenced, cordoned, cut = (
+        [host.name for host in here if host.state is state]
+        for state in (State.OWES, State.FENCED, State.CORDONED, State.EXCLUDED)
     )
     reconcile, back = typed("reconcile", fleet), typed("install", fleet, "--limit", limit_of(cut), "--readmit")
     groups = (
         (owing, "still on the old token", f"repair the cause, then `{reconcile}`"),
         (fenced, "the service is stopped: it accepts no token", f"repair the cause, then `{reconcile}` starts it"),
+        (
+            cordoned,
+            "drained, and not given work again",
+            f"repair `after` of its drain, then `{typed('rollback', fleet) if run.rolled_back else reconcile}`",
+        ),
         (cut, f"excluded by the operator; {STILL}", f"rebuild it, then `{back}`; or remove it from the inventory"),
         (
             list(run.gone),
@@ -194,7 +201,14 @@ def summary_lines(run: Run, code: ExitCode, fleet: Fleet, backup: Iterable[str] 
         lines.append(f"stopped: {run.stopped}")
     if run.is_revocation:
         lines += exposure_lines(run)
-    lines += [*unshared_lines(run), *place_lines(run), *census_lines(run), summary(run, code), *backup]
+    lines += [
+        *unshared_lines(run),
+        *place_lines(run),
+        *drain_lines(run),
+        *census_lines(run),
+        summary(run, code),
+        *backup,
+    ]
     step = next_step(run, fleet)
     return [*lines, step] if step else lines
 
@@ -225,17 +239,25 @@ def standing(run: Run, since: str) -> str:
         return f"{past_verdict(run).words}, begun {since} ago: fab resume goes on{back}"
     if run.is_held:
         return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab reconcile"
-    if run.debts and set(run.debts) <= set(unasked(run)):
-        return (
-            f"{len(run.debts)} of {len(run.hosts)} hosts could not be tried with the old token: fab revoke --token-file"
-        )
-    if run.debts and run.is_revocation:
-        leaked = ", ".join(f"token:{fingerprint}" for fingerprint in run.revoked)
-        return f"{fold_names(run.debts)} may still accept the token that leaked ({leaked}), for {since}: fab reconcile"
-    if run.debts and not run.rolled_back:
-        return f"{len(run.debts)} of {len(run.hosts)} hosts owe token:{run.want} for {since}: fab reconcile"
+    if run.debts and (said := _owed(run, since)):
+        return said
     if run.behind:
         verb = "reconcile" if run.behind == run.barred else "rollback"
         return f"{len(run.behind)} of {len(run.hosts)} hosts are not back on their token for {since}: fab {verb}"
     said = past_verdict(run).words
     return f"begun {since} ago; {said}" if run.was_begun else f"{said}, {since} ago"
+
+
+def _owed(run: Run, since: str) -> str:
+    """What the hosts of such a run owe, for how long, and what to type; "" for a run that was taken back."""
+    hosts, of_all = fold_names(run.debts), f"{len(run.debts)} of {len(run.hosts)} hosts"
+    if set(run.debts) <= set(unasked(run)):
+        return f"{of_all} could not be tried with the old token: fab revoke --token-file"
+    if run.is_revocation:
+        leaked = ", ".join(f"token:{fingerprint}" for fingerprint in run.revoked)
+        return f"{hosts} may still accept the token that leaked ({leaked}), for {since}: fab reconcile"
+    if run.rolled_back:
+        return ""
+    if all(run.hosts[name].state is State.CORDONED for name in run.debts):
+        return f"{hosts}: drained, and not given work again, for {since}: fab reconcile"
+    return f"{of_all} owe token:{run.want} for {since}: fab reconcile"

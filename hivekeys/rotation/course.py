@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from hivekeys.fleet import Fleet
+from hivekeys.fleet import Fleet, OnDeadline
 from hivekeys.journal.events import TURNED, TURNS, Phase, State, Status
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
@@ -22,6 +22,7 @@ from hivekeys.rotation import waves
 from hivekeys.rotation.waves import Wave
 from hivekeys.token import Fingerprint
 
+SKIP = OnDeadline.SKIP
 FENCES = 2  # how often a fence stops the service of a host that could not be turned: at once, and again at the end
 
 
@@ -275,8 +276,15 @@ class _Course:
         return host.cause is not None and not self._is_excused(host) and not (lost and (self.run.settling or nobody))
 
     def _is_excused(self, host: HostRun) -> bool:
-        """True for a host that may be missing and is: it will owe the token, and does not stop the others."""
-        return host.name in self.plan.may_be_missing and host.state is State.UNREACHABLE
+        """True for a host that will owe the token, and does not stop the others: missing, or busy, where it may be."""
+        missing = host.name in self.plan.may_be_missing and host.state is State.UNREACHABLE
+        return missing or self._is_skipped(host)
+
+    def _is_skipped(self, host: HostRun) -> bool:
+        """True for a busy hive that may be left out (`on_deadline`), while another hive can be turned."""
+        may = {one.name for one in self.here.fleet.hives if one.service.drain and one.service.drain.on_deadline is SKIP}
+        busy = host.cause is not None and host.cause.trouble is Trouble.STILL_BUSY and host.name in may
+        return busy and any(other.name != self.queen for other in self.standing)
 
     def _stop(self, why: str) -> Stop:
         return Stop(self.run.phase or Phase.LOOK, why)

@@ -169,14 +169,15 @@ class Drive:
                 return self._claim
             case Phase.STAGE:
                 return self._stage
-            case Phase.RETIRE:
-                return self._retire
-            case Phase.ROLLBACK:
-                return self._back
             case Phase.FENCE:
                 return HostController.fence
+            case Phase.RETIRE:
+                work = self._retire
+            case Phase.ROLLBACK:
+                work = self._back
             case _:
-                return partial(self._turn, phase)
+                work = partial(self._turn, phase)
+        return lambda controller: controller.uncordon(phase, work(controller))
 
     # -- one host's part in a phase
 

@@ -14,10 +14,12 @@ from hivekeys.journal.recorder import Recorder
 from hivekeys.protocol.audited import Query
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import still_trusted
-from hivekeys.protocol.messages import Reply
+from hivekeys.protocol.messages import Reply, joined
 from hivekeys.protocol.seen import Seen, in_environment
 from hivekeys.protocol.verbs import (
     Audit,
+    Busy,
+    Drain,
     Fence,
     Notify,
     Observe,
@@ -30,9 +32,11 @@ from hivekeys.protocol.verbs import (
     Step,
     Swap,
     Sweep,
+    Uncordon,
     Verb,
 )
-from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to, untidy
+from hivekeys.rotation import draining
+from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to, untidy, with_drain
 from hivekeys.ssh.line import LEASE
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
@@ -74,7 +78,9 @@ class HostController:
     def look(self) -> Outcome:
         """Read-only: what the host shows, and whether its service accepts the token in its file."""
         cause = self.session.open()
-        reply: Reply | Cause = cause or self.session.ask((LOOK, Prove(stable=False, waits=False)))
+        drain = self.host.service.drain
+        busy = (Busy(*self._about(Phase.LOOK)),) if drain and drain.until else ()
+        reply: Reply | Cause = cause or self.session.ask((LOOK, Prove(stable=False, waits=False), *busy))
         if isinstance(reply, Cause):
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)
         cause = obstacle(reply.seen, self.host.service, self.session.request) if reply.seen else None
@@ -182,12 +188,12 @@ class HostController:
                     continue
                 seen = reply.seen
             steps = self._steps(goal, seen, phase)
-            if not steps:
+            if not (sent := self._with_drain(steps, seen, phase)):
                 return self._outcome(phase, Status.OK, there)
-            reply = self._send(phase, steps)
+            reply = self._send(phase, sent)
             reads_late = self.host.service.apply is Apply.RESTART and phase is not Phase.SETTLE
             if not isinstance(reply, Cause) and _is_stale(reply, steps) and reads_late:
-                reply = self._send(phase, (Restart(), *steps))
+                reply = self._send(phase, self._with_drain((Restart(), *steps), seen, phase))
             if not isinstance(reply, Cause):
                 return self._judge(phase, goal, there, reply)
             lost, until = reply, self._lease_end()
@@ -200,10 +206,45 @@ class HostController:
         return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
 
     def _send(self, phase: Phase, steps: tuple[Step, ...]) -> Reply | Cause:
-        """The host's answer to these steps and one more look; the intent is recorded before."""
+        """The host's answer to these steps and one more look; the intent is recorded before.
+
+        A drain is a request of its own: until it is over the host was not told to turn.
+        """
+        if isinstance(steps[0], Drain) and len(steps) > 1:
+            reply = self._send(phase, steps[:1])
+            if isinstance(reply, Cause) or reply.cause:
+                return reply
+            return joined(reply, self._send(phase, steps[1:]))
         verbs = tuple(step.verb for step in steps)
         self._recorder.record(Intent(self.host.name, phase, verbs, self._recorder.now()))
-        return self.session.ask((*steps, LOOK))
+        return draining.ask(self.session, self._recorder.run, steps)
+
+    def _about(self, phase: Phase) -> tuple[str, str, str]:
+        """What the operator's commands are told: host, phase, reason."""
+        return self.host.name, phase.value, self._recorder.run.reason
+
+    def _with_drain(self, steps: tuple[Step, ...], seen: Seen, phase: Phase) -> tuple[Step, ...]:
+        if self.host.service.drain is None:
+            return steps
+        about = self._about(phase)
+        drain = Drain(*about, hurries=self._recorder.run.is_revocation)
+        return with_drain(steps, seen, drain, Uncordon(*about))
+
+    def uncordon(self, phase: Phase, outcome: Outcome) -> Outcome:
+        """The outcome of a phase, once a service that was drained has work again; where that fails it is `cordoned`.
+
+        Who cannot be reached is asked again by the next run: the host remembers that it was drained.
+        """
+        seen = self.record.seen
+        lost = outcome.status in (Status.UNREACHABLE, Status.UNKNOWN)
+        if self.host.service.drain is None or lost or outcome.state is State.CORDONED or not (seen and seen.cordoned):
+            return outcome
+        reply = self.session.open() or self._send(phase, (Uncordon(*self._about(phase)),))
+        if isinstance(reply, Cause):
+            return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, outcome.cause or reply)
+        if reply.cause:
+            return self._outcome(phase, Status.FAILED, State.CORDONED, outcome.cause or reply.cause, reply)
+        return self._outcome(phase, outcome.status, outcome.state, outcome.cause, reply)
 
     def fence(self) -> Outcome:
         """Stops the service of a host that could not be turned: it accepts no call any more.
@@ -253,13 +294,20 @@ class HostController:
         if cause and cause.trouble is Trouble.PLACE_UNASKED:  # as far as can be told, all is well: it is not stopped
             return self._outcome(phase, Status.OK, State.HEALTHY, cause, reply)
         if cause:
-            return self._outcome(phase, Status.FAILED, State.FAILED, cause, reply)
+            return self._outcome(phase, Status.FAILED, self._state_after(cause, reply), cause, reply)
         if there is State.PROVEN and goal.stance is not Stance.STAGED:
             proven = reply.proof.proven if reply.proof else self.record.state is State.PROVEN
             if self._recorder.run.is_revocation and reply.proof:  # no copy is left to try: it was refused before
                 proven = proven and (reply.proof.refused_after or self.record.refused) is not None
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)
+
+    def _state_after(self, cause: Cause, reply: Reply) -> State:
+        """The state of a host that failed: busy, it has not changed; only not given work again, it is cordoned."""
+        if reply.broke and reply.broke.verb is Verb.UNCORDON:
+            return State.CORDONED
+        unturned = self.record.state in (State.UNCHANGED, State.ROLLED_BACK)
+        return self.record.state if cause.trouble is Trouble.STILL_BUSY and unturned else State.FAILED
 
     def _moves_left(self, goal: Goal, seen: Seen) -> bool:
         return any(not step.always for step in steps_to(goal, seen, self.host.service))
@@ -296,6 +344,7 @@ class HostController:
                 met=reply.host_record,
                 results=reply.results,
                 broke=reply.broke,
+                drained=reply.to(Drain) or reply.to(Busy),
             )
         self._recorder.record(told)
         return told

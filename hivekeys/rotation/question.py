@@ -6,22 +6,31 @@ What a host says of its workers is the number of processes that its unit has bes
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hivekeys.fleet import Apply, Fleet, Host, Role
+from hivekeys.fleet import Apply, Fleet, Host, OnDeadline, Role
 from hivekeys.journal.estimate import RunTimes, at_least, likely
 from hivekeys.journal.events import TURNED
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.rotation.waves import Wave
+from hivekeys.text.clean import cut
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
 
+HURRIED = 10.0  # seconds: hivekeys.host.verbs.drain.HURRIED
+FEW, WIDEST = 5, 100  # hosts, and characters of what each says of its work
+THEN = {
+    OnDeadline.FAIL: "then the host fails and keeps its token",
+    OnDeadline.RESTART: "then the restart ends the work",
+    OnDeadline.SKIP: "then the host keeps its token and owes the new one",
+}
 SPARING = ("process", "none")  # KillMode= of a unit whose workers outlive a restart
 
 
 def before_run(fleet: Fleet, order: Sequence[Wave], paces: Sequence[RunTimes], run: Run) -> list[str]:
     """What a rotation, or a revocation, is about to do; `run` knows what its hosts have shown so far."""
     hosts = [host for wave in order for host in wave.hosts]
-    return [_restarts(order), _takes(fleet, order, paces, run), f"ends: {_ends(hosts, run)}"]
+    lines = [_restarts(order), *drains(hosts, run), _takes(fleet, order, paces, run)]
+    return [*lines, f"ends: {_ends(hosts, run)}"]
 
 
 def before_wave(run: Run, wave: Wave) -> str:
@@ -53,6 +62,29 @@ def is_restarted(host: Host) -> bool:
     return host.service.apply is Apply.RESTART
 
 
+def drains(hosts: Sequence[Host], run: Run) -> list[str]:
+    """Which services are freed of work before they restart, for how long at most, and what work they have now."""
+    groups: dict[tuple[float, OnDeadline], list[str]] = defaultdict(list)
+    for host in hosts:
+        if is_restarted(host) and (drain := host.service.drain):
+            groups[drain.deadline, drain.on_deadline].append(host.name)
+    lines = []
+    for (deadline, then), names in groups.items():
+        most = min(deadline, HURRIED) if run.is_revocation else deadline
+        what = THEN[OnDeadline.RESTART if run.is_revocation else then]
+        lines.append(f"drains: {fold_names(names)} before each restart, for at most {ago(most)}; {what}")
+    parts = [run.hosts.get(host.name, HostRun(host.name)) for host in hosts]
+    busy = [f"{part.name}: {cut(part.drained.busy, WIDEST)}" for part in parts if part.drained and part.drained.busy]
+    more = f"; and {len(busy) - FEW} more" if len(busy) > FEW else ""
+    return [*lines, *([f"work now: {'; '.join(busy[:FEW])}{more}"] if busy else [])]
+
+
+def _spares(host: Host, run: Run) -> bool:
+    """True for a host whose restart ends no work: it does not come before there is none."""
+    drain = host.service.drain
+    return bool(drain and drain.until and drain.on_deadline is not OnDeadline.RESTART and not run.is_revocation)
+
+
 def _takes(fleet: Fleet, order: Sequence[Wave], paces: Sequence[RunTimes], run: Run) -> str:
     policy = fleet.policy
     if paces:
@@ -71,6 +103,10 @@ def _ends(hosts: Sequence[Host], run: Run) -> str:
     hosts = [host for host in hosts if is_restarted(host)]
     if not hosts:
         return "nothing: no service restarts"
+    spared = [host.name for host in hosts if _spares(host, run)]
+    hosts = [host for host in hosts if host.name not in spared]
+    if not hosts:
+        return "nothing: no service restarts before its work has ended"
     hives = [(host.name, run.hosts.get(host.name, HostRun(host.name))) for host in hosts if host.role is Role.HIVE]
     told = [(name, part.seen.unit) for name, part in hives if part.seen and part.seen.unit.beside is not None]
     ends = {name: unit.beside or 0 for name, unit in told if unit.beside and unit.kill_mode not in SPARING}

@@ -12,6 +12,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.seen import Seen, Slot, Unit, not_read
 from hivekeys.protocol.verbs import (
     Discard,
+    Drain,
     EndSurvivors,
     Notify,
     Prove,
@@ -23,6 +24,7 @@ from hivekeys.protocol.verbs import (
     Step,
     Swap,
     Sweep,
+    Uncordon,
 )
 from hivekeys.token import Fingerprint
 
@@ -81,6 +83,13 @@ def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[S
     return (*moves, *((prove,) if moves else ()), *left_over)
 
 
+def with_drain(steps: tuple[Step, ...], seen: Seen, drain: Drain, uncordon: Uncordon) -> tuple[Step, ...]:
+    """The same, but the service has no work when it is restarted, and gets work again last; also after another run."""
+    restarts = any(isinstance(step, Restart) for step in steps)
+    before = (drain,) if restarts else ()
+    return (*before, *steps, *((uncordon,) if restarts or seen.cordoned else ()))
+
+
 def _moves(goal: Goal, seen: Seen, service: Service) -> tuple[Step, ...]:
     """The steps that put `want` into the active slot and into the running process."""
     taken = read_anew(seen.unit, service)
@@ -116,6 +125,8 @@ def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
     cause = _of_file(seen, service)
     if cause:
         return cause
+    if seen.cordoned and service.drain is None:
+        return Cause(Trouble.CORDONED, f"run {seen.cordoned} has drained {service.unit}")
     if unit.load == "masked":
         return Cause(Trouble.RESTART_REFUSED, f"{service.unit} is masked")
     if unit.load != "loaded":

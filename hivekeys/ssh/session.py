@@ -11,7 +11,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.seen import Place
 from hivekeys.protocol.verbs import Greeting, Hello, Recall, Step, Verb
-from hivekeys.protocol.wire import PROTOCOL, Tokens, decode, encode, seconds_for
+from hivekeys.protocol.wire import PROTOCOL, Tokens, decode, drain_seconds, encode, seconds_for
 from hivekeys.ssh.line import Dialer, Line
 from hivekeys.token import Fingerprint
 
@@ -87,7 +87,7 @@ class Session:
         if not self._greeted:
             steps = (Hello(greeting, self.host.service, bool(self.host.beside), self._seen), *steps)
         words = [encode(step, self._policy, tokens) for step in steps]
-        limit = min(seconds_for(steps, self._policy), self.request)
+        limit = min(seconds_for(steps, self._policy), self.request) + drain_seconds(steps, self.host.service.drain)
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and not _asks_for_token(steps):
             raw = Cause(Trouble.RUBBISH, "the host sent the token back")

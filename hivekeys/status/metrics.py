@@ -66,6 +66,11 @@ def _of_hosts(status: FleetStatus) -> Iterator[Family]:
         [(labels, one.age) for labels, one in hosts if one.age is not None],
     )
     yield (
+        "host_cordoned",
+        "1 when a run has drained the service and not given it work again.",
+        [(labels, bool(look.cordoned)) for labels, _, look in seen],
+    )
+    yield (
         "host_owes_token",
         "1 when the fleet went on to a newer token without the host.",
         [(labels, one.owes_for is not None) for labels, one in hosts],

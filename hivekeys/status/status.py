@@ -62,6 +62,8 @@ class HostStatus:
         """True when it was seen, runs, has a token and the running process has read it, as far as can be told."""
         if self.cause or self.seen is None or self.seen.token is None or self.owes_for is not None or self.revoked_by:
             return False
+        if self.seen.cordoned:
+            return False
         loaded = self.seen.loaded
         current = loaded.fingerprint == self.seen.token if loaded.fingerprint else loaded.evidence in ANSWERED
         return self.seen.unit.state == "active" and current
@@ -206,6 +208,11 @@ def lines(status: FleetStatus) -> list[str]:
         for one in status.hosts
         if one.revoked_by
     ]
+    said += [
+        f"{one.host.name}: run {one.seen.cordoned} has drained it, and it was not given work again"
+        for one in status.hosts
+        if one.seen and one.seen.cordoned
+    ]
     said += _strange_lines(status)
     if status.agrees:
         said.append(f"all {len(status.hosts)} hosts hold token:{next(iter(status.tokens))}")
@@ -268,6 +275,7 @@ def _host(one: HostStatus, fleet: Fleet) -> dict[str, Any]:
         "age": one.age,
         "loaded": one.loaded if one.seen else None,
         "owes_for": one.owes_for,
+        "cordoned_by": one.seen.cordoned or None if one.seen else None,
         "last_run": one.last_run or None,
         "strange_run": one.unknown_run.run or None,
     }

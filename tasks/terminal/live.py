@@ -31,7 +31,7 @@ from hivekeys.report.past import BECAUSE, earlier
 from hivekeys.report.view import view
 from hivekeys.rotation import preview
 from hivekeys.rotation.preview import Foreseen
-from hivekeys.rotation.question import before_wave
+from hivekeys.rotation.question import before_wave, drains
 from hivekeys.rotation.waves import Wave
 from hivekeys.text.names import fold_names
 from tasks.options.output import TO_PEOPLE, OutputOptions
@@ -195,6 +195,9 @@ class Show:
             self._stream.write(stream.result_line(run, code, time.time(), fleet))
         else:
             self.plan(run, fleet, newest)
+            hosts = [host for host in fleet.hosts if host.name in run.hosts and not self._output.json]
+            for line in drains(hosts, run):
+                _print_line(self._out, Text(line))
 
     def foreseen(
         self, run: Run, fleet: Fleet, code: ExitCode, hosts: Sequence[Foreseen], title: str, lines: Sequence[str]

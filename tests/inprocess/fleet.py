@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hivekeys.fleet import SERVICES, Fleet, Format, Host, Policy, Role
+from hivekeys.fleet import SERVICES, Drain, Fleet, Format, Host, Policy, Role
 from hivekeys.token import generate
 
 from .dialer import InProcessDialer
@@ -48,8 +48,11 @@ class InProcessFleet:
         beside: Mapping[str, str] = MappingProxyType({}),
         environment: str = "",
         service: Mapping[str, Any] = MappingProxyType({}),
+        drain: Drain | None = None,
     ) -> None:
-        """`environment`: the path of the units' environment file, where the token is a line of that; needs root.
+        """`drain`: of the hives.
+
+        `environment`: the path of the units' environment file, where the token is a line of that; needs root.
         `credentials`: units read their token through systemd. `account`: the services' owner and group, if not
         whoever runs the tests; needs root. `beside`: the hosts that share the machine of another. `service`: what all
         services have of their own.
@@ -72,6 +75,7 @@ class InProcessFleet:
                         else environment or SERVICES[role].token,
                         format=Format.ENVIRONMENT if environment else Format.TOKEN,
                         **service,
+                        drain=drain if role is Role.HIVE else None,
                     ),
                     beside=beside.get(name, ""),
                 )

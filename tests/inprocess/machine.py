@@ -242,6 +242,27 @@ class Machine(System):
             self.host.log.append(f"{said} \x1b[3midentity\x1b[0m\x1b[2m=\x1b[0mtoken:{fp6}")
         return status, "" if status else "Connection refused"
 
+    def fetch(
+        self,
+        request: str,
+        port: int,
+        token: str | None,
+        timeout: float,
+        trusted: frozenset[int] | None,
+        address: str,
+        tls: Tls | None,
+        most: int,
+        until: bytes | None = None,
+    ) -> tuple[bytes, str]:
+        method, path, _ = request.split()
+        status, why = self.get(port, path, token, timeout, trusted, address, tls)
+        work, body = self.host.work, ""
+        if method != "GET":
+            self.host.requests.append(f"{method} {path}")
+        elif work:
+            body = work.pop(0) if len(work) > 1 else work[0]
+        return (f"HTTP/1.1 {status} -\r\n\r\n{body}".encode(), "") if status else (b"", why)
+
     def get_of_others(self, port: int, token: str | None) -> tuple[int, str]:
         other = next((other for other in self.host.others.values() if other.port == port), None)
         if other is None:

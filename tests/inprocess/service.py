@@ -30,6 +30,8 @@ class ServiceStandIn(TokenFiles):
         self.credentials = credentials
         self.environment_file = host.service.token if self.in_line else ""  # of its unit
         self.unknown_paths = (401, 404)  # what they answer without the right token, and with it
+        self.work: list[str] = []  # what its metrics say, one reading after the other; the last one stays
+        self.requests: list[str] = []  # those beyond a GET
         self.answers: dict[str, int] = {}  # what a path answers to everybody, whatever it is
         self.process: Process | None = None
         self.unit_state = "inactive"

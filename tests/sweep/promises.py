@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Policy, Role
+from hivekeys.fleet import Amount, Drain, Policy, Role
 from hivekeys.journal.events import Event, State
 from hivekeys.journal.run import Run
 from hivekeys.token import Token
@@ -34,7 +34,7 @@ class WatchedFleet(InProcessFleet):
     but the one from the beginning.
     """
 
-    def __init__(self, folder: Path, hives: int = 2, policy: Policy = POLICY) -> None:
+    def __init__(self, folder: Path, hives: int = 2, policy: Policy = POLICY, drain: Drain | None = None) -> None:
         self.broken: list[str] = []
         self.made: dict[str, set[str]] = defaultdict(set)
         self.refuses_new: set[str] = set()
@@ -44,7 +44,7 @@ class WatchedFleet(InProcessFleet):
         self.on_verb: OnVerb | None = None
         self._runs: dict[InProcessLine, str] = {}
         self._turning: set[str] = set()
-        super().__init__(folder, hives, policy=policy)
+        super().__init__(folder, hives, policy=policy, drain=drain)
         self.ever = {self.token.reveal()}
 
     def condemn(self, keyed: set[str]) -> None:

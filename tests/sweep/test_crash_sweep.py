@@ -16,7 +16,8 @@ from typing import get_args
 import pytest
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Amount, Policy
+from hivekeys.fleet import Amount, Drain, Hook, Policy
+from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, Intent, Waiting
 from hivekeys.journal.hostrun import CHANGING
 from hivekeys.protocol.verbs import STEPS
@@ -25,6 +26,7 @@ from tests.inprocess import Session
 from tests.sweep.bastion import Bastion, Point, watch
 from tests.sweep.promises import POLICY, WatchedFleet, breaches, is_proven, not_alone
 
+CORDONED = f"{STATE}/cordoned"
 SWEPT: set[str] = set()  # what was swept so far in this session: kinds of events and verbs
 Step = Callable[[Bastion], ExitCode | None]
 
@@ -50,12 +52,13 @@ class Sweep:
     real_journal: bool = False
     hives: int = 2
     policy: Policy = POLICY
+    drain: Drain | None = None
     width: int = 32  # 1: one host after the other, so that a command that was cut off leaves the same hosts each time
 
     def bastion(self, number: int) -> Bastion:
         folder = self.memory / str(number)
         (folder / "state").mkdir(parents=True, mode=0o700)
-        fleet = WatchedFleet(folder, self.hives, policy=replace(self.policy, width=self.width))
+        fleet = WatchedFleet(folder, self.hives, policy=replace(self.policy, width=self.width), drain=self.drain)
         bastion = Bastion(fleet, folder / "state" if self.real_journal else None)
         watch(bastion)
         self.ready(bastion)
@@ -167,6 +170,18 @@ def test_it_holds_for_waves_of_two(memory: Path) -> None:
 def test_it_holds_with_the_journal_on_the_disk(memory: Path) -> None:
     sweep = Sweep(memory, nothing_special, rotate, go_on, new_everywhere, real_journal=True)
     assert sweep.run(every=7) > 25
+
+
+def new_everywhere_and_at_work(bastion: Bastion) -> list[str]:
+    """The same, and every service that was drained has work again."""
+    hosts = bastion.fleet.hosts.values()
+    return new_everywhere(bastion) + [f"{host.name} is cordoned" for host in hosts if (host.root / CORDONED).exists()]
+
+
+def test_a_rotation_that_drains_killed_at_any_point_gives_every_host_work_again(memory: Path) -> None:
+    drain = Drain(Hook(run=("/bin/true",)), None, Hook(run=("/bin/true",)), deadline=5.0)
+    sweep = Sweep(memory, nothing_special, rotate, go_on, new_everywhere_and_at_work, drain=drain)
+    assert sweep.run(every=3) > 60
 
 
 def hive2_refuses_the_new_token(bastion: Bastion) -> None:

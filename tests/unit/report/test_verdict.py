@@ -57,7 +57,7 @@ def too_much(words: str, run: Run) -> list[str]:
     "Every host of the inventory" is all but those that are gone from it, "every other host" all but those cut out; each
     of these is named beside it.
     """
-    said = words.lower().replace("every host that it had touched", "all touched")
+    said = words.lower().replace("every host that it had touched", "all touched").replace("cordoned", "drained")
     hosts = [host for host in run.hosts.values() if host.name not in run.gone]
     if "every host of the inventory" in said or "and that the inventory has" in said:
         assert run.gone and all(name in said for name in fold_names(run.gone).split(", "))

@@ -1,0 +1,102 @@
+"""The drain of one host: around the steps that restart its service, with the commands that the bastion does.
+
+What the host does itself goes with its steps, in one request; a command of the bastion's needs one before and behind.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from hivekeys.fleet import Hook, Host
+from hivekeys.journal.run import Run
+from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.messages import Reply, Result, joined
+from hivekeys.protocol.verbs import Drain, Observe, Step, Uncordon
+from hivekeys.ssh.session import Session
+
+OUTPUT_BYTES = 2000  # bytes of what a command says that are kept: its end
+HURRIED = 10.0  # seconds: the most that a revocation waits (hivekeys.host.verbs.drain.HURRIED)
+LOOK = Observe()
+
+
+def ask(session: Session, run: Run, steps: Sequence[Step]) -> Reply | Cause:
+    """The host's answer to these steps and one more look, with what the bastion does for its drain.
+
+    A step that drains comes alone; one that ends the drain comes last.
+    """
+    drain, last = session.host.service.drain, steps[-1]
+    if drain and drain.before and drain.before.bastion and isinstance(last, Drain):
+        return _drained(session, run, last, drain.before)
+    if drain and drain.after and drain.after.bastion and isinstance(last, Uncordon):
+        return _uncordoned(session, run, steps[:-1], last, drain.after)
+    return session.ask((*steps, LOOK))
+
+
+def _drained(session: Session, run: Run, step: Drain, before: Hook) -> Reply | Cause:
+    """The host notes that it is drained, the bastion does `before`, and the host waits until it is idle."""
+    reply = session.ask((replace(step, marks=True),))
+    if isinstance(reply, Cause) or reply.cause:
+        return reply
+    cause = _done(before, session.host, step, run)
+    if cause and not step.hurries:
+        return joined(_failed(cause, step), session.ask((LOOK,)))
+    return joined(reply, session.ask((step, LOOK)))
+
+
+def _uncordoned(session: Session, run: Run, steps: Sequence[Step], last: Uncordon, after: Hook) -> Reply | Cause:
+    """After these steps the bastion does `after`, and the host notes that it is drained no longer."""
+    reply = session.ask((*steps, LOOK)) if steps else Reply(())
+    if isinstance(reply, Cause) or reply.cause:
+        return reply
+    if cause := _done(after, session.host, last, run):
+        return joined(joined(reply, _failed(cause, last)), session.ask((LOOK,)))
+    return joined(reply, session.ask((last, LOOK)))
+
+
+def _failed(cause: Cause, step: Step) -> Reply:
+    return Reply((), cause, Result(step.verb, False, 0.0))
+
+
+def _done(hook: Hook, host: Host, step: Drain | Uncordon, run: Run) -> Cause | None:
+    """Does one command on the bastion; why it failed, or None."""
+    name, seconds = ("before", "after")[isinstance(step, Uncordon)], host.service.drain
+    most = HURRIED if isinstance(step, Drain) and step.hurries else seconds.deadline if seconds else HURRIED
+    filled = [word.replace("{host}", host.name).replace("{address}", host.address) for word in hook.bastion]
+    facts = {"FLEET": run.fleet, "HOST": host.name, "RUN": run.id, "PHASE": step.phase, "REASON": step.reason}
+    code, said = _command(filled, {f"HIVEKEYS_{key}": value for key, value in facts.items()}, most)
+    return Cause(Trouble.HOOK_FAILED, f"{name}, on the bastion: {filled[0]} {said}") if code else None
+
+
+def _command(argv: Sequence[str], facts: dict[str, str], seconds: float) -> tuple[int, str]:
+    """(exit code, how it ended and what it said last) of a command with nothing to read, ended at its time."""
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **facts},
+            start_new_session=True,
+        )
+    except OSError as error:
+        return 127, error.strerror or "could not be started"
+    ended = threading.Event()
+
+    def end() -> None:
+        ended.set()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    timer, said = threading.Timer(seconds, end), b""
+    timer.start()
+    with process:
+        while process.stdout and (more := os.read(process.stdout.fileno(), 1 << 16)):
+            said = (said + more)[-OUTPUT_BYTES:]
+    timer.cancel()
+    how = f"was not over after {seconds:.0f} s" if ended.is_set() else f"ended with {process.returncode}"
+    words = " / ".join(line.strip() for line in said.decode(errors="replace").splitlines() if line.strip())
+    return process.returncode, f"{how}{': ' if words else ''}{words}"
