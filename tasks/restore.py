@@ -72,6 +72,7 @@ def restore(
         on_finish=finish.command,
         state_dir=scope.state_dir,
         excluded=excluded,
+        meters=own.meters,
     )
     check = functools.partial(_refuse_served, want=want, file=own.file)
     if change.dry_run:

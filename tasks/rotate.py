@@ -62,7 +62,12 @@ def rotate(
     if own.token_file:
         _refuse_revoked(fleet, token, own.token_file, scope.state_dir)
     request = Request(
-        reason=own.reason, output=output, on_finish=finish.command, state_dir=scope.state_dir, excluded=excluded
+        reason=own.reason,
+        output=output,
+        on_finish=finish.command,
+        state_dir=scope.state_dir,
+        excluded=excluded,
+        meters=own.meters,
     )
     if oldest:
         _refuse_held(fleet.name, scope.state_dir)

@@ -27,6 +27,7 @@ TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
+
 LEAST_SECRET = 16  # characters; a shorter one is a word like others (hivekeys.ssh.session.LEAST_SECRET)
 VERBS = {}  # type: dict[str, tuple[Callable[..., tuple[bool, dict[str, Any]]], tuple[str, ...]]]
 
@@ -62,6 +63,7 @@ class Agent:
         self.secrets_type = secrets_type
         self.state = State(root, self.system)
         self.own_calls = OwnCalls(self)
+        self.meter = None  # type: Any  # verbs/meter.py, where a run is metered
         self.installed = False  # gate.py stands before it
         self.known = {}  # type: dict[str, str]  # outlives a second greeting, or the way back would be forgotten
         self.claims = True

@@ -162,6 +162,7 @@ FIELDS = {
     "admit.tokens": list_of(KEYED),
     "at_once": flag,
     "prove.want": or_none(KEYED),
+    "meter.want": or_none(KEYED),
     "refuse": list_of(KEYED),
     "revoke.tokens": list_of(KEYED),
     "health_seconds": A_DAY,

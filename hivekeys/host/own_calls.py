@@ -34,7 +34,8 @@ class OwnCalls:
 
     def __init__(self, agent: "Agent") -> None:
         self.agent = agent
-        self.fresh = []  # type: list[list[Any]]  # begun, answered (seconds since the epoch), fp6, path, status
+        # begun, answered (seconds since the epoch), fp6, path, status; and how many, of calls that are noted together
+        self.fresh = []  # type: list[list[Any]]
 
     def get(
         self,
@@ -101,10 +102,15 @@ def sound(text: str) -> "list[list[Any]]":
 
 def is_call(found: "Any") -> bool:
     """True for what `OwnCalls.note` makes."""
-    if not isinstance(found, list) or len(found) != 5:
+    if not isinstance(found, list) or len(found) not in (5, 6) or not is_number(found[5:]):
         return False
     times = all(isinstance(at, (int, float)) for at in found[:2])
     return times and all(isinstance(text, str) for text in found[2:4]) and isinstance(found[4], int)
+
+
+def is_number(found: "list[Any]") -> bool:
+    """True for how many calls are noted together; an empty list is one call."""
+    return not found or (isinstance(found[0], int) and 0 < found[0] <= MOST_CALLS)
 
 
 class Explained:
@@ -113,8 +119,9 @@ class Explained:
     def __init__(self, calls: "list[list[Any]]", addresses: "tuple[str, ...]") -> None:
         self.addresses = NOT_RECORDED + addresses
         self.left = {}  # type: dict[tuple[str, str, bool], list[tuple[float, float]]]
-        for began, answered, fp6, path, status in calls:
-            self.left.setdefault((fp6, path, status not in TURNED_AWAY), []).append((answered, began))
+        for began, answered, fp6, path, status, *many in calls:
+            times = self.left.setdefault((fp6, path, status not in TURNED_AWAY), [])
+            times.extend([(answered, began)] * (many[0] if many else 1))
         for times in self.left.values():
             times.sort()
 

@@ -13,6 +13,7 @@ from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.drained import Drained
 from hivekeys.protocol.messages import Result
+from hivekeys.protocol.metered import Metered
 from hivekeys.protocol.seen import HostRecord, Proof, Seen
 from hivekeys.protocol.verbs import Verb
 from hivekeys.token import Fingerprint
@@ -272,9 +273,18 @@ class CensusTaken:
         return not self.anyway and any(use.ok for use in self.uses)
 
 
+@dataclass(frozen=True)
+class MeterRead:
+    """What a host's meter has counted since it was read the last time."""
+
+    host: str
+    counted: Metered
+    when: Moment
+
+
 _Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | TokensRevoked | Retried
 _Asked = OperatorAsked | OperatorAnswered
 _Over = Stopped | Paused | Superseded | RunEnded
-Event = _Begun | Readmitted | Waiting | Intent | Outcome | CensusTaken | _Asked | _Over
+Event = _Begun | Readmitted | Waiting | Intent | Outcome | MeterRead | CensusTaken | _Asked | _Over
 # Kinds as older journals have them → today's.
 FORMER = {"Again": "Retried", "Condemned": "TokensRevoked"}

@@ -7,6 +7,7 @@ from hivekeys.journal.events import Intent, Outcome, Phase, State, Status
 from hivekeys.journal.gap import STOPS, UNSEEN, Served, after_order, answered
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.drained import Drained
+from hivekeys.protocol.metered import Metered
 from hivekeys.protocol.seen import HostRecord, Proof, Seen
 from hivekeys.protocol.verbs import STEPS, Verb
 from hivekeys.token import Fingerprint
@@ -40,6 +41,7 @@ class HostRun:
     refused: float | None = None  # when it was first seen to refuse the old token (epoch); None: never, or not any more
     seconds: float = 0.0  # of work on the host, all phases
     drained: Drained | None = None  # how its service was freed of work, the last time
+    metered: Metered | None = None  # what its meter has counted in this run
     cordoned: bool = False  # that was begun, and the service was not seen to get work again
 
     @property

@@ -12,6 +12,7 @@ from hivekeys.journal.events import (
     Claimed,
     Event,
     Intent,
+    MeterRead,
     OperatorAnswered,
     OperatorAsked,
     Outcome,
@@ -33,6 +34,7 @@ from hivekeys.journal.hostrun import HostRun, after, forgiven, is_barred, is_sup
 from hivekeys.journal.milestones import MILESTONES, Heading, Milestone
 from hivekeys.journal.sittings import BEGUN, Times
 from hivekeys.protocol.causes import Trouble
+from hivekeys.protocol.metered import Metered
 from hivekeys.token import Fingerprint
 
 ROTATE, REVOKE = "rotate", "revoke"  # the tasks of runs that bring a token; upkeep has other names
@@ -222,6 +224,12 @@ class Run:
         return self.bears_out(Trouble.SUPERSEDED)
 
     @property
+    def metered(self) -> Metered | None:
+        """What all meters have counted; None for a run that was not metered."""
+        counted = [host.metered for host in self.hosts.values() if host.metered]
+        return reduce(Metered.plus, counted) if counted else None
+
+    @property
     def machines(self) -> dict[str, str]:
         """What stands for the machine that each host's name led to in this sitting; "" where it was not said."""
         return {name: host.machine for name, host in self.hosts.items()}
@@ -276,7 +284,7 @@ def advance(run: Run, event: Event) -> Run:
             run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh}, begun=())
         case PhaseStarted():
             run = _in_phase(run, event)
-        case Intent() | Outcome():  # nearly all events: copy no more than needed
+        case Intent() | Outcome() | MeterRead():  # nearly all events: copy no more than needed
             hosts = {**run.hosts, event.host: _after(run, event)}
             return _at(run, event.when, hosts)
         case OperatorAsked() | OperatorAnswered():
@@ -356,9 +364,12 @@ def _taken_up(run: Run, event: Resumed) -> Run:
     return replace(order, hosts=hosts, times=run.times.resumed(event.when, run.started))
 
 
-def _after(run: Run, event: Intent | Outcome) -> HostRun:
+def _after(run: Run, event: Intent | Outcome | MeterRead) -> HostRun:
+    host = run.hosts[event.host]
+    if isinstance(event, MeterRead):
+        return replace(host, metered=host.metered.plus(event.counted) if host.metered else event.counted)
     now = run.times.place(event.when.clock)
-    return after(run.hosts[event.host], event, now, run.sittings, run.want)
+    return after(host, event, now, run.sittings, run.want)
 
 
 def _final(run: Run) -> dict[str, HostRun]:

@@ -17,6 +17,7 @@ from hivekeys.protocol.change import Change
 from hivekeys.protocol.drained import Drained
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.listeners import Swept
+from hivekeys.protocol.metered import Metered
 from hivekeys.protocol.restriction import Restriction
 from hivekeys.protocol.seen import HostRecord, Place, Proof, Seen
 from hivekeys.protocol.tombstone import Remembered, Stone
@@ -48,6 +49,7 @@ class Verb(Enum):
     DRAIN = "drain"
     UNCORDON = "uncordon"
     BUSY = "busy"
+    METER = "meter"
     INSPECT = "inspect"
     AUDIT = "audit"
     ACCESSES = "accesses"
@@ -280,6 +282,13 @@ class Busy(Answered[Drained], always=True, module="drain"):
     host: str
     phase: str
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Meter(Answered[Metered], always=True, module="meter"):
+    """What was counted since the last time; calls go on with `want`. None: the token that the service's file holds."""
+
+    want: Fingerprint | None = None
 
 
 # -- what is only asked

@@ -2,6 +2,7 @@
 
 from hivekeys.report.documents import digest, document
 from hivekeys.report.drains import drain_lines
+from hivekeys.report.meter import meter_lines
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import place_lines, unchecked_lines
 from hivekeys.report.tables import Sheet, history_table, legend, plan_table, result_table, states_table
@@ -31,6 +32,7 @@ __all__ = [
     "failure_lines",
     "history_table",
     "legend",
+    "meter_lines",
     "next_step",
     "past_summary",
     "place_lines",

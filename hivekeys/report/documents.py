@@ -13,6 +13,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
 from hivekeys.report.drains import drain_of
+from hivekeys.report.meter import meter_of
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.verdict import came_to, past_verdict, verdict
@@ -41,6 +42,7 @@ def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, 
         "revoked": [str(fingerprint) for fingerprint in run.revoked],
         "exposure": _exposure(run) if run.is_revocation else None,
         "census": _census(run),
+        "meter": meter_of(run),
         "excluded": list(run.excluded),
         "gone": list(run.gone),
         "superseded_by": run.superseded_by or None,

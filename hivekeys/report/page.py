@@ -21,6 +21,7 @@ from hivekeys.report.curve import Curve, curve, figures
 from hivekeys.report.drains import drain_lines
 from hivekeys.report.incident import Item, checklist
 from hivekeys.report.inputs import Finding, Review
+from hivekeys.report.meter import meter_lines
 from hivekeys.report.onward import next_step
 from hivekeys.report.past import BECAUSE, OUT, earlier, stops_before
 from hivekeys.report.picture import Picture, picture
@@ -163,7 +164,11 @@ def page(
         exposure=tuple(line[:1].upper() + line[1:] for line in exposure_lines(run)) if exposure else (),
         curve=curve(exposure) if exposure else None,
         checklist=tuple(_typed(item, fleet) for item in checklist(run, events, review)) if exposure else (),
-        places=tuple(one_line(words) for words in (*place_lines(run), *drain_lines(run)) if words not in unchecked),
+        places=tuple(
+            one_line(words)
+            for words in (*place_lines(run), *drain_lines(run), *meter_lines(run))
+            if words not in unchecked
+        ),
         used=tuple(one_line(words) for words in census_lines(run)),
         groups=_groups(lines),
         gaps=tuple(gap_lines(run)),

@@ -4,6 +4,7 @@ The form is a promise: what is added keeps VERSION, what is changed or taken awa
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from hivekeys.journal.events import (
     Claimed,
     Event,
     Intent,
+    MeterRead,
     OperatorAnswered,
     OperatorAsked,
     Outcome,
@@ -95,6 +97,8 @@ def _facts(event: Event, fleet: Fleet) -> tuple[str, dict[str, Any]]:
                 "cause": hints.document(event.cause, fleet, event.host),
                 "seconds": event.seconds,
             }
+        case MeterRead():
+            return "meter-read", {"host": event.host, **asdict(event.counted)}
         case Outcome():
             return "host-answered", _outcome(event, fleet)
         case _:

@@ -12,6 +12,7 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.hints import hint, limit_of
 from hivekeys.report.drains import drain_lines
+from hivekeys.report.meter import meter_lines
 from hivekeys.report.onward import next_step, typed, unasked
 from hivekeys.report.past import OUT, because_lines, by_cause, out_lines
 from hivekeys.report.places import place_lines
@@ -207,6 +208,7 @@ def summary_lines(run: Run, code: ExitCode, fleet: Fleet, backup: Iterable[str] 
         *drain_lines(run),
         *census_lines(run),
         summary(run, code),
+        *meter_lines(run),
         *backup,
     ]
     step = next_step(run, fleet)

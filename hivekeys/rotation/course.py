@@ -41,6 +41,7 @@ class Plan:
     retire_anyway: bool = False  # the old tokens are retired whatever the census says
     leaked: frozenset[Fingerprint] = frozenset()  # tokens to revoke besides those that hosts show
     ends_survivors: bool = False  # processes that outlived a restart and were not shown to refuse are ended
+    no_refusal: bool = False  # a client's request that was refused, or broke, takes back every change
     gone_back: frozenset[str] = frozenset()  # later runs that left the hosts as they were; others supersede it
 
 
@@ -254,8 +255,14 @@ class _Course:
         phase = run.begun[-1].phase if run.begun else Phase.RETIRE
         if run.stopped or not self.plan.goes_back or phase in (Phase.ROLLBACK, Phase.RETIRE):
             return None
-        why = self._reason(phase, run.begun[-1].hosts)
+        why = self._refused() or self._reason(phase, run.begun[-1].hosts)
         return Stop(phase, why) if why else None
+
+    def _refused(self) -> str:
+        """Why a run that must refuse no request has to go back, by what its meters have counted; "" for no reason."""
+        metered = self.run.metered if self.plan.no_refusal else None
+        lost = metered.refused + metered.broken if metered else 0
+        return f"{lost} of {metered.requests} requests were refused or broke (--no-refusal)" if metered and lost else ""
 
     def _reason(self, phase: Phase, names: Iterable[str]) -> str:
         """Why the run must not go on, by these hosts of a phase and all failures so far; "" when it may."""

@@ -72,6 +72,7 @@ class Crew:
         fence: bool = False,
         history: History = NOTHING_KNOWN,
         excluded: Collection[str] = (),
+        meters: bool = False,
     ) -> None:
         self.fleet = fleet
         self.history = history
@@ -88,6 +89,8 @@ class Crew:
         self.controllers = [HostController(session.host, session, self.recorder) for session in sessions]
         self._by_name = {controller.host.name: controller for controller in self.controllers}
         self.waves = waves.plan(hosts, fleet.policy)
+        for controller in self.controllers:
+            controller.meters = meters
         self._begin(tuple(host.name for host in hosts), frozenset(excluded), reason, task, past, fence)
         self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
         for controller in self.controllers:
@@ -334,6 +337,11 @@ class Crew:
                 ):
                     controller.session.close()
             yield together
+
+    def read_meters(self) -> None:
+        """In a metered run: has every standing host's count recorded, and its calls go on with the clients' token."""
+        controllers = [controller for controller in self.standing() if controller.meters]
+        wait([self._pool.submit(controller.read_meter) for controller in controllers])
 
     def ask_operator(self, agrees: Callable[[], bool]) -> bool:
         """The operator's answer. Question and answer are recorded, since the time between is not work of the run."""

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,45 +16,45 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result, joined
 from hivekeys.protocol.verbs import Drain, Observe, Step, Uncordon
-from hivekeys.ssh.session import Session
 
 OUTPUT_BYTES = 2000  # bytes of what a command says that are kept: its end
 HURRIED = 10.0  # seconds: the most that a revocation waits (hivekeys.host.verbs.drain.HURRIED)
 LOOK = Observe()
+Ask = Callable[[Sequence[Step]], Reply | Cause]  # one request to the host
 
 
-def ask(session: Session, run: Run, steps: Sequence[Step]) -> Reply | Cause:
+def ask(asked: Ask, host: Host, run: Run, steps: Sequence[Step]) -> Reply | Cause:
     """The host's answer to these steps and one more look, with what the bastion does for its drain.
 
     A step that drains comes alone; one that ends the drain comes last.
     """
-    drain, last = session.host.service.drain, steps[-1]
+    drain, last = host.service.drain, steps[-1]
     if drain and drain.before and drain.before.bastion and isinstance(last, Drain):
-        return _drained(session, run, last, drain.before)
+        return _drained(asked, host, run, last, drain.before)
     if drain and drain.after and drain.after.bastion and isinstance(last, Uncordon):
-        return _uncordoned(session, run, steps[:-1], last, drain.after)
-    return session.ask((*steps, LOOK))
+        return _uncordoned(asked, host, run, steps[:-1], last, drain.after)
+    return asked((*steps, LOOK))
 
 
-def _drained(session: Session, run: Run, step: Drain, before: Hook) -> Reply | Cause:
+def _drained(asked: Ask, host: Host, run: Run, step: Drain, before: Hook) -> Reply | Cause:
     """The host notes that it is drained, the bastion does `before`, and the host waits until it is idle."""
-    reply = session.ask((replace(step, marks=True),))
+    reply = asked((replace(step, marks=True),))
     if isinstance(reply, Cause) or reply.cause:
         return reply
-    cause = _done(before, session.host, step, run)
+    cause = _done(before, host, step, run)
     if cause and not step.hurries:
-        return joined(_failed(cause, step), session.ask((LOOK,)))
-    return joined(reply, session.ask((step, LOOK)))
+        return joined(_failed(cause, step), asked((LOOK,)))
+    return joined(reply, asked((step, LOOK)))
 
 
-def _uncordoned(session: Session, run: Run, steps: Sequence[Step], last: Uncordon, after: Hook) -> Reply | Cause:
+def _uncordoned(asked: Ask, host: Host, run: Run, steps: Sequence[Step], last: Uncordon, after: Hook) -> Reply | Cause:
     """After these steps the bastion does `after`, and the host notes that it is drained no longer."""
-    reply = session.ask((*steps, LOOK)) if steps else Reply(())
+    reply = asked((*steps, LOOK)) if steps else Reply(())
     if isinstance(reply, Cause) or reply.cause:
         return reply
-    if cause := _done(after, session.host, last, run):
-        return joined(joined(reply, _failed(cause, last)), session.ask((LOOK,)))
-    return joined(reply, session.ask((last, LOOK)))
+    if cause := _done(after, host, last, run):
+        return joined(joined(reply, _failed(cause, last)), asked((LOOK,)))
+    return joined(reply, asked((last, LOOK)))
 
 
 def _failed(cause: Cause, step: Step) -> Reply:

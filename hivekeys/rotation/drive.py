@@ -156,9 +156,14 @@ class Drive:
             self._leaving_stragglers(move, controllers, work)
         else:
             self._crew.phase(move.phase, controllers, work, move.title)
+        if move.phase in TURNS and self._has_queen(move):
+            self._crew.read_meters()
         self._rested = move.phase in (Phase.FENCE, *ENDING)
         if move.phase is Phase.LOOK and not self._plan.revokes:
             self._crew.fail_doubles()
+
+    def _has_queen(self, move: Do) -> bool:
+        return self._crew.fleet.queen.name in move.hosts
 
     def _work(self, phase: Phase) -> Callable[[HostController], Outcome]:
         """What is done on each host in this phase."""
@@ -361,5 +366,7 @@ class Drive:
             controller.fail(Phase.ROLLBACK, Cause(Trouble.SLOT_CHANGED, why))
         if self._plan.revokes and self.run.want:
             self._crew.fail_doubles()
+        if self.run.phase is not Phase.CLAIM:  # no host is held that refused the run
+            self._crew.read_meters()
         came_back = self._plan.back and self.run.is_back and self._crew.code() is ExitCode.ROLLED_BACK
         return self._crew.end(ExitCode.DONE if came_back and not self._crew.interrupted.is_set() else None)

@@ -4,13 +4,14 @@
 connects and looks again: only when that fails too is the host `unknown`.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from hivekeys.fleet import Apply, Host
-from hivekeys.journal.events import TURNED, Intent, Outcome, Phase, State, Status, Waiting
+from hivekeys.journal.events import TURNED, Intent, MeterRead, Outcome, Phase, State, Status, Waiting
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.recorder import Recorder
+from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Query
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import still_trusted
@@ -21,6 +22,7 @@ from hivekeys.protocol.verbs import (
     Busy,
     Drain,
     Fence,
+    Meter,
     Notify,
     Observe,
     ProbeWrite,
@@ -55,6 +57,7 @@ class HostController:
         self.host = host
         self.session = session
         self._recorder = recorder
+        self.meters = False  # whether its service is called as clients do, and what is refused counted
         self._has_waited = False  # a run that still holds the host's lock then is alive
 
     @property
@@ -131,7 +134,7 @@ class HostController:
         reply: Reply | Cause = Cause(Trouble.LINE_BROKEN)
         for _ in range(2):  # an agent leaves while an operator thinks about the plan for minutes
             cause = self.session.open()
-            reply = cause or self.session.ask((ProbeWrite(), LOOK))
+            reply = cause or self._ask((ProbeWrite(), LOOK))
             if not isinstance(reply, Cause) or cause:
                 break
         return reply
@@ -179,7 +182,7 @@ class HostController:
                 lost = lost or cause
                 break
             if seen is None or lost:
-                reply = self.session.ask((LOOK,))
+                reply = self._ask((LOOK,))
                 if not isinstance(reply, Cause) and reply.cause:
                     return self._outcome(phase, Status.FAILED, State.FAILED, reply.cause, reply)
                 if isinstance(reply, Cause) or reply.seen is None:
@@ -217,7 +220,21 @@ class HostController:
             return joined(reply, self._send(phase, steps[1:]))
         verbs = tuple(step.verb for step in steps)
         self._recorder.record(Intent(self.host.name, phase, verbs, self._recorder.now()))
-        return draining.ask(self.session, self._recorder.run, steps)
+        return draining.ask(self._ask, self.host, self._recorder.run, steps)
+
+    def _ask(self, steps: Sequence[Step]) -> Reply | Cause:
+        """The host's answer to one request; in a metered run with what its meter has counted, which is recorded."""
+        if not self.meters:
+            return self.session.ask(steps)
+        reply = self.session.ask((Meter(clients_token(self._recorder.run, self.record)), *steps))
+        if not isinstance(reply, Cause) and (counted := reply.to(Meter)):
+            self._recorder.record(MeterRead(self.host.name, counted, self._recorder.now()))
+        return reply
+
+    def read_meter(self) -> None:
+        """Has what was counted recorded, and the calls go on with the token that clients have now."""
+        if self.session.open() is None:
+            self._ask(())
 
     def _about(self, phase: Phase) -> tuple[str, str, str]:
         """What the operator's commands are told: host, phase, reason."""
@@ -356,6 +373,15 @@ class HostController:
     def leave(self, phase: Phase, state: State) -> Outcome:
         """Records an outcome for a host that needs nothing."""
         return self._outcome(phase, Status.OK, state)
+
+
+def clients_token(run: Run, host: HostRun) -> Fingerprint | None:
+    """The token that clients have now: the new one as soon as the queen is proven.
+
+    Without the queen, as the host itself does. On the way back they have the old one again.
+    """
+    turned = (run.queen or host).state in TURNED
+    return run.want if turned and not run.stopped else host.was
 
 
 def _is_stale(reply: Reply, steps: tuple[Step, ...]) -> bool:

@@ -37,8 +37,22 @@ class ForceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TurnOptions(WithoutOption, RetireOption):
-    """Which hosts a rotation may leave behind, and which tokens."""
+class MeterOptions:
+    """Whether services are called as clients do, meanwhile, and what follows from it."""
+
+    meter: bool = option(
+        "call every service ten times a second meanwhile, as its clients do, and count what is refused", default=False
+    )
+    no_refusal: bool = option("the same; and take everything back at the first request that is refused", default=False)
+
+    @property
+    def meters(self) -> bool:
+        return self.meter or self.no_refusal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnOptions(WithoutOption, RetireOption, MeterOptions):
+    """Which hosts a rotation may leave behind, and which tokens; and what it may refuse meanwhile."""
 
     allow_missing: str = option("hosts that may be out of reach: they count as debts, and do not stop the others")
 

@@ -22,6 +22,7 @@ class Request:
     fence: bool = False  # services that cannot be turned are to be stopped
     take_over: bool = False  # another run that has a host's lock is ended
     ends_survivors: bool = False  # processes that outlive a restart are to be ended
+    meters: bool = False  # services are called as clients do, and what is refused is counted
     excluded: tuple[str, ...] = ()  # cut out of the fleet
 
     def __post_init__(self) -> None:

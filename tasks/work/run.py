@@ -39,7 +39,8 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
         greeting = greeting_of(fleet.name, folder, run)  # under the lock: the last run may have revoked tokens
         # Who writes also asks for the services' records, before old tokens go.
         revokes = request.past.is_revocation if request.past else request.task == REVOKE
-        modules = [*(["audit"] if request.records else []), *(["sweep"] if revokes else [])]
+        needed = {"audit": request.records, "sweep": revokes, "meter": request.meters}
+        modules = [verb for verb, is_needed in needed.items() if is_needed]
         dialer = dialer_of(fleet, hosts, program_of(*modules, *modules_of(fleet.hosts)), folder)
         stack.enter_context(show)
         runner = Crew(
@@ -54,6 +55,7 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
             fence=request.fence,
             history=history,
             excluded=request.excluded,
+            meters=request.meters,
         )
         stack.callback(runner.close)
         stack.enter_context(stoppable(runner, show))

@@ -45,6 +45,7 @@ def plan_of(options: TurnOptions, pace: PaceOptions, missing: Collection[str]) -
         pause=pace.seconds_between,
         census=True,
         retire_anyway=options.retire_anyway,
+        no_refusal=options.no_refusal,
     )
 
 

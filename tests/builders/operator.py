@@ -45,6 +45,8 @@ class Operator:
         take_over: bool = False,
         without: Collection[str] = (),
         stops_in: Phase | None = None,
+        meters: bool = False,
+        no_refusal: bool = False,
     ) -> None:
         """`stops_in`: Ctrl-C, as this phase begins."""
         self.fleet = fleet
@@ -71,8 +73,9 @@ class Operator:
             fence=fence,
             history=history,
             excluded=without,
+            meters=meters or no_refusal,
         )
-        self.plan = replace(ROTATION, census=census, retire_anyway=retire_anyway)
+        self.plan = replace(ROTATION, census=census, retire_anyway=retire_anyway, no_refusal=no_refusal)
         self.go_on: Callable[[Wave], bool] | None = None  # asked between two waves
         self.stops_in = stops_in
 

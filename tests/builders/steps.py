@@ -40,6 +40,7 @@ def every_step(want: Fingerprint = PRINT) -> tuple[Step, ...]:
         verbs.Drain("hive1", "wave", "it leaked", hurries=True, marks=True),
         verbs.Uncordon("hive1", "wave", "it leaked"),
         verbs.Busy("hive1", "look", "it leaked"),
+        verbs.Meter(want),
         verbs.Inspect(),
         verbs.Audit(QUERY),
         verbs.Accesses(QUERY),

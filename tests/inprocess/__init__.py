@@ -23,6 +23,7 @@ import hivekeys.host.turning
 import hivekeys.host.verbs.accesses
 import hivekeys.host.verbs.audit
 import hivekeys.host.verbs.drain
+import hivekeys.host.verbs.meter
 import hivekeys.host.verbs.notify
 import hivekeys.host.verbs.sweep
 import hivekeys.host.writing  # noqa: F401  hosts know the verbs of all of these

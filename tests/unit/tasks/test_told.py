@@ -57,7 +57,7 @@ def fleet(tmp_path: Path) -> InProcessFleet:
 
 def stories(fleet: InProcessFleet) -> Iterator[tuple[list[dict[str, Any]], Operator]]:
     """A rotation that goes well, one that goes back, a revocation that leaves a host, a run that is taken up again."""
-    well = Operator(fleet)
+    well = Operator(fleet, meters=True)
     yield lines_of(well, well.rotate()), well
     fleet.at("hive2", "restart", breaks("start-fails"))
     back = Operator(fleet, run="run-2")

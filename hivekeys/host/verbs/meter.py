@@ -1,0 +1,120 @@
+"""The agent's verb `meter`: calls the service as its clients do, again and again, and counts what is refused.
+
+Runs ON the host, as root, in one text with agent.py, while a run is metered. The calls go on beside the run's other
+steps, until the agent ends. They are noted as our own, so that the census leaves them out.
+"""
+
+import hashlib
+import threading
+import time
+
+from hivekeys.host.agent import Agent, verb
+from hivekeys.host.proof import CALL_SECONDS
+from hivekeys.host.system import Refusal
+from hivekeys.host.tls import tls_of
+
+TYPE_CHECKING = False  # type checkers take it for True
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+
+PACE = 0.1  # seconds from the beginning of one call to that of the next
+SPAN = 20.0  # seconds: the longest time of which calls are noted together (hivekeys.host.own_calls.LONGEST)
+TURNED_DOWN = (401, 403)
+
+
+@verb("calls", "locked")
+def meter(agent: "Agent", want: "Optional[str]" = None) -> "tuple[bool, dict[str, Any]]":
+    """What was counted since the last time; from now on the calls are made with `want` (the active token unless told).
+
+    It begins with the first. A service that has no path that needs a token is not called: nothing can be counted.
+    """
+    if agent.meter is None:
+        agent.meter = Meter(agent)
+    return False, agent.meter.read(want)
+
+
+class Meter:
+    """Calls the agent's service until the agent ends, from a thread of its own."""
+
+    def __init__(self, agent: "Agent") -> None:
+        self.agent = agent
+        self.path = ""
+        self.token = ""
+        self.trusted = frozenset()  # type: frozenset[int]
+        self.tls = None  # type: Any  # hivekeys.host.tls.Tls, or None
+        self.counting = threading.Lock()  # of all below
+        self.counts = {"requests": 0, "refused": 0, "broken": 0}
+        self.pause = 0.0
+        self.let_in = time.monotonic()  # when a call was last answered as it should be
+        self.spans = {}  # type: dict[tuple[str, int], list[Any]]
+
+    def read(self, want: "Optional[str]") -> "dict[str, Any]":
+        """The counts so far, which begin anew."""
+        facts = self.take()
+        agent = self.agent
+        active = agent.slots()["active"] or {}
+        want = want or (active.get("fingerprint") or {}).get("keyed")
+        token = agent.secrets.known.get(want or "")
+        if not agent.service["protected"] or token is None:
+            return dict(facts, why="there is no path that needs a token, or no token to call with")
+        process = agent.system.process(agent.unit.recent()["pid"])
+        self.trusted = frozenset((0, agent.secrets.account()[0], process["uid"] if process else 0))
+        self.tls = tls_of(agent.root, agent.service)
+        begins, self.token = not self.path, token
+        if begins:
+            self.path = self.open_path()
+            threading.Thread(target=self.go, daemon=True).start()
+        return dict(facts, why="")
+
+    def open_path(self) -> str:
+        """The first protected path that lets the token in; the first of all where none does."""
+        paths = self.agent.service["protected"]  # type: list[str]
+        return next((path for path in paths if 200 <= self.ask(path) < 300), paths[0])
+
+    def go(self) -> None:
+        """Calls until no bastion waits for the answers any more."""
+        with self.counting:
+            self.let_in = time.monotonic()
+        while not self.agent.deadline.gone.wait(PACE):
+            self.count(self.ask(self.path), self.token)
+
+    def ask(self, path: str) -> int:
+        """The status of one call; 0 where there was no answer."""
+        service, system = self.agent.service, self.agent.system
+        where = service["address"]
+        try:
+            return system.get(service["port"], path, self.token, CALL_SECONDS, self.trusted, where, self.tls)[0]
+        except Refusal:
+            return 0
+
+    def count(self, status: int, token: str) -> None:
+        now, at = time.monotonic(), self.agent.system.now()
+        with self.counting:
+            self.counts["requests"] += 1
+            if 200 <= status < 300:
+                self.pause, self.let_in = max(self.pause, now - self.let_in), now
+            else:
+                self.counts["refused" if status in TURNED_DOWN else "broken"] += 1
+            if status:
+                self.note(at, token, status)
+
+    def note(self, at: float, token: str, status: int) -> None:
+        """Notes the call with those like it before: [begun, answered, fp6, path, status, how many]."""
+        span = self.spans.get((token, status))
+        if span is None or at - span[0] > SPAN:
+            if span:
+                self.agent.own_calls.fresh.append(span)
+            fp6 = hashlib.sha256(token.encode("ascii")).hexdigest()[:6]
+            span = self.spans[token, status] = [round(at - PACE, 3), 0.0, fp6, self.path, status, 0]
+        span[1], span[5] = round(at, 3), span[5] + 1
+
+    def take(self) -> "dict[str, Any]":
+        """The counts, which begin anew; the calls are handed over to those that are noted."""
+        with self.counting:
+            going_on = time.monotonic() - self.let_in if self.path else 0.0
+            facts = dict(self.counts, pause=round(max(self.pause, going_on), 3))
+            self.counts, self.pause = dict.fromkeys(self.counts, 0), 0.0
+            self.agent.own_calls.fresh.extend(self.spans.values())
+            self.spans = {}
+        return facts

@@ -1,0 +1,105 @@
+"""A metered rotation: each host's agent calls its service as clients do, and the run says what was refused."""
+
+import time
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from hivekeys import report
+from hivekeys.errors import ExitCode
+from hivekeys.fleet import Policy
+from hivekeys.journal.events import MeterRead, PhaseStarted
+from hivekeys.journal.run import fold
+from hivekeys.protocol.metered import Metered
+from tests.builders.operator import Operator, serving
+from tests.inprocess import InProcessFleet
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> InProcessFleet:
+    return InProcessFleet(tmp_path / "hosts", hives=2, policy=Policy(stable_seconds=0.0))
+
+
+class AtEachPhase:
+    """Waits until every meter has counted some more: they keep real time, and a run on paper is over before."""
+
+    def __init__(self, fleet: InProcessFleet) -> None:
+        self.fleet = fleet
+
+    def __call__(self, event: object) -> None:
+        if isinstance(event, PhaseStarted):
+            agents = [line.agent for host in self.fleet.hosts.values() for line in host.lines]
+            meters = [agent.meter for agent in agents if agent.meter]
+            due = [(meter, meter.counts["requests"] + 2) for meter in meters]
+            end = time.monotonic() + 10
+            while any(meter.counts["requests"] < count for meter, count in due) and time.monotonic() < end:
+                Event().wait(0.02)
+
+
+def test_a_rotation_of_services_with_one_token_says_what_it_refused(fleet: InProcessFleet) -> None:
+    """Once the queen has turned, clients have the new token, and each hive refuses it until it turns, too."""
+    operator = Operator(fleet, meters=True, on_event=AtEachPhase(fleet))
+
+    assert operator.rotate() is ExitCode.DONE
+
+    counted = operator.run.metered
+    assert counted is not None
+    assert counted.requests > 10
+    hives = [operator.run.hosts[name].metered for name in ("hive1", "hive2")]
+    assert all(hive is not None and hive.refused > 0 for hive in hives)
+    queen = operator.run.hosts["queen"].metered
+    assert queen is not None
+    assert queen.refused == 0
+    assert f"{counted.refused:,} of {counted.requests:,} requests refused" in report.meter_lines(operator.run)[-1]
+    assert report.document(operator.run, fleet.inventory)["meter"]["refused"] == counted.refused
+
+
+def test_one_that_may_refuse_no_request_goes_back_at_the_first(fleet: InProcessFleet) -> None:
+    operator = Operator(fleet, no_refusal=True, on_event=AtEachPhase(fleet))
+
+    assert operator.rotate() is ExitCode.ROLLED_BACK
+
+    assert "requests were refused or broke (--no-refusal)" in operator.run.stopped
+    assert set(serving(fleet, operator.token).values()) == {"old"}
+
+
+def test_what_is_counted_is_the_same_when_the_journal_is_read_again(fleet: InProcessFleet) -> None:
+    operator = Operator(fleet, meters=True, on_event=AtEachPhase(fleet))
+    operator.rotate()
+
+    assert fold(operator.events).metered == operator.run.metered
+
+
+def test_without_it_no_call_is_made(fleet: InProcessFleet) -> None:
+    operator = Operator(fleet)
+    operator.rotate()
+
+    assert operator.run.metered is None
+    assert not any(isinstance(event, MeterRead) for event in operator.events)
+    assert "meter" not in {entry.verb for entry in fleet.log}
+    assert report.meter_lines(operator.run) == []
+
+
+@pytest.mark.parametrize("counts", [(-1, 0, 0), (1, 2, 0), (3, 2, 2)])
+def test_a_host_cannot_say_that_more_was_refused_than_asked(counts: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="not a count"):
+        Metered(*counts)
+
+
+def test_the_line_names_hosts_and_the_longest_pause(fleet: InProcessFleet) -> None:
+    operator = Operator(fleet)
+    operator.look()
+    moment = operator.runner.recorder.now()
+    for name, counted in (
+        ("queen", Metered(20_000)),
+        ("hive1", Metered(1_438, 3, 2, pause=2.54)),
+        ("hive2", Metered(why="there is no path that needs a token, or no token to call with")),
+    ):
+        operator.runner.recorder.record(MeterRead(name, counted, moment))
+
+    assert report.meter_lines(operator.run) == [
+        "requests that were not let in: hive1: 3 refused and 2 broken",
+        "not metered: hive2: no path in `protected` could be called",
+        "3 of 21,438 requests refused, 2 broken; the longest pause 2.5 s on hive1",
+    ]
