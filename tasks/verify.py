@@ -100,7 +100,8 @@ def _report(
     greeting = greeting_of(fleet.name, folder)
     comparison = secrets.token_bytes(32) if other else b""  # nothing can be compared with it afterwards
     asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    modules = ["inspect", *(["sweep"] if dead else []), *modules_of(fleet.hosts)]
+    fronts = ["look_behind"] if any(host.service.front for host in fleet.hosts) else []
+    modules = ["inspect", *fronts, *(["sweep"] if dead else []), *modules_of(fleet.hosts)]
     dialer = dialer_of(fleet, asked, program_of(*modules), folder)
     to_others = None
     if other:  # whose password is asked for now

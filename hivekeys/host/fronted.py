@@ -8,10 +8,10 @@ import os
 from hivekeys.host.agent import Agent
 from hivekeys.host.deadline import Deadline
 from hivekeys.host.dropin import read_file, remove_file, write_file
+from hivekeys.host.nginx import is_loopback
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
 from hivekeys.host.setup import exists, installed, remember
-from hivekeys.host.sockets import MAPPED
 from hivekeys.host.system import UNIX, Refusal, place_of
 from hivekeys.host.tls import tls_of
 from hivekeys.host.writing import change
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
 UNDO_SECONDS = 120.0  # for the way back, whatever time the request had
-LOOPBACK_6 = b"\0" * 15 + b"\1"
 FRONT_KIND = "front"  # in the list of what was installed
 
 
@@ -93,13 +92,6 @@ def refuse_reachable(inner: "Agent") -> None:
     if any(not is_loopback(packed) for _, packed, _, _, _ in rows):
         name = (service["unit"], place_of(service["address"], service["port"]))
         raise Refusal("front-bypassed", "%s can be reached from elsewhere: it must listen on %s alone" % name)
-
-
-def is_loopback(packed: bytes) -> bool:
-    """True for an address that only its own host reaches: 127.0.0.0/8 and ::1."""
-    if len(packed) == 4:
-        return packed[0] == 127
-    return packed == LOOPBACK_6 or (packed.startswith(MAPPED) and packed[12] == 127)
 
 
 # -- the service's own token

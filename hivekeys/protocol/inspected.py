@@ -93,6 +93,23 @@ class Login:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """A front and the service behind it. `reached_at`: the addresses at which others than the host reach the service.
+
+    `open_files`: what of the front is not root's alone; `map`: what is wrong with the tokens that it lets in, or "";
+    `leaks`: the logs in which a token stands.
+    """
+
+    unit: str
+    state: str
+    enabled: str
+    reached_at: tuple[str, ...]
+    open_files: tuple[str, ...]
+    map: str
+    leaks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Inspected:
     """What `verify` asks beyond Seen. None means that the host did not let it be seen."""
 

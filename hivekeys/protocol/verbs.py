@@ -15,7 +15,7 @@ from hivekeys.fleet import Service
 from hivekeys.protocol.audited import Accessed, Audited, Query
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.drained import Drained
-from hivekeys.protocol.inspected import Inspected
+from hivekeys.protocol.inspected import Behind, Inspected
 from hivekeys.protocol.listeners import Swept
 from hivekeys.protocol.metered import Metered
 from hivekeys.protocol.restriction import Restriction
@@ -51,6 +51,7 @@ class Verb(Enum):
     BUSY = "busy"
     METER = "meter"
     INSPECT = "inspect"
+    LOOK_BEHIND = "look_behind"
     AUDIT = "audit"
     ACCESSES = "accesses"
     TOMBSTONES = "tombstones"
@@ -297,6 +298,11 @@ class Meter(Answered[Metered], always=True, module="meter"):
 @dataclass(frozen=True)
 class Inspect(Answered[Inspected], module="inspect"):
     """All that `verify` checks on a host."""
+
+
+@dataclass(frozen=True)
+class LookBehind(Answered[Behind], module="look_behind"):
+    """What `verify` checks on a front, and on the service behind it."""
 
 
 @dataclass(frozen=True)

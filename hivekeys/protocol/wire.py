@@ -48,8 +48,9 @@ T = TypeVar("T")
 OF_ACCESSES = ("since", "until", "failed", "records", "seconds")  # what of a query means anything to auditd's record
 # Fields of free text: a sentence each, one line that is cut. And paths, of which a cut one is marked and is no path.
 SENTENCES = {"detail", "fault", "before", "after", "refused", "unread", "breaks", "broken", "cut", "chain_cut", "rules"}
-SENTENCES |= {"why", "sources", "unnamed", "busy", "output"}
+SENTENCES |= {"why", "sources", "unnamed", "busy", "output", "map"}
 PATHS = {"path", "place", "places", "folder", "reads", "temporary", "strays", "reused", "acl", "program", "token"}
+PATHS |= {"open_files"}
 CALLERS = {"service", "address"}  # of a call, as the service has noted them: as long as a caller liked
 LONGER = PATHS | CALLERS
 NAME = 255  # characters of any other text; a unit, a file and a run have shorter names

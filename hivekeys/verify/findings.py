@@ -9,7 +9,7 @@ from hivekeys.fleet import Host, TokenAge, Waiver
 from hivekeys.journal.debts import served
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause
-from hivekeys.protocol.inspected import Inspected
+from hivekeys.protocol.inspected import Behind, Inspected
 from hivekeys.protocol.seen import Proof, Seen
 from hivekeys.text.clean import one_line
 from hivekeys.token import Fingerprint
@@ -53,6 +53,8 @@ class Observation:
     held: frozenset[str] | None = None
     swept: Proof | None = None  # how every place on it answers the tokens that leaked
     machine: str = ""  # the machine that its name led to; "" where it was not reported
+    behind: Behind | None = None  # of a front, and the service behind it
+    is_reached: bool | None = None  # from here, that service; None: that could not be tried
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Asks all hosts the read-only questions of `fab verify` and `fab status`."""
 
+import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from hivekeys.journal.clock import Clock
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.seen import HostRecord
-from hivekeys.protocol.verbs import Greeting, Inspect, Observe, Prove, Step, Sweep, Verb
+from hivekeys.protocol.verbs import Greeting, Inspect, LookBehind, Observe, Prove, Step, Sweep, Verb
 from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
@@ -23,6 +24,7 @@ from hivekeys.verify.findings import Observation, Other
 PROVE = (Prove(stable=False, waits=False),)
 LOOK = (Observe(),)
 INSPECT = (Inspect(),)
+REACH_SECONDS = 2.0  # in which a port that is open to the bastion has taken a connection
 
 
 def survey(
@@ -48,6 +50,7 @@ def survey(
             look = proof if isinstance(proof, Cause) else session.ask(LOOK)
             answered = clock.time()
             more = look if isinstance(look, Cause) or look.cause else session.ask(INSPECT)
+            behind = session.ask((LookBehind(),)) if host.service.front and isinstance(more, Reply) else more
             swept = session.ask((Sweep(refuse=dead),)) if dead and isinstance(more, Reply) else more
             held = _held(session, replace(greeting, key=comparison)) if comparison else None
         seen = None if isinstance(look, Cause) else look.seen
@@ -62,6 +65,8 @@ def survey(
             held if isinstance(held, frozenset) else None,
             swept.proof if dead and isinstance(swept, Reply) else None,
             proof.host_record.machine if isinstance(proof, Reply) and proof.host_record else "",
+            None if isinstance(behind, Cause) else behind.to(LookBehind),
+            is_reached(host),
         )
 
     return ask_all(ask, hosts, fleet.policy.width)
@@ -100,6 +105,22 @@ def _held(session: Session, greeting: Greeting) -> frozenset[str] | Cause:
     if unread or not slots:
         return Cause(Trouble.TOKEN_MISSING, f"its token {unread[0]}" if unread else "it holds no token")
     return frozenset(slot.fingerprint.keyed for slot in slots if slot.fingerprint)
+
+
+def is_reached(host: Host) -> bool | None:
+    """Whether the service behind a host's front can be reached from here; None without a front, or behind a jump host.
+
+    To connect is all that is tried: nothing is said.
+    """
+    if host.service.front is None or host.jump not in (None, "none"):
+        return None
+    try:
+        socket.create_connection((host.address, host.service.front.behind.port), REACH_SECONDS).close()
+    except socket.gaierror:
+        return None  # a name that only the SSH configuration knows
+    except OSError:
+        return False
+    return True
 
 
 class Watch:

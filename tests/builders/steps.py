@@ -42,6 +42,7 @@ def every_step(want: Fingerprint = PRINT) -> tuple[Step, ...]:
         verbs.Busy("hive1", "look", "it leaked"),
         verbs.Meter(want),
         verbs.Inspect(),
+        verbs.LookBehind(),
         verbs.Audit(QUERY),
         verbs.Accesses(QUERY),
         verbs.Tombstones(),

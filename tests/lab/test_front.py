@@ -11,7 +11,7 @@ import pytest
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import PROTECTED, SECRETS
 
-from .asking import ACTIVE, ask, status
+from .asking import ACTIVE, ask, eventually, status
 from .rotating import INVENTORY, Answer, fab, write_policy
 
 pytestmark = pytest.mark.lab
@@ -56,6 +56,29 @@ def typed(verb: str, lab: Lab, state: Path, *words: str) -> Answer:
     return answer
 
 
+def wrong_with(lab: Lab, state: Path) -> dict[str, str]:
+    """What `fab verify` finds at fronts and behind them."""
+    found = typed("verify", lab, state, "--checks", "front,behind,proof").document["findings"]
+    return {one["host"]: one["detail"] for one in found if one["verdict"] != "pass"}
+
+
+def test_what_is_wrong_with_a_front_and_behind_it_is_found(lab: Lab, state: Path) -> None:
+    assert typed("install", lab, state, "--front", "--limit", "hive1").code == 0
+    folder = "/etc/systemd/system/rbee-hive.service.d"
+    command = f"/usr/local/bin/rbee-hive daemon --addr 0.0.0.0:{INNER}"
+    lab.sh("hive1", f"printf '[Service]\\nExecStart=\\nExecStart={command}\\n' >{folder}/70-by-hand.conf")
+    lab.sh("hive1", "systemctl daemon-reload; systemctl restart rbee-hive")
+    try:
+        eventually(lambda: ask(lab.host("hive1"), None, port=INNER)[0] == 401)
+        assert wrong_with(lab, state)["hive1"] == f"port {INNER} can be reached from the bastion"
+        lab.sh("hive1", f"rm {folder}/70-by-hand.conf; systemctl daemon-reload; systemctl restart rbee-hive")
+        lab.sh("hive1", f"chmod 0644 {FRONT}/accepted.conf")
+        assert wrong_with(lab, state)["hive1"] == f"{FRONT}/accepted.conf 0644 root"
+    finally:
+        lab.sh("hive1", f"rm -f {folder}/70-by-hand.conf; systemctl daemon-reload")
+        assert typed("uninstall", lab, state, "--front", "--limit", "hive1").code == 0
+
+
 def token_of(lab: Lab, name: str, folder: str = FRONT) -> str:
     return lab.read(name, f"{folder}/api-token").strip()
 
@@ -75,7 +98,7 @@ def test_a_fleet_gets_its_fronts_is_turned_and_revoked_through_them_and_loses_th
         host = lab.host(name)
         assert [ask(host, token)[0] for token in (first, None, next(iter(owns)))] == [200, 401, 401]
         assert ask(host, first, port=INNER)[0] == 0, "from elsewhere the service itself can't be reached"
-    assert typed("install", lab, state, "--front").code == 0
+    assert wrong_with(lab, state) == {}
     assert all(not host["changes"] for host in typed("install", lab, state, "--front").hosts.values())
 
     started = {name: lab.sh(name, "systemctl show -p InvocationID rbee-hive") for name in HIVES}

@@ -5,7 +5,7 @@ function in the module of its subject: the reference, `--checks` and the tests f
 guide's (guide.md).
 """
 
-from hivekeys.verify.checks import files, tokens, service, trail, host  # noqa: I001  the order of the checklist
+from hivekeys.verify.checks import files, tokens, service, front, trail, host  # noqa: I001  the order of the checklist
 from hivekeys.verify.findings import CHECKS
 
-__all__ = ["CHECKS", "files", "host", "service", "tokens", "trail"]
+__all__ = ["CHECKS", "files", "front", "host", "service", "tokens", "trail"]

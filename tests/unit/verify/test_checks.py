@@ -42,6 +42,10 @@ ON_A_HOST = {
         "survivors": "test_a_worker_that_outlives_its_hive_is_found_ended_and_then_every_place_refuses",
         "dead-token": "test_a_worker_that_outlives_its_hive_is_found_ended_and_then_every_place_refuses",
     },
+    "lab/test_front.py": {
+        "front": "test_what_is_wrong_with_a_front_and_behind_it_is_found",
+        "behind": "test_what_is_wrong_with_a_front_and_behind_it_is_found",
+    },
     "lab/test_machines.py": {"machine": "test_a_checklist_names_two_names_of_one_machine"},
     "lab/test_verify_fleets.py": {"shared-token": "test_a_token_that_another_fleet_has_in_any_slot_is_found"},
     "lab/test_revocation.py": {
