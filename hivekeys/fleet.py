@@ -188,7 +188,8 @@ class Front:
 
     `listen` is where clients reach it: an address in numbers, or 0.0.0.0 or [::] for all, and a port. `public`: paths
     that need no token, beside those of `health`. `start`: the command with which the service listens on loopback;
-    "": its unit does so by itself. `certificate` and `key`: files on the host, of a front that speaks TLS.
+    "": its unit does so by itself. `firewall`: it can only listen on all addresses, and nftables keeps others from it.
+    `certificate` and `key`: files on the host, of a front that speaks TLS.
     """
 
     listen: str
@@ -199,6 +200,7 @@ class Front:
     verify: bool = True
     public: tuple[str, ...] = ()
     start: str = ""
+    firewall: bool = False
 
 
 FRONTS = "/etc/hivekeys-front"  # a folder for each front: its configuration, and the tokens that it accepts

@@ -8,7 +8,7 @@ import os
 from hivekeys.host.agent import Agent
 from hivekeys.host.deadline import Deadline
 from hivekeys.host.dropin import read_file, remove_file, write_file
-from hivekeys.host.nginx import is_loopback
+from hivekeys.host.nginx import Nginx, is_loopback
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
 from hivekeys.host.setup import exists, installed, remember
@@ -85,11 +85,13 @@ def healthy(agent: "Agent", want: str, refuse: "list[str]", seconds: float) -> "
     return proof, proof.until_healthy(seconds)
 
 
-def refuse_reachable(inner: "Agent") -> None:
+def refuse_reachable(inner: "Agent", nginx: Nginx) -> None:
     """Raises where others than the host itself could call the service behind."""
     service = inner.service
     rows = [] if service["address"].startswith(UNIX) else inner.system.listening(service["port"])
-    if any(not is_loopback(packed) for _, packed, _, _, _ in rows):
+    if any(not is_loopback(packed) for _, packed, _, _, _ in rows) and not (
+        nginx.front["firewall"] and nginx.is_shut()
+    ):
         name = (service["unit"], place_of(service["address"], service["port"]))
         raise Refusal("front-bypassed", "%s can be reached from elsewhere: it must listen on %s alone" % name)
 

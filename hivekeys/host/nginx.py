@@ -10,7 +10,7 @@ import os
 import pwd
 import signal
 
-from hivekeys.host.nginx_texts import PUBLIC, SERVER, TLS, UNIT
+from hivekeys.host.nginx_texts import NFT, PUBLIC, SERVER, TLS, UNIT
 from hivekeys.host.paths import NOFOLLOW, open_directory, read_limited, write_all
 from hivekeys.host.sockets import MAPPED, sockets_of
 from hivekeys.host.system import Refusal
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from hivekeys.host.agent import Agent
 
 NGINX = "/usr/sbin/nginx"
+NFT_PROGRAM = "/usr/sbin/nft"
 WORKERS = ("www-data", "nginx", "nobody")  # the account of the worker processes: the first that the host has
 KEEPALIVE_SECONDS = 5.0  # in which clients may send a further request on a connection
 RELOAD_SECONDS = 10.0  # in which all workers of before must have stopped accepting
 ENDED_SECONDS = 2.0  # in which a worker that is told to end must have ended
-CONFIGURATION, ACCEPTED, OWN = "nginx.conf", "accepted.conf", "own.conf"
+CONFIGURATION, ACCEPTED, OWN, NFT_RULES = "nginx.conf", "accepted.conf", "own.conf", "nft.conf"
 CLOSING, DRAINING, LOADED = "closing", "draining", "loaded"  # in the run folder; the last says which map is in force
 FRONT_HEADER = "# Written by `fab install --front`; `fab uninstall --front` removes it. Changes made here are lost.\n"
 LOOPBACK_6 = b"\0" * 15 + b"\1"
@@ -45,6 +46,7 @@ class Nginx:
         self.root = agent.root.rstrip("/")
         self.folder = os.path.dirname(agent.service["token"])
         self.run_folder = "/run/" + self.name
+        self.table = "".join(char if char.isalnum() else "_" for char in self.name)
         self.log_folder = "/var/log/" + self.name
 
     # -- texts
@@ -82,6 +84,24 @@ class Nginx:
 
     def unit_text(self) -> str:
         return UNIT % self.words()
+
+    def rules(self) -> str:
+        """What nftables are told: the port of the service is for its own host."""
+        return NFT % dict(self.words(), table=self.table, port=self.front["behind"]["port"])
+
+    def start_of_behind(self) -> str:
+        """The drop-in of the service behind, "" where its unit is right as it is."""
+        lines = []
+        if self.front["firewall"]:  # before it listens, each time
+            lines.append("ExecStartPre=+%s -f %s%s/%s" % (NFT_PROGRAM, self.root, self.folder, NFT_RULES))
+        if self.front["start"]:
+            lines += ["ExecStart=", "ExecStart=" + self.front["start"]]
+        return "\n".join([FRONT_HEADER + "[Service]", *lines, ""]) if lines else ""
+
+    def is_shut(self) -> bool:
+        """True where nftables keep others from the port of the service."""
+        code, output = self.agent.command([NFT_PROGRAM, "list", "table", "inet", self.table], 10.0)
+        return code == 0 and "dport %d reject" % self.front["behind"]["port"] in output
 
     def accepted(self, tokens: "list[str]") -> str:
         """The map of the tokens that are let in, the newest first: to the slot's name, and to what stands for each."""

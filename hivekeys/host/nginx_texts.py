@@ -84,6 +84,16 @@ TLS = """\
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_tickets off;
 """
+NFT = """\
+%(header)stable inet %(table)s
+delete table inet %(table)s
+table inet %(table)s {
+    chain input {
+        type filter hook input priority -10; policy accept;
+        iif != lo tcp dport %(port)d reject with tcp reset
+    }
+}
+"""
 UNIT = """\
 %(header)s[Unit]
 Description=nginx before %(behind)s

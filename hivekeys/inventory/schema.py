@@ -51,6 +51,7 @@ class FrontKeys(TypedDict, total=False):
     verify: Annotated[bool, PlainValidator(values.flag)]
     public: Annotated[tuple[str, ...], PlainValidator(values.public_paths)]
     start: Annotated[str, PlainValidator(values.command)]
+    firewall: Annotated[bool, PlainValidator(values.flag)]
 
 
 class HookKeys(TypedDict, total=False):

@@ -79,7 +79,8 @@ def _service(host: Host) -> Table:
 
 
 def _front(front: Front) -> Table:
-    return {name: said for name, said in _flat(front).items() if said not in (NOTHING, "", (), True)}
+    usual = _flat(Front(listen="", behind=NOTHING))
+    return {name: said for name, said in _flat(front).items() if said != usual[name]}
 
 
 def _service_keys(service: Service) -> Table:

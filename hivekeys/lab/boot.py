@@ -22,7 +22,8 @@ from hivekeys.lab.programs import environment
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_INSTANCES = 8192
 
-# Run under `unshare --mount --net`. $UP is the pid of who boots: its network namespace is this machine's.
+# Run under `unshare --mount --net`. $UP is the pid of who boots: its network namespace is this machine's. As on any
+# host, root administers its own network (nftables): CAP_NET_ADMIN, in a namespace of the host's own.
 SCRIPT = """\
 set -eu
 echo $$ >"$GROUP/cgroup.procs"
@@ -36,7 +37,7 @@ mount -t overlay overlay -o "lowerdir=$IMAGE,upperdir=$FOLDER/upper,workdir=$FOL
 mount -t tmpfs tmpfs /run
 exec systemd-nspawn --quiet --settings=no --boot --register=no --keep-unit --machine="$HOST" \\
     --directory="$FOLDER/root" --network-namespace-path=/proc/self/ns/net \\
-    --link-journal=no --resolv-conf=off --timezone=off
+    --capability=CAP_NET_ADMIN --link-journal=no --resolv-conf=off --timezone=off
 """
 
 

@@ -159,6 +159,7 @@ def _front_told(front: ServiceFront) -> dict[str, Any]:
         "key": front.key,
         "public": list(front.public),
         "start": front.start,
+        "firewall": front.firewall,
         "behind": service_told(front.behind),
     }
 

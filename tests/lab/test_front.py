@@ -15,15 +15,18 @@ from .asking import ACTIVE, ask, eventually, status
 from .rotating import INVENTORY, Answer, fab, write_policy
 
 pytestmark = pytest.mark.lab
-FRONT = "/etc/hivekeys-front/rbee-hive"
-UNIT = "hivekeys-front-rbee-hive.service"
-HIVES = ("hive1", "hive2")
-INNER = 18081
-TABLES = f"""
+UNITS = {"queen": "queen-rbee", "hive1": "rbee-hive", "hive2": "rbee-hive"}
+FRONTS = {name: f"/etc/hivekeys-front/{unit}" for name, unit in UNITS.items()}
+INNER = {"queen": 18080, "hive1": 18081, "hive2": 18081}
+TABLES = """
+[services.queen]
+accepts = "front"
+port = 18080
+front = { listen = "0.0.0.0:8080", start = "/usr/local/bin/queen-rbee --port 18080", firewall = true }
 [services.hive]
 accepts = "front"
-port = {INNER}
-front = {{ listen = "0.0.0.0:8081", start = "/usr/local/bin/rbee-hive daemon --addr 127.0.0.1:{INNER}" }}
+port = 18081
+front = { listen = "0.0.0.0:8081", start = "/usr/local/bin/rbee-hive daemon --addr 127.0.0.1:18081" }
 """
 LISTING = "find /etc /home /usr/local -xdev -type f | sort | xargs -d '\\n' sha256sum"
 
@@ -65,71 +68,80 @@ def wrong_with(lab: Lab, state: Path) -> dict[str, str]:
 def test_what_is_wrong_with_a_front_and_behind_it_is_found(lab: Lab, state: Path) -> None:
     assert typed("install", lab, state, "--front", "--limit", "hive1").code == 0
     folder = "/etc/systemd/system/rbee-hive.service.d"
-    command = f"/usr/local/bin/rbee-hive daemon --addr 0.0.0.0:{INNER}"
+    command = f"/usr/local/bin/rbee-hive daemon --addr 0.0.0.0:{INNER['hive1']}"
     lab.sh("hive1", f"printf '[Service]\\nExecStart=\\nExecStart={command}\\n' >{folder}/70-by-hand.conf")
     lab.sh("hive1", "systemctl daemon-reload; systemctl restart rbee-hive")
     try:
-        eventually(lambda: ask(lab.host("hive1"), None, port=INNER)[0] == 401)
-        assert wrong_with(lab, state)["hive1"] == f"port {INNER} can be reached from the bastion"
+        eventually(lambda: ask(lab.host("hive1"), None, port=INNER["hive1"])[0] == 401)
+        assert wrong_with(lab, state)["hive1"] == f"port {INNER['hive1']} can be reached from the bastion"
         lab.sh("hive1", f"rm {folder}/70-by-hand.conf; systemctl daemon-reload; systemctl restart rbee-hive")
-        lab.sh("hive1", f"chmod 0644 {FRONT}/accepted.conf")
-        assert wrong_with(lab, state)["hive1"] == f"{FRONT}/accepted.conf 0644 root"
+        lab.sh("hive1", f"chmod 0644 {FRONTS['hive1']}/accepted.conf")
+        assert wrong_with(lab, state)["hive1"] == f"{FRONTS['hive1']}/accepted.conf 0644 root"
     finally:
         lab.sh("hive1", f"rm -f {folder}/70-by-hand.conf; systemctl daemon-reload")
         assert typed("uninstall", lab, state, "--front", "--limit", "hive1").code == 0
 
 
-def token_of(lab: Lab, name: str, folder: str = FRONT) -> str:
-    return lab.read(name, f"{folder}/api-token").strip()
+def token_of(lab: Lab, name: str, folder: str = "") -> str:
+    return lab.read(name, f"{folder or FRONTS[name]}/api-token").strip()
+
+
+def invocations(lab: Lab) -> dict[str, str]:
+    """Which process of each service runs, by its unit."""
+    return {name: lab.sh(name, f"systemctl show -p InvocationID {unit}") for name, unit in UNITS.items()}
 
 
 def test_a_fleet_gets_its_fronts_is_turned_and_revoked_through_them_and_loses_them(lab: Lab, state: Path) -> None:
-    first = lab.read("hive1", ACTIVE).strip()
-    before = {name: lab.sh(name, LISTING) for name in HIVES}
+    """The queen listens on all addresses whatever she is told, as the real one does: the firewall closes her port."""
+    first = token_of(lab, "hive1", SECRETS)
+    before = {name: lab.sh(name, LISTING) for name in UNITS}
     dry = typed("install", lab, state, "--front", "--dry-run")
     assert dry.code == 6, dry.err
-    assert {name: lab.sh(name, LISTING) for name in HIVES} == before
+    assert {name: lab.sh(name, LISTING) for name in UNITS} == before
 
     answer = typed("install", lab, state, "--front")
-    assert (answer.code, [host["proven"] for host in answer.hosts.values()]) == (0, [True, True]), answer.out
-    owns = {token_of(lab, name, SECRETS) for name in HIVES}
-    assert len({*owns, first}) == 3, "one of its own for each"
-    for name in HIVES:
+    assert (answer.code, [host["proven"] for host in answer.hosts.values()]) == (0, [True] * 3), answer.out
+    owns = {token_of(lab, name, SECRETS) for name in UNITS}
+    assert len({*owns, first}) == 4, "one of its own for each"
+    for name in UNITS:
         host = lab.host(name)
         assert [ask(host, token)[0] for token in (first, None, next(iter(owns)))] == [200, 401, 401]
-        assert ask(host, first, port=INNER)[0] == 0, "from elsewhere the service itself can't be reached"
+        assert ask(host, first, port=INNER[name])[0] == 0, "from elsewhere the service itself can't be reached"
     assert wrong_with(lab, state) == {}
     assert all(not host["changes"] for host in typed("install", lab, state, "--front").hosts.values())
 
-    started = {name: lab.sh(name, "systemctl show -p InvocationID rbee-hive") for name in HIVES}
-    turned_from = hashlib.sha256(first.encode()).hexdigest()[:6]
+    started = invocations(lab)
     held = typed("rotate", lab, state, "--reason", "routine", "--yes")
-    assert held.code == 4, "the front's log names who used the old token a moment ago"
-    used = {(use["host"], use["token"] == turned_from, use["count"]) for use in held.document["census"]["uses"]}
-    assert used == {(name, True, 1) for name in HIVES}
+    assert held.code == 4, "the fronts' logs name who used the old token a moment ago"
+    fp6 = hashlib.sha256(first.encode()).hexdigest()[:6]
+    used = {(use["host"], use["token"], use["count"]) for use in held.document["census"]["uses"]}
+    assert used == {(name, fp6, 1) for name in UNITS}
     turned = typed("rotate", lab, state, "--reason", "routine", "--yes", "--retire-anyway")
     assert turned.code == 0, turned.out + turned.err
     second = token_of(lab, "hive1")
     assert second not in (first, *owns)
-    for name in ("queen", *HIVES):
+    for name in UNITS:
         assert (status(lab.host(name), second), status(lab.host(name), first)) == (200, 401)
 
     revoked = typed("revoke", lab, state, "--reason", "it leaked", "--yes")
     assert revoked.code == 0, revoked.out + revoked.err
     third = token_of(lab, "hive2")
-    for name in ("queen", *HIVES):
+    for name in UNITS:
         assert (status(lab.host(name), third), status(lab.host(name), second)) == (200, 401)
-    assert {name: lab.sh(name, "systemctl show -p InvocationID rbee-hive") for name in HIVES} == started
-    for name in HIVES:
-        logs = lab.sh(name, f"cat /var/log/{UNIT[:-8]}/*; journalctl -o cat")
+    assert invocations(lab) == started, "no service was restarted"
+    for name, unit in UNITS.items():
+        logs = lab.sh(name, f"cat /var/log/hivekeys-front-{unit}/*; journalctl -o cat")
         assert not any(token in logs for token in (first, second, third, *owns))
 
     gone = typed("uninstall", lab, state, "--front")
     assert gone.code == 0, gone.out
-    for name in HIVES:
+    for name, unit in UNITS.items():
         assert (status(lab.host(name), third), status(lab.host(name), second)) == (200, 401)
         assert token_of(lab, name, SECRETS) == third
-        assert lab.sh(name, f"ls /etc/hivekeys-front /etc/systemd/system/{UNIT} 2>&1 | wc -l") == "2\n", "both are gone"
+        there = lab.sh(
+            name, f"ls -d /etc/hivekeys-front /etc/systemd/system/hivekeys-front-{unit}.service 2>/dev/null || true"
+        )
+        assert (there, lab.sh(name, "nft list tables")) == ("", "")
 
 
 def test_where_there_is_no_nginx_nothing_is_touched_and_the_command_is_named(lab: Lab, state: Path) -> None:

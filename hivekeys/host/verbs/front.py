@@ -26,7 +26,17 @@ from hivekeys.host.fronted import (
     turn_own,
     turn_own_back,
 )
-from hivekeys.host.nginx import ACCEPTED, CONFIGURATION, FRONT_HEADER, LOADED, NGINX, OWN, Nginx, digest_of
+from hivekeys.host.nginx import (
+    ACCEPTED,
+    CONFIGURATION,
+    LOADED,
+    NFT_PROGRAM,
+    NFT_RULES,
+    NGINX,
+    OWN,
+    Nginx,
+    digest_of,
+)
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
 from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
@@ -96,6 +106,8 @@ class Fronting:
         """Raises where nothing can be set up at all, before anything is touched."""
         if not os.access(NGINX, os.X_OK):
             raise Refusal("nginx-missing", "there is no %s" % NGINX)
+        if self.nginx.front["firewall"] and not os.access(NFT_PROGRAM, os.X_OK):
+            raise Refusal("front-refused", "there is no %s: install nftables" % NFT_PROGRAM)
         unit, slots = self.inner.unit.look(), self.inner.slots()
         if unit["load"] != "loaded":
             raise Refusal("unit-missing", "%s is %s" % (self.inner.service["unit"], unit["load"] or "unknown"))
@@ -184,10 +196,20 @@ class Fronting:
 
     def start_of_service(self) -> None:
         """Where the inventory says how: the service listens where only its own host reaches it."""
-        start = self.nginx.front["start"]
-        text = "%s[Service]\nExecStart=\nExecStart=%s\n" % (FRONT_HEADER, start)
-        if start:
+        nginx, text = self.nginx, self.nginx.start_of_behind()
+        if nginx.front["firewall"] and self.file(
+            self.in_folder(NFT_RULES), nginx.rules(), 0o600, "its port is its host's"
+        ):
+            self.is_moved = True
+            if self.setup.apply:
+                self.undo.note(self.open_port)
+        if text:
             self.is_moved |= self.file(self.drop_in, text, 0o644, "starts as the inventory says")
+
+    def open_port(self) -> None:
+        """The rule of the firewall is gone, if it was there."""
+        if self.nginx.front["firewall"]:
+            self.agent.command([NFT_PROGRAM, "delete", "table", "inet", self.nginx.table], 10.0)
 
     # -- from the old way to the new one
 
@@ -207,7 +229,7 @@ class Fronting:
         inner.unit.forget(settings=True)
         agent.unit.forget(settings=True)
         healthy(inner, "", [], self.health_seconds)
-        refuse_reachable(inner)
+        refuse_reachable(inner, self.nginx)
         self.prove(token)
         forget_previous(inner)
 
@@ -311,7 +333,8 @@ class Fronting:
     def remove_folder(self) -> None:
         """What we put there and nothing else: a folder with other files in it stays."""
         forget_slots(self.agent)
-        for name in (CONFIGURATION, ACCEPTED, OWN):
+        self.open_port()
+        for name in (CONFIGURATION, ACCEPTED, OWN, NFT_RULES):
             self.nginx.unlink(self.in_folder(name))
         for path in (self.nginx.folder, os.path.dirname(self.nginx.folder)):
             remove_directory(self.agent, path)

@@ -45,7 +45,9 @@ def unit_behind(agent: "Agent", name: str) -> "dict[str, str]":
 
 def reached_at(agent: "Agent") -> "list[str]":
     """The addresses at which others than the host itself reach the port of the service."""
-    service = agent.service["front"]["behind"]
+    service, nginx = agent.service["front"]["behind"], Nginx(agent)
+    if nginx.front["firewall"] and nginx.is_shut():
+        return []
     rows = [] if service["address"].startswith(UNIX) else agent.system.listening(service["port"])
     return sorted({every(packed) for _, packed, _, _, _ in rows if not is_loopback(packed)})
 
