@@ -10,7 +10,7 @@ import os
 import pwd
 import signal
 
-from hivekeys.host.nginx_texts import NFT, PUBLIC, SERVER, TLS, UNIT
+from hivekeys.host.nginx_texts import NFT, PUBLIC, ROTATED, SERVER, TLS, UNIT
 from hivekeys.host.paths import NOFOLLOW, open_directory, read_limited, write_all
 from hivekeys.host.sockets import MAPPED, sockets_of
 from hivekeys.host.system import Refusal
@@ -85,6 +85,10 @@ class Nginx:
     def unit_text(self) -> str:
         return UNIT % self.words()
 
+    def rotated(self) -> str:
+        """What logrotate is told, where the host has it: nginx's workers could not open the logs anew."""
+        return ROTATED % self.words()
+
     def rules(self) -> str:
         """What nftables are told: the port of the service is for its own host."""
         return NFT % dict(self.words(), table=self.table, port=self.front["behind"]["port"])
@@ -111,6 +115,10 @@ class Nginx:
         lines = ["map $http_authorization $hivekeys_slot {", "    default none;", *slots, "}"]
         lines += ["map $hivekeys_slot $hivekeys_user {", '    default "";', *users, "}"]
         return FRONT_HEADER + "\n".join(lines) + "\n"
+
+    def lets_in(self, text: str, token: str) -> bool:
+        """True for a map that has this token."""
+        return '"~^Bearer %s\\z"' % escaped(token) in text
 
     def own(self, token: str) -> str:
         """What the service behind is told instead of the client's token. nginx has no way to quote a dollar sign."""

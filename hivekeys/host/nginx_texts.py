@@ -84,6 +84,18 @@ TLS = """\
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_tickets off;
 """
+ROTATED = """\
+%(header)s%(log)s/access.ndjson %(log)s/error.log {
+    daily
+    rotate 30
+    maxsize 200M
+    compress
+    delaycompress
+    missingok
+    notifempty
+    copytruncate
+}
+"""
 NFT = """\
 %(header)stable inet %(table)s
 delete table inet %(table)s

@@ -47,6 +47,7 @@ TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Iterable
 
+LOGROTATE = "/etc/logrotate.d"
 BEHIND_FRONT = "60-hivekeys-front.conf"  # the drop-in of the service behind: how it listens on loopback
 
 
@@ -130,6 +131,8 @@ class Fronting:
             self.directory(path, 0o700 if path in (nginx.folder, nginx.log_folder) else 0o755)
         self.is_new |= self.file(self.in_folder(CONFIGURATION), nginx.configuration(), 0o600, "asks for the token")
         self.is_new |= self.file(self.unit_path, nginx.unit_text(), 0o644, "nginx before " + nginx.behind)
+        if not missing_from(agent.root, LOGROTATE):
+            self.file("%s/%s" % (LOGROTATE, nginx.name), nginx.rotated(), 0o644, "turns the logs over")
         if agent.slots()["active"] is None:
 
             def put() -> None:
@@ -334,6 +337,7 @@ class Fronting:
         """What we put there and nothing else: a folder with other files in it stays."""
         forget_slots(self.agent)
         self.open_port()
+        self.nginx.unlink("%s/%s" % (LOGROTATE, self.nginx.name))
         for name in (CONFIGURATION, ACCEPTED, OWN, NFT_RULES):
             self.nginx.unlink(self.in_folder(name))
         for path in (self.nginx.folder, os.path.dirname(self.nginx.folder)):

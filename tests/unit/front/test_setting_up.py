@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import time
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.token import Token, generate
+from tests.builders.certificate import certificate
 from tests.builders.fronted import KEY, LIST, FrontedHost, Stream
 
 FRONT = "hivekeys-front-rbee-hive.service"
@@ -150,6 +152,37 @@ def test_where_the_configuration_is_refused_no_service_is_touched(tmp_path: Path
         assert host.system.pids == pids
     finally:
         host.close()
+
+
+def test_with_a_certificate_clients_reach_the_front_over_tls_alone(tmp_path: Path) -> None:
+    both = certificate(tmp_path, "hive")
+    for suffix in (".crt", ".key"):
+        both.with_suffix(suffix).write_bytes(both.read_bytes())
+    (tmp_path / "host").mkdir()
+    host = FrontedHost(tmp_path / "host", certificate=str(both.with_suffix(".crt")))
+    try:
+        host.set_up()
+        context = ssl._create_unverified_context()  # noqa: S323  it has signed itself
+        line = http.client.HTTPSConnection("127.0.0.1", host.port, timeout=5, context=context)
+        line.request("GET", LIST, headers={"Authorization": f"Bearer {host.token.reveal()}"})
+        assert line.getresponse().status == 200
+        line.close()
+        assert host.status(LIST, host.token) == 400, "plain HTTP"
+        assert host.do("prove", health_seconds=5.0)["facts"]["proven"]
+    finally:
+        host.close()
+
+
+def test_where_the_host_turns_logs_over_the_fronts_are_among_them(host: FrontedHost) -> None:
+    folder = host.root / "etc/logrotate.d"
+    folder.mkdir()
+    before = host.files()
+    host.set_up()
+    text = (folder / "hivekeys-front-rbee-hive").read_text()
+    assert f"{host.root}/var/log/hivekeys-front-rbee-hive/access.ndjson" in text
+    host.greet()
+    assert host.do("front", apply=True, options=["remove"])["ok"]
+    assert host.files() == before
 
 
 def test_a_service_that_others_can_reach_gets_no_front(tmp_path: Path) -> None:
