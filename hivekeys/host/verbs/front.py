@@ -41,7 +41,7 @@ from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
 from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
 from hivekeys.host.state import POLL_SECONDS
-from hivekeys.host.system import Refusal
+from hivekeys.host.system import UNIX, Refusal
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Fronting:
         self.is_moved = False  # the service behind must be started again
         self.is_new = False  # nginx must read something new
         self.had_front = False  # it ran before
+        self.is_begun = False  # it has the fleet's token: what lies beside the service's own is ours
 
     def in_folder(self, name: str) -> str:
         return "%s/%s" % (self.nginx.folder, name)
@@ -101,7 +102,7 @@ class Fronting:
             self.enabled()
         except (Refusal, OSError) as error:
             found = error if isinstance(error, Refusal) else Refusal("write-failed", str(error.strerror))
-            raise (self.undone(found, token) if self.undo.acts else found) from None
+            raise (self.undone(found, token) if self.undo.acts or self.undo.ends else found) from None
 
     def refuse_unfit(self) -> None:
         """Raises where nothing can be set up at all, before anything is touched."""
@@ -112,7 +113,8 @@ class Fronting:
         unit, slots = self.inner.unit.look(), self.inner.slots()
         if unit["load"] != "loaded":
             raise Refusal("unit-missing", "%s is %s" % (self.inner.service["unit"], unit["load"] or "unknown"))
-        if slots["staged"] or slots["previous"]:
+        self.is_begun = self.agent.slots()["active"] is not None
+        if (slots["staged"] or slots["previous"]) and not self.is_begun:
             raise Refusal("slot-changed", "a run has not ended here: there is more than one token")
 
     def token(self) -> str:
@@ -151,7 +153,8 @@ class Fronting:
             self.undo.note(functools.partial(nginx.unlink, self.in_folder(name)))
             nginx.write(self.in_folder(name), nginx.accepted([]) if name == ACCEPTED else nginx.own("none"))
         nginx.refuse_broken(shown=len(missing) == 2)
-        if ACCEPTED in missing:
+        if not nginx.lets_in(nginx.read(self.in_folder(ACCEPTED)) or "", token):  # or an earlier set-up was cut off
+            self.is_new = True
             nginx.write(self.in_folder(ACCEPTED), nginx.accepted([token]))
 
     def directory(self, path: str, mode: int) -> None:
@@ -220,7 +223,8 @@ class Fronting:
         """The service is started again behind the front, the front before it; and both hold."""
         agent, inner = self.agent, self.inner
         self.had_front = is_active = agent.unit.look()["state"] == "active"
-        if self.is_new or self.is_moved:
+        self.is_moved = self.is_moved or not self.is_behind()
+        if self.is_new or self.is_moved or not is_active:
             done(agent, ["systemctl", "daemon-reload"])
             self.nginx.refuse_broken(shown=False)
             self.undo.note(lambda: agent.command(["systemctl", "daemon-reload"], 60.0), at_end=True)
@@ -235,6 +239,19 @@ class Fronting:
         refuse_reachable(inner, self.nginx)
         self.prove(token)
         forget_previous(inner)
+
+    def is_behind(self) -> bool:
+        """True for a service that runs as its unit and its token file are now: no earlier set-up was cut off."""
+        inner, unit = self.inner, self.inner.unit.look()
+        active = inner.slots()["active"] or {"fingerprint": None}
+        loaded = inner.unit.loaded(unit, active)
+        is_stale = (
+            loaded["evidence"] == "older" or (loaded["fingerprint"] or active["fingerprint"]) != active["fingerprint"]
+        )
+        port = 0 if inner.service["address"].startswith(UNIX) else inner.service["port"]
+        return not is_stale and port in [
+            place[1] for place in inner.system.places([unit["pid"]] if unit["pid"] else [])
+        ]
 
     def start_front(self, is_active: bool) -> None:
         """A fresh nginx; undone, the one of before runs again, or none."""
@@ -266,7 +283,9 @@ class Fronting:
     def undone(self, refusal: Refusal, token: str) -> Refusal:
         """The same refusal, which also says whether the host is as it was."""
         was_turned = bool(self.undo.ends)
-        if self.is_moved and was_turned:
+        if self.is_begun and not self.had_front:  # by a set-up that was cut off: that is undone as well
+            self.undo.note(Fronting(self.agent, True, self.health_seconds).take_away, at_end=True)
+        elif self.is_moved and was_turned:
             self.undo.note(lambda: self.prove(token) if self.had_front else self.as_before(token), at_end=True)
         left = self.undo.all()
         for change in self.setup.changes:
