@@ -4,7 +4,6 @@ Frozen values only: no I/O, no parsing. The defaults stand here, once; `inventor
 types and has already refused whatever could not be right. Times are in seconds, modes are numbers (0o600).
 """
 
-from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date
 from enum import Enum
@@ -41,6 +40,15 @@ class Format(Enum):
 
     TOKEN = "token"  # noqa: S105  a word of the inventory
     ENVIRONMENT = "environment"
+
+
+class Accepts(Enum):
+    """How many tokens a service accepts at a time; a second one is in a file beside its token."""
+
+    ONE = "one"
+    FRONT = "front"  # of the service: nginx stands before it, and asks for one
+    LINES = "lines"  # a list, one token a line, of which the first is the one to present
+    PAIR = "pair"  # the token, and one more in a file of its own
 
 
 class Apply(Enum):
@@ -155,17 +163,22 @@ class Service:
     signal: str = "HUP"  # for apply = "signal"
     front: "Front | None" = None  # it is an nginx of ours, which stands before the host's own service
     drain: Drain | None = None
+    accepts: Accepts = Accepts.ONE
+    tokens: str = ""  # the list, for accepts = "lines"; "": the token's path and an s
+
+    @property
+    def accepted(self) -> str:
+        """The file that has the further token, or all; "" where one is accepted."""
+        listed = self.tokens or f"{self.token}s"
+        return {Accepts.LINES: listed, Accepts.PAIR: f"{self.token}.previous"}.get(self.accepts, "")
 
     @property
     def where(self) -> str:
         """Where and how it is called, as an address: http://127.0.0.1:8081."""
         if self.address.startswith("unix:"):
             return f"{self.scheme}+{self.address}"
-        return (
-            f"{self.scheme}://[{self.address}]:{self.port}"
-            if ":" in self.address
-            else (f"{self.scheme}://{self.address}:{self.port}")
-        )
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.scheme}://{address}:{self.port}"
 
     @property
     def rights(self) -> str:
@@ -279,11 +292,6 @@ class Host:
     def home(self) -> str:
         """The host that its machine is known by: itself, or the one that it stands beside."""
         return self.beside or self.name
-
-
-def services_of(hosts: Iterable[Host]) -> dict[str, Service]:
-    """What runs on each of these hosts, by its name."""
-    return {host.name: host.service for host in hosts}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,10 @@ class UpOptions(LabOption):
     shape: str = option(
         "how the services get the token: shim, environment-file, or file (services to come; default)", default="file"
     )
+    accepts: str = option(
+        "how many tokens the services accept at a time: one, lines (a list) or pair (a second file) (default: one)",
+        default="one",
+    )
     queen_command: str = option(
         "a real queen-rbee instead of the stand-in: PROGRAM --port {port} --database {database}"
     )
@@ -42,7 +46,7 @@ def up(own: UpOptions) -> None:
     """Boot a rehearsal fleet on this machine: a queen and hives, real Debian hosts (needs root)."""
     from hivekeys import lab
     from hivekeys.journal import state_folder
-    from hivekeys.lab.memory import check_units
+    from hivekeys.lab.memory import check_accepts, check_units
 
     before = lab.load(own.name)
     is_new = before is None or not lab.whole(before)
@@ -52,6 +56,7 @@ def up(own: UpOptions) -> None:
         releases=tuple(part.strip() for part in own.release.split(",") if part.strip()),
         inventory_dir=INVENTORY,
         units=check_units(own.shape),
+        accepts=check_accepts(own.accepts),
         queen_command=own.queen_command,
         hive_command=own.hive_command,
         say=_say,

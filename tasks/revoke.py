@@ -104,8 +104,7 @@ def _foresee(
     fleet: "Fleet", hosts: "tuple[Host, ...]", request: "Request", tokens_of: "Callable[[Crew], set[Fingerprint]]"
 ) -> None:
     """What the revocation would do to every host that answers, and which tokens it would revoke."""
-    from hivekeys.fleet import services_of
-    from hivekeys.rotation.preview import foreseen
+    from hivekeys.rotation.preview import foreseen, services_of
     from tasks.work import foreseeing
 
     def would(run: "Run") -> "list[Foreseen]":

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Host
+from hivekeys.fleet import Apply, Host
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Audited, Call, Group, Use
 from hivekeys.protocol.causes import Cause, Trouble
@@ -167,6 +168,8 @@ def replaced_at(host: Host, look: Reply | Cause, run: Run | None) -> float | Non
     By the journal where it knows it, else the start of the process that runs now: then at that time at the latest.
     """
     part = run.hosts.get(host.name) if run else None
+    if host.service.apply is not Apply.RESTART:
+        return had_since(part, _seen(look))
     if part and part.seen and run and part.seen.token == run.want and part.seen.unit.started:
         return turned_at(part.seen)
     return turned_at(_seen(look))
@@ -179,6 +182,13 @@ def turned_at(seen: Seen | None) -> float | None:
     """
     started = seen.unit.started if seen else None
     return None if started is None else started + TICK
+
+
+def had_since(part: HostRun | None, seen: Seen | None) -> float | None:
+    """The same of a service that takes a new token without a restart: when it was first seen with the one it has."""
+    if part and part.had_at is not None:
+        return part.had_at
+    return seen.active.modified if seen and seen.active else None
 
 
 # -- before an old token goes

@@ -165,6 +165,8 @@ FIELDS = {
     "meter.want": or_none(KEYED),
     "refuse": list_of(KEYED),
     "revoke.tokens": list_of(KEYED),
+    "accept.tokens": list_of(KEYED),
+    "also": KEYED,
     "health_seconds": A_DAY,
     "stable_seconds": A_DAY,
     "log": flag,
@@ -184,6 +186,7 @@ FIELDS = {
     "seconds": A_DAY,
     "chain": flag,
 }  # type: dict[str, Check]
+UNSAID = {"also"}  # fields that a request need not have
 REQUEST_FIELDS = {"protocol": entire(0, 10**6), "deadline": within(0, 86400), "expires": within(-FAR, FAR)}
 
 
@@ -237,7 +240,7 @@ def check_step(step: "dict[str, Any]") -> str:
     given = set(step) - {"verb"}
     if not given <= set(fields):
         raise Unfit("%s with a field that it does not have" % verb, verb)
-    if given != set(fields):
+    if given | UNSAID != set(fields) | UNSAID:
         raise Unfit("%s without all of its fields" % verb, verb)
     for name in sorted(given):
         check = fields[name]

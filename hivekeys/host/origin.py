@@ -49,10 +49,10 @@ class Origin:
         self.others = [agent.without_tokens(name) for name in dict.fromkeys(self.others)]
 
     def is_token_file(self, path: str) -> bool:
-        """True for the inventory's token file, by whatever links of root's either of the two is named."""
-        root, token = self.agent.root, self.agent.service["token"]
-        real = place(root, path) if path.startswith("/") else ""
-        return path == token or bool(real and real == place(root, token))
+        """True for the inventory's token file, or its list, by whatever links of root's either of the two is named."""
+        root, real = self.agent.root, place(self.agent.root, path) if path.startswith("/") else ""
+        ours = [token for token in map(self.agent.service.get, ("token", "tokens")) if token]
+        return path in ours or bool(real and real in [place(root, token) for token in ours])
 
     def by_environment_file(self) -> None:
         """The token is a line of the unit's EnvironmentFile=; of several files that set it the last one wins."""
@@ -113,7 +113,8 @@ class Origin:
                 continue
         token = self.agent.service["token"]
         named = {path for text in texts for path in PATHS_IN.findall(text)}
-        if any(os.path.basename(path) == os.path.basename(token) and self.is_token_file(path) for path in named):
+        names = {os.path.basename(path) for path in (token, self.agent.service.get("tokens", token))}
+        if any(os.path.basename(path) in names and self.is_token_file(path) for path in named):
             self.file = token
         else:
             self.why = "no setting, credential, command or script of it names %s" % token

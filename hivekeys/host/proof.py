@@ -19,9 +19,19 @@ if TYPE_CHECKING:
 CALL_SECONDS = 5.0
 LOOK_SECONDS = 1.0  # between two looks at a unit whose process lives: `systemctl show` is a process
 NOT_THIS_PATH = (401, 403, 404)  # of a health path: llama-orch asks for a token on every path that it does not know
-CALL_WORDS = {"none": "no token", "garbage": "a garbage token", "new": "the right token", "old": "the other token"}
+CALL_WORDS = {
+    "none": "no token",
+    "garbage": "a garbage token",
+    "new": "the right token",
+    "old": "the other token",
+    "also": "the second token",
+}
 ODD = {403: "forbidden", 429: "rate-limited"}  # what is neither let in nor turned away for its token
-NOT_READ_YET = ("new-refused", "old-accepted")  # what a service answers that has not read its changed file yet
+NOT_READ_YET = (
+    "new-refused",
+    "old-accepted",
+    "takes-one",
+)  # what a service answers that has not read its changed file yet
 ASKS_AGAIN = 0.25  # seconds between two times: each is four lines in its log
 MOST_NAMED = 4  # places, of a service that listens elsewhere
 
@@ -29,16 +39,18 @@ MOST_NAMED = 4  # places, of a service that listens elsewhere
 class Proof:
     """One proof of one service. `facts`: what was seen so far, whether it holds or not.
 
-    `want` is the keyed fingerprint of the token that must work, `refuse` those of the ones that must not.
+    `want` is the keyed fingerprint of the token that must work, `refuse` those of the ones that must not, `also` that
+    of one more that must work.
     """
 
-    def __init__(self, agent: "Agent", want: str, refuse: "Sequence[str]") -> None:
+    def __init__(self, agent: "Agent", want: str, refuse: "Sequence[str]", also: "Optional[str]" = None) -> None:
         self.agent = agent
         self.system = agent.system
         self.service = agent.service
         self.address, self.port = agent.service["address"], agent.service["port"]
         self.want = want
         self.refuse = refuse
+        self.also = also
         self.tls = None  # type: Optional[Tls]
         self.began = self.system.monotonic()
         self.facts = {"calls": {}, "proven": False}  # type: dict[str, Any]
@@ -216,7 +228,7 @@ class Proof:
         where = place_of(self.address, self.port)
         refuse_strangers(where, self.system.listeners(self.port, self.address), trusted)
         known = self.agent.secrets.known
-        for name, keyed in [("new", self.want), *(("old", old) for old in self.refuse)]:
+        for name, keyed in [("new", self.want), ("also", self.also), *(("old", old) for old in self.refuse)]:
             if keyed in known and calls.get(name, 401) == 401:
                 calls[name] = self.call(path, known[keyed], trusted)
 
@@ -248,10 +260,14 @@ class Proof:
 
     def conclude(self, calls: "dict[str, int]", path: str, unit: "dict[str, Any]") -> None:
         """Raises unless the new token works and the old one, where there is one, does not."""
-        for name in ("new", "old"):
+        for name in ("new", "also", "old"):
             if calls.get(name) in ODD:
                 raise odd(path, name, calls[name])
-        if not 200 <= calls.get("new", 0) < 300:
+        both = [200 <= calls.get(name, 0) < 300 for name in ("new", "also")]
+        if self.also and any(both) and not all(both):
+            words = "%s answers %d to the token in its file and %d to the second one"
+            raise Refusal("takes-one", words % (path, calls.get("new", 0), calls.get("also", 0)))
+        if not both[0]:
             why = "%s with the right token answers %d" % (path, calls.get("new", 0))
             if 200 <= calls.get("old", 0) < 300:
                 why = "it still works with the other token"
@@ -259,7 +275,7 @@ class Proof:
             if reads and reads != self.service["token"]:
                 why += ": the unit reads %s, we wrote %s" % (reads, self.service["token"])
             raise Refusal("new-refused", why)
-        if not all(old in self.agent.secrets.known for old in self.refuse):
+        if not all(old in self.agent.secrets.known for old in (*self.refuse, *([self.also] if self.also else []))):
             raise Refusal("slot-changed", "the other token is in no slot any more: it cannot be tried")
         if calls.get("old", 401) != 401:
             raise Refusal("old-accepted", "%s with the other token answers %d" % (path, calls["old"]))

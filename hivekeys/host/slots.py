@@ -42,6 +42,8 @@ class Secrets:
         self.folder, self.active = os.path.split(service["token"])
         self.staged = self.active + ".new"
         self.previous = self.active + ".backup"
+        self.accepted = os.path.basename(service.get("tokens", ""))  # the file of accepted tokens (accept.py)
+        self.names = (self.active, self.staged, self.previous, *([self.accepted] if self.accepted else []))
         self.scratch = "." + self.active + ".hivekeys"
         self.scratches = (self.scratch, self.scratch + ".probe")  # the second is for preflight.py
         self.service = service

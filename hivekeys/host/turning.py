@@ -3,7 +3,7 @@
 Runs ON a host, in one text with agent.py.
 """
 
-from hivekeys.host.agent import VERBS, Agent, verb
+from hivekeys.host.agent import SLOT_LOOKS, VERBS, Agent, verb
 from hivekeys.host.preflight import bar
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
@@ -27,6 +27,8 @@ def observe(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     except (Refusal, OSError):
         pass  # what is wrong with our own folder is the bar
     seen.update(unit=unit, loaded=agent.unit.loaded(unit, seen["active"]), clock=agent.system.now())
+    for look in SLOT_LOOKS:
+        look(agent, seen)
     return False, seen
 
 
@@ -72,18 +74,19 @@ def prove(
     health_seconds: float = 60.0,
     stable_seconds: float = 0.0,
     log: bool = False,
+    also: "Optional[str]" = None,
 ) -> "tuple[bool, dict[str, Any]]":
     """Health, the four calls, the process's age, and that all of it holds for `stable_seconds`.
 
     `want` is the keyed fingerprint of the token that must work (the active one unless told), `refuse`
-    those of the ones that must not. The facts are the same whether it holds or not; a refusal has them
-    too.
+    those of the ones that must not, `also` of one that must work as well. The facts are the same whether it
+    holds or not; a refusal has them too.
     """
     active = agent.slots()["active"] or {"fault": "is not there", "fingerprint": None}
     want = want or (active["fingerprint"] or {}).get("keyed")
     if not want:
         raise Refusal("token-missing", "%s %s" % (agent.service["token"], active["fault"]))
-    proof = Proof(agent, want, refuse)
+    proof = Proof(agent, want, refuse, also)
     try:
         unit = proof.of_service(health_seconds, stable_seconds)
     except Refusal as refusal:

@@ -3,11 +3,14 @@
 Pure. As in `rules.py` the file is looked at as it was read; what can't be understood is `schema.py`'s to refuse.
 """
 
+import posixpath
 from collections.abc import Iterator
 
-from hivekeys.fleet import SERVICES, Role
+from hivekeys.fleet import SERVICES, Role, Service
 from hivekeys.inventory.mistakes import Mistake, value_text, wrong
 from hivekeys.inventory.rules import Table, expanded, table_of
+
+PAIRED = 'apply = "reload", "signal" or "restart": two files do not change in one moment, and are read after both have'
 
 
 def mistakes_listening(document: Table) -> Iterator[Mistake]:
@@ -18,6 +21,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
         yield from _tls(("services", role), own, own)
         yield from _applied(("services", role), own, own)
         yield from _front(("services", role), own, own, role)
+        yield from _accepted(("services", role), own, own)
         if len(expanded(own.get("address"))) > 1:
             found = f"a range, {value_text(own['address'])}"
             yield wrong(("services", role, "address"), found, "one address; ranges stand in the entry of the hosts")
@@ -28,6 +32,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
             of_role = table_of(services, role)
             yield from _tls(key, own, {**of_role, **own})
             yield from _applied(key, own, {**of_role, **own})
+            yield from _accepted(key, own, {**of_role, **own})
             front = {**table_of(of_role, "front"), **table_of(own, "front")}
             yield from _front(key, own, {**of_role, **own, **({"front": front} if front else {})}, role)
             names, addresses = expanded(pattern), expanded(own.get("address"))
@@ -98,3 +103,30 @@ def _behind(key: tuple[str, ...], service: Table, listen: str) -> Iterator[Mista
         yield wrong((*key, "address"), value_text(address), "an address that only the host itself reaches: 127.0.0.1")
     if "@" in str(unit):
         yield wrong((*key, "unit"), value_text(unit), "a unit that is no instance of a template, to have a front")
+
+
+def _accepted(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistake]:
+    """Mistakes of `accepts`: whether a second token is accepted, only the answers of a protected path tell."""
+    accepts = whole.get("accepts", "one")
+    if own.get("tokens") and accepts != "lines":
+        yield wrong((*key, "tokens"), value_text(own["tokens"]), 'accepts = "lines" beside it')
+    if accepts not in ("lines", "pair"):
+        return
+    token, tokens = whole.get("token", Service.token), whole.get("tokens") or f"{whole.get('token', Service.token)}s"
+    if isinstance(token, str) and isinstance(tokens, str) and not _is_beside(token, tokens):
+        yield wrong((*key, "tokens"), value_text(tokens), f"another file in the token's folder, such as {token}s")
+    unfit: tuple[tuple[str, object, str], ...] = (
+        ("format", "environment", 'accepts = "one": a unit reads one line of an environment file'),
+        ("protected", [], "a path that needs the token: only its answers tell which tokens are accepted"),
+        *((("apply", "watch", PAIRED),) if accepts == "pair" else ()),
+    )
+    for name, value, expected in unfit:
+        if whole.get(name) == value and {"accepts", name} & set(own):
+            yield wrong((*key, name if name in own else "accepts"), value_text(own.get(name, accepts)), expected)
+
+
+def _is_beside(token: str, tokens: str) -> bool:
+    """True for a file in the same folder that is none of the token's slots."""
+    folder, name = posixpath.split(tokens)
+    slots = {posixpath.basename(token) + suffix for suffix in ("", ".new", ".backup")}
+    return folder == posixpath.dirname(token) and name not in slots

@@ -9,6 +9,7 @@ from typing import Any
 
 from hivekeys.fleet import (
     SERVICES,
+    Accepts,
     Backups,
     Become,
     Fleet,
@@ -34,7 +35,6 @@ from hivekeys.inventory.schema import LOGIN, CheckIds, Document, ServiceKeys, Se
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
 
-FRONT = "front"  # of `accepts`
 ADDRESS_KEYS = ("address", *LOGIN)  # to a machine, whatever is asked there
 ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
 POINT_TO_ANSIBLE = 'set hivekeys_fleet for all hosts; or a file of ours: fleet = "NAME", [ansible] inventory = "FILE"'
@@ -205,11 +205,13 @@ def _service(role: Role, services: ServicesKeys, own: ServiceKeys, place: int) -
     of_role = services.get("queen", {}) if role is Role.QUEEN else services.get("hive", {})
     said: dict[str, Any] = {**of_role, **own}
     front: dict[str, Any] = {**of_role.get("front", {}), **own.get("front", {})}
-    accepts, _ = said.pop("accepts", "one"), said.pop("front", None)
+    said.pop("front", None)
+    is_front = said.get("accepts") is Accepts.FRONT
+    said |= {"accepts": Accepts.ONE} if is_front else {}
     found = replace(SERVICES[role], **said)
     addresses = expand(found.address)
     found = replace(found, address=addresses[place]) if len(addresses) > 1 else found
-    return fronting(Front(behind=found, **front)) if accepts == FRONT else found
+    return fronting(Front(behind=found, **front)) if is_front else found
 
 
 def _local(text: str, folder: Path) -> str:

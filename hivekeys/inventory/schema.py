@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Apply, Become, Drain, Format, Hook, Idle, OnDeadline, Order, Role, SudoLog
+from hivekeys.fleet import Accepts, Amount, Apply, Become, Drain, Format, Hook, Idle, OnDeadline, Order, Role, SudoLog
 from hivekeys.inventory import values
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
 
@@ -122,7 +122,8 @@ class ServiceKeys(TypedDict, total=False):
     verify: Annotated[bool, PlainValidator(values.flag)]
     apply: Annotated[Apply, PlainValidator(values.choice(Apply))]
     signal: Annotated[str, PlainValidator(values.signal)]
-    accepts: Annotated[str, PlainValidator(values.accepts)]
+    accepts: Annotated[Accepts, PlainValidator(values.choice(Accepts))]
+    tokens: Annotated[str, PlainValidator(values.token_list)]
     front: FrontKeys
     drain: Annotated[DrainKeys, AfterValidator(_drain)]
 

@@ -126,6 +126,11 @@ def scheme(value: object) -> str:
     raise ValueError('"http" or "https"')
 
 
+def token_list(value: object) -> str:
+    """Where the list of accepted tokens lies on the host; "": beside the token."""
+    return "" if value == "" else token_path(value)
+
+
 def signal(value: object) -> str:
     """The signal that makes a service read its token anew."""
     if value in SIGNALS:
@@ -343,7 +348,6 @@ def day(value: object) -> date:
 
 path_in_front = _text(r"(?!.*/\.{0,2}(/|$))(/[A-Za-z0-9._@+=:,-]+)+", "an absolute path of plain characters")
 command = _text(r"/[^\x00-\x1f\x7f]*", "a command as ExecStart= has it, which begins with the program's path")
-accepts = _text("one|front", '"one" or "front"')
 _public_path = _text(r"/[A-Za-z0-9._~/-]*", "a path of the service such as /metrics")
 public_paths = several(_public_path, least=0)
 http_path = _http_path

@@ -15,6 +15,7 @@ from typing import Any
 
 from hivekeys.fleet import (
     SERVICES,
+    Accepts,
     Amount,
     Backups,
     Become,
@@ -75,7 +76,7 @@ def _service(host: Host) -> Table:
     front = host.service.front
     if front is None:
         return _service_keys(host.service)
-    return {**_service_keys(front.behind), "accepts": "front", "front": replace(front, behind=NOTHING)}
+    return {**_service_keys(front.behind), "accepts": Accepts.FRONT, "front": replace(front, behind=NOTHING)}
 
 
 def _front(front: Front) -> Table:
@@ -84,7 +85,7 @@ def _front(front: Front) -> Table:
 
 
 def _service_keys(service: Service) -> Table:
-    return {**_flat(service), "accepts": "one"}
+    return _flat(service)
 
 
 def _flat(values: Any) -> Table:

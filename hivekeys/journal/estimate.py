@@ -10,6 +10,7 @@ from statistics import median
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import (
+    PASSES,
     TURNS,
     Event,
     OperatorAnswered,
@@ -75,7 +76,7 @@ def _turns(events: Sequence[Event]) -> list[float]:
     since: float | None = None
     for event in events:
         if isinstance(event, PhaseStarted):
-            since = event.when.clock if event.phase in TURNS else None
+            since = event.when.clock if event.phase in (*TURNS, *PASSES) else None
             spans += [0.0] if since is not None else []
         elif isinstance(event, Outcome) and since is not None:
             spans[-1] = event.when.clock - since

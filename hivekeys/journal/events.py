@@ -28,6 +28,9 @@ class Phase(Enum):
     QUEEN = "queen"
     CANARY = "canary"
     WAVE = "wave"
+    ACCEPT = "accept"
+    USE = "use"
+    DROP = "drop"
     SETTLE = "settle"
     RETIRE = "retire"
     FENCE = "fence"
@@ -43,6 +46,8 @@ class Phase(Enum):
 PREPARING = (Phase.LOOK, Phase.CLAIM, Phase.STAGE)
 TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)  # services are restarted, and proven
 ENDING = (Phase.SETTLE, Phase.RETIRE)
+# Instead of TURNS, where all services accept two tokens: each on every host, before any host begins the next.
+PASSES = (Phase.ACCEPT, Phase.USE, Phase.DROP)
 
 
 class Status(Enum):
@@ -58,6 +63,7 @@ class State(Enum):
     """Where a host ended. Every host of a run has exactly one; the runbook has a heading for each."""
 
     PROVEN = "proven"
+    BOTH = "both"  # it accepts the new token and the old one, between the passes of a rotation
     HEALTHY = "healthy"  # serves the new token as far as can be told: no protected path is configured
     UNCHANGED = "unchanged"
     ROLLED_BACK = "rolled back"
@@ -90,6 +96,7 @@ class RunStarted:
     inventory: str = ""  # SHA-256 of the file that the fleet was read from
     fence: bool = False  # services that cannot be turned are stopped
     excluded: tuple[str, ...] = ()  # excluded from the fleet: never contacted, in no wave, no debt
+    passes: bool = False  # all services accept two tokens: accept, use and drop instead of one turn
 
 
 @dataclass(frozen=True)
@@ -248,6 +255,14 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class FellBack:
+    """Services do not accept two tokens as the inventory says: the run goes on with one at a time."""
+
+    why: str
+    when: Moment
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """The run is over."""
 
@@ -284,7 +299,7 @@ class MeterRead:
 
 _Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | TokensRevoked | Retried
 _Asked = OperatorAsked | OperatorAnswered
-_Over = Stopped | Paused | Superseded | RunEnded
+_Over = FellBack | Stopped | Paused | Superseded | RunEnded
 Event = _Begun | Readmitted | Waiting | Intent | Outcome | MeterRead | CensusTaken | _Asked | _Over
 # Kinds as older journals have them → today's.
 FORMER = {"Again": "Retried", "Condemned": "TokensRevoked"}

@@ -25,6 +25,7 @@ class Turn:
     sitting: int
     token: Fingerprint | None = None
     known: bool = True
+    also: Fingerprint | None = None  # accepted as well
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,11 @@ def _fits(one: Turn, other: Turn) -> bool | None:
     """True while both accept the same token; None when that is not known."""
     if any(turn.known and turn.token is None for turn in (one, other)):
         return False
-    return one.token == other.token if one.known and other.known else None
+    return bool(_tokens(one) & _tokens(other)) if one.known and other.known else None
+
+
+def _tokens(turn: Turn) -> set[Fingerprint]:
+    return {token for token in (turn.token, turn.also) if token}
 
 
 def _turns(outcome: Outcome, now: float, sitting: int, tokens: Tokens) -> list[Turn]:
@@ -153,7 +158,8 @@ def _proven(outcome: Outcome, sitting: int, tokens: Tokens) -> Turn:
     """Which token a healthy service accepts: the one that it was called with, or by its file and process."""
     calls, held = outcome.proof.calls if outcome.proof else {}, outcome.seen.token if outcome.seen else None
     if 200 <= calls.get("new", 0) < 300 and held:
-        return Turn(0.0, sitting, held)
+        second = next((token for token in tokens if token != held), None) if "also" in calls else None
+        return Turn(0.0, sitting, held, also=second)
     if 200 <= calls.get("old", 0) < 300:
         return Turn(0.0, sitting, next((token for token in tokens if token != held), None))
     return Turn(0.0, sitting) if calls.get("new") == 401 else _shown_token(outcome.seen, sitting)

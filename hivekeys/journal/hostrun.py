@@ -43,6 +43,7 @@ class HostRun:
     drained: Drained | None = None  # how its service was freed of work, the last time
     metered: Metered | None = None  # what its meter has counted in this run
     cordoned: bool = False  # that was begun, and the service was not seen to get work again
+    had_at: float | None = None  # when it was first seen with the run's token in its file, by its own clock (epoch)
 
     @property
     def is_as_before(self) -> bool:
@@ -82,6 +83,8 @@ def after(host: HostRun, event: Intent | Outcome, now: float, sitting: int, want
     if isinstance(event, Intent):
         return replace(_after_intent(host, set(event.verbs)), served=after_order(host.served, event.verbs, now))
     host = _after_outcome(host, event)
+    if host.had_at is None and event.seen and event.seen.token is not None and event.seen.token == want:
+        host = replace(host, had_at=event.seen.clock)
     return replace(host, served=answered(host.served, event, now, sitting, (host.was, want)))
 
 

@@ -21,4 +21,8 @@ class Milestone(Enum):
     IRREVOCABLE = "irrevocable"  # past the point of no return: the old token is retired
 
 
-MILESTONES = {Phase.SETTLE: Milestone.PROVEN, Phase.RETIRE: Milestone.IRREVOCABLE}
+MILESTONES = {
+    Phase.SETTLE: Milestone.PROVEN,
+    Phase.DROP: Milestone.IRREVOCABLE,
+    Phase.RETIRE: Milestone.IRREVOCABLE,
+}

@@ -11,6 +11,7 @@ from enum import Enum
 
 from hivekeys.journal.events import (
     ENDING,
+    PASSES,
     PREPARING,
     TURNED,
     TURNS,
@@ -189,12 +190,22 @@ def _answered(progress: Progress, outcome: Outcome) -> Progress:
 def _course(run: Run) -> Iterator[tuple[Phase, str, int]]:
     """All phases of a run that goes well, in order."""
     total = sum(len(names) for _, names in run.waves)
-    number, waves = 0, sum(phase is Phase.WAVE for phase, _ in run.waves)
     yield from ((phase, phase.value, total) for phase in PREPARING)
+    if not run.passes:
+        yield from _waves(run)
+        yield from ((phase, phase.value, total) for phase in ENDING)
+        return
+    for phase in PASSES:
+        yield from ((phase, f"{phase.value}, {title}", hosts) for _, title, hosts in _waves(run))
+        yield (Phase.SETTLE, "settle", total) if phase is Phase.USE else (phase, f"{phase.value}, settled", total)
+    yield Phase.RETIRE, Phase.RETIRE.value, total
+
+
+def _waves(run: Run) -> Iterator[tuple[Phase, str, int]]:
+    number, waves = 0, sum(phase is Phase.WAVE for phase, _ in run.waves)
     for phase, names in run.waves:
         number += phase is Phase.WAVE
         yield phase, f"wave {number} of {waves}" if phase is Phase.WAVE else phase.value, len(names)
-    yield from ((phase, phase.value, total) for phase in ENDING)
 
 
 def counts(progress: Progress) -> dict[str, int]:
@@ -221,7 +232,7 @@ def to_go(progress: Progress, clock: float) -> float | None:
     turned = [
         (current, after.begun)
         for current, after in zip(progress.phases, progress.phases[1:], strict=False)
-        if current.phase in TURNS
+        if current.phase in (*TURNS, *PASSES)
     ]
     tries = progress.run.is_revocation and (progress.stragglers or progress.troubles)
     if not turned or progress.is_over or progress.run.stopped or tries or progress.phase is None:

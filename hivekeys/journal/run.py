@@ -11,6 +11,7 @@ from hivekeys.journal.events import (
     CensusTaken,
     Claimed,
     Event,
+    FellBack,
     Intent,
     MeterRead,
     OperatorAnswered,
@@ -80,6 +81,8 @@ class Run:
     version: str = ""  # of the hivekeys that began it
     inventory: str = ""  # SHA-256 of the inventory that it began with
     fence: bool = False  # the services of hosts that cannot be turned are stopped
+    passes: bool = False  # its services accept two tokens: accept, use and drop instead of one turn
+    fell_back: str = ""  # why it went on with one token at a time
     hosts: dict[str, HostRun] = field(default_factory=dict)
 
     @property
@@ -210,7 +213,7 @@ class Run:
     def debts(self) -> tuple[str, ...]:
         """The hosts that do not serve the run's token though the fleet does."""
         owing = self.went_on and not self.is_settled
-        unpaid = (host.name for host in self.counted if owing and host.state is not State.PROVEN)
+        unpaid = (host.name for host in self.counted if owing and host.state not in (State.PROVEN, State.BOTH))
         return tuple(name for name in unpaid if name not in self.paid)
 
     @property
@@ -289,7 +292,7 @@ def advance(run: Run, event: Event) -> Run:
             return _at(run, event.when, hosts)
         case OperatorAsked() | OperatorAnswered():
             run = replace(run, times=run.times.at_question(event))
-        case CensusTaken() | Stopped() | Superseded() | Paused():
+        case FellBack() | CensusTaken() | Stopped() | Superseded() | Paused():
             run = _with_news(run, event)
         case RunEnded():
             run = replace(run, code=event.code, hosts=_final(run))
@@ -307,7 +310,7 @@ def _begun(event: RunStarted) -> Run:
     hosts = {name: HostRun(name) for name in (*event.hosts, *event.left_out)}
     hosts |= {name: HostRun(name, state=State.EXCLUDED) for name in event.excluded}
     run = replace(run, version=event.version, inventory=event.inventory, fence=event.fence, excluded=event.excluded)
-    return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts)
+    return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts, passes=event.passes)
 
 
 def _with_tokens(run: Run, event: Claimed | TokenChosen | TokensRevoked) -> Run:
@@ -320,7 +323,10 @@ def _with_tokens(run: Run, event: Claimed | TokenChosen | TokensRevoked) -> Run:
     return replace(run, revoked=(*run.revoked, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
 
 
-def _with_news(run: Run, event: CensusTaken | Stopped | Superseded | Paused) -> Run:
+def _with_news(run: Run, event: FellBack | CensusTaken | Stopped | Superseded | Paused) -> Run:
+    if isinstance(event, FellBack):
+        fresh = {name: forgiven(host) for name, host in run.hosts.items()}
+        return replace(run, passes=False, fell_back=event.why, hosts=fresh, begun=())
     if isinstance(event, Paused):
         return replace(run, paused=event.code)
     if isinstance(event, CensusTaken):

@@ -11,6 +11,6 @@ Everything happens on this machine: nothing is sent anywhere but to the lab's ow
 
 from hivekeys.lab.lifecycle import down, up, whole
 from hivekeys.lab.memory import load, names
-from hivekeys.lab.model import Host, Lab, Shape, Units
+from hivekeys.lab.model import Accepts, Host, Lab, Shape, Units
 
-__all__ = ["Host", "Lab", "Shape", "Units", "down", "load", "names", "up", "whole"]
+__all__ = ["Accepts", "Host", "Lab", "Shape", "Units", "down", "load", "names", "up", "whole"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hivekeys.errors import UserError
 from hivekeys.lab import files
-from hivekeys.lab.model import Host, Lab, Units
+from hivekeys.lab.model import Accepts, Host, Lab, Units
 from hivekeys.lab.programs import call
 
 # Two types, as on a real host: a client that asks for the wrong one must not meet an unknown key.
@@ -58,6 +58,9 @@ become = "sudo"
 
 def _services(lab: Lab) -> str:
     """What the services do otherwise than the inventory's defaults."""
+    if lab.shape.accepts is not Accepts.ONE:
+        said = f'accepts = "{lab.shape.accepts}"\napply = '
+        return "".join(f'\n[services.{role}]\n{said}"{lab.shape.apply(role)}"\n' for role in ("queen", "hive"))
     if lab.shape.units is not Units.ENVIRONMENT_FILE:
         return ""
     keys = f'token = "{files.ENVIRONMENT}"\nformat = "environment"\n'

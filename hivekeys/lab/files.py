@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hivekeys.lab.image import DEPLOY, LLAMA_ORCH
-from hivekeys.lab.model import RELEASES, Host, Lab, Units
+from hivekeys.lab.model import RELEASES, Accepts, Host, Lab, Units
 
 SECRETS = "/etc/llama-orch/secrets"
 ENVIRONMENT = "/etc/rbee/secrets.env"  # root's, and its folder too
@@ -86,9 +86,20 @@ def _token_lines(lab: Lab, host: Host) -> str:
     home = "" if lab.shape.units is Units.FILE else f"Environment=HOME={HOME}\n"
     if lab.shape.units is Units.ENVIRONMENT_FILE:
         return f"{home}EnvironmentFile={ENVIRONMENT}"
+    if lab.shape.accepts is not Accepts.ONE:
+        return _of_two(lab, host)
     if RELEASES[host.release] < _CREDENTIALS_SINCE:
         return f"{home}Environment=LLORCH_API_TOKEN_FILE={SECRETS}/api-token"
     return f"{home}LoadCredential=api-token:{SECRETS}/api-token\nEnvironment=LLORCH_API_TOKEN_FILE=%d/api-token"
+
+
+def _of_two(lab: Lab, host: Host) -> str:
+    """The lines of a unit whose service takes two tokens, from plain files that it reads again when it is told."""
+    listed = lab.shape.accepts is Accepts.LINES
+    second = "LLORCH_API_TOKENS_FILE={}s" if listed else "LLORCH_API_TOKEN_PREVIOUS_FILE={}.previous"
+    lines = [f"Environment=LLORCH_API_TOKEN_FILE={SECRETS}/api-token {second.format(f'{SECRETS}/api-token')}"]
+    lines += ["Environment=STANDIN_WATCHES=1"] if lab.shape.apply(host.role) == "watch" else []
+    return "\n".join([*lines, "ExecReload=/bin/kill -HUP $MAINPID"])
 
 
 def command(lab: Lab, host: Host) -> str:

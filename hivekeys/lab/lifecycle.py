@@ -13,7 +13,7 @@ from pathlib import Path
 from hivekeys.errors import UserError
 from hivekeys.lab import access, boot, cgroup, files, image, memory, network, programs
 from hivekeys.lab.lock import lock
-from hivekeys.lab.model import LABS, Lab, Shape, Units
+from hivekeys.lab.model import LABS, Accepts, Lab, Shape, Units
 
 Say = Callable[[str], None]
 
@@ -32,15 +32,17 @@ def up(
     units: Units = Units.FILE,
     queen_command: str = "",
     hive_command: str = "",
+    accepts: Accepts = Accepts.ONE,
     say: Say = _quiet,
 ) -> Lab:
     """A running lab of that name and shape: the one that is there, or a new one.
 
-    `token` is the fleet's first one (made up if empty), `units` how it reaches the services. A running lab of another
-    shape is refused; whatever a killed one left is cleared first. A failure on the way leaves nothing.
+    `token` is the fleet's first one (made up if empty), `units` how it reaches the services, `accepts` how many of them
+    these take at a time. A running lab of another shape is refused; whatever a killed one left is cleared first. A
+    failure on the way leaves nothing.
     """
     memory.check_name(name)
-    shape = memory.check_shape(Shape(hives, tuple(releases), units, queen_command, hive_command))
+    shape = memory.check_shape(Shape(hives, tuple(releases), units, queen_command, hive_command, accepts))
     programs.check()
     with lock(f"lab {name}"):
         old = memory.load(name)

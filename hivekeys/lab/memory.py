@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hivekeys.errors import UserError
 from hivekeys.lab import network
-from hivekeys.lab.model import LABS, RELEASES, Lab, Shape, Units
+from hivekeys.lab.model import LABS, RELEASES, Accepts, Lab, Shape, Units
 
 
 def check_name(name: str) -> str:
@@ -25,6 +25,8 @@ def check_shape(shape: Shape) -> Shape:
     """Refuse what no lab can be."""
     if not 1 <= shape.hives < network.MOST_HOSTS:
         raise UserError(f"a lab has 1 to {network.MOST_HOSTS - 1} hives, not {shape.hives}")
+    if shape.accepts is not Accepts.ONE and (shape.real or shape.units is not Units.FILE):
+        raise UserError("two tokens at a time are for the stand-in in the shape file alone", hint="v0.1.0 takes one")
     unknown = [release for release in shape.releases if release not in RELEASES]
     if unknown or not shape.releases:
         raise UserError(f"no release {', '.join(unknown) or 'at all'}", hint=f"there are: {', '.join(RELEASES)}")
@@ -39,6 +41,14 @@ def check_units(text: str) -> Units:
         return Units(text)
     except ValueError:
         raise UserError(f"no shape is called {text!r}", hint=f"there are: {', '.join(Units)}") from None
+
+
+def check_accepts(text: str) -> Accepts:
+    """How many tokens services take, by its name."""
+    try:
+        return Accepts(text)
+    except ValueError:
+        raise UserError(f"no service accepts {text!r}", hint=f"there are: {', '.join(Accepts)}") from None
 
 
 def check_command(command: str) -> None:
@@ -68,7 +78,8 @@ def load(name: str = "lab") -> Lab | None:
     try:
         memory = json.loads((LABS / check_name(name) / "lab.json").read_text())
         told = memory["shape"]
-        shape = Shape(**{**told, "releases": tuple(told["releases"]), "units": Units(told["units"])})
+        words = {"releases": tuple(told["releases"]), "units": Units(told["units"])}
+        shape = Shape(**{**told, **words, "accepts": Accepts(told["accepts"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Lab(name, shape, memory["subnet"], Path(memory["inventory"]), memory["complete"])

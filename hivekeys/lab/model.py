@@ -28,6 +28,14 @@ class Units(StrEnum):
     SHIM = "shim"  # a wrapper reads the file into the environment and becomes the service
 
 
+class Accepts(StrEnum):
+    """How many tokens the services take at a time, and where they find the further one."""
+
+    ONE = "one"
+    LINES = "lines"  # a list; the queen reads it anew by a reload, hives watch it
+    PAIR = "pair"  # a second file; the queen reads it anew by a reload, hives by a signal
+
+
 @dataclass(frozen=True)
 class Shape:
     """What was asked for. Two labs of one shape are alike but for their keys, tokens and addresses.
@@ -40,6 +48,13 @@ class Shape:
     units: Units = Units.FILE
     queen_command: str = ""
     hive_command: str = ""
+    accepts: Accepts = Accepts.ONE
+
+    def apply(self, role: str) -> str:
+        """How a service of that role learns of a changed file, as an inventory says it."""
+        if self.accepts is Accepts.ONE:
+            return "restart"
+        return "reload" if role == "queen" else "watch" if self.accepts is Accepts.LINES else "signal"
 
     def command(self, role: str) -> str:
         """What runs instead of the stand-in, "" for the stand-in."""

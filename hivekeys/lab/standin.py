@@ -8,11 +8,12 @@ writable. `next` is the service that the guide describes, which reads the token 
 their trail alike. SIGTERM is left to the kernel: the process ends at once.
 
 What a rehearsal wants otherwise is set by faults of the lab: STANDIN_ACCEPTS_ANY_TOKEN lets everybody in, and
-STANDIN_CALLS names who is called each second with the token. No real service does either.
+STANDIN_CALLS names who is called each second with the token. No real service does either. A service to come may take
+two tokens: those of a list, or of a second file, which it reads again at SIGHUP, or by itself (STANDIN_WATCHES).
 """
 
 # pathlib would cost a fifth of the start-up time, and datetime.UTC came with Python 3.11:
-# ruff: noqa: PTH103, PTH111, PTH116, PTH118, PTH119, PTH120, PTH123, UP017
+# ruff: noqa: PTH103, PTH110, PTH111, PTH116, PTH118, PTH119, PTH120, PTH123, UP017
 
 import datetime
 import hashlib
@@ -20,6 +21,7 @@ import hmac
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -100,6 +102,52 @@ def load_token() -> str:
     return token
 
 
+def load_accepted() -> "tuple[str, ...]":
+    """The tokens that this service lets in, the one to present first: its own, and of a list or second file those.
+
+    Only a service to come knows of either; STANDIN_TAKES_ONE makes it forget that.
+    """
+    own = load_token()
+    files = [os.environ.get(name, "") for name in ("LLORCH_API_TOKENS_FILE", "LLORCH_API_TOKEN_PREVIOUS_FILE")]
+    path = next((path for path in files if path and IS_NEXT and os.path.exists(path)), "")
+    if not path or "STANDIN_TAKES_ONE" in os.environ:
+        return (own,)
+    lines = [line.strip() for line in load_secret(path).splitlines()]
+    tokens = tuple(line for line in lines if line and not line.startswith("#"))
+    return tokens if path == files[0] else (own, *tokens)
+
+
+def load_again(*_: Any) -> None:
+    """Let in what the files say now; where they cannot be read, go on as before."""
+    try:
+        accepted = load_accepted()
+    except (OSError, ValueError) as error:
+        log("ERROR", f"tokens not read again: {error}")
+        return
+    Handler.accepted = (*accepted, *(Handler.accepted if "STANDIN_NEVER_DROPS" in os.environ else ()))
+
+
+def watch_files() -> None:
+    """Load again whenever one of the files is another: they are replaced, never written in place."""
+    names = ("LLORCH_API_TOKEN_FILE", "LLORCH_API_TOKENS_FILE", "LLORCH_API_TOKEN_PREVIOUS_FILE")
+    paths = [os.environ[name] for name in names if name in os.environ]
+    before = [inode_of(path) for path in paths]
+    while True:
+        time.sleep(0.05)
+        now_there = [inode_of(path) for path in paths]
+        if now_there != before:
+            before = now_there
+            load_again()
+
+
+def inode_of(path: str) -> int:
+    """What stands for a file's content; 0 where there is none."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
 class Audit:
     """The audit trail: one JSON object a line in a file per day, each record holding the hash of the one before."""
 
@@ -147,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 60
-    token = ""
+    accepted: "tuple[str, ...]" = ()
     accepts_any = False
     audit: Audit
     workers: "dict[int, subprocess.Popen[bytes]]" = {}  # noqa: RUF012  by port; of the one hive that this process is
@@ -176,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         given = self.given()
         if self.accepts_any:
             return True
-        if given and hmac.compare_digest(given.encode("latin-1"), self.token.encode("utf-8", "surrogateescape")):
+        if given and self.is_accepted(given.encode("latin-1")):
             log("INFO", "authenticated", identity=identity(given))
             actor = {"user_id": identity(given), "ip": None, "auth_method": "bearer_token", "session_id": None}
             self.audit.write("auth_success", actor=actor, method="bearer_token", path=self.path)
@@ -188,6 +236,11 @@ class Handler(BaseHTTPRequestHandler):
         self.audit.write("auth_failure", attempted_user=user, reason=reason, ip="0.0.0.0", path=self.path)  # noqa: S104
         self.answer(401, {"error": {"code": code, "message": UNAUTHORIZED[code]}})
         return False
+
+    def is_accepted(self, given: bytes) -> bool:
+        """Whether it is a token that this service lets in."""
+        held = [token.encode("utf-8", "surrogateescape") for token in self.accepted if token]
+        return sum(hmac.compare_digest(given, token) for token in held) > 0  # all are compared, in any case
 
     def given(self) -> str:
         """The token that the caller presents; empty where the services see none."""
@@ -309,16 +362,20 @@ def main() -> None:
     address, port = listens_on()
     try:
         open_database()
-        Handler.token = load_token()
+        Handler.accepted = load_accepted()
     except (OSError, ValueError) as error:
         log("ERROR", f"cannot start: {error}")
         raise SystemExit(1) from None
     Handler.accepts_any = "STANDIN_ACCEPTS_ANY_TOKEN" in os.environ
     Handler.audit = Audit()
+    if IS_NEXT and {"LLORCH_API_TOKENS_FILE", "LLORCH_API_TOKEN_PREVIOUS_FILE"} & set(os.environ):
+        signal.signal(signal.SIGHUP, load_again)
     server = Server((address, port), Handler)
     threading.stack_size(256 * 1024)
     for url in os.environ.get("STANDIN_CALLS", "").split():
-        threading.Thread(target=call_for_ever, args=(url, Handler.token), daemon=True).start()
+        threading.Thread(target=call_for_ever, args=(url, Handler.accepted[0]), daemon=True).start()
+    if "STANDIN_WATCHES" in os.environ:
+        threading.Thread(target=watch_files, daemon=True).start()
     log("INFO", f"HTTP server ready at http://{address or '0.0.0.0'}:{port}")  # noqa: S104  every address, as they do
     server.serve_forever()
 

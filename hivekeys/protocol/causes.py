@@ -80,6 +80,7 @@ class Trouble(Enum):
     RESTARTED_BY_ANOTHER = "restarted-by-another"
     NEW_REFUSED = "new-refused"
     OLD_ACCEPTED = "old-accepted"
+    TAKES_ONE = "takes-one"
     SURVIVOR = "survivor"
     PLACE_UNASKED = "place-unasked"
     FAIL_OPEN = "fail-open"
@@ -198,6 +199,8 @@ HINTS: dict[Trouble, str] = {
     Trouble.NEW_REFUSED: "the service did not load the new file: look at what the unit reads (LoadCredential, "
     "LLORCH_API_TOKEN_FILE): `ssh {root} systemctl cat {unit}`",
     Trouble.OLD_ACCEPTED: "the service still accepts the other token: look for a cache or a second token source",
+    Trouble.TAKES_ONE: "the service does not accept two tokens as the inventory says: look at which file it reads "
+    '(`ssh {root} systemctl cat {unit}`), or set `accepts = "one"` for it',
     Trouble.SURVIVOR: "end that process on the host, then `fab reconcile --fleet {fleet}`; or both in one: "
     "`fab reconcile --fleet {fleet} --end-survivors`; KillMode=control-group in the unit leaves none behind",
     Trouble.PLACE_UNASKED: "find out what listens there: add a path of it that needs the token to `places`, or its "

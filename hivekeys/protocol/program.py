@@ -36,6 +36,7 @@ def modules_of(hosts: Iterable[Host]) -> list[str]:
     services = [host.service for host in hosts]
     needed = {
         "notify": any(service.apply is not Apply.RESTART for service in services),
+        "accept": any(service.accepted for service in services),
         "admit": any(service.front for service in services),
         "drain": any(service.drain for service in services),
     }

@@ -95,6 +95,23 @@ class LoadedToken:
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """The file of the tokens that a service accepts: the one to present, the second one, and how many it has beyond.
+
+    `is_read`: the running process began after it was written, or takes a change without a restart.
+    """
+
+    first: Fingerprint | None = None
+    second: Fingerprint | None = None
+    more: int = 0
+    fault: str = ""
+    mode: int = 0
+    owner: str = ""
+    group: str = ""
+    is_read: bool = True
+
+
+@dataclass(frozen=True)
 class Seen:
     """One look at a host: everything that decisions are made from."""
 
@@ -106,6 +123,13 @@ class Seen:
     loaded: LoadedToken
     clock: float
     cordoned: str = ""  # the run that has drained the service, and not given it work again
+    accepted: Accepted | None = None  # of a service that accepts two; None: there is no such file, or it accepts one
+
+    @property
+    def listed(self) -> tuple[Fingerprint, ...]:
+        """The first two tokens that the service's list has, the one to present first; () where there is no list."""
+        tokens = (self.accepted.first, self.accepted.second) if self.accepted else ()
+        return tuple(token for token in tokens if token)
 
     @property
     def token(self) -> Fingerprint | None:
@@ -123,7 +147,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Proof:
-    """What the service answered: `calls` maps new, old, none, garbage to HTTP statuses."""
+    """What the service answered: `calls` maps new, also, old, none, garbage to HTTP statuses."""
 
     calls: dict[str, int]
     proven: bool

@@ -33,6 +33,7 @@ class Verb(Enum):
     OBSERVE = "observe"
     PROBE_WRITE = "probe_write"
     STAGE = "stage"
+    ACCEPT = "accept"
     SWAP = "swap"
     RESTART = "restart"
     NOTIFY = "notify"
@@ -155,6 +156,13 @@ class Stage(Step, touches=True):
 
 
 @dataclass(frozen=True)
+class Accept(Step, touches=True, turns=True, module="accept"):
+    """The list of tokens that the service accepts holds these alone, in this order: the first is the one to present."""
+
+    tokens: tuple[Fingerprint, ...]
+
+
+@dataclass(frozen=True)
 class Swap(Step, touches=True, turns=True):
     """The staged token becomes the active one, and that the previous one."""
 
@@ -198,6 +206,7 @@ class Prove(Answered[Proof], always=True):
     stable: bool = True  # and it does so for as long as the fleet's policy says
     waits: bool = True  # it is given time to come up; False for a mere look, at a service that was not just started
     log: bool = False  # its log is read as well
+    also: Fingerprint | None = None  # what it lets in besides `want`; sent only where a service accepts two
 
 
 @dataclass(frozen=True)

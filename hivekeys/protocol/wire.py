@@ -78,6 +78,7 @@ def _fields(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
         case Prove():
             stable = policy.stable_seconds if step.stable else 0.0
             asked = {"want": _plain(step.want), "refuse": _plain(step.refuse), "log": step.log}
+            asked |= {"also": _plain(step.also)} if step.also else {}
             return {**asked, "health_seconds": _health(step, policy), "stable_seconds": stable}
         case Front():
             return {"apply": step.apply, "options": list(step.options), "health_seconds": policy.health_deadline}
@@ -148,6 +149,7 @@ def service_told(service: Service) -> dict[str, Any]:
         **({"signal": service.signal} if service.apply is Apply.SIGNAL else {}),
         **({"front": _front_told(service.front)} if service.front else {}),
         **({"drain": _drain_told(service.drain)} if service.drain else {}),
+        **({"accepts": service.accepts.value, "tokens": service.accepted} if service.accepted else {}),
     }
 
 
@@ -307,6 +309,7 @@ def _asked(proof: Proof) -> Proof:
     """A proof whose own calls bear it out; ValueError for one that claims what it did not ask."""
     calls = proof.calls
     answered = 200 <= calls.get("new", 0) < 300 and calls.get("none") == calls.get("garbage") == 401
+    answered = answered and 200 <= calls.get("also", 200) < 300
     if proof.proven and not (answered and calls.get("old", 401) == 401):
         raise ValueError("proven, and not asked")
     if proof.refused_after is not None and "old" not in calls:

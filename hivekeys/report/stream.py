@@ -14,6 +14,7 @@ from hivekeys.journal.events import (
     CensusTaken,
     Claimed,
     Event,
+    FellBack,
     Intent,
     MeterRead,
     OperatorAnswered,
@@ -42,7 +43,7 @@ from hivekeys.token import Fingerprint
 
 VERSION = 1
 _Asked = OperatorAsked | OperatorAnswered
-_End = Stopped | Paused | Superseded | RunEnded
+_End = FellBack | Stopped | Paused | Superseded | RunEnded
 
 
 def line_of(event: Event, run: str, fleet: Fleet) -> dict[str, Any]:
@@ -138,6 +139,8 @@ def _of_the_end(event: _End) -> tuple[str, dict[str, Any]]:
     match event:
         case Stopped():
             return "stopped", {"phase": event.phase.value, "why": one_line(event.why)}
+        case FellBack():
+            return "fell-back", {"why": one_line(event.why)}
         case Paused():
             return "run-interrupted", {}
         case Superseded():

@@ -22,6 +22,7 @@ from hivekeys.text.table import plain_table
 
 STYLES = {
     State.PROVEN: "green",
+    State.BOTH: "yellow",
     State.HEALTHY: "yellow",
     State.UNCHANGED: "",
     State.ROLLED_BACK: "yellow",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from hivekeys.journal.downtime import moments
 from hivekeys.journal.events import (
     Event,
+    FellBack,
     Intent,
     OperatorAnswered,
     Outcome,
@@ -174,6 +175,8 @@ def _turn(event: Event) -> Iterator[str]:
             yield f"attempt {event.attempt}: {fold_names(event.hosts)}"
         case Waiting():
             yield f"waiting for the lock of {event.host}: {event.cause.detail}"
+        case FellBack():
+            yield f"one token at a time: {event.why}"
         case Stopped():
             yield f"stopped in phase {event.phase.value}: {event.why}"
         case Paused():

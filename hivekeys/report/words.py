@@ -30,6 +30,7 @@ GAP_MARKS = {
 CALLS = ("new", "old", "none", "garbage")
 TONES = {
     State.PROVEN: "good",
+    State.BOTH: "fair",
     State.HEALTHY: "fair",
     State.UNCHANGED: "plain",
     State.ROLLED_BACK: "fair",
@@ -101,8 +102,9 @@ def members(run: Run, fleet: Fleet) -> Iterator[tuple[HostRun, Host | None]]:
 
 
 def wave_lines(run: Run) -> list[str]:
-    """The order of change, a line a wave."""
-    return [
+    """The order of change, a line a wave; before it, where services accept two tokens, what is done in that order."""
+    said = ["no token is refused meanwhile: accept both, use the new one, drop the old one, each in this order:"]
+    return (said if run.passes else []) + [
         f"{number}. {phase.value}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
         for number, (phase, names) in enumerate(run.waves, 1)
     ]
@@ -198,6 +200,8 @@ def _figures(run: Run, code: ExitCode | None) -> str:
 def summary_lines(run: Run, code: ExitCode, fleet: Fleet, backup: Iterable[str] = ()) -> list[str]:
     """How it went without a table: what failed, why it stopped, who used which token, what to type next."""
     lines = failure_lines(run, fleet)
+    if run.fell_back:
+        lines.append(f"one token at a time: {run.fell_back}")
     if run.stopped:
         lines.append(f"stopped: {run.stopped}")
     if run.is_revocation:

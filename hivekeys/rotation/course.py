@@ -1,6 +1,7 @@
 """The course of a run: decides its next move from its events. Pure.
 
     rotation     look, claim, stage, queen, canary, waves, settle, census, retire; what fails takes all of it back
+    passes       the same where services accept two tokens: accept, use, settle, census, drop instead of the waves
     revocation   the same, forward only: who fails is tried again, who stays behind may be fenced
     reconcile    a rotation without the way back
 
@@ -9,17 +10,18 @@ the same course from another state. A move is data: `drive` carries it out here,
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from hivekeys.fleet import Fleet, OnDeadline
-from hivekeys.journal.events import TURNED, TURNS, Phase, State, Status
+from hivekeys.journal.events import PASSES, TURNED, TURNS, Phase, State, Status
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.doubles import doubles
 from hivekeys.rotation import waves
 from hivekeys.rotation.waves import Wave
+from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint
 
 SKIP = OnDeadline.SKIP
@@ -99,6 +101,13 @@ class Stop:
     why: str
 
 
+@dataclass(frozen=True)
+class FallBack:
+    """Services do not accept two tokens after all: one at a time from here, and why."""
+
+    why: str
+
+
 class Act(Enum):
     """A move that concerns the whole run, not single hosts."""
 
@@ -116,7 +125,7 @@ class End:
     retired: tuple[str, ...] = ()
 
 
-Move = Do | Rest | Census | Stop | Act | End
+Move = Do | Rest | Census | Stop | FallBack | Act | End
 
 
 def next_move(run: Run, plan: Plan, here: Here) -> Move:
@@ -144,6 +153,8 @@ class _Course:
         self.hosts = [run.hosts[name] for name in here.names if name not in here.stragglers]
         self.standing = [host for host in self.hosts if host.cause is None and host.name not in here.back]
         self.queen = here.fleet.queen.name
+        taking_part = [host for host in here.fleet.hosts if host.name in here.names]
+        self.passes = run.passes and not plan.revokes and waves.takes_two(taking_part)
 
     def next(self) -> Move:
         run, plan = self.run, self.plan
@@ -155,7 +166,7 @@ class _Course:
             return self._spread_token() or self._finish()
         if run.phase is Phase.LOOK and doubles(self.here.fleet.hosts, run.machines):
             return Act.WAIT if run.resumed and plan.goes_back else End()  # what is done next might hit the wrong host
-        if why := self._why_stopped():
+        if why := self._takes_one() or self._why_stopped():
             return why
         return self._taken_up() if run.resumed else self._forward()
 
@@ -193,6 +204,8 @@ class _Course:
             return claim
         if claimed := self._came_to(Phase.CLAIM):
             return Do(Phase.STAGE, claimed)
+        if self.passes:
+            return self._passes()
         if turn := self._turn():
             return turn
         if turned := self._came_to(*TURNS):
@@ -213,6 +226,49 @@ class _Course:
             if names := tuple(host.name for host in wave.hosts if host.name in ready):
                 return Do(wave.phase, names, wave.title) if self.here.rested or not begun else Rest(wave)
         return None
+
+    def _passes(self) -> Move:
+        """Every host through one pass, and asked once more, before any begins the next; so too when taken up again."""
+        for phase in PASSES[-1:] if self.run.retiring else PASSES:
+            if phase is Phase.DROP and (held := self._before_drop()):
+                return held
+            if move := self._pass(phase):
+                return move
+        done = self.run.were_in(Phase.RETIRE) or any(host.state is not State.PROVEN for host in self.run.counted)
+        return End() if done else Do(Phase.RETIRE, self.here.names)
+
+    def _pass(self, phase: Phase) -> Move | None:
+        """The next wave of a pass, or all of its hosts together when every wave was in it; None when they were."""
+        begun, titles = self.run.were_in(phase), {event.title for event in self.run.begun}
+        taking_part = begun.union(host.name for host in self.standing)
+        for wave in waves.among(self.here.waves, [host for host in self.here.fleet.hosts if host.name in taking_part]):
+            title = f"{phase.value}, {wave.title}"
+            if names := tuple(host.name for host in wave.hosts if host.name not in begun):
+                first = self.here.rested or not self.run.were_in(*PASSES)
+                return Do(phase, names, title) if first else Rest(replace(wave, phase=phase, title=title))
+        names, is_use = tuple(host.name for host in self.standing), phase is Phase.USE
+        again = Do(Phase.SETTLE, names, "settle") if is_use else Do(phase, names, f"{phase.value}, settled")
+        return again if names and again.title not in titles else None
+
+    def _before_drop(self) -> Move | None:
+        """What keeps the first host from dropping the old token, the point of no return; None: nothing does."""
+        run, want = self.run, self.run.want
+        if run.retiring:
+            return None
+        if any(host.state not in (State.BOTH, State.PROVEN) for host in run.counted):
+            return End()
+        old = frozenset(host.was for host in run.hosts.values() if host.was and want and host.was.fp6 != want.fp6)
+        if self.plan.census and old and run.census is None:
+            return Census(old)
+        return End() if run.is_held else None
+
+    def _takes_one(self) -> FallBack | None:
+        """Services of the first pass that do not accept two tokens, in the queen's words or those of two hosts."""
+        run = self.run
+        if not self.passes or run.phase is not Phase.ACCEPT or not run.bears_out(Trouble.TAKES_ONE):
+            return None
+        names = [host.name for host in self.hosts if host.cause and host.cause.trouble is Trouble.TAKES_ONE]
+        return FallBack(f"not two tokens at a time on {fold_names(names)}, as the inventory says")
 
     def _retire(self) -> Move:
         """The previous slots go, once every host of the inventory is proven. The point of no return.
@@ -253,7 +309,7 @@ class _Course:
         """Why the run must not go on, by the last phase and all failures so far; None when it may, or goes back."""
         run = self.run
         phase = run.begun[-1].phase if run.begun else Phase.RETIRE
-        if run.stopped or not self.plan.goes_back or phase in (Phase.ROLLBACK, Phase.RETIRE):
+        if run.stopped or not self.plan.goes_back or phase in (Phase.ROLLBACK, Phase.RETIRE, Phase.DROP):
             return None
         why = self._refused() or self._reason(phase, run.begun[-1].hosts)
         return Stop(phase, why) if why else None

@@ -124,6 +124,7 @@ class Crew:
                 fence=fence,
                 version=__version__,
                 inventory=self.fleet.digest,
+                passes=task == ROTATE and waves.takes_two([controller.host for controller in self.controllers]),
                 when=now,
             )
         )

@@ -8,9 +8,11 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Fleet
 from hivekeys.journal.events import (
     ENDING,
+    PASSES,
     PREPARING,
     TURNED,
     TURNS,
+    FellBack,
     Outcome,
     Phase,
     Retried,
@@ -29,6 +31,7 @@ from hivekeys.rotation.course import (
     Census,
     Do,
     End,
+    FallBack,
     Here,
     Move,
     Plan,
@@ -129,6 +132,9 @@ class Drive:
                 self._count(move.old)
             case Stop():
                 self._recorder.record(Stopped(move.phase, move.why, self._recorder.now()))
+            case FallBack():
+                self._recorder.record(FellBack(move.why, self._recorder.now()))
+                self._asked_for_tokens = False  # hosts begin anew: locks and tokens first
             case Act.BRING:
                 self._choose_token()
             case Act.READ_TOKENS:
@@ -206,12 +212,34 @@ class Drive:
     def _turn(self, phase: Phase, controller: HostController) -> Outcome:
         """Swap, restart, prove; in a rotation a host that fails puts its own old token back at once."""
         settles = phase is Phase.SETTLE
+        if phase in PASSES or (settles and self.run.were_in(*PASSES)):
+            return self._pass(phase, controller)
         goal = self._revoked(controller, settles) if self._plan.revokes else self._serving(controller)
         outcome = controller.reach(phase, goal, State.PROVEN)
         stays = settles or outcome.status is not Status.FAILED or is_superseded(outcome.cause)
         if stays or not self._plan.goes_back:
             return outcome
         return replace(self._back(controller, phase), cause=outcome.cause)
+
+    def _pass(self, phase: Phase, controller: HostController) -> Outcome:
+        """Accept the new token as well, use it, drop the old one; a host that fails before that goes back at once."""
+        was, want = controller.record.was, self._want
+        stance = Stance.ACCEPTING if phase is Phase.ACCEPT else Stance.USING
+        goal, there = Goal(stance, want, other=was), State.BOTH
+        if phase is Phase.DROP or was is None or not self._may_stay(controller, was):
+            goal, there = self._serving(controller), State.PROVEN
+        outcome = controller.reach(phase, goal, there)
+        stays = phase in (Phase.DROP, Phase.SETTLE) or outcome.status is not Status.FAILED
+        if stays or is_superseded(outcome.cause) or not self._plan.goes_back:
+            return outcome
+        return replace(self._back(controller, phase), cause=outcome.cause)
+
+    def _may_stay(self, controller: HostController, was: Fingerprint) -> bool:
+        """True for an earlier token that the host has and may go on accepting: one that leaked is dropped at once."""
+        seen = controller.record.seen
+        slots = (seen.active, seen.staged, seen.previous) if seen else ()
+        leaked = any(slot.revoked for slot in slots if slot and slot.fingerprint == was)
+        return was != self._want and not leaked and self._crew.is_known(controller, was)
 
     def _serving(self, controller: HostController) -> Goal:
         """The goal: serve the run's token and refuse the earlier one, where a copy of it is left to try."""

@@ -102,8 +102,8 @@ class HostController:
         cause = reply.cause or (in_environment(reply.seen, self.host.service) if reply.seen else None)
         if cause or reply.seen is None:
             return self._outcome(Phase.LOOK, Status.FAILED, State.FAILED, cause, reply)
-        if want and reply.seen.token == want:
-            state = self.record.state if self.record.state in TURNED else State.UNKNOWN
+        if want and (reply.seen.token == want or want in reply.seen.listed):
+            state = self.record.state if self.record.state in (*TURNED, State.BOTH) else State.UNKNOWN
         else:
             state = State.ROLLED_BACK if self.record.state is State.ROLLED_BACK else State.UNCHANGED
         return self._outcome(Phase.LOOK, Status.OK, state, None, reply)
@@ -285,7 +285,10 @@ class HostController:
 
     def _steps(self, goal: Goal, seen: Seen, phase: Phase) -> tuple[Step, ...]:
         steps = steps_to(goal, seen, self.host.service)
-        if steps and isinstance(steps[0], Stage) and not self.session.knows(goal.want):
+        lost = bool(steps) and isinstance(steps[0], Stage) and not self.session.knows(goal.want)
+        if lost and goal.other:
+            steps = steps[1:]  # the host says that it is in no slot
+        elif lost:
             # Perhaps only the host's own agent has it in memory; if not, it says so.
             steps = (
                 Revert(goal.want),

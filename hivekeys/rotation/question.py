@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from hivekeys.fleet import Apply, Fleet, Host, OnDeadline, Role
 from hivekeys.journal.estimate import RunTimes, at_least, likely
-from hivekeys.journal.events import TURNED
+from hivekeys.journal.events import PASSES, TURNED
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
-from hivekeys.rotation.waves import Wave
+from hivekeys.rotation.waves import Wave, takes_two
 from hivekeys.text.clean import cut
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
@@ -29,7 +29,7 @@ SPARING = ("process", "none")  # KillMode= of a unit whose workers outlive a res
 def before_run(fleet: Fleet, order: Sequence[Wave], paces: Sequence[RunTimes], run: Run) -> list[str]:
     """What a rotation, or a revocation, is about to do; `run` knows what its hosts have shown so far."""
     hosts = [host for wave in order for host in wave.hosts]
-    lines = [_restarts(order), *drains(hosts, run), _takes(fleet, order, paces, run)]
+    lines = [_restarts(order, run.is_revocation), *drains(hosts, run), _takes(fleet, order, paces, run)]
     return [*lines, f"ends: {_ends(hosts, run)}"]
 
 
@@ -38,15 +38,18 @@ def before_wave(run: Run, wave: Wave) -> str:
     names = [host.name for host in wave.hosts]
     title = "" if wave.title == wave.phase.value == fold_names(names) else f"{wave.title}: "
     said = f"Next is {title}{fold_names(names)}. It ends {_ends(wave.hosts, run)}."
+    if wave.phase in PASSES:
+        return f"{said}\nNo host is cut off meanwhile: every host accepts the token that clients have."
     return f"{said}\n{_cut_off(run)}"
 
 
-def _restarts(order: Sequence[Wave]) -> str:
+def _restarts(order: Sequence[Wave], revokes: bool) -> str:
     hosts = [host for wave in order for host in wave.hosts]
     said = [_units([host for host in hosts if is_restarted(host)])]
     others = _units([host for host in hosts if not is_restarted(host)])
     said += [f"without a restart: {others}"] if others else []
-    waves = [f"in {len(order)} waves, one after the other"] if len(order) > 1 else []
+    times = "three times " if takes_two(hosts) and not revokes else ""  # accept, use, drop
+    waves = [f"{times}in {len(order)} waves, one after the other"] if len(order) > 1 else []
     return f"restarts: {'; '.join([*(said if said[0] else ['none', *said[1:]]), *waves])}"
 
 

@@ -7,7 +7,8 @@ holds (fp6 is 24 bits), and where a service writes no records it keeps nothing b
 from collections import defaultdict
 from collections.abc import Iterable
 
-from hivekeys.audit.census import last_turned, turned_at, unread_of, uses_of
+from hivekeys.audit.census import had_since, last_turned, turned_at, unread_of, uses_of
+from hivekeys.fleet import Apply
 from hivekeys.journal.events import CensusTaken
 from hivekeys.protocol.audited import Query, Time
 from hivekeys.protocol.causes import Cause
@@ -28,13 +29,20 @@ def census(crew: Crew, old: Iterable[Fingerprint], anyway: bool = False) -> Cens
     controllers = crew.standing()
     since: dict[str, float] = defaultdict(float)  # services of one machine share its trail: the last of them counts
     for controller in controllers:
-        since[controller.host.home] = max(since[controller.host.home], turned_at(controller.record.seen) or 0.0)
+        since[controller.host.home] = max(since[controller.host.home], _turned(controller) or 0.0)
     answers = crew.ask(controllers, lambda controller: _ask(controller, tokens, since[controller.host.home] or None))
     replies = {controller.host.name: reply for controller, reply in answers}
     turned = last_turned(reply.to(Audit) for reply in replies.values() if isinstance(reply, Reply))
     uses = [use for name, reply in replies.items() for use in uses_of(name, reply, tokens, turned)]
     unread = [(name, why) for name, reply in replies.items() if (why := unread_of(reply))]
     return CensusTaken(tuple(uses), tuple(unread), anyway, crew.recorder.now())
+
+
+def _turned(controller: HostController) -> float | None:
+    """When the host had the new token, by its own clock."""
+    record = controller.record
+    told = controller.host.service.apply is not Apply.RESTART
+    return had_since(record, record.seen) if told else turned_at(record.seen)
 
 
 def _ask(controller: HostController, tokens: tuple[str, ...], turned: float | None) -> Reply | Cause:

@@ -11,6 +11,7 @@ from hivekeys.fleet import HIVE_SERVICE, Apply, Service, rights
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.seen import Seen, Slot, Unit, not_read
 from hivekeys.protocol.verbs import (
+    Accept,
     Discard,
     Drain,
     EndSurvivors,
@@ -32,9 +33,15 @@ FOR_EVER = 1e9  # seconds; hivekeys.host.restarting.FOR_EVER
 
 
 class Stance(Enum):
-    """How far a host shall get: the token staged, served, or served with the other slots empty."""
+    """How far a host shall get: the token staged, served, or served with the other slots empty.
+
+    In between, where a service accepts two: the earlier token served and the new one accepted as well, or the other
+    way round.
+    """
 
     STAGED = "staged"
+    ACCEPTING = "accepting"
+    USING = "using"
     SERVING = "serving"
     ALONE = "alone"
 
@@ -50,6 +57,7 @@ class Goal:
     revoke: tuple[Fingerprint, ...] = ()  # these leaked: nothing may ever write them again
     sweep: bool = False  # every other place on the host is tried as well
     ends_survivors: bool = False  # processes that outlived the restart are ended first
+    other: Fingerprint | None = None  # accepted as well as `want`
 
 
 def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[Step, ...]:
@@ -62,12 +70,15 @@ def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[S
     | ALONE   | as SERVING, but no proof if nothing moved; then retire and discard what is left over     |
 
     Where tokens are revoked, their tombstones are laid with the new one staged: before anything of the old moves.
-    A service that takes a new token without a restart is notified instead, or left to watch its file.
+    A service that takes a new token without a restart is notified instead, or left to watch its file. Of one that
+    accepts two the list is written before the slots move, so that what is served is always in it.
     """
     if goal.stance is Stance.STAGED:
         there = goal.want in (seen.token, _held(seen.staged))
         tombstones = (Revoke(goal.revoke),) if goal.revoke else ()
         return (*(() if there else (Stage(goal.want),)), *tombstones)
+    if goal.other and goal.stance in (Stance.ACCEPTING, Stance.USING):
+        return _both(goal, goal.other, seen, service)
     moves = _moves(goal, seen, service)
     prove = Prove(goal.want, goal.refuse)
     if goal.stance is Stance.SERVING:
@@ -92,16 +103,51 @@ def with_drain(steps: tuple[Step, ...], seen: Seen, drain: Drain, uncordon: Unco
 
 def _moves(goal: Goal, seen: Seen, service: Service) -> tuple[Step, ...]:
     """The steps that put `want` into the active slot and into the running process."""
-    taken = read_anew(seen.unit, service)
-    if seen.token == goal.want:
+    taken, listed = read_anew(seen.unit, service), _listed((goal.want,), seen, service)
+    if seen.token == goal.want and not listed:
         told = service.apply is not Apply.RESTART and goal.stance is Stance.ALONE  # and proven: no age shows it
-        runs_it = (told or seen.loaded.fingerprint == goal.want) and seen.unit.state == "active"
-        return () if runs_it else taken
-    if _held(seen.staged) == goal.want:
-        return (Swap(goal.want), *taken)
-    if _held(seen.previous) == goal.want:
-        return (Revert(goal.want), *taken)
-    return (Stage(goal.want), Swap(goal.want), *taken)
+        return () if (told and seen.unit.state == "active") or _runs(goal.want, seen) else taken
+    staged = () if goal.want in (seen.token, _held(seen.staged), _held(seen.previous)) else (Stage(goal.want),)
+    return (*staged, *listed, *_moved(goal.want, seen), *taken)
+
+
+def _both(goal: Goal, other: Fingerprint, seen: Seen, service: Service) -> tuple[Step, ...]:
+    """The steps to a service that accepts `want` and the earlier token, and serves the one that the goal says."""
+    is_new = goal.stance is Stance.USING or seen.token == goal.want
+    first, second = (goal.want, other) if is_new else (other, goal.want)
+    there = goal.want in (seen.token, _held(seen.staged), _held(seen.previous))
+    writes = (*(() if there else (Stage(goal.want),)), *_listed((first, second), seen, service), *_moved(first, seen))
+    told = service.apply is not Apply.RESTART  # whether it has read what was written before, no age shows
+    taken = read_anew(seen.unit, service) if writes or told or not _runs(first, seen) else ()
+    return (*writes, *taken, Prove(first, also=second))
+
+
+def _listed(tokens: tuple[Fingerprint, ...], seen: Seen, service: Service) -> tuple[Step, ...]:
+    """The step that makes a service's list hold these tokens alone, in this order, and be as it must be.
+
+    Where there is no list, the token in the active slot is accepted alone.
+    """
+    shown = seen.accepted
+    if shown is None and seen.token is not None and tokens == (seen.token,):
+        return ()
+    if not service.accepted:
+        return ()
+    if shown and seen.listed == tokens and not shown.more and not untidy_list(seen, service):
+        return ()
+    return (Accept(tokens),)
+
+
+def _moved(want: Fingerprint, seen: Seen) -> tuple[Step, ...]:
+    """The step that puts the token into the active slot."""
+    if seen.token == want:
+        return ()
+    return (Revert(want),) if _held(seen.previous) == want != _held(seen.staged) else (Swap(want),)
+
+
+def _runs(want: Fingerprint, seen: Seen) -> bool:
+    """True for a process that has read the token, and the list where there is one, as far as ages tell."""
+    is_read = seen.accepted is None or seen.accepted.is_read
+    return seen.loaded.fingerprint == want and is_read and seen.unit.state == "active"
 
 
 def read_anew(unit: Unit, service: Service) -> tuple[Step, ...]:
@@ -143,7 +189,22 @@ def _of_file(seen: Seen, service: Service) -> Cause | None:
         return Cause(Trouble.TOKEN_MISSING, f"{service.token} does not exist")
     if seen.active.fault:
         return Cause(Trouble.TOKEN_UNSAFE, f"{service.token} {seen.active.fault}")
-    return None
+    return _of_list(seen, service)
+
+
+def _of_list(seen: Seen, service: Service) -> Cause | None:
+    """What is wrong with the file of accepted tokens: it would be written anew, and a stranger's token with it lost."""
+    if seen.accepted is None:
+        return None
+    if seen.accepted.fault:
+        return Cause(Trouble.TOKEN_UNSAFE, f"{service.accepted} {seen.accepted.fault}")
+    slots = {_held(slot) for slot in (seen.active, seen.staged, seen.previous)}
+    strange = [f"token:{token}" for token in seen.listed if token not in slots]
+    strange += [f"{seen.accepted.more} more"] if seen.accepted.more else []
+    if not strange:
+        return None
+    why = f"{service.accepted} has {' and '.join(strange)}: in no slot of the host, and would be lost"
+    return Cause(Trouble.TOKEN_UNSAFE, why)
 
 
 def _too_slow(unit: Unit, service: Service, request: float) -> Cause | None:
@@ -153,6 +214,12 @@ def _too_slow(unit: Unit, service: Service, request: float) -> Cause | None:
     stops = f"{service.unit} does not end at once when it is told to, and systemd waits for that"
     how_long = "for ever" if unit.stop_seconds >= FOR_EVER else f"{unit.stop_seconds:.0f} s"
     return Cause(Trouble.STOP_TOO_SLOW, f"{stops} {how_long} (TimeoutStopSec); [timeouts] request is {request:.0f} s")
+
+
+def untidy_list(seen: Seen, service: Service) -> bool:
+    """True for a list of accepted tokens whose mode or owner is not the inventory's."""
+    shown = seen.accepted
+    return bool(shown and shown.owner) and not (shown and service.fits(shown.mode, shown.owner, shown.group))
 
 
 def untidy(seen: Seen, service: Service) -> Cause | None:

@@ -13,12 +13,12 @@ from dataclasses import replace
 from functools import partial
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Host
+from hivekeys.fleet import Accepts, Host
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.restriction import Restriction
-from hivekeys.protocol.verbs import Install, Prove, Restart, Restrict, Step, Uninstall, Verb
+from hivekeys.protocol.verbs import Accept, Install, Prove, Restart, Restrict, Step, Uninstall, Verb
 from hivekeys.rotation import waves
 from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.text.names import fold_names
@@ -99,6 +99,8 @@ def _after(want: Fingerprint, host: Host, reply: Reply) -> tuple[Step, ...]:
         return ()
     steps = steps_to(Goal(Stance.SERVING, want), reply.seen, host.service)
     restart = Restart()
+    if host.service.accepts is Accepts.LINES and reply.seen.accepted is None:  # it may read nothing else
+        return (Accept((want,)), restart, *(step for step in steps if step != restart))
     return (restart, *steps) if _needs_restart(reply) and restart not in steps else steps
 
 

@@ -22,7 +22,18 @@ from hivekeys.backups.shelf import BackupResult
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.clock import Moment
-from hivekeys.journal.events import ENDING, PREPARING, Event, Outcome, PhaseStarted, State, Status, Stopped, Waiting
+from hivekeys.journal.events import (
+    ENDING,
+    PREPARING,
+    Event,
+    FellBack,
+    Outcome,
+    PhaseStarted,
+    State,
+    Status,
+    Stopped,
+    Waiting,
+)
 from hivekeys.journal.progress import Direction, Progress, after_event, holder_of
 from hivekeys.journal.run import Run
 from hivekeys.protocol.hints import for_fleet
@@ -138,6 +149,8 @@ class Show:
                 self._print(Text(words, "yellow"))
             case Outcome():
                 self._say_outcome(event)
+            case FellBack():
+                self._print(Text(f"one token at a time: {event.why}", "yellow"))
             case Stopped():
                 self._print(Text(f"stopped in phase {event.phase.value}: {event.why}", "red"))
                 for cause, ill in earlier(self._progress.run):

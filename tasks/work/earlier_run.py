@@ -4,7 +4,7 @@ import itertools
 from dataclasses import replace
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Fleet, Host, services_of
+from hivekeys.fleet import Fleet, Host
 from hivekeys.journal import state_folder
 from hivekeys.journal.history import gone_back
 from hivekeys.journal.past import past_run, past_runs, tombstones
@@ -12,7 +12,7 @@ from hivekeys.journal.run import Run
 from hivekeys.rotation.course import REVOCATION, ROTATION
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
-from hivekeys.rotation.preview import Foreseen, foreseen
+from hivekeys.rotation.preview import Foreseen, foreseen, services_of
 from hivekeys.text.names import fold_names
 from hivekeys.token import refuse_revoked
 from tasks.options.output import FinishOption, OutputOptions

@@ -109,4 +109,5 @@ def show_changes(work: Upkeep, kept: Sequence[UpkeepResult], as_json: bool) -> E
 def is_over(fleet: str, run: str, state_dir: str) -> bool:
     """True when no way back and no going on can need what this run left on hosts."""
     past = next((past for past in past_runs(fleet, state_dir) if past.id == run), None)
-    return past is not None and not past.is_open and (past.retiring or past.is_back)
+    gone = past is not None and past.retiring and not (past.passes and past.debts)  # one that accepts the old is asked
+    return past is not None and not past.is_open and (gone or past.is_back)

@@ -20,6 +20,7 @@ sleeps.
 
 import hivekeys.host.greeting
 import hivekeys.host.turning
+import hivekeys.host.verbs.accept
 import hivekeys.host.verbs.accesses
 import hivekeys.host.verbs.audit
 import hivekeys.host.verbs.drain

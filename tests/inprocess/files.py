@@ -58,6 +58,11 @@ class TokenFiles:
         lines = [line for line in text.split("\n") if line.startswith("LLORCH_API_TOKEN=")]
         return lines[-1].partition("=")[2].strip("'\"") if lines else None
 
+    def listed(self) -> list[str]:
+        """The tokens in the service's list, or in its second file."""
+        path = self.root / self.host.service.accepted.lstrip("/")
+        return path.read_text().split() if path.is_file() else []
+
     def active_token(self) -> str | None:
         return self._text(self.active)
 

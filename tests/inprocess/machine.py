@@ -86,12 +86,12 @@ class Machine(System):
             return {**self.shown(pid), **none, "uid": uid, "token": other.held}
         if process is None or process.pid != pid:
             return None
-        info = self.host.active.stat() if self.host.active.exists() else None
-        changed = info.st_ctime if info else time.time()
+        files = self.host.version()
+        changed = max([moment for _, moment in files], default=time.time_ns()) / 1e9
         # Files have the kernel's clock, not ours: "younger" must not depend on how fast a test runs.
         by_environment = self.host.environment_file or self.host.environment_token
         held = (process.token or "") if by_environment else ""
-        is_read = info is None or (info.st_ino, info.st_ctime_ns) == process.version
+        is_read = not files or files == process.version
         return {
             **self.shown(pid),
             "started": changed if is_read else changed - 1.0,

@@ -11,9 +11,10 @@ class Process:
     """A running service, with its own copy of the token; None: it has none, and lets nobody in."""
 
     token: str | None
-    version: tuple[int, int]  # inode and change time of the token file that it read
+    version: list[tuple[int, int]]  # inode and change time of each token file that it read
     ready_at: float
     dies_at: float
+    others: frozenset[str] = frozenset()  # tokens that it takes as well, by its list or its second file
     pid: int = field(default_factory=lambda: next(numbers))
 
 

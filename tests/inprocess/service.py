@@ -26,6 +26,8 @@ class ServiceStandIn(TokenFiles):
         self.slow_seconds = 5.0
         self.sees_at = 0.0  # until then a service that watches its file has seen nothing
         self.also_accepts: set[str] = set()  # tokens that the service takes besides its own: a cache, a second source
+        self.ignores_second = False  # it takes the token in its file alone, whatever its unit says
+        self.never_drops = False  # it goes on taking what it once took, until it restarts
         self.last_words = "error: cannot start"
         self.credentials = credentials
         self.environment_file = host.service.token if self.in_line else ""  # of its unit
@@ -71,15 +73,21 @@ class ServiceStandIn(TokenFiles):
             self.log = ["error: the token file is refused"]
             return False
         self.log = ["API token loaded (authentication enabled)" if token else "dev mode (no auth)"]
-        info = self.active.stat() if self.active.exists() else None
         self.process = Process(
             token=token,
-            version=(info.st_ino, info.st_ctime_ns) if info else (0, 0),
+            version=self.version(),
             ready_at=self.clock + (self.slow_seconds if self.fault == "start-slow" else 0.0),
             dies_at=self.clock + CRASH_SECONDS if self.fault == "crash-loops" else float("inf"),
+            others=self._others(),
         )
         self.unit_state = "active"
         return True
+
+    def version(self) -> list[tuple[int, int]]:
+        """Inode and change time of the files that it reads: of the token's, and of its list's."""
+        listed = self.root / self.host.service.accepted.lstrip("/")
+        there = [path.stat() for path in (self.active, listed) if path.is_file()]
+        return [(info.st_ino, info.st_ctime_ns) for info in there]
 
     def _load(self) -> str | None:
         """The token as the real services read it (llama-orch.md): None: there is none, "": it is refused."""
@@ -102,7 +110,15 @@ class ServiceStandIn(TokenFiles):
     def reads_again(self) -> None:
         """The running service was told, or has seen for itself, that its token file is another."""
         if self.process and self.fault != "keeps-old-token":
-            self.process.token = self._load()
+            had = {self.process.token or "", *self.process.others} if self.never_drops else set[str]()
+            self.process.token, self.process.others = self._load(), self._others() | had
+
+    def _others(self) -> frozenset[str]:
+        """The tokens of the service's list, or its second file; one that knows of none has the token alone."""
+        path = self.root / self.host.service.accepted.lstrip("/")
+        if not self.host.service.accepted or self.ignores_second or not path.exists():
+            return frozenset()
+        return frozenset(path.read_text().split())
 
     def stop(self) -> None:
         self.process, self.unit_state = None, "inactive"
@@ -126,7 +142,7 @@ class ServiceStandIn(TokenFiles):
             return self.answers[path]
         if path == SERVICES[self.host.role].health[0]:
             return 200
-        taken = self.also_accepts | ({self.process.token} if self.process.token else set())
+        taken = self.also_accepts | self.process.others | ({self.process.token} if self.process.token else set())
         is_in = self.fault == "accepts-any-token" or token in taken
         if path != self.protected:
             return self.unknown_paths[is_in]

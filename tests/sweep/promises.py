@@ -7,12 +7,13 @@ that it reported: these are compared with the hosts.
 
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Drain, Policy, Role
+from hivekeys.fleet import Amount, Apply, Drain, Policy, Role
 from hivekeys.journal.events import Event, State
 from hivekeys.journal.run import Run
 from hivekeys.token import Token
@@ -22,7 +23,7 @@ GARBAGE = "0f" * 32
 ALONE = {"staged": None, "previous": None}
 HEX = frozenset("0123456789abcdef")
 POLICY = Policy(canary=1, batch=Amount(1), stable_seconds=3.0, revocation_recheck=0.0)
-MOVING = ("stage", "swap", "revert", "retire", "discard")  # verbs that change what lies in the slots
+MOVING = ("stage", "accept", "swap", "revert", "retire", "discard")  # verbs that change what lies in the slots
 SCRATCH = ".api-token.hivekeys"
 OnVerb = Callable[[InProcessLine, str, str], None]  # the line, "before" or "after", "host: verb"
 
@@ -34,17 +35,25 @@ class WatchedFleet(InProcessFleet):
     but the one from the beginning.
     """
 
-    def __init__(self, folder: Path, hives: int = 2, policy: Policy = POLICY, drain: Drain | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        hives: int = 2,
+        policy: Policy = POLICY,
+        drain: Drain | None = None,
+        service: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.broken: list[str] = []
         self.made: dict[str, set[str]] = defaultdict(set)
         self.refuses_new: set[str] = set()
+        self.keeps_clients = "accepts" in service  # as the services do that accept two
         self.revoking: set[str] = set()  # runs that may only go forward
         self.revoked: set[str] = set()  # tokens that leaked
         self._before: dict[str, set[str]] = {}  # what lay on a host when a verb began
         self.on_verb: OnVerb | None = None
         self._runs: dict[InProcessLine, str] = {}
         self._turning: set[str] = set()
-        super().__init__(folder, hives, policy=policy, drain=drain)
+        super().__init__(folder, hives, policy=policy, drain=drain, service=service)
         self.ever = {self.token.reveal()}
 
     def condemn(self, keyed: set[str]) -> None:
@@ -82,6 +91,7 @@ class WatchedFleet(InProcessFleet):
         if verb in MOVING:
             self._look_at_files(host, verb, line)
         super().ended(host, verb, line, ok=ok)
+        self._look_at_clients(f"{host.name}: {verb}")
         if self.on_verb:
             self.on_verb(line, "after", f"{host.name}: {verb}")
 
@@ -123,6 +133,15 @@ class WatchedFleet(InProcessFleet):
                 self.broken.append(f"promise 4: {host.name} retires the token that {other.name} uses")
             if new in self.made[self._runs[line]] and not is_proven(other, new):
                 self.broken.append(f"promise 4: {host.name} retires before {other.name} is proven")
+
+    def _look_at_clients(self, what: str) -> None:
+        """Promise 18: at every moment there is one token that every service accepts, where each accepts two."""
+        hosts = [host for host in self.hosts.values() if host.host.service.apply is not Apply.RESTART]
+        if not self.keeps_clients or len(hosts) < len(self.hosts):
+            return
+        taken = [{host.process.token, *host.process.others} if host.process else set() for host in hosts]
+        if not set.intersection(*taken):
+            self.broken.append(f"promise 18: after {what} no token is accepted everywhere")
 
     def _look_at_files(self, host: SimulatedHost, verb: str, line: InProcessLine) -> None:
         """Promises 1, 2 and 5: every token file whole and closed to others; one new token a run; none that leaked."""
@@ -166,9 +185,10 @@ def faults_of_files(host: SimulatedHost) -> list[str]:
             faults.append(f"{host.name}: {path.name} is {stat.filemode(info.st_mode)}")
         if (info.st_uid, info.st_gid) != (host.uid, host.gid):
             faults.append(f"{host.name}: {path.name} belongs to {info.st_uid}:{info.st_gid}")
-        if len(text) != 65 or not text.endswith("\n") or not HEX.issuperset(text[:-1]):
+        lines = text.splitlines(keepends=True) if path.name == "api-tokens" else [text]
+        if any(len(line) != 65 or not line.endswith("\n") or not HEX.issuperset(line[:-1]) for line in lines):
             faults.append(f"{host.name}: {path.name} is no whole token")
-        if path.name not in ("api-token", "api-token.new", "api-token.backup"):
+        if path.name not in ("api-token", "api-token.new", "api-token.backup", "api-tokens", "api-token.previous"):
             faults.append(f"{host.name}: {path.name} is left over")
     return faults
 

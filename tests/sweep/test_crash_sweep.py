@@ -7,16 +7,16 @@ resumed, or rolled back. The points come from an undisturbed recording; a point 
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Amount, Drain, Hook, Policy
+from hivekeys.fleet import Accepts, Amount, Apply, Drain, Hook, Policy
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, Intent, Waiting
 from hivekeys.journal.hostrun import CHANGING
@@ -53,12 +53,14 @@ class Sweep:
     hives: int = 2
     policy: Policy = POLICY
     drain: Drain | None = None
+    service: Mapping[str, Any] = field(default_factory=dict)
     width: int = 32  # 1: one host after the other, so that a command that was cut off leaves the same hosts each time
 
     def bastion(self, number: int) -> Bastion:
         folder = self.memory / str(number)
         (folder / "state").mkdir(parents=True, mode=0o700)
-        fleet = WatchedFleet(folder, self.hives, policy=replace(self.policy, width=self.width), drain=self.drain)
+        policy = replace(self.policy, width=self.width)
+        fleet = WatchedFleet(folder, self.hives, policy=policy, drain=self.drain, service=self.service)
         bastion = Bastion(fleet, folder / "state" if self.real_journal else None)
         watch(bastion)
         self.ready(bastion)
@@ -440,6 +442,44 @@ def test_one_that_leaves_a_host_behind_killed_at_any_point_is_finished_when_the_
         return new_everywhere(bastion) if bastion.past().resumed else []
 
     assert Sweep(memory, hive2_keeps_the_old_token, fence, mend_and_reconcile, closed).run(every=2) > 90
+
+
+# -- services that accept two tokens
+
+
+TWO: dict[str, dict[str, Any]] = {
+    "lines": {"accepts": Accepts.LINES, "apply": Apply.RELOAD},
+    "watched": {"accepts": Accepts.LINES, "apply": Apply.WATCH},
+    "pair": {"accepts": Accepts.PAIR, "apply": Apply.SIGNAL},
+    "restarted": {"accepts": Accepts.LINES},
+}
+
+
+def with_handlers(bastion: Bastion) -> None:
+    """The services have handlers for signals."""
+    for host in bastion.fleet.hosts.values():
+        host.outlives_sigterm = True
+
+
+@pytest.mark.parametrize(("way", "every"), [("lines", 1), ("watched", 3), ("pair", 3), ("restarted", 3)])
+def test_passes_killed_at_any_point_and_resumed_refuse_no_client(memory: Path, way: str, every: int) -> None:
+    assert Sweep(memory, with_handlers, rotate, go_on, new_everywhere, service=TWO[way]).run(every) > 80
+
+
+@pytest.mark.parametrize(("way", "every"), [("lines", 2), ("watched", 5), ("pair", 5)])
+def test_passes_killed_at_any_point_can_be_taken_back_until_the_first_drop(memory: Path, way: str, every: int) -> None:
+    assert Sweep(memory, with_handlers, rotate, take_back, old_or_done, service=TWO[way]).run(every) > 50
+
+
+def no_service_takes_a_second_token(bastion: Bastion) -> None:
+    bastion.fleet.keeps_clients = False
+    for host in bastion.fleet.hosts.values():
+        host.ignores_second = True
+
+
+def test_services_that_take_one_token_after_all_killed_at_any_point_are_turned(memory: Path) -> None:
+    sweep = Sweep(memory, no_service_takes_a_second_token, rotate, go_on, new_everywhere, service=TWO["lines"])
+    assert sweep.run(every=3) > 60
 
 
 def test_every_kind_of_event_and_every_verb_was_swept() -> None:

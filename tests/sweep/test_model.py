@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Accepts, Apply
 from hivekeys.journal.events import State
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Folder, watch
@@ -31,18 +33,26 @@ FAULTS = (
     "start-fails",
     "sudo-refused",
 )
-VERBS = ("request", "stage", "swap", "restart", "prove", "revert", "retire", "observe")
+WAYS: dict[str, dict[str, Any]] = {
+    "one": {},
+    "lines": {"accepts": Accepts.LINES, "apply": Apply.RELOAD},
+    "pair": {"accepts": Accepts.PAIR},
+}
+VERBS = ("request", "stage", "accept", "swap", "restart", "prove", "revert", "retire", "observe")
 SERVICE = ("keeps-old-token", "accepts-any-token", "start-fails")
 
 
 class Fleet(RuleBasedStateMachine):
     """Two operators, three hosts, and whatever can happen to them."""
 
-    @initialize()
-    def whole(self) -> None:
+    @initialize(way=st.sampled_from(tuple(WAYS)))
+    def whole(self, way: str = "one") -> None:
         shm = Path("/dev/shm")  # noqa: S108  nothing is left there
         self.folder = Path(tempfile.mkdtemp(prefix="hivekeys-model-", dir=shm if shm.is_dir() else None))
-        self.fleet = WatchedFleet(self.folder)
+        self.fleet = WatchedFleet(self.folder, service=WAYS[way])
+        self.fleet.keeps_clients = False  # with these faults nobody can
+        for host in self.fleet.hosts.values():
+            host.outlives_sigterm = way != "one"  # it has handlers for signals
         self.operators = [Bastion(self.fleet, who="ann@one"), Bastion(self.fleet, who="bob@two")]
         watch(*self.operators)
         self.runs = 0

@@ -221,6 +221,7 @@ PROMISED = {  # as the journal, the wire, a document or the kernel has them
     "recall",
     "ExitCode.USAGE",
     "ONE",
+    "Accepts.ONE",
 }
 
 

@@ -269,7 +269,8 @@ def copies(work: Work, folder: int, options: "frozenset[str]", has_token: bool, 
     slots = (secrets.active, secrets.staged, secrets.previous)
     shown = [secrets.look(folder, name) for name in slots]
     wanted = {want} | {slot["fingerprint"]["keyed"] for slot in shown if slot and slot["fingerprint"]}
-    strays = [name for name in sorted(os.listdir(folder)) if name != secrets.active and is_stray(name, secrets)]
+    ours = (secrets.active, secrets.accepted)
+    strays = [name for name in sorted(os.listdir(folder)) if name not in ours and is_stray(name, secrets)]
     for name in strays[:MENDED]:
         reason = why
         if name in slots and not why and "slots" not in options:

@@ -133,7 +133,7 @@ def in_directory(agent: "Agent") -> "dict[str, Any]":
                 os.close(fd)
             facts["quality"] = quality(secrets.known[keyed])
         facts["acl"] = acl if acl or keyed else None
-        others = [name for name in names if name not in (secrets.active, secrets.staged, secrets.previous)]
+        others = [name for name in names if name not in secrets.names]
         strays = [name for name in others if is_stray(name, secrets)]
         facts["strays"] = report(agent, strays)
         if keyed and len(others) <= READ:

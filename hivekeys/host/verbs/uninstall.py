@@ -101,7 +101,7 @@ def remove_slots(agent: "Agent") -> None:
     secrets = agent.secrets
     folder = secrets.open()
     try:
-        for name in (secrets.active, secrets.staged, secrets.previous):
+        for name in secrets.names:
             secrets.remove(folder, name)
         os.fsync(folder)
     finally:

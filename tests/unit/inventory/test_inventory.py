@@ -294,6 +294,19 @@ def test_how_a_service_learns_of_a_new_token_is_said_once_or_by_host(tmp_path: P
             'services.hive = { apply = "watch", protected = [] }',
             "services.hive.protected: found [], expected a path that needs the token",
         ),
+        ('services.hive.accepts = "two"', 'found "two", expected "one" or "front" or "lines" or "pair"'),
+        ('services.hive.tokens = "/etc/llama-orch/secrets/x"', 'expected accepts = "lines" beside it'),
+        ('services.hive = { accepts = "lines", tokens = "/srv/other/x" }', "another file in the token's folder"),
+        (
+            'services.hive = { accepts = "lines", tokens = "/etc/llama-orch/secrets/api-token.new" }',
+            "expected another file in the token's folder, such as /etc/llama-orch/secrets/api-tokens",
+        ),
+        ('services.hive = { accepts = "pair", apply = "watch" }', "two files do not change in one moment"),
+        ('services.hive = { accepts = "lines", protected = [] }', "only its answers tell which tokens are accepted"),
+        (
+            'services.hive = { accepts = "pair", format = "environment" }',
+            'found "environment", expected accepts = "one"',
+        ),
         (
             'services.hive = { apply = "reload", format = "environment" }',
             'services.hive.format: found "environment", expected apply = "restart"',

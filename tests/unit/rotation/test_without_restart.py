@@ -117,6 +117,17 @@ def test_the_gap_ends_as_a_service_refuses_the_old_token(tmp_path: Path, service
     assert all(gap is not None and gap.over for gap in gaps)
 
 
+@in_each_way
+def test_what_clients_did_before_the_host_had_the_new_token_keeps_no_old_one(
+    tmp_path: Path, service: dict[str, Any]
+) -> None:
+    """The process is as old as ever: its start says nothing of when the token was replaced."""
+    fleet = fleet_of(tmp_path, service)
+    for host in fleet.hosts.values():
+        host.writes(fleet.token, after=-1.0)
+    assert Operator(fleet, census=True).rotate() is ExitCode.DONE
+
+
 def test_before_a_run_it_is_said_that_nothing_restarts(tmp_path: Path) -> None:
     fleet = fleet_of(tmp_path, EACH[Apply.RELOAD])
     ann = Operator(fleet)
