@@ -379,11 +379,11 @@ class HostController:
 
 
 def clients_token(run: Run, host: HostRun) -> Fingerprint | None:
-    """The token that clients have now: the new one as soon as the queen is proven.
+    """The token that clients have now: the new one as soon as the queen is proven; in passes, once all hosts use it.
 
     Without the queen, as the host itself does. On the way back they have the old one again.
     """
-    turned = (run.queen or host).state in TURNED
+    turned = run.settling if run.passes else (run.queen or host).state in TURNED
     return run.want if turned and not run.stopped else host.was
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Policy
+from hivekeys.fleet import Accepts, Apply, Policy
 from hivekeys.journal.events import MeterRead, PhaseStarted
 from hivekeys.journal.run import fold
 from hivekeys.protocol.metered import Metered
@@ -103,3 +103,17 @@ def test_the_line_names_hosts_and_the_longest_pause(fleet: InProcessFleet) -> No
         "not metered: hive2: no path in `protected` could be called",
         "3 of 21,438 requests refused, 2 broken; the longest pause 2.5 s on hive1",
     ]
+
+
+def test_passes_refuse_none_and_the_meter_shows_it(tmp_path: Path) -> None:
+    """Clients have the old token until every host uses the new one, and both are accepted by then."""
+    service = {"accepts": Accepts.LINES, "apply": Apply.RELOAD}
+    fleet = InProcessFleet(tmp_path, hives=2, policy=Policy(stable_seconds=0.0), service=service)
+    operator = Operator(fleet, no_refusal=True, on_event=AtEachPhase(fleet))
+
+    assert operator.rotate() is ExitCode.DONE
+
+    counted = operator.run.metered
+    assert counted is not None
+    assert (counted.refused, counted.broken) == (0, 0)
+    assert counted.requests > 20
