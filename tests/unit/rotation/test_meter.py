@@ -117,3 +117,13 @@ def test_passes_refuse_none_and_the_meter_shows_it(tmp_path: Path) -> None:
     assert counted is not None
     assert (counted.refused, counted.broken) == (0, 0)
     assert counted.requests > 20
+
+
+def test_in_passes_its_calls_with_the_old_token_are_no_clients_of_the_census(tmp_path: Path) -> None:
+    service = {"accepts": Accepts.LINES, "apply": Apply.RELOAD}
+    fleet = InProcessFleet(tmp_path, hives=2, policy=Policy(stable_seconds=0.0), service=service)
+    for host in fleet.hosts.values():
+        host.is_audited = host.records_calls = True
+    operator = Operator(fleet, meters=True, census=True, on_event=AtEachPhase(fleet))
+
+    assert operator.rotate() is ExitCode.DONE, operator.run.census
