@@ -241,6 +241,7 @@ def fronting(front: Front) -> Service:
         ca=front.ca,
         verify=front.verify,
         apply=Apply.RELOAD,
+        accepts=Accepts.LINES,
         front=front,
     )
 

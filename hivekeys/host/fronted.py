@@ -167,7 +167,7 @@ def forget_slots(agent: "Agent") -> None:
     except Refusal:
         return
     try:
-        for name in (agent.secrets.active, agent.secrets.staged, agent.secrets.previous, *agent.secrets.scratches):
+        for name in (*agent.secrets.names, *agent.secrets.scratches):
             agent.secrets.remove(folder, name)
         os.fsync(folder)
     finally:

@@ -61,7 +61,7 @@ def restart(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     if agent.state.lock is None:
         raise RuntimeError("a restart needs a session that holds the lock")
     if "front" in agent.service:
-        VERBS["admit"][0](agent, (), True)
+        VERBS["admit"][0](agent)
     restarted(agent, agent.unit.recent())
     return True, {}
 

@@ -21,6 +21,7 @@ import hivekeys.host.turning
 import hivekeys.host.verbs.admit
 import hivekeys.host.verbs.front
 import hivekeys.host.verbs.look_behind
+import hivekeys.host.verbs.notify
 import hivekeys.host.writing  # noqa: F401  the verbs that it is told
 from hivekeys.fleet import HIVE_SERVICE, Front, Service, fronting
 from hivekeys.host.agent import Agent

@@ -4,12 +4,9 @@ Two fleets: one whose services have a list (the queen reloads it, hives watch it
 (a reload, a signal). The clients stand outside and move to the new token when every host uses it.
 """
 
-import http.client
 import json
 import os
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,16 +15,16 @@ import pytest
 
 from hivekeys.journal.events import Phase, PhaseStarted, State
 from hivekeys.lab import Accepts, Lab, down, up
-from hivekeys.lab.files import PROTECTED, SECRETS
+from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.program import program_of
 from tests.lab import rotating
 
 from .asking import ACTIVE, eventually, restart, status
-from .rotating import INVENTORY, Answer, before, end_fab, fab, fleet_of, rotate, start_fab, write_policy
+from .clients import Clients, moving
+from .rotating import INVENTORY, before, fab, fleet_of, rotate, start_fab, write_policy
 
 pytestmark = pytest.mark.lab
-CLIENTS = 4
 REQUESTS = 20_000
 FILES = {Accepts.LINES: {"api-token", "api-tokens"}, Accepts.PAIR: {"api-token"}}  # of a host at rest
 
@@ -48,63 +45,6 @@ def two(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def with_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `rotate` sends to hosts that accept two tokens."""
     monkeypatch.setattr(rotating, "AGENT", program_of("notify", "accept"))
-
-
-class Clients:
-    """So many clients, each with its own connections, that call every host in turn."""
-
-    def __init__(self, lab: Lab, token: str) -> None:
-        self.lab = lab
-        self.token = token
-        self.answers: Counter[int] = Counter()
-        self.refused: list[str] = []  # who was answered otherwise than 200
-        self._rounds: Counter[tuple[int, str]] = Counter()
-        self._over = threading.Event()
-        self._mutex = threading.Lock()
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def requests(self) -> int:
-        return sum(self.answers.values())
-
-    def move(self, token: str) -> None:
-        """All of them have the new token, and none is waiting for an answer to the old one."""
-        self.token = token
-        assert eventually(lambda: all(self._rounds[number, token] for number in range(CLIENTS)))
-
-    def leave(self) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _call(self, number: int) -> None:
-        lines = {
-            name: http.client.HTTPConnection(host.address, host.port, timeout=10)
-            for name, host in self.lab.hosts.items()
-        }
-        while not self._over.is_set():
-            token = self.token
-            for name, line in lines.items():
-                answer = self._ask(line, PROTECTED[self.lab.hosts[name].role], token)
-                with self._mutex:
-                    self.answers[answer] += 1
-                    self.refused += [f"{name}: {answer}"] if answer != 200 else []
-            self._rounds[number, token] += 1
-        for line in lines.values():
-            line.close()
-
-    @staticmethod
-    def _ask(line: http.client.HTTPConnection, path: str, token: str) -> int:
-        try:
-            line.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-            response = line.getresponse()
-            response.read()
-        except (OSError, http.client.HTTPException):
-            line.close()
-            return 0
-        return response.status
 
 
 @contextmanager
@@ -180,15 +120,6 @@ def killed_in(lab: Lab, state: Path, phase: str, host: str) -> None:
     with start_fab("rotate", "--fleet", lab.name, "--yes", "--events", "--quiet", state=state) as run:
         lines_until(run, phase, host)
         run.kill()
-
-
-def moving(run: Any, move: Callable[[], object]) -> Answer:
-    """A run to its end; the clients move while it settles."""
-    for line in run.stdout:
-        event = json.loads(line)
-        if (event["type"], event.get("title")) == ("phase-started", "settle"):
-            move()
-    return end_fab(run)
 
 
 @pytest.mark.parametrize(("phase", "host"), [("accept", "hive1"), ("use", "queen"), ("use", "hive2")])

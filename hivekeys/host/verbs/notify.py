@@ -23,7 +23,7 @@ def notify(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """Reload, or a signal to the main process; a service that watches its file is told nothing."""
     service = agent.service
     if "front" in service:
-        return VERBS["admit"][0](agent, (), True)[0], {}
+        return VERBS["admit"][0](agent)[0], {}
     how = {
         "reload": ["--no-ask-password", "reload"],
         # systemd calls it --kill-whom from 252 on, and takes both.

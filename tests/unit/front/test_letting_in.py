@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hivekeys.token import generate
+from hivekeys.token import Token, generate
 from tests.builders.fronted import KEY, LIST, Clients, FrontedHost, Stream
 
 
@@ -35,6 +35,70 @@ def test_a_revoked_token_is_refused_at_once_and_what_it_was_let_in_to_is_cut(fro
     assert result["seconds"] < 1.0
     assert (fronted.status(LIST, stolen), fronted.status(LIST, new)) == (401, 200)
     assert not any(stream.is_whole() for stream in streams)
+
+
+def keyed(token: Token) -> str:
+    return token.fingerprint(KEY).keyed
+
+
+def test_the_steps_of_the_passes_let_in_both_and_then_the_new_one_alone(fronted: FrontedHost) -> None:
+    """As a run tells a host: accept, use, drop. Told of nothing new, nginx reads nothing."""
+    old, new = fronted.token, generate()
+    fronted.greet()
+    assert fronted.do("stage", token=new.reveal())["ok"]
+    with Clients(fronted.port, old) as clients:
+        assert fronted.do("accept", tokens=[keyed(old), keyed(new)])["ok"]
+        assert fronted.do("notify")["changed"]
+        both = fronted.do("prove", want=keyed(old), also=keyed(new), health_seconds=5.0)
+        assert (both["ok"], both["facts"]["calls"]["also"]) == (True, 200), both
+        assert fronted.do("accept", tokens=[keyed(new), keyed(old)])["ok"]
+        assert fronted.do("swap", want=keyed(new))["ok"]
+        assert not fronted.do("notify")["changed"], "they are the same two"
+        clients.token = new
+        assert fronted.do("accept", tokens=[keyed(new)])["ok"]
+        assert fronted.do("notify")["changed"]
+    assert (set(clients.statuses), clients.broken) == ({200}, [])
+    alone = fronted.do("prove", want=keyed(new), refuse=[keyed(old)], health_seconds=5.0)
+    assert (alone["ok"], alone["facts"]["proven"]) == (True, True), alone
+    slots = {line["event"]["attempted_user"]: line["slot"] for line in fronted.log()}
+    assert slots["token:" + old.fingerprint(KEY).fp6] == "old"
+    assert slots["token:" + new.fingerprint(KEY).fp6] == "new"
+
+
+def test_one_token_at_a_time_the_map_is_exchanged_now_and_what_was_let_in_goes_on(fronted: FrontedHost) -> None:
+    old, new = fronted.token, generate()
+    stream = Stream(fronted.port, old, 20)
+    fronted.greet()
+    for verb, fields in (("stage", {"token": new.reveal()}), ("swap", {"want": keyed(new)})):
+        assert fronted.do(verb, **fields)["ok"]
+    told = fronted.do("notify")
+    assert (told["changed"], told["seconds"] < 1.5) == (True, True)
+    assert (fronted.status(LIST, new), fronted.status(LIST, old)) == (200, 401)
+    assert stream.is_whole()
+
+
+def test_told_of_a_token_that_leaked_nginx_cuts_what_it_was_let_in_to(fronted: FrontedHost) -> None:
+    """Also where a pass had let in both: the run that revokes comes after it."""
+    stolen, new = fronted.token, generate()
+    fronted.greet()
+    assert fronted.do("stage", token=new.reveal())["ok"]
+    fronted.admit(stolen, new, at_once=True)
+    stream = Stream(fronted.port, stolen, 600)
+    fronted.greet()
+    assert fronted.do("revoke", tokens=[keyed(stolen)])["ok"]
+    assert fronted.do("swap", want=keyed(new))["ok"]
+    told = fronted.do("notify")
+    assert (told["changed"], told["seconds"] < 1.0) == (True, True)
+    assert (fronted.status(LIST, new), fronted.status(LIST, stolen)) == (200, 401)
+    assert not stream.is_whole()
+
+
+def test_a_list_that_is_not_what_it_should_be_lets_in_nobody_new(fronted: FrontedHost) -> None:
+    fronted.greet()
+    (fronted.folder / "api-tokens").write_text("no token at all\n")
+    told = fronted.do("notify")
+    assert (told["ok"], told["trouble"]) == (False, "token-unsafe")
+    assert fronted.status(LIST, fronted.token) == 200
 
 
 def test_told_the_same_twice_nothing_is_done(fronted: FrontedHost) -> None:

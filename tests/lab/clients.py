@@ -1,0 +1,82 @@
+"""Clients of a lab's services, outside of its hosts: they call without a pause, and move to the new token when told."""
+
+import http.client
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from hivekeys.lab import Lab
+from hivekeys.lab.files import PROTECTED
+
+from .asking import eventually
+from .rotating import Answer, end_fab
+
+CLIENTS = 4
+
+
+class Clients:
+    """So many clients, each with its own connections, that call every host in turn."""
+
+    def __init__(self, lab: Lab, token: str) -> None:
+        self.lab = lab
+        self.token = token
+        self.answers: Counter[int] = Counter()
+        self.refused: list[str] = []  # who was answered otherwise than 200
+        self._rounds: Counter[tuple[int, str]] = Counter()
+        self._over = threading.Event()
+        self._mutex = threading.Lock()
+        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def requests(self) -> int:
+        return sum(self.answers.values())
+
+    def move(self, token: str) -> None:
+        """All of them have the new token, and none is waiting for an answer to the old one."""
+        self.token = token
+        assert eventually(lambda: all(self._rounds[number, token] for number in range(CLIENTS)))
+
+    def leave(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def _call(self, number: int) -> None:
+        lines = {
+            name: http.client.HTTPConnection(host.address, host.port, timeout=10)
+            for name, host in self.lab.hosts.items()
+        }
+        while not self._over.is_set():
+            token = self.token
+            for name, line in lines.items():
+                answer = self._ask(line, PROTECTED[self.lab.hosts[name].role], token)
+                with self._mutex:
+                    self.answers[answer] += 1
+                    self.refused += [f"{name}: {answer}"] if answer != 200 else []
+            self._rounds[number, token] += 1
+        for line in lines.values():
+            line.close()
+
+    @staticmethod
+    def _ask(line: http.client.HTTPConnection, path: str, token: str) -> int:
+        try:
+            line.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+            response = line.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException):
+            line.close()
+            return 0
+        return response.status
+
+
+def moving(run: Any, move: Callable[[], object]) -> Answer:
+    """A run to its end; the clients move while it settles."""
+    for line in run.stdout:
+        event = json.loads(line)
+        if (event["type"], event.get("title")) == ("phase-started", "settle"):
+            move()
+    return end_fab(run)
