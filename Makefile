@@ -37,10 +37,11 @@ system:  ## the Debian packages that the rehearsal fleet needs
 		$(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends $(PACKAGES) >/dev/null; \
 	fi
 
-demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), rotates it, shows the result, takes it down
-	@$(SUDO) $(FAB) lab.up --name lab-demo --hives 5 --shape shim
-	@$(SUDO) $(FAB) plan --fleet lab-demo; code=$$?; \
-	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes; code=$$?; \
+demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), nginx before it; rotates it, shows the result, takes it down
+	@$(SUDO) $(FAB) lab.up --name lab-demo --hives 5 --shape shim --accepts front
+	@$(SUDO) $(FAB) install --fleet lab-demo --front; code=$$?; \
+	if [ $$code = 0 ]; then $(SUDO) $(FAB) plan --fleet lab-demo; code=$$?; fi; \
+	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes --batch 100%; code=$$?; \
 		$(SUDO) $(FAB) report --fleet lab-demo --format html --output lab-demo.html \
 			&& echo "the same as a page, with a timeline: lab-demo.html (fab report --format html)"; fi; \
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code

@@ -52,8 +52,8 @@ def history(scope: FleetOptions, own: HistoryOptions, change: ChangeOptions, out
 def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]]":
     """The runs that can be read, newest first; what is wrong with journal and key, a line each."""
     from hivekeys.journal import state_folder
+    from hivekeys.journal.fold import fold
     from hivekeys.journal.past import in_context
-    from hivekeys.journal.run import fold
     from hivekeys.journal.store import Journal
 
     folder = state_folder.folder_for(fleet, state_dir)

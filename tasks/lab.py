@@ -32,7 +32,8 @@ class UpOptions(LabOption):
         "how the services get the token: shim, environment-file, or file (services to come; default)", default="file"
     )
     accepts: str = option(
-        "how many tokens the services accept at a time: one, lines (a list) or pair (a second file) (default: one)",
+        "how many tokens the services accept at a time: one, lines (a list), pair (a second file), or front, for "
+        "`fab install --front` (default: one)",
         default="one",
     )
     queen_command: str = option(

@@ -43,6 +43,7 @@ def restore(
     finish: FinishOption,
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
+    from hivekeys.fleet import takes_two
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import tombstones
     from hivekeys.rotation.drive import Drive
@@ -58,7 +59,7 @@ def restore(
     refuse_without_terminal(pace, change)
     missing = host_names(fleet, own.allow_missing)
     refuse_without_queen(fleet, hosts, excluded, missing)
-    plan = plan_of(own, pace, missing)
+    plan = plan_of(own, pace, missing, fleet)
     folder = state_folder.folder_for(fleet.name, scope.state_dir)
     gone = tombstones(folder)
     sealed = _sealed(fleet, own.file, gone, folder)
@@ -72,7 +73,7 @@ def restore(
         on_finish=finish.command,
         state_dir=scope.state_dir,
         excluded=excluded,
-        meters=own.meters,
+        meters=own.meters or takes_two(hosts),
     )
     check = functools.partial(_refuse_served, want=want, file=own.file)
     if change.dry_run:

@@ -47,8 +47,8 @@ def revoke(
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
     from hivekeys.journal.run import REVOKE
-    from hivekeys.rotation.course import REVOCATION
     from hivekeys.rotation.drive import Drive, paced
+    from hivekeys.rotation.moves import REVOCATION
     from tasks.work import secrets_given
     from tasks.work.after_run import backup_after_run
     from tasks.work.excluding import split_excluded
@@ -104,7 +104,8 @@ def _foresee(
     fleet: "Fleet", hosts: "tuple[Host, ...]", request: "Request", tokens_of: "Callable[[Crew], set[Fingerprint]]"
 ) -> None:
     """What the revocation would do to every host that answers, and which tokens it would revoke."""
-    from hivekeys.rotation.preview import foreseen, services_of
+    from hivekeys.fleet import services_of
+    from hivekeys.rotation.preview import foreseen
     from tasks.work import foreseeing
 
     def would(run: "Run") -> "list[Foreseen]":

@@ -29,6 +29,7 @@ class RotateOptions(TurnOptions):
 
     token_file: str = option("take the token from this file (- is stdin): one line of 64 or more characters")
     if_older_than: str = option("do nothing, with exit code 0, while all hosts have one younger token (90d, 12h)")
+    finish: bool = option("end an overlap: all hosts drop the old token, unless a client still uses it", default=False)
     reason: str = option("why, for the record and for an operator who meets the lock")
 
 
@@ -42,8 +43,10 @@ def rotate(
     finish: FinishOption,
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
+    from hivekeys.fleet import takes_two
     from hivekeys.rotation.drive import Drive
     from tasks.work import foreseeing
+    from tasks.work.earlier_run import finish_overlap, overlapping_run, refuse_overlapping
     from tasks.work.excluding import split_excluded
     from tasks.work.request import Request
     from tasks.work.run import runner_of
@@ -57,18 +60,24 @@ def rotate(
     missing = host_names(fleet, own.allow_missing)
     refuse_without_queen(fleet, hosts, excluded, missing)
     oldest = age("--if-older-than", own.if_older_than)
-    plan = plan_of(own, pace, missing)
-    token = _token(own.token_file)
-    if own.token_file:
-        _refuse_revoked(fleet, token, own.token_file, scope.state_dir)
+    plan = plan_of(own, pace, missing, fleet)
     request = Request(
         reason=own.reason,
         output=output,
         on_finish=finish.command,
         state_dir=scope.state_dir,
         excluded=excluded,
-        meters=own.meters,
+        meters=own.meters or takes_two(hosts),
     )
+    overlapping = overlapping_run(fleet.name, scope.state_dir)
+    if own.finish or (overlapping and oldest and time.time() >= overlapping.overlap_until):
+        finish_overlap(fleet, overlapping, own, request, dry_run=change.dry_run)
+        return
+    if overlapping and not oldest:
+        refuse_overlapping(overlapping)
+    token = _token(own.token_file)
+    if own.token_file:
+        _refuse_revoked(fleet, token, own.token_file, scope.state_dir)
     if oldest:
         _refuse_held(fleet.name, scope.state_dir)
     if oldest and not _is_due(fleet, hosts, oldest, request):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Apply, Host
+from hivekeys.fleet import Host
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Audited, Call, Group, Use
@@ -17,6 +17,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.seen import Seen
 from hivekeys.protocol.verbs import Audit
+from hivekeys.service import Apply
 
 USES = 20  # uses that are recorded for a host: a journal is not for whole trails
 TICK = 0.01  # seconds: a kernel tells when a process started in ticks, rounded down (proc(5), "starttime")

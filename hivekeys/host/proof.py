@@ -220,11 +220,7 @@ class Proof:
             calls[name] = self.call(path, token)
             if calls[name] != 401:
                 return
-        # Read anew: when the unit was looked at, its process may still have been root, on its way to exec.
-        pids = (self.system.members(unit["cgroup"]) or ()) if "front" in self.service else (unit["pid"],)
-        processes = [self.system.process(pid) for pid in pids if pid]
-        uids = [process["uid"] for process in processes if process]
-        trusted = frozenset((0, self.agent.secrets.account()[0], *uids))
+        trusted = may_hear(self.agent, unit)
         where = place_of(self.address, self.port)
         refuse_strangers(where, self.system.listeners(self.port, self.address), trusted)
         known = self.agent.secrets.known
@@ -279,6 +275,16 @@ class Proof:
             raise Refusal("slot-changed", "the other token is in no slot any more: it cannot be tried")
         if calls.get("old", 401) != 401:
             raise Refusal("old-accepted", "%s with the other token answers %d" % (path, calls["old"]))
+
+
+def may_hear(agent: "Agent", unit: "dict[str, Any]") -> "frozenset[int]":
+    """The accounts (uid) that may be told a token: root, the token file's, and the service's own, or its front's.
+
+    Read anew: when the unit was looked at, its process may still have been root, on its way to exec.
+    """
+    pids = (agent.system.members(unit["cgroup"]) or ()) if "front" in agent.service else (unit["pid"],)
+    processes = [agent.system.process(pid) for pid in pids if pid]
+    return frozenset((0, agent.secrets.account()[0], *(process["uid"] for process in processes if process)))
 
 
 def rank(calls: "dict[str, int]") -> int:

@@ -6,9 +6,10 @@ Pure. As in `rules.py` the file is looked at as it was read; what can't be under
 import posixpath
 from collections.abc import Iterator
 
-from hivekeys.fleet import SERVICES, Role, Service
+from hivekeys.fleet import SERVICES, Role
 from hivekeys.inventory.mistakes import Mistake, value_text, wrong
 from hivekeys.inventory.rules import Table, expanded, table_of
+from hivekeys.service import Service
 
 PAIRED = 'apply = "reload", "signal" or "restart": two files do not change in one moment, and are read after both have'
 

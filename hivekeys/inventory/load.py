@@ -9,21 +9,17 @@ from typing import Any
 
 from hivekeys.fleet import (
     SERVICES,
-    Accepts,
     Backups,
     Become,
     Fleet,
-    Front,
     Host,
     Policy,
     Role,
-    Service,
     Ssh,
     SudoLog,
     Timeouts,
     TokenAge,
     Waiver,
-    fronting,
 )
 from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
@@ -34,6 +30,7 @@ from hivekeys.inventory.rules import members, mistakes_between, too_many
 from hivekeys.inventory.schema import LOGIN, CheckIds, Document, ServiceKeys, ServicesKeys, checked
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
+from hivekeys.service import Accepts, Front, Service, fronting
 
 ADDRESS_KEYS = ("address", *LOGIN)  # to a machine, whatever is asked there
 ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"

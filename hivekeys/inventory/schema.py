@@ -23,9 +23,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Accepts, Amount, Apply, Become, Drain, Format, Hook, Idle, OnDeadline, Order, Role, SudoLog
+from hivekeys.fleet import Amount, Become, Order, Role, SudoLog
 from hivekeys.inventory import values
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
+from hivekeys.service import Accepts, Apply, Drain, Format, Hook, Idle, OnDeadline
 
 Port = Annotated[int, PlainValidator(values.whole(1, 65_535))]
 Seconds = Annotated[float, PlainValidator(values.seconds(least=0.1))]
@@ -187,6 +188,7 @@ class RolloutKeys(TypedDict, total=False):
     max_failures: Annotated[Amount, PlainValidator(values.amount(least=0))]
     health_deadline: Seconds
     stable_seconds: Annotated[float, PlainValidator(values.seconds(least=0))]
+    overlap: Annotated[float, PlainValidator(values.overlap)]
     revocation_recheck: Annotated[float, PlainValidator(values.seconds(least=0))]
 
 

@@ -22,6 +22,7 @@ Word = TypeVar("Word", bound=Enum)
 
 LONGEST_WAIT = 86_400  # a day: every command returns within a known time
 LONGEST_REASON = 200  # characters: it is shown in a table
+LONGEST_OVERLAP = 365 * 86_400  # seconds
 LONGEST_COMMAND = 4_000  # characters
 LONGEST_PATTERN = 500  # characters
 OLDEST = 3_650  # days
@@ -208,6 +209,16 @@ def duration(value: object) -> float:
         return seconds(0.1)(float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]] if found else value)
     except ValueError:
         raise ValueError(f'seconds from 0.1 to {LONGEST_WAIT}, or a text such as "90s", "5min" or "1h"') from None
+
+
+def overlap(value: object) -> float:
+    """How long clients have to change: as `duration`, or so many days; up to a year, and 0 for no overlap."""
+    found = re.fullmatch(r"([0-9]{1,5}) ?(min|h|d)", value) if isinstance(value, str) else None
+    seconds_in = {"min": 60.0, "h": 3_600.0, "d": 86_400.0}
+    time = int(found[1]) * seconds_in[found[2]] if found else -1.0 if value else 0.0
+    if isinstance(value, bool) or not 0 <= time <= LONGEST_OVERLAP:
+        raise ValueError('0, or a text such as "30min", "24h" or "7d", up to 365 days')
+    return time
 
 
 def argv(absolute: bool) -> Callable[[object], tuple[str, ...]]:

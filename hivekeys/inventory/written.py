@@ -13,24 +13,10 @@ from datetime import date
 from enum import Enum
 from typing import Any
 
-from hivekeys.fleet import (
-    SERVICES,
-    Accepts,
-    Amount,
-    Backups,
-    Become,
-    Fleet,
-    Front,
-    Host,
-    Policy,
-    Role,
-    Service,
-    Timeouts,
-    TokenAge,
-    Waiver,
-)
+from hivekeys.fleet import SERVICES, Amount, Backups, Become, Fleet, Host, Policy, Role, Timeouts, TokenAge, Waiver
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.schema import LOGIN
+from hivekeys.service import Accepts, Front, Service
 
 _MODES = ("mode", "directory_mode")
 _NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>[0-9]{1,9})(?P<after>[^0-9]*)", re.DOTALL)

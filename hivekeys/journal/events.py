@@ -255,6 +255,14 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class OverlapBegan:
+    """Every host uses the new token and accepts the old one as well: clients have `until` then to change (epoch)."""
+
+    until: float
+    when: Moment
+
+
+@dataclass(frozen=True)
 class FellBack:
     """Services do not accept two tokens as the inventory says: the run goes on with one at a time."""
 
@@ -299,7 +307,7 @@ class MeterRead:
 
 _Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | TokensRevoked | Retried
 _Asked = OperatorAsked | OperatorAnswered
-_Over = FellBack | Stopped | Paused | Superseded | RunEnded
+_Over = OverlapBegan | FellBack | Stopped | Paused | Superseded | RunEnded
 Event = _Begun | Readmitted | Waiting | Intent | Outcome | MeterRead | CensusTaken | _Asked | _Over
 # Kinds as older journals have them → today's.
 FORMER = {"Again": "Retried", "Condemned": "TokensRevoked"}

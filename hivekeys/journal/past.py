@@ -9,8 +9,9 @@ from hivekeys.errors import UserError
 from hivekeys.journal import salvage, state_folder
 from hivekeys.journal.debts import served, settled
 from hivekeys.journal.events import Claimed, Superseded, TokenChosen
+from hivekeys.journal.fold import fold
 from hivekeys.journal.history import History
-from hivekeys.journal.run import Run, fold
+from hivekeys.journal.run import Run
 from hivekeys.journal.store import Journal
 from hivekeys.token import Fingerprint
 

@@ -29,7 +29,8 @@ from hivekeys.journal.events import (
     Status,
     Waiting,
 )
-from hivekeys.journal.run import Run, advance
+from hivekeys.journal.fold import advance
+from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from hivekeys.journal.clock import Clock, Moment
 from hivekeys.journal.events import Event
+from hivekeys.journal.fold import advance
 from hivekeys.journal.hostrun import HostRun
-from hivekeys.journal.run import Run, advance
+from hivekeys.journal.run import Run
 
 Record = Callable[[Sequence[Event]], None]  # all of them are on the disk when it returns, in this order
 

@@ -1,38 +1,19 @@
 """A run as its events tell it: `fold` builds it, and nothing else does. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 
 from hivekeys.errors import ExitCode
-from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     CensusTaken,
-    Claimed,
-    Event,
-    FellBack,
-    Intent,
-    MeterRead,
-    OperatorAnswered,
-    OperatorAsked,
-    Outcome,
-    Paused,
     Phase,
     PhaseStarted,
-    Resumed,
-    Retried,
-    RunEnded,
-    RunStarted,
     State,
-    Stopped,
-    Superseded,
-    TokenChosen,
-    TokensRevoked,
 )
-from hivekeys.journal.gap import Gap, between, cut_off
-from hivekeys.journal.hostrun import HostRun, after, forgiven, is_barred, is_superseded, unsettled
-from hivekeys.journal.milestones import MILESTONES, Heading, Milestone
+from hivekeys.journal.gap import Gap, between
+from hivekeys.journal.hostrun import HostRun, is_barred, is_superseded
+from hivekeys.journal.milestones import Heading, Milestone
 from hivekeys.journal.sittings import BEGUN, Times
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.metered import Metered
@@ -72,6 +53,7 @@ class Run:
     came_to: Milestone = Milestone.BEGUN
     stopped: str = ""
     reasons: tuple[str, ...] = ()  # why it stopped, each time
+    overlap_until: float = 0.0  # clients have until then for the new token (epoch); 0: nothing overlaps
     census: CensusTaken | None = None  # who used the old tokens, by the services' records
     code: ExitCode | None = None
     paused: ExitCode | None = None  # the exit code of its command, where the run itself did not end
@@ -199,6 +181,13 @@ class Run:
         return holds and not self.rolled_back and not self.is_settled
 
     @property
+    def is_overlapping(self) -> bool:
+        """True while every host accepts the old token and the new one, because clients were given time."""
+        accepted = bool(self.counted) and all(host.state is State.BOTH for host in self.counted)
+        over = self.rolled_back or self.retiring or self.is_settled or self.is_held
+        return self.overlap_until > 0 and self.code is not None and accepted and not over
+
+    @property
     def behind(self) -> tuple[str, ...]:
         """The hosts that the way back did not reach."""
         went_back = self.rolled_back and not self.is_settled
@@ -212,9 +201,13 @@ class Run:
     @property
     def debts(self) -> tuple[str, ...]:
         """The hosts that do not serve the run's token though the fleet does."""
-        owing = self.went_on and not self.is_settled
-        unpaid = (host.name for host in self.counted if owing and host.state not in (State.PROVEN, State.BOTH))
+        owing = self.went_on and not self.is_settled and not self.is_overlapping
+        unpaid = (host.name for host in self.counted if owing and not self._has_turned(host))
         return tuple(name for name in unpaid if name not in self.paid)
+
+    def _has_turned(self, host: HostRun) -> bool:
+        """True for a host that is proven, or uses the run's token and accepts the earlier one as well."""
+        return host.state is State.PROVEN or (host.state is State.BOTH and host.now == self.want)
 
     @property
     def queen(self) -> HostRun | None:
@@ -266,128 +259,6 @@ class Run:
         if host.state is State.EXCLUDED:
             return None
         return between(host.served, queen.served, (host.was, queen.was), self.times.elapsed, self.sittings)
-
-
-def fold(events: Iterable[Event]) -> Run:
-    """The run that these events tell, finished or not."""
-    return reduce(advance, events, Run())
-
-
-def advance(run: Run, event: Event) -> Run:
-    """The run after one more event."""
-    match event:
-        case RunStarted():
-            run = _begun(event)
-        case Claimed() | TokenChosen() | TokensRevoked():
-            run = _with_tokens(run, event)
-        case Resumed():
-            run = _taken_up(run, event)
-        case Retried():
-            fresh = {name: forgiven(run.hosts[name]) for name in event.hosts}
-            run = replace(run, attempt=event.attempt, hosts={**run.hosts, **fresh}, begun=())
-        case PhaseStarted():
-            run = _in_phase(run, event)
-        case Intent() | Outcome() | MeterRead():  # nearly all events: copy no more than needed
-            hosts = {**run.hosts, event.host: _after(run, event)}
-            return _at(run, event.when, hosts)
-        case OperatorAsked() | OperatorAnswered():
-            run = replace(run, times=run.times.at_question(event))
-        case FellBack() | CensusTaken() | Stopped() | Superseded() | Paused():
-            run = _with_news(run, event)
-        case RunEnded():
-            run = replace(run, code=event.code, hosts=_final(run))
-    return _at(run, event.when, run.hosts)
-
-
-def _at(run: Run, when: Moment, hosts: dict[str, HostRun]) -> Run:
-    """The run with its hosts as they were at that moment."""
-    times = run.times.after(when)
-    return replace(run, hosts=hosts, times=times, seconds=times.seconds)
-
-
-def _begun(event: RunStarted) -> Run:
-    run = Run(event.run, event.task, event.fleet, event.who, event.reason, event.when.at, Times(event.when.clock))
-    hosts = {name: HostRun(name) for name in (*event.hosts, *event.left_out)}
-    hosts |= {name: HostRun(name, state=State.EXCLUDED) for name in event.excluded}
-    run = replace(run, version=event.version, inventory=event.inventory, fence=event.fence, excluded=event.excluded)
-    return replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts, passes=event.passes)
-
-
-def _with_tokens(run: Run, event: Claimed | TokenChosen | TokensRevoked) -> Run:
-    if isinstance(event, Claimed):
-        return replace(run, epoch=event.epoch)
-    if isinstance(event, TokenChosen):
-        return replace(run, want=event.fingerprint, given=event.given)
-    if event.shared:  # a token that a late host showed is tried on the other hosts as well
-        run = replace(run, hosts={name: unsettled(host) for name, host in run.hosts.items()})
-    return replace(run, revoked=(*run.revoked, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
-
-
-def _with_news(run: Run, event: FellBack | CensusTaken | Stopped | Superseded | Paused) -> Run:
-    if isinstance(event, FellBack):
-        fresh = {name: forgiven(host) for name, host in run.hosts.items()}
-        return replace(run, passes=False, fell_back=event.why, hosts=fresh, begun=())
-    if isinstance(event, Paused):
-        return replace(run, paused=event.code)
-    if isinstance(event, CensusTaken):
-        return replace(run, census=event)
-    if isinstance(event, Superseded):
-        return replace(run, superseded_by=event.by)
-    reasons = dict.fromkeys((*run.reasons, event.why))
-    heading = Heading.FORWARD if run.reconciling else run.heading
-    return replace(run, stopped=event.why, reasons=tuple(reasons), heading=heading, lost=run.is_revocation)
-
-
-def _in_phase(run: Run, event: PhaseStarted) -> Run:
-    phase, hosts = event.phase, run.hosts
-    if phase is Phase.LOOK:
-        there = [hosts[name] for name in event.hosts if name in hosts]
-        hosts = {**hosts, **{host.name: replace(host, reached=None, tries=host.tries + 1) for host in there}}
-    if phase is Phase.ROLLBACK:
-        run = replace(run, heading=Heading.BACK)
-    if phase in MILESTONES and not run.retiring:
-        run = replace(run, came_to=MILESTONES[phase])
-    return replace(run, phase=phase, hosts=hosts, begun=(*run.begun, event))
-
-
-def _taken_up(run: Run, event: Resumed) -> Run:
-    """The run taken up again: failures are cleared, and hosts that joined the fleet are part of it."""
-    names = (*event.hosts, *event.left_out)
-    hosts = {name: forgiven(run.hosts.get(name, HostRun(name))) for name in names}
-    for name in (*event.excluded, *event.gone):
-        hosts[name] = replace(forgiven(run.hosts.get(name, HostRun(name))), state=State.EXCLUDED)
-    # Names may be corrected meanwhile.
-    hosts = {
-        name: replace(host, served=cut_off(host.served, run.sittings), machine="", tries=0, fences=0)
-        for name, host in hosts.items()
-    }
-    if run.code is not None:
-        heading = Heading.BACK if run.rolled_back else Heading.RECONCILE
-        run = replace(run, code=None, heading=heading, stopped="")
-    fence = run.fence or event.fence
-    run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, at_work="", fence=fence, lost=False)
-    order = replace(run, begun=(), waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
-    return replace(order, hosts=hosts, times=run.times.resumed(event.when, run.started))
-
-
-def _after(run: Run, event: Intent | Outcome | MeterRead) -> HostRun:
-    host = run.hosts[event.host]
-    if isinstance(event, MeterRead):
-        return replace(host, metered=host.metered.plus(event.counted) if host.metered else event.counted)
-    now = run.times.place(event.when.clock)
-    return after(host, event, now, run.sittings, run.want)
-
-
-def _final(run: Run) -> dict[str, HostRun]:
-    """The hosts as a run leaves them: where the fleet went on, a host that was left behind owes the new token."""
-    if run.overtaken_by:
-        return run.hosts
-    went_on = run.went_on or any(host.state is State.HEALTHY for host in run.hosts.values())
-    behind = (State.UNCHANGED, State.ROLLED_BACK)
-    return {
-        name: replace(host, state=State.OWES) if went_on and host.state in behind else host
-        for name, host in run.hosts.items()
-    }
 
 
 def _came_through(run: Run) -> bool:

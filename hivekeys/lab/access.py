@@ -58,6 +58,8 @@ become = "sudo"
 
 def _services(lab: Lab) -> str:
     """What the services do otherwise than the inventory's defaults."""
+    if lab.shape.accepts is Accepts.FRONT:
+        return "".join(_front(lab, lab.hosts[name]) for name in ("queen", "hive1"))
     if lab.shape.accepts is not Accepts.ONE:
         said = f'accepts = "{lab.shape.accepts}"\napply = '
         return "".join(f'\n[services.{role}]\n{said}"{lab.shape.apply(role)}"\n' for role in ("queen", "hive"))
@@ -65,6 +67,14 @@ def _services(lab: Lab) -> str:
         return ""
     keys = f'token = "{files.ENVIRONMENT}"\nformat = "environment"\n'
     return "".join(f"\n[services.{role}]\n{keys}" for role in ("queen", "hive"))
+
+
+def _front(lab: Lab, host: Host) -> str:
+    """A front where the services listen now. A queen listens on all addresses, whatever she is told."""
+    inner = 10_000 + host.port
+    start = files.command(lab, host).replace(str(host.port), str(inner)).replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    told = f'listen = "0.0.0.0:{host.port}", start = "{start}", firewall = true'
+    return f'\n[services.{host.role}]\naccepts = "front"\nport = {inner}\nfront = {{ {told} }}\n'
 
 
 def ssh_config(lab: Lab) -> str:

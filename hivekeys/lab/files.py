@@ -86,7 +86,7 @@ def _token_lines(lab: Lab, host: Host) -> str:
     home = "" if lab.shape.units is Units.FILE else f"Environment=HOME={HOME}\n"
     if lab.shape.units is Units.ENVIRONMENT_FILE:
         return f"{home}EnvironmentFile={ENVIRONMENT}"
-    if lab.shape.accepts is not Accepts.ONE:
+    if lab.shape.accepts.by_service:
         return _of_two(lab, host)
     if RELEASES[host.release] < _CREDENTIALS_SINCE:
         return f"{home}Environment=LLORCH_API_TOKEN_FILE={SECRETS}/api-token"

@@ -25,8 +25,12 @@ def check_shape(shape: Shape) -> Shape:
     """Refuse what no lab can be."""
     if not 1 <= shape.hives < network.MOST_HOSTS:
         raise UserError(f"a lab has 1 to {network.MOST_HOSTS - 1} hives, not {shape.hives}")
-    if shape.accepts is not Accepts.ONE and (shape.real or shape.units is not Units.FILE):
+    if shape.accepts.by_service and (shape.real or shape.units is not Units.FILE):
         raise UserError("two tokens at a time are for the stand-in in the shape file alone", hint="v0.1.0 takes one")
+    if shape.accepts is Accepts.FRONT and (shape.real or shape.units is Units.ENVIRONMENT_FILE):
+        raise UserError(
+            "a front in the lab is for the stand-in in the shapes file and shim", hint="write its inventory"
+        )
     unknown = [release for release in shape.releases if release not in RELEASES]
     if unknown or not shape.releases:
         raise UserError(f"no release {', '.join(unknown) or 'at all'}", hint=f"there are: {', '.join(RELEASES)}")

@@ -34,6 +34,12 @@ class Accepts(StrEnum):
     ONE = "one"
     LINES = "lines"  # a list; the queen reads it anew by a reload, hives watch it
     PAIR = "pair"  # a second file; the queen reads it anew by a reload, hives by a signal
+    FRONT = "front"  # one; `fab install --front` sets up what takes more
+
+    @property
+    def by_service(self) -> bool:
+        """True where the services themselves take two."""
+        return self in (Accepts.LINES, Accepts.PAIR)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Shape:
 
     def apply(self, role: str) -> str:
         """How a service of that role learns of a changed file, as an inventory says it."""
-        if self.accepts is Accepts.ONE:
+        if not self.accepts.by_service:
             return "restart"
         return "reload" if role == "queen" else "watch" if self.accepts is Accepts.LINES else "signal"
 

@@ -6,8 +6,8 @@ Promise 14: "refused" is said only of places that were asked with that token; wh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hivekeys.fleet import Service
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.service import Service
 
 
 @dataclass(frozen=True)

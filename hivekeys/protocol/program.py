@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import hivekeys
-from hivekeys.fleet import Apply, Host
+from hivekeys.fleet import Host
 from hivekeys.protocol.verbs import STEPS, UPKEEP
+from hivekeys.service import Apply
 
 HOST = Path(hivekeys.__file__).parent / "host"
 RUN = ("serving", "greeting", "turning", "writing")  # the agent, and the verbs of a run: every program has them

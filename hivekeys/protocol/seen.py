@@ -6,9 +6,9 @@ Frozen values, as an agent's answers are read into them. All times are seconds.
 import re
 from dataclasses import dataclass, replace
 
-from hivekeys.fleet import Format, Service
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import Listener, Survivor
+from hivekeys.service import Format, Service
 from hivekeys.token import Fingerprint
 
 # What a look may say would keep a run from its work on this host.

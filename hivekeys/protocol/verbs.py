@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
 
-from hivekeys.fleet import Service
 from hivekeys.protocol.audited import Accessed, Audited, Query
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.drained import Drained
@@ -21,6 +20,7 @@ from hivekeys.protocol.metered import Metered
 from hivekeys.protocol.restriction import Restriction
 from hivekeys.protocol.seen import HostRecord, Place, Proof, Seen
 from hivekeys.protocol.tombstone import Remembered, Stone
+from hivekeys.service import Service
 from hivekeys.token import Fingerprint, Token
 
 A = TypeVar("A")

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hivekeys.fleet import Apply, Drain, Hook, Policy, Service
-from hivekeys.fleet import Front as ServiceFront
+from hivekeys.fleet import Policy
 from hivekeys.protocol import verbs
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result
@@ -39,6 +38,8 @@ from hivekeys.protocol.verbs import (
     Sweep,
     Verb,
 )
+from hivekeys.service import Apply, Drain, Hook, Service
+from hivekeys.service import Front as ServiceFront
 from hivekeys.text.clean import LONGEST, BeyondError, cleaned, cut, one_line, printable
 from hivekeys.token import MAX_LENGTH, Fingerprint, Token
 

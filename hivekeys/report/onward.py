@@ -103,7 +103,12 @@ def _look(run: Run, fleet: Fleet) -> str:
 def _left_open(run: Run, fleet: Fleet) -> str:
     """The next step for hosts that owe the new token or are not back on the old one, and for tokens still in use."""
     rollback, reconcile = typed("rollback", fleet), typed("reconcile", fleet)
+    if run.is_overlapping:
+        who = typed("audit", fleet, "--token", "previous")
+        finish = typed("rotate", fleet, "--finish")
+        return f"who still uses the old token: {who}   when no client does: {finish}   go back: {rollback}"
     if run.is_held:
+        reconcile = typed("rotate", fleet, "--finish") if run.overlap_until else reconcile
         return f"the old token is kept: when no client has used it for an hour: {reconcile}   {ANYWAY}"
     if run.debts and not run.rolled_back:
         repaired = f"when {_few(run.debts)} can be reached and the causes are repaired: {reconcile}"

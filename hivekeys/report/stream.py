@@ -20,6 +20,7 @@ from hivekeys.journal.events import (
     OperatorAnswered,
     OperatorAsked,
     Outcome,
+    OverlapBegan,
     Paused,
     PhaseStarted,
     Readmitted,
@@ -43,7 +44,7 @@ from hivekeys.token import Fingerprint
 
 VERSION = 1
 _Asked = OperatorAsked | OperatorAnswered
-_End = FellBack | Stopped | Paused | Superseded | RunEnded
+_End = OverlapBegan | FellBack | Stopped | Paused | Superseded | RunEnded
 
 
 def line_of(event: Event, run: str, fleet: Fleet) -> dict[str, Any]:
@@ -139,6 +140,8 @@ def _of_the_end(event: _End) -> tuple[str, dict[str, Any]]:
     match event:
         case Stopped():
             return "stopped", {"phase": event.phase.value, "why": one_line(event.why)}
+        case OverlapBegan():
+            return "overlap-began", {"until": datetime.fromtimestamp(event.until, UTC).isoformat(timespec="seconds")}
         case FellBack():
             return "fell-back", {"why": one_line(event.why)}
         case Paused():

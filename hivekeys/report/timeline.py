@@ -15,6 +15,7 @@ from hivekeys.journal.events import (
     Intent,
     OperatorAnswered,
     Outcome,
+    OverlapBegan,
     Paused,
     Phase,
     PhaseStarted,
@@ -26,7 +27,8 @@ from hivekeys.journal.events import (
     Stopped,
     Waiting,
 )
-from hivekeys.journal.run import Run, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import Run
 from hivekeys.journal.sittings import Times
 from hivekeys.text.names import fold_names
 
@@ -175,8 +177,8 @@ def _turn(event: Event) -> Iterator[str]:
             yield f"attempt {event.attempt}: {fold_names(event.hosts)}"
         case Waiting():
             yield f"waiting for the lock of {event.host}: {event.cause.detail}"
-        case FellBack():
-            yield f"one token at a time: {event.why}"
+        case OverlapBegan() | FellBack():
+            yield _passes(event)
         case Stopped():
             yield f"stopped in phase {event.phase.value}: {event.why}"
         case Paused():
@@ -185,6 +187,13 @@ def _turn(event: Event) -> Iterator[str]:
             yield f"the operator was asked, and said {'yes' if event.yes else 'no'}"
         case RunEnded():
             yield f"ended, exit code {int(event.code)}"
+
+
+def _passes(event: OverlapBegan | FellBack) -> str:
+    """What became of the passes."""
+    if isinstance(event, FellBack):
+        return f"one token at a time: {event.why}"
+    return "both tokens are accepted: clients have time to change"
 
 
 def merged(spans: Iterable[Span], apart: float = 0.0) -> list[Span]:

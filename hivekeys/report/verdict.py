@@ -6,6 +6,7 @@ it. "Done" and "every host" appear only where every host was seen to be there.
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hivekeys.errors import ExitCode
@@ -37,6 +38,8 @@ ILL = (State.CORDONED, State.FAILED, State.UNREACHABLE, State.UNKNOWN)
 def exit_code(run: Run) -> ExitCode:
     """What a run that is over means to the shell (DESIGN.md, "Exit code")."""
     states = {host.state for host in run.here}
+    if run.is_overlapping:
+        return ExitCode.DONE
     if run.bears_out(Trouble.SUPERSEDED):
         return ExitCode.LOCKED
     if states == {State.PROVEN}:
@@ -61,6 +64,9 @@ def verdict(run: Run, code: ExitCode) -> Verdict:
         return _revoked(run)
     if run.rolled_back or code is ExitCode.ROLLED_BACK:
         return _taken_back(run, code)
+    if run.is_overlapping and code is ExitCode.DONE:
+        until = f"{datetime.fromtimestamp(run.overlap_until, UTC):%Y-%m-%d %H:%M} UTC"
+        return Verdict(f"overlapping: the old token and the new one are accepted until {until}", "good", "overlapping")
     if code is ExitCode.DONE and _all_proven(run.here):
         return Verdict(f"done, and proven, on every host{_but_those_gone(run)}", "good")
     if _all_proven(run.counted) and run.excluded and not run.is_held:

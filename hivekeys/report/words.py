@@ -243,8 +243,11 @@ def standing(run: Run, since: str) -> str:
         back = "" if run.is_revocation else ", fab rollback goes back"
         back = back if run.left_a_trace else "; nothing was changed, so another run may begin as well"
         return f"{past_verdict(run).words}, begun {since} ago: fab resume goes on{back}"
+    if run.is_overlapping:
+        return f"{past_verdict(run).words}: fab rotate --finish"
     if run.is_held:
-        return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab reconcile"
+        on = "rotate --finish" if run.overlap_until else "reconcile"
+        return f"all hosts serve token:{run.want}; the old one is kept, because it was still used: fab {on}"
     if run.debts and (said := _owed(run, since)):
         return said
     if run.behind:

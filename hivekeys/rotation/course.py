@@ -10,122 +10,22 @@ the same course from another state. A move is data: `drive` carries it out here,
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 
-from hivekeys.fleet import Fleet, OnDeadline
+from hivekeys.fleet import takes_two
 from hivekeys.journal.events import PASSES, TURNED, TURNS, Phase, State, Status
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.doubles import doubles
 from hivekeys.rotation import waves
-from hivekeys.rotation.waves import Wave
+from hivekeys.rotation.moves import Act, Census, Do, End, FallBack, Here, Move, Overlap, Plan, Rest, Stop
+from hivekeys.service import OnDeadline
 from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint
 
 SKIP = OnDeadline.SKIP
 FENCES = 2  # how often a fence stops the service of a host that could not be turned: at once, and again at the end
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run may do. All times are seconds."""
-
-    goes_back: bool = True  # a failure takes back every change
-    back: bool = False  # the operator asked to roll back
-    revokes: bool = False
-    attempts: int = 1  # times that a host is tried
-    pause: float = 0.0  # between two waves, and before hosts are tried again
-    patience: float | None = None  # that the slower half of the hosts may take longer; then it is left behind
-    may_be_missing: frozenset[str] = frozenset()  # hosts that do not stop the others when they cannot be reached
-    census: bool = False  # the services' records are asked who still uses the old tokens (the verb `audit`)
-    retire_anyway: bool = False  # the old tokens are retired whatever the census says
-    leaked: frozenset[Fingerprint] = frozenset()  # tokens to revoke besides those that hosts show
-    ends_survivors: bool = False  # processes that outlived a restart and were not shown to refuse are ended
-    no_refusal: bool = False  # a client's request that was refused, or broke, takes back every change
-    gone_back: frozenset[str] = frozenset()  # later runs that left the hosts as they were; others supersede it
-
-
-ROTATION = Plan()
-RECONCILE = Plan(goes_back=False)
-REVOCATION = Plan(goes_back=False, revokes=True, attempts=3, pause=3.0, patience=2.0)
-
-
-@dataclass(frozen=True)
-class Here:
-    """What this process knows beside the run's events. `names`: the run's hosts, the queen first."""
-
-    fleet: Fleet
-    waves: tuple[Wave, ...]
-    names: tuple[str, ...]
-    interrupted: bool = False
-    holds: bool = False  # the run's token is in its memory
-    asked_for_tokens: bool = False  # whether hosts were asked for the tokens that they hold
-    rested: bool = False  # no retry and no wait is left before the next phase
-    stragglers: frozenset[str] = frozenset()  # hosts that were left behind and are still at work
-    back: frozenset[str] = frozenset()  # hosts that were left behind and have answered: they begin anew
-
-
-# -- moves
-
-
-@dataclass(frozen=True)
-class Do:
-    """One phase on these hosts at once."""
-
-    phase: Phase
-    hosts: tuple[str, ...]
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Rest:
-    """Between two waves: the pause, and the operator's word."""
-
-    wave: Wave
-
-
-@dataclass(frozen=True)
-class Census:
-    """Ask who still uses the old tokens."""
-
-    old: frozenset[Fingerprint]
-
-
-@dataclass(frozen=True)
-class Stop:
-    """The run does not go on as it was meant to, and why."""
-
-    phase: Phase
-    why: str
-
-
-@dataclass(frozen=True)
-class FallBack:
-    """Services do not accept two tokens after all: one at a time from here, and why."""
-
-    why: str
-
-
-class Act(Enum):
-    """A move that concerns the whole run, not single hosts."""
-
-    BRING = "choose the run's token"
-    READ_TOKENS = "have the run's tokens back in memory, from hosts that hold them"
-    RETRY = "after a pause, try those again that failed, or were left behind and have come back"
-    GATHER = "wait for a host that was left behind"
-    WAIT = "nothing can be decided now: the run stays open"
-
-
-@dataclass(frozen=True)
-class End:
-    """The run is over, or interrupted. `retired`: hosts that have no way back, because their old tokens are gone."""
-
-    retired: tuple[str, ...] = ()
-
-
-Move = Do | Rest | Census | Stop | FallBack | Act | End
 
 
 def next_move(run: Run, plan: Plan, here: Here) -> Move:
@@ -154,7 +54,7 @@ class _Course:
         self.standing = [host for host in self.hosts if host.cause is None and host.name not in here.back]
         self.queen = here.fleet.queen.name
         taking_part = [host for host in here.fleet.hosts if host.name in here.names]
-        self.passes = run.passes and not plan.revokes and waves.takes_two(taking_part)
+        self.passes = run.passes and not plan.revokes and takes_two(taking_part)
 
     def next(self) -> Move:
         run, plan = self.run, self.plan
@@ -227,8 +127,14 @@ class _Course:
                 return Do(wave.phase, names, wave.title) if self.here.rested or not begun else Rest(wave)
         return None
 
+    # -- the same, where services accept two tokens
+
     def _passes(self) -> Move:
-        """Every host through one pass, and asked once more, before any begins the next; so too when taken up again."""
+        """Every host through one pass, and asked once more, before any begins the next.
+
+        A run that is taken up again goes through them again: each host is asked, and changed where it must be. Once one
+        was told to drop the old token, none accepts it again.
+        """
         for phase in PASSES[-1:] if self.run.retiring else PASSES:
             if phase is Phase.DROP and (held := self._before_drop()):
                 return held
@@ -256,6 +162,10 @@ class _Course:
         if run.retiring:
             return None
         if any(host.state not in (State.BOTH, State.PROVEN) for host in run.counted):
+            return End()
+        if self.plan.overlap and not run.overlap_until:
+            return Overlap(self.plan.overlap)
+        if run.overlap_until and not self.plan.finishes:
             return End()
         old = frozenset(host.was for host in run.hosts.values() if host.was and want and host.was.fp6 != want.fp6)
         if self.plan.census and old and run.census is None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet, Host
+from hivekeys.fleet import Fleet, Host, takes_two
 from hivekeys.journal.clock import Clock
 from hivekeys.journal.events import (
     Claimed,
@@ -29,10 +29,11 @@ from hivekeys.journal.events import (
     RunStarted,
     TokenChosen,
 )
+from hivekeys.journal.fold import advance
 from hivekeys.journal.history import History, later_runs, next_epoch, tokens_held
 from hivekeys.journal.hostrun import is_double
 from hivekeys.journal.recorder import Record, Recorder
-from hivekeys.journal.run import ROTATE, Run, advance
+from hivekeys.journal.run import ROTATE, Run
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.verbs import Greeting
@@ -124,7 +125,7 @@ class Crew:
                 fence=fence,
                 version=__version__,
                 inventory=self.fleet.digest,
-                passes=task == ROTATE and waves.takes_two([controller.host for controller in self.controllers]),
+                passes=task == ROTATE and takes_two([controller.host for controller in self.controllers]),
                 when=now,
             )
         )

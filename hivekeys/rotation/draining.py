@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hivekeys.fleet import Hook, Host
+from hivekeys.fleet import Host
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result, joined
 from hivekeys.protocol.verbs import Drain, Observe, Step, Uncordon
+from hivekeys.service import Hook
 
 OUTPUT_BYTES = 2000  # bytes of what a command says that are kept: its end
 HURRIED = 10.0  # seconds: the most that a revocation waits (hivekeys.host.verbs.drain.HURRIED)

@@ -12,8 +12,10 @@ from hivekeys.journal.events import (
     PREPARING,
     TURNED,
     TURNS,
+    Event,
     FellBack,
     Outcome,
+    OverlapBegan,
     Phase,
     Retried,
     State,
@@ -25,24 +27,10 @@ from hivekeys.journal.hostrun import is_superseded
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.rotation import retirement
-from hivekeys.rotation.course import (
-    ROTATION,
-    Act,
-    Census,
-    Do,
-    End,
-    FallBack,
-    Here,
-    Move,
-    Plan,
-    Rest,
-    Stop,
-    is_open,
-    is_over,
-    next_move,
-)
+from hivekeys.rotation.course import is_open, is_over, next_move
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.host import HostController
+from hivekeys.rotation.moves import ROTATION, Act, Census, Do, End, FallBack, Here, Move, Overlap, Plan, Rest, Stop
 from hivekeys.rotation.steps import Goal, Stance
 from hivekeys.rotation.waves import Wave
 from hivekeys.ssh.line import QUIET
@@ -130,11 +118,8 @@ class Drive:
                 self._rest(move.wave)
             case Census():
                 self._count(move.old)
-            case Stop():
-                self._recorder.record(Stopped(move.phase, move.why, self._recorder.now()))
-            case FallBack():
-                self._recorder.record(FellBack(move.why, self._recorder.now()))
-                self._asked_for_tokens = False  # hosts begin anew: locks and tokens first
+            case Stop() | Overlap() | FallBack():
+                self._recorder.record(self._news(move))
             case Act.BRING:
                 self._choose_token()
             case Act.READ_TOKENS:
@@ -146,6 +131,16 @@ class Drive:
             case Act.GATHER:
                 self._crew.gather(waits=True)
                 self._waited, self._rested = True, False
+
+    def _news(self, move: Stop | Overlap | FallBack) -> Event:
+        """What a move that only changes the run's direction is in the journal."""
+        now = self._recorder.now()
+        if isinstance(move, Overlap):
+            return OverlapBegan(now.at + move.seconds, now)
+        if isinstance(move, FallBack):
+            self._asked_for_tokens = False  # hosts begin anew: locks and tokens first
+            return FellBack(move.why, now)
+        return Stopped(move.phase, move.why, now)
 
     def _do(self, move: Do) -> None:
         """One phase, on hosts that are ready for it."""

@@ -7,11 +7,10 @@ connects and looks again: only when that fails too is the host `unknown`.
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
-from hivekeys.fleet import Apply, Host
+from hivekeys.fleet import Host
 from hivekeys.journal.events import TURNED, Intent, MeterRead, Outcome, Phase, State, Status, Waiting
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.recorder import Recorder
-from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Query
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.listeners import still_trusted
@@ -38,7 +37,9 @@ from hivekeys.protocol.verbs import (
     Verb,
 )
 from hivekeys.rotation import draining
+from hivekeys.rotation.clients import clients_token
 from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to, untidy, with_drain
+from hivekeys.service import Apply
 from hivekeys.ssh.line import LEASE
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
@@ -376,15 +377,6 @@ class HostController:
     def leave(self, phase: Phase, state: State) -> Outcome:
         """Records an outcome for a host that needs nothing."""
         return self._outcome(phase, Status.OK, state)
-
-
-def clients_token(run: Run, host: HostRun) -> Fingerprint | None:
-    """The token that clients have now: the new one as soon as the queen is proven; in passes, once all hosts use it.
-
-    Without the queen, as the host itself does. On the way back they have the old one again.
-    """
-    turned = run.settling if run.passes else (run.queen or host).state in TURNED
-    return run.want if turned and not run.stopped else host.was
 
 
 def _is_stale(reply: Reply, steps: tuple[Step, ...]) -> bool:

@@ -8,10 +8,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys.fleet import HIVE_SERVICE, Apply, Host, Service
+from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.steps import Goal, Stance, steps_to
+from hivekeys.service import Apply, Service
 from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint
 
@@ -38,11 +39,6 @@ def foreseen(
     `services`: what runs on a host, where that is not as on most.
     """
     return [_of(host, services.get(host.name, HIVE_SERVICE), want, goes_back) for host in hosts]
-
-
-def services_of(hosts: Iterable[Host]) -> dict[str, Service]:
-    """What runs on each of these hosts, by its name."""
-    return {host.name: host.service for host in hosts}
 
 
 def brought(service: Service) -> tuple[Verb, ...]:

@@ -6,12 +6,13 @@ What a host says of its workers is the number of processes that its unit has bes
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hivekeys.fleet import Apply, Fleet, Host, OnDeadline, Role
+from hivekeys.fleet import Fleet, Host, Role, takes_two
 from hivekeys.journal.estimate import RunTimes, at_least, likely
 from hivekeys.journal.events import PASSES, TURNED
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
-from hivekeys.rotation.waves import Wave, takes_two
+from hivekeys.rotation.waves import Wave
+from hivekeys.service import Apply, OnDeadline
 from hivekeys.text.clean import cut
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names

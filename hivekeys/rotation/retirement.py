@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from hivekeys.audit.census import had_since, last_turned, turned_at, unread_of, uses_of
-from hivekeys.fleet import Apply
 from hivekeys.journal.events import CensusTaken
 from hivekeys.protocol.audited import Query, Time
 from hivekeys.protocol.causes import Cause
@@ -16,6 +15,7 @@ from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.verbs import Audit
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.host import HostController
+from hivekeys.service import Apply
 from hivekeys.token import Fingerprint
 
 FRESH = 3600.0  # seconds: an older use does not keep a token from being retired

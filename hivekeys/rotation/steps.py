@@ -7,7 +7,7 @@ and the way back: a rollback is a goal with the older token.
 from dataclasses import dataclass
 from enum import Enum
 
-from hivekeys.fleet import HIVE_SERVICE, Apply, Service, rights
+from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.seen import Seen, Slot, Unit, not_read
 from hivekeys.protocol.verbs import (
@@ -27,6 +27,7 @@ from hivekeys.protocol.verbs import (
     Sweep,
     Uncordon,
 )
+from hivekeys.service import Apply, Service, rights
 from hivekeys.token import Fingerprint
 
 FOR_EVER = 1e9  # seconds; hivekeys.host.restarting.FOR_EVER

@@ -16,11 +16,6 @@ class Wave:
     hosts: tuple[Host, ...]
 
 
-def takes_two(hosts: Collection[Host]) -> bool:
-    """True where each of these services accepts two tokens at a time, as the inventory says."""
-    return bool(hosts) and all(host.service.accepted for host in hosts)
-
-
 def plan(hosts: Sequence[Host], policy: Policy, *, canary: bool = True) -> tuple[Wave, ...]:
     """The order of change: never the queen together with hives, canaries before the rest."""
     queen = tuple(host for host in hosts if host.role is Role.QUEEN)

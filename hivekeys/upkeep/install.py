@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Accepts, Host
+from hivekeys.fleet import Host
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.messages import Reply
@@ -21,6 +21,7 @@ from hivekeys.protocol.restriction import Restriction
 from hivekeys.protocol.verbs import Accept, Install, Prove, Restart, Restrict, Step, Uninstall, Verb
 from hivekeys.rotation import waves
 from hivekeys.rotation.steps import Goal, Stance, steps_to
+from hivekeys.service import Accepts
 from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint, Token, refuse_revoked
 from hivekeys.upkeep.changes import UpkeepResult

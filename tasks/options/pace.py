@@ -21,6 +21,7 @@ class PaceOptions:
     max_failures: str = option("how many hosts may fail in the whole run before it goes back: a number or a percentage")
     pause: str = option("seconds to wait between two waves")
     pause_for_confirmation: bool = option("ask before each wave", default=False)
+    overlap: str = option("how long clients may go on with the old token, where services accept two (24h, 7d)")
 
     def apply_to(self, fleet: "Fleet") -> "Fleet":
         """The fleet with its rollout policy changed where an option says so. Raises UserError for what is no number."""
@@ -31,6 +32,8 @@ class PaceOptions:
             policy = replace(policy, batch=amount("--batch", self.batch, 1))
         if self.max_failures:
             policy = replace(policy, max_failures=amount("--max-failures", self.max_failures, 0))
+        if self.overlap:
+            policy = replace(policy, overlap=age("--overlap", self.overlap))
         return replace(fleet, policy=policy)
 
     @property

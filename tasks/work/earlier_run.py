@@ -4,19 +4,20 @@ import itertools
 from dataclasses import replace
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Fleet, Host
+from hivekeys.fleet import Fleet, Host, services_of
 from hivekeys.journal import state_folder
 from hivekeys.journal.history import gone_back
 from hivekeys.journal.past import past_run, past_runs, tombstones
 from hivekeys.journal.run import Run
-from hivekeys.rotation.course import REVOCATION, ROTATION
+from hivekeys.report.verdict import past_verdict
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
-from hivekeys.rotation.preview import Foreseen, foreseen, services_of
+from hivekeys.rotation.moves import REVOCATION, ROTATION
+from hivekeys.rotation.preview import Foreseen, foreseen
 from hivekeys.text.names import fold_names
 from hivekeys.token import refuse_revoked
 from tasks.options.output import FinishOption, OutputOptions
-from tasks.options.turning import EarlierRunOptions, ForwardOptions
+from tasks.options.turning import EarlierRunOptions, ForwardOptions, RetireOption
 from tasks.options.verb import leave
 from tasks.work import foreseeing
 from tasks.work.after_run import backup_after_run
@@ -143,6 +144,30 @@ def take_up(
     leave(code)
 
 
+def overlapping_run(fleet: str, state_dir: str) -> Run | None:
+    """The newest run, if it waits for clients to change to its token; None for any other."""
+    newest = next(past_runs(fleet, state_dir), None)
+    return newest if newest and newest.is_overlapping else None
+
+
+def refuse_overlapping(run: Run) -> None:
+    """A further token would be a third one: first the old one goes, or the new one."""
+    raise UserError(
+        f"run {run.id} is not over: {past_verdict(run).words}",
+        hint="`fab rotate --fleet {fleet} --finish` drops the old token, `fab rollback --fleet {fleet}` the new one",
+    )
+
+
+def finish_overlap(fleet: Fleet, run: Run | None, options: RetireOption, request: Request, *, dry_run: bool) -> None:
+    """Ends the overlap of a run: every host of it drops the old token, unless a client was seen to use it."""
+    if run is None:
+        raise UserError(
+            f"fleet {fleet.name} has no run that overlaps: there is nothing to finish", hint="`fab status` shows it"
+        )
+    request = replace(request, past=run, reason=run.reason)
+    take_up(fleet, hosts_of(fleet, run), request, "finish", options.retire_anyway, dry_run=dry_run)
+
+
 def foresee_rest(fleet: Fleet, hosts: tuple[Host, ...], request: Request, past: Run, verb: str) -> None:
     """Where every host would go: back, or on with the run's token, or with a new one where that was lost."""
     is_back = verb == "roll_back" or (verb == "resume" and bool(past.stopped) and not past.reconciling)
@@ -166,7 +191,8 @@ def goes_on(runner: Crew, verb: str, retire_anyway: bool, later: frozenset[str],
     plan = REVOCATION if runner.run.is_revocation else ROTATION
     plan = replace(plan, census=True, retire_anyway=retire_anyway, ends_survivors=ends_survivors)
     if not plan.revokes:
-        plan = replace(plan, back=verb == "roll_back", goes_back=verb != "reconcile")
+        plan = replace(plan, back=verb == "roll_back", goes_back=verb not in ("reconcile", "finish"))
+        plan = replace(plan, overlap=runner.fleet.policy.overlap, finishes=verb == "finish")
     if plan.back or not plan.goes_back:
         plan = replace(plan, gone_back=later)
     return Drive(runner, plan).go()

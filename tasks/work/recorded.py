@@ -9,8 +9,9 @@ from hivekeys.fleet import Fleet
 from hivekeys.journal import state_folder
 from hivekeys.journal.chain import Row
 from hivekeys.journal.events import Event
+from hivekeys.journal.fold import fold
 from hivekeys.journal.past import past_run
-from hivekeys.journal.run import Run, fold
+from hivekeys.journal.run import Run
 from hivekeys.journal.store import Journal
 from hivekeys.report.inputs import Finding, Review, findings_of, review_of
 from tasks.options.recorded import RecordedOptions, source_of

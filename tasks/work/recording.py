@@ -9,8 +9,9 @@ from hivekeys.errors import DamagedError, UserError
 from hivekeys.fleet import Fleet
 from hivekeys.journal import salvage, state_folder
 from hivekeys.journal.events import Event, Superseded
+from hivekeys.journal.fold import fold
 from hivekeys.journal.recorder import Record
-from hivekeys.journal.run import REVOKE, Run, fold
+from hivekeys.journal.run import REVOKE, Run
 from hivekeys.journal.store import Journal
 from hivekeys.token import key_name
 from tasks.terminal.live import Show

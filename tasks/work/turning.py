@@ -8,9 +8,9 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.estimate import RunTimes
 from hivekeys.journal.past import newest_served
-from hivekeys.rotation.course import ROTATION, Plan
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive
+from hivekeys.rotation.moves import ROTATION, Plan
 from hivekeys.rotation.question import before_run
 from tasks.options.changes import ChangeOptions
 from tasks.options.pace import PaceOptions
@@ -37,7 +37,7 @@ def refuse_without_queen(fleet: Fleet, hosts: tuple[Host, ...], out: tuple[str, 
         )
 
 
-def plan_of(options: TurnOptions, pace: PaceOptions, missing: Collection[str]) -> Plan:
+def plan_of(options: TurnOptions, pace: PaceOptions, missing: Collection[str], fleet: Fleet) -> Plan:
     """How the rotation goes. Raises UserError for a pause that is none."""
     return replace(
         ROTATION,
@@ -46,6 +46,7 @@ def plan_of(options: TurnOptions, pace: PaceOptions, missing: Collection[str]) -
         census=True,
         retire_anyway=options.retire_anyway,
         no_refusal=options.no_refusal,
+        overlap=fleet.policy.overlap,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.journal.events import Phase
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report.page import page
 from hivekeys.report.writing import html

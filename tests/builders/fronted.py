@@ -23,11 +23,12 @@ import hivekeys.host.verbs.front
 import hivekeys.host.verbs.look_behind
 import hivekeys.host.verbs.notify
 import hivekeys.host.writing  # noqa: F401  the verbs that it is told
-from hivekeys.fleet import HIVE_SERVICE, Front, Service, fronting
+from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.host.agent import Agent
 from hivekeys.host.nginx import children_of
 from hivekeys.host.system import System
 from hivekeys.protocol.wire import service_told
+from hivekeys.service import Front, Service, fronting
 from hivekeys.token import Token, generate
 
 KEY = b"\x07" * 32

@@ -11,9 +11,9 @@ from hivekeys.journal.history import History
 from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.verbs import Greeting
-from hivekeys.rotation.course import REVOCATION, ROTATION, Plan
 from hivekeys.rotation.crew import NOTHING_KNOWN, Crew
 from hivekeys.rotation.drive import Drive, paced
+from hivekeys.rotation.moves import REVOCATION, ROTATION, Plan
 from hivekeys.rotation.waves import Wave
 from hivekeys.ssh.line import Dialer
 from hivekeys.token import Fingerprint, Token, generate

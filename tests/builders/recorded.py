@@ -21,7 +21,7 @@ from hivekeys.journal.events import (
     TokenChosen,
     TokensRevoked,
 )
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Result
 from hivekeys.protocol.seen import Answer, HostRecord, Proof

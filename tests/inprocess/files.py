@@ -5,7 +5,8 @@ import os
 import pwd
 from pathlib import Path
 
-from hivekeys.fleet import Format, Host
+from hivekeys.fleet import Host
+from hivekeys.service import Format
 from hivekeys.token import Token
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hivekeys.fleet import SERVICES, Drain, Fleet, Format, Host, Policy, Role
+from hivekeys.fleet import SERVICES, Fleet, Host, Policy, Role
+from hivekeys.service import Drain, Format
 from hivekeys.token import generate
 
 from .dialer import InProcessDialer

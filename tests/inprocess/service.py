@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from hivekeys.fleet import SERVICES, Apply, Host
+from hivekeys.fleet import SERVICES, Host
 from hivekeys.host.slots import CREDENTIALS
+from hivekeys.service import Apply
 from hivekeys.token import Token
 
 from .files import TokenFiles

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from hivekeys.fleet import Service
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.wire import service_told
+from hivekeys.service import Service
 from hivekeys.token import Token
 
 from .host import KEY, SimulatedHost

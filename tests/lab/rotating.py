@@ -29,9 +29,9 @@ from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.program import program_of
 from hivekeys.protocol.verbs import Greeting
-from hivekeys.rotation.course import REVOCATION
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
+from hivekeys.rotation.moves import REVOCATION
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token
 from tests.builders.project import PROJECT

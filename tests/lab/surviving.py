@@ -26,9 +26,9 @@ from hivekeys.lab import Lab, down, up
 from hivekeys.lab.files import SECRETS
 from hivekeys.protocol.program import program_of
 from hivekeys.protocol.verbs import Greeting
-from hivekeys.rotation.course import REVOCATION, ROTATION
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
+from hivekeys.rotation.moves import REVOCATION, ROTATION
 from hivekeys.ssh.dialer import SshDialer
 from tests.builders.project import PROJECT
 

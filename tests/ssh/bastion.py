@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hivekeys.fleet import Become, Fleet, Host, Role, Service, Ssh, Timeouts
+from hivekeys.fleet import Become, Fleet, Host, Role, Ssh, Timeouts
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.service import Service
 from hivekeys.ssh.dialer import SshDialer, Sudo
 from hivekeys.ssh.line import QUIET, Line
 

@@ -17,14 +17,15 @@ from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
 from hivekeys.journal.events import Event, TokensRevoked
+from hivekeys.journal.fold import advance
 from hivekeys.journal.history import gone_back
-from hivekeys.journal.run import REVOKE, ROTATE, Run, advance
+from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.verbs import Greeting
-from hivekeys.rotation.course import REVOCATION, ROTATION
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
+from hivekeys.rotation.moves import REVOCATION, ROTATION
 from tests.inprocess import KEY, InProcessDialer, InProcessLine, SharedClock
 from tests.sweep.promises import WatchedFleet
 

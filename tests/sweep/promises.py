@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Apply, Drain, Policy, Role
+from hivekeys.fleet import Amount, Policy, Role
 from hivekeys.journal.events import Event, State
 from hivekeys.journal.run import Run
+from hivekeys.service import Apply, Drain
 from hivekeys.token import Token
 from tests.inprocess import KEY, InProcessFleet, InProcessLine, SimulatedHost
 

@@ -16,7 +16,7 @@ import pytest
 
 from hivekeys import inventory
 from hivekeys import token as tokens
-from hivekeys.fleet import Fleet, Host, Policy, Service
+from hivekeys.fleet import Fleet, Host, Policy
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab import faults as lab_faults
 from hivekeys.lab.files import SECRETS
@@ -38,6 +38,7 @@ from hivekeys.protocol.verbs import (
     Step,
     Swap,
 )
+from hivekeys.service import Service
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.ssh.line import QUIET, Dialer, Line
 from hivekeys.ssh.session import Session

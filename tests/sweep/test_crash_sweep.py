@@ -16,11 +16,12 @@ from typing import Any, get_args
 import pytest
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Accepts, Amount, Apply, Drain, Hook, Policy
+from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, Intent, Waiting
 from hivekeys.journal.hostrun import CHANGING
 from hivekeys.protocol.verbs import STEPS
+from hivekeys.service import Accepts, Apply, Drain, Hook
 from tests.builders.operator import breaks
 from tests.inprocess import Session
 from tests.sweep.bastion import Bastion, Point, watch

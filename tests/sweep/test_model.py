@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Accepts, Apply
 from hivekeys.journal.events import State
+from hivekeys.service import Accepts, Apply
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Folder, watch
 from tests.sweep.promises import WatchedFleet, breaches, not_alone

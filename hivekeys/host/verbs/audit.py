@@ -75,6 +75,8 @@ def audit(
     agent.slots()  # the tokens are known from now on, and taken out of every text that leaves
     environment = service_environment(agent)
     place = audit_folder(environment)
+    if agent.meter:
+        agent.meter.hold()
     own = Explained(agent.own_calls.of_machine(), ("::1", agent.service["address"]))
     count = Count(moment_of(since, now), moment_of(until, now), tokens, failed, records, replaced, own)
     facts = {"on": environment.get("LLORCH_AUDIT_MODE") == "local", "folder": agent.without_tokens(place)}  # type: dict[str, Any]

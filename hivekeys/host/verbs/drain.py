@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from hivekeys.host.agent import Agent, verb
-from hivekeys.host.proof import CALL_SECONDS
+from hivekeys.host.proof import CALL_SECONDS, may_hear
 from hivekeys.host.system import QUIET_ENV, Refusal, place_of, refuse_strangers
 from hivekeys.host.tls import tls_of
 from hivekeys.host.turning import CORDONED
@@ -241,10 +241,7 @@ class Draining:
 
     def trusted(self) -> "frozenset[int]":
         """The accounts that may hear the token: root, the token file's, the service's own."""
-        service = self.agent.service
-        unit = self.agent.unit.recent()
-        process = self.system.process(unit["pid"]) if unit["pid"] else None
-        found = frozenset((0, self.agent.secrets.account()[0], process["uid"] if process else 0))
+        service, found = self.agent.service, may_hear(self.agent, self.agent.unit.recent())
         where = place_of(service["address"], service["port"])
         refuse_strangers(where, self.system.listeners(service["port"], service["address"]), found)
         return found

@@ -9,7 +9,7 @@ import threading
 import time
 
 from hivekeys.host.agent import Agent, verb
-from hivekeys.host.proof import CALL_SECONDS
+from hivekeys.host.proof import CALL_SECONDS, may_hear
 from hivekeys.host.system import Refusal
 from hivekeys.host.tls import tls_of
 
@@ -48,6 +48,14 @@ class Meter:
         self.pause = 0.0
         self.let_in = time.monotonic()  # when a call was last answered as it should be
         self.spans = {}  # type: dict[tuple[str, int], list[Any]]
+        self.calling = threading.Lock()  # of one call, from its beginning until it is counted
+        self.held = False
+
+    def hold(self) -> None:
+        """No call is made until the next reading, and all so far are noted: the records are about to be read."""
+        with self.calling:
+            self.held = True
+        self.note_all()
 
     def read(self, want: "Optional[str]") -> "dict[str, Any]":
         """The counts so far, which begin anew."""
@@ -58,10 +66,11 @@ class Meter:
         token = agent.secrets.known.get(want or "")
         if not agent.service["protected"] or token is None:
             return dict(facts, why="there is no path that needs a token, or no token to call with")
-        process = agent.system.process(agent.unit.recent()["pid"])
-        self.trusted = frozenset((0, agent.secrets.account()[0], process["uid"] if process else 0))
+        self.trusted = may_hear(agent, agent.unit.recent())
         self.tls = tls_of(agent.root, agent.service)
-        begins, self.token = not self.path, token
+        with self.counting:
+            self.let_in = time.monotonic() if self.held else self.let_in
+        begins, self.token, self.held = not self.path, token, False
         if begins:
             self.path = self.open_path()
             threading.Thread(target=self.go, daemon=True).start()
@@ -70,13 +79,11 @@ class Meter:
     def open_path(self) -> str:
         """The first protected path that lets the token in; the first of all where none does."""
         paths = self.agent.service["protected"]  # type: list[str]
-        for self.path in paths:
-            status = self.ask(self.path, self.token)
-            with self.counting:
-                if status:  # the service has it in its records, as every call of ours
-                    self.note(self.agent.system.now(), self.token, status)
+        for path in paths:
+            began, status = self.agent.system.now(), self.ask(path, self.token)
+            self.agent.own_calls.note(began, path, self.token, status)
             if 200 <= status < 300:
-                return self.path
+                return path
         return paths[0]
 
     def go(self) -> None:
@@ -84,8 +91,10 @@ class Meter:
         with self.counting:
             self.let_in = time.monotonic()
         while not self.agent.deadline.gone.wait(PACE):
-            token = self.token  # another may be told while this call is under way
-            self.count(self.ask(self.path, token), token)
+            with self.calling:
+                if not self.held:
+                    token = self.token  # another may be set before the answer is there
+                    self.count(self.ask(self.path, token), token)
 
     def ask(self, path: str, token: str) -> int:
         """The status of one call; 0 where there was no answer."""
@@ -120,9 +129,14 @@ class Meter:
     def take(self) -> "dict[str, Any]":
         """The counts, which begin anew; the calls are handed over to those that are noted."""
         with self.counting:
-            going_on = time.monotonic() - self.let_in if self.path else 0.0
+            going_on = time.monotonic() - self.let_in if self.path and not self.held else 0.0
             facts = dict(self.counts, pause=round(max(self.pause, going_on), 3))
             self.counts, self.pause = dict.fromkeys(self.counts, 0), 0.0
+        self.note_all()
+        return facts
+
+    def note_all(self) -> None:
+        """Hands over the calls that are noted."""
+        with self.counting:
             self.agent.own_calls.fresh.extend(self.spans.values())
             self.spans = {}
-        return facts

@@ -1,8 +1,9 @@
 """Checks on files: modes, owners, links, copies of the token. Pure."""
 
-from hivekeys.fleet import Format, Host, rights
+from hivekeys.fleet import Host
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.seen import Seen
+from hivekeys.service import Format, rights
 from hivekeys.verify.findings import (
     NOT_ENTERED,
     PASSED,

@@ -1,8 +1,9 @@
 """Checks on the service: unit, environment, process, proof. Pure."""
 
-from hivekeys.fleet import Format, Host, Role
+from hivekeys.fleet import Host, Role
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.seen import ANSWERED, Seen, not_read
+from hivekeys.service import Format
 from hivekeys.verify.findings import (
     PASSED,
     UNTOLD,

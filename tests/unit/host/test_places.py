@@ -13,7 +13,8 @@ import pytest
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import Phase, PhaseStarted, State
-from hivekeys.journal.run import REVOKE, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.report import document, place_lines, summary
 from hivekeys.report.incident import checklist

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Policy, Service
+from hivekeys.fleet import HIVE_SERVICE, QUEEN_SERVICE, Policy
 from hivekeys.host.agent import Agent
 from hivekeys.host.greeting import hello
 from hivekeys.host.sockets import where_to_ask
@@ -22,6 +22,7 @@ from hivekeys.host.system import System
 from hivekeys.host.verbs.sweep import GUARDED, Neighbours
 from hivekeys.protocol.verbs import Greeting, Hello
 from hivekeys.protocol.wire import encode
+from hivekeys.service import Service
 from hivekeys.token import Token, generate
 from tests.inprocess import KEY
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import UserError
-from hivekeys.fleet import Drain, Hook, Idle, OnDeadline
 from hivekeys.inventory.load import load
 from hivekeys.protocol.wire import service_told
+from hivekeys.service import Drain, Hook, Idle, OnDeadline
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "inventory" / "example.toml"
 FLEET = """

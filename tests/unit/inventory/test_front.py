@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from hivekeys.errors import UserError
-from hivekeys.fleet import HIVE_SERVICE, Apply, Fleet
+from hivekeys.fleet import HIVE_SERVICE, Fleet
 from hivekeys.inventory.table import document
 from hivekeys.inventory.written import toml
 from hivekeys.protocol.wire import service_told
+from hivekeys.service import Apply
 from tests.builders.loading import load
 from tests.builders.project import PROJECT
 

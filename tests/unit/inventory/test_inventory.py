@@ -10,7 +10,6 @@ from hivekeys.fleet import (
     HIVE_SERVICE,
     QUEEN_SERVICE,
     Amount,
-    Apply,
     Backups,
     Become,
     Fleet,
@@ -26,6 +25,7 @@ from hivekeys.host.verbs.sweep import PLACE
 from hivekeys.inventory import schema
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
+from hivekeys.service import Apply
 from tests.builders.loading import load
 from tests.builders.project import PROJECT
 

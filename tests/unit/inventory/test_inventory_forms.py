@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Become, Fleet, Format, Host, Role
+from hivekeys.fleet import Become, Fleet, Host, Role
 from hivekeys.inventory import look, schema
 from hivekeys.inventory.ansible.beneath import beneath
 from hivekeys.inventory.ansible.question import ask
 from hivekeys.inventory.files import read
 from hivekeys.inventory.written import toml
+from hivekeys.service import Format
 from tests.builders.loading import load
 from tests.builders.project import PROJECT
 

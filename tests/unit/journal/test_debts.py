@@ -7,7 +7,8 @@ import pytest
 from hivekeys.errors import ExitCode
 from hivekeys.journal.debts import overtaken, owes, served, settled
 from hivekeys.journal.events import CensusTaken, Outcome, Phase, PhaseStarted, RunEnded, State, Status, TokenChosen
-from hivekeys.journal.run import Run, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
 from tests.builders.recorded import NEW, WELL, Teller, fleet_of

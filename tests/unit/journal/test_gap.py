@@ -13,8 +13,9 @@ import pytest
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, State
+from hivekeys.journal.fold import fold
 from hivekeys.journal.gap import Gap, Served, Turn, between
-from hivekeys.journal.run import Run, fold
+from hivekeys.journal.run import Run
 from hivekeys.protocol.verbs import Verb
 from hivekeys.report.words import gap_lines, gap_of
 from hivekeys.token import Token

@@ -30,7 +30,7 @@ from hivekeys.journal.events import (
     TokenChosen,
     TokensRevoked,
 )
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.journal.store import Journal
 from hivekeys.journal.tables import SCHEMA
 from hivekeys.protocol.audited import Use

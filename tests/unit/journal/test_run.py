@@ -22,8 +22,9 @@ from hivekeys.journal.events import (
     Stopped,
     TokenChosen,
 )
+from hivekeys.journal.fold import fold
 from hivekeys.journal.gap import Gap
-from hivekeys.journal.run import Run, fold
+from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Result
 from hivekeys.protocol.seen import HostRecord, Place, Proof

@@ -10,7 +10,8 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import Event, Phase, State
 from hivekeys.journal.exposure import exposure_of
-from hivekeys.journal.run import REVOKE, Run, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import REVOKE, Run
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.verbs import Greeting
 from hivekeys.report.incident import checklist

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet
 from hivekeys.journal.chain import Row
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.journal.store import Journal
 from hivekeys.report.evidence import Verdict, check, key_id, members, public_key, public_pem, sealed
 from hivekeys.report.evidence.archive import BLOCK, END, BrokenError, pack, unpack

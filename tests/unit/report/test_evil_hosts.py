@@ -29,8 +29,9 @@ from hivekeys.fleet import Host, Policy
 from hivekeys.host.verbs.fix import Work
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Outcome, Phase, State, Status
+from hivekeys.journal.fold import fold
 from hivekeys.journal.progress import Progress, after_event
-from hivekeys.journal.run import REVOKE, ROTATE, fold
+from hivekeys.journal.run import REVOKE, ROTATE
 from hivekeys.journal.store import Journal
 from hivekeys.protocol import verbs
 from hivekeys.protocol.audited import READERS, Accessed, Audited, Query

@@ -22,7 +22,7 @@ from hivekeys.journal.events import (
     RunStarted,
     State,
 )
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import hint

@@ -10,8 +10,8 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Phase, PhaseStarted
+from hivekeys.journal.fold import fold
 from hivekeys.journal.progress import Direction, Progress, after_event
-from hivekeys.journal.run import fold
 from hivekeys.report.page import page
 from hivekeys.report.stream import result_line
 from hivekeys.report.view import view

@@ -16,9 +16,10 @@ from hivekeys import report
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.journal.debts import served
 from hivekeys.journal.events import Paused, Phase, RunEnded, State
+from hivekeys.journal.fold import fold
 from hivekeys.journal.history import History
 from hivekeys.journal.past import past_runs
-from hivekeys.journal.run import Run, fold
+from hivekeys.journal.run import Run
 from hivekeys.journal.state_folder import at_work, fingerprint_key, hold_lock, operator
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.causes import Cause, Trouble

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from hivekeys.journal.events import Intent, Phase, PhaseStarted, Status
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.verbs import Verb
 from hivekeys.report.drawing import WIDTH, tick_label

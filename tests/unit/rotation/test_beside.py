@@ -11,7 +11,8 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, Phase, State
-from hivekeys.journal.run import REVOKE, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.verbs import Greeting, Uninstall
 from hivekeys.token import generate

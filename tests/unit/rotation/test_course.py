@@ -29,26 +29,13 @@ from hivekeys.journal.events import (
     TokenChosen,
     TokensRevoked,
 )
+from hivekeys.journal.fold import advance, fold
 from hivekeys.journal.hostrun import HostRun
-from hivekeys.journal.run import REVOKE, ROTATE, Run, advance, fold
+from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.verbs import Verb
-from hivekeys.rotation.course import (
-    RECONCILE,
-    REVOCATION,
-    ROTATION,
-    Act,
-    Census,
-    Do,
-    End,
-    Here,
-    Move,
-    Plan,
-    Rest,
-    Stop,
-    is_open,
-    next_move,
-)
+from hivekeys.rotation.course import is_open, next_move
+from hivekeys.rotation.moves import RECONCILE, REVOCATION, ROTATION, Act, Census, Do, End, Here, Move, Plan, Rest, Stop
 from hivekeys.rotation.waves import plan as planned
 from hivekeys.token import Fingerprint
 from tests.builders.recorded import NEW, OLD, fleet_of

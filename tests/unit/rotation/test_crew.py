@@ -6,8 +6,8 @@ import pytest
 
 from hivekeys.errors import ExitCode
 from hivekeys.journal.events import Paused, Phase, PhaseStarted, RunEnded, State
+from hivekeys.journal.fold import fold
 from hivekeys.journal.history import History
-from hivekeys.journal.run import fold
 from hivekeys.token import Token, generate
 from tests.builders.operator import Operator, breaks
 from tests.inprocess import KEY, InProcessFleet

@@ -15,8 +15,9 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Phase, Readmitted, Resumed, RunStarted, State, TokensRevoked
 from hivekeys.journal.exposure import exposure_of
+from hivekeys.journal.fold import fold
 from hivekeys.journal.history import gone_back
-from hivekeys.journal.run import REVOKE, ROTATE, Run, fold
+from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.journal.store import KINDS
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.ssh.excluded import CutOut, Guarded, cut_out

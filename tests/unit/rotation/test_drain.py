@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Drain, Hook, Idle, OnDeadline, Policy
+from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
+from hivekeys.service import Drain, Hook, Idle, OnDeadline
 from hivekeys.token import generate
 from tests.builders.operator import Operator, serving
 from tests.inprocess import InProcessFleet, SimulatedHost

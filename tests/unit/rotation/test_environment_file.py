@@ -13,7 +13,8 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.host.forms import TokenLine
 from hivekeys.journal.events import Phase
-from hivekeys.journal.run import REVOKE, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
 from tests.builders.operator import Operator, breaks, serving, slots_used

@@ -20,8 +20,9 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, Intent, Phase, State
+from hivekeys.journal.fold import fold
 from hivekeys.journal.history import LEAD
-from hivekeys.journal.run import REVOKE, Run, fold
+from hivekeys.journal.run import REVOKE, Run
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import Token, generate
 from tests.builders.operator import Operator

@@ -8,10 +8,11 @@ import pytest
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Accepts, Apply, Policy
+from hivekeys.fleet import Policy
 from hivekeys.journal.events import MeterRead, PhaseStarted
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.protocol.metered import Metered
+from hivekeys.service import Accepts, Apply
 from tests.builders.operator import Operator, serving
 from tests.inprocess import InProcessFleet
 
@@ -48,9 +49,6 @@ def test_a_rotation_of_services_with_one_token_says_what_it_refused(fleet: InPro
     assert counted.requests > 10
     hives = [operator.run.hosts[name].metered for name in ("hive1", "hive2")]
     assert all(hive is not None and hive.refused > 0 for hive in hives)
-    queen = operator.run.hosts["queen"].metered
-    assert queen is not None
-    assert queen.refused == 0
     assert f"{counted.refused:,} of {counted.requests:,} requests refused" in report.meter_lines(operator.run)[-1]
     assert report.document(operator.run, fleet.inventory)["meter"]["refused"] == counted.refused
 

@@ -12,21 +12,8 @@ from hivekeys.journal.milestones import Milestone
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.rotation.course import (
-    RECONCILE,
-    REVOCATION,
-    ROTATION,
-    Act,
-    Census,
-    Do,
-    End,
-    Here,
-    Move,
-    Plan,
-    Stop,
-    is_over,
-    next_move,
-)
+from hivekeys.rotation.course import is_over, next_move
+from hivekeys.rotation.moves import RECONCILE, REVOCATION, ROTATION, Act, Census, Do, End, Here, Move, Plan, Stop
 from hivekeys.rotation.waves import plan as planned
 from hivekeys.token import Token
 from tests.builders.recorded import NEW, OLD, fleet_of
@@ -281,3 +268,15 @@ def test_the_first_lock_of_a_revocation_is_the_queens_alone_or_else_two_hives() 
     held = but(but(second, "hive1", cause=BUSY), "hive2", cause=BUSY)
     assert move(held, REVOCATION) == Stop(Phase.CLAIM, "another run holds the locks of the hosts")
     assert move(replace(held, attempt=2), REVOCATION) != Stop(Phase.CLAIM, "another run holds the locks of the hosts")
+
+
+def test_a_run_that_was_cut_off_on_its_way_back_has_its_hosts_locks_before_it_goes_on() -> None:
+    """The first host's alone, then all others': another run may have come meanwhile."""
+    looked = run_in(Phase.LOOK, Phase.LOOK, sittings=2, stopped="canary failed (hive1)")
+    fresh = replace(HERE, asked_for_tokens=False)
+
+    assert move(looked, here=fresh) == Do(Phase.CLAIM, NAMES[:1])
+
+    claims = replace(looked, begun=(*looked.begun, PhaseStarted(Phase.CLAIM, NAMES[:1], NOW)), phase=Phase.CLAIM)
+    claimed = but(claims, NAMES[0], reached=Phase.CLAIM)
+    assert move(claimed, here=fresh) == Do(Phase.CLAIM, NAMES[1:])

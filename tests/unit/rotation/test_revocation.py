@@ -12,8 +12,9 @@ from hivekeys.fleet import Amount, Host, Policy
 from hivekeys.host.serving import LEASE_SECONDS
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import Outcome, Phase, PhaseStarted, Retried, State, TokensRevoked, Waiting
+from hivekeys.journal.fold import fold
 from hivekeys.journal.progress import holder_of
-from hivekeys.journal.run import REVOKE, fold
+from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report import next_step
 from hivekeys.report.incident import checklist

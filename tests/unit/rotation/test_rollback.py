@@ -8,7 +8,8 @@ from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import Event, Phase, PhaseStarted, State
-from hivekeys.journal.run import Run, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import Run
 from tests.builders.operator import Operator, serving
 from tests.inprocess import InProcessFleet
 

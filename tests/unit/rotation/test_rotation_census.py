@@ -12,7 +12,8 @@ from hivekeys.audit.census import TICK
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import CensusTaken, Event, Phase, PhaseStarted, State
-from hivekeys.journal.run import REVOKE, Run, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import REVOKE, Run
 from hivekeys.token import generate
 from tests.builders.operator import Operator, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost

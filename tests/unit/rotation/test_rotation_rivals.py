@@ -8,7 +8,8 @@ import pytest
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Order, Policy
 from hivekeys.journal.events import State
-from hivekeys.journal.run import REVOKE, ROTATE, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import REVOKE, ROTATE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.token import generate
 from tests.builders.operator import Operator, serving, slots_used

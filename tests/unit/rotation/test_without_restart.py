@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import HIVE_SERVICE, Apply, Policy
+from hivekeys.fleet import HIVE_SERVICE, Policy
 from hivekeys.journal.events import State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.wire import service_told
 from hivekeys.rotation.question import before_run
+from hivekeys.service import Apply
 from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import InProcessFleet
 

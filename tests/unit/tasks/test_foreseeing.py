@@ -16,7 +16,7 @@ from invoke.exceptions import Exit
 
 import fabfile
 from bench.simulated import Hosts
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.preview import foreseen

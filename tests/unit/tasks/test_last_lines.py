@@ -11,7 +11,8 @@ from hivekeys import inventory
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Policy
 from hivekeys.journal.events import State
-from hivekeys.journal.run import REVOKE, Run, fold
+from hivekeys.journal.fold import fold
+from hivekeys.journal.run import REVOKE, Run
 from hivekeys.report import next_step
 from hivekeys.token import generate
 from tasks.work.earlier_run import take_up as _take_up

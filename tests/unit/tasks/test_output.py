@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from bench.simulated import Hosts
-from hivekeys.journal.run import fold
+from hivekeys.journal.fold import fold
 from hivekeys.journal.store import Journal
 from tasks.terminal import asking
 from tasks.terminal.output import STAND_INS, Outlet

@@ -11,8 +11,9 @@ import pytest
 from hivekeys.errors import ExitCode
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import RunEnded, RunStarted, TokensRevoked
+from hivekeys.journal.fold import fold
 from hivekeys.journal.past import tombstones
-from hivekeys.journal.run import REVOKE, fold
+from hivekeys.journal.run import REVOKE
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock
 from hivekeys.journal.store import Journal
 from hivekeys.token import key_name

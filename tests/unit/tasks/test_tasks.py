@@ -528,7 +528,7 @@ def test_every_verb_explains_its_options(fab: Fab) -> None:
 def test_a_restore_takes_every_option_of_a_rotation_that_means_something_for_a_known_token() -> None:
     """The backup is the file with the token, and nobody restores by the clock."""
     options = {verb: set(inspect.signature(fabfile.namespace[verb].body).parameters) for verb in ("rotate", "restore")}
-    assert options["rotate"] - options["restore"] == {"token_file", "if_older_than"}
+    assert options["rotate"] - options["restore"] == {"token_file", "if_older_than", "finish"}
 
 
 def test_the_list_of_verbs_needs_none_of_the_heavy_libraries(fab: Fab) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Format, TokenAge
+from hivekeys.fleet import TokenAge
 from hivekeys.journal.events import State
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.milestones import Heading
@@ -14,6 +14,7 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.inspected import Chain, InEnvironment, Lock, Log, Login, Quality, Trail
 from hivekeys.protocol.listeners import Listener, Survivor
 from hivekeys.protocol.seen import Directory, LoadedToken, Proof, Slot
+from hivekeys.service import Format
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Baseline, Observation, Other, Record, Verdict, examine, recorded

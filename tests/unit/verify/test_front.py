@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from hivekeys.fleet import HIVE_SERVICE, Front, Service, fronting
+from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.inspected import Behind
+from hivekeys.service import Front, Service, fronting
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Observation, Verdict
 from hivekeys.verify.survey import is_reached
