@@ -41,7 +41,7 @@ demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), nginx 
 	@$(SUDO) $(FAB) lab.up --name lab-demo --hives 5 --shape shim --accepts front
 	@$(SUDO) $(FAB) install --fleet lab-demo --front; code=$$?; \
 	if [ $$code = 0 ]; then $(SUDO) $(FAB) plan --fleet lab-demo; code=$$?; fi; \
-	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes --batch 100%; code=$$?; \
+	if [ $$code = 0 ]; then $(SUDO) $(FAB) rotate --fleet lab-demo --yes --batch 100% --meter; code=$$?; \
 		$(SUDO) $(FAB) report --fleet lab-demo --format html --output lab-demo.html \
 			&& echo "the same as a page, with a timeline: lab-demo.html (fab report --format html)"; fi; \
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code

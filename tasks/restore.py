@@ -43,7 +43,6 @@ def restore(
     finish: FinishOption,
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
-    from hivekeys.fleet import takes_two
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import tombstones
     from hivekeys.rotation.drive import Drive
@@ -73,7 +72,7 @@ def restore(
         on_finish=finish.command,
         state_dir=scope.state_dir,
         excluded=excluded,
-        meters=own.meters or takes_two(hosts),
+        meters=own.meters,
     )
     check = functools.partial(_refuse_served, want=want, file=own.file)
     if change.dry_run:

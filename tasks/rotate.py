@@ -43,7 +43,6 @@ def rotate(
     finish: FinishOption,
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
-    from hivekeys.fleet import takes_two
     from hivekeys.rotation.drive import Drive
     from tasks.work import foreseeing
     from tasks.work.earlier_run import finish_overlap, overlapping_run, refuse_overlapping
@@ -67,7 +66,7 @@ def rotate(
         on_finish=finish.command,
         state_dir=scope.state_dir,
         excluded=excluded,
-        meters=own.meters or takes_two(hosts),
+        meters=own.meters,
     )
     overlapping = overlapping_run(fleet.name, scope.state_dir)
     if own.finish or (overlapping and oldest and time.time() >= overlapping.overlap_until):

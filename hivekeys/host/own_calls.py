@@ -25,6 +25,7 @@ CALLS = "calls"  # in /var/lib/hivekeys
 MOST_CALLS = 2000  # the newest, that are kept: a rotation makes some twenty on a host
 LONGEST = 30.0  # seconds that a call can take
 CLOCK = 1.0  # seconds by which a record's time may lie before or behind our call
+SLACKS = (0.002, 0.02, 0.2, CLOCK)  # the first is by how much times of calls are rounded
 TURNED_AWAY = (401, 403)
 NOT_RECORDED = ("", "0.0.0.0", "::")  # noqa: S104  what services write for an address that they do not know
 
@@ -130,11 +131,12 @@ class Explained:
         if address not in self.addresses and not address.startswith("127."):
             return False
         times = self.left.get((fp6, path.partition("?")[0], ok), [])
-        for place in range(bisect.bisect_left(times, (at - CLOCK, 0.0)), len(times)):
-            answered, began = times[place]
-            if began - CLOCK <= at:
-                del times[place]
-                return True
-            if answered > at + CLOCK + LONGEST:
-                break
+        for slack in SLACKS:  # first the call in whose time it lies: another may be beside it
+            for place in range(bisect.bisect_left(times, (at - slack, 0.0)), len(times)):
+                answered, began = times[place]
+                if began - slack <= at:
+                    del times[place]
+                    return True
+                if answered > at + slack + LONGEST:
+                    break
         return False

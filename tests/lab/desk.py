@@ -41,6 +41,18 @@ mkdir -p /var/lib/prometheus/node-exporter
 """
 
 
+FRONTS = """
+[services.queen]
+accepts = "front"
+port = 18080
+front = { listen = "0.0.0.0:8080", start = "/usr/local/bin/queen-rbee --port 18080", firewall = true }
+[services.hive]
+accepts = "front"
+port = 18081
+front = { listen = "0.0.0.0:8081", start = "/usr/local/bin/rbee-hive daemon --addr 127.0.0.1:18081" }
+"""
+
+
 class Desk:
     """Types lines as they stand on a page. `here` is the folder that the terminal is in."""
 
@@ -210,6 +222,17 @@ class Desk:
         self.inventory.write_text(self.inventory.read_text().replace('become = "sudo"', 'become = "sudo-password"'))
         yield
         self.on_all_hosts(f"sed -i 's/) /) NOPASSWD: /' {rule}; usermod --password '*' deploy")
+        self.edited()
+
+    @contextmanager
+    def fronted(self) -> Iterator[None]:
+        """The inventory has a front for each service; afterwards no host has one."""
+        if "front" in self.inventory.read_text():  # for the command before
+            yield
+            return
+        self.inventory.write_text(self.inventory.read_text() + FRONTS)
+        yield
+        self.fab(0, "uninstall", "--front", "--yes")
         self.edited()
 
     @contextmanager

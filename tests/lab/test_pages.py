@@ -20,6 +20,7 @@ NEEDS: dict[str, Callable[[Desk], AbstractContextManager[None]]] = {
     r"fab restore": Desk.turned,
     r"fab trust": Desk.stranger,
     r"fab install --restricted.*--dry-run": Desk.administrated,
+    r"fab install .*--front": Desk.fronted,
     r"cat >": Desk.asking_for_a_password,
     r"--limit hive42 --dry-run": Desk.bare,
     r"inventory.convert": Desk.ansible,

@@ -486,9 +486,18 @@ def test_services_that_take_one_token_after_all_killed_at_any_point_are_turned(m
 def test_every_kind_of_event_and_every_verb_was_swept() -> None:
     """A new event or verb must be swept too. Needs the sweeps above: run the whole file.
 
-    Paused is swept where runs are interrupted. The others are of no phase: upkeep, the beginning of a new revocation,
+    Paused is swept where runs are interrupted, MeterRead where a run is metered, OverlapBegan where it is taken up
+    (test_overlap.py). The others are of no phase: upkeep, the beginning of a new revocation,
     and a question to the operator write them down.
     """
     kinds = {kind.__name__ for kind in get_args(Event)}
     of_runs = {verb.value for verb, kind in STEPS.items() if not kind.module}
-    assert (kinds | of_runs) - {"Paused", "Readmitted", "Superseded", "OperatorAsked", "OperatorAnswered"} <= SWEPT
+    assert (kinds | of_runs) - {
+        "Paused",
+        "MeterRead",
+        "OverlapBegan",
+        "Readmitted",
+        "Superseded",
+        "OperatorAsked",
+        "OperatorAnswered",
+    } <= SWEPT

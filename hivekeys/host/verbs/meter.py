@@ -93,8 +93,8 @@ class Meter:
         while not self.agent.deadline.gone.wait(PACE):
             with self.calling:
                 if not self.held:
-                    token = self.token  # another may be set before the answer is there
-                    self.count(self.ask(self.path, token), token)
+                    token, began = self.token, self.agent.system.now()  # another may be set
+                    self.count(self.ask(self.path, token), token, began)
 
     def ask(self, path: str, token: str) -> int:
         """The status of one call; 0 where there was no answer."""
@@ -105,8 +105,8 @@ class Meter:
         except Refusal:
             return 0
 
-    def count(self, status: int, token: str) -> None:
-        now, at = time.monotonic(), self.agent.system.now()
+    def count(self, status: int, token: str, began: float) -> None:
+        now = time.monotonic()
         with self.counting:
             self.counts["requests"] += 1
             if 200 <= status < 300:
@@ -114,16 +114,16 @@ class Meter:
             else:
                 self.counts["refused" if status in TURNED_DOWN else "broken"] += 1
             if status:
-                self.note(at, token, status)
+                self.note(began, token, status)
 
-    def note(self, at: float, token: str, status: int) -> None:
+    def note(self, began: float, token: str, status: int) -> None:
         """Notes the call with those like it before: [begun, answered, fp6, path, status, how many]."""
-        span = self.spans.get((token, status))
+        at, span = self.agent.system.now(), self.spans.get((token, status))
         if span is None or at - span[0] > SPAN:
             if span:
                 self.agent.own_calls.fresh.append(span)
             fp6 = hashlib.sha256(token.encode("ascii")).hexdigest()[:6]
-            span = self.spans[token, status] = [round(at - PACE, 3), 0.0, fp6, self.path, status, 0]
+            span = self.spans[token, status] = [round(began, 3), 0.0, fp6, self.path, status, 0]
         span[1], span[5] = round(at, 3), span[5] + 1
 
     def take(self) -> "dict[str, Any]":
