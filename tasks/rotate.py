@@ -55,7 +55,6 @@ def rotate(
     fleet, hosts = scope.load_hosts()
     fleet = pace.apply_to(fleet)
     hosts, excluded = split_excluded(fleet, hosts, own.without, scope.state_dir)
-    refuse_without_terminal(pace, change, from_stdin=own.token_file == "-")  # noqa: S105  a dash, not a secret
     missing = host_names(fleet, own.allow_missing)
     refuse_without_queen(fleet, hosts, excluded, missing)
     oldest = age("--if-older-than", own.if_older_than)
@@ -73,7 +72,8 @@ def rotate(
         finish_overlap(fleet, overlapping, own, request, dry_run=change.dry_run)
         return
     if overlapping and not oldest:
-        refuse_overlapping(overlapping)
+        refuse_overlapping(fleet, overlapping)
+    refuse_without_terminal(pace, change, from_stdin=own.token_file == "-")  # noqa: S105  a dash, not a secret
     token = _token(own.token_file)
     if own.token_file:
         _refuse_revoked(fleet, token, own.token_file, scope.state_dir)

@@ -9,6 +9,7 @@ from hivekeys.journal import state_folder
 from hivekeys.journal.history import gone_back
 from hivekeys.journal.past import past_run, past_runs, tombstones
 from hivekeys.journal.run import Run
+from hivekeys.report.onward import typed
 from hivekeys.report.verdict import past_verdict
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
@@ -150,11 +151,11 @@ def overlapping_run(fleet: str, state_dir: str) -> Run | None:
     return newest if newest and newest.is_overlapping else None
 
 
-def refuse_overlapping(run: Run) -> None:
+def refuse_overlapping(fleet: Fleet, run: Run) -> None:
     """A further token would be a third one: first the old one goes, or the new one."""
     raise UserError(
         f"run {run.id} is not over: {past_verdict(run).words}",
-        hint="`fab rotate --fleet {fleet} --finish` drops the old token, `fab rollback --fleet {fleet}` the new one",
+        hint=f"`{typed('rotate', fleet, '--finish')}` drops the old token, `{typed('rollback', fleet)}` the new one",
     )
 
 
