@@ -37,6 +37,9 @@ class OnDeadline(Enum):
     SKIP = "skip"  # its host keeps its token and owes the new one; the others go on
 
 
+HURRIED = 10.0  # seconds: the most that a revocation's drain waits (hivekeys.host.verbs.drain.HURRIED)
+
+
 @dataclass(frozen=True)
 class Hook:
     """A command of the operator's for a drain; of the three ways exactly one.

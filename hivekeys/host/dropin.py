@@ -6,11 +6,11 @@ has read it.
 
 import os
 import re
-import stat
 
 from hivekeys.host.agent import Agent
-from hivekeys.host.environment import FILE_LIMIT, environment_of
-from hivekeys.host.paths import NOFOLLOW, open_directory, read_limited, write_all
+from hivekeys.host.environment import environment_of
+from hivekeys.host.paths import open_directory
+from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
 from hivekeys.host.system import Refusal
 from hivekeys.host.verbs.inspect import systemd_version
@@ -18,7 +18,7 @@ from hivekeys.host.written import folders_written
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any
 
 UNITS = "/etc/systemd/system"
 DROP_IN = "50-hivekeys.conf"
@@ -188,50 +188,6 @@ def verify_command(agent: "Agent") -> "list[str]":
     """systemd-analyze(1): whether systemd could start the unit, its programs and dependencies included."""
     only = ["--recursive-errors=no"] if (systemd_version(agent) or 0) >= CREDENTIALS_SINCE else []
     return ["systemd-analyze", "verify", "--man=no", *only, "--", agent.service["unit"]]
-
-
-def read_file(root: str, path: str) -> "Optional[str]":
-    """The text of a file of root's; None when it is not there, or is no plain file."""
-    folder, name = os.path.split(path)
-    try:
-        above = open_directory(root, folder)
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=above)
-        finally:
-            os.close(above)
-    except OSError:
-        return None
-    try:
-        regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        return (read_limited(fd, FILE_LIMIT) or b"").decode("utf-8", "replace") if regular else None
-    finally:
-        os.close(fd)
-
-
-def write_file(
-    agent: "Agent", path: str, text: str, mode: int = 0o644, check: "Optional[Callable[[str], None]]" = None
-) -> None:
-    """A file of root's, whole or not at all; `check` may refuse it before it is in place, by the path it gets."""
-    folder, name = os.path.split(path)
-    above = open_directory(agent.root, folder)
-    scratch = "." + name + ".hivekeys"
-    try:
-        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600, dir_fd=above)
-        try:
-            os.fchmod(fd, mode)
-            write_all(fd, text.encode("utf-8"))
-        finally:
-            os.close(fd)
-        if check:
-            try:
-                check(os.path.join(folder, scratch))
-            except Refusal:
-                os.unlink(scratch, dir_fd=above)
-                raise
-        os.rename(scratch, name, src_dir_fd=above, dst_dir_fd=above)
-        os.fsync(above)
-    finally:
-        os.close(above)
 
 
 def remove_file(agent: "Agent", path: str) -> None:

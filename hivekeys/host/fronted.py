@@ -7,10 +7,11 @@ import os
 
 from hivekeys.host.agent import Agent
 from hivekeys.host.deadline import Deadline
-from hivekeys.host.dropin import read_file, remove_file, write_file
+from hivekeys.host.dropin import remove_file
 from hivekeys.host.nginx import Nginx, is_loopback
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
+from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.setup import exists, installed, remember
 from hivekeys.host.system import UNIX, Refusal, place_of
 from hivekeys.host.tls import tls_of

@@ -11,7 +11,8 @@ import pwd
 import signal
 
 from hivekeys.host.nginx_texts import NFT, PUBLIC, ROTATED, SERVER, TLS, UNIT
-from hivekeys.host.paths import NOFOLLOW, open_directory, read_limited, write_all
+from hivekeys.host.paths import open_directory
+from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.sockets import MAPPED, sockets_of
 from hivekeys.host.system import Refusal
 
@@ -130,38 +131,11 @@ class Nginx:
 
     def read(self, path: str) -> "Optional[str]":
         """The text of a file of ours; None where there is none."""
-        folder, name = os.path.split(path)
-        try:
-            above = open_directory(self.root or "/", folder)
-            try:
-                fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=above)
-            finally:
-                os.close(above)
-        except OSError:
-            return None
-        try:
-            return (read_limited(fd, 1 << 20) or b"").decode("utf-8", "replace")
-        finally:
-            os.close(fd)
+        return read_file(self.root or "/", path)
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
         """The text in a file of root's, whole or not at all."""
-        folder, name = os.path.split(path)
-        above, scratch = open_directory(self.root or "/", folder), "." + name + ".hivekeys"
-        try:
-            fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600, dir_fd=above)
-            try:
-                os.fchmod(fd, mode)
-                write_all(fd, text.encode("utf-8"))
-                os.rename(scratch, name, src_dir_fd=above, dst_dir_fd=above)
-            except OSError:
-                os.unlink(scratch, dir_fd=above)
-                raise
-            finally:
-                os.close(fd)
-            os.fsync(above)
-        finally:
-            os.close(above)
+        write_file(self.agent, path, text, mode)
 
     def unlink(self, path: str) -> None:
         """The file is gone, if it was there."""

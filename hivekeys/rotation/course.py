@@ -255,9 +255,11 @@ class _Course:
 
     def _is_skipped(self, host: HostRun) -> bool:
         """True for a busy hive that may be left out (`on_deadline`), while another hive can be turned."""
-        may = {one.name for one in self.here.fleet.hives if one.service.drain and one.service.drain.on_deadline is SKIP}
-        busy = host.cause is not None and host.cause.trouble is Trouble.STILL_BUSY and host.name in may
-        return busy and any(other.name != self.queen for other in self.standing)
+        if host.cause is None or host.cause.trouble is not Trouble.STILL_BUSY or host.name == self.queen:
+            return False
+        drains = (one.service.drain for one in self.here.fleet.hosts if one.name == host.name)
+        may = any(drain and drain.on_deadline is SKIP for drain in drains)
+        return may and any(other.name != self.queen for other in self.standing)
 
     def _stop(self, why: str) -> Stop:
         return Stop(self.run.phase or Phase.LOOK, why)

@@ -16,10 +16,9 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply, Result, joined
 from hivekeys.protocol.verbs import Drain, Observe, Step, Uncordon
-from hivekeys.service import Hook
+from hivekeys.service import HURRIED, Hook
 
 OUTPUT_BYTES = 2000  # bytes of what a command says that are kept: its end
-HURRIED = 10.0  # seconds: the most that a revocation waits (hivekeys.host.verbs.drain.HURRIED)
 LOOK = Observe()
 Ask = Callable[[Sequence[Step]], Reply | Cause]  # one request to the host
 
@@ -64,8 +63,9 @@ def _failed(cause: Cause, step: Step) -> Reply:
 
 def _done(hook: Hook, host: Host, step: Drain | Uncordon, run: Run) -> Cause | None:
     """Does one command on the bastion; why it failed, or None."""
-    name, seconds = ("before", "after")[isinstance(step, Uncordon)], host.service.drain
-    most = HURRIED if isinstance(step, Drain) and step.hurries else seconds.deadline if seconds else HURRIED
+    name = "after" if isinstance(step, Uncordon) else "before"
+    hurries = isinstance(step, Drain) and step.hurries
+    most = HURRIED if hurries or host.service.drain is None else host.service.drain.deadline
     filled = [word.replace("{host}", host.name).replace("{address}", host.address) for word in hook.bastion]
     facts = {"FLEET": run.fleet, "HOST": host.name, "RUN": run.id, "PHASE": step.phase, "REASON": step.reason}
     code, said = _command(filled, {f"HIVEKEYS_{key}": value for key, value in facts.items()}, most)

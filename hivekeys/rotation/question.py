@@ -12,12 +12,11 @@ from hivekeys.journal.events import PASSES, TURNED
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.rotation.waves import Wave
-from hivekeys.service import Apply, OnDeadline
+from hivekeys.service import HURRIED, Apply, OnDeadline
 from hivekeys.text.clean import cut
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
 
-HURRIED = 10.0  # seconds: hivekeys.host.verbs.drain.HURRIED
 FEW, WIDEST = 5, 100  # hosts, and characters of what each says of its work
 THEN = {
     OnDeadline.FAIL: "then the host fails and keeps its token",

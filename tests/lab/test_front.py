@@ -13,22 +13,13 @@ from hivekeys.lab.files import PROTECTED, SECRETS
 
 from .asking import ACTIVE, ask, eventually, status
 from .clients import Clients, moving
+from .desk import FRONTS as TABLES
 from .rotating import INVENTORY, Answer, fab, start_fab, write_policy
 
 pytestmark = pytest.mark.lab
 UNITS = {"queen": "queen-rbee", "hive1": "rbee-hive", "hive2": "rbee-hive"}
 FRONTS = {name: f"/etc/hivekeys-front/{unit}" for name, unit in UNITS.items()}
 INNER = {"queen": 18080, "hive1": 18081, "hive2": 18081}
-TABLES = """
-[services.queen]
-accepts = "front"
-port = 18080
-front = { listen = "0.0.0.0:8080", start = "/usr/local/bin/queen-rbee --port 18080", firewall = true }
-[services.hive]
-accepts = "front"
-port = 18081
-front = { listen = "0.0.0.0:8081", start = "/usr/local/bin/rbee-hive daemon --addr 127.0.0.1:18081" }
-"""
 LISTING = "find /etc /home /usr/local -xdev -type f | sort | xargs -d '\\n' sha256sum"
 
 

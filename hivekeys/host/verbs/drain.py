@@ -15,7 +15,7 @@ import time
 
 from hivekeys.host.agent import Agent, verb
 from hivekeys.host.proof import CALL_SECONDS, may_hear
-from hivekeys.host.system import QUIET_ENV, Refusal, place_of, refuse_strangers
+from hivekeys.host.system import QUIET_ENV, Refusal
 from hivekeys.host.tls import tls_of
 from hivekeys.host.turning import CORDONED
 
@@ -240,11 +240,8 @@ class Draining:
         return status, agent.without_tokens(data.partition(b"\r\n\r\n")[2].decode("utf-8", "replace"))
 
     def trusted(self) -> "frozenset[int]":
-        """The accounts that may hear the token: root, the token file's, the service's own."""
-        service, found = self.agent.service, may_hear(self.agent, self.agent.unit.recent())
-        where = place_of(service["address"], service["port"])
-        refuse_strangers(where, self.system.listeners(service["port"], service["address"]), found)
-        return found
+        """The accounts that may hear the token; the call itself asks who listens."""
+        return may_hear(self.agent, self.agent.unit.recent())
 
 
 def read_within(pipe: int, seconds: float) -> "Optional[bytes]":

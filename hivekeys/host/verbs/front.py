@@ -9,7 +9,7 @@ import functools
 import os
 
 from hivekeys.host.agent import Agent, verb
-from hivekeys.host.dropin import UNITS, read_file, remove_file, write_file
+from hivekeys.host.dropin import UNITS, remove_file
 from hivekeys.host.fronted import (
     Undo,
     again_behind,
@@ -39,6 +39,7 @@ from hivekeys.host.nginx import (
 )
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
+from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
 from hivekeys.host.state import POLL_SECONDS
 from hivekeys.host.system import UNIX, Refusal

@@ -11,9 +11,10 @@ import pwd
 import stat
 
 from hivekeys.host.agent import Agent, verb
-from hivekeys.host.dropin import drop_in, drop_in_path, read_file, unit_of, without_token
+from hivekeys.host.dropin import drop_in, drop_in_path, unit_of, without_token
 from hivekeys.host.forms import is_token
 from hivekeys.host.paths import is_roots, open_directory
+from hivekeys.host.root_files import read_file
 from hivekeys.host.setup import Setup, done, exists, installed, make_directory, missing_from
 from hivekeys.host.system import Refusal
 from hivekeys.host.trail import audit_folder

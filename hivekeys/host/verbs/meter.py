@@ -9,6 +9,7 @@ import threading
 import time
 
 from hivekeys.host.agent import Agent, verb
+from hivekeys.host.own_calls import TURNED_AWAY
 from hivekeys.host.proof import CALL_SECONDS, may_hear
 from hivekeys.host.system import Refusal
 from hivekeys.host.tls import tls_of
@@ -17,10 +18,8 @@ TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-
 PACE = 0.1  # seconds from the beginning of one call to that of the next
 SPAN = 20.0  # seconds: the longest time of which calls are noted together (hivekeys.host.own_calls.LONGEST)
-TURNED_DOWN = (401, 403)
 
 
 @verb("calls", "locked")
@@ -112,7 +111,7 @@ class Meter:
             if 200 <= status < 300:
                 self.pause, self.let_in = max(self.pause, now - self.let_in), now
             else:
-                self.counts["refused" if status in TURNED_DOWN else "broken"] += 1
+                self.counts["refused" if status in TURNED_AWAY else "broken"] += 1
             if status:
                 self.note(began, token, status)
 

@@ -13,9 +13,9 @@ import pwd
 import stat
 
 from hivekeys.host.agent import Agent, verb
-from hivekeys.host.dropin import read_file, write_file
 from hivekeys.host.environment import FILE_LIMIT
 from hivekeys.host.paths import NOFOLLOW, is_roots, open_directory, read_limited, write_all
+from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.setup import Setup, exists, installed, make_directory, missing_from, remember, remove_directory
 from hivekeys.host.system import Refusal
 from hivekeys.host.verbs.fix import Work, rights, walk

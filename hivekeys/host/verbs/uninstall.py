@@ -6,8 +6,9 @@ Runs ON the host, as root, in one text with agent.py, when it is asked for.
 import os
 
 from hivekeys.host.agent import Agent, verb
-from hivekeys.host.dropin import HEADER, drop_in_path, read_file, remove_file, write_file
+from hivekeys.host.dropin import HEADER, drop_in_path, remove_file
 from hivekeys.host.paths import open_directory
+from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.setup import done, exists, installed, remember, remove_directory
 from hivekeys.host.system import Refusal
 from hivekeys.host.verbs.fix import Work

@@ -9,8 +9,8 @@ import os
 import re
 
 from hivekeys.host.agent import Agent, verb
-from hivekeys.host.dropin import read_file, write_file
 from hivekeys.host.paths import open_directory
+from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.system import Refusal
 from hivekeys.host.verbs.fix import Work
 from hivekeys.host.verbs.inspect import watches
