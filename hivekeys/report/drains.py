@@ -18,9 +18,8 @@ def drain_lines(run: Run) -> list[str]:
     lines = []
     if waited:
         longest = max(waited, key=_seconds)
-        most = f", the longest {ago(_seconds(longest))} for {longest.name}" if len(waited) > 1 else ""
-        total = sum(map(_seconds, waited))
-        lines.append(f"drained, so waited for the end of work: {fold_names(_names(waited))}: {ago(total)}{most}")
+        most = f" at the longest ({longest.name})" if len(waited) > 1 else ""
+        lines.append(f"waited for the end of work on {fold_names(_names(waited))}: {ago(_seconds(longest))}{most}")
     forced = [host for host in run.hosts.values() if host.drained and host.drained.forced]
     if forced:
         shown = [f"{host.name}: {cut(host.drained.busy, LONGEST)}" for host in forced[:MOST] if host.drained]
