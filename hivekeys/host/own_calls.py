@@ -16,10 +16,12 @@ from hivekeys.host.system import Refusal
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Iterator, Optional
 
     from hivekeys.host.agent import Agent
     from hivekeys.host.tls import Tls
+
+    Key = tuple[str, bool, str, str, str]  # service, whether it was let in, fp6, path, address
 
 CALLS = "calls"  # in /var/lib/hivekeys
 MOST_CALLS = 2000  # the newest, that are kept: a rotation makes some twenty on a host
@@ -115,28 +117,99 @@ def is_number(found: "list[Any]") -> bool:
 
 
 class Explained:
-    """Which records of a trail are our own calls: each explains one."""
+    """Which records of a trail are our own calls: each call explains one."""
 
     def __init__(self, calls: "list[list[Any]]", addresses: "tuple[str, ...]") -> None:
         self.addresses = NOT_RECORDED + addresses
-        self.left = {}  # type: dict[tuple[str, str, bool], list[tuple[float, float]]]
+        self.calls = {}  # type: dict[tuple[str, str, bool], Calls]  # by fp6, path, and whether they were let in
         for began, answered, fp6, path, status, *many in calls:
-            times = self.left.setdefault((fp6, path, status not in TURNED_AWAY), [])
-            times.extend([(answered, began)] * (many[0] if many else 1))
-        for times in self.left.values():
-            times.sort()
+            alike = self.calls.setdefault((fp6, path, status not in TURNED_AWAY), Calls())
+            alike.times.append([answered, began, many[0] if many else 1])
+        for each in self.calls.values():
+            each.times.sort()
 
-    def takes(self, at: float, ok: bool, fp6: str, path: str, address: str) -> bool:
-        """True for a record of such a call, at that time, from this host or an unknown address."""
+    def may_be(self, at: float, ok: bool, fp6: str, path: str, address: str) -> bool:
+        """True where a call of ours may have made the record: at that time, from this host or an unknown address."""
         if address not in self.addresses and not address.startswith("127."):
             return False
-        times = self.left.get((fp6, path.partition("?")[0], ok), [])
-        for slack in SLACKS:  # first the call in whose time it lies: another may be beside it
-            for place in range(bisect.bisect_left(times, (at - slack, 0.0)), len(times)):
-                answered, began = times[place]
-                if began - slack <= at:
-                    del times[place]
-                    return True
-                if answered > at + slack + LONGEST:
-                    break
-        return False
+        alike = self.calls.get((fp6, path.partition("?")[0], ok))
+        return alike is not None and any(True for _ in alike.near(at, CLOCK))
+
+    def others(self, records: "list[tuple[float, Key, str]]") -> "list[tuple[float, Key, str]]":
+        """Those of the records (time, key, place) that no call explains; a call explains no record another time."""
+        kinds = {}  # type: dict[tuple[str, str, bool], list[tuple[float, Key, str]]]
+        for record in records:
+            _, ok, fp6, path, _ = record[1]
+            kinds.setdefault((fp6, path.partition("?")[0], ok), []).append(record)
+        left = []
+        for kind, alike in kinds.items():
+            ours = self.calls[kind].explain([at for at, _, _ in alike])
+            left += [record for number, record in enumerate(alike) if number not in ours]
+        return left
+
+
+class Calls:
+    """Our calls with one token, to one path, with one outcome."""
+
+    def __init__(self) -> None:
+        self.times = []  # type: list[list[Any]]  # answered, begun, and how many: in order
+
+    def near(self, at: float, slack: float) -> "Iterator[int]":
+        """The places of the calls that were under way at that time, or so many seconds before or behind it."""
+        for place in range(bisect.bisect_left(self.times, [at - slack]), len(self.times)):
+            answered, began, _ = self.times[place]
+            if began - slack <= at:
+                yield place
+            elif answered > at + slack + LONGEST:
+                return
+
+    def explain(self, times: "list[float]") -> "set[int]":
+        """Which of the records of these times are ours: as many as can be, and those that lie nearest to a call.
+
+        A record that is explained stays so; its call may become another, to make room (Kuhn's matching).
+        """
+        by = {}  # type: dict[int, int]  # record -> the call that explains it
+        held = {}  # type: dict[int, set[int]]  # the other way round
+        for slack in SLACKS:
+            full = set()  # type: set[int]  # calls that cannot make room, however others are moved
+            for record in range(len(times)):
+                if record not in by:
+                    self.place(record, times, slack, by, held, full)
+        for place, records in held.items():
+            self.times[place][2] -= len(records)
+        return set(by)
+
+    def place(
+        self,
+        record: int,
+        times: "list[float]",
+        slack: float,
+        by: "dict[int, int]",
+        held: "dict[int, set[int]]",
+        full: "set[int]",
+    ) -> None:
+        """Finds a call for a record, for which others may move to calls of their own that are near."""
+        wanted = {}  # type: dict[int, int]  # call -> the record that would move to it
+        waiting = [record]
+        for one in waiting:
+            for place in self.near(times[one], slack):
+                if place in wanted or place in full:
+                    continue
+                wanted[place] = one
+                if len(held.setdefault(place, set())) < self.times[place][2]:
+                    self.move(place, wanted, by, held)
+                    return
+                waiting.extend(held[place])
+        full.update(wanted)
+
+    def move(self, place: int, wanted: "dict[int, int]", by: "dict[int, int]", held: "dict[int, set[int]]") -> None:
+        """The record that wants this call moves to it, the next to the call that it has left, and so on."""
+        while True:
+            one = wanted[place]
+            before = by.get(one)
+            by[one] = place
+            held[place].add(one)
+            if before is None:
+                return
+            held[before].remove(one)
+            place = before

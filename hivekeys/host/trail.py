@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO, Callable, Iterator, Optional
 
 GENESIS = "0" * 64
+BLOCK = 1 << 20  # bytes that are read at once
 LINE_LIMIT = 1 << 20  # bytes of one record
 CHAIN_BYTES = 64 << 20  # bytes that are read for a chain, unpacked
 CHAIN_SECONDS = 8.0
@@ -110,6 +111,52 @@ def unpacked(file: "BinaryIO") -> "Any":
     import gzip  # noqa: PLC0415  5 ms, and most hosts pack nothing
 
     return gzip.GzipFile(fileobj=file)
+
+
+def backwards(file: "BinaryIO", size: int) -> "Iterator[tuple[int, Optional[list[bytes]], int]]":
+    """(offset, whole lines, bytes read) of each block, the last first; None for a line longer than any record."""
+    end, rest, endless = size, b"", False
+    while end > 0:
+        begin = max(end - BLOCK, 0)
+        file.seek(begin)
+        block = file.read(end - begin)
+        if len(block) < end - begin:
+            raise ValueError("became shorter while it was read")
+        read, end = len(block), begin
+        if endless:
+            block = block[: block.rfind(b"\n") + 1]
+            endless = not block
+        lines = (block + rest).split(b"\n")
+        rest = lines.pop(0) if begin else b""
+        yield begin + len(rest) + bool(begin), lines, read
+        if len(rest) > LINE_LIMIT:
+            yield begin, None, 0
+            rest, endless = b"", True
+
+
+def forwards(stream: "Any") -> "Iterator[tuple[int, Optional[list[bytes]], int]]":
+    """As `backwards`, first block first: for what is unpacked on the way."""
+    offset, rest, endless = 0, b"", False
+    while True:
+        try:
+            block = stream.read(BLOCK)
+        except (EOFError, zlib.error):
+            raise ValueError("cannot be unpacked") from None
+        if not block:
+            break
+        read = len(block)
+        if endless:
+            found = block.find(b"\n") + 1
+            offset += found or read
+            block, endless = block[found or read :], not found
+        lines = (rest + block).split(b"\n")
+        rest = lines.pop()
+        yield offset, lines, read
+        offset += sum(map(len, lines)) + len(lines)
+        if len(rest) > LINE_LIMIT:
+            yield offset, None, 0
+            offset, rest, endless = offset + len(rest), b"", True
+    yield offset, [rest], 0
 
 
 def record_of(line: bytes) -> "Optional[tuple[dict[str, Any], str]]":

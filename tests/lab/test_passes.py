@@ -245,7 +245,7 @@ def test_a_service_that_never_drops_the_old_token_is_named_and_reconciled(two: L
         answer = fab("rotate", "--fleet", two.name, "--yes", "--json", state=tmp_path)
         assert answer.code == 4, answer.err
         causes = {name: host["cause"] and host["cause"]["trouble"] for name, host in answer.hosts.items()}
-        assert causes == {"queen": None, "hive1": "old-accepted", "hive2": None}
+        assert causes == {"queen": None, "hive1": "old-accepted", "hive2": None}, answer.out
     write_policy(two, stable_seconds=1.5)
     assert fab("reconcile", "--fleet", two.name, "--yes", state=tmp_path).code == 0
     serves(two, served(two), old)

@@ -11,7 +11,6 @@ import heapq
 import json
 import os
 import re
-import zlib
 
 from hivekeys.host.agent import Agent, verb
 from hivekeys.host.own_calls import NOT_RECORDED, Explained
@@ -19,25 +18,28 @@ from hivekeys.host.paths import open_directory, read_limited
 from hivekeys.host.trail import (
     CHAIN_BYTES,
     CHAIN_SECONDS,
-    LINE_LIMIT,
     Budget,
     Spent,
     audit_files,
     audit_folder,
+    backwards,
     chain_breaks,
     day_of,
+    forwards,
     open_file,
     unpacked,
 )
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Iterator, Optional
+    from typing import Any, Optional
 
-BLOCK = 1 << 20  # bytes that are read at once
+    from hivekeys.host.own_calls import Key
+
 GROUPS = 1000  # counts that are kept apart; what comes after is counted in larger heaps
 TEXT = 200  # characters of a path, an address, a service's name
 PLACES = 5  # broken lines whose place is sent
+MAYBE_OWN = 20000  # records that are held until it can be told which of them are our own calls
 FILES = 10000  # names of the audit directory that are looked at
 SLACK = 300.0  # seconds by which records in a file may be out of order: services buffer
 DAY = 86400.0
@@ -165,6 +167,7 @@ class Count:
         own: "Optional[Explained]" = None,
     ) -> None:
         self.explained = own or Explained([], ())
+        self.maybe_own = []  # type: list[tuple[float, Key, str]]  # time, key, place
         self.since = since
         self.until = until
         self.tokens = frozenset(tokens)
@@ -172,8 +175,8 @@ class Count:
         self.failed = failed
         self.most = records
         self.replaced = replaced
-        self.groups = {}  # type: dict[tuple[str, bool, str, str, str], list[float]]  # count, after, first, last
-        self.newest = []  # type: list[tuple[float, int, tuple[str, bool, str, str, str], str]]  # a heap, oldest first
+        self.groups = {}  # type: dict[Key, list[float]]  # count, after, first, last
+        self.newest = []  # type: list[tuple[float, int, Key, str]]  # a heap, oldest first
         self.files = self.size = self.lines = self.matched = self.broken = self.folded = self.own = 0
         self.places = []  # type: list[str]
         self.unread = []  # type: list[str]
@@ -203,10 +206,20 @@ class Count:
         at, key = found
         if (self.failed and key[1]) or (self.tokens and key[2] not in self.tokens) or not self.is_within(at):
             return
-        if self.explained.takes(at, *key[1:]):
-            self.own += 1
+        if not self.explained.may_be(at, *key[1:]):
+            self.add(at, key, "%s @ %d" % (place, offset))
             return
-        self.add(at, key, "%s @ %d" % (place, offset))
+        self.maybe_own.append((at, key, "%s @ %d" % (place, offset)))
+        if len(self.maybe_own) == MAYBE_OWN:
+            self.tell_own()
+
+    def tell_own(self) -> None:
+        """Counts those records that a call of ours may have made, and none did."""
+        others = self.explained.others(self.maybe_own)
+        self.own += len(self.maybe_own) - len(others)
+        self.maybe_own = []
+        for at, key, place in others:
+            self.add(at, key, place)
 
     def is_within(self, at: float) -> bool:
         return (self.since is None or at >= self.since) and (self.until is None or at <= self.until)
@@ -216,7 +229,7 @@ class Count:
         if len(self.places) < PLACES:
             self.places.append("%s @ %d" % (place, offset))
 
-    def add(self, at: float, key: "tuple[str, bool, str, str, str]", place: str) -> None:
+    def add(self, at: float, key: "Key", place: str) -> None:
         self.matched += 1
         if self.most:
             entry = (at, self.matched, key, place)
@@ -232,7 +245,7 @@ class Count:
         group[2] = min(group[2], at)
         group[3] = max(group[3], at)
 
-    def room_for(self, key: "tuple[str, bool, str, str, str]", at: float) -> "list[float]":
+    def room_for(self, key: "Key", at: float) -> "list[float]":
         """A new group; where there are too many already, one without path and address, then without a name."""
         service, ok, token, _, _ = key
         if len(self.groups) >= 2 * GROUPS:
@@ -244,8 +257,9 @@ class Count:
 
     def facts(self, agent: "Agent") -> "dict[str, Any]":
         """Everything, as it is sent."""
+        self.tell_own()
 
-        def named(key: "tuple[str, bool, str, str, str]") -> "dict[str, Any]":
+        def named(key: "Key") -> "dict[str, Any]":
             service, ok, token, path, address = key
             texts = {"service": service, "path": path, "address": address}
             return dict({name: clean(agent, text) for name, text in texts.items()}, ok=ok, token=token)
@@ -267,7 +281,7 @@ def clean(agent: "Agent", text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:TEXT]
 
 
-def event_of(record: "dict[str, Any]") -> "Optional[tuple[float, tuple[str, bool, str, str, str]]]":
+def event_of(record: "dict[str, Any]") -> "Optional[tuple[float, Key]]":
     """(time, (service, ok, fp6, path, address)) of a record about an authentication, None for any other."""
     event = record.get("event", record)
     if not isinstance(event, dict):
@@ -349,49 +363,3 @@ def is_before(count: Count, lines: "list[bytes]") -> bool:
     found = TIME.search(last.decode("utf-8", "replace")) if count.since is not None else None
     at = epoch_of(found.group()) if found else None
     return at is not None and count.since is not None and at < count.since - SLACK
-
-
-def backwards(file: "BinaryIO", size: int) -> "Iterator[tuple[int, Optional[list[bytes]], int]]":
-    """(offset, whole lines, bytes read) of each block, the last first; None for a line longer than any record."""
-    end, rest, endless = size, b"", False
-    while end > 0:
-        begin = max(end - BLOCK, 0)
-        file.seek(begin)
-        block = file.read(end - begin)
-        if len(block) < end - begin:
-            raise ValueError("became shorter while it was read")
-        read, end = len(block), begin
-        if endless:
-            block = block[: block.rfind(b"\n") + 1]
-            endless = not block
-        lines = (block + rest).split(b"\n")
-        rest = lines.pop(0) if begin else b""
-        yield begin + len(rest) + bool(begin), lines, read
-        if len(rest) > LINE_LIMIT:
-            yield begin, None, 0
-            rest, endless = b"", True
-
-
-def forwards(stream: "Any") -> "Iterator[tuple[int, Optional[list[bytes]], int]]":
-    """As `backwards`, first block first: for what is unpacked on the way."""
-    offset, rest, endless = 0, b"", False
-    while True:
-        try:
-            block = stream.read(BLOCK)
-        except (EOFError, zlib.error):
-            raise ValueError("cannot be unpacked") from None
-        if not block:
-            break
-        read = len(block)
-        if endless:
-            found = block.find(b"\n") + 1
-            offset += found or read
-            block, endless = block[found or read :], not found
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        yield offset, lines, read
-        offset += sum(map(len, lines)) + len(lines)
-        if len(rest) > LINE_LIMIT:
-            yield offset, None, 0
-            offset, rest, endless = offset + len(rest), b"", True
-    yield offset, [rest], 0

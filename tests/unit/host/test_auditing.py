@@ -222,7 +222,7 @@ def test_what_a_limit_cuts_is_the_oldest(host: Host) -> None:
     lines = [success(f"2026-11-24T10:{number // 60:02}:{number % 60:02}Z") for number in range(3000)]
     host.write("2026-11-24.audit", *lines, *lines, *lines)
     host.write("2026-11-23.audit", success("2026-11-23T10:00:00Z", "0000aa"))
-    found = host.ask(Query(size=audit.BLOCK, records=1))
+    found = host.ask(Query(size=trail.BLOCK, records=1))
     assert found.cut == "there is more than is read at once"
     assert 0 < found.matched < 9000
     assert found.newest[0].place.startswith("2026-11-24.audit @ ")
@@ -236,7 +236,7 @@ def test_a_recent_question_reads_the_end_of_a_large_file_only(host: Host) -> Non
     host.write("2026-11-24.audit", *(line for line in lines for _ in range(20)))
     found = host.ask(Query(since=Time(600.0, before_now=True)))
     assert found.matched == 200
-    assert found.size <= 2 * audit.BLOCK < (host.audit / "2026-11-24.audit").stat().st_size
+    assert found.size <= 2 * trail.BLOCK < (host.audit / "2026-11-24.audit").stat().st_size
 
 
 def test_broken_lines_are_counted_and_the_rest_is_read(host: Host) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Policy
-from hivekeys.host.own_calls import MOST_CALLS, Explained, sound
+from hivekeys.host.own_calls import CLOCK, MOST_CALLS, Explained, sound
 from hivekeys.host.state import STATE
 from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.run import REVOKE
@@ -165,17 +167,71 @@ def test_what_is_kept_is_bounded_and_what_is_none_is_left_out(fleet: InProcessFl
     assert sound("[[[[") == sound("7") == []
 
 
+NOW = 1_700_000_000.0
+
+
+def foreign(calls: list[tuple[float, float]], records: list[float]) -> list[float]:
+    """The times of the records that none of the calls, from then until then, explains."""
+    found = Explained([[NOW + begun, NOW + answered, "abcdef", "/x", 401] for begun, answered in calls], ("::1",))
+    named = [(NOW + at, ("hive", False, "abcdef", "/x?y", ""), "a @ 0") for at in records]
+    left = found.others([record for record in named if found.may_be(record[0], *record[1][1:])])
+    none = [at for at, key, _ in named if not found.may_be(at, *key[1:])]
+    return sorted(round(at - NOW, 3) for at in [*none, *(at for at, _, _ in left)])
+
+
 def test_a_call_explains_one_record_at_its_own_time() -> None:
     """A second before it began, to a second after it was answered: the clocks of record and call need not agree."""
-    now = 1_700_000_000.0
-    calls = [[now, now + 0.2, "abcdef", "/x", 401], [now, now + 0.2, "abcdef", "/x", 401]]
-    found = Explained(calls, ("::1",))
-    assert not found.takes(now - 1.1, False, "abcdef", "/x", "")
-    assert not found.takes(now + 1.3, False, "abcdef", "/x", "")
-    assert [found.takes(now, False, "abcdef", "/x?y", address) for address in ("", "::1", "")] == [True, True, False]
+    assert foreign([(0.0, 0.2)], [-1.1, 1.3]) == [-1.1, 1.3]
+    assert foreign([(0.0, 0.2), (0.0, 0.2)], [0.0, 0.1, 0.2]) == [0.2]
 
 
 @pytest.mark.parametrize("at", [-0.9, 0.0, 0.2, 1.1])
 def test_within_a_second_of_the_call_it_is_ours(at: float) -> None:
-    now = 1_700_000_000.0
-    assert Explained([[now, now + 0.2, "abcdef", "/x", 200]], ()).takes(now + at, True, "abcdef", "/x", "127.0.0.1")
+    assert foreign([(0.0, 0.2)], [at]) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "ours"), [("", True), (UNKNOWN, True), ("::1", True), ("127.8.0.1", True), ("10.0.0.9", False)]
+)
+def test_a_call_of_ours_comes_from_the_host_or_from_where_nobody_says(address: str, ours: bool) -> None:
+    found = Explained([[NOW, NOW + 0.2, "abcdef", "/x", 200]], ("::1",))
+    assert found.may_be(NOW, True, "abcdef", "/x", address) is ours
+
+
+def test_of_two_callers_at_one_call_the_nearer_is_ours() -> None:
+    assert foreign([(0.0, 0.01)], [-0.5, 0.015]) == [-0.5]
+    assert foreign([(0.0, 0.01)], [0.005, 0.7]) == [0.7]
+
+
+def test_records_that_are_written_late_are_all_ours() -> None:
+    """Each lies nearer to the call behind its own: the last one would be left over."""
+    calls = [(at / 10, at / 10 + 0.01) for at in range(20)]
+    assert foreign(calls, [answered + 0.06 for _, answered in calls]) == []
+    assert foreign(calls, [begun - 0.97 for begun, _ in calls]) == []
+
+
+def test_calls_that_are_noted_together_explain_as_many_records() -> None:
+    found = Explained([[NOW, NOW + 20.0, "abcdef", "/x", 200, 200], [NOW + 20.1, NOW + 21.0, "abcdef", "/x", 200]], ())
+    key = ("hive", True, "abcdef", "/x", "")
+    records = [(NOW + at / 10, key, "a @ 0") for at in range(210)]
+    assert len(found.others(records)) == 9
+    assert found.others(records[:3]) == records[:3], "a call explains nothing another time"
+
+
+@given(
+    calls=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 8)), max_size=7),
+    records=st.lists(st.integers(0, 80), max_size=7),
+)
+def test_as_many_records_are_ours_as_there_can_be(calls: list[tuple[int, int]], records: list[int]) -> None:
+    times = [(begun / 10, (begun + lasted) / 10) for begun, lasted in calls]
+
+    def most(number: int, free: frozenset[int]) -> int:
+        """By trying all."""
+        if number == len(records):
+            return 0
+        at = records[number] / 10 + 0.03  # on no border
+        near = [call for call in free if times[call][0] - CLOCK <= at <= times[call][1] + CLOCK]
+        return max([most(number + 1, free), *(1 + most(number + 1, free - {call}) for call in near)])
+
+    left = foreign(times, [record / 10 + 0.03 for record in records])
+    assert len(records) - len(left) == most(0, frozenset(range(len(times))))
