@@ -174,6 +174,7 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     broke: Result | None = None  # the step that failed: it is none of `results`
     drained: Drained | None = None
+    cut: int = 0  # connections of clients that a front had let in with a token that leaked
 
     @property
     def steps(self) -> tuple[Result, ...]:

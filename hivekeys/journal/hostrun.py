@@ -42,6 +42,7 @@ class HostRun:
     seconds: float = 0.0  # of work on the host, all phases
     drained: Drained | None = None  # how its service was freed of work, the last time
     metered: Metered | None = None  # what its meter has counted in this run
+    cut: int = 0  # connections of clients that its front had let in with a token that leaked
     cordoned: bool = False  # that was begun, and the service was not seen to get work again
     had_at: float | None = None  # when it was first seen with the run's token in its file, by its own clock (epoch)
 
@@ -105,6 +106,7 @@ def _after_outcome(host: HostRun, outcome: Outcome) -> HostRun:
         fences=host.fences + (outcome.phase is Phase.FENCE),
         seconds=host.seconds + sum(step.seconds for step in outcome.steps),
         drained=outcome.drained or host.drained,
+        cut=host.cut + outcome.cut,
         cordoned=bool(outcome.seen.cordoned) if outcome.seen else host.cordoned,
     )
     _, _, refused = moments(outcome)

@@ -24,6 +24,7 @@ from hivekeys.service import Service
 from hivekeys.token import Fingerprint, Token
 
 A = TypeVar("A")
+MOST_CONNECTIONS = 1 << 22  # of one front: 16,384 (worker_connections of its nginx.conf) on each of 256 cores
 
 
 class Verb(Enum):
@@ -175,15 +176,20 @@ class Restart(Step, touches=True, moves=True, turns=True):
 
 
 @dataclass(frozen=True)
-class Notify(Step, touches=True, turns=True, always=True, module="notify"):
-    """The service is told that its token file is another, and reads it without a restart."""
+class Admitted:
+    """How many connections of clients were cut, because a front had let them in with a token that leaked."""
+
+    cut: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what no nginx can have had open: hosts can lie."""
+        if not 0 <= self.cut <= MOST_CONNECTIONS:
+            raise ValueError("not a count of connections")
 
 
 @dataclass(frozen=True)
-class Admitted:
-    """How many connections of clients it cut, to exchange at once what a front lets in."""
-
-    cut: int
+class Notify(Answered[Admitted], touches=True, turns=True, always=True, module="notify"):
+    """The service is told that its token file is another, and reads it without a restart."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A run as people and programs read it: text, tables, JSON, pages. Only fp6 is ever shown. Pure."""
 
+from hivekeys.report.cuts import cut_lines
 from hivekeys.report.documents import digest, document
 from hivekeys.report.drains import drain_lines
 from hivekeys.report.meter import meter_lines
@@ -24,6 +25,7 @@ __all__ = [
     "Sheet",
     "age",
     "census_lines",
+    "cut_lines",
     "digest",
     "disagreement",
     "document",

@@ -12,6 +12,7 @@ from hivekeys.journal.gap import Gap
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
+from hivekeys.report.cuts import streams_cut
 from hivekeys.report.drains import drain_of
 from hivekeys.report.meter import meter_of
 from hivekeys.report.onward import next_step
@@ -44,6 +45,7 @@ def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, 
         "exposure": _exposure(run) if run.is_revocation else None,
         "census": _census(run),
         "meter": meter_of(run),
+        "streams_cut": streams_cut(run),
         "excluded": list(run.excluded),
         "gone": list(run.gone),
         "superseded_by": run.superseded_by or None,
@@ -106,6 +108,7 @@ def _host(run: Run, part: HostRun, host: Host | None, fleet: Fleet) -> dict[str,
         "places": places_of(part),
         "survivors": survivors_of(part),
         "drain": drain_of(part),
+        "streams_cut": part.cut,
         "logged": list(part.proof.logged) if part.proof and part.proof.logged is not None else None,
         "gap_seconds": None if gap is None or gap.seconds is None else round(gap.seconds, 3),
         "gap": _gap(gap),

@@ -5,12 +5,13 @@ people can tick stays open, and says so.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hivekeys.journal.events import Event, Outcome, TokenChosen
 from hivekeys.journal.hostrun import HostRun, is_double
 from hivekeys.journal.run import Run
 from hivekeys.protocol.verbs import Verb
+from hivekeys.report.cuts import cut_words
 from hivekeys.report.inputs import Review
 from hivekeys.text.names import fold_names
 
@@ -32,7 +33,7 @@ def checklist(run: Run, events: Iterable[Event], review: Review | None = None) -
     return (
         _generated(run, any(isinstance(event, TokenChosen) for event in told)),
         _everywhere("Update all services", run, "hold the new token", lambda host: _holds(run, host)),
-        _everywhere("Restart all services", run, on_it, lambda host: _runs(run, host, restarted)),
+        _with_cuts(_everywhere("Restart all services", run, on_it, lambda host: _runs(run, host, restarted)), run),
         _everywhere("Verify services healthy", run, "are healthy with it", lambda host: _is_healthy(run, host)),
         Item(
             "Review audit logs for unauthorized access",
@@ -63,6 +64,11 @@ def _everywhere(text: str, run: Run, what: str, holds: Callable[[HostRun], bool]
     if missing:
         note += f"; not seen on {fold_names(missing)}"
     return Item(text, bool(run.hosts) and not missing, note)
+
+
+def _with_cuts(item: Item, run: Run) -> Item:
+    """The same box, which also says whose requests were not let go on."""
+    return replace(item, note="; ".join(filter(None, (item.note, cut_words(run)))))
 
 
 def _holds(run: Run, host: HostRun) -> bool:

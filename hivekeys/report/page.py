@@ -18,6 +18,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.hints import for_fleet, hint
 from hivekeys.report.curve import Curve, curve, figures
+from hivekeys.report.cuts import cut_lines
 from hivekeys.report.drains import drain_lines
 from hivekeys.report.incident import Item, checklist
 from hivekeys.report.inputs import Finding, Review
@@ -166,7 +167,7 @@ def page(
         checklist=tuple(_typed(item, fleet) for item in checklist(run, events, review)) if exposure else (),
         places=tuple(
             one_line(words)
-            for words in (*place_lines(run), *drain_lines(run), *meter_lines(run))
+            for words in (*place_lines(run), *drain_lines(run), *cut_lines(run), *meter_lines(run))
             if words not in unchecked
         ),
         used=tuple(one_line(words) for words in census_lines(run)),

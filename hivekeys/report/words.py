@@ -11,6 +11,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.hints import hint, limit_of
+from hivekeys.report.cuts import cut_lines
 from hivekeys.report.drains import drain_lines
 from hivekeys.report.meter import meter_lines
 from hivekeys.report.onward import next_step, typed, unasked
@@ -210,6 +211,7 @@ def summary_lines(run: Run, code: ExitCode, fleet: Fleet, backup: Iterable[str] 
         *unshared_lines(run),
         *place_lines(run),
         *drain_lines(run),
+        *cut_lines(run),
         *census_lines(run),
         summary(run, code),
         *meter_lines(run),

@@ -366,6 +366,7 @@ class HostController:
                 results=reply.results,
                 broke=reply.broke,
                 drained=reply.to(Drain) or reply.to(Busy),
+                cut=admitted.cut if (admitted := reply.to(Notify)) else 0,
             )
         self._recorder.record(told)
         return told

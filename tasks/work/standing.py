@@ -60,6 +60,6 @@ def show_run(fleet: Fleet, name: str, state_dir: str, as_json: bool) -> None:
     show = Show()
     show.result_table(past, report.result_table(past, fleet, show.width))
     lines = [*report.failure_lines(past, fleet), *report.place_lines(past), *report.drain_lines(past)]
-    lines += [*report.census_lines(past), *report.meter_lines(past)]
+    lines += [*report.cut_lines(past), *report.census_lines(past), *report.meter_lines(past)]
     for line in [*lines, _standing(fleet, past)]:
         show.line(line)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,26 @@ def clients_of(lab: Lab, token: str) -> Iterator[Clients]:
         clients.leave()
 
 
+def stream(lab: Lab, name: str, token: str) -> socket.socket:
+    """A request that a host's service is at work on: it waits for the rest of what it was promised."""
+    host = lab.host(name)
+    line = socket.create_connection((host.address, host.port), timeout=20)
+    line.sendall(
+        f"POST {PROTECTED['hive']} HTTP/1.1\r\nHost: hive\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Length: 100\r\n\r\nthe first words".encode()
+    )
+    return line
+
+
+def is_cut(line: socket.socket) -> bool:
+    """Whether the other side has ended it, without an answer."""
+    with line:
+        try:
+            return line.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
 def invocations(lab: Lab) -> dict[str, str]:
     """Which process of each service runs, by its unit."""
     return {name: lab.sh(name, f"systemctl show -p InvocationID {unit}") for name, unit in UNITS.items()}
@@ -122,8 +143,14 @@ def test_a_fleet_gets_its_fronts_is_turned_and_revoked_through_them_and_loses_th
     for name in UNITS:
         assert (status(lab.host(name), second), status(lab.host(name), first)) == (200, 401)
 
+    streams = [stream(lab, name, second) for name in ("hive1", "hive1", "hive2", "hive2", "hive2")]
     revoked = typed("revoke", lab, state, "--reason", "it leaked", "--yes")
     assert revoked.code == 0, revoked.out + revoked.err
+    assert all(is_cut(line) for line in streams)
+    assert revoked.document["streams_cut"] == 5
+    assert (revoked.hosts["hive1"]["streams_cut"], revoked.hosts["hive2"]["streams_cut"]) == (2, 3)
+    shown = fab("status", "--fleet", lab.name, "--run", "last", state=state)
+    assert "5 streams that were let in with the leaked token were cut, on hive1, hive2" in shown.out
     third = token_of(lab, "hive2")
     for name in UNITS:
         assert (status(lab.host(name), third), status(lab.host(name), second)) == (200, 401)

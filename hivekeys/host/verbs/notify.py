@@ -20,10 +20,10 @@ REFRESHES = {"yes", "credentials"}  # RefreshOnReload=, from systemd 260 on; old
 
 @verb("touches", "locked")
 def notify(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
-    """Reload, or a signal to the main process; a service that watches its file is told nothing."""
+    """Reload, or a signal to the main process; a service that watches its file is told nothing. Of a front: `admit`."""
     service = agent.service
     if "front" in service:
-        return VERBS["admit"][0](agent)[0], {}
+        return VERBS["admit"][0](agent)
     how = {
         "reload": ["--no-ask-password", "reload"],
         # systemd calls it --kill-whom from 252 on, and takes both.

@@ -88,7 +88,7 @@ def test_told_of_a_token_that_leaked_nginx_cuts_what_it_was_let_in_to(fronted: F
     assert fronted.do("revoke", tokens=[keyed(stolen)])["ok"]
     assert fronted.do("swap", want=keyed(new))["ok"]
     told = fronted.do("notify")
-    assert (told["changed"], told["seconds"] < 1.0) == (True, True)
+    assert (told["changed"], told["facts"], told["seconds"] < 1.0) == (True, {"cut": 1}, True)
     assert (fronted.status(LIST, new), fronted.status(LIST, stolen)) == (200, 401)
     assert not stream.is_whole()
 
