@@ -136,6 +136,11 @@ class Seen:
         """The fingerprint of the active slot."""
         return self.active.fingerprint if self.active else None
 
+    def revoked_by(self, token: Fingerprint | None) -> str:
+        """The run that revoked this token, where a slot holds it; "" for a token that may be used, or is not here."""
+        slots = [slot for slot in (self.active, self.staged, self.previous) if slot and slot.fingerprint]
+        return next((slot.revoked for slot in slots if slot.fingerprint == token), "")
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -232,8 +232,7 @@ class Drive:
     def _may_stay(self, controller: HostController, was: Fingerprint) -> bool:
         """True for an earlier token that the host has and may go on accepting: one that leaked is dropped at once."""
         seen = controller.record.seen
-        slots = (seen.active, seen.staged, seen.previous) if seen else ()
-        leaked = any(slot.revoked for slot in slots if slot and slot.fingerprint == was)
+        leaked = seen is not None and bool(seen.revoked_by(was))
         return was != self._want and not leaked and self._crew.is_known(controller, was)
 
     def _serving(self, controller: HostController) -> Goal:

@@ -121,6 +121,8 @@ class HostController:
             state = State.UNKNOWN if self.record.touched else State.UNREACHABLE
             return self._outcome(Phase.CLAIM, Status.UNREACHABLE, state, reply)
         cause = reply.cause
+        if cause is None and reply.seen and (other := reply.seen.revoked_by(self._recorder.run.want)):
+            cause = Cause(Trouble.SUPERSEDED, f"run {other}")
         if cause is None and reply.seen and reply.seen.token not in expected:
             cause = Cause(Trouble.SLOT_CHANGED, "the token is not the one that was there a moment ago")
             last = reply.host_record.changed.run if reply.host_record else ""

@@ -70,14 +70,14 @@ def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[S
     | SERVING | (restart) prove  | swap restart prove  | revert restart prove  | stage, swap… |
     | ALONE   | as SERVING, but no proof if nothing moved; then retire and discard what is left over     |
 
-    Where tokens are revoked, their tombstones are laid with the new one staged: before anything of the old moves.
+    Where tokens are revoked, their tombstones come first: a host has them also where the new one cannot be staged.
     A service that takes a new token without a restart is notified instead, or left to watch its file. Of one that
     accepts two the list is written before the slots move, so that what is served is always in it.
     """
     if goal.stance is Stance.STAGED:
         there = goal.want in (seen.token, _held(seen.staged))
         tombstones = (Revoke(goal.revoke),) if goal.revoke else ()
-        return (*(() if there else (Stage(goal.want),)), *tombstones)
+        return (*tombstones, *(() if there else (Stage(goal.want),)))
     if goal.other and goal.stance in (Stance.ACCEPTING, Stance.USING):
         return _both(goal, goal.other, seen, service)
     moves = _moves(goal, seen, service)

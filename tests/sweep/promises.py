@@ -5,6 +5,7 @@ promise; `breaches` looks at what a run left behind. Nothing here asks the engin
 that it reported: these are compared with the hosts.
 """
 
+import json
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,8 @@ from typing import Any
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Policy, Role
+from hivekeys.host.slots import is_under
+from hivekeys.host.state import STATE
 from hivekeys.journal.events import Event, State
 from hivekeys.journal.run import Run
 from hivekeys.service import Apply, Drain
@@ -148,7 +151,8 @@ class WatchedFleet(InProcessFleet):
         """Promises 1, 2 and 5: every token file whole and closed to others; one new token a run; none that leaked."""
         self.broken.extend(f"promise 1: after {verb}, {fault}" for fault in faults_of_files(host))
         slots = {text for text in host.slots().values() if text}
-        if (slots - self._before[host.name]) & self.revoked:
+        leaked = (slots - self._before[host.name]) & self.revoked
+        if any(self._is_known(text, host) for text in leaked):
             self.broken.append(f"promise 5: {verb} brought a token that leaked to {host.name}")
         for text in slots:
             with self._lock:
@@ -158,6 +162,21 @@ class WatchedFleet(InProcessFleet):
                     made.add(text)
                     if len(made) > 1:
                         self.broken.append(f"promise 2: a second new token in one run, on {host.name}")
+
+    def _is_known(self, text: str, host: SimulatedHost) -> bool:
+        """Whether it counts that this token leaked: in the words of the host itself, of the queen, or of two others.
+
+        What one hive alone says stops nobody: it may be the enemy. No bastion brings what its own journal has revoked:
+        that is in every greeting, and the host refuses it.
+        """
+        told = [name for name, other in self.hosts.items() if has_tombstone(other, text)]
+        return len(told) > 1 or host.name in told or self.inventory.queen.name in told
+
+
+def has_tombstone(host: SimulatedHost, text: str) -> bool:
+    """Whether the host remembers that this token leaked."""
+    path = host.root / STATE / "tombstones"
+    return path.exists() and any(is_under(stone, text) for stone in json.loads(path.read_text()))
 
 
 def active_of(host: SimulatedHost) -> str | None:

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hivekeys import report
 from hivekeys.errors import ExitCode
 from hivekeys.journal.events import State
+from hivekeys.journal.hostrun import is_superseded
 from hivekeys.service import Accepts, Apply
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Folder, watch
@@ -252,6 +253,52 @@ def test_a_way_back_keeps_the_token_that_a_host_in_debt_uses() -> None:
         fleet.rotate(away="hive1", dies=None, who=0)
         fleet.rotate(away="", dies=25, who=0)
         fleet.roll_back(dies=None, who=0)
+        fleet.promises_hold()
+    finally:
+        fleet.teardown()
+
+
+def test_what_one_hive_alone_has_heard_of_a_leak_stops_no_revocation() -> None:
+    """Found by the sequences above: two operators revoke, and only hive2 got so far as to hear that the other's leaked.
+
+    The cut-off revocation goes on without it, and says so: exit 4. The next rotation brings all of them one token.
+    """
+    fleet = Fleet()
+    fleet.whole()
+    try:
+        ann, bob = fleet.operators
+        fleet.breaks(fault="link-down", name="hive1")
+        fleet.revoke(dies=31, who=1)
+        fleet.breaks(fault="disk-full", name="queen")
+        fleet.revoke(dies=None, who=0)
+        assert ann.past().hosts["hive2"].state is State.PROVEN
+        fleet.mend()
+        fleet.resume(dies=None, who=1)
+        assert bob.past().code is ExitCode.INCOMPLETE
+        assert {name for name, host in bob.past().hosts.items() if is_superseded(host.cause)} == {"hive2"}
+        fleet.the_fleet_can_be_made_whole_as_the_runbook_says()
+        fleet.promises_hold()
+    finally:
+        fleet.teardown()
+
+
+def test_a_revocation_whose_token_another_has_revoked_at_the_queen_changes_nothing_more() -> None:
+    """Two operators revoke: the second one's tombstones are at the queen, whose disk is read-only before she turns."""
+    fleet = Fleet()
+    fleet.whole()
+    try:
+        ann, bob = fleet.operators
+        fleet.breaks(fault="link-down", name="hive1")
+        fleet.revoke(dies=31, who=1)
+        bobs = fleet.fleet.hosts["queen"].active_token()
+        fleet.fleet.at("queen", "swap", lambda host: setattr(host, "fault", "read-only"))
+        fleet.revoke(dies=None, who=0)
+        assert fleet.fleet.hosts["queen"].active_token() == bobs
+        fleet.mend()
+        fleet.resume(dies=None, who=1)
+        assert bob.past().code is ExitCode.LOCKED
+        assert f"run {ann.last}" in bob.past().overtaken_by
+        assert fleet.fleet.hosts["hive1"].active_token() != bobs
         fleet.promises_hold()
     finally:
         fleet.teardown()
