@@ -42,15 +42,17 @@ HURRIED = 10.0  # seconds: the most that a revocation's drain waits (hivekeys.ho
 
 @dataclass(frozen=True)
 class Hook:
-    """A command of the operator's for a drain; of the three ways exactly one.
+    """What frees a service of new work, or gives it work again; of the four ways exactly one.
 
     `run`: argv on the host, as root, without a shell. `http`: a request to the service with its token, "POST /drain";
-    2xx is success. `bastion`: argv on the bastion, {host} and {address} filled in.
+    2xx is success. `bastion`: argv on the bastion, {host} and {address} filled in. `front`: nginx before the service
+    answers new requests 503, or lets them in again.
     """
 
     run: tuple[str, ...] = ()
     http: str = ""
     bastion: tuple[str, ...] = ()
+    front: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ class Idle:
 
 @dataclass(frozen=True)
 class Drain:
-    """How a service is freed of work before a restart: `before`, wait `until` it is idle, restart, `after`."""
+    """How a service is freed of work before a restart: `before`, wait `until` it is idle, restart, `after`.
+
+    Of a front the service behind it is freed. Where `before` is the front's and there is no `until`, the requests that
+    the front has let in are waited for.
+    """
 
     before: Hook | None = None
     until: Idle | None = None
@@ -172,7 +178,7 @@ class Front:
 FRONTS = "/etc/hivekeys-front"  # a folder for each front: its configuration, and the tokens that it accepts
 
 
-def fronting(front: Front) -> Service:
+def fronting(front: Front, drain: Drain | None = None) -> Service:
     """The service that clients of a fleet reach: the front, with what it needs to be turned like any other.
 
     Its token file is root's, in a folder of its own, and holds the fleet's token; that of the service behind it holds
@@ -196,6 +202,7 @@ def fronting(front: Front) -> Service:
         apply=Apply.RELOAD,
         accepts=Accepts.LINES,
         front=front,
+        drain=drain,
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
 SLOT_LOOKS = []  # type: list[Any]  # functions of accept.py, where that is sent: (agent, seen) -> None
+FRONTS = {}  # type: dict[str, Callable[..., Any]]  # functions of behind.py, where that is sent
 LEAST_SECRET = 16  # characters; a shorter one is a word like others (hivekeys.ssh.session.LEAST_SECRET)
 VERBS = {}  # type: dict[str, tuple[Callable[..., tuple[bool, dict[str, Any]]], tuple[str, ...]]]
 

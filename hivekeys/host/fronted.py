@@ -59,18 +59,6 @@ class Undo:
         return left
 
 
-def agent_behind(agent: "Agent") -> "Agent":
-    """The same session, for the service behind the front."""
-    inner = Agent(agent.root, agent.system, agent.secrets_type)
-    inner.fleet, inner.run, inner.service = agent.fleet, agent.run, agent.service["front"]["behind"]
-    inner.state, inner.deadline, inner.own_calls = agent.state, agent.deadline, agent.own_calls
-    inner.secrets = agent.secrets_type(agent.root, inner.service, agent.secrets.key)
-    inner.known = inner.secrets.known = agent.known
-    inner.secrets.revoked, inner.secrets.tombstones = agent.secrets.revoked, agent.secrets.tombstones
-    inner.secrets.unsound = agent.secrets.unsound
-    return inner
-
-
 def again_behind(inner: "Agent") -> None:
     """The service behind is started again, as its unit and its token file are now."""
     inner.command(["systemctl", "daemon-reload"], 60.0)

@@ -14,7 +14,7 @@ from hivekeys.host.nginx_texts import NFT, PUBLIC, ROTATED, SERVER, TLS, UNIT
 from hivekeys.host.paths import open_directory
 from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.sockets import MAPPED, sockets_of
-from hivekeys.host.system import Refusal
+from hivekeys.host.system import UNIX, Refusal
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -190,8 +190,24 @@ class Nginx:
 
     def streams(self, pids: "list[int]") -> int:
         """How many connections of clients these processes have."""
+        return self.connections(pids, 1, self.agent.service["port"])
+
+    def under_way(self) -> int:
+        """How many requests the service behind has from this front: each has a connection of its own.
+
+        To a unix socket they cannot be counted; the connections of clients stand for them.
+        """
+        master = self.master()
+        pids = list(self.workers(master)) if master else []
+        behind = self.front["behind"]
+        if behind["address"].startswith(UNIX):
+            return self.streams(pids)
+        return self.connections(pids, 2, behind["port"])
+
+    def connections(self, pids: "list[int]", place: int, number: int) -> int:
+        """How many TCP connections of these processes have that port: of their own (`place` 1), or the other's (2)."""
         inodes = {inode for pid in pids for inode in sockets_of(pid)}
-        port, found = "%04X" % self.agent.service["port"], 0
+        port, found = "%04X" % number, 0
         for path in ("/proc/net/tcp", "/proc/net/tcp6"):
             try:
                 with open(path) as file:
@@ -199,7 +215,7 @@ class Nginx:
             except OSError:
                 continue
             found += sum(
-                row[1].endswith(":" + port) and row[3] == ESTABLISHED and int(row[9]) in inodes for row in rows
+                row[place].endswith(":" + port) and row[3] == ESTABLISHED and int(row[9]) in inodes for row in rows
             )
         return found
 

@@ -26,7 +26,7 @@ CALL_WORDS = {
     "old": "the other token",
     "also": "the second token",
 }
-ODD = {403: "forbidden", 429: "rate-limited"}  # what is neither let in nor turned away for its token
+ODD = {403: "forbidden", 429: "rate-limited", 503: "unhealthy"}  # neither let in nor turned away for its token
 NOT_READ_YET = (
     "new-refused",
     "old-accepted",

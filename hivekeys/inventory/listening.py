@@ -23,6 +23,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
         yield from _applied(("services", role), own, own)
         yield from _front(("services", role), own, own, role)
         yield from _accepted(("services", role), own, own)
+        yield from _drained(("services", role), own, own)
         if len(expanded(own.get("address"))) > 1:
             found = f"a range, {value_text(own['address'])}"
             yield wrong(("services", role, "address"), found, "one address; ranges stand in the entry of the hosts")
@@ -34,6 +35,7 @@ def mistakes_listening(document: Table) -> Iterator[Mistake]:
             yield from _tls(key, own, {**of_role, **own})
             yield from _applied(key, own, {**of_role, **own})
             yield from _accepted(key, own, {**of_role, **own})
+            yield from _drained(key, own, {**of_role, **own})
             front = {**table_of(of_role, "front"), **table_of(own, "front")}
             yield from _front(key, own, {**of_role, **own, **({"front": front} if front else {})}, role)
             names, addresses = expanded(pattern), expanded(own.get("address"))
@@ -124,6 +126,14 @@ def _accepted(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistak
     for name, value, expected in unfit:
         if whole.get(name) == value and {"accepts", name} & set(own):
             yield wrong((*key, name if name in own else "accepts"), value_text(own.get(name, accepts)), expected)
+
+
+def _drained(key: tuple[str, ...], own: Table, whole: Table) -> Iterator[Mistake]:
+    """A front that is to answer new requests during a drain must be there."""
+    is_front, says = whole.get("accepts", "one") == "front", table_of(whole, "drain").get("before") == "front"
+    if says and not is_front and {"accepts", "drain"} & own.keys():
+        expected = 'accepts = "front" beside it, or another way to keep new work off'
+        yield wrong((*key, "drain", "before"), '"front", where the service has none', expected)
 
 
 def _is_beside(token: str, tokens: str) -> bool:

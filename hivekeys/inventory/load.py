@@ -208,7 +208,7 @@ def _service(role: Role, services: ServicesKeys, own: ServiceKeys, place: int) -
     found = replace(SERVICES[role], **said)
     addresses = expand(found.address)
     found = replace(found, address=addresses[place]) if len(addresses) > 1 else found
-    return fronting(Front(behind=found, **front)) if is_front else found
+    return fronting(Front(behind=replace(found, drain=None), **front), found.drain) if is_front else found
 
 
 def _local(text: str, folder: Path) -> str:

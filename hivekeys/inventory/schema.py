@@ -18,6 +18,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    WrapValidator,
     with_config,
 )
 from pydantic_core import ErrorDetails
@@ -78,6 +79,11 @@ def _hook(keys: HookKeys) -> Hook:
     return Hook(**keys)
 
 
+def _before(value: object, as_table: Callable[[object], Hook]) -> Hook:
+    """`before` may be the word "front" instead of a table."""
+    return Hook(front=True) if value == "front" else as_table(value)
+
+
 def _idle(keys: IdleKeys) -> Idle:
     if not ("run" in keys) ^ ("get" in keys) or ("none" in keys) != ("get" in keys):
         raise ValueError('get = "/PATH" with none = "REGULAR EXPRESSION"; or run = ["/PROGRAM", …]')
@@ -87,7 +93,7 @@ def _idle(keys: IdleKeys) -> Idle:
 class DrainKeys(TypedDict, total=False):
     """`drain` of a service: what frees it of work before a restart."""
 
-    before: Annotated[HookKeys, AfterValidator(_hook)]
+    before: Annotated[HookKeys, AfterValidator(_hook), WrapValidator(_before)]
     until: Annotated[IdleKeys, AfterValidator(_idle)]
     after: Annotated[HookKeys, AfterValidator(_hook)]
     deadline: Annotated[float, PlainValidator(values.duration)]
@@ -96,7 +102,12 @@ class DrainKeys(TypedDict, total=False):
 
 def _drain(keys: DrainKeys) -> Drain | None:
     """A drain; None for one that has nothing to do. The hooks are hooks by now: pydantic has made them."""
-    if "before" in keys and "after" not in keys:
+    before = cast("Hook | None", keys.get("before"))
+    if before and before.front and "after" in keys:
+        raise ValueError('no `after` beside before = "front": the front lets requests in again by itself')
+    if before and before.front:
+        return Drain(**cast("dict[str, Any]", {**keys, "after": before}))
+    if before and "after" not in keys:
         raise ValueError("after = {…} as well: it undoes what `before` does")
     drain = Drain(**cast("dict[str, Any]", keys))
     return drain if drain.before or drain.until or drain.after else None

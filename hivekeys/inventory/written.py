@@ -16,7 +16,7 @@ from typing import Any
 from hivekeys.fleet import SERVICES, Amount, Backups, Become, Fleet, Host, Policy, Role, Timeouts, TokenAge, Waiver
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.schema import LOGIN
-from hivekeys.service import Accepts, Front, Service
+from hivekeys.service import Accepts, Drain, Front, Hook, Idle, Service
 
 _MODES = ("mode", "directory_mode")
 _NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>[0-9]{1,9})(?P<after>[^0-9]*)", re.DOTALL)
@@ -62,12 +62,23 @@ def _service(host: Host) -> Table:
     front = host.service.front
     if front is None:
         return _service_keys(host.service)
-    return {**_service_keys(front.behind), "accepts": Accepts.FRONT, "front": replace(front, behind=NOTHING)}
+    behind = {**_service_keys(front.behind), "drain": host.service.drain}
+    return {**behind, "accepts": Accepts.FRONT, "front": replace(front, behind=NOTHING)}
 
 
 def _front(front: Front) -> Table:
     usual = _flat(Front(listen="", behind=NOTHING))
     return {name: said for name, said in _flat(front).items() if said != usual[name]}
+
+
+def _drain(drain: Drain) -> Table:
+    """What of a drain differs from the usual; `after` of a front goes without saying."""
+    said = {name: value for name, value in _flat(drain).items() if value != getattr(Drain(), name)}
+    if drain.before and drain.before.front:
+        said |= {"before": "front"}
+        said.pop("after", None)
+    tables = {name: value for name, value in said.items() if isinstance(value, Hook | Idle)}
+    return said | {name: {key: each for key, each in _flat(one).items() if each} for name, one in tables.items()}
 
 
 def _service_keys(service: Service) -> Table:
@@ -170,6 +181,7 @@ def _line(key: str, value: Any) -> str:
 
 def _quoted(key: str, value: Any) -> str:
     value = _front(value) if isinstance(value, Front) else value
+    value = _drain(value) if isinstance(value, Drain) else value
     match value:
         case Enum():
             return json.dumps(value.value)

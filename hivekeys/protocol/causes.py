@@ -183,8 +183,9 @@ HINTS: dict[Trouble, str] = {
     'or let the restart end the work: on_deadline = "restart"',
     Trouble.HOOK_FAILED: "repair the command that is named, or its name in `drain` in the inventory; it is run as root "
     "without a shell: `ssh {root} COMMAND`; then run again, which asks it anew",
-    Trouble.CORDONED: "the inventory has no `drain` for it any more: put it back, so that its `after` can be run; or "
-    "give the service work by hand and remove /var/lib/hivekeys/cordoned on the host",
+    Trouble.CORDONED: "where its front keeps new requests off: `fab install --fleet {fleet} --front --limit {hosts}`; "
+    "else the inventory has no `drain` for it any more: put it back, so that its `after` can be run; or give the "
+    "service work by hand and remove /var/lib/hivekeys/cordoned on the host",
     Trouble.RESTART_REFUSED: "systemd does not restart the service, which runs as before: correct its unit as named "
     "(`ssh {root} systemctl cat {unit}`), then `ssh {root} systemctl daemon-reload`",
     Trouble.NOTIFY_REFUSED: "correct the unit as named (`ssh {root} systemctl cat {unit}`), or set `apply = "

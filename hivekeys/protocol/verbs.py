@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
 
+from hivekeys.protocol.admitted import Admitted
 from hivekeys.protocol.audited import Accessed, Audited, Query
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.drained import Drained
@@ -24,7 +25,6 @@ from hivekeys.service import Service
 from hivekeys.token import Fingerprint, Token
 
 A = TypeVar("A")
-MOST_CONNECTIONS = 1 << 22  # of one front: 16,384 (worker_connections of its nginx.conf) on each of 256 cores
 
 
 class Verb(Enum):
@@ -173,18 +173,6 @@ class Swap(Step, touches=True, turns=True):
 @dataclass(frozen=True)
 class Restart(Step, touches=True, moves=True, turns=True):
     """The service is restarted."""
-
-
-@dataclass(frozen=True)
-class Admitted:
-    """How many connections of clients were cut, because a front had let them in with a token that leaked."""
-
-    cut: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuses what no nginx can have had open: hosts can lie."""
-        if not 0 <= self.cut <= MOST_CONNECTIONS:
-            raise ValueError("not a count of connections")
 
 
 @dataclass(frozen=True)
@@ -374,10 +362,14 @@ class Uninstall(Answered[Changes], module="uninstall"):
 
 @dataclass(frozen=True, kw_only=True)
 class Front(Answered[Changes], module="front"):
-    """nginx is set up before the service, or taken away. Without `apply`: what would be done."""
+    """nginx is set up before the service, or taken away. Without `apply`: what would be done.
+
+    `host`: its name, for the environment of the operator's commands, where the service has a drain.
+    """
 
     apply: bool = False
     options: tuple[str, ...] = ()
+    host: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

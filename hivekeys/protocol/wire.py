@@ -82,7 +82,8 @@ def _fields(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
             asked |= {"also": _plain(step.also)} if step.also else {}
             return {**asked, "health_seconds": _health(step, policy), "stable_seconds": stable}
         case Front():
-            return {"apply": step.apply, "options": list(step.options), "health_seconds": policy.health_deadline}
+            told = {"apply": step.apply, "options": list(step.options), "host": step.host}
+            return {**told, "health_seconds": policy.health_deadline}
         case Audit():
             return asdict(step.query)
         case Accesses():
@@ -168,10 +169,12 @@ def _front_told(front: ServiceFront) -> dict[str, Any]:
 
 
 def _drain_told(drain: Drain) -> dict[str, Any]:
-    """What a host must know of a drain; of a command that is done on the bastion, that it is."""
+    """What a host must know of a drain; of a command that is done on the bastion, or by its front, that it is."""
 
     def hook(one: Hook) -> dict[str, Any]:
-        return {"bastion": True} if one.bastion else {"run": list(one.run), "http": one.http}
+        if one.bastion or one.front:
+            return {"bastion" if one.bastion else "front": True}
+        return {"run": list(one.run), "http": one.http}
 
     told: dict[str, Any] = {"deadline": drain.deadline, "on_deadline": drain.on_deadline.value}
     hooks = {"before": drain.before, "after": drain.after}
@@ -183,8 +186,8 @@ def drain_seconds(steps: Sequence[Step], drain: Drain | None) -> float:
     """The most that the operator's commands, and the wait for idle, may add to that."""
     if drain is None:
         return 0.0
-    times = [2 if isinstance(step, verbs.Drain) else isinstance(step, verbs.Uncordon) for step in steps]
-    return drain.deadline * sum(times)
+    times = {verbs.Drain: 2, verbs.Uncordon: 1, Front: 3}  # which may start its service again
+    return drain.deadline * sum(times.get(type(step), 0) for step in steps)
 
 
 def _health(step: Prove, policy: Policy) -> float:

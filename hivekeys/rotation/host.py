@@ -83,7 +83,8 @@ class HostController:
         """Read-only: what the host shows, and whether its service accepts the token in its file."""
         cause = self.session.open()
         drain = self.host.service.drain
-        busy = (Busy(*self._about(Phase.LOOK)),) if drain and drain.until else ()
+        asks = drain and drain.until and not self.host.service.front  # a front is restarted by no run
+        busy = (Busy(*self._about(Phase.LOOK)),) if asks else ()
         reply: Reply | Cause = cause or self.session.ask((LOOK, Prove(stable=False, waits=False), *busy))
         if isinstance(reply, Cause):
             return self._outcome(Phase.LOOK, Status.UNREACHABLE, State.UNREACHABLE, reply)

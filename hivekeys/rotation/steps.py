@@ -172,7 +172,8 @@ def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
     cause = _of_file(seen, service)
     if cause:
         return cause
-    if seen.cordoned and service.drain is None:
+    drain = service.drain
+    if seen.cordoned and (drain is None or (drain.before and drain.before.front)):
         return Cause(Trouble.CORDONED, f"run {seen.cordoned} has drained {service.unit}")
     if unit.load == "masked":
         return Cause(Trouble.RESTART_REFUSED, f"{service.unit} is masked")

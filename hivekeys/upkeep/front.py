@@ -46,14 +46,17 @@ def front(upkeep: Upkeep, *, remove: bool = False) -> list[UpkeepResult]:
     upkeep.refuse_doubles(shown)
     refuse_running(upkeep, shown)
     options = ("remove",) if remove else ()
-    steps: tuple[Step, ...] = (Front(apply=upkeep.apply, options=options),)
+
+    def steps(host: Host) -> tuple[Step, ...]:
+        change = Front(apply=upkeep.apply, options=options, host=host.name)
+        return (change,) if remove or not upkeep.apply else (change, Prove(stable=False))
+
     if not upkeep.apply:
         title = "look what is to be removed" if remove else "look what is to be set up"
-        return upkeep.do(title, upkeep.hosts, lambda _: steps)
-    whole = steps if remove else (*steps, Prove(stable=False))
+        return upkeep.do(title, upkeep.hosts, steps)
     word = "take away" if remove else "set up"
 
     def do(title: str, hosts: Sequence[Host]) -> list[UpkeepResult]:
-        return upkeep.do(title.replace("set up", word, 1), hosts, lambda _: whole)
+        return upkeep.do(title.replace("set up", word, 1), hosts, steps)
 
     return in_order(upkeep, upkeep.hosts, do)

@@ -1,5 +1,6 @@
 """nginx before the services of real hosts: `fab install --front`, a rotation and a revocation through it, and back."""
 
+import http.client
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ from hivekeys.lab.files import PROTECTED, SECRETS
 from .asking import ACTIVE, ask, eventually, status
 from .clients import Clients, moving
 from .desk import FRONTS as TABLES
-from .rotating import INVENTORY, Answer, fab, start_fab, write_policy
+from .rotating import INVENTORY, Answer, end_fab, fab, start_fab, write_policy
 
 pytestmark = pytest.mark.lab
 UNITS = {"queen": "queen-rbee", "hive1": "rbee-hive", "hive2": "rbee-hive"}
@@ -99,6 +100,15 @@ def stream(lab: Lab, name: str, token: str) -> socket.socket:
     return line
 
 
+def retry_after(lab: Lab, name: str, token: str) -> str | None:
+    """When a client is to come again that is let in only then."""
+    line = http.client.HTTPConnection(lab.host(name).address, lab.host(name).port, timeout=5)
+    line.request("GET", PROTECTED["hive"], headers={"Authorization": f"Bearer {token}"})
+    told = line.getresponse().getheader("Retry-After")
+    line.close()
+    return told
+
+
 def is_cut(line: socket.socket) -> bool:
     """Whether the other side has ended it, without an answer."""
     with line:
@@ -168,6 +178,27 @@ def test_a_fleet_gets_its_fronts_is_turned_and_revoked_through_them_and_loses_th
             name, f"ls -d /etc/hivekeys-front /etc/systemd/system/hivekeys-front-{unit}.service 2>/dev/null || true"
         )
         assert (there, lab.sh(name, "nft list tables")) == ("", "")
+
+
+def test_a_front_keeps_new_requests_off_until_the_work_behind_it_has_ended(lab: Lab, state: Path) -> None:
+    """It is taken away, which restarts the service behind it: what it is at work on ends before."""
+    with lab.inventory.open("a") as file:
+        file.write('[services.hive.drain]\nbefore = "front"\ndeadline = "60s"\n')
+    assert typed("install", lab, state, "--front", "--limit", "hive1").code == 0
+    token, started = token_of(lab, "hive1"), invocations(lab)["hive1"]
+    with stream(lab, "hive1", token) as line:
+        run = start_fab("uninstall", "--fleet", lab.name, "--json", "--front", "--limit", "hive1", state=state)
+        assert eventually(lambda: status(lab.host("hive1"), token) == 503)
+        assert retry_after(lab, "hive1", token) == "5"
+        assert "drained" in fab("status", "--fleet", lab.name, state=state).out
+        assert invocations(lab)["hive1"] == started
+        line.sendall(b"x" * 85)
+        assert line.recv(12) == b"HTTP/1.1 404", "the whole of it came, and nothing is there that takes it"
+    answer = end_fab(run)
+    assert answer.code == 0, answer.err
+    assert invocations(lab)["hive1"] != started
+    assert status(lab.host("hive1"), token) == 200
+    assert lab.sh("hive1", "ls /var/lib/hivekeys/cordoned 2>/dev/null || true") == ""
 
 
 def test_where_there_is_no_nginx_nothing_is_touched_and_the_command_is_named(lab: Lab, state: Path) -> None:

@@ -6,7 +6,8 @@ Runs ON the host, as root, in one text with agent.py, where the service has a fr
 
 import os
 
-from hivekeys.host.agent import Agent, verb
+from hivekeys.host.agent import FRONTS, Agent, verb
+from hivekeys.host.behind import of_drains
 from hivekeys.host.nginx import ACCEPTED, CLOSING, KEEPALIVE_SECONDS, LOADED, Nginx, digest_of
 from hivekeys.host.state import POLL_SECONDS
 from hivekeys.host.system import Refusal
@@ -109,3 +110,6 @@ def rest(agent: "Agent", seconds: float) -> None:
     end = agent.system.monotonic() + seconds
     while agent.system.monotonic() < end:
         agent.deadline.pause(POLL_SECONDS)
+
+
+FRONTS.update(of_drains())

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 
-from hivekeys.host.agent import Agent, verb
+from hivekeys.host.agent import FRONTS, Agent, verb
 from hivekeys.host.proof import CALL_SECONDS, may_hear
 from hivekeys.host.system import QUIET_ENV, Refusal
 from hivekeys.host.tls import tls_of
@@ -54,9 +54,8 @@ def uncordon(agent: "Agent", host: str = "", phase: str = "", reason: str = "") 
     """`after`, where a run has drained the service; it is drained until that has succeeded."""
     if not agent.state.content(CORDONED):
         return False, {}
-    work, began = Draining(agent, host, phase, reason), agent.system.monotonic()
-    said = work.hook("after", work.seconds)
-    work.unmark()
+    began = agent.system.monotonic()
+    said = Draining(agent, host, phase, reason).end()
     return True, {"seconds": agent.system.monotonic() - began, "output": said}
 
 
@@ -67,12 +66,16 @@ def busy(agent: "Agent", host: str = "", phase: str = "", reason: str = "") -> "
 
 
 class Draining:
-    """One drain of the agent's service; host, phase and reason are for the environment of its commands."""
+    """One drain of the agent's service; host, phase and reason are for the environment of its commands.
+
+    Of a front it is the service behind it that has work, and is asked.
+    """
 
     def __init__(self, agent: "Agent", host: str, phase: str, reason: str) -> None:
-        self.agent = agent
+        self.front = agent if "front" in agent.service else None
+        self.agent = FRONTS["behind"](agent) if self.front else agent  # type: Agent
         self.system = agent.system
-        self.plan = agent.service.get("drain") or {}
+        self.plan = agent.service.get("drain") or {}  # type: dict[str, Any]
         self.seconds = float(self.plan.get("deadline", HURRIED))
         about = {"FLEET": agent.fleet, "HOST": host, "RUN": agent.run, "PHASE": phase, "REASON": reason}
         self.environment = dict(QUIET_ENV, **{"HIVEKEYS_" + name: about[name] for name in about})
@@ -95,6 +98,12 @@ class Draining:
             pass
         finally:
             os.close(folder)
+
+    def end(self) -> str:
+        """`after`, and the host's record no longer says that the service is drained; what `after` said."""
+        said = self.hook("after", self.seconds)
+        self.unmark()
+        return said
 
     # -- the drain
 
@@ -121,7 +130,7 @@ class Draining:
             rest = end - self.system.monotonic()
             if not left or rest <= 0:
                 return left
-            self.agent.deadline.pause(min(float(self.plan["until"]["every"]), rest))
+            self.agent.deadline.pause(min(float(self.plan.get("until", {}).get("every", TICK)), rest))
 
     def undone(self, refusal: Refusal) -> Refusal:
         """The refusal, after `after`: nothing was changed, so the service has work again, also for a lost bastion."""
@@ -136,6 +145,8 @@ class Draining:
     def busy(self) -> str:
         """The work that there is, in the words of `until`; "" for none. Where that cannot be told, why not."""
         until = self.plan.get("until")
+        if self.front and not until and self.plan.get("before", {}).get("front"):
+            return str(FRONTS["under_way"](self.front))
         if not until or not self.runs():
             return ""
         if until["run"]:
@@ -163,6 +174,9 @@ class Draining:
         """Does `before` or `after`, if this host is to do it; what it said at its end. A refusal where it fails."""
         hook = self.plan.get(name)
         if not hook or self.is_elsewhere(name):
+            return ""
+        if hook.get("front"):
+            FRONTS["keep_off"](self.front, name == "before")
             return ""
         if hook["http"]:
             if name == "before" and not self.runs():

@@ -9,11 +9,12 @@ import functools
 import os
 
 from hivekeys.host.agent import Agent, verb
+from hivekeys.host.behind import agent_behind
 from hivekeys.host.dropin import UNITS, remove_file
+from hivekeys.host.freeing import Freeing
 from hivekeys.host.fronted import (
     Undo,
     again_behind,
-    agent_behind,
     forget_front,
     forget_previous,
     forget_slots,
@@ -54,10 +55,10 @@ BEHIND_FRONT = "60-hivekeys-front.conf"  # the drop-in of the service behind: ho
 
 @verb("moves", "changes")
 def front(
-    agent: "Agent", *, apply: bool, options: "Iterable[str]" = (), health_seconds: float = 60.0
+    agent: "Agent", *, apply: bool, options: "Iterable[str]" = (), host: str = "", health_seconds: float = 60.0
 ) -> "tuple[bool, dict[str, Any]]":
     """Sets the front up and proves it; with the option "remove" it is taken away, and the service is as before."""
-    work = Fronting(agent, apply, health_seconds)
+    work = Fronting(agent, apply, health_seconds, host)
     try:
         if "remove" in options:
             work.take_away()
@@ -72,7 +73,7 @@ def front(
 class Fronting:
     """The work on one host. `inner` is the agent's view of the service behind."""
 
-    def __init__(self, agent: "Agent", apply: bool, health_seconds: float) -> None:
+    def __init__(self, agent: "Agent", apply: bool, health_seconds: float, host: str = "") -> None:
         self.agent, self.inner = agent, agent_behind(agent)
         self.setup = Setup(agent, apply)
         self.nginx = Nginx(agent)
@@ -83,6 +84,7 @@ class Fronting:
         self.is_moved = False  # the service behind must be started again
         self.is_new = False  # nginx must read something new
         self.had_front = False  # it ran before
+        self.draining = Freeing(agent, host)
         self.is_begun = False  # it has the fleet's token: what lies beside the service's own is ours
 
     def in_folder(self, name: str) -> str:
@@ -230,7 +232,9 @@ class Fronting:
             self.nginx.refuse_broken(shown=False)
             self.undo.note(lambda: agent.command(["systemctl", "daemon-reload"], 60.0), at_end=True)
         if self.is_moved:
+            self.draining.begin(is_active)
             self.undo.note(lambda: again_behind(inner), at_end=True)
+            self.undo.note(self.draining.over, at_end=True)
             restarted(inner, inner.unit.recent())
         if self.is_new or not is_active:
             self.start_front(is_active)
@@ -238,6 +242,7 @@ class Fronting:
         agent.unit.forget(settings=True)
         healthy(inner, "", [], self.health_seconds)
         refuse_reachable(inner, self.nginx)
+        self.draining.over()
         self.prove(token)
         forget_previous(inner)
 
@@ -329,7 +334,11 @@ class Fronting:
         if slots["active"] is None and read_file(agent.root, self.unit_path) is None:
             return
         if slots["active"] is not None:
-            self.bring_back()
+            try:
+                self.bring_back()
+            except (Refusal, OSError) as error:
+                found = error if isinstance(error, Refusal) else Refusal("write-failed", str(error.strerror))
+                raise self.draining.taken_back(found) from None
         stop = ["systemctl", "--no-ask-password", "disable", "--now", "--quiet", "--", name]
         self.setup.note("enabled", name, "starts at boot", "does not", lambda: agent.command(stop, 60.0))
         self.setup.note("unit", self.unit_path, "there", "removed", lambda: nginx.unlink(self.unit_path))
@@ -342,6 +351,8 @@ class Fronting:
         """The fleet's token and the command of before are the service's again, and it works so."""
         agent, inner, note = self.agent, self.inner, self.setup.note
         token = self.token()
+        if self.setup.apply:
+            self.draining.begin(agent.unit.look()["state"] == "active")
         note("token", inner.service["token"], "one of its own", "the fleet's token", lambda: give_back(inner, token))
         if read_file(agent.root, self.drop_in) is not None:
             note("unit", self.drop_in, "there", "removed", lambda: remove_file(agent, self.drop_in))
@@ -350,6 +361,7 @@ class Fronting:
             agent.command(["systemctl", "--no-ask-password", "stop", "--", agent.service["unit"]], 60.0)
             again_behind(inner)
             self.as_before(token)
+            self.draining.over()
 
         note("service", inner.service["unit"], "behind the front", "clients reach it itself", again)
 

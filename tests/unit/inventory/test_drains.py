@@ -7,6 +7,7 @@ import pytest
 
 from hivekeys.errors import UserError
 from hivekeys.inventory.load import load
+from hivekeys.inventory.written import toml
 from hivekeys.protocol.wire import service_told
 from hivekeys.service import Drain, Hook, Idle, OnDeadline
 
@@ -58,6 +59,39 @@ def test_every_way_of_a_hook_and_a_time_without_a_unit(tmp_path: Path) -> None:
     )
 
 
+FRONT = """
+accepts = "front"
+port = 18081
+front = { listen = "0.0.0.0:8081" }
+"""
+
+
+def test_a_front_keeps_new_requests_off_and_lets_them_in_again(tmp_path: Path) -> None:
+    """`after` goes without saying; written anew it is the same."""
+    assert drain_of(tmp_path, f'{FRONT}drain = {{ before = "front" }}') == Drain(
+        Hook(front=True), None, Hook(front=True)
+    )
+    fleet = load(tmp_path / "blue.toml")
+    told = service_told(fleet.hives[0].service)
+    assert (told["drain"]["before"], told["drain"]["after"]) == ({"front": True}, {"front": True})
+    assert "drain" not in told["front"]["behind"]
+    (tmp_path / "again.toml").write_text(toml(fleet))
+    assert load(tmp_path / "again.toml").hosts == fleet.hosts
+
+
+def test_every_drain_is_written_as_it_was_read(tmp_path: Path) -> None:
+    drain = drain_of(
+        tmp_path,
+        """drain.before = { http = "POST /drain" }
+        drain.until = { get = "/metrics", none = 'busy\\{"' }
+        drain.after = { run = ["/usr/local/bin/uncordon", "--all"] }
+        drain.on_deadline = "skip"
+        """,
+    )
+    (tmp_path / "again.toml").write_text(toml(load(tmp_path / "blue.toml")))
+    assert load(tmp_path / "again.toml").hives[0].service.drain == drain
+
+
 def test_an_empty_drain_is_none(tmp_path: Path) -> None:
     assert drain_of(tmp_path, "drain = {}") is None
 
@@ -94,6 +128,10 @@ MISTAKES = {
     'drain.befor = { run = ["/x"] }': "did you mean before?",
     'drain.until = { gett = "/x" }': "did you mean get?",
     "drain = 5": "services.hive.drain",
+    'drain = { before = "front" }': 'found "front", where the service has none, expected accepts = "front" beside it',
+    'drain = { before = "back" }': "services.hive.drain.before",
+    'drain = { before = "front", after = { run = ["/x"] } }': 'no `after` beside before = "front"',
+    f'{FRONT}drain = {{ after = "front" }}': "services.hive.drain.after",
 }
 
 

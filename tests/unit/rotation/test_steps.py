@@ -9,6 +9,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.seen import Directory, Seen, Slot
 from hivekeys.protocol.verbs import EndSurvivors, Prove, Revoke, Stage, Sweep
 from hivekeys.rotation.steps import FOR_EVER, Goal, Stance, obstacle, steps_to, untidy
+from hivekeys.service import Drain, Hook
 from hivekeys.token import Token
 from tests.builders.seen import UNIT, seen
 
@@ -84,6 +85,16 @@ def test_what_is_wrong_with_the_file_is_said_before_what_is_wrong_with_the_unit(
     assert empty == Cause(Trouble.TOKEN_UNSAFE, f"{HIVE_SERVICE.token} is empty")
     link = obstacle(replace(shown, active=None, directory=Directory(fault="/etc is a link")), HIVE_SERVICE, 90.0)
     assert link == Cause(Trouble.TOKEN_UNSAFE, "/etc is a link")
+
+
+def test_of_a_drain_that_was_cut_off_a_run_ends_only_what_it_can_see_through() -> None:
+    """A front that keeps requests off answers no proof: that is ended first."""
+    shown, run = replace(seen(OLD), cordoned="run-1"), Hook(run=("/usr/local/bin/x",))
+    cause = Cause(Trouble.CORDONED, f"run run-1 has drained {HIVE_SERVICE.unit}")
+    assert obstacle(shown, HIVE_SERVICE, 90.0) == cause
+    by_front = replace(HIVE_SERVICE, drain=Drain(before=Hook(front=True), after=Hook(front=True)))
+    assert obstacle(shown, by_front, 90.0) == cause
+    assert obstacle(shown, replace(HIVE_SERVICE, drain=Drain(before=run, after=run)), 90.0) is None
 
 
 def test_a_file_with_other_rights_than_the_inventorys_is_untidy() -> None:
