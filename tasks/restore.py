@@ -72,7 +72,7 @@ def restore(
         on_finish=finish.command,
         state_dir=scope.state_dir,
         excluded=excluded,
-        meters=own.meters,
+        meters=own.meters(hosts),
     )
     check = functools.partial(_refuse_served, want=want, file=own.file)
     if change.dry_run:

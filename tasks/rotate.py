@@ -65,7 +65,7 @@ def rotate(
         on_finish=finish.command,
         state_dir=scope.state_dir,
         excluded=excluded,
-        meters=own.meters,
+        meters=own.meters(hosts),
     )
     overlapping = overlapping_run(fleet.name, scope.state_dir)
     if own.finish or (overlapping and oldest and time.time() >= overlapping.overlap_until):

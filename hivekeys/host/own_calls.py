@@ -66,10 +66,13 @@ class OwnCalls:
         self.fresh.append([round(began, 3), round(self.agent.system.now(), 3), fp6, path.partition("?")[0], status])
         del self.fresh[:-MOST_CALLS]
 
-    def keep(self) -> None:
-        """Writes them down, where this agent may write; a disk that is full costs a few rows in a report."""
+    def keep(self, leaves: bool = False) -> None:
+        """Writes them down, where this agent may write; a disk that is full costs a few rows in a report.
+
+        Without a bastion only if the agent `leaves`: until its process ends it has the lock.
+        """
         state = self.agent.state
-        if not self.fresh or state.lock is None or self.agent.deadline.is_alone():
+        if not self.fresh or state.lock is None or (self.agent.deadline.is_alone() and not leaves):
             return
         try:
             state.keep(CALLS, json.dumps((sound(state.content(CALLS)) + self.fresh)[-MOST_CALLS:]))

@@ -139,20 +139,23 @@ def serve(
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=read, daemon=True).start()
-    while True:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if agent.deadline.is_alone():  # asked behind the line above, or a SIGTERM between the two would go unheard
-            break
-        try:
-            line = waiting.get(timeout=max(agent.deadline.lease - agent.system.monotonic(), 0.001))
-        except queue.Empty:
-            continue
-        if line is None:
-            break
-        signal.signal(signal.SIGTERM, leave)
-        voice.at_work = True
-        voice.answer(reply(line) if reply else answer(agent, json.loads(line.decode())))
-    voice.over.set()
+    try:
+        while True:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if agent.deadline.is_alone():  # asked behind the line above, or a SIGTERM between would go unheard
+                break
+            try:
+                line = waiting.get(timeout=max(agent.deadline.lease - agent.system.monotonic(), 0.001))
+            except queue.Empty:
+                continue
+            if line is None:
+                break
+            signal.signal(signal.SIGTERM, leave)
+            voice.at_work = True
+            voice.answer(reply(line) if reply else answer(agent, json.loads(line.decode())))
+    finally:
+        voice.over.set()
+        agent.leave()
 
 
 def blunder(error: BaseException) -> str:

@@ -1,9 +1,16 @@
 """Options of the verbs that turn a fleet, or go on with a run that did."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from hivekeys.errors import UserError
 from tasks.options.declared import option
 from tasks.options.fleet import FleetOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hivekeys.fleet import Host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +48,21 @@ class MeterOptions:
     """Whether services are called as clients do, meanwhile, and what follows from it."""
 
     meter: bool = option(
-        "call every service ten times a second meanwhile, as its clients do, and count what is refused", default=False
+        "call every service ten times a second meanwhile, as its clients do, and count what is refused; "
+        "without being asked where all services accept two tokens",
+        default=False,
     )
     no_refusal: bool = option("the same; and take everything back at the first request that is refused", default=False)
+    no_meter: bool = option("do not call them", default=False)
 
-    @property
-    def meters(self) -> bool:
-        return self.meter or self.no_refusal
+    def meters(self, hosts: "Collection[Host]") -> bool:
+        """Whether these hosts' services are called."""
+        from hivekeys.fleet import takes_two
+
+        asked = "--no-refusal" if self.no_refusal else "--meter" if self.meter else ""
+        if asked and self.no_meter:
+            raise UserError(f"{asked} calls the services, and --no-meter does not", hint="give one of the two")
+        return bool(asked) or (takes_two(hosts) and not self.no_meter)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,7 @@ class InProcessLine:
     def drop(self) -> Cause:
         """The line ends and the agent sees it: it leaves, and its lock with it."""
         self.agent.deadline.gone.set()
+        self.agent.leave()
         self.agent.state.release()
         return self._end(Cause(Trouble.LINE_BROKEN, "the connection ended"))
 
