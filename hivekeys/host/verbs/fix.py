@@ -23,7 +23,7 @@ from hivekeys.host.verbs.inspect import has_acl, is_named_after, is_stray, unit_
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator
+    from typing import Any, Callable, Iterable, Iterator, Optional
 
 MENDED = 1000  # copies that one run removes: more would be another problem
 MOST_CHANGES = 1000  # that are sent one by one (hivekeys.protocol.wire.MOST_CHANGES)
@@ -98,6 +98,7 @@ def fix(agent: "Agent", *, apply: bool, options: "Iterable[str]", want: str = ""
         controlled = [is_roots(os.fstat(fd)) for _, fd in walk(agent.root, secrets.real_folder())]
         directories_above(work)
         has_token = token_file(work, folder, want, all(controlled))
+        accepted_file(work, folder, all(controlled))
         copies(work, folder, frozenset(options), has_token, want)
         directory(work, "directory", secrets.folder, folder, agent.service["directory_mode"], all(controlled[:-1]))
         audit_directory(work)
@@ -189,35 +190,78 @@ def token_file(work: Work, folder: int, want: str, controlled: bool) -> bool:
     holds the very token that the service has anyway: the account could have renamed any of root's files to this name.
     """
     agent, secrets = work.agent, work.agent.secrets
-    path, (mode, uid, gid) = agent.service["token"], secrets.rights(folder)
-    due = "%04o %s:%s" % (mode, *named(uid, gid))
-    try:
-        fd = os.open(secrets.active, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
-    except FileNotFoundError:
-        work.refuse("token-file", path, "not there", due, "`fab install` or `fab reconcile` brings one")
-        return False
-    except OSError as error:
-        work.refuse("token-file", path, error.strerror or "", due, "it is no file: look at it, then move it away")
+    path, due = agent.service["token"], secrets.rights(folder)
+    fd = open_regular(work, folder, secrets.active, path, due)
+    if fd is None:
         return False
     try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            work.refuse("token-file", path, "no regular file", due, "look at it, then move it away")
-            return False
-        if info.st_nlink != 1:
-            why = "find the others with `find / -xdev -samefile`, then rotate: they hold the token"
-            work.refuse("hard-links", path, "%d names" % info.st_nlink, "1 name", why)
         text = secrets.read(fd)[0]
-        given = controlled or (text and is_known(agent, text, want))
-        if info.st_uid != uid and not (info.st_nlink == 1 and given):
-            work.refuse("file-mode", path, rights(info), due, "it is not the fleet's token: who put it there?")
-            return False
-        without_acl(work, path, fd)
-        if (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid) != (mode, uid, gid):
-            work.note("file-mode", path, rights(info), due, lambda: set_rights(fd, mode, uid, gid))
+        close_file(work, path, fd, due, bool(controlled or (text and is_known(agent, text, want))))
         return bool(text)
     finally:
         os.close(fd)
+
+
+def accepted_file(work: Work, folder: int, controlled: bool) -> None:
+    """The same of the file of the tokens that the service accepts, where it takes two."""
+    agent, secrets = work.agent, work.agent.secrets
+    is_missing = not secrets.accepted or not is_there(folder, secrets.accepted)
+    if is_missing and agent.service.get("accepts") != "lines":
+        return
+    path, due = agent.service["tokens"], secrets.rights(folder)
+    fd = open_regular(work, folder, secrets.accepted, path, due)
+    if fd is not None:
+        try:
+            close_file(work, path, fd, due, controlled)
+        finally:
+            os.close(fd)
+
+
+def is_there(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def open_regular(work: Work, folder: int, name: str, path: str, due: "tuple[int, int, int]") -> "Optional[int]":
+    """A descriptor of a file with tokens; None where there is none that may be mended."""
+    after = due_rights(due)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        work.refuse("token-file", path, "not there", after, "`fab install` or `fab reconcile` brings one")
+        return None
+    except OSError as error:
+        work.refuse("token-file", path, error.strerror or "", after, "it is no file: look at it, then move it away")
+        return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    work.refuse("token-file", path, "no regular file", after, "look at it, then move it away")
+    return None
+
+
+def close_file(work: Work, path: str, fd: int, due: "tuple[int, int, int]", given: bool) -> None:
+    """Closes a file to all but its reader. `given`: it may become the service's, whoever's it is."""
+    info, (mode, uid, gid) = os.fstat(fd), due
+    if info.st_nlink != 1:
+        why = "find the others with `find / -xdev -samefile`, then rotate: they hold the token"
+        work.refuse("hard-links", path, "%d names" % info.st_nlink, "1 name", why)
+    if info.st_uid != uid and not (info.st_nlink == 1 and given):
+        why = "it is not the fleet's token: who put it there?"
+        work.refuse("file-mode", path, rights(info), due_rights(due), why)
+        return
+    without_acl(work, path, fd)
+    if (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid) != due:
+        work.note("file-mode", path, rights(info), due_rights(due), lambda: set_rights(fd, mode, uid, gid))
+
+
+def due_rights(due: "tuple[int, int, int]") -> str:
+    """The same as `rights`, of what a file ought to have."""
+    mode, uid, gid = due
+    return "%04o %s:%s" % (mode, *named(uid, gid))
 
 
 def is_known(agent: "Agent", text: str, want: str) -> bool:

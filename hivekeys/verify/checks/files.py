@@ -3,7 +3,7 @@
 from hivekeys.fleet import Host
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.seen import Seen
-from hivekeys.service import Format, rights
+from hivekeys.service import Accepts, Format, rights
 from hivekeys.verify.findings import (
     NOT_ENTERED,
     PASSED,
@@ -41,7 +41,12 @@ def _token_file(host: Host, seen: Seen, _: Baseline) -> Answer:
     owner = "root" if host.service.format is Format.ENVIRONMENT else host.service.owner
     if found.regular and found.owner != owner:  # the agent looks into no such file: `file-mode` fails
         return Verdict.UNTOLD, f"{host.service.token} {found.fault}"
-    return (Verdict.FAIL, f"{host.service.token} {found.fault}") if found.fault else PASSED
+    if found.fault:
+        return Verdict.FAIL, f"{host.service.token} {found.fault}"
+    if seen.accepted is None:
+        missing = host.service.accepts is Accepts.LINES
+        return (Verdict.FAIL, f"{host.service.accepted} is not there") if missing else PASSED
+    return (Verdict.FAIL, f"{host.service.accepted} {seen.accepted.fault}") if seen.accepted.fault else PASSED
 
 
 @of_seen("file-mode", "Only the service's account can read the token file", "Critical Permission Requirements")
@@ -49,9 +54,11 @@ def _file_mode(host: Host, seen: Seen, _: Baseline) -> Answer:
     found, service = seen.active, host.service
     if found is None or not found.owner:
         return Verdict.UNTOLD, "there is no token file that can be opened"
-    shown = rights(found.mode, found.owner, found.group)
-    fits = service.fits(found.mode, found.owner, found.group)
-    return PASSED if fits else (Verdict.FAIL, f"{shown}, not {service.rights}")
+    said = [] if service.fits(found.mode, found.owner, found.group) else [rights(found.mode, found.owner, found.group)]
+    listed = seen.accepted
+    if listed and listed.owner and not service.fits(listed.mode, listed.owner, listed.group):
+        said.append(f"{service.accepted} {rights(listed.mode, listed.owner, listed.group)}")
+    return (Verdict.FAIL, f"{' and '.join(said)}, not {service.rights}") if said else PASSED
 
 
 @of_inspected("acl", "No access list gives others rights on token or directory", "Critical Permission Requirements")
@@ -88,11 +95,13 @@ def _strays(_: Host, inspected: Inspected) -> Answer:
 
 
 @of_seen("slots", "No staged or previous token is left from a run", "Token Rotation", Severity.MEDIUM)
-def _slots(_: Host, seen: Seen, __: Baseline) -> Answer:
+def _slots(host: Host, seen: Seen, _: Baseline) -> Answer:
     if seen.directory.fault:
         return Verdict.UNTOLD, NOT_ENTERED
     left = {"a staged token": seen.staged, "a previous token": seen.previous}
-    return unless([name for name, slot in left.items() if slot is not None])
+    listed = len(seen.listed) + (seen.accepted.more if seen.accepted else 0)
+    further = [f"{listed - 1} more in {host.service.accepted}"] if listed > 1 else []
+    return unless([*(name for name, slot in left.items() if slot is not None), *further])
 
 
 @of_inspected("reused", "No other file in the secrets directory holds the same token", "DON'T", Severity.MEDIUM)

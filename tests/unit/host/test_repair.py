@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import hivekeys.host.verbs.fix  # noqa: F401  hosts know its verb, too
+from hivekeys.service import Accepts, Apply
 from hivekeys.token import generate
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost
 
@@ -15,7 +16,12 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to anoth
 
 @pytest.fixture
 def host(tmp_path: Path) -> SimulatedHost:
-    simulated = InProcessFleet(tmp_path, hives=1).hosts["hive1"]
+    return of(InProcessFleet(tmp_path, hives=1))
+
+
+def of(fleet: InProcessFleet) -> SimulatedHost:
+    """Its hive, with directories for everybody's files."""
+    simulated = fleet.hosts["hive1"]
     for place in ("tmp", "var/tmp"):
         (simulated.root / place).mkdir(parents=True, exist_ok=True)
     return simulated
@@ -33,7 +39,7 @@ def strays(host: SimulatedHost) -> dict[str, str]:
     """What `--strays` did with each copy that it found: "" for one that it removed, else why it stays."""
     want = host.fleet.token.fingerprint(KEY).keyed
     result = Session(host).do("fix", apply=True, options=["strays"], want=want)
-    assert result["ok"], result
+    assert result["ok"], result["detail"]
     return {one["path"].lstrip("/"): one["refused"] for one in result["facts"]["changes"] if one["part"] == "strays"}
 
 
@@ -111,3 +117,55 @@ def test_a_link_under_the_tokens_name_leads_root_nowhere(host: SimulatedHost) ->
     (host.root / "tmp/api-token-exporter").symlink_to(secret)
     assert "cannot be read" in strays(host)["tmp/api-token-exporter"]
     assert secret.exists()
+
+
+def listed(tmp_path: Path) -> SimulatedHost:
+    """A host whose service has a list of the tokens that it accepts."""
+    service = {"accepts": Accepts.LINES, "apply": Apply.RELOAD}
+    host = of(InProcessFleet(tmp_path, hives=1, service=service))
+    put(host, "etc/llama-orch/secrets/api-tokens", f"{host.fleet.token.reveal()}\n", host.uid).chmod(0o600)
+    return host
+
+
+def modes(host: SimulatedHost, *, apply: bool = True) -> dict[str, tuple[str, str]]:
+    """What was done with each file's mode and owner: what it is to be, and why it is not."""
+    result = Session(host).do("fix", apply=apply, options=[], want=host.fleet.token.fingerprint(KEY).keyed)
+    assert result["ok"], result["detail"]
+    parts = ("file-mode", "token-file", "hard-links")
+    return {
+        Path(one["path"]).name: (one["after"], one["refused"])
+        for one in result["facts"]["changes"]
+        if one["part"] in parts
+    }
+
+
+def test_a_list_of_tokens_that_others_can_read_is_closed(tmp_path: Path) -> None:
+    host = listed(tmp_path)
+    file = host.secrets / "api-tokens"
+    file.chmod(0o644)
+    assert list(modes(host, apply=False)) == ["api-tokens"]
+    assert file.stat().st_mode & 0o777 == 0o644, "a dry run"
+    assert [refused for _, refused in modes(host).values()] == [""]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert modes(host) == {}
+
+
+def test_a_list_that_is_a_link_or_not_there_is_named_and_left(tmp_path: Path) -> None:
+    host = listed(tmp_path)
+    file = host.secrets / "api-tokens"
+    file.unlink()
+    assert modes(host)["api-tokens"][1] == "`fab install` or `fab reconcile` brings one"
+    file.symlink_to("/etc/shadow")
+    assert modes(host)["api-tokens"][1] == "it is no file: look at it, then move it away"
+    assert file.is_symlink()
+
+
+@needs_root
+def test_another_accounts_list_is_not_given_to_the_service(tmp_path: Path) -> None:
+    """Who can write above it could have renamed any file to this name."""
+    host = listed(tmp_path)
+    (host.root / "etc").chmod(0o777)
+    file = host.secrets / "api-tokens"
+    os.chown(file, THIRD, THIRD)
+    assert modes(host)["api-tokens"][1] == "it is not the fleet's token: who put it there?"
+    assert file.stat().st_uid == THIRD

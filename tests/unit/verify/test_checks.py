@@ -13,8 +13,8 @@ from hivekeys.journal.milestones import Heading
 from hivekeys.journal.run import Run
 from hivekeys.protocol.inspected import Chain, InEnvironment, Lock, Log, Login, Quality, Trail
 from hivekeys.protocol.listeners import Listener, Survivor
-from hivekeys.protocol.seen import Directory, LoadedToken, Proof, Slot
-from hivekeys.service import Format
+from hivekeys.protocol.seen import Accepted, Directory, LoadedToken, Proof, Slot
+from hivekeys.service import Accepts, Format
 from hivekeys.token import Fingerprint
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Baseline, Observation, Other, Record, Verdict, examine, recorded
@@ -87,6 +87,24 @@ def swept(place: Listener) -> Observation:
     return replace(GOOD, swept=Proof({}, proven=False, places=(place,)))
 
 
+def with_list(**found: Any) -> Observation:
+    """A host whose service has a list of the tokens that it accepts, with what is said of it."""
+    host = replace(GOOD.host, service=replace(GOOD.host.service, accepts=Accepts.LINES))
+    service = host.service
+    ours = Accepted(TOKEN, mode=service.mode, owner=service.owner, group=service.group)
+    return replace(GOOD, host=host, seen=replace(SEEN, accepted=replace(ours, **found)))
+
+
+def test_a_list_with_the_token_alone_passes() -> None:
+    assert other_than_pass(with_list()) == {}
+
+
+def test_a_service_that_has_no_list_reads_none() -> None:
+    observation = with_list()
+    missing = replace(observation, seen=SEEN)
+    assert other_than_pass(missing) == {"token-file": Verdict.FAIL}
+
+
 def other_than_pass(observation: Observation) -> dict[str, Verdict]:
     return {name: verdict for name, verdict in judged(observation).items() if verdict is not Verdict.PASS}
 
@@ -133,6 +151,10 @@ def test_each_fact_that_a_host_hides_is_untold_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("check", "verdict", "observation"),
     [
+        ("file-mode", Verdict.FAIL, with_list(mode=0o644, owner="llama-orch", group="llama-orch")),
+        ("token-file", Verdict.FAIL, with_list(fault="has a line that is no token")),
+        ("slots", Verdict.FAIL, with_list(second=NEWER)),
+        ("slots", Verdict.FAIL, with_list(more=1)),
         ("clock", Verdict.FAIL, replace(GOOD, off=-6.0)),
         ("clock", Verdict.FAIL, replace(GOOD, off=86400.0)),
         ("space", Verdict.FAIL, replace(GOOD, inspected=replace(INSPECTED, free=4096))),
