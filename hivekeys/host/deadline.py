@@ -21,6 +21,7 @@ class Deadline:
         self.farewell = "no bastion waits for the answer"  # why it leaves
         self.lease = float("inf")  # until when our bastion was heard to be there (serving.py), on the monotonic clock
         self.end = 0.0
+        self.called_off = False  # the operator ended the run: no wait for the end of work is worth going on with
 
     def left(self, most: "Optional[float]" = None) -> float:
         """Seconds until this request's deadline, at most `most`, never negative."""

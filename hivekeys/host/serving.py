@@ -61,12 +61,16 @@ def refused(verb: str, trouble: str, detail: str) -> "dict[str, Any]":
 
 
 def is_sign(agent: Agent, line: bytes, lease: float) -> bool:
-    """True for a bastion's sign of life, which is no request; the agent's lease is renewed by it.
+    """True for a bastion's sign, which is no request: "!", that its run was ended, or one of life.
 
+    The agent's lease is renewed by that.
     "@" and the reading of this host's monotonic clock at which it was sent: the lease counts from there, so that one
     that was held up on the way is worth no more than when it was sent. An empty line is sent by a bastion that does
     not know our clock, and counts from now.
     """
+    if line.strip() == b"!":
+        agent.deadline.called_off = True
+        return True
     sent = re.match(rb"@(\d{1,15}\.\d{1,9})\s*\Z", line)
     if line.strip() and not sent:
         return False

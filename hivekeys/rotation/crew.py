@@ -355,8 +355,11 @@ class Crew:
     # -- the end
 
     def interrupt(self) -> None:
-        """No new host begins; hosts in flight finish. May be called from a signal handler."""
+        """No new host begins; hosts in flight finish, but wait for no work to end. From any thread."""
         self.interrupted.set()
+        for controller in self.controllers:
+            if controller.host.service.drain:
+                controller.session.call_off()
 
     def wait(self) -> ExitCode:
         """No host answers, so nothing is decided: the run stays open and keeps its direction."""

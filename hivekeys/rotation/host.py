@@ -224,7 +224,7 @@ class HostController:
             return joined(reply, self._send(phase, steps[1:]))
         verbs = tuple(step.verb for step in steps)
         self._recorder.record(Intent(self.host.name, phase, verbs, self._recorder.now()))
-        return draining.ask(self._ask, self.host, self._recorder.run, steps)
+        return draining.ask(self._ask, self.host, self._recorder.run, steps, lambda: self.session.is_off)
 
     def _ask(self, steps: Sequence[Step]) -> Reply | Cause:
         """The host's answer to one request; in a metered run with what its meter has counted, which is recorded."""

@@ -127,6 +127,16 @@ class SshLine:
                 self._sending.release()
         return True
 
+    def call_off(self) -> None:
+        """Says that the run was ended, from a thread of its own: a host that takes no more must not hold the caller."""
+
+        def send() -> None:
+            with self._sending:
+                if self._over is None:
+                    self._stream.send(b"!\n", time.monotonic() + _HEARTBEAT_LIMIT)
+
+        threading.Thread(target=send, name="call off", daemon=True).start()
+
     def close(self) -> None:
         """The agent sees the end of its input."""
         if self._over is None:

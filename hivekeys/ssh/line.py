@@ -30,6 +30,12 @@ class Line(Protocol):
         its last sign a host changes nothing any more, but for what it had in hand: one write, one restart.
         """
 
+    def call_off(self) -> None:
+        """Tell the agent that the operator ended the run: it waits for no work to end any more, and its answer says so.
+
+        From any thread, with a request in hand or without; returns at once.
+        """
+
     def close(self) -> None:
         """Let the agent see the end of its input. Never raises, may be repeated."""
 

@@ -21,7 +21,10 @@ LEAST_SECRET = 16  # characters; a shorter "token", planted on a host, would mak
 
 
 class Session:
-    """Used by one thread at a time. What an agent knows is on its host, so a line can be lost and opened again."""
+    """Used by one thread at a time, but for `call_off`.
+
+    What an agent knows is on its host, so a line can be lost and opened again.
+    """
 
     def __init__(
         self, host: Host, dialer: Dialer, policy: Policy, greeting: Greeting, request: float = Timeouts.request
@@ -29,6 +32,7 @@ class Session:
         """`request`: the most seconds that one request may take on the host, whatever the policy adds up to."""
         self.host = host
         self.request = request
+        self.is_off = False  # the operator ended the run
         self._grace = min(GRACE, max(LEAST_GRACE, request))
         self._dialer = dialer
         self._policy = policy
@@ -58,7 +62,15 @@ class Session:
             if isinstance(answer, Cause):
                 return answer
             self._line, self._greeted = answer, False
+            if self.is_off:
+                answer.call_off()
         return None
+
+    def call_off(self) -> None:
+        """Has the host wait for no work to end any more, from any thread: this line's agent, and any later one's."""
+        self.is_off = True
+        if line := self._line:
+            line.call_off()
 
     def ask(self, steps: Sequence[Step]) -> Reply | Cause:
         """The host's answer to these steps, or why there is none: then the line is gone and the host unknown.

@@ -144,7 +144,8 @@ class Upkeep:
             self._hold({})
         names = tuple(host.name for host in hosts)
         self._recorder.record(PhaseStarted(self.phase, names, self._recorder.now(), title))
-        return ask_all(lambda host: self._on_host(host, steps_of(host), then), hosts, self.fleet.policy.width)
+        width = self.fleet.policy.width
+        return ask_all(lambda host: self._on_host(host, steps_of(host), then), hosts, width, self._call_off)
 
     def readmit(self, hosts: Sequence[str]) -> None:
         """Records, before anything is done, that these excluded hosts come back into the fleet."""
@@ -164,6 +165,12 @@ class Upkeep:
         """Ends every agent; safe to repeat."""
         for session in self._sessions.values():
             session.close()
+
+    def _call_off(self) -> None:
+        """No host waits for the end of work any more."""
+        for host, session in self._sessions.items():
+            if host.service.drain:
+                session.call_off()
 
     def _on_host(self, host: Host, steps: Sequence[Step], then: Then | None) -> UpkeepResult:
         cause = self._sessions[host].open()

@@ -83,6 +83,9 @@ class InProcessLine:
         """What the agent says to a request."""
         return answer(self.agent, json.loads(request))
 
+    def call_off(self) -> None:
+        self.agent.deadline.called_off = True
+
     def close(self) -> None:
         if self.dead is None:
             if self.host.fault in SILENCING:

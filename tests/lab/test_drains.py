@@ -1,5 +1,7 @@
 """A drain on real hosts: work ends before the restart, and new work comes again, whatever happens in between."""
 
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +92,31 @@ def test_a_hive_whose_bastion_dies_while_it_drains_has_work_again_and_the_run_is
     answer = fab("resume", "--fleet", drained.name, "--json", state=tmp_path)
     assert answer.code == 0, answer.err
     assert not any(is_cordoned(drained, name) for name in HIVES)
+
+
+def test_a_run_that_is_stopped_waits_for_no_work(drained: Lab, tmp_path: Path) -> None:
+    """Ctrl-C: the host hears of it on the line that it has, gives its service work again and says what it was."""
+    old = truth(drained)["hive1"].token
+    drained.sh("hive1", "echo two streams > /root/work")
+    drained.inventory.write_text(drained.inventory.read_text().replace('deadline = "30s"', 'deadline = "2h"'))
+    run = start_fab("rotate", "--fleet", drained.name, "--yes", "--json", state=tmp_path)
+    eventually(lambda: is_cordoned(drained, "hive1"))
+    began = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    answer = end_fab(run)
+
+    assert time.monotonic() - began < 20
+    assert answer.code == 130, answer.err
+    cause = answer.hosts["hive1"]["cause"]
+    assert (cause["trouble"], answer.hosts["hive1"]["state"]) == ("still-busy", "unchanged")
+    assert cause["detail"].startswith("the operator ended the run; after")
+    assert cause["detail"].endswith("two streams")
+    assert calls(drained, "hive1") == ["before canary", "after canary"]
+    assert not is_cordoned(drained, "hive1")
+    assert truth(drained)["hive1"].token == old
+
+    drained.sh("hive1", "rm /root/work")
+    assert fab("resume", "--fleet", drained.name, "--json", state=tmp_path).code == 0
 
 
 def test_an_after_that_fails_is_shown_by_status_and_paid_by_the_rollback(drained: Lab, tmp_path: Path) -> None:

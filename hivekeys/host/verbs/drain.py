@@ -27,6 +27,7 @@ HURRIED = 10.0  # seconds: the most that a revocation waits for work to end
 IS_BUSY = 75  # EX_TEMPFAIL of sysexits.h: how a command of `until` says that there is work
 OUTPUT_BYTES = 2000  # bytes of what a command says that are kept: its end
 BODY_BYTES = 1 << 20  # of an answer; a longer one says nothing
+CALLED_OFF = "the operator ended the run"
 TICK = 0.2  # seconds between two looks whether a command has ended, or the bastion is gone
 
 
@@ -108,29 +109,41 @@ class Draining:
     # -- the drain
 
     def drained(self, hurries: bool) -> "dict[str, Any]":
-        """How it went; a refusal where the work did not end, and the restart must not end it."""
+        """How it went; a refusal where the work did not end, and the restart must not end it.
+
+        Neither does a run that is called off; only a revocation that `hurries` then goes on at once.
+        """
         began = self.system.monotonic()
         most = min(self.seconds, HURRIED) if hurries else self.seconds
         try:
             said = self.hook("before", most)
         except Refusal as refusal:
+            if self.is_off() and not hurries:
+                raise Refusal("still-busy", "%s: %s" % (CALLED_OFF, refusal.detail)) from None
             if not hurries:
                 raise
             said = refusal.detail
         left = self.wait(began + most)
         took = self.system.monotonic() - began
-        if left and not hurries and self.plan.get("on_deadline") != "restart":
-            raise Refusal("still-busy", "after %.0f s: %s" % (took, left))
+        if left and not hurries and (self.is_off() or self.plan.get("on_deadline") != "restart"):
+            why = "%s; " % CALLED_OFF if self.is_off() else ""
+            raise Refusal("still-busy", "%safter %.0f s: %s" % (why, took, left))
         return {"seconds": took, "busy": left, "forced": bool(left), "output": said}
 
     def wait(self, end: float) -> str:
         """Waits until there is no work; the work that is left then, "" for none."""
         while True:
             left = self.busy()
-            rest = end - self.system.monotonic()
-            if not left or rest <= 0:
+            now = self.system.monotonic()
+            again = min(now + float(self.plan.get("until", {}).get("every", TICK)), end)
+            if not left or now >= end or self.is_off():
                 return left
-            self.agent.deadline.pause(min(float(self.plan.get("until", {}).get("every", TICK)), rest))
+            while not self.is_off() and self.system.monotonic() < again:
+                self.agent.deadline.pause(max(min(TICK, again - self.system.monotonic()), 0.001))
+
+    def is_off(self) -> bool:
+        """True once the bastion has said that the operator ended the run."""
+        return self.agent.deadline.called_off
 
     def undone(self, refusal: Refusal) -> Refusal:
         """The refusal, after `after`: nothing was changed, so the service has work again, also for a lost bastion."""
@@ -186,14 +199,15 @@ class Draining:
                 said = "answers %d" % status if status else body
                 raise Refusal("hook-failed", "%s: %s: %s" % (name, hook["http"], said))
             return ""
-        code, said = self.command(hook["run"], seconds)
+        code, said = self.command(hook["run"], seconds, ends_early=name == "before")
         if code:
             raise Refusal("hook-failed", "%s: %s ended with %d: %s" % (name, hook["run"][0], code, said))
         return said
 
-    def command(self, argv: "list[str]", seconds: float) -> "tuple[int, str]":
+    def command(self, argv: "list[str]", seconds: float, ends_early: bool = False) -> "tuple[int, str]":
         """(exit code, the end of what it said) of a command with nothing to read; 124 when it was ended at its time.
 
+        `ends_early`: also as the operator ends the run.
         It is over when its own process is, whatever that has left behind. All of its group are ended at its time.
         """
         try:
@@ -211,9 +225,10 @@ class Draining:
         end, said, pipe = time.monotonic() + seconds, b"", process.stdout.fileno()  # type: ignore[union-attr]
         with process:
             while process.poll() is None:
-                if time.monotonic() >= end:
+                if time.monotonic() >= end or (ends_early and self.is_off()):
                     os.killpg(process.pid, signal.SIGKILL)
-                    return 124, "not over after %.0f s; %s" % (seconds, self.words(said))
+                    passed = seconds - max(end - time.monotonic(), 0.0)
+                    return 124, "not over after %.0f s; %s" % (passed, self.words(said))
                 data = read_within(pipe, TICK)
                 if data == b"":  # it has closed its output, and lives on or is about to end
                     ended(process, TICK)

@@ -90,6 +90,18 @@ def test_a_stream_that_does_not_end_keeps_its_service_and_new_requests_are_let_i
     assert fronted.files() == files
 
 
+def test_an_operator_who_ends_it_waits_for_no_stream(fronted: FrontedHost) -> None:
+    another_start(drained(fronted, deadline=3600.0))
+    before, stream = pid(fronted), Stream(fronted.port, fronted.token, 30)
+    with at_work(fronted) as result:
+        until(lambda: marker(fronted).exists())
+        fronted.agent.deadline.called_off = True  # as a line brings it
+    assert (result["ok"], result["trouble"]) == (False, "still-busy")
+    assert result["detail"].startswith("the operator ended the run; after 0 s: 1 request")
+    assert not marker(fronted).exists() and not is_cordoned(fronted)
+    assert (pid(fronted) == before, stream.is_whole()) == (True, True)
+
+
 def test_where_the_inventory_says_so_the_restart_ends_the_stream(fronted: FrontedHost) -> None:
     another_start(drained(fronted, 0.5, OnDeadline.RESTART))
     before, stream = pid(fronted), Stream(fronted.port, fronted.token, 600)

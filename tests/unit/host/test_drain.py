@@ -95,6 +95,11 @@ def test_what_a_command_leaves_behind_does_not_hold_the_run(draining: Draining, 
     assert time.monotonic() - began < 10
 
 
+def test_what_gives_work_again_is_not_ended_with_the_run(draining: Draining) -> None:
+    draining.agent.deadline.called_off = True
+    assert sh(draining, "sleep 0.3; echo uncordoned") == (0, "uncordoned")
+
+
 def test_a_command_that_closes_its_output_is_waited_for(draining: Draining) -> None:
     assert sh(draining, "exec >&- 2>&-; sleep 0.3; exit 7") == (7, "")
 

@@ -145,8 +145,8 @@ class EvilLine:
         told = {"verb": verb.value, "ok": not failed, "changed": False, "seconds": 0.1, "facts": facts}
         return {**told, "trouble": "unhealthy" if failed else "", "detail": self.fill("detail")}
 
-    def beat(self) -> bool:
-        return True
+    def call_off(self) -> None:
+        """It does what it likes anyway."""
 
     def close(self) -> None:
         """Nothing is held."""

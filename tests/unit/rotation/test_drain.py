@@ -3,7 +3,11 @@
 The operator's commands are real programs; only the hosts' clocks are moved by the tests.
 """
 
+import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import SupportsIndex
 
 import pytest
 
@@ -15,6 +19,7 @@ from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.service import Drain, Hook, Idle, OnDeadline
 from hivekeys.token import generate
+from tests.builders.fronted import until
 from tests.builders.operator import Operator, serving
 from tests.inprocess import InProcessFleet, SimulatedHost
 
@@ -282,3 +287,77 @@ def test_the_service_itself_can_be_asked_to_take_no_new_work(tmp_path: Path) -> 
     assert Operator(fleet).rotate() is ExitCode.DONE
 
     assert fleet.hosts["hive1"].requests == ["POST /drain", "POST /undrain"]
+
+
+class StoppedWhile(list[str]):
+    """A service's work without end; the operator ends the run as the host asks for it so many times."""
+
+    def __init__(self, stop: Callable[[], None], nth: int) -> None:
+        super().__init__([BUSY, BUSY])
+        self.stop, self.left = stop, nth
+
+    def pop(self, _: SupportsIndex = 0) -> str:
+        self.left -= 1
+        if self.left == 0:
+            self.stop()
+        return BUSY
+
+
+def test_a_run_that_is_ended_waits_for_no_work_and_the_host_is_as_it_was(tmp_path: Path, commands: Commands) -> None:
+    """Also where a restart would end the work: the operator wants to stop. One connection to the host does it all."""
+    fleet = fleet_of(tmp_path, drained(commands, on_deadline=OnDeadline.RESTART, deadline=36_000.0))
+    hive = fleet.hosts["hive1"]
+    operator = Operator(fleet)
+    hive.work = StoppedWhile(operator.runner.interrupt, nth=4)  # the first is asked for by the look
+
+    assert operator.rotate() is ExitCode.INTERRUPTED
+
+    cause = operator.run.hosts["hive1"].cause
+    assert cause is not None
+    assert cause.trouble is Trouble.STILL_BUSY
+    assert re.match(r"the operator ended the run; after \d s: workers", cause.detail)
+    assert operator.states["hive1"] is State.UNCHANGED
+    assert commands.called("hive1") == ["before", "after"]
+    assert not is_cordoned(hive)
+    assert "restart" not in fleet.verbs("hive1")
+    assert fleet.dialled.count("hive1") == 1
+
+    hive.work = [IDLE]
+    again = Operator(fleet, past=operator.run)
+    assert again.resume(generate) is ExitCode.DONE
+    assert set(again.states.values()) == {State.PROVEN}
+
+
+def test_of_a_revocation_that_is_ended_the_host_at_work_is_turned_at_once(tmp_path: Path, commands: Commands) -> None:
+    fleet = fleet_of(tmp_path, drained(commands, deadline=600.0))
+    operator = Operator(fleet, task=REVOKE)
+    fleet.hosts["hive1"].work = StoppedWhile(operator.runner.interrupt, nth=1)
+
+    assert operator.revoke() is ExitCode.INTERRUPTED
+
+    shown = operator.run.hosts["hive1"].drained
+    assert shown is not None
+    assert (shown.forced, shown.seconds < 2.0) == (True, True)
+    assert commands.called("hive1") == ["before", "after"]
+
+
+@pytest.mark.parametrize("where", ["run", "bastion"])
+def test_a_command_that_hangs_is_ended_with_the_run_and_undone(tmp_path: Path, commands: Commands, where: str) -> None:
+    """On the host, and on the bastion."""
+    hangs = ("/bin/sh", "-c", f"touch {tmp_path}/begun; sleep 600")
+    before = Hook(run=hangs) if where == "run" else Hook(bastion=hangs)
+    fleet = fleet_of(tmp_path, Drain(before, WORKERS, commands.hook("after"), 3600.0))
+    operator = Operator(fleet)
+
+    def stop() -> None:
+        until((tmp_path / "begun").exists, 60.0)
+        operator.runner.interrupt()
+
+    threading.Thread(target=stop).start()
+    assert operator.rotate() is ExitCode.INTERRUPTED
+    cause = operator.run.hosts["hive1"].cause
+    assert cause is not None
+    assert (cause.trouble, cause.detail.startswith("the operator ended the run: before")) == (Trouble.STILL_BUSY, True)
+    assert operator.states["hive1"] is State.UNCHANGED
+    assert commands.called("hive1") == ["after"]
+    assert not is_cordoned(fleet.hosts["hive1"])

@@ -133,6 +133,9 @@ class Liar:
         answer: dict[str, object] = lie(truth) if callable(lie) else lie
         return answer
 
+    def call_off(self) -> None:
+        self.line.call_off()
+
     def close(self) -> None:
         self.line.close()
 
@@ -268,6 +271,9 @@ def test_a_host_that_sends_the_token_back_is_not_written_down(tmp_path: Path, pl
             if MARKED.reveal() in str(request) and not isinstance(answer, Cause):
                 answer["results"][-1][place] = {"x": MARKED.reveal()} if place == "facts" else MARKED.reveal()
             return cast("dict[str, object]", answer)
+
+        def call_off(self) -> None:
+            self.line.call_off()
 
         def close(self) -> None:
             self.line.close()

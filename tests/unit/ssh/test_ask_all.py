@@ -24,3 +24,17 @@ def test_when_one_cannot_be_asked_no_thread_of_it_is_left() -> None:
     with pytest.raises(ZeroDivisionError):
         ask_all(lambda number: 1 // number, [0, 1, 2], 2)
     assert threading.active_count() == before
+
+
+def test_who_is_at_work_as_it_ends_is_told_so() -> None:
+    """The operator's Ctrl-C, say: it would be waited for otherwise, however long its work takes."""
+    told = threading.Event()
+
+    def ask(number: int) -> bool:
+        if number == 0:
+            raise KeyboardInterrupt
+        return told.wait(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_all(ask, [0, 1], 2, told.set)
+    assert told.is_set()
