@@ -15,3 +15,8 @@ class Drained:
     busy: str = ""
     forced: bool = False
     output: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuses a time that no clock can have counted: hosts can lie."""
+        if self.seconds < 0:
+            raise ValueError("not a time")

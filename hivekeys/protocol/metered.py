@@ -19,7 +19,7 @@ class Metered:
 
     def __post_init__(self) -> None:
         """Refuses what nobody can have counted: hosts can lie."""
-        if min(self.requests, self.refused, self.broken) < 0 or self.refused + self.broken > self.requests:
+        if min(self.requests, self.refused, self.broken, self.pause) < 0 or self.refused + self.broken > self.requests:
             raise ValueError("not a count")
 
     def plus(self, other: "Metered") -> "Metered":

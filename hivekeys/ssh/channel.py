@@ -93,17 +93,20 @@ class SshLine:
         self._clock_offset = ahead
         self._prompt = prompt
         self._quiet = quiet
+        self.took = 0.0
         self._over: Cause | None = None
         self._sending = threading.Lock()
 
     def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
         """One request, one reply, within `deadline` seconds; a Cause ends the line."""
-        until = time.monotonic() + deadline
+        began = time.monotonic()
+        until = began + deadline
         if self._over is not None:
             return self._over
         if self._clock_offset is not None:
             request = {**request, "expires": until + self._clock_offset}
         answer = self._exchange(json.dumps(request).encode() + b"\n", until, deadline)
+        self.took = time.monotonic() - began
         if self._prompt:
             answer = self._prompt.checked(answer)
         if isinstance(answer, Cause):

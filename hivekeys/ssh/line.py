@@ -19,6 +19,10 @@ QUIET = (
 class Line(Protocol):
     """An open line to one agent. One thread at a time."""
 
+    @property
+    def took(self) -> float:
+        """Seconds from the last request to its answer."""
+
     def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
         """Send one request and wait at most `deadline` seconds for its reply.
 

@@ -2,15 +2,17 @@
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
 from hivekeys.fleet import Host, Policy, SudoLog, Timeouts
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.protocol.measured import beyond_measure
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.seen import Place
-from hivekeys.protocol.verbs import Greeting, Hello, Recall, Step, Verb
+from hivekeys.protocol.verbs import Greeting, Hello, Meter, Recall, Step, Verb
 from hivekeys.protocol.wire import PROTOCOL, Tokens, decode, drain_seconds, encode, seconds_for
 from hivekeys.ssh.line import Dialer, Line
 from hivekeys.token import Fingerprint
@@ -33,6 +35,7 @@ class Session:
         self.host = host
         self.request = request
         self.is_off = False  # the operator ended the run
+        self._dialed = self._metered = 0.0  # when, and when a request was sent whose answer had its meter's counts
         self._grace = min(GRACE, max(LEAST_GRACE, request))
         self._dialer = dialer
         self._policy = policy
@@ -58,6 +61,7 @@ class Session:
     def open(self, within: float | None = None) -> Cause | None:
         """Makes sure that there is a line; the cause when there can be none, or not `within` so many seconds."""
         if self._line is None:
+            self._dialed = self._metered = time.monotonic()
             answer = self._dialer.dial(self.host) if within is None else _dialled(self._dialer, self.host, within)
             if isinstance(answer, Cause):
                 return answer
@@ -100,6 +104,7 @@ class Session:
             steps = (Hello(greeting, self.host.service, bool(self.host.beside), self._seen), *steps)
         words = [encode(step, self._policy, tokens) for step in steps]
         limit = min(seconds_for(steps, self._policy), self.request) + drain_seconds(steps, self.host.service.drain)
+        began = time.monotonic()
         raw = self._line.ask({"protocol": PROTOCOL, "deadline": limit, "steps": words}, limit + self._grace)
         if self._quotes_a_token(raw) and not _asks_for_token(steps):
             raw = Cause(Trouble.RUBBISH, "the host sent the token back")
@@ -110,6 +115,8 @@ class Session:
             answer = answer.cause  # ended in the middle of a step: its last line is not the host's fault
         if not isinstance(answer, Cause) and not _fits(answer, steps):
             answer = Cause(Trouble.RUBBISH, "the agent answered what it was not asked")
+        if not isinstance(answer, Cause):
+            answer = self._measured(answer, began)
         if isinstance(answer, Cause):
             self.close()
         elif any(result.verb is Verb.HELLO for result in answer.results):
@@ -117,6 +124,15 @@ class Session:
             self._sudo_log = answer.host_record.sudo_log if answer.host_record else self._sudo_log
             self._seen = self._seen or (answer.host_record.changed if answer.host_record else None)
         return answer
+
+    def _measured(self, reply: Reply, began: float) -> Reply | Cause:
+        """The reply, unless the host says that it measured what it cannot have; `began`: when it was asked."""
+        now, took = time.monotonic(), self._line.took if self._line else 0.0
+        if why := beyond_measure(reply, took, now - self._metered, now - self._dialed):
+            return Cause(Trouble.RUBBISH, f"the agent's answer is beyond all measure: {why}")
+        if reply.to(Meter):
+            self._metered = began
+        return reply
 
     def _quotes_a_token(self, raw: dict[str, object] | Cause) -> bool:
         """True when an answer contains a token that was sent: the answer must get into no record and on no screen."""

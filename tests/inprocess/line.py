@@ -54,6 +54,7 @@ class InProcessLine:
         self.agent = HostAgent(host, self)
         self.silenced = False  # the reply to the request in hand will not arrive
         self.dead: Cause | None = None
+        self.took = 0.0  # by the host's own clock, which tests move
 
     def ask(self, request: dict[str, object], deadline: float) -> dict[str, object] | Cause:
         if self.dead:
@@ -67,6 +68,7 @@ class InProcessLine:
             self.host.clock += 0.2 if self.host.fault == "link-slow" else 0.0
             timed = {**request, "expires": began + deadline}
             reply = self.reply(json.dumps(timed))
+            self.took = self.host.clock - began
             self.host.fleet.answers(self)
         except CutError:
             return self.drop()

@@ -126,6 +126,8 @@ def of_type(kind: Any, fill: Fill, field: str = "") -> Any:
 class EvilLine:
     """A line to a host whose every answer is a lie of the right type. `fails`: it says that each step failed."""
 
+    took = 60.0
+
     def __init__(self, fill: Fill, fails: bool, changes: int) -> None:
         self.fill, self.fails, self.changes = fill, fails, changes
 

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import pytest
 
@@ -361,3 +361,25 @@ def test_a_command_that_hangs_is_ended_with_the_run_and_undone(tmp_path: Path, c
     assert operator.states["hive1"] is State.UNCHANGED
     assert commands.called("hive1") == ["after"]
     assert not is_cordoned(fleet.hosts["hive1"])
+
+
+@pytest.mark.parametrize("seconds", [86_400.0, -1.0])
+def test_a_host_that_says_it_drained_longer_than_it_was_asked_has_answered_wrongly(
+    tmp_path: Path, commands: Commands, seconds: float
+) -> None:
+    fleet = fleet_of(tmp_path, drained(commands))
+
+    def lie(_: dict[str, object], answer: dict[str, Any]) -> dict[str, Any]:
+        for result in answer.get("results", []):
+            if result["verb"] == "drain":
+                result["facts"]["seconds"] = seconds
+        return answer
+
+    fleet.hosts["hive1"].lies = lie
+    operator = Operator(fleet)
+
+    operator.rotate()
+
+    assert operator.troubles["hive1"] is Trouble.RUBBISH
+    shown = operator.run.hosts["hive1"].drained
+    assert shown is None or shown.seconds == 0.0, "of the look"

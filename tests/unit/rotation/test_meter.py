@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from hivekeys.fleet import Policy
 from hivekeys.host.verbs.meter import Meter
 from hivekeys.journal.events import MeterRead, PhaseStarted
 from hivekeys.journal.fold import fold
+from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.metered import Metered
 from hivekeys.service import Accepts, Apply
 from tests.builders.operator import Operator, serving
@@ -82,6 +84,38 @@ def test_without_it_no_call_is_made(fleet: InProcessFleet) -> None:
 def test_a_host_cannot_say_that_more_was_refused_than_asked(counts: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="not a count"):
         Metered(*counts)
+
+
+LIES: dict[str, tuple[dict[str, object], str]] = {
+    "requests": ({"requests": 1_000_000, "refused": 0}, "it has counted 1000000 requests in"),
+    "refused": ({"requests": 1_000_000, "refused": 999_999}, "it has counted 1000000 requests in"),
+    "a pause": ({"pause": 86_400.0}, "no request was let in for 86400 s, and it was dialed"),
+    "a pause before its time": ({"pause": -1.0}, "the agent's answer is malformed at"),
+}
+
+
+@pytest.mark.parametrize("what", LIES)
+def test_a_host_that_has_counted_what_it_cannot_have_fails_and_is_in_no_sum(fleet: InProcessFleet, what: str) -> None:
+    """Ten calls a second are what a meter makes; the others' counts are as without it."""
+    facts, why = LIES[what]
+
+    def lie(_: dict[str, object], answer: dict[str, Any]) -> dict[str, Any]:
+        for result in answer.get("results", []):
+            if result["verb"] == "meter":
+                result["facts"] |= facts
+        return answer
+
+    fleet.hosts["hive2"].lies = lie
+    operator = Operator(fleet, meters=True, on_event=AtEachPhase(fleet))
+
+    operator.rotate()
+
+    cause = operator.run.hosts["hive2"].cause
+    assert cause is not None
+    assert (cause.trouble, why in cause.detail) == (Trouble.RUBBISH, True), cause.detail
+    assert operator.run.hosts["hive2"].metered is None
+    assert operator.run.metered is not None
+    assert operator.run.metered.requests < 1_000
 
 
 def test_the_line_names_hosts_and_the_longest_pause(fleet: InProcessFleet) -> None:

@@ -133,6 +133,10 @@ class Liar:
         answer: dict[str, object] = lie(truth) if callable(lie) else lie
         return answer
 
+    @property
+    def took(self) -> float:
+        return self.line.took
+
     def call_off(self) -> None:
         self.line.call_off()
 
@@ -271,6 +275,10 @@ def test_a_host_that_sends_the_token_back_is_not_written_down(tmp_path: Path, pl
             if MARKED.reveal() in str(request) and not isinstance(answer, Cause):
                 answer["results"][-1][place] = {"x": MARKED.reveal()} if place == "facts" else MARKED.reveal()
             return cast("dict[str, object]", answer)
+
+        @property
+        def took(self) -> float:
+            return self.line.took
 
         def call_off(self) -> None:
             self.line.call_off()
