@@ -13,10 +13,14 @@ from hivekeys.service import Service
 
 
 class Role(Enum):
-    """What a host is: the one that all others report to, or one of the many that do the work."""
+    """What a host is: the one that all others report to, one of the many that do the work, or a client of these.
+
+    A client presents the token to services, and accepts none.
+    """
 
     QUEEN = "queen"
     HIVE = "hive"
+    CLIENT = "client"
 
 
 class SudoLog(Enum):
@@ -74,7 +78,9 @@ HIVE_SERVICE = Service(
     health=("/v1/health", "/health"),
     protected=("/v1/workers/list", "/api/v1/workers"),
 )
-SERVICES = {Role.QUEEN: QUEEN_SERVICE, Role.HIVE: HIVE_SERVICE}
+# No unit: its program reads the file by itself.
+CLIENT_SERVICE = Service(unit="", port=0, health=(), protected=())
+SERVICES = {Role.QUEEN: QUEEN_SERVICE, Role.HIVE: HIVE_SERVICE, Role.CLIENT: CLIENT_SERVICE}
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,9 @@ class Host:
 
 
 def takes_two(hosts: Collection[Host]) -> bool:
-    """True where each of these services accepts two tokens at a time, as the inventory says."""
-    return bool(hosts) and all(host.service.accepted for host in hosts)
+    """True where each service of these hosts accepts two tokens at a time, as the inventory says; clients have none."""
+    services = [host.service for host in hosts if not host.service.is_client]
+    return bool(services) and all(service.accepted for service in services)
 
 
 def services_of(hosts: Iterable[Host]) -> dict[str, Service]:
@@ -190,7 +197,7 @@ class Backups:
 
 @dataclass(frozen=True)
 class Fleet:
-    """All hosts of one environment: the queen first, then the hives in the order of the file."""
+    """All hosts of one environment: the queen first, then hives, then clients, each in the order of the file."""
 
     name: str
     hosts: tuple[Host, ...]
@@ -216,5 +223,10 @@ class Fleet:
 
     @property
     def hives(self) -> tuple[Host, ...]:
-        """Every host that is not the queen."""
+        """The hosts that do the work."""
         return tuple(host for host in self.hosts if host.role is Role.HIVE)
+
+    @property
+    def clients(self) -> tuple[Host, ...]:
+        """The hosts that only present the token."""
+        return tuple(host for host in self.hosts if host.role is Role.CLIENT)

@@ -96,6 +96,8 @@ class Service:
     `owner` and `group` are the service's account, whose the token file is; an
     environment file is root's, in a directory of root's, and keeps its mode: 0600, or 0640 for the service's group.
     Where `apply` is not a restart, a process is older than what it has read: only its answers tell which token that is.
+
+    Of a client `port` is 0, and `unit` may be "": then it reads its file by itself, and `apply` is WATCH.
     """
 
     unit: str
@@ -120,6 +122,16 @@ class Service:
     drain: Drain | None = None
     accepts: Accepts = Accepts.ONE
     tokens: str = ""  # the list, for accepts = "lines"; "": the token's path and an s
+
+    @property
+    def is_client(self) -> bool:
+        """True for a program that only presents the token: it listens nowhere, so nothing can be asked of it."""
+        return not self.port
+
+    @property
+    def title(self) -> str:
+        """What runs there, in a cell: the unit without its ending, or a file that a program reads by itself."""
+        return self.unit.removesuffix(".service") or "token file"
 
     @property
     def accepted(self) -> str:

@@ -49,7 +49,11 @@ def audit(scope: HostsOptions, own: AuditOptions, output: JsonOption) -> None:
     if own.file_access:
         leave(_accesses(fleet, hosts, query, scope.state_dir, output.json))
         return
-    census = _census(fleet, hosts, query, wanted, scope.state_dir)
+    services = tuple(host for host in hosts if not host.service.is_client)  # clients write no records
+    if not services:
+        names = ", ".join(host.name for host in hosts)
+        raise UserError(f"{names}: clients write no records", hint="ask the services that they call, or --file-access")
+    census = _census(fleet, services, query, wanted, scope.state_dir)
     if output.json:
         from hivekeys.audit import census_report
 

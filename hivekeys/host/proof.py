@@ -84,10 +84,13 @@ class Proof:
             self.judge(unit)  # again: a refusal may come out of a cache at first
         unit = agent.unit.same_process(unit, stable_seconds)
         loaded = agent.unit.loaded(unit, agent.slots()["active"])
-        answered = self.facts["proven"] and loaded["evidence"] in ("touched", "answers")
-        if not answered and (loaded["fingerprint"] or {}).get("keyed") != self.want:
+        if not self.has_read(loaded) and (loaded["fingerprint"] or {}).get("keyed") != self.want:
             raise Refusal("stale-process", "the process has not read what is in %s" % self.service["token"])
         return unit
+
+    def has_read(self, loaded: "dict[str, Any]") -> bool:
+        """True where no age shows what the process has read, and its answers do."""
+        return self.facts["proven"] and loaded["evidence"] in ("touched", "answers")
 
     def get(
         self, path: str, token: "Optional[str]" = None, trusted: "Optional[frozenset[int]]" = None

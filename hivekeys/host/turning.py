@@ -4,6 +4,7 @@ Runs ON a host, in one text with agent.py.
 """
 
 from hivekeys.host.agent import SLOT_LOOKS, VERBS, Agent, verb
+from hivekeys.host.client import ClientProof
 from hivekeys.host.preflight import bar
 from hivekeys.host.proof import Proof
 from hivekeys.host.restarting import restarted
@@ -86,7 +87,7 @@ def prove(
     want = want or (active["fingerprint"] or {}).get("keyed")
     if not want:
         raise Refusal("token-missing", "%s %s" % (agent.service["token"], active["fault"]))
-    proof = Proof(agent, want, refuse, also)
+    proof = (Proof if agent.service["port"] else ClientProof)(agent, want, refuse, also)
     try:
         unit = proof.of_service(health_seconds, stable_seconds)
     except Refusal as refusal:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RECENT_SECONDS = 2.0  # a look at a unit that is no older will do, while its process lives and we did not move it
 FILE_SECONDS = 30.0  # the same for the token file that a unit is told to read: people change that, not restarts
 NEVER = float("-inf")
+NO_UNIT = "no unit"  # `load` of a client that has none (hivekeys.protocol.seen.NO_UNIT)
+TEXTS_OF_UNIT = ("load", "state", "sub", "result", "invocation", "cgroup", "kill_mode", "reads", "credential")
 PROPERTIES = (
     "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,InvocationID,ControlGroup,Environment,EnvironmentFiles,"
     "FragmentPath,DropInPaths,Id,ExecStart,UnsetEnvironment,KillMode," + RESTARTABLE
@@ -55,6 +57,9 @@ class Unit:
     def described(self) -> "dict[str, Any]":
         """Everything that decisions are made from, as a look reports it."""
         agent, unit = self.agent, self.recent()
+        if not agent.service["unit"]:
+            unit.update(reads="", sources=[], unnamed="", bar=None, stop_seconds=None, beside=None)
+            return unit
         if self.file_at < agent.system.monotonic() - FILE_SECONDS:
             origin = Origin(agent, unit)
             self.origin_facts = {"reads": origin.file, "sources": origin.others, "unnamed": origin.why}
@@ -70,6 +75,10 @@ class Unit:
 
     def look(self) -> "dict[str, Any]":
         """What systemd and /proc say of the service; of its environment only the token file's path."""
+        if not self.agent.service["unit"]:  # a client that reads its file by itself
+            self.last = dict(dict.fromkeys(TEXTS_OF_UNIT, ""), born=None, started=None, uid=None)
+            self.last.update(load=NO_UNIT, pid=0, restarts=0, env_token=False)
+            return dict(self.last)
         argv = ["systemctl", "show", "--no-pager", "--property=" + PROPERTIES, "--", self.agent.service["unit"]]
         code, output = self.agent.command(argv, 20.0)
         if code != 0:
@@ -151,8 +160,11 @@ class Unit:
         """Which token the running process read: its environment, its credential, or the file if it is younger.
 
         `evidence`: environment, credential, younger, older (the file has changed since), touched (all but its
-        content has), answers (so has its content, and the service takes that without a restart), none.
+        content has), answers (so has its content, and the service takes that without a restart), file (there is no
+        unit whose process could have read it), none.
         """
+        if unit["load"] == NO_UNIT and active and active["fingerprint"]:
+            return {"fingerprint": active["fingerprint"], "evidence": "file"}
         process = self.agent.system.process(unit["pid"]) if unit["pid"] else None
         if not process:
             return {"fingerprint": None, "evidence": "none"}

@@ -24,13 +24,14 @@ from hivekeys.fleet import (
 from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.listening import mistakes_listening
-from hivekeys.inventory.mistakes import at, value_text
+from hivekeys.inventory.mistakes import Mistake, at, value_text
+from hivekeys.inventory.presenting import mistakes_presenting
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between, too_many
 from hivekeys.inventory.schema import LOGIN, CheckIds, Document, ServiceKeys, ServicesKeys, checked
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
-from hivekeys.service import Accepts, Front, Service, fronting
+from hivekeys.service import Accepts, Apply, Front, Service, fronting
 
 ADDRESS_KEYS = ("address", *LOGIN)  # to a machine, whatever is asked there
 ELSEWHERE = "docs/howto.md, 'Your inventory', says what is read there; ignore in [ansible] names what need not be"
@@ -69,7 +70,7 @@ def look(path: Path, check_ids: CheckIds = tuple) -> LoadedInventory:
     document, mistakes = checked(tables, check_ids)
     others = [table for table in ("ansible", "llama_orch") if table in tables]
     if not others:
-        mistakes += [*mistakes_between(tables), *mistakes_beside(tables), *mistakes_listening(tables)]
+        mistakes += _mistakes(tables)
     if document is None or mistakes:
         raise refusal(path, *mistakes)
     if not others:
@@ -124,12 +125,18 @@ def _checked(
     tables: dict[str, Any], found: list[Gathered], path: Path, files: tuple[str, ...], check_ids: CheckIds
 ) -> LoadedInventory:
     document, mistakes = checked(tables, check_ids)
-    mistakes += [*mistakes_between(tables), *mistakes_beside(tables), *mistakes_listening(tables)]
+    mistakes += _mistakes(tables)
     for each in found:
         mistakes = [each.placed(mistake) for mistake in mistakes]
     if document is None or mistakes:
         raise refusal(path, *mistakes, hint=ELSEWHERE)
     return LoadedInventory(_fleet(document, path), files, tuple(name for each in found for name in each.untouched))
+
+
+def _mistakes(tables: dict[str, Any]) -> list[Mistake]:
+    """Every rule that the tables break together."""
+    rules = (mistakes_between, mistakes_beside, mistakes_listening, mistakes_presenting)
+    return [mistake for rule in rules for mistake in rule(tables)]
 
 
 def _fleet(document: Document, path: Path) -> Fleet:
@@ -139,7 +146,7 @@ def _fleet(document: Document, path: Path) -> Fleet:
     known_hosts = [_local(file, folder) for file in ssh.get("known_hosts", ())]
     return Fleet(
         name=document["fleet"],
-        hosts=tuple(sorted(hosts, key=lambda host: host.role is not Role.QUEEN)),  # stable: the queen first
+        hosts=tuple(sorted(hosts, key=lambda host: list(Role).index(host.role))),  # stable: queen, hives, clients
         policy=replace(Policy(), **document.get("rollout", {})),
         timeouts=replace(Timeouts(), **document.get("timeouts", {})),
         ssh=Ssh(
@@ -199,13 +206,19 @@ def _service(role: Role, services: ServicesKeys, own: ServiceKeys, place: int) -
 
     `place`: the how-manieth of its entry it is, for an address of each.
     """
-    of_role = services.get("queen", {}) if role is Role.QUEEN else services.get("hive", {})
+    of_role = {
+        Role.QUEEN: services.get("queen", {}),
+        Role.HIVE: services.get("hive", {}),
+        Role.CLIENT: services.get("client", {}),
+    }[role]
     said: dict[str, Any] = {**of_role, **own}
     front: dict[str, Any] = {**of_role.get("front", {}), **own.get("front", {})}
     said.pop("front", None)
     is_front = said.get("accepts") is Accepts.FRONT
     said |= {"accepts": Accepts.ONE} if is_front else {}
     found = replace(SERVICES[role], **said)
+    if not found.unit:
+        found = replace(found, apply=Apply.WATCH)
     addresses = expand(found.address)
     found = replace(found, address=addresses[place]) if len(addresses) > 1 else found
     return fronting(Front(behind=replace(found, drain=None), **front), found.drain) if is_front else found

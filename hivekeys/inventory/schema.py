@@ -114,7 +114,7 @@ def _drain(keys: DrainKeys) -> Drain | None:
 
 
 class ServiceKeys(TypedDict, total=False):
-    """`[services.queen]`, `[services.hive]` and the `service` of a host."""
+    """`[services.queen]`, `[services.hive]`, `[services.client]` and the `service` of a host."""
 
     unit: Annotated[str, PlainValidator(values.unit)]
     token: Annotated[str, PlainValidator(values.token_path)]
@@ -145,6 +145,7 @@ class ServicesKeys(TypedDict, total=False):
 
     queen: ServiceKeys
     hive: ServiceKeys
+    client: ServiceKeys
 
 
 class LoginKeys(TypedDict, total=False):
@@ -263,7 +264,7 @@ _REQUIRED = {
     "fleet": 'the name of the fleet, such as fleet = "production"',
     "inventory": 'the path of an Ansible inventory, such as inventory = "hosts.yml"',
     "hives": 'the path of a hives.conf, such as hives = "~/.config/rbee/hives.conf"',
-    "role": '"queen" or "hive"',
+    "role": '"queen", "hive" or "client"',
     "check": "the name of a check, such as credential",
     "reason": "why the check need not pass",
     "until": "the last day that it holds, such as 2027-01-31",

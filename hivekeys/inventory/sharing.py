@@ -112,6 +112,8 @@ def _service(table: Table, services: Table) -> dict[str, Any]:
         found.update((part, said[part]) for part in found if part in said)
     address = str(found.pop("address"))
     found["port"] = address if address.startswith("unix:") else (address, found["port"])
+    if role == Role.CLIENT.value:  # it listens nowhere
+        del found["port"]
     if isinstance(found["token"], str):
         found["token"] = posixpath.dirname(found["token"])
     return found

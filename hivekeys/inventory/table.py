@@ -27,7 +27,9 @@ def table(fleet: Fleet) -> Table:
 
 def lines(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> list[str]:
     """Below the table: how many, from where, and what was seen and not read."""
-    said = [f"{len(fleet.hosts)} hosts, {len(fleet.hives)} of them hives; {LEFT_OPEN}: as OpenSSH's configuration says"]
+    clients = f", {len(fleet.clients)} clients" if fleet.clients else ""
+    whose = f"{len(fleet.hosts)} hosts, {len(fleet.hives)} of them hives{clients}"
+    said = [f"{whose}; {LEFT_OPEN}: as OpenSSH's configuration says"]
     said += [f"{host.name} is on the machine of {host.beside}" for host in fleet.hosts if host.beside]
     said += [f"hosts from {file}" for file in files if file != fleet.source]
     if untouched:
@@ -49,7 +51,7 @@ def document(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> di
 
 
 def _cells(host: Host) -> tuple[str, ...]:
-    service = f"{host.service.unit.removesuffix('.service')}:{host.service.port}"
+    service = host.service.title if host.service.is_client else f"{host.service.title}:{host.service.port}"
     if host.service.address != "127.0.0.1" or host.service.scheme != "http":
         service += f" at {host.service.where}"
     port = LEFT_OPEN if host.port is None else str(host.port)

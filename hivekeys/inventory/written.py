@@ -96,7 +96,8 @@ def _common(several: Iterable[Table], default: Table) -> Table:
     found = dict(default)
     for key in rows[0] if rows else ():
         values = [row[key] for row in rows]
-        found[key] = default.get(key) if None in values else Counter(values).most_common(1)[0][0]
+        lacks = None in values or (key == "unit" and "" in values)  # a client without one
+        found[key] = default.get(key) if lacks else Counter(values).most_common(1)[0][0]
     return found
 
 

@@ -28,6 +28,7 @@ class Phase(Enum):
     QUEEN = "queen"
     CANARY = "canary"
     WAVE = "wave"
+    CLIENTS = "clients"
     ACCEPT = "accept"
     USE = "use"
     DROP = "drop"
@@ -44,7 +45,7 @@ class Phase(Enum):
 
 # The course of a run that brings a token.
 PREPARING = (Phase.LOOK, Phase.CLAIM, Phase.STAGE)
-TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE)  # services are restarted, and proven
+TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE, Phase.CLIENTS)  # services are restarted, and proven
 ENDING = (Phase.SETTLE, Phase.RETIRE)
 # Instead of TURNS, where all services accept two tokens: each on every host, before any host begins the next.
 PASSES = (Phase.ACCEPT, Phase.USE, Phase.DROP)
@@ -63,7 +64,7 @@ class State(Enum):
     """Where a host ended. Every host of a run has exactly one; the runbook has a heading for each."""
 
     PROVEN = "proven"
-    BOTH = "both"  # it accepts the new token and the old one, between the passes of a rotation
+    BOTH = "both"  # it accepts the new token and the old one, between the passes; a client: it has the new one
     HEALTHY = "healthy"  # serves the new token as far as can be told: no protected path is configured
     UNCHANGED = "unchanged"
     ROLLED_BACK = "rolled back"

@@ -35,8 +35,8 @@ class Exposure:
 
 
 def exposure_of(run: Run) -> Exposure:
-    """The exposure of every host of a run, by what the hosts showed."""
-    hosts = run.hosts.values()
+    """The exposure of every host of a run that accepts tokens, by what the hosts showed."""
+    hosts = run.services
     believed = [host for host in run.counted if not is_double(host)]  # what an excluded host showed is no evidence
     refused = {host.name: host.refused for host in believed if host.refused is not None}
     closed = {name: max(0.0, since - run.started) for name, since in refused.items()}

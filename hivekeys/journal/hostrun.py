@@ -54,7 +54,7 @@ class HostRun:
     @property
     def is_out(self) -> bool:
         """True for a host whose service did not run when it was last seen."""
-        return self.seen is not None and self.seen.unit.state != "active"
+        return self.seen is not None and not self.seen.unit.runs
 
     @property
     def held(self) -> frozenset[Fingerprint]:

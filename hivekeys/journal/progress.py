@@ -197,8 +197,10 @@ def _course(run: Run) -> Iterator[tuple[Phase, str, int]]:
         yield from ((phase, phase.value, total) for phase in ENDING)
         return
     for phase in PASSES:
-        yield from ((phase, f"{phase.value}, {title}", hosts) for _, title, hosts in _waves(run))
-        yield (Phase.SETTLE, "settle", total) if phase is Phase.USE else (phase, f"{phase.value}, settled", total)
+        planned = [wave for wave in _waves(run) if phase is Phase.USE or wave[0] is not Phase.CLIENTS]
+        yield from ((phase, f"{phase.value}, {title}", hosts) for _, title, hosts in planned)
+        settled = total - (len(run.clients) if phase is Phase.ACCEPT else 0)
+        yield (Phase.SETTLE, "settle", settled) if phase is Phase.USE else (phase, f"{phase.value}, settled", settled)
     yield Phase.RETIRE, Phase.RETIRE.value, total
 
 

@@ -215,6 +215,17 @@ class Run:
         return next((self.hosts.get(names[0]) for phase, names in self.waves if phase is Phase.QUEEN), None)
 
     @property
+    def clients(self) -> frozenset[str]:
+        """The hosts that only present the token: they accept none, and refuse none."""
+        return frozenset(name for phase, names in self.waves if phase is Phase.CLIENTS for name in names)
+
+    @property
+    def services(self) -> tuple[HostRun, ...]:
+        """The hosts that accept tokens: all but clients."""
+        clients = self.clients
+        return tuple(host for host in self.hosts.values() if host.name not in clients)
+
+    @property
     def is_superseded(self) -> bool:
         """True when a newer run has worked on the hosts: the queen says so, or two of them."""
         return self.bears_out(Trouble.SUPERSEDED)
@@ -256,7 +267,7 @@ class Run:
     def gap(self, host: HostRun) -> Gap | None:
         """How long clients could not use this host and the queen with the same token; None: not at all in this run."""
         queen = self.queen or host
-        if host.state is State.EXCLUDED:
+        if host.state is State.EXCLUDED or host.name in self.clients:
             return None
         return between(host.served, queen.served, (host.was, queen.was), self.times.elapsed, self.sittings)
 

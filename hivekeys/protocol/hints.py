@@ -38,7 +38,8 @@ def hint(cause: Cause, fleet: Fleet, *names: str) -> str:
         known |= {"there": names[0], "root": f"{names[0]} sudo", "host": names[0], "hosts": limit_of(names)}
     if host:
         there = ssh_words(fleet, host)
-        known |= {"there": there, "root": _as_root(there, host.become), "unit": host.service.unit, "host": host.name}
+        known |= {"there": there, "root": _as_root(there, host.become), "host": host.name}
+        known |= {"unit": host.service.unit} if host.service.unit else {}
     return _filled(cause.trouble, {**BLANKS, **known})
 
 

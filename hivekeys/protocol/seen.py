@@ -21,6 +21,7 @@ BARS = (
     Trouble.NOTIFY_REFUSED,
 )
 ANSWERED = ("touched", "answers")  # evidence that says nothing without the service's own answers
+NO_UNIT = "no unit"  # hivekeys.host.unit.NO_UNIT: `load` of a client without one
 MAX_EPOCH = 10**9  # hivekeys.host.state.MAX_EPOCH: each run adds one, so a larger number is none that hivekeys wrote
 
 
@@ -82,12 +83,18 @@ class Unit:
     def __post_init__(self) -> None:
         _check(self.bar)
 
+    @property
+    def runs(self) -> bool:
+        """True for a service that runs; and for a client without a unit, whose program starts when it likes."""
+        return self.state == "active" or self.load == NO_UNIT
+
 
 @dataclass(frozen=True)
 class LoadedToken:
     """The token that the running process read, and how that is known.
 
-    `evidence`: credential, younger, older, none; touched and answers, where only its answers tell (ANSWERED).
+    `evidence`: credential, younger, older, none; touched and answers, where only its answers tell (ANSWERED); file,
+    where there is no unit whose process could be looked at.
     """
 
     fingerprint: Fingerprint | None
@@ -207,7 +214,7 @@ def not_read(seen: Seen, service: Service) -> Cause | None:
     """Why a new token file would not be read, or why that is not known."""
     unit = seen.unit
     cause = in_environment(seen, service)
-    if cause:
+    if cause or service.is_client:  # any program may be one: how it is told of its file is the operator's to know
         return cause
     if service.format is Format.TOKEN and unit.env_token and not unit.reads:
         return Cause(Trouble.TOKEN_IN_ENVIRONMENT, f"{service.unit} gets LLORCH_API_TOKEN")

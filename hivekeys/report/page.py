@@ -238,22 +238,24 @@ def _is_upkeep(run: Run) -> bool:
 def _line(run: Run, part: HostRun, host: Host | None, exposure: Exposure | None) -> Line:
     return Line(
         one_line(part.name),
-        host.service.unit.removesuffix(".service") if host else "–",
+        host.service.title if host else "–",
         str(part.was or "–"),
         str(part.now or "–"),
         part.state.value,
         TONES.get(part.state, "bad"),
         _calls(part),
         OUT if part.is_out else "",
-        _refused(part.name, exposure) if exposure else "",
+        _refused(run, part.name, exposure) if exposure else "",
         gap_of(run.gap(part)),
         seconds_of(part.seconds),
         str(part.cause) if part.cause else "",
     )
 
 
-def _refused(name: str, exposure: Exposure) -> str:
-    """How soon the host refused the old token, or its state."""
+def _refused(run: Run, name: str, exposure: Exposure) -> str:
+    """How soon the host refused the old token, or its state; clients accept none."""
+    if name in run.clients:
+        return "–"
     if name in exposure.closed:
         return seconds_of(exposure.closed[name])
     return "fenced" if name in exposure.fenced else "may accept it"

@@ -78,7 +78,7 @@ def result_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
     rows = [
         (
             part.name,
-            host.service.unit.removesuffix(".service") if host else "–",
+            host.service.title if host else "–",
             f"{part.was or '–'} → {part.now or '–'}",
             Text(part.state.value, STYLES[part.state]),
             calls(part),
@@ -121,7 +121,7 @@ def plan_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
         through = "–"
         if part.seen:
             through = "credential" if part.seen.unit.credential else "file"
-        turn, unit = str(turns.get(host.name, "–")), host.service.unit.removesuffix(".service")
+        turn, unit = str(turns.get(host.name, "–")), host.service.title
         now = _now(part, host.name in turns)
         rows.append((turn, host.name, unit, str(part.was or "–"), age(part), through, now))
     columns = ("turn", "host", "service", "token", "age", "read as", "now")

@@ -135,7 +135,7 @@ def _upkeep_verdict(run: Run, code: ExitCode) -> Verdict:
 
 
 def _revoked(run: Run) -> Verdict:
-    unseen = sum(host.refused is None for host in run.counted)
+    unseen = sum(host.refused is None for host in _asked(run, run.counted))
     if not _all_proven(run.counted):
         return Verdict("NOT OVER: see the hosts above", "bad")
     if unseen:
@@ -143,7 +143,8 @@ def _revoked(run: Run) -> Verdict:
     if run.excluded:
         words = f"NOT OVER: every other host refuses the old token; excluded, and may still accept it: {_cut_out(run)}"
         return Verdict(words, "bad")
-    return Verdict(f"revoked: every host{_but_those_gone(run, ' refuses the old token, and was tried twice')}", "good")
+    who = "every host that accepts tokens" if run.clients else "every host"
+    return Verdict(f"revoked: {who}{_but_those_gone(run, ' refuses the old token, and was tried twice')}", "good")
 
 
 def _taken_back(run: Run, code: ExitCode) -> Verdict:
@@ -195,4 +196,10 @@ def _but_those_gone(run: Run, what: str = "") -> str:
 
 def _may_be_trusted(run: Run) -> bool:
     """True for a revocation in which a host was not seen to refuse the leaked token."""
-    return run.is_revocation and any(host.refused is None for host in run.here)
+    return run.is_revocation and any(host.refused is None for host in _asked(run, run.here))
+
+
+def _asked(run: Run, hosts: Iterable[HostRun]) -> list[HostRun]:
+    """Those that were asked whether they refuse a token: clients accept none."""
+    clients = run.clients
+    return [host for host in hosts if host.name not in clients]

@@ -53,6 +53,7 @@ class _Course:
         self.hosts = [run.hosts[name] for name in here.names if name not in here.stragglers]
         self.standing = [host for host in self.hosts if host.cause is None and host.name not in here.back]
         self.queen = here.fleet.queen.name
+        self.clients = frozenset(host.name for host in here.fleet.clients)
         taking_part = [host for host in here.fleet.hosts if host.name in here.names]
         self.passes = run.passes and not plan.revokes and takes_two(taking_part)
 
@@ -147,14 +148,25 @@ class _Course:
         """The next wave of a pass, or all of its hosts together when every wave was in it; None when they were."""
         begun, titles = self.run.were_in(phase), {event.title for event in self.run.begun}
         taking_part = begun.union(host.name for host in self.standing)
-        for wave in waves.among(self.here.waves, [host for host in self.here.fleet.hosts if host.name in taking_part]):
+        waiting = self._waiting_clients(phase)
+        apart = self.clients if phase is Phase.DROP else waiting  # one drops nothing: it is asked once more, with all
+        hosts = [host for host in self.here.fleet.hosts if host.name in taking_part - apart]
+        for wave in waves.among(self.here.waves, hosts):
             title = f"{phase.value}, {wave.title}"
             if names := tuple(host.name for host in wave.hosts if host.name not in begun):
                 first = self.here.rested or not self.run.were_in(*PASSES)
                 return Do(phase, names, title) if first else Rest(replace(wave, phase=phase, title=title))
-        names, is_use = tuple(host.name for host in self.standing), phase is Phase.USE
+        names = tuple(host.name for host in self.standing if host.name not in waiting)
+        is_use = phase is Phase.USE
         again = Do(Phase.SETTLE, names, "settle") if is_use else Do(phase, names, f"{phase.value}, settled")
         return again if names and again.title not in titles else None
+
+    def _waiting_clients(self, phase: Phase) -> frozenset[str]:
+        """The clients that take no part in a pass: none uses the new token before every service accepts it."""
+        services = (host for host in self.run.counted if host.name not in self.clients)
+        accepted = all(host.state in (State.BOTH, State.PROVEN) for host in services)
+        may_use = phase is Phase.DROP or (phase is Phase.USE and accepted)
+        return frozenset() if may_use else self.clients
 
     def _before_drop(self) -> Move | None:
         """What keeps the first host from dropping the old token, the point of no return; None: nothing does."""
@@ -196,13 +208,13 @@ class _Course:
     # -- the way back
 
     def _back(self) -> Move:
-        """Every host that was sent a change goes back to its own old token, in the same order and pace."""
+        """Every host that was sent a change goes back to its own old token, clients first, in the same pace."""
         if retired := self._retired():
             return End(retired)
         fleet, gone = self.here.fleet, {event.title for event in self.run.begun if event.phase is Phase.ROLLBACK}
         names = {name for name in self.here.names if self.run.hosts[name].touched}
         touched = [host for host in fleet.hosts if host.name in names]
-        for wave in waves.plan(touched, fleet.policy, canary=False):
+        for wave in waves.way_back(waves.plan(touched, fleet.policy, canary=False)):
             if (title := f"rollback, {wave.title}") not in gone:
                 return Do(Phase.ROLLBACK, tuple(host.name for host in wave.hosts), title)
         return End()
@@ -259,7 +271,7 @@ class _Course:
             return False
         drains = (one.service.drain for one in self.here.fleet.hosts if one.name == host.name)
         may = any(drain and drain.on_deadline is SKIP for drain in drains)
-        return may and any(other.name != self.queen for other in self.standing)
+        return may and any(other.name not in (self.queen, *self.clients) for other in self.standing)
 
     def _stop(self, why: str) -> Stop:
         return Stop(self.run.phase or Phase.LOOK, why)
@@ -292,7 +304,8 @@ class _Course:
         turned = {host.name: host for host in self.standing if host.state in TURNED}
         if unsettled := [name for name in self._came_to(*TURNS) if name in turned]:
             return Do(Phase.SETTLE, tuple(unsettled))
-        failed = [host for host in self.hosts if run.fence and host.state is State.FAILED]
+        may_fence = [host for host in self.hosts if run.fence and host.name not in self.clients]  # these accept no call
+        failed = [host for host in may_fence if host.state is State.FAILED]
         if given_up := [host.name for host in failed if host.tries >= plan.attempts and not host.fences]:
             return Do(Phase.FENCE, tuple(given_up))
         settled = [turned[name] for name in self._came_to(Phase.SETTLE) if name in turned]

@@ -91,7 +91,7 @@ class Crew:
         self._by_name = {controller.host.name: controller for controller in self.controllers}
         self.waves = waves.plan(hosts, fleet.policy)
         for controller in self.controllers:
-            controller.meters = meters
+            controller.meters = meters and not controller.host.service.is_client
         self._begin(tuple(host.name for host in hosts), frozenset(excluded), reason, task, past, fence)
         self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
         for controller in self.controllers:
@@ -169,16 +169,16 @@ class Crew:
     def common_tokens(self) -> set[Fingerprint | None]:
         """The tokens that may be sent to any host: the run's own, and those confirmed as the fleet's.
 
-        A token that only one hive shows is sent to no other host.
+        A token that only one hive shows is sent to no other host, nor one that only clients show.
         """
-        holders = tokens_held(self.run.hosts.values())
+        holders = tokens_held(self.run.services)
         queens = tokens_held([self.run.queen] if self.run.queen else [])
         several = {fingerprint for fingerprint, times in holders.items() if times > 1}
         return {self.run.want, *self._vouched, *self.history.tokens, *queens, *several}
 
     def served_tokens(self) -> set[Fingerprint]:
         """The tokens that services run on, by what their hosts say: other services may accept them too."""
-        seen = (host.seen for host in self.run.hosts.values())
+        seen = (host.seen for host in self.run.services)
         return {one.loaded.fingerprint for one in seen if one and one.loaded.fingerprint}
 
     def _is_fit(self, fingerprint: Fingerprint) -> bool:
@@ -287,11 +287,15 @@ class Crew:
     def places(self, phase: Phase) -> int:
         """How many hosts of a wave may turn now: a host that was left behind while it turned still takes a place.
 
-        Waits until there is one. The queen waits for all of them, and all of them for her.
+        Waits until there is one. The queen waits for all of them, and all of them for her; clients only for clients.
         """
         width = max(len(other.hosts) for other in self.waves if other.phase is phase)
         while True:
-            turning = [straggler for straggler in self._stragglers.values() if straggler.turns]
+            turning = [
+                straggler
+                for straggler in self._stragglers.values()
+                if straggler.turns and (straggler.phase is Phase.CLIENTS) == (phase is Phase.CLIENTS)
+            ]
             apart = phase is Phase.QUEEN or any(straggler.phase is Phase.QUEEN for straggler in turning)
             if len(turning) < (1 if apart else width):
                 return width - len(turning)

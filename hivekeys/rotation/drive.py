@@ -237,13 +237,15 @@ class Drive:
 
     def _serving(self, controller: HostController) -> Goal:
         """The goal: serve the run's token and refuse the earlier one, where a copy of it is left to try."""
-        was = controller.record.was
-        asked = (was,) if was and was != self._want and self._crew.is_known(controller, was) else ()
+        was, refuses = controller.record.was, not controller.host.service.is_client
+        asked = (was,) if was and refuses and was != self._want and self._crew.is_known(controller, was) else ()
         return Goal(Stance.SERVING, self._want, asked)
 
     def _revoked(self, controller: HostController, settles: bool) -> Goal:
         """The goal: serve the run's token and refuse every leaked one; at the end every place on the host is tried."""
         revoked, ends = self.run.revoked, self._plan.ends_survivors
+        if controller.host.service.is_client:  # it accepts none of them
+            return Goal(Stance.SERVING, self._want, revoke=revoked)
         refuse = tuple(old for old in revoked if self._crew.is_known(controller, old))
         return Goal(Stance.SERVING, self._want, refuse, revoke=revoked, sweep=settles, ends_survivors=ends)
 
@@ -257,7 +259,8 @@ class Drive:
         if was is None or was == want:
             return controller.leave(phase, record.state)
         there = State.ROLLED_BACK if record.turned else State.UNCHANGED
-        refuse = (want,) if self._crew.is_known(controller, want) else ()
+        known = self._crew.is_known(controller, want) and not controller.host.service.is_client
+        refuse = (want,) if known else ()
         proven = record.state in (State.UNCHANGED, State.ROLLED_BACK)
         if self.run.resumed or not proven:  # its service may have been restarted, and its state is not known
             outcome = controller.reach(phase, Goal(Stance.SERVING, was, refuse), there)

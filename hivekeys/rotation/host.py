@@ -300,8 +300,9 @@ class HostController:
             )
         # A revocation does not wait for a host to stay up before the next one turns: that is checked at the end.
         settles, leaked = phase is Phase.SETTLE, bool(goal.revoke)
+        logs = settles and not self.host.service.is_client
         return tuple(
-            replace(step, stable=settles is leaked, log=settles) if isinstance(step, Prove) else step
+            replace(step, stable=settles is leaked, log=logs) if isinstance(step, Prove) else step
             for step in steps
             if not (settles and isinstance(step, Notify))  # what it read before is to be seen
         )
@@ -323,6 +324,7 @@ class HostController:
             proven = reply.proof.proven if reply.proof else self.record.state is State.PROVEN
             if self._recorder.run.is_revocation and reply.proof:  # no copy is left to try: it was refused before
                 proven = proven and (reply.proof.refused_after or self.record.refused) is not None
+            proven = proven or self.host.service.is_client  # nothing more can be asked of it
             there = State.PROVEN if proven else State.HEALTHY
         return self._outcome(phase, Status.OK, there, None, reply)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from hivekeys.fleet import Fleet, Host, Role, takes_two
 from hivekeys.journal.estimate import RunTimes, at_least, likely
-from hivekeys.journal.events import PASSES, TURNED
+from hivekeys.journal.events import PASSES, TURNED, Phase
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.rotation.waves import Wave
@@ -46,17 +46,19 @@ def before_wave(run: Run, wave: Wave) -> str:
 def _restarts(order: Sequence[Wave], revokes: bool) -> str:
     hosts = [host for wave in order for host in wave.hosts]
     said = [_units([host for host in hosts if is_restarted(host)])]
-    others = _units([host for host in hosts if not is_restarted(host)])
-    said += [f"without a restart: {others}"] if others else []
+    told = _units([host for host in hosts if not is_restarted(host)])
+    said += [f"without a restart: {told}"] if told else []
     times = "three times " if takes_two(hosts) and not revokes else ""  # accept, use, drop
-    waves = [f"{times}in {len(order)} waves, one after the other"] if len(order) > 1 else []
+    others = [wave for wave in order if wave.phase is not Phase.CLIENTS]
+    waves = [f"{times}in {len(others)} waves, one after the other"] if len(others) > 1 else []
+    waves += ["clients last"] if len(others) < len(order) else []
     return f"restarts: {'; '.join([*(said if said[0] else ['none', *said[1:]]), *waves])}"
 
 
 def _units(hosts: Sequence[Host]) -> str:
     units: dict[str, list[str]] = defaultdict(list)
     for host in hosts:
-        units[host.service.unit].append(host.name)
+        units[host.service.unit or host.service.title].append(host.name)
     return "; ".join(f"{unit} on {fold_names(names)}" for unit, names in units.items())
 
 

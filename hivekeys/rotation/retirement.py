@@ -26,7 +26,7 @@ SECONDS = 5.0
 def census(crew: Crew, old: Iterable[Fingerprint], anyway: bool = False) -> CensusTaken:
     """The census of the standing hosts; `anyway`: the old tokens are retired whatever it finds."""
     tokens = tuple(sorted({fingerprint.fp6 for fingerprint in old}))
-    controllers = crew.standing()
+    controllers = [controller for controller in crew.standing() if not controller.host.service.is_client]
     since: dict[str, float] = defaultdict(float)  # services of one machine share its trail: the last of them counts
     for controller in controllers:
         since[controller.host.home] = max(since[controller.host.home], _turned(controller) or 0.0)

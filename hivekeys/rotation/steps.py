@@ -107,7 +107,7 @@ def _moves(goal: Goal, seen: Seen, service: Service) -> tuple[Step, ...]:
     taken, listed = read_anew(seen.unit, service), _listed((goal.want,), seen, service)
     if seen.token == goal.want and not listed:
         told = service.apply is not Apply.RESTART and goal.stance is Stance.ALONE  # and proven: no age shows it
-        return () if (told and seen.unit.state == "active") or _runs(goal.want, seen) else taken
+        return () if (told and seen.unit.runs) or _runs(goal.want, seen) else taken
     staged = () if goal.want in (seen.token, _held(seen.staged), _held(seen.previous)) else (Stage(goal.want),)
     return (*staged, *listed, *_moved(goal.want, seen), *taken)
 
@@ -148,12 +148,12 @@ def _moved(want: Fingerprint, seen: Seen) -> tuple[Step, ...]:
 def _runs(want: Fingerprint, seen: Seen) -> bool:
     """True for a process that has read the token, and the list where there is one, as far as ages tell."""
     is_read = seen.accepted is None or seen.accepted.is_read
-    return seen.loaded.fingerprint == want and is_read and seen.unit.state == "active"
+    return seen.loaded.fingerprint == want and is_read and seen.unit.runs
 
 
 def read_anew(unit: Unit, service: Service) -> tuple[Step, ...]:
     """What makes a service read its token file: a fresh process, above all where none runs."""
-    if service.apply is Apply.RESTART or unit.state != "active":
+    if service.unit and (service.apply is Apply.RESTART or not unit.runs):
         return (Restart(),)
     return () if service.apply is Apply.WATCH else (Notify(),)
 
@@ -175,6 +175,8 @@ def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
     drain = service.drain
     if seen.cordoned and (drain is None or (drain.before and drain.before.front)):
         return Cause(Trouble.CORDONED, f"run {seen.cordoned} has drained {service.unit}")
+    if not service.unit:
+        return seen.directory.bar
     if unit.load == "masked":
         return Cause(Trouble.RESTART_REFUSED, f"{service.unit} is masked")
     if unit.load != "loaded":

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from hivekeys.fleet import Host, Order, Policy, Role
 from hivekeys.journal.events import Phase
 
+HIVES = (Phase.CANARY, Phase.WAVE)
+
 
 @dataclass(frozen=True)
 class Wave:
@@ -17,7 +19,7 @@ class Wave:
 
 
 def plan(hosts: Sequence[Host], policy: Policy, *, canary: bool = True) -> tuple[Wave, ...]:
-    """The order of change: never the queen together with hives, canaries before the rest."""
+    """The order of change: never the queen together with hives, canaries before the rest, and clients last of all."""
     queen = tuple(host for host in hosts if host.role is Role.QUEEN)
     hives = tuple(host for host in hosts if host.role is Role.HIVE)
     first = hives[: policy.canary] if canary else ()
@@ -28,7 +30,13 @@ def plan(hosts: Sequence[Host], policy: Policy, *, canary: bool = True) -> tuple
         Wave(Phase.WAVE, f"wave {number} of {len(batches)}", batch) for number, batch in enumerate(batches, 1)
     ]
     in_order = queen_wave + hive_waves if policy.order is Order.QUEEN_FIRST else hive_waves + queen_wave
-    return tuple(in_order)
+    clients = tuple(host for host in hosts if host.role is Role.CLIENT)
+    return (*in_order, *([Wave(Phase.CLIENTS, "clients", clients)] if clients else []))
+
+
+def way_back(planned: Sequence[Wave]) -> tuple[Wave, ...]:
+    """The same waves, but clients first: a host that goes back refuses the token that they have."""
+    return tuple(sorted(planned, key=lambda wave: wave.phase is not Phase.CLIENTS))
 
 
 def _batches(hosts: tuple[Host, ...], size: int) -> Iterator[tuple[Host, ...]]:
@@ -40,7 +48,7 @@ def among(planned: Sequence[Wave], standing: Collection[Host]) -> tuple[Wave, ..
     """The planned waves of these hosts only; where a canary is missing, the next hive takes its place."""
     there = frozenset(standing)
     canaries = next((len(wave.hosts) for wave in planned if wave.phase is Phase.CANARY), 0)
-    hives = [host for wave in planned if wave.phase is not Phase.QUEEN for host in wave.hosts if host in there]
+    hives = [host for wave in planned if wave.phase in HIVES for host in wave.hosts if host in there]
     first = tuple(hives[:canaries])
 
     def hosts_of(wave: Wave) -> tuple[Host, ...]:

@@ -53,7 +53,7 @@ def _of_hosts(status: FleetStatus) -> Iterator[Family]:
     yield (
         "host_service_active",
         "1 when systemd calls the service active.",
-        [(labels, look.unit.state == "active") for labels, _, look in seen],
+        [(labels, look.unit.runs) for labels, _, look in seen],
     )
     yield (
         "host_fine",

@@ -17,7 +17,7 @@ from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.messages import Reply
-from hivekeys.protocol.seen import ANSWERED, Place, Seen
+from hivekeys.protocol.seen import ANSWERED, NO_UNIT, Place, Seen
 from hivekeys.report import Sheet
 from hivekeys.text.clean import cut
 from hivekeys.text.durations import ago
@@ -35,6 +35,7 @@ LOADED = {
     "touched": "file, touched since",
     "answers": "file, if it answers so",
     "older": "file, changed since",
+    "file": "file alone",
 }
 
 
@@ -66,7 +67,7 @@ class HostStatus:
             return False
         loaded = self.seen.loaded
         current = loaded.fingerprint == self.seen.token if loaded.fingerprint else loaded.evidence in ANSWERED
-        return self.seen.unit.state == "active" and current
+        return self.seen.unit.runs and current
 
     @property
     def revoked_by(self) -> str:
@@ -186,10 +187,13 @@ def table(status: FleetStatus, worst_first: bool = False, width: int = 80) -> Ta
 
 def _cells(one: HostStatus) -> tuple[Text, ...]:
     unit = one.seen.unit if one.seen else None
-    service = "not seen" if unit is None else unit.state if unit.state == "active" else f"{unit.state} ({unit.sub})"
+    service = "not seen"
+    if unit:
+        running = unit.state or NO_UNIT
+        service = running if unit.runs else f"{unit.state} ({unit.sub})"
     return (
         Text(one.host.name),
-        Text(cut(service, WIDEST), "" if unit and unit.state == "active" else "red"),
+        Text(cut(service, WIDEST), "" if unit and unit.runs else "red"),
         Text("–" if one.up is None else ago(one.up)),
         Text(str(one.seen.token) if one.seen and one.seen.token else "–"),
         Text("–" if one.age is None else ago(one.age)),
@@ -268,7 +272,7 @@ def _host(one: HostStatus, fleet: Fleet) -> dict[str, Any]:
         "reachable": one.seen is not None,
         "fine": one.is_fine,
         "cause": hints.document(one.cause, fleet, one.host.name),
-        "service": one.seen.unit.state if one.seen else None,
+        "service": one.seen.unit.state or None if one.seen else None,
         "up": one.up,
         "token": str(one.seen.token) if one.seen and one.seen.token else None,
         "revoked_by": one.revoked_by or None,

@@ -102,7 +102,8 @@ def _after(want: Fingerprint, host: Host, reply: Reply) -> tuple[Step, ...]:
     restart = Restart()
     if host.service.accepts is Accepts.LINES and reply.seen.accepted is None:  # it may read nothing else
         return (Accept((want,)), restart, *(step for step in steps if step != restart))
-    return (restart, *steps) if _needs_restart(reply) and restart not in steps else steps
+    again = host.service.unit and _needs_restart(reply) and restart not in steps
+    return (restart, *steps) if again else steps
 
 
 def _needs_restart(reply: Reply) -> bool:
@@ -168,7 +169,7 @@ def in_order(
         why = waves.stop_reason(wave.phase, failed, in_all, len(turned), policy, fleet.queen.name)
         if why:
             upkeep.stop(why)
-    return [*kept, *(set_up("set up: the other hives", others) if others else ())]
+    return [*kept, *(set_up("set up: the other hosts", others) if others else ())]
 
 
 def uninstall(upkeep: Upkeep) -> list[UpkeepResult]:

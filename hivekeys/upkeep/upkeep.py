@@ -183,7 +183,7 @@ class Upkeep:
             status, state = (Status.UNKNOWN, State.UNKNOWN) if lost else (Status.UNREACHABLE, State.UNREACHABLE)
             self._recorder.record(Outcome(host.name, self.phase, status, state, self._recorder.now(), reply))
             return UpkeepResult(host.name, changes, reply)
-        proven = reply.proof is not None and reply.proof.proven
+        proven = reply.proof is not None and (reply.proof.proven or host.service.is_client)
         state = State.FAILED if reply.cause else State.PROVEN if proven else State.UNCHANGED
         self._recorder.record(
             Outcome(

@@ -107,6 +107,11 @@ class Check:
     severity: Severity
     judge: Callable[[Observation, Baseline], Answer] = field(repr=False)
 
+    def is_about(self, host: Host) -> bool:
+        """False for a client, where the check is about what a service does, or its unit."""
+        service = host.service
+        return not service.is_client or (self.id not in OF_SERVICES and (bool(service.unit) or self.id not in OF_UNITS))
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -157,6 +162,12 @@ class Report:
 
 DAY = 86400.0  # seconds
 WAIVED = "waived"
+# Checks of services that accept tokens, and of units.
+OF_SERVICES = (
+    *("loads-from-file", "environment", "loaded", "credential", "hardening", "kill-signal", "kill-mode", "survivors"),
+    *("enabled", "proof", "certificate", "front", "behind", "dead-token", "audit", "audit-fresh", "audit-chain"),
+)
+OF_UNITS = ("active", "current")
 GREETING = "machine"  # the one check that is judged by a host's greeting alone
 UNTOLD = "the host did not show it"
 NOT_ENTERED = "the token directory was not looked into"
@@ -167,11 +178,12 @@ OnInspected = Callable[[Host, Inspected], Answer]
 
 
 def examine(observations: list[Observation], baseline: Baseline, checks: list[Check]) -> tuple[Finding, ...]:
-    """Every check on every host, in the order of the checks."""
+    """Every check on every host that it is about, in the order of the checks."""
     return tuple(
         Finding(check, observation.host.name, verdict, one_line(detail))
         for check in checks
         for observation in observations
+        if check.is_about(observation.host)
         for verdict, detail in [check.judge(observation, baseline)]
     )
 

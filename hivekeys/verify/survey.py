@@ -51,7 +51,8 @@ def survey(
             answered = clock.time()
             more = look if isinstance(look, Cause) or look.cause else session.ask(INSPECT)
             behind = session.ask((LookBehind(),)) if host.service.front and isinstance(more, Reply) else more
-            swept = session.ask((Sweep(refuse=dead),)) if dead and isinstance(more, Reply) else more
+            sweeps = bool(dead) and not host.service.is_client
+            swept = session.ask((Sweep(refuse=dead),)) if sweeps and isinstance(more, Reply) else more
             held = _held(session, replace(greeting, key=comparison)) if comparison else None
         seen = None if isinstance(look, Cause) else look.seen
         return Observation(
@@ -63,7 +64,7 @@ def survey(
             str(proof if isinstance(proof, Cause) else proof.cause or ""),
             _off(seen.clock, asked, answered) if seen else None,
             held if isinstance(held, frozenset) else None,
-            swept.proof if dead and isinstance(swept, Reply) else None,
+            swept.proof if sweeps and isinstance(swept, Reply) else None,
             proof.host_record.machine if isinstance(proof, Reply) and proof.host_record else "",
             None if isinstance(behind, Cause) else behind.to(LookBehind),
             is_reached(host),

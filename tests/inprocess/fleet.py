@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hivekeys.fleet import SERVICES, Fleet, Host, Policy, Role
-from hivekeys.service import Drain, Format
+from hivekeys.fleet import CLIENT_SERVICE, SERVICES, Fleet, Host, Policy, Role
+from hivekeys.service import Apply, Drain, Format
 from hivekeys.token import generate
 
 from .dialer import InProcessDialer
@@ -27,6 +27,13 @@ class Entry:
     host: str
     verb: str
     time: float  # the host's clock
+
+
+def client_host(name: str, owner: str, group: str, own: Mapping[str, Any]) -> Host:
+    """A host whose program presents the token; without a unit it reads its file by itself."""
+    service = replace(CLIENT_SERVICE, owner=owner, group=group, token="/etc/runner/api-token", **own)
+    service = service if service.unit else replace(service, apply=Apply.WATCH)
+    return Host(name, Role.CLIENT, f"{name}.test", service=service)
 
 
 class InProcessFleet:
@@ -50,8 +57,9 @@ class InProcessFleet:
         environment: str = "",
         service: Mapping[str, Any] = MappingProxyType({}),
         drain: Drain | None = None,
+        clients: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        """`drain`: of the hives.
+        """`drain`: of the hives. `clients`: what each client has beside a file of its own, by its name.
 
         `environment`: the path of the units' environment file, where the token is a line of that; needs root.
         `credentials`: units read their token through systemd. `account`: the services' owner and group, if not
@@ -81,7 +89,8 @@ class InProcessFleet:
                     beside=beside.get(name, ""),
                 )
                 for name, role in roles.items()
-            ),
+            )
+            + tuple(client_host(name, me, mine, own) for name, own in clients.items()),
             policy=policy or Policy(),
         )
         self.credentials = credentials
@@ -97,7 +106,8 @@ class InProcessFleet:
         self.hosts = {host.name: SimulatedHost(self, host, folder / host.home) for host in self.inventory.hosts}
         for host in self.hosts.values():
             host.write(self.token)
-            host.start()
+            if host.host.service.unit:
+                host.start()
 
     def dialer(self) -> InProcessDialer:
         """What one run on the bastion opens its lines with."""

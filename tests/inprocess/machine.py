@@ -157,6 +157,7 @@ class Machine(System):
 
     def systemctl(self, verb: str, unit: str, *others: str) -> tuple[int, str]:
         host = self.host
+        assert unit, "systemd is asked of no unit"
         if verb == "show":
             return 0, "\n".join(self.show(name) for name in (unit, *others))
         if verb == "restart" and (why := self.refuses_restart()):
@@ -223,6 +224,7 @@ class Machine(System):
         address: str = "127.0.0.1",
         tls: Tls | None = None,
     ) -> tuple[int, str]:
+        assert not self.host.host.service.is_client, "a client is called"
         if trusted is not None:
             refuse_strangers(place_of(address, port), self.listeners(port, address), trusted)
         if (address, port) != self.host.listens_on:

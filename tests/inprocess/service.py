@@ -56,7 +56,17 @@ class ServiceStandIn(TokenFiles):
         return "exit-code" if self.unit_state == "failed" else "success"
 
     @property
+    def presented(self) -> str | None:
+        """The token that a client presents: what its process has read, or what is in its file."""
+        if not self.host.service.unit:
+            return self.active_token()
+        self.tick()
+        return self.process.token if self.process else None
+
+    @property
     def protected(self) -> str:
+        if self.host.service.is_client:
+            return ""
         return SERVICES[self.host.role].protected[0]
 
     def start(self) -> bool:
@@ -135,8 +145,10 @@ class ServiceStandIn(TokenFiles):
             self.process = again
 
     def status(self, path: str, token: str | None) -> int:
-        """The service's answer to a GET, 0 when nobody answers."""
+        """The service's answer to a GET, 0 when nobody answers; of a client, whether it presents this token."""
         self.tick()
+        if self.host.service.is_client:
+            return 200 if token == self.presented else 401
         if self.process is None or self.clock < self.process.ready_at:
             return 0
         if path in self.answers:

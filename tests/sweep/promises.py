@@ -46,6 +46,7 @@ class WatchedFleet(InProcessFleet):
         policy: Policy = POLICY,
         drain: Drain | None = None,
         service: Mapping[str, Any] = MappingProxyType({}),
+        clients: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
         self.broken: list[str] = []
         self.made: dict[str, set[str]] = defaultdict(set)
@@ -57,7 +58,7 @@ class WatchedFleet(InProcessFleet):
         self.on_verb: OnVerb | None = None
         self._runs: dict[InProcessLine, str] = {}
         self._turning: set[str] = set()
-        super().__init__(folder, hives, policy=policy, drain=drain, service=service)
+        super().__init__(folder, hives, policy=policy, drain=drain, service=service, clients=clients)
         self.ever = {self.token.reveal()}
 
     def condemn(self, keyed: set[str]) -> None:
@@ -112,13 +113,14 @@ class WatchedFleet(InProcessFleet):
             host.fault = None if host.active_token() == self.token.reveal() else "start-fails"
         with self._lock:
             self._turning.add(host.name)
-            queens = [name for name in self._turning if self.hosts[name].host.role is Role.QUEEN]
-            hives = len(self._turning) - len(queens)
+            roles = Counter(self.hosts[name].host.role for name in self._turning)
             policy = self.inventory.policy
             most = max(policy.canary, policy.batch.of(len(self.inventory.hives)))
             if self._runs[line] in self.revoking:
                 most = len(self.inventory.hives)
-            if hives > most or (queens and hives):
+            # A revocation turns clients beside hives that are late.
+            apart = (Role.QUEEN, Role.HIVE) if self._runs[line] in self.revoking else tuple(Role)
+            if roles[Role.HIVE] > most or sum(roles[role] > 0 for role in apart) > 1:
                 self.broken.append(f"promise 9: out of service together: {sorted(self._turning)}")
 
     def _begins_retire(self, host: SimulatedHost, line: InProcessLine) -> None:
@@ -140,12 +142,18 @@ class WatchedFleet(InProcessFleet):
 
     def _look_at_clients(self, what: str) -> None:
         """Promise 18: at every moment there is one token that every service accepts, where each accepts two."""
-        hosts = [host for host in self.hosts.values() if host.host.service.apply is not Apply.RESTART]
-        if not self.keeps_clients or len(hosts) < len(self.hosts):
+        services = [host for host in self.hosts.values() if not host.host.service.is_client]
+        hosts = [host for host in services if host.host.service.apply is not Apply.RESTART]
+        if not self.keeps_clients or len(hosts) < len(services):
             return
         taken = [{host.process.token, *host.process.others} if host.process else set() for host in hosts]
-        if not set.intersection(*taken):
+        everywhere = set.intersection(*taken)
+        if not everywhere:
             self.broken.append(f"promise 18: after {what} no token is accepted everywhere")
+        clients = [host for host in self.hosts.values() if host.host.service.is_client]
+        refused = [host.name for host in clients if host.presented and host.presented not in everywhere]
+        if refused:
+            self.broken.append(f"promise 18: after {what} a service refuses what {', '.join(refused)} presents")
 
     def _look_at_files(self, host: SimulatedHost, verb: str, line: InProcessLine) -> None:
         """Promises 1, 2 and 5: every token file whole and closed to others; one new token a run; none that leaked."""

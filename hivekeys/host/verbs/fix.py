@@ -373,6 +373,8 @@ def not_ours(agent: "Agent", folder: int, name: str, info: os.stat_result, wante
 def audit_directory(work: Work) -> None:
     """The audit trail's directory closed to others; whose it is stays."""
     agent = work.agent
+    if not agent.service["port"]:
+        return  # a client writes none
     environment = environment_of(unit_properties(agent)["Environment"])
     path = audit_folder(environment)
     try:

@@ -50,6 +50,7 @@ WORDS = re.compile(
 def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
     """All facts of a host, each on its own: one that fails does not take the others along."""
     shown = unit_properties(agent)
+    of_service = had if agent.service["port"] else lambda _fact: None  # a client has none of these
     environment = environment_of(shown["Environment"])
     is_read = shown["LoadState"] == "loaded"  # of a unit that it could not read systemd shows its own defaults
     hardening = ("NoNewPrivileges", "PrivateTmp", "ProtectSystem", "ProtectHome")
@@ -58,13 +59,13 @@ def inspect(agent: "Agent") -> "tuple[bool, dict[str, Any]]":
         "hardening": {name: shown[name] for name in hardening if is_read},
         "kill_signal": shown["KillSignal"] if is_read else "",
         "kill_mode": shown["KillMode"] if is_read else "",
-        "survivors": had(lambda: survivors_of(agent)),
+        "survivors": of_service(lambda: survivors_of(agent)),
         "enabled": shown["UnitFileState"],
-        "environment": had(lambda: token_in_environment(agent, shown)),
+        "environment": of_service(lambda: token_in_environment(agent, shown)),
         "systemd": had(lambda: systemd_version(agent)),
-        "log": had(lambda: log_lines(agent, shown["InvocationID"])),
-        "audit": had(lambda: audit_trail(agent, environment)) if is_read else None,
-        "chain": had(lambda: audit_chain(agent, environment)) if is_read else None,
+        "log": of_service(lambda: log_lines(agent, shown["InvocationID"])),
+        "audit": of_service(lambda: audit_trail(agent, environment)) if is_read else None,
+        "chain": of_service(lambda: audit_chain(agent, environment)) if is_read else None,
         "lock": had(lambda: lock(agent)),
         "watch": had(lambda: audit_watch(agent)),
         "temporary": had(lambda: temporary(agent)),
@@ -89,6 +90,8 @@ def report(agent: "Agent", names: "list[str]") -> "list[str]":
 
 def unit_properties(agent: "Agent") -> "dict[str, str]":
     """The unit's properties by name; EnvironmentFiles may stand there several times and is one text with lines."""
+    if not agent.service["unit"]:
+        return dict.fromkeys(SHOWN_OF_UNIT.split(","), "")
     argv = ["systemctl", "show", "--no-pager", "--property=" + SHOWN_OF_UNIT, "--", agent.service["unit"]]
     code, output = agent.command(argv, 20.0)
     if code != 0:

@@ -52,18 +52,24 @@ def install(
         account(setup)
         token_directory(setup)
         first_token(setup, want)
-        unit = unit_of(agent)
-        audit = audit_folder(unit["environment"])
-        ensure_directory(setup, "audit", audit, AUDIT_MODE)
-        for path in unit["texts"]:
-            without_token(setup, path)
-        drop_in(setup, unit, audit)
-        enabled(setup, unit)
+        if agent.service["port"]:  # how a client's program is told of its file, its operator knows
+            read_by_unit(setup)
         belong(setup)
     except Refusal as refusal:
         refusal.facts = setup.result()[1]  # what was done until then
         raise
     return setup.result()
+
+
+def read_by_unit(setup: Setup) -> None:
+    """The service reads the token file, and nothing else; it starts at boot, and has an audit trail."""
+    unit = unit_of(setup.agent)
+    audit = audit_folder(unit["environment"])
+    ensure_directory(setup, "audit", audit, AUDIT_MODE)
+    for path in unit["texts"]:
+        without_token(setup, path)
+    drop_in(setup, unit, audit)
+    enabled(setup, unit)
 
 
 def refuse_unheld(setup: Setup, want: str) -> None:

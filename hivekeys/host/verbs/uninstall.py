@@ -31,7 +31,7 @@ def uninstall(agent: "Agent", *, apply: bool, options: "Iterable[str]" = ()) -> 
     unit = agent.service["unit"]
     if "last" in options:
         return undo(work, things)
-    if ["token", agent.service["token"]] in things:
+    if ["token", agent.service["token"]] in things and agent.service["port"]:
         # Without one it would log "dev mode" and refuse everybody (llama-orch.md, "Missing token"), or let them in.
         stop = ["systemctl", "--no-ask-password", "stop", "--", unit]
         work.note("service", unit, agent.unit.look()["state"], "stopped", lambda: done(agent, stop))

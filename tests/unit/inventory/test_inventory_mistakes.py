@@ -175,7 +175,7 @@ def between(*entries: str) -> str:
         ),
         (
             between('hosts.a.role = "worker"'),
-            'hosts.a.role: found "worker", expected "queen" or "hive"',
+            'hosts.a.role: found "worker", expected "queen" or "hive" or "client"',
         ),
         (
             FLEET + "hosts.queen = 3",
@@ -183,7 +183,7 @@ def between(*entries: str) -> str:
         ),
         (
             between("hosts.a = {}"),
-            'hosts.a.role: missing, expected "queen" or "hive"',
+            'hosts.a.role: missing, expected "queen", "hive" or "client"',
         ),
     ],
 )

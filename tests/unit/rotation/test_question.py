@@ -58,6 +58,15 @@ def test_the_units_that_restart_are_named_with_their_hosts_and_the_number_of_wav
     )
 
 
+def test_clients_are_named_with_what_is_done_to_them_and_come_last(tmp_path: Path) -> None:
+    clients = {"ci": {"unit": "runner.service"}, "gateway": {}}
+    fleet = InProcessFleet(tmp_path, hives=1, policy=Policy(revocation_recheck=0.0), clients=clients)
+    assert said_before(looked(fleet))["restarts"] == (
+        "queen-rbee.service on queen; rbee-hive.service on hive1; runner.service on ci; without a restart: "
+        "token file on gateway; in 2 waves, one after the other; clients last"
+    )
+
+
 def test_the_workers_that_end_are_counted_on_the_hosts_that_can_tell(fleet: InProcessFleet) -> None:
     for name in ("hive1", "hive1", "hive3"):
         fleet.hosts[name].runs()

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet
+from hivekeys.fleet import CLIENT_SERVICE, Fleet, Host, Role
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.protocol.seen import HostRecord, LoadedToken, Place, Seen, Slot
+from hivekeys.protocol.seen import NO_UNIT, HostRecord, LoadedToken, Place, Seen, Slot
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
@@ -32,6 +32,18 @@ def test_a_fleet_whose_hosts_agree_is_fine_and_the_next_rotation_has_a_day() -> 
     shown = status(SEEN)
     assert (shown.agrees, shown.code) == (True, ExitCode.DONE)
     assert lines(shown) == ["all 2 hosts hold token:abcdef", "next rotation due in 89 d 0 h, on 2027-04-14"]
+
+
+def test_a_client_without_a_unit_is_fine_where_its_file_holds_the_token() -> None:
+    client = Host("ci", Role.CLIENT, "ci.test", service=CLIENT_SERVICE)
+    alone = replace(SEEN, unit=replace(SEEN.unit, load=NO_UNIT, state="", pid=0), loaded=LoadedToken(TOKEN, "file"))
+    fleet = Fleet("paper", (QUEEN, client))
+    shown = status_of(fleet, {QUEEN: reply_of(SEEN), client: reply_of(alone)}, Record({}), (), NOW)
+    assert (shown.agrees, shown.code) == (True, ExitCode.DONE)
+    assert [host["service"] for host in document(shown)["hosts"]] == ["active", None]
+    text = io.StringIO()
+    Console(file=text, width=120).print(table(shown))
+    assert "no unit" in text.getvalue()
 
 
 def test_an_old_token_is_overdue_since_the_day_it_became_so() -> None:

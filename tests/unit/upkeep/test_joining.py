@@ -89,7 +89,7 @@ def test_a_host_that_joins_waits_for_no_wave_and_stops_nobody(fleet: InProcessFl
         "hive3": Trouble.NOT_BEGUN,
         "hive5": Trouble.NOT_BEGUN,
     }
-    assert list(ann.phases)[-1] == "set up: the other hives"
+    assert list(ann.phases)[-1] == "set up: the other hosts"
     assert fleet.hosts["hive4"].accepts(fleet.token)
 
 
