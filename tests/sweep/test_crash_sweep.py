@@ -55,13 +55,15 @@ class Sweep:
     policy: Policy = POLICY
     drain: Drain | None = None
     service: Mapping[str, Any] = field(default_factory=dict)
+    clients: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     width: int = 32  # 1: one host after the other, so that a command that was cut off leaves the same hosts each time
 
     def bastion(self, number: int) -> Bastion:
         folder = self.memory / str(number)
         (folder / "state").mkdir(parents=True, mode=0o700)
         policy = replace(self.policy, width=self.width)
-        fleet = WatchedFleet(folder, self.hives, policy=policy, drain=self.drain, service=self.service)
+        given: dict[str, Any] = {"drain": self.drain, "service": self.service, "clients": self.clients}
+        fleet = WatchedFleet(folder, self.hives, policy=policy, **given)
         bastion = Bastion(fleet, folder / "state" if self.real_journal else None)
         watch(bastion)
         self.ready(bastion)
@@ -470,6 +472,18 @@ def test_passes_killed_at_any_point_and_resumed_refuse_no_client(memory: Path, w
 @pytest.mark.parametrize(("way", "every"), [("lines", 2), ("watched", 5), ("pair", 5)])
 def test_passes_killed_at_any_point_can_be_taken_back_until_the_first_drop(memory: Path, way: str, every: int) -> None:
     assert Sweep(memory, with_handlers, rotate, take_back, old_or_done, service=TWO[way]).run(every) > 50
+
+
+CLIENTS: dict[str, dict[str, Any]] = {"ci1": {"unit": "runner.service"}, "ci2": {}}
+
+
+@pytest.mark.parametrize(("then", "holds"), [(go_on, new_everywhere), (take_back, old_or_done)], ids=["on", "back"])
+@pytest.mark.parametrize("way", ["lines", "one"])
+def test_clients_are_refused_nothing_wherever_a_run_is_killed(memory: Path, way: str, then: Step, holds: Any) -> None:
+    """Turned when every service accepts the new token, undone before any refuses it."""
+    service = TWO.get(way, {})
+    sweep = Sweep(memory, with_handlers, rotate, then, holds, hives=1, service=service, clients=CLIENTS)
+    assert sweep.run(every=3) > 40
 
 
 def no_service_takes_a_second_token(bastion: Bastion) -> None:

@@ -38,19 +38,21 @@ WAYS: dict[str, dict[str, Any]] = {
     "one": {},
     "lines": {"accepts": Accepts.LINES, "apply": Apply.RELOAD},
     "pair": {"accepts": Accepts.PAIR},
+    "clients": {"accepts": Accepts.LINES, "apply": Apply.RELOAD},
 }
+CLIENTS = {"ci": {"unit": "runner.service"}, "gateway": {}}
 VERBS = ("request", "stage", "accept", "swap", "restart", "prove", "revert", "retire", "observe")
 SERVICE = ("keeps-old-token", "accepts-any-token", "start-fails")
 
 
 class Fleet(RuleBasedStateMachine):
-    """Two operators, three hosts, and whatever can happen to them."""
+    """Two operators, three hosts, sometimes two clients of theirs, and whatever can happen to them."""
 
     @initialize(way=st.sampled_from(tuple(WAYS)))
     def whole(self, way: str = "one") -> None:
         shm = Path("/dev/shm")  # noqa: S108  nothing is left there
         self.folder = Path(tempfile.mkdtemp(prefix="hivekeys-model-", dir=shm if shm.is_dir() else None))
-        self.fleet = WatchedFleet(self.folder, service=WAYS[way])
+        self.fleet = WatchedFleet(self.folder, service=WAYS[way], clients=CLIENTS if way == "clients" else {})
         self.fleet.keeps_clients = False  # with these faults nobody can
         for host in self.fleet.hosts.values():
             host.outlives_sigterm = way != "one"  # it has handlers for signals
@@ -207,7 +209,8 @@ class Fleet(RuleBasedStateMachine):
         self.fleet._traps.clear()
         for host in self.fleet.hosts.values():
             host.fault = None
-            host.start()
+            if host.host.service.unit:
+                host.start()
         self.fleet.advance(1000)
 
     @rule()
