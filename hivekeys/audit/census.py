@@ -4,15 +4,17 @@ All of it is evidence. The services log 24 bits of a token (fp6): too few to dec
 time is its host's clock, and so is the moment at which that host's token was replaced.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Host
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
-from hivekeys.protocol.audited import Audited, Call, Group, Use
+from hivekeys.protocol.audited import Audited, Call, Group, Query, Time, Use
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.seen import Seen
@@ -21,6 +23,9 @@ from hivekeys.service import Apply
 
 USES = 20  # uses that are recorded for a host: a journal is not for whole trails
 TICK = 0.01  # seconds: a kernel tells when a process started in ticks, rounded down (proc(5), "starttime")
+FRESH = 3600.0  # seconds: an older use does not keep a token from being retired
+SIZE = 64 << 20  # bytes of records that a host reads before an old token goes, the newest first
+SECONDS = 5.0
 TURNING = 2.0  # seconds after a host's restart in which others may still call it as before
 
 
@@ -193,6 +198,22 @@ def had_since(part: HostRun | None, seen: Seen | None) -> float | None:
 
 
 # -- before an old token goes
+
+
+def query_of_uses(tokens: Collection[str], replaced: float | None) -> Query:
+    """The question who has used these tokens (fp6) in the last hour, after they were `replaced` on that host."""
+    since = Time(FRESH, before_now=True)
+    return Query(since, None, tuple(tokens), replaced=replaced, fresh=FRESH, size=SIZE, seconds=SECONDS, chain=False)
+
+
+def census_taken(
+    answers: Mapping[str, Reply | Cause], tokens: Collection[str], now: Moment, anyway: bool = False
+) -> CensusTaken:
+    """What the hosts, by their names, have answered to that. `anyway`: the tokens are retired whatever they say."""
+    turned = last_turned(reply.to(Audit) for reply in answers.values() if isinstance(reply, Reply))
+    uses = [use for name, reply in answers.items() for use in uses_of(name, reply, tokens, turned)]
+    unread = [(name, why) for name, reply in answers.items() if (why := unread_of(reply))]
+    return CensusTaken(tuple(uses), tuple(unread), anyway, now)
 
 
 def last_turned(answers: Iterable[Audited | None]) -> float:

@@ -7,7 +7,7 @@ from hivekeys.report.meter import meter_lines
 from hivekeys.report.onward import next_step
 from hivekeys.report.places import place_lines, unchecked_lines
 from hivekeys.report.tables import Sheet, history_table, legend, plan_table, result_table, states_table
-from hivekeys.report.uses import census_lines
+from hivekeys.report.uses import census_lines, use_lines
 from hivekeys.report.words import (
     age,
     disagreement,
@@ -46,5 +46,6 @@ __all__ = [
     "summary",
     "summary_lines",
     "unchecked_lines",
+    "use_lines",
     "wave_lines",
 ]

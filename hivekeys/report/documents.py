@@ -7,6 +7,7 @@ from typing import Any
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
+from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.gap import Gap
 from hivekeys.journal.hostrun import HostRun
@@ -71,9 +72,13 @@ def _census(run: Run) -> dict[str, Any] | None:
     """Who used an old token after it was replaced; None when the hosts were not asked."""
     if run.census is None:
         return None
-    silent = [{"host": name, "why": why} for name, why in run.census.unread]
-    uses = [asdict(use) for use in run.census.uses]
-    return {"held": run.is_held, "anyway": run.census.anyway, "uses": uses, "unread": silent}
+    return {"held": run.is_held, "anyway": run.census.anyway, **uses_document(run.census)}
+
+
+def uses_document(census: CensusTaken) -> dict[str, Any]:
+    """Who used an old token, and which hosts' records say nothing of it."""
+    silent = [{"host": name, "why": why} for name, why in census.unread]
+    return {"uses": [asdict(use) for use in census.uses], "unread": silent}
 
 
 def _exposure(run: Run) -> dict[str, Any]:

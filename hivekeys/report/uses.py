@@ -3,6 +3,7 @@
 from collections import defaultdict
 from datetime import UTC, datetime
 
+from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Use, who
 from hivekeys.text.clean import one_line
@@ -15,16 +16,21 @@ def census_lines(run: Run) -> list[str]:
     """Who used an old token after it was replaced, and which records say nothing of it."""
     if run.census is None:
         return []
-    lines = [_use(use) for use in run.census.uses]
-    if lines:
-        lines.insert(0, "calls with the old token after it was replaced, by the services' records:")
-    silent: dict[str, list[str]] = defaultdict(list)
-    for name, why in run.census.unread:
-        silent[one_line(why)].append(name)
-    lines += [f"no audit records could be read on {fold_names(names)}: {why}" for why, names in silent.items()]
+    lines = use_lines(run.census)
     if run.census.anyway and any(use.ok for use in run.census.uses):
         lines.append("the old tokens were retired anyway (--retire-anyway)")
     return lines
+
+
+def use_lines(census: CensusTaken) -> list[str]:
+    """A line for each use, and why records say nothing."""
+    lines = [_use(use) for use in census.uses]
+    if lines:
+        lines.insert(0, "calls with the old token after it was replaced, by the services' records:")
+    silent: dict[str, list[str]] = defaultdict(list)
+    for name, why in census.unread:
+        silent[one_line(why)].append(name)
+    return lines + [f"no audit records could be read on {fold_names(names)}: {why}" for why, names in silent.items()]
 
 
 def _use(use: Use) -> str:

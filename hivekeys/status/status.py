@@ -12,13 +12,15 @@ from rich.text import Text
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
+from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.seen import ANSWERED, NO_UNIT, Place, Seen
-from hivekeys.report import Sheet
+from hivekeys.report import Sheet, use_lines
+from hivekeys.report.documents import uses_document
 from hivekeys.text.clean import cut
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
@@ -93,6 +95,7 @@ class FleetStatus:
     now: float
     brings: str = "rotate"  # the verb that brings the newest token to a host, or another to all
     newer: Place | None = None  # a run of another bastion that worked here after all runs of this bastion
+    uses: CensusTaken | None = None  # who has used the old token in the last hour, while two are accepted
 
     @property
     def tokens(self) -> dict[str, tuple[str, ...]]:
@@ -123,10 +126,15 @@ class FleetStatus:
 
 
 def status_of(
-    fleet: Fleet, shown: Mapping[Host, Reply | Cause], record: Record, runs: Iterable[Run] | None, now: float
+    fleet: Fleet,
+    shown: Mapping[Host, Reply | Cause],
+    record: Record,
+    runs: Iterable[Run] | None,
+    now: float,
+    uses: CensusTaken | None = None,
 ) -> FleetStatus:
     """Puts together what hosts showed and what the journal knows. `runs`: newest first, upkeep too; None where the
-    journal cannot be asked.
+    journal cannot be asked. `uses`: who used the old token, where two are accepted.
     """
     last: dict[str, str] = {}
     known = set() if runs is None else {""}
@@ -165,7 +173,7 @@ def status_of(
         )
 
     brings = record.verb if record.want and not newer else "rotate"
-    return FleetStatus(fleet, tuple(one(host, answer) for host, answer in shown.items()), now, brings, newer)
+    return FleetStatus(fleet, tuple(one(host, answer) for host, answer in shown.items()), now, brings, newer, uses)
 
 
 def _newer(fleet: Fleet, strange: Mapping[str, Place], epoch: int) -> Place | None:
@@ -218,6 +226,7 @@ def lines(status: FleetStatus) -> list[str]:
         if one.seen and one.seen.cordoned
     ]
     said += _strange_lines(status)
+    said += _use_lines(status)
     if status.agrees:
         said.append(f"all {len(status.hosts)} hosts hold token:{next(iter(status.tokens))}")
     else:
@@ -252,6 +261,17 @@ def _strange_lines(status: FleetStatus) -> Iterator[str]:
         )
 
 
+def _use_lines(status: FleetStatus) -> list[str]:
+    """Who still uses the old token while two are accepted; or on which hosts nobody does."""
+    if status.uses is None:
+        return []
+    unread = {name for name, _ in status.uses.unread}
+    called = [one.host.name for one in status.hosts if not one.host.service.is_client]
+    read = [name for name in called if name not in unread]
+    silent = "nobody has used the old token in the last hour, by the records of"
+    return use_lines(status.uses) + ([f"{silent} {fold_names(read)}"] if read and not status.uses.uses else [])
+
+
 def document(status: FleetStatus) -> dict[str, Any]:
     """Everything, for a program. Times are seconds."""
     return {
@@ -263,6 +283,7 @@ def document(status: FleetStatus) -> dict[str, Any]:
         "tokens": {token: list(names) for token, names in status.tokens.items()},
         "rotation_due": None if status.due is None else datetime.fromtimestamp(status.due, UTC).isoformat(),
         "hosts": [_host(one, status.fleet) for one in status.hosts],
+        "old_token": None if status.uses is None else uses_document(status.uses),
     }
 
 

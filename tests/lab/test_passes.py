@@ -186,7 +186,9 @@ def test_clients_that_are_given_time_have_both_tokens_until_the_operator_drops_t
         assert answer.document["verdict"].startswith("overlapping: ")
         finish = f"fab rotate --fleet {two.name} --finish"
         assert finish in answer.document["next"]
-        assert finish in fab("status", "--fleet", two.name, state=tmp_path).out
+        shown = fab("status", "--fleet", two.name, state=tmp_path).out
+        assert finish in shown
+        assert "calls with the old token after it was replaced" in shown, "the clients have it still"
         again = fab("rotate", "--fleet", two.name, "--yes", state=tmp_path)
         assert (again.code, finish in again.err) == (2, True), "a third token would come"
         new = served(two)

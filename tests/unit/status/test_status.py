@@ -8,7 +8,10 @@ from rich.console import Console
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import CLIENT_SERVICE, Fleet, Host, Role
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import CensusTaken
 from hivekeys.journal.run import Run
+from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.seen import NO_UNIT, HostRecord, LoadedToken, Place, Seen, Slot
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
@@ -89,7 +92,7 @@ def test_a_host_on_a_token_that_leaked_is_not_fine_and_says_so() -> None:
 def test_hosts_bear_witness_to_a_run_that_the_journal_does_not_have(
     known: tuple[str, ...] | None, said: list[str]
 ) -> None:
-    """Whoever can write in the state folder can cut journal and mark, and does not reach the hosts (issue 15, 4)."""
+    """Whoever can write in the state folder can cut journal and mark, and does not reach the hosts."""
     met = HostRecord(changed=Place(2, "paper-2", "bob@b2"))
     shown = {host: reply_of(SEEN, met) for host in (QUEEN, HIVE)}
     runs = None if known is None else [Run(id=name) for name in known]
@@ -97,6 +100,34 @@ def test_hosts_bear_witness_to_a_run_that_the_journal_does_not_have(
     assert [line.partition(": another")[0] for line in lines(found) if "worked here" in line] == said
     assert [host["strange_run"] for host in document(found)["hosts"]] == ["paper-2" if said else None] * 2
     assert found.code is ExitCode.DONE, "another bastion may have been at work: that is no fault"
+
+
+def overlapping(*uses: Use, unread: tuple[tuple[str, str], ...] = ()) -> FleetStatus:
+    """Two tokens are accepted; the hosts' records name these uses of the old one."""
+    shown = {host: reply_of(SEEN) for host in (QUEEN, HIVE)}
+    return status_of(FLEET, shown, Record({}), (), NOW, CensusTaken(uses, unread, False, Moment(NOW, 0.0)))
+
+
+def test_while_two_tokens_are_accepted_it_says_who_uses_the_old_one() -> None:
+    use = Use("hive1", "rbee-hive", "1a2b3c", "/v1/x", "10.0.0.9", True, 7, NOW)
+    found = overlapping(use)
+    (line,) = (line for line in lines(found) if "10.0.0.9" in line)
+    assert "hive1: 10.0.0.9 called /v1/x of rbee-hive with token:1a2b3c, was accepted 7 times" in line
+    assert document(found)["old_token"]["uses"][0]["address"] == "10.0.0.9"
+    assert not [line for line in lines(found) if line.startswith("nobody")]
+
+
+def test_that_nobody_uses_it_is_said_of_the_hosts_whose_records_were_read() -> None:
+    found = overlapping(unread=(("hive1", "the time was up"),))
+    said = "nobody has used the old token in the last hour, by the records of queen"
+    assert [line for line in lines(found) if line.startswith("nobody")] == [said]
+    assert "no audit records could be read on hive1: the time was up" in lines(found)
+    nowhere = overlapping(unread=(("queen", "no answer"), ("hive1", "no answer")))
+    assert not [line for line in lines(nowhere) if line.startswith("nobody")]
+
+
+def test_without_an_overlap_nothing_is_said_of_an_old_token() -> None:
+    assert document(owing(BOBS, BOBS))["old_token"] is None
 
 
 BOBS = Place(9, "paper-9", "bob@b2")
