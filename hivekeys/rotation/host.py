@@ -245,11 +245,14 @@ class HostController:
         return self.host.name, phase.value, self._recorder.run.reason
 
     def _with_drain(self, steps: tuple[Step, ...], seen: Seen, phase: Phase) -> tuple[Step, ...]:
-        if self.host.service.drain is None:
+        plan, about = self.host.service.drain, self._about(phase)
+        if plan is None:
             return steps
-        about = self._about(phase)
-        drain = Drain(*about, hurries=self._recorder.run.is_revocation)
-        return with_drain(steps, seen, drain, Uncordon(*about))
+        drain, is_shut = (
+            Drain(*about, hurries=self._recorder.run.is_revocation),
+            bool(plan.before and plan.before.front),
+        )
+        return with_drain(steps, seen, drain, Uncordon(*about), is_shut)
 
     def uncordon(self, phase: Phase, outcome: Outcome) -> Outcome:
         """The outcome of a phase, once a service that was drained has work again; where that fails it is `cordoned`.

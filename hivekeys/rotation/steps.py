@@ -95,9 +95,16 @@ def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[S
     return (*moves, *((prove,) if moves else ()), *left_over)
 
 
-def with_drain(steps: tuple[Step, ...], seen: Seen, drain: Drain, uncordon: Uncordon) -> tuple[Step, ...]:
-    """The same, but the service has no work when it is restarted, and gets work again last; also after another run."""
+def with_drain(
+    steps: tuple[Step, ...], seen: Seen, drain: Drain, uncordon: Uncordon, is_shut: bool = False
+) -> tuple[Step, ...]:
+    """The same, but the service has no work when it is restarted, and gets work again last; also after another run.
+
+    `is_shut`: its front lets nothing in while it is drained, so that no proof can succeed before that is over.
+    """
     restarts = any(isinstance(step, Restart) for step in steps)
+    if seen.cordoned and is_shut and not restarts:
+        return (uncordon, *steps)
     before = (drain,) if restarts else ()
     return (*before, *steps, *((uncordon,) if restarts or seen.cordoned else ()))
 

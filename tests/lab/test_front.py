@@ -201,6 +201,32 @@ def test_a_front_keeps_new_requests_off_until_the_work_behind_it_has_ended(lab: 
     assert lab.sh("hive1", "ls /var/lib/hivekeys/cordoned 2>/dev/null || true") == ""
 
 
+def test_what_a_killed_agent_left_of_a_drain_is_named_and_ended_by_the_next_set_up(lab: Lab, state: Path) -> None:
+    with lab.inventory.open("a") as file:
+        file.write('[services.hive.drain]\nbefore = "front"\ndeadline = "60s"\n')
+    assert typed("install", lab, state, "--front", "--limit", "hive1").code == 0
+    token = token_of(lab, "hive1")
+    try:
+        with stream(lab, "hive1", token):
+            run = start_fab("uninstall", "--fleet", lab.name, "--json", "--front", "--limit", "hive1", state=state)
+            assert eventually(lambda: status(lab.host("hive1"), token) == 503)
+            lab.sh(
+                "hive1",
+                'kill -9 $(python3 -c \'import json; print(json.load(open("/var/lib/hivekeys/lock"))["pid"])\')',
+            )
+            assert end_fab(run).code == 4
+        assert status(lab.host("hive1"), token) == 503
+        refused = typed("rotate", lab, state, "--yes")
+        cause = refused.hosts["hive1"]["cause"]
+        assert cause["trouble"] == "cordoned"
+        assert f"fab install --fleet {lab.name} --front --limit hive1" in cause["hint"]
+        assert typed("install", lab, state, "--front", "--limit", "hive1").code == 0
+        assert status(lab.host("hive1"), token) == 200
+        assert lab.sh("hive1", "ls /var/lib/hivekeys/cordoned 2>/dev/null || true") == ""
+    finally:
+        assert typed("uninstall", lab, state, "--front", "--limit", "hive1").code == 0
+
+
 def test_where_there_is_no_nginx_nothing_is_touched_and_the_command_is_named(lab: Lab, state: Path) -> None:
     lab.sh("hive2", "mv /usr/sbin/nginx /usr/sbin/nginx.away")
     before = lab.sh("hive2", LISTING)

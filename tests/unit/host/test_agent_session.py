@@ -517,13 +517,14 @@ def test_an_agent_that_nobody_asks_anything_leaves(host: SimulatedHost, processe
     assert idle.end() == (3, "")
 
 
-def test_an_empty_line_is_a_bastion_that_is_still_there_and_has_no_answer(
-    host: SimulatedHost, processes: list[Process]
+@pytest.mark.parametrize("sign", [b"\n", b"!\n"], ids=["life", "the run is ended"])
+def test_a_sign_of_the_bastion_is_no_request_and_has_no_answer(
+    host: SimulatedHost, processes: list[Process], sign: bytes
 ) -> None:
     processes.append(real := Process(host).ready())
     assert real.hello()["ok"]
     for _ in range(3):
-        real.send(b"\n")
+        real.send(sign)
     assert [result["verb"] for result in real.ask({"verb": "probe_write"})] == ["probe_write"]
     real.stdin.close()
     assert real.end() == (0, "")

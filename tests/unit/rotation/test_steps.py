@@ -7,8 +7,9 @@ import pytest
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.seen import Directory, Seen, Slot
-from hivekeys.protocol.verbs import EndSurvivors, Prove, Revoke, Stage, Sweep
-from hivekeys.rotation.steps import FOR_EVER, Goal, Stance, obstacle, steps_to, untidy
+from hivekeys.protocol.verbs import Drain as Draining
+from hivekeys.protocol.verbs import EndSurvivors, Prove, Restart, Revoke, Stage, Sweep, Uncordon
+from hivekeys.rotation.steps import FOR_EVER, Goal, Stance, obstacle, steps_to, untidy, with_drain
 from hivekeys.service import Drain, Hook
 from hivekeys.token import Token
 from tests.builders.seen import UNIT, seen
@@ -95,6 +96,16 @@ def test_of_a_drain_that_was_cut_off_a_run_ends_only_what_it_can_see_through() -
     by_front = replace(HIVE_SERVICE, drain=Drain(before=Hook(front=True), after=Hook(front=True)))
     assert obstacle(shown, by_front, 90.0) == cause
     assert obstacle(shown, replace(HIVE_SERVICE, drain=Drain(before=run, after=run)), 90.0) is None
+
+
+def test_what_a_front_keeps_off_is_let_in_again_before_a_proof_which_it_would_refuse() -> None:
+    """After another run; where the service restarts, and with other ways of a drain, work comes again last."""
+    shown, drain, uncordon = replace(seen(OLD), cordoned="run-1"), Draining("h", "wave"), Uncordon("h", "wave")
+    proof, turn = (Prove(OLD),), (Restart(), Prove(OLD))
+    assert with_drain(proof, shown, drain, uncordon, is_shut=True) == (uncordon, *proof)
+    assert with_drain(proof, shown, drain, uncordon) == (*proof, uncordon)
+    assert with_drain(turn, shown, drain, uncordon, is_shut=True) == (drain, *turn, uncordon)
+    assert with_drain(proof, seen(OLD), drain, uncordon, is_shut=True) == proof
 
 
 def test_a_file_with_other_rights_than_the_inventorys_is_untidy() -> None:
