@@ -4,7 +4,7 @@ A box is ticked by what the run observed on every host of the inventory, never b
 people can tick stays open, and says so.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hivekeys.journal.events import Event, Outcome, TokenChosen
@@ -33,8 +33,8 @@ def checklist(run: Run, events: Iterable[Event], review: Review | None = None) -
     return (
         _generated(run, any(isinstance(event, TokenChosen) for event in told)),
         _everywhere("Update all services", run, "hold the new token", lambda host: _holds(run, host)),
-        _with_cuts(_everywhere("Restart all services", run, on_it, lambda host: _runs(run, host, restarted)), run),
-        _everywhere("Verify services healthy", run, "are healthy with it", lambda host: _is_healthy(run, host)),
+        _with_cuts(_of_services("Restart all services", run, on_it, lambda host: _runs(run, host, restarted)), run),
+        _of_services("Verify services healthy", run, "are healthy with it", lambda host: _is_healthy(run, host)),
         Item(
             "Review audit logs for unauthorized access",
             review is not None and review.whole,
@@ -59,11 +59,20 @@ def _generated(run: Run, chosen: bool) -> Item:
 
 def _everywhere(text: str, run: Run, what: str, holds: Callable[[HostRun], bool]) -> Item:
     """Ticked when it was seen on every host of the inventory."""
-    missing = [name for name, host in run.hosts.items() if is_double(host) or not holds(host)]
-    note = f"{len(run.hosts) - len(missing)} of {len(run.hosts)} {what}"
+    return _of(tuple(run.hosts.values()), text, what, holds)
+
+
+def _of_services(text: str, run: Run, what: str, holds: Callable[[HostRun], bool]) -> Item:
+    """The same of hosts that accept tokens: a client is not called."""
+    return _of(run.services, text, what, holds)
+
+
+def _of(hosts: Sequence[HostRun], text: str, what: str, holds: Callable[[HostRun], bool]) -> Item:
+    missing = [host.name for host in hosts if is_double(host) or not holds(host)]
+    note = f"{len(hosts) - len(missing)} of {len(hosts)} {what}"
     if missing:
         note += f"; not seen on {fold_names(missing)}"
-    return Item(text, bool(run.hosts) and not missing, note)
+    return Item(text, bool(hosts) and not missing, note)
 
 
 def _with_cuts(item: Item, run: Run) -> Item:

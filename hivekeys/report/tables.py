@@ -69,6 +69,7 @@ class Sheet:
         return table
 
 
+UNPROVEN, IN_FILE = Text("healthy, not proven", "yellow"), Text("token in its file", "green")
 MEASURING = Console(width=100_000)
 
 
@@ -122,20 +123,20 @@ def plan_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
         if part.seen:
             through = "credential" if part.seen.unit.credential else "file"
         turn, unit = str(turns.get(host.name, "–")), host.service.title
-        now = _now(part, host.name in turns)
+        now = _now(part, host.name in turns, IN_FILE if host.service.is_client else UNPROVEN)
         rows.append((turn, host.name, unit, str(part.was or "–"), age(part), through, now))
     columns = ("turn", "host", "service", "token", "age", "read as", "now")
     dropped = ("read as", "service", "age", "turn", "token")
     return Sheet(f"fleet {fleet.name}: what a rotation would do", columns, rows, dropped).table(width)
 
 
-def _now(part: HostRun, has_a_turn: bool) -> Text:
+def _now(part: HostRun, has_a_turn: bool, unproven: Text) -> Text:
     if not has_a_turn:
         return Text("excluded" if part.state is State.EXCLUDED else "left out", "yellow")
     if part.cause:
         return Text(part.cause.trouble.value, "red")
     proven = part.proof is not None and part.proof.proven
-    return Text("token proven", "green") if proven else Text("healthy, not proven", "yellow")
+    return Text("token proven", "green") if proven else unproven
 
 
 def history_table(runs: Iterable[Run], width: int = WIDTH) -> Table:

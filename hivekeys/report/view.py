@@ -152,7 +152,7 @@ def _counts(progress: Progress, width: int) -> Iterable[Text]:
 def _exposure(progress: Progress, now: Moment, width: int) -> Iterator[Text]:
     """The exposure clock, which runs until no host can still accept the token that leaked."""
     run = progress.run
-    exposed, total = exposure_of(run).open, len(run.hosts)
+    exposed, total = exposure_of(run).open, len(run.services)
     if exposed and not progress.is_over:
         since, count = ago(now.at - run.started), f"{len(exposed)} of {total} hosts may still accept"
         yield Text(

@@ -157,7 +157,7 @@ def failure_lines(run: Run, fleet: Fleet) -> list[str]:
 
 def exposure_lines(run: Run) -> list[str]:
     """How long the hosts of a revocation accepted the old token, and which may still accept it."""
-    found, total = exposure_of(run), len(run.hosts)
+    found, total = exposure_of(run), len(run.services)
     if found.median is None or found.p95 is None or found.longest is None:
         return [f"no host of {total} was seen to refuse the old token"]
     figures = f"median {found.median:.1f} s, 95 % {found.p95:.1f} s, last {found.longest:.1f} s"
@@ -178,7 +178,7 @@ def exposure_in_short(run: Run) -> list[str]:
     if found.median is None or found.longest is None:
         return []
     return [
-        f"refused on {len(found.closed)} of {len(run.hosts)} hosts after: median {found.median:.1f} s, "
+        f"refused on {len(found.closed)} of {len(run.services)} hosts after: median {found.median:.1f} s, "
         f"last {found.longest:.1f} s"
     ]
 

@@ -13,7 +13,9 @@ from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.verbs import Verb
+from hivekeys.report.incident import checklist
 from hivekeys.report.verdict import verdict
+from hivekeys.report.words import exposure_lines
 from hivekeys.service import Accepts, Apply, Drain, Hook
 from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
@@ -226,6 +228,10 @@ def test_a_revocation_turns_services_first_and_reaches_clients_too(tmp_path: Pat
     assert set(serving(fleet, ann.token).values()) == {"new"}
     assert exposure_of(ann.run).open == ()
     assert set(exposure_of(ann.run).closed) == {"queen", "hive1", "hive2"}
+    assert exposure_lines(ann.run)[0].startswith("the old token was refused on 3 of 3 hosts")
+    notes = [item.note for item in checklist(ann.run, ann.events) if item.done]
+    assert notes[1].startswith("7 of 7 hold the new token")
+    assert [note.partition(" ")[0] for note in notes[2:4]] == ["3", "3"]
     assert verdict(ann.run, ExitCode.DONE).words.startswith("revoked: every host that accepts tokens refuses")
     assert not {"sweep", "end_survivors"} & set(fleet.verbs("restarts"))
     assert "revoke" in fleet.verbs("alone")
