@@ -83,6 +83,11 @@ class Drain:
     deadline: float = 300.0  # for `before` and the wait together; `after` has as long again
     on_deadline: OnDeadline = OnDeadline.FAIL
 
+    @property
+    def by_front(self) -> bool:
+        """True where the front keeps new requests off."""
+        return bool(self.before and self.before.front)
+
 
 @dataclass(frozen=True)
 class Service:

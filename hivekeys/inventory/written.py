@@ -74,7 +74,7 @@ def _front(front: Front) -> Table:
 def _drain(drain: Drain) -> Table:
     """What of a drain differs from the usual; `after` of a front goes without saying."""
     said = {name: value for name, value in _flat(drain).items() if value != getattr(Drain(), name)}
-    if drain.before and drain.before.front:
+    if drain.by_front:
         said |= {"before": "front"}
         said.pop("after", None)
     tables = {name: value for name, value in said.items() if isinstance(value, Hook | Idle)}

@@ -177,9 +177,8 @@ class HostController:
         again, it has another only if it was heard in between.
         """
         lost, until = None, None
-        seen = (
-            self.record.seen if self.record.status is Status.OK else None
-        )  # what was seen before a failure is not new
+        # What was seen before a failure is not new.
+        seen = self.record.seen if self.record.status is Status.OK else None
         for _ in range(ROUNDS):
             cause = self._open(until)
             if cause:
@@ -248,11 +247,8 @@ class HostController:
         plan, about = self.host.service.drain, self._about(phase)
         if plan is None:
             return steps
-        drain, is_shut = (
-            Drain(*about, hurries=self._recorder.run.is_revocation),
-            bool(plan.before and plan.before.front),
-        )
-        return with_drain(steps, seen, drain, Uncordon(*about), is_shut)
+        drain = Drain(*about, hurries=self._recorder.run.is_revocation)
+        return with_drain(steps, seen, drain, Uncordon(*about), plan.by_front)
 
     def uncordon(self, phase: Phase, outcome: Outcome) -> Outcome:
         """The outcome of a phase, once a service that was drained has work again; where that fails it is `cordoned`.

@@ -179,8 +179,7 @@ def obstacle(seen: Seen, service: Service, request: float) -> Cause | None:
     cause = _of_file(seen, service)
     if cause:
         return cause
-    drain = service.drain
-    if seen.cordoned and (drain is None or (drain.before and drain.before.front)):
+    if seen.cordoned and (service.drain is None or service.drain.by_front):
         return Cause(Trouble.CORDONED, f"run {seen.cordoned} has drained {service.unit}")
     if not service.unit:
         return seen.directory.bar
