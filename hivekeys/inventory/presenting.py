@@ -48,6 +48,8 @@ def _called(key: tuple[str, ...], own: Table) -> Iterator[Mistake]:
         if name in own:
             yield wrong((*key, name), value_text(own[name]), NOT_CALLED)
     drain = table_of(own, "drain")
+    if drain.get("before") == "front":
+        yield wrong((*key, "drain", "before"), '"front"', "run or bastion: a client has no front")
     for part, way in (("before", "http"), ("until", "get"), ("after", "http")):
         if way in table_of(drain, part):
             found = value_text(table_of(drain, part)[way])

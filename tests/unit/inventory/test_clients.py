@@ -123,6 +123,9 @@ MISTAKES = {
     'hosts.ci.service = { unit = "a.service", drain.until = { get = "/m", none = "x" } }': (
         'hosts.ci.service.drain.until.get: found "/m", expected run in its place: a client is not called'
     ),
+    'hosts.ci.service = { unit = "a.service", drain.before = "front" }': (
+        'hosts.ci.service.drain.before: found "front", expected run or bastion: a client has no front'
+    ),
     'hosts.ci.service = { unit = "a.service", format = "environment", apply = "reload" }': (
         'hosts.ci.service.format: found "environment", expected apply = "restart": an environment is read as a service '
         "starts"

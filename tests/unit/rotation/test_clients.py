@@ -18,6 +18,7 @@ from hivekeys.report.verdict import verdict
 from hivekeys.report.words import exposure_lines
 from hivekeys.service import Accepts, Apply, Drain, Hook
 from tests.builders.operator import Operator, breaks, serving, slots_used
+from tests.builders.restricted import GuardedDialer
 from tests.inprocess import InProcessFleet, SimulatedHost
 
 POLICY = Policy(batch=Amount(100, percent=True), revocation_recheck=0.0)
@@ -170,6 +171,28 @@ def test_a_token_that_clients_alone_hold_is_sent_to_no_other_host(tmp_path: Path
     held = {token for name in ("ci1", "ci2") for token in ann.run.hosts[name].held}
     assert held
     assert not held & (ann.runner.common_tokens() | ann.runner.served_tokens())
+
+
+def test_clients_in_restricted_mode_are_turned_like_others(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path, clients=CLIENTS)
+    ann = Operator(fleet, dialer=GuardedDialer(fleet))
+    assert ann.rotate() is ExitCode.DONE
+    assert set(serving(fleet, ann.token).values()) == {"new"}
+
+
+def test_what_one_client_says_of_a_newer_run_stops_itself_alone(tmp_path: Path) -> None:
+    """It may be hostile. Nothing is dropped while it does not have the new token."""
+
+    def lies(_: dict[str, object], answer: dict[str, Any]) -> dict[str, Any]:
+        answer["results"][0].update(ok=False, trouble="superseded", detail="run-9 of nobody@nowhere")
+        return answer
+
+    fleet = fleet_of(tmp_path, policy=Policy(batch=Amount(100, percent=True), max_failures=Amount(1)))
+    fleet.at("ci", "stage", lambda host: setattr(host, "lies", lies))
+    ann = Operator(fleet)
+    assert ann.rotate() is ExitCode.INCOMPLETE
+    assert not ann.run.is_superseded
+    assert {serving(fleet, ann.token)[name] for name in ("queen", "hive1", "hive2")} == {"both"}
 
 
 # -- back
