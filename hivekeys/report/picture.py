@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hivekeys.journal.events import TURNED, Phase, Status
+from hivekeys.journal.events import PASSES, TURNED, Phase, Status
 from hivekeys.journal.run import Run
 from hivekeys.report.drawing import LETTER, WIDTH, Box, Scale
 from hivekeys.report.timeline import Band, Span, Timeline, Work, merged
@@ -33,6 +33,7 @@ KINDS = {
     "down": "service restarting",
     "gap": "gap: clients could not use both this host and the queen with the same token",
 }
+IN_PASSES = "accept, use, drop: the tokens that the service accepts, proven each time"  # instead of "turn"
 PHASES = {
     Phase.LOOK: "look",
     Phase.CLAIM: "look",
@@ -84,6 +85,8 @@ def picture(timeline: Timeline, run: Run) -> Picture | None:
     scale = scale_of(timeline)
     groups = _groups(run, timeline)
     rows = tuple(_row(scale, timeline, run, names, TOP + ROW * place) for place, names in enumerate(groups))
+    passes = any(event.phase in PASSES for event in run.begun)
+    words_of = {**KINDS, "turn": IN_PASSES} if passes else KINDS
     kinds = {box.kind for row in rows for box in (*row.boxes, *row.downs, *row.gaps)}
     return Picture(
         WIDTH,
@@ -97,7 +100,7 @@ def picture(timeline: Timeline, run: Run) -> Picture | None:
         tuple(scale.box(wait, "wait", f"nothing was done for {ago(wait.seconds)}") for wait in scale.waits),
         scale.ticks(),
         rows,
-        tuple((kind, words) for kind, words in KINDS.items() if kind in kinds),
+        tuple((kind, words) for kind, words in words_of.items() if kind in kinds),
         _says(timeline, run),
     )
 

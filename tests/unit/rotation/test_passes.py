@@ -11,6 +11,8 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.events import Phase, PhaseStarted, State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
+from hivekeys.report.picture import picture
+from hivekeys.report.timeline import timeline
 from hivekeys.service import Accepts, Apply
 from hivekeys.token import Token
 from tests.builders.operator import Operator, breaks, serving, slots_used
@@ -232,3 +234,13 @@ def test_a_run_that_was_interrupted_goes_on_or_back(
     assert set(serving(fleet, ann.token).values()) == {want}
     assert not slots_used(fleet)
     assert refused == [] or phase is Phase.DROP
+
+
+def test_the_picture_of_passes_says_what_is_done_in_each(tmp_path: Path) -> None:
+    ann = Operator(fleet_of(tmp_path))
+    assert ann.rotate() is ExitCode.DONE
+    drawn = picture(timeline(ann.events), ann.run)
+    assert drawn is not None
+    words = dict(drawn.legend)
+    assert words["turn"].startswith("accept, use, drop: ")
+    assert "swap" not in " ".join(words.values())
