@@ -35,6 +35,7 @@ class Phase(Enum):
     SETTLE = "settle"
     RETIRE = "retire"
     FENCE = "fence"
+    REUSE = "reuse"
     ROLLBACK = "rollback"
     FIX = "fix"
     INSTALL = "install"
@@ -49,6 +50,8 @@ TURNS = (Phase.QUEEN, Phase.CANARY, Phase.WAVE, Phase.CLIENTS)  # services are r
 ENDING = (Phase.SETTLE, Phase.RETIRE)
 # Instead of TURNS, where all services accept two tokens: each on every host, before any host begins the next.
 PASSES = (Phase.ACCEPT, Phase.USE, Phase.DROP)
+# The way back. Of hosts that accept two tokens all use their old one again, before any drops the new one.
+RETURN = (Phase.REUSE, Phase.ROLLBACK)
 
 
 class Status(Enum):

@@ -6,6 +6,7 @@ from functools import reduce
 
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
+    RETURN,
     CensusTaken,
     Claimed,
     Event,
@@ -113,7 +114,7 @@ def _in_phase(run: Run, event: PhaseStarted) -> Run:
     if phase is Phase.LOOK:
         there = [hosts[name] for name in event.hosts if name in hosts]
         hosts = {**hosts, **{host.name: replace(host, reached=None, tries=host.tries + 1) for host in there}}
-    if phase is Phase.ROLLBACK:
+    if phase in RETURN:
         run = replace(run, heading=Heading.BACK)
     if phase in MILESTONES and not run.retiring:
         run = replace(run, came_to=MILESTONES[phase])

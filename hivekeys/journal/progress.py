@@ -116,8 +116,10 @@ class Progress:
     def _ahead_of_no_change(self) -> tuple[tuple[Phase, str, int], ...]:
         if self.direction is Direction.LOOK or self.run.rolled_back:
             return ()
-        touched = sum(host.touched for host in self.run.hosts.values())
-        return ((Phase.ROLLBACK, "rollback", touched),)
+        hosts = self.run.hosts.values()
+        used = sum(self.run.passes and host.now == self.run.want for host in hosts)
+        first = ((Phase.REUSE, "reuse", used),) if used else ()
+        return (*first, (Phase.ROLLBACK, "rollback", sum(host.touched for host in hosts)))
 
 
 def after_event(progress: Progress, event: Event) -> Progress:

@@ -40,6 +40,7 @@ PHASES = {
     Phase.STAGE: "look",
     Phase.SETTLE: "settle",
     Phase.RETIRE: "retire",
+    Phase.REUSE: "back",
     Phase.ROLLBACK: "back",
 }
 

@@ -11,9 +11,10 @@ the same course from another state. A move is data: `drive` carries it out here,
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 
 from hivekeys.fleet import takes_two
-from hivekeys.journal.events import PASSES, TURNED, TURNS, Phase, State, Status
+from hivekeys.journal.events import PASSES, RETURN, TURNED, TURNS, Phase, State, Status
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Trouble
@@ -208,15 +209,21 @@ class _Course:
     # -- the way back
 
     def _back(self) -> Move:
-        """Every host that was sent a change goes back to its own old token, clients first, in the same pace."""
+        """Every host that was sent a change goes back to its own old token, clients first, in the same pace.
+
+        In passes those that use the new token use their old one first, and accept both: nobody is refused meanwhile.
+        """
         if retired := self._retired():
             return End(retired)
-        fleet, gone = self.here.fleet, {event.title for event in self.run.begun if event.phase is Phase.ROLLBACK}
-        names = {name for name in self.here.names if self.run.hosts[name].touched}
-        touched = [host for host in fleet.hosts if host.name in names]
-        for wave in waves.way_back(waves.plan(touched, fleet.policy, canary=False)):
-            if (title := f"rollback, {wave.title}") not in gone:
-                return Do(Phase.ROLLBACK, tuple(host.name for host in wave.hosts), title)
+        fleet, gone = self.here.fleet, {event.title for event in self.run.begun if event.phase in RETURN}
+        touched = [host for host in fleet.hosts if host.name in self.here.names and self.run.hosts[host.name].touched]
+        new = [host for host in self.standing if self.passes and host.now == self.run.want != host.was]
+        uses_new = {host.name for host in new if host.was}
+        planned = waves.way_back(waves.plan(touched, fleet.policy, canary=False))
+        for phase, wave in product(RETURN, planned):
+            names = tuple(host.name for host in wave.hosts if phase is Phase.ROLLBACK or host.name in uses_new)
+            if names and (title := f"{phase.value}, {wave.title}") not in gone:
+                return Do(phase, names, title)
         return End()
 
     def _retired(self) -> tuple[str, ...]:
@@ -231,7 +238,7 @@ class _Course:
         """Why the run must not go on, by the last phase and all failures so far; None when it may, or goes back."""
         run = self.run
         phase = run.begun[-1].phase if run.begun else Phase.RETIRE
-        if run.stopped or not self.plan.goes_back or phase in (Phase.ROLLBACK, Phase.RETIRE, Phase.DROP):
+        if run.stopped or not self.plan.goes_back or phase in (*RETURN, Phase.RETIRE, Phase.DROP):
             return None
         why = self._refused() or self._reason(phase, run.begun[-1].hosts)
         return Stop(phase, why) if why else None

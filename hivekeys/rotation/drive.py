@@ -207,7 +207,7 @@ class Drive:
     def _turn(self, phase: Phase, controller: HostController) -> Outcome:
         """Swap, restart, prove; in a rotation a host that fails puts its own old token back at once."""
         settles = phase is Phase.SETTLE
-        if phase in PASSES or (settles and self.run.were_in(*PASSES)):
+        if phase in (*PASSES, Phase.REUSE) or (settles and self.run.were_in(*PASSES)):
             return self._pass(phase, controller)
         goal = self._revoked(controller, settles) if self._plan.revokes else self._serving(controller)
         outcome = controller.reach(phase, goal, State.PROVEN)
@@ -217,14 +217,16 @@ class Drive:
         return replace(self._back(controller, phase), cause=outcome.cause)
 
     def _pass(self, phase: Phase, controller: HostController) -> Outcome:
-        """Accept the new token as well, use it, drop the old one; a host that fails before that goes back at once."""
+        """Accept the new token too, use it, drop the old; a host that fails before goes back at once. Or reuse."""
         was, want = controller.record.was, self._want
         stance = Stance.ACCEPTING if phase is Phase.ACCEPT else Stance.USING
         goal, there = Goal(stance, want, other=was), State.BOTH
-        if phase is Phase.DROP or was is None or not self._may_stay(controller, was):
+        if phase is Phase.REUSE and was:
+            goal = Goal(Stance.USING, was, other=want)
+        elif phase is Phase.DROP or was is None or not self._may_stay(controller, was):
             goal, there = self._serving(controller), State.PROVEN
         outcome = controller.reach(phase, goal, there)
-        stays = phase in (Phase.DROP, Phase.SETTLE) or outcome.status is not Status.FAILED
+        stays = phase in (Phase.DROP, Phase.SETTLE, Phase.REUSE) or outcome.status is not Status.FAILED
         if stays or is_superseded(outcome.cause) or not self._plan.goes_back:
             return outcome
         return replace(self._back(controller, phase), cause=outcome.cause)

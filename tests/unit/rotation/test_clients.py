@@ -221,7 +221,7 @@ def test_the_rollback_of_a_run_that_was_cut_off_undoes_clients_first(tmp_path: P
     bob = Operator(fleet, past=ann.run)
     refused = watch(fleet, bob)
     assert bob.roll_back() is ExitCode.DONE
-    assert begun(bob)[0] == ("rollback, clients", tuple(CLIENTS))
+    assert begun(bob)[0] == ("reuse, clients", tuple(CLIENTS))
     assert set(serving(fleet, ann.token).values()) == {"old"}
     assert refused == []
 

@@ -236,6 +236,27 @@ def test_a_run_that_was_interrupted_goes_on_or_back(
     assert refused == [] or phase is Phase.DROP
 
 
+@in_each_way
+def test_on_the_way_back_every_host_accepts_what_any_other_presents(tmp_path: Path, service: dict[str, Any]) -> None:
+    """All use the old token again before any drops the new one: hosts call each other, too."""
+    fleet = fleet_of(tmp_path, service)
+    ann = Operator(fleet, stops_in=Phase.SETTLE)
+    assert ann.rotate() is ExitCode.INTERRUPTED
+    bob = Operator(fleet, past=ann.run)
+    refused: list[str] = []
+
+    def on_request(_: SimulatedHost, __: dict[str, Any]) -> None:
+        presented = {host.process.token for host in fleet.hosts.values() if host.process and host.process.token}
+        refused.extend(name for token in presented for name in everybody_takes(fleet, Token(token)))
+
+    fleet.on_request = on_request
+    assert bob.roll_back() is ExitCode.DONE
+    assert refused == []
+    assert phases(bob) == ["reuse", "rollback"]
+    assert set(serving(fleet, ann.token).values()) == {"old"}
+    assert not slots_used(fleet)
+
+
 def test_the_picture_of_passes_says_what_is_done_in_each(tmp_path: Path) -> None:
     ann = Operator(fleet_of(tmp_path))
     assert ann.rotate() is ExitCode.DONE
