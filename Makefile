@@ -46,12 +46,12 @@ demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), nginx 
 			&& echo "the same as a page, with a timeline: lab-demo.html (fab report --format html)"; fi; \
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
-test: PACKAGES += zsh fish  # completion is tried in real shells
+test: PACKAGES += zsh fish nginx-light  # completion is tried in real shells, a front with the real nginx
 test: install system  ## every test, five at a time, since most wait for hosts; needs root for the rehearsal fleet
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint docs compiled
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=5 --dist=loadfile --no-loadscope-reorder
 
-unit: PACKAGES := openssh-client sudo openssl age zsh fish
+unit: PACKAGES := openssh-client sudo openssl age zsh fish nginx-light
 unit: install system  ## the tests that need no host; some are for root alone
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile tests/unit
 
@@ -67,7 +67,7 @@ soak: install system  ## a gigabyte of audit records; a revocation killed at eac
 
 mutants: SAMPLE ?= 30
 mutants: SEED ?= 1
-mutants: PACKAGES := openssh-client sudo openssl age zsh fish
+mutants: PACKAGES := openssh-client sudo openssl age zsh fish nginx-light
 mutants: .venv/.mutants system  ## which changes of the code no fast test notices: make mutants SAMPLE=90 SEED=1 IN=journal,host
 	$(SUDO) .venv/bin/python -m bench.mutants --sample $(SAMPLE) --seed $(SEED) $(if $(IN),--packages $(IN))
 

@@ -31,7 +31,7 @@ ROTATION = [
 REVOCATION = [
     "hello observe",
     "hello probe_write observe",
-    "hello stage revoke observe",  # the old tokens are known now: they go with the greeting
+    "hello revoke stage observe",  # the old tokens are known now: they go with the greeting
     "swap restart prove observe",
     "prove sweep observe",  # the second time, and of every other place on the host
     "retire observe",
