@@ -5,7 +5,7 @@ HTML are two forms of the same page.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -195,15 +195,16 @@ def _headline(run: Run, exposure: Exposure | None) -> tuple[str, str]:
 
 def _incomplete(run: Run, exposure: Exposure | None) -> tuple[str, str]:
     if exposure and exposure.open:
-        return f"Not over: {_of(len(exposure.open), run)} may still accept the old token", "bad"
+        return f"Not over: {_of(exposure.open, run.services)} may still accept the old token", "bad"
     if run.is_held:
         return "Proven on every host; the old token is kept, because it is still used", "fair"
-    need = len(run.debts or run.behind)
-    return f"Incomplete: {_of(need, run)} {'needs' if need == 1 else 'need'} you" if need else "Incomplete", "bad"
+    need = run.debts or run.behind
+    needs = "needs" if len(need) == 1 else "need"
+    return f"Incomplete: {_of(need, run.hosts)} {needs} you" if need else "Incomplete", "bad"
 
 
-def _of(count: int, run: Run) -> str:
-    return f"{count} of {len(run.hosts)} hosts"
+def _of(some: Sized, hosts: Sized) -> str:
+    return f"{len(some)} of {len(hosts)} hosts"
 
 
 def _tiles(run: Run, exposure: Exposure | None) -> tuple[Fact, ...]:
@@ -217,17 +218,14 @@ def _tiles(run: Run, exposure: Exposure | None) -> tuple[Fact, ...]:
     there = f"{old} (not {run.want})" if run.rolled_back else f"{old} → {run.want or '–'}"
     tiles.insert(0, Fact("token", there))
     if exposure:
-        refusing = Fact("refuse the old token", _ratio(len(exposure.closed), run), "bad" if exposure.open else "good")
+        tone = "bad" if exposure.open else "good"
+        refusing = Fact("refuse the old token", f"{len(exposure.closed)} of {len(run.services)}", tone)
         known = ((name, "–" if seconds is None else seconds_of(seconds)) for name, seconds in figures(exposure))
         return (refusing, *(Fact(name, told) for name, told in known), *tiles)
     proven = sum(host.state is State.PROVEN for host in run.hosts.values())
     tone = "good" if proven == len(run.hosts) else "bad" if run.code is ExitCode.INCOMPLETE else "plain"
     longest = Fact("longest gap", longest_gap(map(run.gap, run.hosts.values())))
-    return (Fact("hosts proven", _ratio(proven, run), tone), longest, *tiles)
-
-
-def _ratio(count: int, run: Run) -> str:
-    return f"{count} of {len(run.hosts)}"
+    return (Fact("hosts proven", f"{proven} of {len(run.hosts)}", tone), longest, *tiles)
 
 
 def _is_upkeep(run: Run) -> bool:

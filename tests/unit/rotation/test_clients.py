@@ -14,6 +14,7 @@ from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.verbs import Verb
 from hivekeys.report.incident import checklist
+from hivekeys.report.page import page
 from hivekeys.report.verdict import verdict
 from hivekeys.report.words import exposure_lines
 from hivekeys.service import Accepts, Apply, Drain, Hook
@@ -255,6 +256,8 @@ def test_a_revocation_turns_services_first_and_reaches_clients_too(tmp_path: Pat
     notes = [item.note for item in checklist(ann.run, ann.events) if item.done]
     assert notes[1].startswith("7 of 7 hold the new token")
     assert [note.partition(" ")[0] for note in notes[2:4]] == ["3", "3"]
+    shown = page(ann.run, ann.events, fleet.inventory)
+    assert (shown.tiles[0].name, shown.tiles[0].value) == ("refuse the old token", "3 of 3")
     assert verdict(ann.run, ExitCode.DONE).words.startswith("revoked: every host that accepts tokens refuses")
     assert not {"sweep", "end_survivors"} & set(fleet.verbs("restarts"))
     assert "revoke" in fleet.verbs("alone")
