@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from hivekeys.lab import Lab, down, up
+from hivekeys.lab import Accepts, Lab, down, up
 
 from .asking import FIRST_TOKEN
-from .rotating import INVENTORY, made_whole
+from .rotating import INVENTORY, made_whole, write_policy
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -46,3 +46,15 @@ def lab(five_hives: Lab) -> Iterator[Lab]:
     """The five hives and their queen, whole before and after each test."""
     yield five_hives
     made_whole(five_hives)
+
+
+@pytest.fixture(scope="module", params=[Accepts.LINES, Accepts.PAIR], ids=str)
+def two(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A queen and two hives whose services accept two tokens."""
+    name = f"lab-{request.param}{os.getpid()}"
+    try:
+        lab = up(name, hives=2, accepts=request.param, inventory_dir=INVENTORY)
+        write_policy(lab, stable_seconds=1.5)
+        yield lab
+    finally:
+        down(name, inventory_dir=INVENTORY)

@@ -5,7 +5,6 @@ Two fleets: one whose services have a list (the queen reloads it, hives watch it
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,66 +13,24 @@ from typing import Any
 import pytest
 
 from hivekeys.journal.events import Phase, PhaseStarted, State
-from hivekeys.lab import Accepts, Lab, down, up
-from hivekeys.lab.files import SECRETS
+from hivekeys.lab import Lab
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.program import program_of
 from tests.lab import rotating
 
 from .asking import ACTIVE, eventually, restart, status
-from .clients import Clients, moving
-from .rotating import INVENTORY, before, fab, fleet_of, rotate, start_fab, write_policy
+from .clients import moving
+from .rotating import before, fab, fleet_of, rotate, start_fab, write_policy
+from .two_tokens import clients_of, served, serves, started
 
 pytestmark = pytest.mark.lab
 REQUESTS = 20_000
-FILES = {Accepts.LINES: {"api-token", "api-tokens"}, Accepts.PAIR: {"api-token"}}  # of a host at rest
-
-
-@pytest.fixture(scope="module", params=[Accepts.LINES, Accepts.PAIR], ids=str)
-def two(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A queen and two hives whose services accept two tokens."""
-    name = f"lab-{request.param}{os.getpid()}"
-    try:
-        lab = up(name, hives=2, accepts=request.param, inventory_dir=INVENTORY)
-        write_policy(lab, stable_seconds=1.5)
-        yield lab
-    finally:
-        down(name, inventory_dir=INVENTORY)
 
 
 @pytest.fixture(autouse=True)
 def with_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `rotate` sends to hosts that accept two tokens."""
     monkeypatch.setattr(rotating, "AGENT", program_of("notify", "accept"))
-
-
-@contextmanager
-def clients_of(lab: Lab) -> Iterator[Clients]:
-    clients = Clients(lab, served(lab))
-    try:
-        yield clients
-    finally:
-        clients.leave()
-
-
-def served(lab: Lab) -> str:
-    """The one token that is in every host's file."""
-    (token,) = {lab.read(name, ACTIVE).strip() for name in lab.hosts}
-    return token
-
-
-def serves(lab: Lab, token: str, refused: str) -> None:
-    """Each host has this token alone, lets it in, and refuses the other and none."""
-    assert served(lab) == token
-    for name, host in lab.hosts.items():
-        assert (status(host, token), status(host, refused), status(host, None)) == (200, 401, 401), name
-        assert set(lab.sh(name, f"ls {SECRETS}").split()) <= FILES[lab.shape.accepts], name
-        assert refused not in lab.sh(name, f"cat {SECRETS}/*"), name
-
-
-def started(lab: Lab) -> dict[str, str]:
-    script = "systemctl show -p ExecMainStartTimestampMonotonic --value"
-    return {name: lab.sh(name, f"{script} {host.unit}") for name, host in lab.hosts.items()}
 
 
 # -- whole rotations
@@ -158,45 +115,6 @@ def test_one_that_was_killed_while_it_drops_can_only_go_on(two: Lab, tmp_path: P
     assert fab("rollback", "--fleet", two.name, "--yes", state=tmp_path).code == 2
     assert fab("resume", "--fleet", two.name, "--yes", state=tmp_path).code == 0
     serves(two, served(two), old)
-
-
-def test_clients_that_still_use_the_old_token_keep_it_until_they_have_moved(two: Lab, tmp_path: Path) -> None:
-    old = served(two)
-    with clients_of(two) as clients:
-        answer = fab("rotate", "--fleet", two.name, "--yes", "--json", state=tmp_path)
-        assert answer.code == 4, answer.err
-        assert {host["state"] for host in answer.hosts.values()} == {"both"}
-        assert "the old token is kept" in answer.document["next"]
-        new = served(two)
-        assert {status(host, token) for host in two.hosts.values() for token in (old, new)} == {200}
-        clients.move(new)
-        assert fab("reconcile", "--fleet", two.name, "--yes", "--retire-anyway", state=tmp_path).code == 0
-        assert clients.refused == []
-    serves(two, new, old)
-
-
-def test_clients_that_are_given_time_have_both_tokens_until_the_operator_drops_the_old_one(
-    two: Lab, tmp_path: Path
-) -> None:
-    old = served(two)
-    with clients_of(two) as clients:
-        answer = fab("rotate", "--fleet", two.name, "--yes", "--json", "--overlap", "1h", state=tmp_path)
-        assert answer.code == 0, answer.err
-        assert {host["state"] for host in answer.hosts.values()} == {"both"}
-        assert answer.document["verdict"].startswith("overlapping: ")
-        finish = f"fab rotate --fleet {two.name} --finish"
-        assert finish in answer.document["next"]
-        shown = fab("status", "--fleet", two.name, state=tmp_path).out
-        assert finish in shown
-        assert "calls with the old token after it was replaced" in shown, "the clients have it still"
-        again = fab("rotate", "--fleet", two.name, "--yes", state=tmp_path)
-        assert (again.code, finish in again.err) == (2, True), "a third token would come"
-        new = served(two)
-        clients.move(new)
-        assert fab(*finish.split()[1:], "--retire-anyway", state=tmp_path).code == 0, "nothing is asked"
-        assert clients.refused == []
-    serves(two, new, old)
-    assert fab(*finish.split()[1:], state=tmp_path).code == 2, "there is nothing left to finish"
 
 
 # -- services that do otherwise than the inventory says
