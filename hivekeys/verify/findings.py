@@ -62,7 +62,8 @@ class Record:
     """What the journal of this bastion knows of a fleet's tokens, by keyed fingerprint; the bastion's clock.
 
     `made`: when each token was chosen. `owing`: the hosts that owe `want`, the newest token, of that run; the verb
-    that brings it to them. `epoch`: the last place in the order of runs that it knows of.
+    that brings it to them. `epoch`: the last place in the order of runs that it knows of. `overlaps`: the newest run,
+    where it waits for clients to change to its token.
     """
 
     made: Mapping[str, float]
@@ -71,6 +72,7 @@ class Record:
     owing: tuple[str, ...] = ()
     verb: str = "reconcile"
     epoch: int = 0
+    overlaps: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,9 @@ def recorded(runs: Iterable[Run]) -> Record:
     newest = served(past)
     if newest is None:
         return Record(made, epoch=last)
-    return Record(made, newest.id, newest.want, newest.debts, "resume" if newest.is_open else "reconcile", last)
+    verb = "resume" if newest.is_open else "reconcile"
+    overlaps = past[0].id if past[0].is_overlapping else ""
+    return Record(made, newest.id, newest.want, newest.debts, verb, last, overlaps)
 
 
 def token_age(seen: Seen, record: Record | None, now: float) -> tuple[float, str] | None:

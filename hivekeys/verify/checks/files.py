@@ -95,12 +95,15 @@ def _strays(_: Host, inspected: Inspected) -> Answer:
 
 
 @of_seen("slots", "No staged or previous token is left from a run", "Token Rotation", Severity.MEDIUM)
-def _slots(host: Host, seen: Seen, _: Baseline) -> Answer:
+def _slots(host: Host, seen: Seen, baseline: Baseline) -> Answer:
     if seen.directory.fault:
         return Verdict.UNTOLD, NOT_ENTERED
     left = {"a staged token": seen.staged, "a previous token": seen.previous}
+    overlaps = baseline.record.overlaps if baseline.record else ""
     listed = len(seen.listed) + (seen.accepted.more if seen.accepted else 0)
     further = [f"{listed - 1} more in {host.service.accepted}"] if listed > 1 else []
+    if overlaps and listed == 2 and seen.staged is None:
+        return Verdict.WARN, f"two tokens are accepted: run {overlaps} waits for clients, until fab rotate --finish"
     return unless([*(name for name, slot in left.items() if slot is not None), *further])
 
 

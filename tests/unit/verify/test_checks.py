@@ -99,6 +99,15 @@ def test_a_list_with_the_token_alone_passes() -> None:
     assert other_than_pass(with_list()) == {}
 
 
+def test_while_a_run_waits_for_clients_two_tokens_are_a_warning() -> None:
+    observation = with_list(second=NEWER)
+    waiting = replace(NORM, record=Record({}, "lab-1", TOKEN, overlaps="lab-1"))
+    assert judged(observation, waiting)["slots"] is Verdict.WARN
+    assert judged(with_list(second=NEWER, more=1), waiting)["slots"] is Verdict.FAIL
+    staged = replace(observation.seen or SEEN, staged=Slot(NEWER))
+    assert judged(replace(observation, seen=staged), waiting)["slots"] is Verdict.FAIL
+
+
 def test_a_service_that_has_no_list_reads_none() -> None:
     observation = with_list()
     missing = replace(observation, seen=SEEN)
