@@ -205,8 +205,7 @@ def token_file(work: Work, folder: int, want: str, controlled: bool) -> bool:
 def accepted_file(work: Work, folder: int, controlled: bool) -> None:
     """The same of the file of the tokens that the service accepts, where it takes two."""
     agent, secrets = work.agent, work.agent.secrets
-    is_missing = not secrets.accepted or not is_there(folder, secrets.accepted)
-    if is_missing and agent.service.get("accepts") != "lines":
+    if not secrets.accepted or not is_there(folder, secrets.accepted):
         return
     path, due = agent.service["tokens"], secrets.rights(folder)
     fd = open_regular(work, folder, secrets.accepted, path, due)

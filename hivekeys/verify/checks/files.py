@@ -3,7 +3,7 @@
 from hivekeys.fleet import Host
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.seen import Seen
-from hivekeys.service import Accepts, Format, rights
+from hivekeys.service import Format, rights
 from hivekeys.verify.findings import (
     NOT_ENTERED,
     PASSED,
@@ -43,10 +43,8 @@ def _token_file(host: Host, seen: Seen, _: Baseline) -> Answer:
         return Verdict.UNTOLD, f"{host.service.token} {found.fault}"
     if found.fault:
         return Verdict.FAIL, f"{host.service.token} {found.fault}"
-    if seen.accepted is None:
-        missing = host.service.accepts is Accepts.LINES
-        return (Verdict.FAIL, f"{host.service.accepted} is not there") if missing else PASSED
-    return (Verdict.FAIL, f"{host.service.accepted} {seen.accepted.fault}") if seen.accepted.fault else PASSED
+    fault = seen.accepted.fault if seen.accepted else ""  # without a list the token in the file is accepted alone
+    return (Verdict.FAIL, f"{host.service.accepted} {fault}") if fault else PASSED
 
 
 @of_seen("file-mode", "Only the service's account can read the token file", "Critical Permission Requirements")

@@ -108,10 +108,8 @@ def test_while_a_run_waits_for_clients_two_tokens_are_a_warning() -> None:
     assert judged(replace(observation, seen=staged), waiting)["slots"] is Verdict.FAIL
 
 
-def test_a_service_that_has_no_list_reads_none() -> None:
-    observation = with_list()
-    missing = replace(observation, seen=SEEN)
-    assert other_than_pass(missing) == {"token-file": Verdict.FAIL}
+def test_without_a_list_the_token_in_the_file_is_accepted_alone() -> None:
+    assert other_than_pass(replace(with_list(), seen=SEEN)) == {}
 
 
 def other_than_pass(observation: Observation) -> dict[str, Verdict]:
