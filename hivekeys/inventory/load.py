@@ -103,7 +103,8 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path, check_i
         keys = document["ansible"]
         files.append(_local(keys["inventory"], folder))
         queen, hives = keys.get("queen", ansible.QUEEN), keys.get("hives", ansible.HIVES)
-        found.append(ansible.gathered(Path(files[-1]), queen, hives, keys.get("ignore", ())))
+        ignore, clients = keys.get("ignore", ()), keys.get("clients", "")
+        found.append(ansible.gathered(Path(files[-1]), queen, hives, ignore, clients))
     if "llama_orch" in document:
         files.append(_local(document["llama_orch"]["hives"], folder))
         found.append(hives_conf.gathered(Path(files[-1])))

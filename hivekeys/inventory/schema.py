@@ -233,6 +233,7 @@ class AnsibleKeys(TypedDict, total=False):
     inventory: Required[FilePath]
     queen: Annotated[str, PlainValidator(values.group)]
     hives: Annotated[str, PlainValidator(values.group)]
+    clients: Annotated[str, PlainValidator(values.group)]
     ignore: Annotated[tuple[str, ...], PlainValidator(values.words)]
 
 

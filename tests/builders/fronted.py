@@ -304,6 +304,11 @@ class Stream:
             while more := self.answer.read1(1024):
                 self.heard += more
 
+    @property
+    def goes_on(self) -> bool:
+        """True while more is to come."""
+        return self._thread.is_alive()
+
     def is_whole(self) -> bool:
         """Waits for the end, and says whether every word came."""
         self._thread.join(self.words * 0.1 + SECONDS)

@@ -1,4 +1,4 @@
-"""From an Ansible inventory to entries as `[hosts.NAME]` has them: the queen's group and the hives', mapped by name."""
+"""From an Ansible inventory to entries as `[hosts.NAME]` has them: the groups of queen, hives and clients, by name."""
 
 from pathlib import Path
 
@@ -14,15 +14,21 @@ from hivekeys.inventory.mistakes import Mistake, Place, at, printable, some, val
 QUEEN, HIVES = "queen", "hives"
 
 
-def gathered(path: Path, queen: str = QUEEN, hives: str = HIVES, ignore: tuple[str, ...] = ()) -> Gathered:
-    """The hosts of two groups (or hosts) of an Ansible inventory, or what is wrong with it. Contacts no host."""
+def gathered(
+    path: Path, queen: str = QUEEN, hives: str = HIVES, ignore: tuple[str, ...] = (), clients: str = ""
+) -> Gathered:
+    """The hosts of these groups (or hosts) of an Ansible inventory, or what is wrong with it. Contacts no host.
+
+    `clients`: "" for none; a group of that name may have been made for something else.
+    """
     ignored = frozenset(ignore)
     listing, has_secrets = _listing(path, ignored)
     found = Gathered(mistakes=listing.mistakes, hides_values=has_secrets)
     if found.mistakes:
         return found
     file = str(path)
-    for host, role in _roles(listing, {Role.QUEEN: queen, Role.HIVE: hives}, file, found).items():
+    named = {Role.QUEEN: queen, Role.HIVE: hives, **({Role.CLIENT: clients} if clients else {})}
+    for host, role in _roles(listing, named, file, found).items():
         entry = Entry(host, listing.hosts[host], file, ignored)
         found.hosts[host] = {"role": role.value, **entry.table}
         found.places.update({("hosts", host, *key): place for key, place in entry.places.items()})
@@ -63,7 +69,7 @@ def _name(listing: Listing, file: str, found: Gathered) -> None:
 
 
 def _roles(listing: Listing, named: dict[Role, str], file: str, found: Gathered) -> dict[str, Role]:
-    """Each host's role by its group; hosts in neither group are left out."""
+    """Each host's role by its group; hosts in none of them are left out."""
     roles: dict[str, Role] = {}
     for role, name in named.items():
         if name in listing.groups or name == "all":
@@ -80,7 +86,7 @@ def _roles(listing: Listing, named: dict[Role, str], file: str, found: Gathered)
             found.mistakes.append(Mistake((), says, file))
         for host in members:
             if roles.setdefault(host, role) is not role:
-                both = f"{value_text(named[Role.QUEEN])} and {value_text(name)}"
+                both = f"{value_text(named[roles[host]])} and {value_text(name)}"
                 says = f"found {value_text(host)} in {both}, expected it in one"
                 found.mistakes.append(Mistake((host,), says, file))
     return roles

@@ -32,7 +32,7 @@ def test_a_revoked_token_is_refused_at_once_and_what_it_was_let_in_to_is_cut(fro
     streams = [Stream(fronted.port, stolen, 600) for _ in range(3)]
     result = fronted.admit(new, at_once=True)
     assert (result["ok"], result["facts"]) == (True, {"cut": 3})
-    assert result["seconds"] < 1.0
+    assert result["seconds"] < 30.0, "nothing waits for the streams, which are a minute long"
     assert (fronted.status(LIST, stolen), fronted.status(LIST, new)) == (401, 200)
     assert not any(stream.is_whole() for stream in streams)
 
@@ -67,12 +67,12 @@ def test_the_steps_of_the_passes_let_in_both_and_then_the_new_one_alone(fronted:
 
 def test_one_token_at_a_time_the_map_is_exchanged_now_and_what_was_let_in_goes_on(fronted: FrontedHost) -> None:
     old, new = fronted.token, generate()
-    stream = Stream(fronted.port, old, 20)
+    stream = Stream(fronted.port, old, 50)
     fronted.greet()
     for verb, fields in (("stage", {"token": new.reveal()}), ("swap", {"want": keyed(new)})):
         assert fronted.do(verb, **fields)["ok"]
     told = fronted.do("notify")
-    assert (told["changed"], told["seconds"] < 1.5) == (True, True)
+    assert (told["changed"], stream.goes_on) == (True, True), "it was not waited for"
     assert (fronted.status(LIST, new), fronted.status(LIST, old)) == (200, 401)
     assert stream.is_whole()
 
@@ -88,7 +88,7 @@ def test_told_of_a_token_that_leaked_nginx_cuts_what_it_was_let_in_to(fronted: F
     assert fronted.do("revoke", tokens=[keyed(stolen)])["ok"]
     assert fronted.do("swap", want=keyed(new))["ok"]
     told = fronted.do("notify")
-    assert (told["changed"], told["facts"], told["seconds"] < 1.0) == (True, {"cut": 1}, True)
+    assert (told["changed"], told["facts"], told["seconds"] < 30.0) == (True, {"cut": 1}, True)
     assert (fronted.status(LIST, new), fronted.status(LIST, stolen)) == (200, 401)
     assert not stream.is_whole()
 

@@ -1,5 +1,6 @@
 """Clients in an inventory: what an entry with `role = "client"` may say, and what each mistake is told."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,37 @@ def test_each_mistake_is_told_once(tmp_path: Path, text: str, mistake: str) -> N
     with pytest.raises(UserError) as refused:
         fleet_of(tmp_path, whole)
     assert [line.partition("blue.toml: ")[2] for line in refused.value.message.splitlines()] == [mistake]
+
+
+def with_ansible(folder: Path, **groups: list[str]) -> Path:
+    """A file of ours that takes its hosts from Ansible's answer, and names the group of the clients."""
+    hosts: dict[str, dict[str, str]] = {host: {} for names in groups.values() for host in names}
+    if "ci" in hosts:
+        hosts["ci"] = {"hivekeys_token": "/etc/runner/token"}
+    said = {"_meta": {"hostvars": hosts}, **{group: {"hosts": names} for group, names in groups.items()}}
+    (folder / "hosts.json").write_text(json.dumps(said))
+    (folder / "blue.toml").write_text('fleet = "blue"\n[ansible]\ninventory = "hosts.json"\nclients = "runners"\n')
+    return folder / "blue.toml"
+
+
+def test_a_group_of_ansibles_may_hold_the_clients(tmp_path: Path) -> None:
+    fleet = load(with_ansible(tmp_path, queen=["q"], hives=["h1"], runners=["ci"], clients=["somebody"]))
+    assert [(host.name, host.role) for host in fleet.hosts] == [
+        ("q", Role.QUEEN),
+        ("h1", Role.HIVE),
+        ("ci", Role.CLIENT),
+    ]
+    assert fleet.clients[0].service.token == "/etc/runner/token"
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ({"hives": ["h1"], "runners": ["h1"]}, 'h1: found "h1" in "hives" and "runners", expected it in one'),
+        ({"hives": ["h1"]}, 'found no group "runners", expected the client\'s; there are'),
+    ],
+)
+def test_what_is_wrong_with_that_group_is_named(tmp_path: Path, groups: dict[str, list[str]], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(with_ansible(tmp_path, queen=["q"], **groups))
+    assert said in caught.value.message
