@@ -9,7 +9,8 @@ their trail alike. SIGTERM is left to the kernel: the process ends at once.
 
 What a rehearsal wants otherwise is set by faults of the lab: STANDIN_ACCEPTS_ANY_TOKEN lets everybody in, and
 STANDIN_CALLS names who is called each second with the token. No real service does either. A service to come may take
-two tokens: those of a list, or of a second file, which it reads again at SIGHUP, or by itself (STANDIN_WATCHES).
+two tokens: those of a list, or of a second file, which it reads again at SIGHUP, or by itself (STANDIN_WATCHES). It
+also answers word by word, as a worker does (`/v1/stream?SECONDS`).
 """
 
 # pathlib would cost a fifth of the start-up time, and datetime.UTC came with Python 3.11:
@@ -36,6 +37,7 @@ IS_NEXT = os.path.basename(FOLDER) == "next"
 HEALTH = {QUEEN: "/health", HIVE: "/v1/health", WORKER: "/health"}
 PROTECTED = {QUEEN: "/v2/workers/list", HIVE: "/v1/workers/list", WORKER: "/v1/ready"}
 SPAWN = "/v1/workers/spawn"
+STREAM = "/v1/stream"  # of a service to come
 FIRST_WORKER_PORT = 8081
 LARGEST_SECRET = 1 << 20
 LARGEST_HEADER = 8 << 10
@@ -206,6 +208,10 @@ class Handler(BaseHTTPRequestHandler):
         elif NAME == HIVE and self.path == "/metrics":
             self.send(200, "text/plain; version=0.0.4", self.metrics())
         elif self.lets_in():
+            path, _, seconds = self.path.partition("?")
+            if IS_NEXT and path == STREAM and seconds.isdigit():
+                self.stream(int(seconds))
+                return
             known = self.path == PROTECTED[NAME]
             shown = [{"url": f"http://127.0.0.1:{port}"} for port in self.alive()]
             self.answer(200 if known else 404, {"workers": shown} if known else {})
@@ -284,6 +290,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text.encode())
+
+    def stream(self, seconds: int) -> None:
+        """Send a word ten times a second, as events."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for number in range(seconds * 10):
+            word = f"data: {number}\n\n".encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(word), word))
+            time.sleep(0.1)
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: Any) -> None:
         """The services do not log requests, only who came in."""

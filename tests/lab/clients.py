@@ -1,4 +1,7 @@
-"""Clients of a lab's services, outside of its hosts: they call without a pause, and move to the new token when told."""
+"""Clients of a lab's services, outside of its hosts: they call without a pause, and move to the new token when told.
+
+Some read long answers, word by word: one of each host at any time.
+"""
 
 import http.client
 import json
@@ -14,20 +17,23 @@ from .asking import eventually
 from .rotating import Answer, end_fab
 
 CLIENTS = 4
+STREAM = "/v1/stream?5"  # hivekeys.lab.standin: the seconds for which words come
 
 
 class Clients:
     """So many clients, each with its own connections, that call every host in turn."""
 
-    def __init__(self, lab: Lab, token: str) -> None:
+    def __init__(self, lab: Lab, token: str, *, streams: bool = False) -> None:
         self.lab = lab
         self.token = token
         self.answers: Counter[int] = Counter()
         self.refused: list[str] = []  # who was answered otherwise than 200
+        self.streams: list[str] = []  # "" for a long answer that came whole, else whose it was and what became of it
         self._rounds: Counter[tuple[int, str]] = Counter()
         self._over = threading.Event()
         self._mutex = threading.Lock()
         self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(CLIENTS)]
+        self._threads += [threading.Thread(target=self._read, args=(name,)) for name in lab.hosts if streams]
         for thread in self._threads:
             thread.start()
 
@@ -60,6 +66,22 @@ class Clients:
             self._rounds[number, token] += 1
         for line in lines.values():
             line.close()
+
+    def _read(self, name: str) -> None:
+        """One long answer after the other."""
+        host = self.lab.hosts[name]
+        while not self._over.is_set():
+            line = http.client.HTTPConnection(host.address, host.port, timeout=10)
+            try:
+                line.request("GET", STREAM, headers={"Authorization": f"Bearer {self.token}"})
+                response = line.getresponse()
+                words = response.read().count(b"data: ")
+                said = "" if (response.status, words) == (200, 50) else f"{name}: {response.status}, {words} words"
+            except (OSError, http.client.HTTPException) as error:
+                said = f"{name}: {error!r}"
+            line.close()
+            with self._mutex:
+                self.streams.append(said)
 
     @staticmethod
     def _ask(line: http.client.HTTPConnection, path: str, token: str) -> int:

@@ -36,7 +36,7 @@ def with_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- whole rotations
 
 
-def test_of_twenty_thousand_requests_through_whole_rotations_none_is_refused(two: Lab) -> None:
+def test_of_twenty_thousand_requests_through_whole_rotations_none_is_refused_and_no_answer_breaks(two: Lab) -> None:
     processes = started(two)
     with clients_of(two) as clients:
         while clients.requests < REQUESTS:
@@ -57,6 +57,8 @@ def test_of_twenty_thousand_requests_through_whole_rotations_none_is_refused(two
             serves(two, turned.token.reveal(), old)
     assert clients.requests >= REQUESTS
     assert clients.refused == []
+    assert set(clients.streams) == {""}, "long answers came whole"
+    assert len(clients.streams) >= 3 * len(two.hosts)
     assert started(two) == processes, "nothing was restarted"
 
 

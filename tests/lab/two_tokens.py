@@ -14,7 +14,7 @@ FILES = {Accepts.LINES: {"api-token", "api-tokens"}, Accepts.PAIR: {"api-token"}
 
 @contextmanager
 def clients_of(lab: Lab) -> Iterator[Clients]:
-    clients = Clients(lab, served(lab))
+    clients = Clients(lab, served(lab), streams=True)
     try:
         yield clients
     finally:
