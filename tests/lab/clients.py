@@ -1,4 +1,4 @@
-"""Clients of a lab's services, outside of its hosts: they call without a pause, and move to the new token when told.
+"""Clients of a lab's services, outside of its hosts: they call again and again, and move to the new token when told.
 
 Some read long answers, word by word: one of each host at any time.
 """
@@ -17,15 +17,17 @@ from .asking import eventually
 from .rotating import Answer, end_fab
 
 CLIENTS = 4
+PAUSE = 0.05  # seconds before a client calls every host once more: other tests need the processors, too
 STREAM = "/v1/stream?5"  # hivekeys.lab.standin: the seconds for which words come
 
 
 class Clients:
     """So many clients, each with its own connections, that call every host in turn."""
 
-    def __init__(self, lab: Lab, token: str, *, streams: bool = False) -> None:
+    def __init__(self, lab: Lab, token: str, *, pause: float = PAUSE, streams: bool = False) -> None:
         self.lab = lab
         self.token = token
+        self.pause = pause
         self.answers: Counter[int] = Counter()
         self.refused: list[str] = []  # who was answered otherwise than 200
         self.streams: list[str] = []  # "" for a long answer that came whole, else whose it was and what became of it
@@ -56,7 +58,7 @@ class Clients:
             name: http.client.HTTPConnection(host.address, host.port, timeout=10)
             for name, host in self.lab.hosts.items()
         }
-        while not self._over.is_set():
+        while not self._over.wait(self.pause):
             token = self.token
             for name, line in lines.items():
                 answer = self._ask(line, PROTECTED[self.lab.hosts[name].role], token)

@@ -82,7 +82,7 @@ def token_of(lab: Lab, name: str, folder: str = "") -> str:
 
 @contextmanager
 def clients_of(lab: Lab, token: str) -> Iterator[Clients]:
-    clients = Clients(lab, token)
+    clients = Clients(lab, token, pause=0.01)
     try:
         yield clients
     finally:

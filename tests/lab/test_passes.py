@@ -1,4 +1,4 @@
-"""Services that accept two tokens, rotated while clients call all of them without a pause: nobody is refused.
+"""Services that accept two tokens, rotated while clients call all of them: nobody is refused.
 
 Two fleets: one whose services have a list (the queen reloads it, hives watch it), one whose services have a second file
 (a reload, a signal). The clients stand outside and move to the new token when every host uses it.
@@ -38,7 +38,7 @@ def with_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_of_twenty_thousand_requests_through_whole_rotations_none_is_refused_and_no_answer_breaks(two: Lab) -> None:
     processes = started(two)
-    with clients_of(two) as clients:
+    with clients_of(two, pause=0.0) as clients:
         while clients.requests < REQUESTS:
             old = served(two)
             move = before(Phase.DROP, lambda: clients.move(two.read("queen", ACTIVE).strip()))

@@ -7,14 +7,14 @@ from hivekeys.lab import Accepts, Lab
 from hivekeys.lab.files import SECRETS
 
 from .asking import ACTIVE, status
-from .clients import Clients
+from .clients import PAUSE, Clients
 
 FILES = {Accepts.LINES: {"api-token", "api-tokens"}, Accepts.PAIR: {"api-token"}}  # of a host at rest
 
 
 @contextmanager
-def clients_of(lab: Lab) -> Iterator[Clients]:
-    clients = Clients(lab, served(lab), streams=True)
+def clients_of(lab: Lab, pause: float = PAUSE) -> Iterator[Clients]:
+    clients = Clients(lab, served(lab), pause=pause, streams=True)
     try:
         yield clients
     finally:
