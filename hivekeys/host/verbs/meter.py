@@ -47,6 +47,7 @@ class Meter:
         self.pause = 0.0
         self.let_in = time.monotonic()  # when a call was last answered as it should be
         self.spans = {}  # type: dict[tuple[str, int], list[Any]]
+        self.over = []  # type: list[list[Any]]  # spans that are long enough
         self.calling = threading.Lock()  # of one call, from its beginning until it is counted
         self.held = False
 
@@ -120,7 +121,7 @@ class Meter:
         at, span = self.agent.system.now(), self.spans.get((token, status))
         if span is None or at - span[0] > SPAN:
             if span:
-                self.agent.own_calls.fresh.append(span)
+                self.over.append(span)
             fp6 = hashlib.sha256(token.encode("ascii")).hexdigest()[:6]
             span = self.spans[token, status] = [round(began, 3), 0.0, fp6, self.path, status, 0]
         span[1], span[5] = round(at, 3), span[5] + 1
@@ -135,7 +136,7 @@ class Meter:
         return facts
 
     def note_all(self) -> None:
-        """Hands over the calls that are noted."""
+        """Hands over the calls that are noted: not from the meter's own thread, while they are being written down."""
         with self.counting:
-            self.agent.own_calls.fresh.extend(self.spans.values())
-            self.spans = {}
+            self.agent.own_calls.fresh.extend([*self.over, *self.spans.values()])
+            self.spans, self.over = {}, []

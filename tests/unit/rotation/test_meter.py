@@ -178,3 +178,25 @@ def until_counted(meter: Meter, count: int) -> None:
     end = time.monotonic() + 10
     while meter.counts["requests"] < count and time.monotonic() < end:
         Event().wait(0.02)
+
+
+def test_no_call_is_lost_while_others_are_written_down(fleet: InProcessFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meter notes many calls as one; it began a new one just then."""
+    monkeypatch.setattr("hivekeys.host.verbs.meter.SPAN", 0.0)  # each call by itself
+    hive = fleet.hosts["hive1"]
+    hive.is_audited = hive.records_calls = True
+    session = Session(hive)
+    session.do("meter")
+    meter, state = session.line.agent.meter, session.line.agent.state
+    keep = state.keep
+
+    def slowly(name: str, text: str) -> None:
+        until_counted(meter, meter.counts["requests"] + 3)
+        keep(name, text)
+
+    monkeypatch.setattr(state, "keep", slowly)
+    session.do("prove")
+    monkeypatch.setattr(state, "keep", keep)
+    session.line.drop()
+
+    assert Session(hive, write=False, run="audit").do("audit", since=None)["facts"]["groups"] == []
