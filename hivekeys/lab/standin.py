@@ -37,7 +37,7 @@ IS_NEXT = os.path.basename(FOLDER) == "next"
 HEALTH = {QUEEN: "/health", HIVE: "/v1/health", WORKER: "/health"}
 PROTECTED = {QUEEN: "/v2/workers/list", HIVE: "/v1/workers/list", WORKER: "/v1/ready"}
 SPAWN = "/v1/workers/spawn"
-STREAM = "/v1/stream"  # of a service to come
+STREAM = "/v1/stream?"  # and the seconds; of a service to come
 FIRST_WORKER_PORT = 8081
 LARGEST_SECRET = 1 << 20
 LARGEST_HEADER = 8 << 10
@@ -208,9 +208,8 @@ class Handler(BaseHTTPRequestHandler):
         elif NAME == HIVE and self.path == "/metrics":
             self.send(200, "text/plain; version=0.0.4", self.metrics())
         elif self.lets_in():
-            path, _, seconds = self.path.partition("?")
-            if IS_NEXT and path == STREAM and seconds.isdigit():
-                self.stream(int(seconds))
+            if IS_NEXT and self.path.startswith(STREAM):
+                self.stream(int(self.path[len(STREAM) :]))
                 return
             known = self.path == PROTECTED[NAME]
             shown = [{"url": f"http://127.0.0.1:{port}"} for port in self.alive()]
@@ -294,7 +293,6 @@ class Handler(BaseHTTPRequestHandler):
     def stream(self, seconds: int) -> None:
         """Send a word ten times a second, as events."""
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for number in range(seconds * 10):
