@@ -115,6 +115,7 @@ class Service:
     mode: int = 0o600
     directory_mode: int = 0o700
     places: tuple[str, ...] = ()  # where else on the host the token is taken: [http://ADDRESS:]PORT[/PATH]
+    stream: str = ""  # a protected path whose answers are long, for the meter
     tokenless: tuple[int, ...] = ()  # ports of the service's account that take no token, and cannot be asked
     address: str = "127.0.0.1"  # where its own host reaches it: an address of that host in numbers, or unix:/PATH
     scheme: str = "http"
@@ -210,6 +211,7 @@ def fronting(front: Front, drain: Drain | None = None) -> Service:
         token=f"{FRONTS}/{stem}/api-token",
         owner="root",
         group="root",
+        stream=front.behind.stream,
         places=front.behind.places,
         tokenless=front.behind.tokenless,
         address={"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(address, address.strip("[]")),  # noqa: S104

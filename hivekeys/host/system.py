@@ -221,20 +221,10 @@ class System:
         service that drips a byte at a time could hold us), and its import takes 20 ms.
         """
         end = self.monotonic() + timeout
-        name = "[%s]:%d" % (address.partition("%")[0], port) if ":" in address else "%s:%d" % (address, port)
-        name = "localhost" if address.startswith(UNIX) else name
-        head = "%s\r\nHost: %s\r\nConnection: close\r\n" % (request, name)
-        if token is not None:
-            head += "Authorization: Bearer %s\r\n" % token
         data = b""
         try:
-            line = connected(address, port, timeout)
+            line = self.called(request, port, token, timeout, trusted, address, tls)
             try:
-                if trusted is not None:
-                    self.refuse_strangers_on(line, port, address, trusted)
-                line.settimeout(max(end - self.monotonic(), 0.001))
-                line = tls.over(line) if tls else line
-                line.sendall((head + "\r\n").encode("ascii"))
                 while len(data) < most and (until is None or until not in data):
                     line.settimeout(max(end - self.monotonic(), 0.001))
                     more = line.recv(1024 if until else 1 << 16)
@@ -248,6 +238,35 @@ class System:
         except OSError as error:
             return b"", error.strerror or "no answer"
         return data, ""
+
+    def called(
+        self,
+        request: str,
+        port: int,
+        token: "Optional[str]",
+        timeout: float,
+        trusted: "Optional[frozenset[int]]",
+        address: str,
+        tls: "Optional[Tls]",
+    ) -> "socket.socket":
+        """The connection on which the request was sent: see `fetch`. OSError where it was not."""
+        end = self.monotonic() + timeout
+        name = "[%s]:%d" % (address.partition("%")[0], port) if ":" in address else "%s:%d" % (address, port)
+        name = "localhost" if address.startswith(UNIX) else name
+        head = "%s\r\nHost: %s\r\nConnection: close\r\n" % (request, name)
+        if token is not None:
+            head += "Authorization: Bearer %s\r\n" % token
+        line = connected(address, port, timeout)
+        try:
+            if trusted is not None:
+                self.refuse_strangers_on(line, port, address, trusted)
+            line.settimeout(max(end - self.monotonic(), 0.001))
+            line = tls.over(line) if tls else line
+            line.sendall((head + "\r\n").encode("ascii"))
+        except BaseException:
+            line.close()
+            raise
+        return line
 
     def refuse_strangers_on(self, line: "socket.socket", port: int, address: str, trusted: "frozenset[int]") -> None:
         """Raises where the other end of a call is not in the hands of these accounts alone.

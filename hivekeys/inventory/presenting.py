@@ -12,7 +12,7 @@ from hivekeys.inventory.rules import Table, table_of
 CLIENT = Role.CLIENT.value
 # Keys of services that are called, or accept tokens.
 NONE_OF_CLIENTS = (
-    *("port", "address", "scheme", "ca", "verify", "health", "protected"),
+    *("port", "address", "scheme", "ca", "verify", "health", "protected", "stream"),
     *("places", "tokenless", "accepts", "tokens", "front"),
 )
 NOT_CALLED = "no such key: a client presents the token, and is not called"

@@ -126,6 +126,7 @@ class ServiceKeys(TypedDict, total=False):
     port: Port
     health: Annotated[tuple[str, ...], PlainValidator(values.http_paths)]
     protected: Annotated[tuple[str, ...], PlainValidator(values.http_paths_or_none)]
+    stream: Annotated[str, PlainValidator(values.http_path)]
     places: Annotated[tuple[str, ...], PlainValidator(values.places)]
     tokenless: Annotated[tuple[int, ...], PlainValidator(values.ports)]
     address: Annotated[str, PlainValidator(values.listens_on)]

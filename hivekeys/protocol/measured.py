@@ -6,7 +6,7 @@ A number beyond that would go into sums over the fleet. It is a wrong answer, of
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.verbs import Drain, Meter, Uncordon
 
-PACE = 10.0  # calls a second that a meter makes at most (hivekeys.host.verbs.meter.PACE)
+PACE = 11.0  # calls a second that a meter makes at most: ten, and a long answer (hivekeys.host.verbs.meter.PACE, REST)
 DRIFT = 1.05  # a host's clock may run so much faster
 SLACK = 2.0  # seconds
 

@@ -147,6 +147,7 @@ def service_told(service: Service) -> dict[str, Any]:
         "scheme": service.scheme,
         "ca": service.ca,
         "verify": service.verify,
+        **({"stream": service.stream} if service.stream else {}),
         **({"apply": service.apply.value} if service.apply is not Apply.RESTART else {}),
         **({"signal": service.signal} if service.apply is Apply.SIGNAL else {}),
         **({"front": _front_told(service.front)} if service.front else {}),

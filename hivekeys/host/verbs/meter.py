@@ -1,10 +1,14 @@
 """The agent's verb `meter`: calls the service as its clients do, again and again, and counts what is refused.
 
+Where the inventory names a path of long answers (`stream`), one of these is read at any time; one that ends before its
+end counts as broken.
+
 Runs ON the host, as root, in one text with agent.py, while a run is metered. The calls go on beside the run's other
 steps, until the agent ends. They are noted as our own, so that the census leaves them out.
 """
 
 import hashlib
+import re
 import threading
 import time
 
@@ -18,6 +22,9 @@ TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
     from typing import Any, Optional
 
+SILENCE = 60.0  # seconds in which a long answer says nothing more: it has broken
+HEAD = 1 << 16  # bytes before an answer's content
+REST = 1.0  # seconds after a long answer before the next is begun
 PACE = 0.1  # seconds from the beginning of one call to that of the next
 SPAN = 20.0  # seconds: the longest time of which calls are noted together (hivekeys.host.own_calls.LONGEST)
 
@@ -46,14 +53,15 @@ class Meter:
         self.counts = {"requests": 0, "refused": 0, "broken": 0}
         self.pause = 0.0
         self.let_in = time.monotonic()  # when a call was last answered as it should be
-        self.spans = {}  # type: dict[tuple[str, int], list[Any]]
+        self.spans = {}  # type: dict[tuple[str, str, int], list[Any]]
         self.over = []  # type: list[list[Any]]  # spans that are long enough
         self.calling = threading.Lock()  # of one call, from its beginning until it is counted
+        self.opening = threading.Lock()  # of a long answer, from its request until it is noted
         self.held = False
 
     def hold(self) -> None:
         """No call is made until the next reading, and all so far are noted: the records are about to be read."""
-        with self.calling:
+        with self.opening, self.calling:
             self.held = True
         self.note_all()
 
@@ -74,6 +82,8 @@ class Meter:
         if begins:
             self.path = self.open_path()
             threading.Thread(target=self.go, daemon=True).start()
+            if agent.service.get("stream"):
+                threading.Thread(target=self.go_on_reading, daemon=True).start()
         return dict(facts, why="")
 
     def open_path(self) -> str:
@@ -114,16 +124,52 @@ class Meter:
             else:
                 self.counts["refused" if status in TURNED_AWAY else "broken"] += 1
             if status:
-                self.note(began, token, status)
+                self.note(began, token, status, self.path)
 
-    def note(self, began: float, token: str, status: int) -> None:
+    # -- long answers
+
+    def go_on_reading(self) -> None:
+        """Reads one long answer after the other, until no bastion waits any more."""
+        while not self.agent.deadline.gone.wait(REST):
+            with self.opening:
+                if self.held:
+                    continue
+                answer, line = self.begin_long()
+            read_on(answer, line)
+            with self.counting:
+                self.counts["requests"] += 1
+                if not answer.is_whole:
+                    self.counts["refused" if answer.status in TURNED_AWAY else "broken"] += 1
+
+    def begin_long(self) -> "tuple[LongAnswer, Any]":
+        """A long answer as far as its status, which is noted, and the connection on which more comes; None for none."""
+        answer, line = LongAnswer(), None  # type: LongAnswer, Any
+        service, system, path = self.agent.service, self.agent.system, self.agent.service["stream"]
+        token, began, where = self.token, system.now(), service["address"]
+        try:
+            line = system.called(
+                "GET %s HTTP/1.1" % path, service["port"], token, CALL_SECONDS, self.trusted, where, self.tls
+            )
+            line.settimeout(CALL_SECONDS)
+            while not answer.status and answer.take(line.recv(HEAD)):
+                pass
+        except (OSError, Refusal, ValueError):
+            pass
+        if answer.status:
+            with self.counting:
+                self.note(began, token, answer.status, path.partition("?")[0])
+        return answer, line
+
+    # -- what was called
+
+    def note(self, began: float, token: str, status: int, path: str) -> None:
         """Notes the call with those like it before: [begun, answered, fp6, path, status, how many]."""
-        at, span = self.agent.system.now(), self.spans.get((token, status))
+        at, span = self.agent.system.now(), self.spans.get((path, token, status))
         if span is None or at - span[0] > SPAN:
             if span:
                 self.over.append(span)
             fp6 = hashlib.sha256(token.encode("ascii")).hexdigest()[:6]
-            span = self.spans[token, status] = [round(began, 3), 0.0, fp6, self.path, status, 0]
+            span = self.spans[path, token, status] = [round(began, 3), 0.0, fp6, path, status, 0]
         span[1], span[5] = round(at, 3), span[5] + 1
 
     def take(self) -> "dict[str, Any]":
@@ -140,3 +186,68 @@ class Meter:
         with self.counting:
             self.agent.own_calls.fresh.extend([*self.over, *self.spans.values()])
             self.spans, self.over = {}, []
+
+
+def read_on(answer: "LongAnswer", line: "Any") -> None:
+    """Reads a long answer until its end, or until it breaks."""
+    if not line:
+        return
+    try:
+        line.settimeout(SILENCE)
+        while answer.status and not answer.has_all and answer.take(line.recv(HEAD)):
+            pass
+    except OSError:
+        pass
+    finally:
+        line.close()
+
+
+class LongAnswer:
+    """What has come of an answer over HTTP/1.1: its status, and whether it is whole."""
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.status = 0
+        self.due = None  # type: Optional[int]  # bytes of content, where that was said
+        self.is_chunked = False
+        self.came = 0
+        self.tail = b""
+        self.is_over = False
+
+    @property
+    def has_all(self) -> bool:
+        """True once as many bytes have come as were said before; else only the end of the connection tells."""
+        return self.due is not None and self.came >= self.due
+
+    @property
+    def is_whole(self) -> bool:
+        """True for a 2xx whose end came: the last chunk, so many bytes, or else the end of the connection."""
+        if not 200 <= self.status < 300:
+            return False
+        if self.is_chunked:
+            return self.tail == b"0\r\n\r\n"
+        return self.is_over if self.due is None else self.has_all
+
+    def take(self, data: bytes) -> bool:
+        """What was read; False at the end of the connection. Raises ValueError for what is not HTTP."""
+        self.is_over = not data
+        if not self.status:
+            self.head += data
+            head, found, data = self.head.partition(b"\r\n\r\n")
+            if not found:
+                if len(head) > HEAD:
+                    raise ValueError("no end of the head")
+                return not self.is_over
+            self.begin(head)
+        self.came += len(data)
+        self.tail = (self.tail + data)[-5:]
+        return not self.is_over
+
+    def begin(self, head: bytes) -> None:
+        status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)
+        if not status:
+            raise ValueError("not HTTP")
+        self.status = int(status.group(1))
+        length = re.search(rb"(?i)\r\nContent-Length:[ \t]*(\d{1,18})", head)
+        self.due = int(length.group(1)) if length else None
+        self.is_chunked = bool(re.search(rb"(?i)\r\nTransfer-Encoding:[ \t]*chunked", head))

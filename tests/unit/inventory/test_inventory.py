@@ -66,9 +66,9 @@ def test_the_example_shows_every_key() -> None:
     shown |= {(role, key) for role in ("queen", "hive") for key in document["services"][role]}
     shown |= {("waivers", key) for waiver in document["waivers"] for key in waiver}
     shown |= {(key,) for key in document}
-    # Commented out there; test_inventory_forms.py, test_drains.py and test_front.py look at them.
+    # Commented out there; test_inventory_forms.py, test_drains.py, test_front.py and the test below look at them.
     elsewhere: set[tuple[str, ...]] = {("ansible",), ("llama_orch",)}
-    elsewhere |= {(role, key) for role in ("queen", "hive") for key in ("drain", "front")}
+    elsewhere |= {(role, key) for role in ("queen", "hive") for key in ("drain", "front", "stream")}
     assert shown | elsewhere == (
         keys_of(schema.Document)
         | keys_of(schema.SshKeys, "ssh")
@@ -87,6 +87,13 @@ def test_what_the_example_calls_defaults_are_the_defaults() -> None:
     fleet = load(EXAMPLE)
     assert (fleet.policy, fleet.timeouts, fleet.token_age) == (Policy(), Timeouts(), TokenAge())
     assert (fleet.queen.service, fleet.hives[0].service) == (QUEEN_SERVICE, HIVE_SERVICE)
+
+
+def test_a_path_of_long_answers_is_for_the_meter(tmp_path: Path) -> None:
+    fleet = fleet_of(SMALLEST + '[services.hive]\nstream = "/v1/stream?60"\n', tmp_path)
+    assert [host.service.stream for host in fleet.hosts] == ["", "/v1/stream?60"]
+    with pytest.raises(UserError, match="stream"):
+        fleet_of(SMALLEST + '[services.hive]\nstream = "v1/stream"\n', tmp_path)
 
 
 def test_the_smallest_file_has_the_guides_services_and_leaves_ssh_to_openssh(tmp_path: Path) -> None:
