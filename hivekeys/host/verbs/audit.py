@@ -47,6 +47,7 @@ DAY = 86400.0
 SUCCESS = ("auth_success", "authentication_success")
 FAILURE = ("auth_failure", "authentication_failure", "authentication_failed")
 TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?")
+TOOK = re.compile(r"\d{1,9}\.\d{3}")  # of a front's record: nginx.py
 BY_FINGERPRINT = re.compile(r"token:([0-9a-f]{6})")
 
 
@@ -294,6 +295,9 @@ def event_of(record: "dict[str, Any]") -> "Optional[tuple[float, Key]]":
     at = next((time for time in times if time is not None), None)
     if at is None:
         return None
+    took = record.get("seconds")
+    if isinstance(took, str) and TOOK.fullmatch(took):
+        at -= float(took)  # nginx writes a request down when it ends; what counts is when it was let in
     actor = event.get("actor")
     actor = actor if isinstance(actor, dict) else {}
     named = BY_FINGERPRINT.match(str(actor.get("user_id") or event.get("attempted_user") or ""))

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hivekeys.host.own_calls import Explained
+from hivekeys.host.verbs.audit import event_of
 from hivekeys.host.verbs.meter import LongAnswer, Meter, read_on
 from hivekeys.token import generate
 from tests.builders.fronted import FrontedHost, until
@@ -31,6 +33,17 @@ def test_long_answers_come_whole_one_after_the_other(fronted: FrontedHost) -> No
     facts = fronted.do("meter")["facts"]
     assert (facts["refused"], facts["broken"]) == (0, 0)
     assert facts["requests"] > 3
+    fronted.agent.deadline.gone.set()
+
+
+def test_a_long_answer_of_ours_is_no_clients(fronted: FrontedHost) -> None:
+    """nginx writes a request down when it ends: what counts is when it was let in."""
+    meter = metered(fronted, words=30)
+    until(lambda: any(line["event"]["path"] == "/v1/stream" for line in fronted.log()))
+    meter.hold()
+    ours = Explained(fronted.agent.own_calls.of_machine(), ())
+    records = [event_of(line) for line in fronted.log() if line["event"]["path"] == "/v1/stream"]
+    assert [found for found in records if found is None or not ours.may_be(found[0], *found[1][1:])] == []
     fronted.agent.deadline.gone.set()
 
 
