@@ -126,7 +126,7 @@ class Explained:
         self.addresses = NOT_RECORDED + addresses
         self.calls = {}  # type: dict[tuple[str, str, bool], Calls]  # by fp6, path, and whether they were let in
         for began, answered, fp6, path, status, *many in calls:
-            alike = self.calls.setdefault((fp6, path, status not in TURNED_AWAY), Calls())
+            alike = self.calls.setdefault(kind_of(status not in TURNED_AWAY, fp6, path), Calls())
             alike.times.append([answered, began, many[0] if many else 1])
         for each in self.calls.values():
             each.times.sort()
@@ -135,7 +135,7 @@ class Explained:
         """True where a call of ours may have made the record: at that time, from this host or an unknown address."""
         if address not in self.addresses and not address.startswith("127."):
             return False
-        alike = self.calls.get((fp6, path.partition("?")[0], ok))
+        alike = self.calls.get(kind_of(ok, fp6, path))
         return alike is not None and any(True for _ in alike.near(at, CLOCK))
 
     def others(self, records: "list[tuple[float, Key, str]]") -> "list[tuple[float, Key, str]]":
@@ -143,12 +143,17 @@ class Explained:
         kinds = {}  # type: dict[tuple[str, str, bool], list[tuple[float, Key, str]]]
         for record in records:
             _, ok, fp6, path, _ = record[1]
-            kinds.setdefault((fp6, path.partition("?")[0], ok), []).append(record)
+            kinds.setdefault(kind_of(ok, fp6, path), []).append(record)
         left = []
         for kind, alike in kinds.items():
             ours = self.calls[kind].explain([at for at, _, _ in alike])
             left += [record for number, record in enumerate(alike) if number not in ours]
         return left
+
+
+def kind_of(ok: bool, fp6: str, path: str) -> "tuple[str, str, bool]":
+    """What records and calls must have in common."""
+    return fp6, path.partition("?")[0], ok
 
 
 class Calls:

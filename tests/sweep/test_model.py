@@ -261,17 +261,23 @@ def test_a_way_back_keeps_the_token_that_a_host_in_debt_uses() -> None:
         fleet.teardown()
 
 
+def cut_off_in_a_revocation() -> Fleet:
+    """The second operator has revoked, and was cut off when the queen had turned; hive1 is out of reach."""
+    fleet = Fleet()
+    fleet.whole()
+    fleet.breaks(fault="link-down", name="hive1")
+    fleet.revoke(dies=31, who=1)
+    return fleet
+
+
 def test_what_one_hive_alone_has_heard_of_a_leak_stops_no_revocation() -> None:
     """Found by the sequences above: two operators revoke, and only hive2 got so far as to hear that the other's leaked.
 
     The cut-off revocation goes on without it, and says so: exit 4. The next rotation brings all of them one token.
     """
-    fleet = Fleet()
-    fleet.whole()
+    fleet = cut_off_in_a_revocation()
     try:
         ann, bob = fleet.operators
-        fleet.breaks(fault="link-down", name="hive1")
-        fleet.revoke(dies=31, who=1)
         fleet.breaks(fault="disk-full", name="queen")
         fleet.revoke(dies=None, who=0)
         assert ann.past().hosts["hive2"].state is State.PROVEN
@@ -287,12 +293,9 @@ def test_what_one_hive_alone_has_heard_of_a_leak_stops_no_revocation() -> None:
 
 def test_a_revocation_whose_token_another_has_revoked_at_the_queen_changes_nothing_more() -> None:
     """Two operators revoke: the second one's tombstones are at the queen, whose disk is read-only before she turns."""
-    fleet = Fleet()
-    fleet.whole()
+    fleet = cut_off_in_a_revocation()
     try:
         ann, bob = fleet.operators
-        fleet.breaks(fault="link-down", name="hive1")
-        fleet.revoke(dies=31, who=1)
         bobs = fleet.fleet.hosts["queen"].active_token()
         fleet.fleet.at("queen", "swap", lambda host: setattr(host, "fault", "read-only"))
         fleet.revoke(dies=None, who=0)

@@ -122,9 +122,13 @@ class Meter:
             if 200 <= status < 300:
                 self.pause, self.let_in = max(self.pause, now - self.let_in), now
             else:
-                self.counts["refused" if status in TURNED_AWAY else "broken"] += 1
+                self.lose(status)
             if status:
                 self.note(began, token, status, self.path)
+
+    def lose(self, status: int) -> None:
+        """Counts one that was not answered as it should be."""
+        self.counts["refused" if status in TURNED_AWAY else "broken"] += 1
 
     # -- long answers
 
@@ -139,7 +143,7 @@ class Meter:
             with self.counting:
                 self.counts["requests"] += 1
                 if not answer.is_whole:
-                    self.counts["refused" if answer.status in TURNED_AWAY else "broken"] += 1
+                    self.lose(answer.status)
 
     def begin_long(self) -> "tuple[LongAnswer, Any]":
         """A long answer as far as its status, which is noted, and the connection on which more comes; None for none."""
