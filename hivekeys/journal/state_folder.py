@@ -39,6 +39,7 @@ class Holder(NamedTuple):
 
     run: str
     words: str
+    pid: int = 0
 
 
 BEGINS = "it has just begun"
@@ -172,12 +173,7 @@ def hold_lock(folder: Path, fleet: str, run: str, reason: str) -> Iterator[None]
     path = folder / LOCK
     with _private(path, os.O_RDWR | os.O_CREAT) as fd:
         if not _is_taken(fd):
-            holder = _holder(fd)
-            raise UserError(
-                f"another run works on fleet {fleet}: {f'run {holder.run} of {holder.words}' if holder else BEGINS}",
-                hint="wait until it ends; if it hangs, stop that process and the lock is free",
-                code=ExitCode.LOCKED,
-            )
+            raise at_work_error(fleet, _holder(fd))
         since = time.strftime("%Y-%m-%d %H:%M:%S %z")
         mine = {"run": run, "who": operator(), "pid": os.getpid(), "since": since, "reason": reason}
         try:
@@ -190,6 +186,19 @@ def hold_lock(folder: Path, fleet: str, run: str, reason: str) -> Iterator[None]
         finally:
             with suppress(OSError):
                 os.ftruncate(fd, 0)  # or a process that looks just as the next run begins would see this run
+
+
+def at_work_error(fleet: str, holder: Holder | None) -> UserError:
+    """What a command is told that needs what another run has."""
+    return UserError(
+        f"another run works on fleet {fleet}: {_words(holder)}",
+        hint="wait until it ends; if it hangs, stop that process and the lock is free",
+        code=ExitCode.LOCKED,
+    )
+
+
+def _words(holder: Holder | None) -> str:
+    return f"run {holder.run} of {holder.words}" if holder and holder.run else BEGINS
 
 
 def at_work(folder: Path) -> Holder | None:
@@ -227,7 +236,8 @@ def _holder(fd: int) -> Holder | None:
     try:
         found = json.loads(os.pread(fd, 65536, 0))
         text = f"{found['who']}, pid {found['pid']}, since {found['since']}"
-        return Holder(str(found["run"]), printable(f"{text}, {found['reason']}" if found["reason"] else text))
+        words = printable(f"{text}, {found['reason']}" if found["reason"] else text)
+        return Holder(str(found["run"]), words, int(found["pid"]))
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -7,6 +7,7 @@ a token. What cannot be written is not done.
 """
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from hivekeys.journal import tables
 from hivekeys.journal.chain import Row, first_break, head_after, link
 from hivekeys.journal.events import FORMER, Event, TokensRevoked
 from hivekeys.journal.mark import Mark, MarkFile
+from hivekeys.journal.state_folder import at_work, at_work_error
 from hivekeys.journal.tables import SCHEMA
 from hivekeys.text.clean import LONGEST, cleaned, of_record
 from hivekeys.token import Fingerprint
@@ -215,10 +217,18 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            self._refuse_while_written(error)
             reason = error.strerror if isinstance(error, OSError) else str(error)
             message = f"the journal {self.path} cannot be used: {reason}"
             damaged = code is ExitCode.USAGE and getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE
             raise (DamagedError(message) if damaged else UserError(message, hint=hint, code=code)) from error
+
+    def _refuse_while_written(self, error: BaseException) -> None:
+        """Says who is at work where that is why the file is locked: a run that was stopped, or whose disk hangs."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            holder = at_work(self.path.parent)
+            if holder and holder.pid != os.getpid():
+                raise at_work_error(self.path.parent.name, holder) from error
 
 
 def _cleaned(facts: str) -> str:

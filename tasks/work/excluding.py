@@ -48,7 +48,4 @@ def _known(fleet: Fleet, state_dir: str, in_emergency: bool) -> Collection[str]:
         if in_emergency and isinstance(error, DamagedError):
             Show.warn(f"{error.message}. Which hosts earlier runs excluded is not known: name them with --without")
             return ()
-        with state_folder.hold_lock(
-            folder, fleet.name, "–", ""
-        ):  # says who is at work, where that is why it cannot be read
-            raise
+        raise

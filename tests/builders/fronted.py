@@ -225,6 +225,17 @@ class FrontedHost:
         """The service's own token, which is in its file."""
         return Token((self.root / "etc/llama/secrets/api-token").read_text().strip())
 
+    def logged(self, path: str, status: str) -> dict[str, Any]:
+        """The last record of a request for this path with this answer; a worker writes it after the client has it."""
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            found[:] = [line for line in self.log() if (line["event"]["path"], line["status"]) == (path, status)]
+            return bool(found)
+
+        until(is_there)
+        return found[-1]
+
     def log(self) -> list[dict[str, Any]]:
         """The front's access log."""
         path = self.root / "var/log/hivekeys-front-rbee-hive/access.ndjson"

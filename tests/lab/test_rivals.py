@@ -102,7 +102,9 @@ def test_a_copy_of_the_state_folder_is_not_let_in_beside_the_run_itself(lab: Lab
     old = truth_of(lab, "queen").token
     work = ann.start("rotate", "--yes", "--pause", "2")
     work.until("wave 1 of 3")
+    work.send(signal.SIGSTOP)  # so that the copy is of one moment
     shutil.copytree(ann.home, tmp_path / "copy")
+    work.send(signal.SIGCONT)
     copied = Bastion(lab, tmp_path / "copy").fab("rollback")
     answer = work.end()
     assert answer.code == 0, answer.err + copied.err

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -42,6 +44,17 @@ from hivekeys.token import Fingerprint, Token, generate
 
 KEY = b"k" * 32
 DAY = 86400.0
+STOPPED = """
+import sqlite3, sys, time
+from pathlib import Path
+from hivekeys.journal import state_folder
+folder = Path(sys.argv[1])
+with state_folder.hold_lock(folder, folder.name, "run-9", ""):
+    base = sqlite3.connect(folder / "journal.db", isolation_level=None)
+    base.execute("BEGIN IMMEDIATE")
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def moment(seconds: float) -> Moment:
@@ -412,6 +425,18 @@ def test_a_journal_that_somebody_else_locks_is_an_error_in_known_time(tmp_path: 
     with pytest.raises(UserError, match="cannot be used: database is locked") as refused:
         journal.append("run-1", events[0])
     assert refused.value.code is ExitCode.INCOMPLETE
+
+
+def test_a_journal_that_a_stopped_run_locks_is_refused_with_the_run_and_its_process(tmp_path: Path) -> None:
+    """A run that was stopped (Ctrl-Z, a debugger) or whose disk hangs, in the middle of a transaction."""
+    written(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", STOPPED, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"another run works on fleet .*run-9.* pid {other.pid}, since") as refused:
+            Journal(tmp_path, writes=True)
+        other.kill()
+    assert refused.value.code is ExitCode.LOCKED
 
 
 def test_who_only_reads_writes_nothing_and_waits_for_nobody(tmp_path: Path) -> None:
