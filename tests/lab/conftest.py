@@ -8,13 +8,23 @@ import pytest
 from hivekeys.lab import Accepts, Lab, down, up
 
 from .asking import FIRST_TOKEN
-from .rotating import INVENTORY, made_whole, write_policy
+from .rotating import INVENTORY, STARTED, made_whole, write_policy
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Without root there is no lab. Where everything must be tested, that is a failure, not a skip."""
     if item.get_closest_marker("lab") and os.geteuid() != 0 and os.environ.get("CI") != "true":
         pytest.skip("the lab needs root: sudo make test")
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """A test that failed leaves no run behind for the next."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        with process:
+            process.kill()  # nothing, where its end was waited for
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ FAB = str(Path(sys.executable).with_name("fab"))
 AGENT = program_of()
 WHOLE = {"api-token": "600 llama-orch:llama-orch"}  # the token directory of a host that no run is at work on
 SOON = Timeouts(connect=3, banner=3, auth=10, channel=5, request=8)  # nobody is far away in a lab
+STARTED: list[subprocess.Popen[str]] = []  # each `fab` that a test began
 EVERYBODY = Amount(100, percent=True)
 Hook = Callable[[Event], None]
 
@@ -179,7 +180,7 @@ class Answer:
 
 def start_fab(*words: str, state: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """`fab` at work, from a bastion whose state is in `state`."""
-    return subprocess.Popen(
+    started = subprocess.Popen(
         [FAB, *words],
         cwd=PROJECT,
         env={**os.environ, "HIVEKEYS_STATE_DIR": str(state), **(env or {})},
@@ -188,6 +189,8 @@ def start_fab(*words: str, state: Path, env: Mapping[str, str] | None = None) ->
         stderr=subprocess.PIPE,
         text=True,
     )
+    STARTED.append(started)
+    return started
 
 
 def end_fab(process: subprocess.Popen[str], stdin: str = "") -> Answer:
