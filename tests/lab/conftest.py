@@ -17,10 +17,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("the lab needs root: sudo make test")
 
 
-@pytest.fixture(autouse=True)
-def ended() -> Iterator[None]:
-    """A test that failed leaves no run behind for the next."""
-    yield
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """A test that failed leaves no run behind: not while its hosts are made whole, nor for the next."""
     while STARTED:
         process = STARTED.pop()
         with process:
