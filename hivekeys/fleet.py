@@ -195,6 +195,31 @@ class Backups:
     keep: int | None = None
 
 
+class Occasion(Enum):
+    """When in a run others are told of it: as it begins, with its first failure, at its end however that is."""
+
+    START = "start"
+    FAILURE = "failure"
+    END = "end"
+
+
+@dataclass(frozen=True)
+class Notify:
+    """Who is told of each run, and when; by one of a command, a webhook and mail.
+
+    `webhook` is an https address; `webhook_file` holds it where it is a secret itself, and `header_file` a header to
+    send with it.
+    """
+
+    name: str
+    on: tuple[Occasion, ...] = (Occasion.FAILURE, Occasion.END)
+    run: tuple[str, ...] = ()
+    webhook: str = ""
+    webhook_file: str = ""
+    header_file: str = ""
+    mail: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Fleet:
     """All hosts of one environment: the queen first, then hives, then clients, each in the order of the file."""
@@ -207,6 +232,7 @@ class Fleet:
     token_age: TokenAge = field(default_factory=TokenAge)
     waivers: tuple[Waiver, ...] = ()
     backup: Backups = field(default_factory=Backups)
+    notify: tuple[Notify, ...] = ()
     source: str = ""
     digest: str = field(default="", compare=False)  # SHA-256 of the file; of all this if its hosts come from others
     called: str = ""

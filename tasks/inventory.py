@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hivekeys.errors import UserError
+from hivekeys.errors import ExitCode, UserError
 from tasks.options.declared import option
 from tasks.options.fleet import INVENTORY, FleetOption, check_ids
 from tasks.options.output import JsonOption
-from tasks.options.verb import verb
+from tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
@@ -21,21 +21,42 @@ if TYPE_CHECKING:
 # Imports inside the functions below: pydantic and rich take time that `fab --list` has not.
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """What is tried beside reading."""
+
+    try_notify: bool = option("send a trial notification to each whom [notify] names", default=False)
+
+
 @verb
-def check(scope: FleetOption, output: JsonOption) -> None:
+def check(scope: FleetOption, own: CheckOptions, output: JsonOption) -> None:
     """Check a fleet's file and show the hosts it means; contacts no host."""
     from hivekeys.inventory import table
     from tasks.terminal.live import Show
 
     loaded = _looked(scope.fleet)
+    told = _tried(loaded.fleet) if own.try_notify else {}
     if output.json:
         document = table.document(loaded.fleet, loaded.files, loaded.untouched)
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        return
-    show = Show()
-    show.table(table.table(loaded.fleet))
-    for line in table.lines(loaded.fleet, loaded.files, loaded.untouched):
-        show.line(line)
+        tried = {"notify": {name: {"told": not wrong, "wrong": wrong or None} for name, wrong in told.items()}}
+        sys.stdout.write(json.dumps(document | (tried if own.try_notify else {}), indent=2) + "\n")
+    else:
+        show = Show()
+        show.table(table.table(loaded.fleet))
+        for line in table.lines(loaded.fleet, loaded.files, loaded.untouched):
+            show.line(line)
+        for name, wrong in told.items():
+            show.line(f"notify.{name}: {wrong or 'told'}")
+    leave(ExitCode.FINDINGS if any(told.values()) else ExitCode.DONE)
+
+
+def _tried(fleet: "Fleet") -> dict[str, str]:
+    """What went wrong with each of the trial notifications, "" where nothing did."""
+    from tasks.notifications.notifier import try_each
+
+    if not fleet.notify:
+        raise UserError("--try-notify: the inventory names nobody to tell", hint="[notify.NAME] does")
+    return try_each(fleet.notify, fleet.name)
 
 
 @dataclass(frozen=True, kw_only=True)

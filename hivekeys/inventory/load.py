@@ -13,6 +13,7 @@ from hivekeys.fleet import (
     Become,
     Fleet,
     Host,
+    Notify,
     Policy,
     Role,
     Ssh,
@@ -28,7 +29,7 @@ from hivekeys.inventory.mistakes import Mistake, at, value_text
 from hivekeys.inventory.presenting import mistakes_presenting
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between, too_many
-from hivekeys.inventory.schema import LOGIN, CheckIds, Document, ServiceKeys, ServicesKeys, checked
+from hivekeys.inventory.schema import LOGIN, CheckIds, Document, NotifyKeys, ServiceKeys, ServicesKeys, checked
 from hivekeys.inventory.sharing import mistakes_beside
 from hivekeys.inventory.values import is_public_key
 from hivekeys.service import Accepts, Apply, Front, Service, fronting
@@ -158,6 +159,7 @@ def _fleet(document: Document, path: Path) -> Fleet:
         token_age=replace(TokenAge(), **document.get("token_age", {})),
         waivers=tuple(_waiver(**keys) for keys in document.get("waivers", ())),
         backup=_backup(**document.get("backup", {}), folder=folder),
+        notify=tuple(_notify(name, keys, folder) for name, keys in document.get("notify", {}).items()),
         source=str(path),
     )
 
@@ -168,6 +170,13 @@ def _waiver(check: str, reason: str, until: date, hosts: tuple[str, ...] = ()) -
 
 def _backup(folder: Path, to: tuple[str, ...] = (), keep: int | None = None) -> Backups:
     return Backups(tuple(text if is_public_key(text) else _local(text, folder) for text in to), keep)
+
+
+def _notify(name: str, keys: NotifyKeys, folder: Path) -> Notify:
+    said: dict[str, Any] = dict(keys)
+    for key in said.keys() & {"webhook_file", "header_file"}:
+        said |= {key: _local(said[key], folder)}
+    return Notify(name, **said)
 
 
 def _hosts(entry: str, document: Document, folder: Path) -> Iterator[Host]:

@@ -24,8 +24,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Become, Order, Role, SudoLog
-from hivekeys.inventory import values
+from hivekeys.fleet import Amount, Become, Occasion, Order, Role, SudoLog
+from hivekeys.inventory import notifying, values
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
 from hivekeys.service import Accepts, Apply, Drain, Format, Hook, Idle, OnDeadline
 
@@ -219,6 +219,22 @@ class BackupKeys(TypedDict, total=False):
     keep: Annotated[int, PlainValidator(values.whole(1, 10_000))]
 
 
+class NotifyKeys(TypedDict, total=False):
+    """`[notify.NAME]`: who is told of a run."""
+
+    on: Annotated[tuple[Occasion, ...], PlainValidator(notifying.occasions)]
+    run: Annotated[tuple[str, ...], PlainValidator(values.argv(absolute=True))]
+    webhook: Annotated[str, PlainValidator(notifying.https)]
+    webhook_file: FilePath
+    header_file: FilePath
+    mail: Annotated[tuple[str, ...], PlainValidator(values.several(notifying.mail_address, 1))]
+
+
+def _notify(keys: NotifyKeys) -> NotifyKeys:
+    notifying.one_way(keys)
+    return keys
+
+
 class WaiverKeys(TypedDict, total=False):
     """One of `[[waivers]]`."""
 
@@ -256,6 +272,7 @@ class Document(TypedDict, total=False):
     services: ServicesKeys
     waivers: list[WaiverKeys]
     backup: BackupKeys
+    notify: dict[Annotated[str, PlainValidator(values.fleet_name)], Annotated[NotifyKeys, AfterValidator(_notify)]]
     ansible: AnsibleKeys
     llama_orch: LlamaOrchKeys
     hosts: dict[Annotated[str, PlainValidator(values.host_name)], HostKeys]
@@ -302,6 +319,8 @@ def _found_value(key: str, value: object) -> str:
     """The value; but what should be a path may be the secret itself, and then is not shown."""
     if key in ("token", "key", "sudo_password_file") and isinstance(value, str) and not value.startswith(("/", "~")):
         return f"a text of {len(value)} characters"
+    if key == "webhook":  # Slack's is a secret
+        return "something else"
     if key == "to" and re.search("SECRET-KEY|PRIVATE KEY", str(value), re.IGNORECASE):
         return "a secret key"
     return value_text(value)
@@ -314,6 +333,7 @@ _TABLES: dict[tuple[str, ...], type] = {
     ("rollout",): RolloutKeys,
     ("token_age",): TokenAgeKeys,
     ("backup",): BackupKeys,
+    ("notify", "*"): NotifyKeys,
     ("waivers", "*"): WaiverKeys,
     ("ansible",): AnsibleKeys,
     ("llama_orch",): LlamaOrchKeys,

@@ -13,7 +13,20 @@ from datetime import date
 from enum import Enum
 from typing import Any
 
-from hivekeys.fleet import SERVICES, Amount, Backups, Become, Fleet, Host, Policy, Role, Timeouts, TokenAge, Waiver
+from hivekeys.fleet import (
+    SERVICES,
+    Amount,
+    Backups,
+    Become,
+    Fleet,
+    Host,
+    Notify,
+    Policy,
+    Role,
+    Timeouts,
+    TokenAge,
+    Waiver,
+)
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.schema import LOGIN
 from hivekeys.service import Accepts, Drain, Front, Hook, Idle, Service
@@ -49,6 +62,10 @@ def _sections(fleet: Fleet) -> Iterator[list[str]]:
         name, address = _range([host.name for host in hosts]), _range([host.address for host in hosts])
         addressed = {"address": address} if address != name and not hosts[0].beside else {}
         yield [f"[hosts.{_bare(name)}]", *_lines({"role": hosts[0].role, **addressed, **own})]
+    for notify in fleet.notify:
+        usual = _flat(Notify(""))
+        said = {key: value for key, value in _flat(notify).items() if key != "name" and value != usual[key]}
+        yield [f"[notify.{_bare(notify.name)}]", *_lines(said)]
     for waiver in fleet.waivers:
         yield ["[[waivers]]", *_lines(_waiver(waiver))]
 

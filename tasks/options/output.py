@@ -49,7 +49,7 @@ class FinishOption:
     @property
     def command(self) -> tuple[str, ...]:
         """The words of the command; none where there is none."""
-        from tasks.terminal.on_finish import command
+        from tasks.notifications.command import command
 
         return command(self.on_finish) if self.on_finish else ()
 

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -84,6 +84,7 @@ class Show:
         self._stopping = False
         self.asking = False  # the operator is being asked something
         self.summary: tuple[str, ExitCode] | None = None  # of a run that is over
+        self.listener: Callable[[Event, Run], None] | None = None  # each event, with the run that has it
 
     def __enter__(self) -> Self:
         self._is_watching = True
@@ -132,6 +133,8 @@ class Show:
         with self._mutex:
             for event in events:
                 self._progress = after_event(self._progress, event)
+                if self.listener:
+                    self.listener(event, self._progress.run)
                 if self._stream:
                     self._stream.write(stream.line_of(event, self._progress.run.id, self._fleet))
                 if self._screen is None:
@@ -252,6 +255,11 @@ class Show:
             _print_line(self._out, Text(f"every host: fab status --fleet {fleet.typed} --run {run.id}", "dim"))
         else:
             self.result_table(run, report.result_table(run, fleet, self.width))
+
+    @property
+    def run(self) -> Run:
+        """The run so far; one without an id, and without hosts, before it is one."""
+        return self._progress.run
 
     @property
     def width(self) -> int:

@@ -14,7 +14,9 @@ from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.hints import for_fleet
 from hivekeys.protocol.program import modules_of, program_of
 from hivekeys.rotation.crew import Crew
-from tasks.terminal import on_finish
+from tasks.notifications import command
+from tasks.notifications.notification import at_end, not_begun
+from tasks.notifications.notifier import PATIENCE, Notifier
 from tasks.terminal.live import Show
 from tasks.terminal.stopping import stoppable
 from tasks.work.connection import dialer_of, greeting_of, new_run
@@ -30,8 +32,7 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
     with contextlib.ExitStack() as stack:
         way = Direction.LOOK if not request.records else Direction.BACK if request.goes_back else Direction.FORWARD
         show = Show(request.output, request.past, way, fleet)
-        if request.on_finish:
-            stack.enter_context(_notified(fleet, run, request.on_finish, show))
+        stack.enter_context(_notified(fleet, run, request, show))
         record: Record = show.record
         if request.records:
             record = stack.enter_context(recorded(fleet, run, request, show, request.past is not None))
@@ -63,18 +64,25 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
 
 
 @contextlib.contextmanager
-def _notified(fleet: Fleet, run: str, words: tuple[str, ...], show: Show) -> Iterator[None]:
-    """Starts the operator's command at the end, however the run ended, also when it never began."""
-    summary, code = "hivekeys ended without a result\n", ExitCode.BUG
+def _notified(fleet: Fleet, run: str, request: Request, show: Show) -> Iterator[None]:
+    """Tells whom the inventory names, and starts the operator's command at the end: also when it never began."""
+    notifier = Notifier(fleet.notify if request.records else (), show.warn)
+    show.listener = notifier.on_event
+    text, code = "hivekeys ended without a result\n", ExitCode.BUG
     try:
         yield
-        summary, code = show.summary or (summary, code)
+        text, code = show.summary or (text, code)
     except UserError as error:
-        summary, code = f"{error.message}\nhint: {for_fleet(error.hint, fleet.typed)}\n", error.code
+        text, code = f"{error.message}\nhint: {for_fleet(error.hint, fleet.typed)}\n", error.code
         raise
     except KeyboardInterrupt:
-        summary, code = "interrupted\n", ExitCode.INTERRUPTED
+        text, code = "interrupted\n", ExitCode.INTERRUPTED
         raise
     finally:
-        facts = {"HIVEKEYS_EXIT_CODE": str(int(code)), "HIVEKEYS_RUN": run, "HIVEKEYS_FLEET": fleet.name}
-        on_finish.give(words, summary, facts, show.warn)
+        is_begun = bool(show.run.id)
+        told = at_end(show.run, text, code) if is_begun else not_begun(fleet.name, request.task, run, text, code)
+        notifier.end(told, code)
+        if request.on_finish:
+            facts = {"HIVEKEYS_EXIT_CODE": str(int(code)), "HIVEKEYS_RUN": run, "HIVEKEYS_FLEET": fleet.name}
+            if wrong := command.start(request.on_finish, text, facts, PATIENCE):
+                show.warn(f"--on-finish: {wrong}")

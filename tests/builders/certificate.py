@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 
-def certificate(folder: Path, name: str, days: int = 1) -> Path:
-    """A key and a certificate that it has signed itself, in one file."""
+def certificate(folder: Path, name: str, days: int = 1, address: str = "10.0.0.11") -> Path:
+    """A key and a certificate for this address that it has signed itself, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -24,7 +24,7 @@ def certificate(folder: Path, name: str, days: int = 1) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=9))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("10.0.0.11"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
         .sign(key, hashes.SHA256())
     )
     path = folder / f"{name}.pem"

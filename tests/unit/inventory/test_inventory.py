@@ -13,6 +13,8 @@ from hivekeys.fleet import (
     Backups,
     Become,
     Fleet,
+    Notify,
+    Occasion,
     Order,
     Policy,
     Role,
@@ -65,10 +67,12 @@ def test_the_example_shows_every_key() -> None:
     shown |= {("hosts", key) for host in document["hosts"].values() for key in host}
     shown |= {(role, key) for role in ("queen", "hive") for key in document["services"][role]}
     shown |= {("waivers", key) for waiver in document["waivers"] for key in waiver}
+    shown |= {("notify", key) for told in document["notify"].values() for key in told}
     shown |= {(key,) for key in document}
     # Commented out there; test_inventory_forms.py, test_drains.py, test_front.py and the test below look at them.
     elsewhere: set[tuple[str, ...]] = {("ansible",), ("llama_orch",)}
     elsewhere |= {(role, key) for role in ("queen", "hive") for key in ("drain", "front", "stream")}
+    elsewhere |= {("notify", "webhook")}
     assert shown | elsewhere == (
         keys_of(schema.Document)
         | keys_of(schema.SshKeys, "ssh")
@@ -77,6 +81,7 @@ def test_the_example_shows_every_key() -> None:
         | keys_of(schema.TokenAgeKeys, "token_age")
         | keys_of(schema.WaiverKeys, "waivers")
         | keys_of(schema.BackupKeys, "backup")
+        | keys_of(schema.NotifyKeys, "notify")
         | keys_of(schema.HostKeys, "hosts")
         | keys_of(schema.ServiceKeys, "queen")
         | keys_of(schema.ServiceKeys, "hive")
@@ -94,6 +99,23 @@ def test_a_path_of_long_answers_is_for_the_meter(tmp_path: Path) -> None:
     assert [host.service.stream for host in fleet.hosts] == ["", "/v1/stream?60"]
     with pytest.raises(UserError, match="stream"):
         fleet_of(SMALLEST + '[services.hive]\nstream = "v1/stream"\n', tmp_path)
+
+
+def test_who_is_told_has_a_name_an_occasion_and_one_way(tmp_path: Path) -> None:
+    fleet = fleet_of(
+        SMALLEST + '[notify.chat]\non = ["end", "start"]\nwebhook_file = "slack"\nheader_file = "/etc/header"\n'
+        '[notify.ops]\nmail = "root"\n[notify.pager]\nrun = ["/bin/page", "now"]\n'
+        '[notify.hook]\nwebhook = "https://hooks.example.com:8443/x"\n',
+        tmp_path,
+    )
+    begin_and_end = (Occasion.START, Occasion.END)
+    assert fleet.notify == (
+        Notify("chat", on=begin_and_end, webhook_file=str(tmp_path / "slack"), header_file="/etc/header"),
+        Notify("ops", mail=("root",)),
+        Notify("pager", run=("/bin/page", "now")),
+        Notify("hook", webhook="https://hooks.example.com:8443/x"),
+    )
+    assert fleet.notify[1].on == (Occasion.FAILURE, Occasion.END)
 
 
 def test_the_smallest_file_has_the_guides_services_and_leaves_ssh_to_openssh(tmp_path: Path) -> None:

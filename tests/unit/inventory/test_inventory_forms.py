@@ -168,6 +168,7 @@ def test_every_part_of_a_fleet_is_known_to_the_writer() -> None:
         "token_age",
         "waivers",
         "backup",
+        "notify",
         "source",
         "digest",
         "called",

@@ -118,6 +118,16 @@ def test_all_mistakes_are_told_at_once(file: Path) -> None:
         ('backup.to = ["ssh-ed25519 AAAA", "~/key.pub"]', "backup.to"),
         ('backup.to = "agel"', "backup.to"),
         ("backup.for = 1", "backup.for"),
+        ("notify.pager = {}", "notify.pager"),
+        ('notify.pager = { run = ["page"] }', "notify.pager.run"),
+        ('notify.pager = { run = ["/page"], mail = "ops@example.com" }', "notify.pager"),
+        ('notify.chat = { webhook = "http://example.com/" }', "notify.chat.webhook"),
+        ('notify.chat = { webhook = "https://ann:word@example.com/" }', "notify.chat.webhook"),
+        ('notify.ops = { mail = "ops@example.com, root" }', "notify.ops.mail"),
+        ('notify.ops = { mail = "-t" }', "notify.ops.mail"),
+        ('notify.ops = { mail = "root", header_file = "~/header" }', "notify.ops"),
+        ('notify.ops = { mail = "root", on = "always" }', "notify.ops.on"),
+        ('notify.ops = { mail = "root", at = "end" }', "notify.ops.at"),
         ("services.queen = 3", "services.queen"),
         ("services.worker = {}", "services.worker"),
         ("timeouts = []", "timeouts"),
@@ -369,6 +379,8 @@ def test_ages_that_make_no_sense_are_refused(file: Path, line: str, said: str) -
 
 
 def test_a_secret_key_in_place_of_a_public_one_is_not_shown(file: Path) -> None:
+    (hook,) = refused(file, f'{FLEET}notify.chat.webhook = "http://hooks.example.com/T0/secret"\n{HOSTS}')
+    assert "T0" not in hook and "expected the https:// address" in hook
     (mistake,) = refused(file, f'{FLEET}backup.to = ["~/key.pub", "AGE-SECRET-KEY-1QYQSZQGP"]\n{HOSTS}')
     assert mistake.startswith("backup.to: found a secret key, expected ")
     assert "QYQSZQGP" not in mistake

@@ -1,4 +1,4 @@
-"""How others are told of a run: events for programs, a command at the end, lines for logs, a screen that is resized."""
+"""How a run is told: events for programs, lines for logs, a screen that is resized."""
 
 import fcntl
 import io
@@ -27,7 +27,7 @@ from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report.stream import line_of, not_due_line, result_line
 from tasks.options.output import OutputOptions
-from tasks.terminal import on_finish, stream
+from tasks.terminal import stream
 from tasks.terminal.live import Show
 from tasks.terminal.screen import Screen, fitted, rows_of
 from tasks.terminal.stream import Stream
@@ -220,65 +220,6 @@ def test_piped_lines_have_a_zone_are_never_broken_and_tell_each_hosts_outcome(
     assert told[-1] == "  hive3: failed: unhealthy: " + ("no " * 60).strip()
     show.line("a" + " b" * 400)
     assert len(capsys.readouterr().out.splitlines()) == 1
-
-
-# -- a command at the end
-
-FACTS = {"HIVEKEYS_EXIT_CODE": "4", "HIVEKEYS_RUN": "blue-1", "HIVEKEYS_FLEET": "blue"}
-
-
-def script(folder: Path, text: str) -> str:
-    path = folder / "tell"
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o700)
-    return str(path)
-
-
-def test_the_command_gets_the_summary_and_the_facts_and_its_own_words_as_they_are(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    tell = script(tmp_path, f'{{ printf "%s|" "$@"; echo; env | grep ^HIVEKEYS_ | sort; cat; }} >{out}')
-    warnings: list[str] = []
-    words = on_finish.command(f"{tell} 'two words' $HOME ; '`id`'")
-    on_finish.give(words, "hive3: unhealthy: $(touch x)\n", FACTS, warnings.append)
-    said = out.read_text().splitlines()
-    assert said[0] == "two words|$HOME|;|`id`|"
-    assert said[1:4] == ["HIVEKEYS_EXIT_CODE=4", "HIVEKEYS_FLEET=blue", "HIVEKEYS_RUN=blue-1"]
-    assert said[4:] == ["hive3: unhealthy: $(touch x)"]
-    assert warnings == []
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [("'open", "No closing quotation"), ("  ", "no command"), ("no-such-program-here x", "no program 'no-such-")],
-)
-def test_a_command_that_cannot_start_is_refused_before_anything_begins(line: str, said: str) -> None:
-    with pytest.raises(UserError, match=said) as refused:
-        on_finish.command(line)
-    assert refused.value.code is ExitCode.USAGE and refused.value.hint
-
-
-def test_a_command_that_fails_or_reads_nothing_is_a_warning(tmp_path: Path) -> None:
-    warnings: list[str] = []
-    on_finish.give((script(tmp_path, "exit 7"),), "x" * 200_000, FACTS, warnings.append)
-    assert warnings == [f"--on-finish: {tmp_path}/tell ended with 7; the run's exit code is its own"]
-    (tmp_path / "tell").write_text("no program")
-    on_finish.give((str(tmp_path / "tell"),), "x", FACTS, warnings.append)
-    assert warnings[1:] == [f"--on-finish: {tmp_path}/tell: Exec format error"]
-
-
-def test_a_command_that_hangs_is_ended_with_all_that_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(on_finish, "PATIENCE", 0.3)
-    fifo = tmp_path / "held"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    warnings: list[str] = []
-    on_finish.give((script(tmp_path, f"sleep 60 >{fifo} & sleep 60"),), "x", FACTS, warnings.append)
-    assert warnings == [f"--on-finish: {tmp_path}/tell: not through after 0 s, ended"]
-    os.set_blocking(reader, True)
-    assert os.read(reader, 1) == b""  # nobody holds the other end
-    os.close(reader)
 
 
 # -- the screen

@@ -1,7 +1,6 @@
-"""`--on-finish COMMAND`: starts a program when a run is over, however it ended.
+"""Tells a program, by starting it: `--on-finish COMMAND`, and `run` of an inventory's `[notify]`.
 
-The operator's line is split as a shell would, and started without one: nothing of ours is ever read by a shell. The
-summary is on its standard input. What it says goes to stderr; how it ends changes nothing.
+No shell reads its words. What it says goes to stderr; how it ends changes nothing.
 """
 
 import contextlib
@@ -10,16 +9,15 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 from hivekeys.errors import UserError
 
 STDERR = 2
-PATIENCE = 30.0  # seconds that a command may take
 
 
 def command(line: str) -> tuple[str, ...]:
-    """The words of an operator's line. Raises UserError for what could never be started."""
+    """The words of an operator's line, split as a shell would. Raises UserError for what could never be started."""
     hint = "a program and its arguments; for a pipe or a variable: sh -c '…'"
     try:
         words = tuple(shlex.split(line))
@@ -32,8 +30,10 @@ def command(line: str) -> tuple[str, ...]:
     return words
 
 
-def give(words: tuple[str, ...], summary: str, facts: dict[str, str], warn: Callable[[str], None]) -> None:
-    """Runs the command once, with these environment variables, for PATIENCE seconds at most."""
+def start(words: Sequence[str], text: str, facts: Mapping[str, str], patience: float) -> str:
+    """Runs the command once, with `text` on its standard input and `facts` in its environment, for `patience` seconds
+    at most. What went wrong, "" if nothing did.
+    """
     try:
         process = subprocess.Popen(
             words,
@@ -44,16 +44,13 @@ def give(words: tuple[str, ...], summary: str, facts: dict[str, str], warn: Call
             start_new_session=True,  # a Ctrl-C was for the run; and all that it starts can be ended together
         )
     except OSError as error:
-        warn(f"--on-finish: {words[0]}: {error.strerror}")
-        return
+        return f"{words[0]}: {error.strerror}"
     with process:
         try:
-            process.communicate(summary.encode(), timeout=PATIENCE)
+            process.communicate(text.encode(), timeout=patience)
         except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else f"not through after {PATIENCE:.0f} s"
-            warn(f"--on-finish: {words[0]}: {stopped}, ended")
-            return
-    if process.returncode:
-        warn(f"--on-finish: {words[0]} ended with {process.returncode}; the run's exit code is its own")
+            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else f"not through after {patience:.0f} s"
+            return f"{words[0]}: {stopped}, ended"
+    return f"{words[0]} ended with {process.returncode}; the run's exit code is its own" if process.returncode else ""
