@@ -4,6 +4,7 @@ Frozen values only: no I/O, no parsing. The defaults stand here, once; `inventor
 types and has already refused whatever could not be right. Times are in seconds, modes are numbers (0o600).
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date
@@ -88,7 +89,7 @@ class Host:
     """One host; where `port`, `user`, `key` or `jump` is None, OpenSSH's configuration (`ssh -G`) decides.
 
     `jump` is written as for `ssh -J`; "none" means straight there, whatever that configuration says. `beside` names the
-    host whose machine it shares, as a service of its own.
+    host whose machine it shares, as a service of its own. `groups`: what an operator calls it and others together.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Host:
     python: str | None = None  # absolute path on the host; None: looked for there
     beside: str = ""
     sudo_log: SudoLog = SudoLog.REFUSED
+    groups: tuple[str, ...] = ()
 
     @property
     def home(self) -> str:
@@ -246,6 +248,15 @@ class Fleet:
     def queen(self) -> Host:
         """The one queen; a fleet that `inventory.load` returned has exactly one."""
         return next(host for host in self.hosts if host.role is Role.QUEEN)
+
+    @property
+    def groups(self) -> dict[str, tuple[Host, ...]]:
+        """The hosts of each group, in the fleet's order."""
+        found: dict[str, list[Host]] = defaultdict(list)
+        for host in self.hosts:
+            for group in host.groups:
+                found[group].append(host)
+        return {group: tuple(hosts) for group, hosts in found.items()}
 
     @property
     def hives(self) -> tuple[Host, ...]:

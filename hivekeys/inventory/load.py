@@ -199,6 +199,7 @@ def _hosts(entry: str, document: Document, folder: Path) -> Iterator[Host]:
             python=own.get("python", common.get("python")),
             sudo_log=own.get("sudo_log", common.get("sudo_log", SudoLog.REFUSED)),
             beside=homes[place] if homes else "",
+            groups=tuple(dict.fromkeys(own.get("groups", ()))),
         )
 
 

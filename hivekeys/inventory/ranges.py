@@ -1,4 +1,4 @@
-"""Expands and matches host names written short: ranges (`hive[01:40]`), globs (`hive1*`), lists.
+"""Expands and matches host names written short: ranges (`hive[01:40]`), globs (`hive1*`), groups, lists.
 
 Pure. A range that is written wrongly is a ValueError whose text says what is expected; a selection that means
 nothing is a UserError, because a typo in `--limit` must never count as a success.
@@ -6,7 +6,7 @@ nothing is a UserError, because a typo in `--limit` must never count as a succes
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from hivekeys.errors import UserError
@@ -41,14 +41,17 @@ def expand(text: str) -> tuple[str, ...]:
 def select(fleet: Fleet, limit: str = "", exclude: str = "") -> tuple[Host, ...]:
     """The hosts that `limit` names (none given: all) and `exclude` does not, in the fleet's own order.
 
-    Every pattern must match, and every name in a range must: `hive[1:3]` is refused where there is no hive3.
+    Every pattern must match, and every name in a range must: `hive[1:3]` is refused where there is no hive3. What
+    matches no host may match groups: then all hosts of these are meant.
     """
     names = [host.name for host in fleet.hosts]
+    groups = {group: {host.name for host in hosts} for group, hosts in fleet.groups.items()}
     troubles: list[str] = []
-    wanted = _matching("--limit", limit, names, troubles) if limit else set(names)
-    unwanted = _matching("--exclude", exclude, names, troubles) if exclude else set()
+    wanted = _matching("--limit", limit, names, groups, troubles) if limit else set(names)
+    unwanted = _matching("--exclude", exclude, names, groups, troubles) if exclude else set()
     if troubles:
-        raise UserError("\n".join(troubles), hint=f"fleet {fleet.name} has {_some(names)}")
+        there = _some(names) + (f"; and the groups {_some(list(groups))}" if groups else "")
+        raise UserError("\n".join(troubles), hint=f"fleet {fleet.name} has {there}")
     chosen = tuple(host for host in fleet.hosts if host.name in wanted - unwanted)
     if not chosen:
         raise UserError(
@@ -58,7 +61,9 @@ def select(fleet: Fleet, limit: str = "", exclude: str = "") -> tuple[Host, ...]
     return chosen
 
 
-def _matching(option: str, patterns: str, names: Sequence[str], troubles: list[str]) -> set[str]:
+def _matching(
+    option: str, patterns: str, names: Sequence[str], groups: Mapping[str, set[str]], troubles: list[str]
+) -> set[str]:
     """The names that comma separated patterns mean; what is wrong with a pattern is added to `troubles`."""
     found: set[str] = set()
     for pattern in (piece.strip() for piece in patterns.split(",")):
@@ -70,7 +75,10 @@ def _matching(option: str, patterns: str, names: Sequence[str], troubles: list[s
         for piece in pieces:
             matches = {name for name in names if fnmatchcase(name, piece)}
             if not matches:
-                troubles.append(f"{option}: {piece!a} matches no host{_near(piece, names)}")
+                matches = {name for group in groups if fnmatchcase(group, piece) for name in groups[group]}
+            if not matches:
+                nothing = "no host and no group" if groups else "no host"
+                troubles.append(f"{option}: {piece!a} matches {nothing}{_near(piece, [*names, *groups])}")
             found |= matches
     return found
 

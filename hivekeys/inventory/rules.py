@@ -21,7 +21,7 @@ def mistakes_between(document: Table) -> list[Mistake]:
     hosts = {pattern: table for pattern, table in table_of(document, "hosts").items() if isinstance(table, dict)}
     if "hosts" not in document:
         return [Mistake(("hosts",), "missing, expected a table for each host, such as [hosts.queen]")]
-    mistakes = [*_lengths(hosts), *_names(hosts), *_addresses(hosts, table_of(document, "ssh"))]
+    mistakes = [*_lengths(hosts), *_names(hosts), *_groups(hosts), *_addresses(hosts, table_of(document, "ssh"))]
     if document.get("hosts") == hosts and all(table.get("role") in _ROLES for table in hosts.values()):
         mistakes += _queens(hosts)  # who is the queen can't be told before every role is right
     return [*mistakes, *_ages(table_of(document, "token_age")), *_waived(document.get("waivers"), hosts)]
@@ -59,6 +59,27 @@ def _names(hosts: Table) -> Iterator[Mistake]:
             others = some([key_path(("hosts", other)) for other in dict.fromkeys(owner[name] for name in taken)])
             found = f"{some([value_text(name) for name in taken])}, which {others} names already"
             yield wrong(("hosts", pattern), found, "every host once")
+
+
+def _groups(hosts: Table) -> Iterator[Mistake]:
+    """Mistakes of a group that has a host's name: --limit could not tell them apart. One of that host alone may."""
+    names = {name for pattern in hosts for name in expanded(pattern)}
+    members: dict[str, dict[str, str]] = {}  # of each such group: its hosts, and the entry of each
+    for pattern, table in hosts.items():
+        for group in groups_of(table):
+            if group in names:
+                members.setdefault(group, {}).update(dict.fromkeys(expanded(pattern), pattern))
+    for group, its in members.items():
+        if its.keys() != {group}:
+            pattern = next(entry for name, entry in its.items() if name != group)
+            found = f"{value_text(group)}, which is a host's name"
+            yield wrong(("hosts", pattern, "groups"), found, "a name that no host has")
+
+
+def groups_of(table: Table) -> list[str]:
+    """The groups of an entry, as far as they can be understood."""
+    groups = table.get("groups", [])
+    return [each for each in (groups if isinstance(groups, list) else [groups]) if isinstance(each, str)]
 
 
 def _addresses(hosts: Table, ssh: Table) -> Iterator[Mistake]:

@@ -178,6 +178,7 @@ class HostKeys(LoginKeys, total=False):
     role: Required[Annotated[Role, PlainValidator(values.choice(Role))]]
     address: Annotated[str, PlainValidator(values.address)]
     beside: Annotated[str, PlainValidator(values.host_name)]
+    groups: Annotated[tuple[str, ...], PlainValidator(values.group_names)]
     service: ServiceKeys
 
 

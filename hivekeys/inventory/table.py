@@ -18,10 +18,12 @@ LEFT_OPEN = "–"  # OpenSSH's configuration says it
 def table(fleet: Fleet) -> Table:
     """One row a host."""
     shown = plain_table(f"fleet {fleet.name}")
-    for column in ("host", "role", "address", "port", "user", "key", "jump", "become", "service"):
+    groups = ("groups",) if fleet.groups else ()
+    for column in ("host", "role", "address", "port", "user", "key", "jump", "become", "service", *groups):
         shown.add_column(column, justify="right" if column == "port" else "left", overflow="fold")
     for host in fleet.hosts:
-        shown.add_row(*(Text(cell) for cell in _cells(host)))
+        cells = (*_cells(host), *([" ".join(host.groups) or "–"] if groups else []))
+        shown.add_row(*(Text(cell) for cell in cells))
     return shown
 
 
@@ -72,6 +74,7 @@ def _host(host: Host) -> dict[str, Any]:
         "jump": host.jump,
         "become": host.become.value,
         "beside": host.beside or None,
+        "groups": list(host.groups),
         "service": {**service, **modes},
     }
 

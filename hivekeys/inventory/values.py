@@ -32,12 +32,12 @@ SIGNALS = ("HUP", "USR1", "USR2")  # hivekeys.host.verbs.notify.SIGNALS: those t
 
 # `directory_mode` closes the token's folder to everybody else, which would break a folder that others share.
 _SHARED_FOLDER = r"/(boot|dev|etc|home|media|mnt|opt|proc|root|run|srv|sys|tmp|usr(/local)?|var(/lib|/tmp)?)?"
-_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
 _ADDRESS = r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,252}"  # a name, an IPv4 or an IPv6 address, the last with a zone
 _USER = r"[A-Za-z0-9_][A-Za-z0-9._@+-]*"
 _NUMBERS = r"[0-9.]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"  # an address in numbers, as in a URL
 _HTTP_PATH = r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*"
-_HOP = rf"({_USER}@)?({_NAME}|\[{_ADDRESS}\])(:[0-9]{{1,5}})?"
+_HOP = rf"({_USER}@)?({NAME}|\[{_ADDRESS}\])(:[0-9]{{1,5}})?"
 
 
 def _text(pattern: str, expected: str) -> Callable[[object], str]:
@@ -66,7 +66,8 @@ def _range(pattern: str, expected: str) -> Callable[[object], str]:
 
 
 fleet_name = _text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a short name of letters, digits, '.', '_' and '-'")
-host_name = _range(_NAME, "a name of letters, digits, '.', '_' and '-' that does not begin with '-'")
+host_name = _range(NAME, "a name of letters, digits, '.', '_' and '-' that does not begin with '-'")
+host_group = _text(NAME, "the name of a group: letters, digits, '.', '_' and '-', and no '-' in front")
 address = _range(_ADDRESS, "a host name or an IP address (IPv6 without brackets)")
 user = _text(_USER, "the name of an account to log in with")
 account = _text(r"[A-Za-z_][A-Za-z0-9._-]{0,31}", "the name of an account on the host, such as llama-orch")
@@ -367,5 +368,6 @@ http_paths_or_none = several(_http_path, least=0)
 places = several(_place, least=0)
 file_paths = several(file_path, least=1)
 host_names = several(host_name, least=1)
+group_names = several(host_group, least=0)
 words = several(_word, least=1)
 recipients = several(_recipient, least=1)

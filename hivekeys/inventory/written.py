@@ -123,6 +123,7 @@ def _own(host: Host, login: Table, service: Table) -> Table:
     own = {key: getattr(host, key) for key in LOGIN if getattr(host, key) != login[key]}
     if host.beside:
         own = {"beside": host.beside}  # and reached as that one is
+    own |= {"groups": host.groups} if host.groups else {}
     changed = {key: value for key, value in _service(host).items() if value != service[key]}
     return {**own, "service": changed} if changed else own
 

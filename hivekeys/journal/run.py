@@ -205,6 +205,13 @@ class Run:
         unpaid = (host.name for host in self.counted if owing and not self._has_turned(host))
         return tuple(name for name in unpaid if name not in self.paid)
 
+    @property
+    def came_short(self) -> tuple[str, ...]:
+        """The hosts that did not come through, forward or back: that failed, could not be reached, or owe something."""
+        owing = {*self.debts, *self.behind}
+        short = (host.name for host in self.counted if host.name in owing or (host.cause and not self.is_settled))
+        return tuple(name for name in short if name not in self.paid)
+
     def _has_turned(self, host: HostRun) -> bool:
         """True for a host that is proven, or uses the run's token and accepts the earlier one as well."""
         return host.state is State.PROVEN or (host.state is State.BOTH and host.now == self.want)

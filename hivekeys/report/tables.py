@@ -116,7 +116,8 @@ def states_table(run: Run) -> Table:
 def plan_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
     """What a rotation would meet and change, one row a host."""
     turns = {name: number for number, (_, names) in enumerate(run.waves, 1) for name in names}
-    rows = []
+    grouped = bool(fleet.groups)
+    rows: list[tuple[str | Text, ...]] = []
     for host in fleet.hosts:
         part = run.hosts[host.name]
         through = "–"
@@ -124,9 +125,10 @@ def plan_table(run: Run, fleet: Fleet, width: int = WIDTH) -> Table:
             through = "credential" if part.seen.unit.credential else "file"
         turn, unit = str(turns.get(host.name, "–")), host.service.title
         now = _now(part, host.name in turns, IN_FILE if host.service.is_client else UNPROVEN)
-        rows.append((turn, host.name, unit, str(part.was or "–"), age(part), through, now))
-    columns = ("turn", "host", "service", "token", "age", "read as", "now")
-    dropped = ("read as", "service", "age", "turn", "token")
+        groups = [" ".join(host.groups) or "–"] if grouped else []
+        rows.append((turn, host.name, *groups, unit, str(part.was or "–"), age(part), through, now))
+    columns = ("turn", "host", *(["groups"] if grouped else []), "service", "token", "age", "read as", "now")
+    dropped = ("read as", "service", "age", "groups", "turn", "token")
     return Sheet(f"fleet {fleet.name}: what a rotation would do", columns, rows, dropped).table(width)
 
 

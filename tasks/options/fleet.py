@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 INVENTORY = PROJECT / "inventory"
+FAILED = "@failed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +36,22 @@ class FleetOption:
 class SomeHosts(FleetOption):
     """A fleet, and hosts of it."""
 
-    limit: str = option("only these hosts: names, ranges and globs, comma separated (hive1,hive[3:5],queen*)")
+    limit: str = option(
+        "only these hosts: names, groups, ranges and globs, comma separated (hive1,rack2,hive[3:5],queen*), "
+        "or @failed: those of the last run that did not come through"
+    )
     exclude: str = option("all hosts but these")
 
     def load_hosts(self) -> "tuple[Fleet, tuple[Host, ...]]":
         """The fleet that was named, and the hosts of it that were asked for. Contacts no host."""
         from hivekeys import inventory
 
-        fleet = self.load()
-        return fleet, inventory.select(fleet, self.limit, self.exclude)
+        fleet, state_dir = self.load(), getattr(self, "state_dir", "")
+        limit, exclude = (
+            written_out(fleet, option, patterns, state_dir)
+            for option, patterns in (("--limit", self.limit), ("--exclude", self.exclude))
+        )
+        return fleet, inventory.select(fleet, limit, exclude)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,36 @@ def check_ids() -> Collection[str]:
     from hivekeys.verify.checks import CHECKS
 
     return CHECKS
+
+
+def written_out(fleet: "Fleet", option: str, patterns: str, state_dir: str) -> str:
+    """The patterns with the hosts' names in the place of @failed."""
+    pieces = [piece.strip() for piece in patterns.split(",")]
+    if FAILED in pieces:
+        failed = ",".join(_failed(fleet, option, state_dir))
+        pieces = [failed if piece == FAILED else piece for piece in pieces]
+    return ",".join(pieces)
+
+
+def _failed(fleet: "Fleet", option: str, state_dir: str) -> list[str]:
+    """The hosts of the newest run over the fleet that did not come through. Raises UserError where there is none."""
+    from hivekeys.journal.past import past_runs
+
+    run = next(past_runs(fleet.name, state_dir), None)
+    if run is None:
+        raise UserError(
+            f"{option} {FAILED}: there was no run over fleet {fleet.name} from this bastion",
+            hint="name the hosts, or leave it out",
+        )
+    there = {host.name for host in fleet.hosts}
+    names = [name for name in run.came_short if name in there]
+    if not names:
+        gone = "is left in the inventory" if run.came_short else "failed, and none owes it anything"
+        raise UserError(
+            f"{option} {FAILED}: no host of run {run.id} {gone}",
+            hint=f"`fab status --run {run.id}` shows how each host came out of it",
+        )
+    return names
 
 
 def host_names(fleet: "Fleet", patterns: str) -> tuple[str, ...]:

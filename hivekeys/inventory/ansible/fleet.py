@@ -1,5 +1,6 @@
 """From an Ansible inventory to entries as `[hosts.NAME]` has them: the groups of queen, hives and clients, by name."""
 
+import re
 from pathlib import Path
 
 from hivekeys.fleet import Role
@@ -10,6 +11,7 @@ from hivekeys.inventory.ansible.variables import FLEET, Entry, left_alone, not_p
 from hivekeys.inventory.files import read_text, refusal
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.mistakes import Mistake, Place, at, printable, some, value_text
+from hivekeys.inventory.values import NAME as GROUP
 
 QUEEN, HIVES = "queen", "hives"
 
@@ -28,14 +30,22 @@ def gathered(
         return found
     file = str(path)
     named = {Role.QUEEN: queen, Role.HIVE: hives, **({Role.CLIENT: clients} if clients else {})}
-    for host, role in _roles(listing, named, file, found).items():
+    roles = _roles(listing, named, file, found)
+    groups = listing.groups_of(roles)
+    for host, role in roles.items():
         entry = Entry(host, listing.hosts[host], file, ignored)
-        found.hosts[host] = {"role": role.value, **entry.table}
+        found.hosts[host] = {"role": role.value, **entry.table, **_grouped(groups[host])}
         found.places.update({("hosts", host, *key): place for key, place in entry.places.items()})
         found.mistakes += entry.mistakes
     found.untouched = sorted({name for host in found.hosts for name in left_alone(listing.hosts[host])} - ignored)
     _name(listing, file, found)
     return found
+
+
+def _grouped(groups: list[str]) -> dict[str, list[str]]:
+    """Those that can be named after --limit."""
+    named = [group for group in groups if re.fullmatch(GROUP, group)]
+    return {"groups": named} if named else {}
 
 
 def _listing(path: Path, ignored: frozenset[str]) -> tuple[Listing, bool]:

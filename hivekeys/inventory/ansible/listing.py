@@ -11,6 +11,7 @@ from hivekeys.inventory.mistakes import Mistake, kind
 from hivekeys.text.clean import lines_of, printable
 
 META, ALL = "_meta", "all"
+OWN_GROUPS = (ALL, "ungrouped")
 TOO_DEEP = "found values nested too deeply, expected an inventory"
 MOST_HOSTS = 100_000
 _UNSAFE = "__ansible_unsafe"  # around a text that must not be templated
@@ -49,6 +50,15 @@ class Listing:
                 found.update(dict.fromkeys(hosts))
                 waiting += reversed(children)
         return list(found)
+
+    def groups_of(self, hosts: Iterable[str]) -> dict[str, list[str]]:
+        """The groups that each of these hosts is in, by their names, but for the two that Ansible makes itself."""
+        found: dict[str, list[str]] = {host: [] for host in hosts}
+        for group in sorted(self.groups):
+            for host in self.members(group) if group not in OWN_GROUPS else ():
+                if host in found:
+                    found[host].append(group)
+        return found
 
     def _read(self, document: Any) -> None:
         if not isinstance(document, dict):

@@ -1,5 +1,6 @@
 """Inventories that people have already: the same fleet in each form is the same fleet, and can be written in ours."""
 
+import json
 import re
 import shutil
 import sys
@@ -38,9 +39,29 @@ def same(one: Fleet, other: Fleet) -> bool:
     return replace(one, source="") == replace(other, source="")
 
 
+def ungrouped(fleet: Fleet) -> Fleet:
+    """Ansible's forms have their own groups, each others."""
+    return replace(fleet, hosts=tuple(replace(host, groups=()) for host in fleet.hosts))
+
+
 @pytest.mark.parametrize("form", ["hosts.ini", "hosts.yml", "hosts.json", "program", "folder"])
 def test_the_same_fleet_in_an_ansible_form_is_the_same_fleet(forms: Path, form: str) -> None:
-    assert same(load(forms / form), FLEET)
+    assert same(ungrouped(load(forms / form)), FLEET)
+
+
+def test_the_hosts_of_an_ansible_inventory_are_in_its_groups() -> None:
+    assert {host.name: host.groups for host in load(FORMS / "hosts.ini").hosts} == {
+        "queen": ("queen",),
+        **dict.fromkeys(("hive01", "hive02", "hive03"), ("hives", "racked")),
+        **dict.fromkeys(("hive-a", "hive-c"), ("hives", "lab")),
+    }
+
+
+def test_a_group_of_ansible_that_cannot_be_typed_is_none(tmp_path: Path) -> None:
+    groups = {"queen": {"hosts": ["q"]}, "hives": {"hosts": ["h1"]}, "rack 1,2": {"hosts": ["h1"]}}
+    said = {"_meta": {"hostvars": {"q": {"hivekeys_fleet": "f"}, "h1": {"hivekeys_fleet": "f"}}}, **groups}
+    (tmp_path / "hosts.json").write_text(json.dumps(said))
+    assert load(tmp_path / "hosts.json").hives[0].groups == ("hives",)
 
 
 @pytest.mark.parametrize("form", ["hosts.ini", "program", "folder"])
@@ -51,7 +72,7 @@ def test_what_ansible_inventory_prints_is_an_inventory_as_well(
     (forms / "kept.json").write_bytes(ask(beneath(forms / form, frozenset())))
     monkeypatch.setattr(sys, "executable", "/nowhere/python3")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert same(load(forms / "kept.json"), FLEET)
+    assert same(ungrouped(load(forms / "kept.json")), FLEET)
 
 
 def test_a_file_of_ours_points_to_an_inventory_and_maps_its_groups() -> None:
@@ -187,6 +208,7 @@ def test_every_part_of_a_fleet_is_known_to_the_writer() -> None:
         "python",
         "sudo_log",
         "beside",
+        "groups",
     }
     assert {each.name for each in fields(Host)} - {"_"} == parts
 
@@ -197,6 +219,7 @@ OPTIONAL = {
     "key": st.sampled_from([None, "/k e/y", '/q"uote\\d']),
     "jump": st.sampled_from([None, "none", "a,b:22"]),
     "become": st.sampled_from(Become),
+    "groups": st.sampled_from([(), ("rack1",), ("rack2", "gpu-a100")]),
 }
 NAMES = st.sampled_from(
     [*(f"h{n}" for n in range(12)), *(f"h{n:02d}" for n in range(12)), "x", "n9.example", "n10.example"]

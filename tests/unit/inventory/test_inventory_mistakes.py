@@ -384,3 +384,22 @@ def test_a_secret_key_in_place_of_a_public_one_is_not_shown(file: Path) -> None:
     (mistake,) = refused(file, f'{FLEET}backup.to = ["~/key.pub", "AGE-SECRET-KEY-1QYQSZQGP"]\n{HOSTS}')
     assert mistake.startswith("backup.to: found a secret key, expected ")
     assert "QYQSZQGP" not in mistake
+
+
+def test_a_group_with_the_name_of_a_host_is_refused(file: Path) -> None:
+    hosts = '[hosts.queen]\nrole = "queen"\n[hosts."hive[1:2]"]\nrole = "hive"\ngroups = ["rack1", "queen"]\n'
+    assert refused(file, f"{FLEET}{hosts}") == [
+        'hosts."hive[1:2]".groups: found "queen", which is a host\'s name, expected a name that no host has'
+    ]
+
+
+def test_a_group_of_one_host_alone_may_have_its_name(file: Path) -> None:
+    """As the queen's group has in many an Ansible inventory."""
+    file.write_text(f'{FLEET}[hosts.queen]\nrole = "queen"\ngroups = "queen"\n')
+    assert load(file).queen.groups == ("queen",)
+
+
+@pytest.mark.parametrize("groups", ['["-rack"]', '["rack 1"]', '["a,b"]', "[1]", '["@failed"]', '[""]'])
+def test_a_group_that_cannot_be_typed_is_refused(file: Path, groups: str) -> None:
+    (line,) = refused(file, f'{FLEET}[hosts.queen]\nrole = "queen"\ngroups = {groups}\n')
+    assert line.startswith("hosts.queen.groups: found ") and "expected the name of a group" in line

@@ -1,5 +1,6 @@
 """Host names written short: what an operator types after --limit is what is meant, or it is refused."""
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
@@ -19,6 +20,8 @@ FLEET = Fleet(
         *(Host(name, Role.HIVE, name, service=HIVE_SERVICE) for name in HIVES),
     ),
 )
+RACKS = {"hive1": ("rack1",), "hive2": ("rack1", "gpu"), "hive3": ("rack2", "gpu"), "hive12": ("rack2",)}
+RACKED = replace(FLEET, hosts=tuple(replace(host, groups=RACKS.get(host.name, ())) for host in FLEET.hosts))
 
 
 def chosen(limit: str = "", exclude: str = "") -> list[str]:
@@ -119,6 +122,35 @@ def test_every_bad_pattern_is_named_at_once() -> None:
 @pytest.mark.parametrize("limit", [",", " ", "hive1,", "hive1,,hive2"])
 def test_an_empty_name_is_refused_and_never_means_everybody(limit: str) -> None:
     assert "matches no host" in refusal(limit).message
+
+
+@pytest.mark.parametrize(
+    ("limit", "hosts"),
+    [
+        ("rack1", ["hive1", "hive2"]),
+        ("gpu,queen", ["queen", "hive2", "hive3"]),
+        ("rack[1:2]", list(HIVES)),
+        ("rack*", list(HIVES)),
+    ],
+)
+def test_a_group_means_all_of_its_hosts(limit: str, hosts: list[str]) -> None:
+    assert [host.name for host in select(RACKED, limit)] == hosts
+
+
+def test_a_group_in_exclude_takes_its_hosts_away() -> None:
+    assert [host.name for host in select(RACKED, exclude="gpu")] == ["queen", "hive1", "hive12"]
+
+
+def test_a_glob_that_matches_hosts_means_no_group() -> None:
+    fleet = replace(RACKED, hosts=(*RACKED.hosts, replace(RACKED.hosts[-1], name="g1", groups=())))
+    assert [host.name for host in select(fleet, "g*")] == ["g1"]
+
+
+def test_a_typo_in_a_groups_name_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(UserError) as caught:
+        select(RACKED, "rcak1")
+    assert caught.value.message == "--limit: 'rcak1' matches no host and no group; did you mean rack1 or rack2?"
+    assert caught.value.hint.endswith("and the groups rack1, gpu, rack2")
 
 
 def test_nobody_left_is_refused() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.fab import Fab
+from tests.builders.fab import INVENTORY, Fab
 from tests.builders.project import TESTS
 
 FORMS = TESTS / "unit" / "inventory" / "inventories"
@@ -61,6 +61,17 @@ def test_check_says_who_shares_a_machine(fab: Fab) -> None:
         ("queen", "queen", None),
         ("hive1", "queen", "queen"),
     ]
+
+
+def test_check_shows_the_groups_of_hosts_where_there_are_any(fab: Fab) -> None:
+    assert " groups" not in fab("inventory.check").out
+    racked = INVENTORY.replace('role = "hive"', 'role = "hive"\ngroups = ["rack1", "gpu-a100"]')
+    (fab.folder / "inventory" / "paper.toml").write_text(racked)
+    rows = [line.split() for line in fab("inventory.check").out.splitlines()]
+    assert ["hive2", "hive"] in [row[:2] for row in rows if row[-2:] == ["rack1", "gpu-a100"]]
+    assert "–" in next(row for row in rows if row[:2] == ["queen", "queen"])[-1]
+    hosts = json.loads(fab("inventory.check", "--json").out)["hosts"]
+    assert {host["name"]: host["groups"] for host in hosts[:2]} == {"queen": [], "hive1": ["rack1", "gpu-a100"]}
 
 
 def test_check_names_what_it_saw_and_did_not_read(fab: Fab) -> None:

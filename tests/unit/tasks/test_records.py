@@ -3,8 +3,9 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -16,6 +17,7 @@ from hivekeys.journal.past import tombstones
 from hivekeys.journal.run import REVOKE
 from hivekeys.journal.state_folder import fingerprint_key, hold_lock
 from hivekeys.journal.store import Journal
+from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.token import key_name
 from tests.builders.fab import Fab, refusing, state_of
 from tests.builders.recorded import OLD, Teller, fleet_of
@@ -29,9 +31,17 @@ def fab(tmp_path: Path) -> Iterator[Fab]:
         yield fab
 
 
-def told(fab: Fab, run: str, task: str = "rotate", *, away: float = 0.0, cut_off: bool = False) -> Teller:
-    """A run in the fleet's journal, under a clock that was so many seconds ahead."""
-    teller = Teller(fleet_of(2), run, away=away)
+def told(
+    fab: Fab,
+    run: str,
+    task: str = "rotate",
+    *,
+    away: float = 0.0,
+    cut_off: bool = False,
+    ill: Mapping[str, Cause] = MappingProxyType({}),
+) -> Teller:
+    """A run in the fleet's journal, under a clock that was so many seconds ahead; `ill`: hosts that failed."""
+    teller = Teller(fleet_of(2), run, away=away, ill=ill)
     if task == "revoke":
         teller.revoke()
     elif cut_off:
@@ -77,6 +87,45 @@ def test_resume_and_rollback_mean_the_later_run(after_a_wrong_clock: Fab, verb: 
     answer = after_a_wrong_clock(verb, "--json")
     assert json.loads(answer.out)["run"] == "paper-2"
     assert answer.code == 4
+
+
+# -- --limit @failed
+
+
+def shown(fab: Fab, *words: str) -> list[str]:
+    """The hosts that a look at them is for."""
+    document = json.loads(fab("plan", "--json", *words).out)
+    return [host["host"] for host in document["hosts"] if host["state"] != "left out" and host["cause"]]
+
+
+def test_the_hosts_that_did_not_come_through_can_be_named_together(fab: Fab) -> None:
+    told(fab, "paper-1", ill={"hive2": Cause(Trouble.START_FAILED, "")})
+    assert shown(fab, "--limit", "@failed") == ["hive2"]
+    assert shown(fab, "--limit", "queen, @failed") == ["queen", "hive2"]
+    assert shown(fab, "--exclude", "@failed") == ["queen", "hive1"]
+
+
+def test_no_host_is_meant_where_none_failed(fab: Fab) -> None:
+    told(fab, "paper-1", ill={"hive2": Cause(Trouble.START_FAILED, "")})
+    told(fab, "paper-2")
+    answer = fab("plan", "--limit", "@failed")
+    assert answer.code == 2
+    assert "--limit @failed: no host of run paper-2 failed, and none owes it anything" in answer.err
+    assert "fab status --fleet paper --run paper-2" in answer.err or "fab status --run paper-2" in answer.err
+
+
+def test_no_host_is_meant_where_there_was_no_run(fab: Fab) -> None:
+    answer = fab("plan", "--exclude", "@failed")
+    assert answer.code == 2
+    assert "--exclude @failed: there was no run over fleet paper from this bastion" in answer.err
+
+
+def test_a_failed_host_that_is_gone_from_the_inventory_is_not_meant(fab: Fab) -> None:
+    told(fab, "paper-1", ill={"hive2": Cause(Trouble.START_FAILED, "")})
+    file = fab.folder / "inventory" / "paper.toml"
+    file.write_text(file.read_text().replace("hive[1:2]", "hive[1:1]").replace("[2:3]", "2"))
+    answer = fab("plan", "--limit", "@failed")
+    assert answer.code == 2 and "no host of run paper-1 is left in the inventory" in answer.err
 
 
 # -- a journal that is not whole
