@@ -66,6 +66,49 @@ class Amount:
         return f"{self.value}%" if self.percent else str(self.value)
 
 
+@dataclass(frozen=True)
+class OfEach:
+    """So many hosts of each group of a kind: `1 of each rack`. A kind is the beginning of its groups' names."""
+
+    amount: Amount
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.amount} of each {self.kind}"
+
+
+@dataclass(frozen=True)
+class GroupByGroup:
+    """One group of a kind after the other, each as a whole: `rack by rack`."""
+
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.kind}"
+
+
+Step = Amount | OfEach | GroupByGroup
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A size for each wave, first to last; the waves after these have the last one's."""
+
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        return ", then ".join(map(str, self.steps))
+
+
+Batch = Step | Ramp
+
+
+def is_of_kind(group: str, kind: str) -> bool:
+    """True for rack1, rack-a and rack.eu, which are racks; rack and racks are groups of other kinds."""
+    rest = group.removeprefix(kind)
+    return rest != group and rest[:1] in tuple("0123456789-_.")
+
+
 # Each list begins with the path that llama-orch v0.1.0 answers and ends with the one its secret guide names.
 QUEEN_SERVICE = Service(
     unit="queen-rbee.service",
@@ -136,7 +179,7 @@ class Policy:
 
     order: Order = Order.QUEEN_FIRST
     canary: int = 1
-    batch: Amount = Amount(25, percent=True, least=1)
+    batch: Batch = Amount(25, percent=True, least=1)
     width: int = 32
     max_failures: Amount = Amount(0)
     health_deadline: float = 60.0

@@ -10,7 +10,7 @@ from tasks.options.changes import ChangeOptions
 from tasks.options.declared import option
 from tasks.options.fleet import FleetOptions
 from tasks.options.output import FinishOption, OutputOptions
-from tasks.options.pace import amount
+from tasks.options.pace import amount, batch_of
 from tasks.options.turning import ForceOptions, WithoutOption
 from tasks.options.verb import leave, verb
 
@@ -30,7 +30,9 @@ class RevokeOptions(WithoutOption, ForceOptions):
     """Which tokens are revoked, and how hard it is tried."""
 
     reason: str = option("what happened, for the record and the report; required")
-    batch: str = option("how many hives turn together: a number or a percentage (default: all at once)")
+    batch: str = option(
+        "how many hives turn together: a number, a share, or by groups, as `fab rotate` has it (default: all at once)"
+    )
     attempts: str = option("how often a host that fails is tried (default 3)")
     take_over: bool = option("end the session of another run that has a host's lock, such as a thief's", default=False)
     token_file: str = option(
@@ -56,7 +58,7 @@ def revoke(
     from tasks.work.run import runner_of
 
     fleet = scope.load()
-    fleet = paced(fleet, amount("--batch", own.batch, 1) if own.batch else None)
+    fleet = paced(fleet, batch_of(fleet, own.batch) if own.batch else None)
     hosts, excluded = split_excluded(fleet, fleet.hosts, own.without, scope.state_dir, in_emergency=True)
     attempts = REVOCATION.attempts
     if own.attempts:

@@ -22,6 +22,7 @@ from hivekeys.fleet import (
     TokenAge,
     Waiver,
 )
+from hivekeys.inventory.batches import problem
 from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.listening import mistakes_listening
@@ -75,7 +76,7 @@ def look(path: Path, check_ids: CheckIds = tuple) -> LoadedInventory:
     if document is None or mistakes:
         raise refusal(path, *mistakes)
     if not others:
-        return LoadedInventory(_fleet(document, path))
+        return LoadedInventory(_paced(_fleet(document, path)))
     return _with_others(document, tables, path, check_ids)
 
 
@@ -132,13 +133,22 @@ def _checked(
         mistakes = [each.placed(mistake) for mistake in mistakes]
     if document is None or mistakes:
         raise refusal(path, *mistakes, hint=ELSEWHERE)
-    return LoadedInventory(_fleet(document, path), files, tuple(name for each in found for name in each.untouched))
+    return LoadedInventory(
+        _paced(_fleet(document, path)), files, tuple(name for each in found for name in each.untouched)
+    )
 
 
 def _mistakes(tables: dict[str, Any]) -> list[Mistake]:
     """Every rule that the tables break together."""
     rules = (mistakes_between, mistakes_beside, mistakes_listening, mistakes_presenting)
     return [mistake for rule in rules for mistake in rule(tables)]
+
+
+def _paced(fleet: Fleet) -> Fleet:
+    """The fleet, unless its hives cannot turn in the batches that were asked for."""
+    if why := problem(fleet.policy.batch, fleet.hives):
+        raise refusal(Path(fleet.source), Mistake(("rollout", "batch"), why))
+    return fleet
 
 
 def _fleet(document: Document, path: Path) -> Fleet:

@@ -24,8 +24,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Become, Occasion, Order, Role, SudoLog
+from hivekeys.fleet import Amount, Batch, Become, Occasion, Order, Role, SudoLog
 from hivekeys.inventory import notifying, values
+from hivekeys.inventory.batches import batch
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
 from hivekeys.service import Accepts, Apply, Drain, Format, Hook, Idle, OnDeadline
 
@@ -197,7 +198,7 @@ class RolloutKeys(TypedDict, total=False):
 
     order: Annotated[Order, PlainValidator(values.choice(Order))]
     canary: Annotated[int, PlainValidator(values.whole(0, 10_000))]
-    batch: Annotated[Amount, PlainValidator(values.amount(least=1))]
+    batch: Annotated[Batch, PlainValidator(batch)]
     width: Annotated[int, PlainValidator(values.whole(1, 1_000))]
     max_failures: Annotated[Amount, PlainValidator(values.amount(least=0))]
     health_deadline: Seconds

@@ -19,9 +19,12 @@ from hivekeys.fleet import (
     Backups,
     Become,
     Fleet,
+    GroupByGroup,
     Host,
     Notify,
+    OfEach,
     Policy,
+    Ramp,
     Role,
     Timeouts,
     TokenAge,
@@ -201,6 +204,8 @@ def _line(key: str, value: Any) -> str:
 def _quoted(key: str, value: Any) -> str:
     value = _front(value) if isinstance(value, Front) else value
     value = _drain(value) if isinstance(value, Drain) else value
+    value = value.steps if isinstance(value, Ramp) else value
+    value = str(value) if isinstance(value, OfEach | GroupByGroup) else value
     match value:
         case Enum():
             return json.dumps(value.value)

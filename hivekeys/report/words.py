@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet, Host
+from hivekeys.fleet import Amount, Batch, Fleet, Host
 from hivekeys.journal.events import State
 from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.gap import Gap
@@ -102,13 +102,18 @@ def members(run: Run, fleet: Fleet) -> Iterator[tuple[HostRun, Host | None]]:
     return ((run.hosts[name], known.get(name)) for name in order)
 
 
-def wave_lines(run: Run) -> list[str]:
-    """The order of change, a line a wave; before it, where services accept two tokens, what is done in that order."""
+def wave_lines(run: Run, batch: Batch | None = None) -> list[str]:
+    """The order of change, a line a wave; before it, where services accept two tokens, what is done in that order.
+
+    `batch`: how the waves were made, which is said where it is more than a number.
+    """
     said = ["no token is refused meanwhile: accept both, use the new one, drop the old one, each in this order:"]
-    return (said if run.passes else []) + [
+    lines = [
         f"{number}. {phase.value}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
         for number, (phase, names) in enumerate(run.waves, 1)
     ]
+    by = [f"waves: {batch}"] if batch and not isinstance(batch, Amount) else []
+    return [*(said if run.passes else []), *lines, *by]
 
 
 def failures(run: Run) -> list[tuple[Cause, list[str]]]:

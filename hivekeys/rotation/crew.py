@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from hivekeys import __version__
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet, Host, takes_two
+from hivekeys.fleet import Fleet, Host, Role, takes_two
 from hivekeys.journal.clock import Clock
 from hivekeys.journal.events import (
     Claimed,
@@ -284,22 +284,19 @@ class Crew:
         """The controllers of these hosts."""
         return [self._by_name[name] for name in names]
 
-    def places(self, phase: Phase) -> int:
-        """How many hosts of a wave may turn now: a host that was left behind while it turned still takes a place.
+    def with_room(self, controllers: Sequence[HostController]) -> list[HostController]:
+        """Those of a wave that may turn now: a host that was left behind while it turned still takes a place.
 
-        Waits until there is one. The queen waits for all of them, and all of them for her; clients only for clients.
+        Waits until there is one.
         """
-        width = max(len(other.hosts) for other in self.waves if other.phase is phase)
+        wave = next(wave for wave in self.waves if controllers[0].host in wave.hosts)
+        ready = [controller.host for controller in controllers]
+        hives = [controller.host for controller in self.controllers if controller.host.role is Role.HIVE]
         while True:
-            turning = [
-                straggler
-                for straggler in self._stragglers.values()
-                if straggler.turns and (straggler.phase is Phase.CLIENTS) == (phase is Phase.CLIENTS)
-            ]
-            apart = phase is Phase.QUEEN or any(straggler.phase is Phase.QUEEN for straggler in turning)
-            if len(turning) < (1 if apart else width):
-                return width - len(turning)
-            wait([straggler.future for straggler in turning], return_when=FIRST_COMPLETED)
+            turning = {one.host: straggler for one, straggler in self._stragglers.items() if straggler.turns}
+            if may_turn := waves.beside(wave, ready, list(turning), hives):
+                return self.of([host.name for host in may_turn])
+            wait([straggler.future for straggler in turning.values()], return_when=FIRST_COMPLETED)
 
     def standing(self) -> list[HostController]:
         """The hosts that have not failed so far, and were not left behind."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Fleet
+from hivekeys.fleet import Amount, Batch, Fleet
 from hivekeys.journal.events import (
     ENDING,
     PASSES,
@@ -39,7 +39,7 @@ from hivekeys.token import Fingerprint, Token, generate
 RECENT = 3  # runs of the journal whose tokens a revocation revokes unless more is asked for
 
 
-def paced(fleet: Fleet, batch: Amount | None = None) -> Fleet:
+def paced(fleet: Fleet, batch: Batch | None = None) -> Fleet:
     """The fleet with a revocation's pace: no canary, and all hives at once unless told otherwise."""
     policy = replace(fleet.policy, canary=0, batch=batch or Amount(100, percent=True, least=1))
     return replace(fleet, policy=policy)
@@ -153,7 +153,7 @@ class Drive:
         controllers = self._crew.of(move.hosts)
         if self._plan.revokes:
             if move.phase in TURNS:
-                controllers = controllers[: self._crew.places(move.phase)]
+                controllers = self._crew.with_room(controllers)
             self._leaving_stragglers(move, controllers, work)
         else:
             self._crew.phase(move.phase, controllers, work, move.title)

@@ -1,9 +1,10 @@
 """Which hosts change together, and whether the run goes on after each wave. Pure."""
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from hivekeys.fleet import Host, Order, Policy, Role
+from hivekeys.fleet import Amount, GroupByGroup, Host, OfEach, Order, Policy, Ramp, Role, Step, is_of_kind
 from hivekeys.journal.events import Phase
 
 HIVES = (Phase.CANARY, Phase.WAVE)
@@ -11,11 +12,12 @@ HIVES = (Phase.CANARY, Phase.WAVE)
 
 @dataclass(frozen=True)
 class Wave:
-    """Hosts that may be out of service at the same time."""
+    """Hosts that may be out of service at the same time; `step` says how many, and None that all of them may."""
 
     phase: Phase
     title: str
     hosts: tuple[Host, ...]
+    step: Step | None = None
 
 
 def plan(hosts: Sequence[Host], policy: Policy, *, canary: bool = True) -> tuple[Wave, ...]:
@@ -25,9 +27,11 @@ def plan(hosts: Sequence[Host], policy: Policy, *, canary: bool = True) -> tuple
     first = hives[: policy.canary] if canary else ()
     queen_wave = [Wave(Phase.QUEEN, "queen", queen)] if queen else []
     hive_waves = [Wave(Phase.CANARY, "canary", first)] if first else []
-    batches = list(_batches(hives[len(first) :], max(1, policy.batch.of(len(hives)))))
+    steps = policy.batch.steps if isinstance(policy.batch, Ramp) else (policy.batch,)
+    batches = list(_ramped(hives[len(first) :], hives, steps))
     hive_waves += [
-        Wave(Phase.WAVE, f"wave {number} of {len(batches)}", batch) for number, batch in enumerate(batches, 1)
+        Wave(Phase.WAVE, f"wave {number} of {len(batches)}", batch, step)
+        for number, (batch, step) in enumerate(batches, 1)
     ]
     in_order = queen_wave + hive_waves if policy.order is Order.QUEEN_FIRST else hive_waves + queen_wave
     clients = tuple(host for host in hosts if host.role is Role.CLIENT)
@@ -39,9 +43,78 @@ def way_back(planned: Sequence[Wave]) -> tuple[Wave, ...]:
     return tuple(sorted(planned, key=lambda wave: wave.phase is not Phase.CLIENTS))
 
 
-def _batches(hosts: tuple[Host, ...], size: int) -> Iterator[tuple[Host, ...]]:
-    for start in range(0, len(hosts), size):
-        yield hosts[start : start + size]
+def _ramped(
+    left: Sequence[Host], hives: Sequence[Host], steps: Sequence[Step]
+) -> Iterator[tuple[tuple[Host, ...], Step]]:
+    """A wave of each step, and of the last one as many as it takes for those who are left."""
+    for step in steps[:-1]:
+        if left:
+            batch = _batches(left, hives, step)[0]
+            yield batch, step
+            names = {host.name for host in batch}
+            left = [host for host in left if host.name not in names]
+    yield from ((batch, steps[-1]) for batch in _batches(left, hives, steps[-1]))
+
+
+def _batches(left: Sequence[Host], hives: Sequence[Host], step: Step) -> list[tuple[Host, ...]]:
+    """Those who are left in batches of this size, each in its place of the order."""
+    found: dict[int, list[Host]] = defaultdict(list)
+    before: Counter[str] = Counter()
+    most = _most(step, hives)
+    places = {group: place for place, group in enumerate(most)}  # where the canary is comes first
+    for place, host in enumerate(left):
+        group = group_of(host, step)
+        match step:
+            case Amount():
+                number = place // most[group]
+            case OfEach():
+                number = before[group] // most[group]
+            case GroupByGroup():
+                number = places[group]
+        before[group] += 1
+        found[number].append(host)
+    return [tuple(found[number]) for number in sorted(found)]
+
+
+def group_of(host: Host, step: Step) -> str:
+    """The group that counts for a host in such a wave; "" where none does. A host that is in none is its own group."""
+    if isinstance(step, Amount):
+        return ""
+    return next((group for group in host.groups if is_of_kind(group, step.kind)), host.name)
+
+
+def _most(step: Step, hives: Sequence[Host]) -> dict[str, int]:
+    """How many hives of each group may be out of service at once."""
+    sizes = Counter(group_of(host, step) for host in hives)
+    if isinstance(step, GroupByGroup):
+        return dict(sizes)
+    amount = step if isinstance(step, Amount) else step.amount
+    return {group: max(1, amount.of(size)) for group, size in sizes.items()}
+
+
+def beside(wave: Wave, ready: Sequence[Host], turning: Sequence[Host], hives: Sequence[Host]) -> list[Host]:
+    """Those `ready` hosts of a wave that may turn while others, which were left behind in an earlier one, still do.
+
+    Together they are never more than the wave allows: in all, of each group, or of one group alone. The queen waits
+    for every other host, and every other for her; clients only for clients.
+    """
+    clients = wave.phase is Phase.CLIENTS
+    others = [host for host in turning if (host.role is Role.CLIENT) is clients]
+    if wave.phase is Phase.QUEEN or any(host.role is Role.QUEEN for host in others):
+        return [] if others else list(ready)
+    step = wave.step or Amount(len(wave.hosts))
+    if isinstance(step, GroupByGroup) and {group_of(host, step) for host in (*ready, *others)} != {
+        group_of(ready[0], step)
+    }:
+        return []
+    most, out = _most(step, hives or ready), Counter(group_of(host, step) for host in others)
+    found = []
+    for host in ready:
+        group = group_of(host, step)
+        if out[group] < most.get(group, 1):
+            out[group] += 1
+            found.append(host)
+    return found
 
 
 def among(planned: Sequence[Wave], standing: Collection[Host]) -> tuple[Wave, ...]:

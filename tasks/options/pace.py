@@ -9,7 +9,7 @@ from hivekeys.errors import UserError
 from tasks.options.declared import option
 
 if TYPE_CHECKING:
-    from hivekeys.fleet import Amount, Fleet
+    from hivekeys.fleet import Amount, Batch, Fleet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,10 @@ class PaceOptions:
     """The pace of a rollout."""
 
     canary: str = option("how many hives turn alone before the others (0: none)")
-    batch: str = option("how many hives turn together: a number or a percentage (5, 25%)")
+    batch: str = option(
+        "how many hives turn together: a number, a share (5, 25%), by groups ('1 of each rack', 'rack by rack'), or "
+        "one of these after the other (1,5,25%)"
+    )
     max_failures: str = option("how many hosts may fail in the whole run before it goes back: a number or a percentage")
     pause: str = option("seconds to wait between two waves")
     pause_for_confirmation: bool = option("ask before each wave", default=False)
@@ -29,7 +32,7 @@ class PaceOptions:
         if self.canary:
             policy = replace(policy, canary=amount("--canary", self.canary, 0, percent=False).value)
         if self.batch:
-            policy = replace(policy, batch=amount("--batch", self.batch, 1))
+            policy = replace(policy, batch=batch_of(fleet, self.batch))
         if self.max_failures:
             policy = replace(policy, max_failures=amount("--max-failures", self.max_failures, 0))
         if self.overlap:
@@ -40,6 +43,19 @@ class PaceOptions:
     def seconds_between(self) -> float:
         """The pause between two waves. Raises UserError for what is no number."""
         return seconds("--pause", self.pause)
+
+
+def batch_of(fleet: "Fleet", text: str) -> "Batch":
+    """How many hives turn together, from --batch."""
+    from hivekeys.inventory import batches
+
+    try:
+        batch = batches.typed(text)
+    except ValueError as error:
+        raise UserError(f"--batch: found {text!r}, expected {error}") from None
+    if why := batches.problem(batch, fleet.hives):
+        raise UserError(f"--batch: {why}", hint="`fab inventory.check` shows the groups of each host")
+    return batch
 
 
 def amount(option: str, text: str, least: int, percent: bool = True, of: str = "hosts") -> "Amount":

@@ -192,7 +192,7 @@ class Show:
             return
         out = self._talk if self._output.events else self._out
         out.print(report.plan_table(run, fleet, out.width))
-        for line in report.wave_lines(run):
+        for line in report.wave_lines(run, fleet.policy.batch):
             _print_line(out, Text(line))
         if run.left_out:
             _print_line(out, Text(f"left out, will owe the new token: {fold_names(run.left_out)}", "yellow"))

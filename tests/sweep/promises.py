@@ -115,6 +115,7 @@ class WatchedFleet(InProcessFleet):
             self._turning.add(host.name)
             roles = Counter(self.hosts[name].host.role for name in self._turning)
             policy = self.inventory.policy
+            assert isinstance(policy.batch, Amount)
             most = max(policy.canary, policy.batch.of(len(self.inventory.hives)))
             if self._runs[line] in self.revoking:
                 most = len(self.inventory.hives)

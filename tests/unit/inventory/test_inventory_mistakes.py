@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.inventory.batches import EXPECTED
 from tests.builders.loading import load
 
 FLEET = 'fleet = "f"\n'
@@ -44,7 +45,7 @@ def test_all_mistakes_are_told_at_once(file: Path) -> None:
     ) == [
         'fleet: missing, expected the name of the fleet, such as fleet = "production"',
         "ssh.prot: unknown key, did you mean port?",
-        'rollout.batch: found 0, expected a number of hosts, 1 or more, or a percentage from "1%" to "100%"',
+        f"rollout.batch: found 0, expected {EXPECTED}",
         "services.hive.unti: unknown key, did you mean unit?",
         "hosts.queen.port: found 70000, expected a whole number from 1 to 65535",
         'hosts: found 2 queens (queen, queen2), expected exactly one host with role = "queen"',

@@ -32,6 +32,7 @@ def test_every_host_has_one_turn_and_the_queen_has_hers_alone(hives: int, policy
 
 @given(st.integers(1, 60), policies)
 def test_no_wave_is_larger_than_was_asked_for(hives: int, policy: Policy) -> None:
+    assert isinstance(policy.batch, Amount)
     most = max(1, policy.batch.of(hives), policy.canary)
     assert all(len(wave.hosts) <= most for wave in plan(hosts(hives), policy))
 
