@@ -25,6 +25,7 @@ from hivekeys.fleet import (
 from hivekeys.inventory.batches import problem
 from hivekeys.inventory.files import TOML, digest, read, refusal
 from hivekeys.inventory.gathered import Gathered
+from hivekeys.inventory.grouped import Inherited, inherit, mistakes_grouped
 from hivekeys.inventory.listening import mistakes_listening
 from hivekeys.inventory.mistakes import Mistake, at, value_text
 from hivekeys.inventory.presenting import mistakes_presenting
@@ -69,10 +70,12 @@ def look(path: Path, check_ids: CheckIds = tuple) -> LoadedInventory:
     tables = read(path)
     if crowd := too_many(tables):
         raise refusal(path, *crowd)
-    document, mistakes = checked(tables, check_ids)
+    inherited = inherit(tables)
+    document, mistakes = checked(inherited.tables, check_ids)
     others = [table for table in ("ansible", "llama_orch") if table in tables]
     if not others:
-        mistakes += _mistakes(tables)
+        mistakes += _mistakes(inherited)
+    mistakes = [inherited.placed(mistake) for mistake in mistakes]
     if document is None or mistakes:
         raise refusal(path, *mistakes)
     if not others:
@@ -127,8 +130,9 @@ def _with_others(document: Document, tables: dict[str, Any], path: Path, check_i
 def _checked(
     tables: dict[str, Any], found: list[Gathered], path: Path, files: tuple[str, ...], check_ids: CheckIds
 ) -> LoadedInventory:
-    document, mistakes = checked(tables, check_ids)
-    mistakes += _mistakes(tables)
+    inherited = inherit(tables)
+    document, mistakes = checked(inherited.tables, check_ids)
+    mistakes = [inherited.placed(mistake) for mistake in (*mistakes, *_mistakes(inherited))]
     for each in found:
         mistakes = [each.placed(mistake) for mistake in mistakes]
     if document is None or mistakes:
@@ -138,10 +142,10 @@ def _checked(
     )
 
 
-def _mistakes(tables: dict[str, Any]) -> list[Mistake]:
+def _mistakes(inherited: Inherited) -> list[Mistake]:
     """Every rule that the tables break together."""
-    rules = (mistakes_between, mistakes_beside, mistakes_listening, mistakes_presenting)
-    return [mistake for rule in rules for mistake in rule(tables)]
+    rules = (mistakes_between, mistakes_beside, mistakes_listening, mistakes_presenting, mistakes_grouped)
+    return [*inherited.mistakes, *(mistake for rule in rules for mistake in rule(inherited.tables))]
 
 
 def _paced(fleet: Fleet) -> Fleet:

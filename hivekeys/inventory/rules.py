@@ -76,9 +76,9 @@ def _groups(hosts: Table) -> Iterator[Mistake]:
             yield wrong(("hosts", pattern, "groups"), found, "a name that no host has")
 
 
-def groups_of(table: Table) -> list[str]:
+def groups_of(table: object) -> list[str]:
     """The groups of an entry, as far as they can be understood."""
-    groups = table.get("groups", [])
+    groups = table.get("groups", []) if isinstance(table, dict) else []
     return [each for each in (groups if isinstance(groups, list) else [groups]) if isinstance(each, str)]
 
 

@@ -183,6 +183,12 @@ class HostKeys(LoginKeys, total=False):
     service: ServiceKeys
 
 
+class GroupKeys(LoginKeys, total=False):
+    """`[groups.NAME]`."""
+
+    service: ServiceKeys
+
+
 class TimeoutKeys(TypedDict, total=False):
     """`[timeouts]`."""
 
@@ -277,6 +283,7 @@ class Document(TypedDict, total=False):
     notify: dict[Annotated[str, PlainValidator(values.fleet_name)], Annotated[NotifyKeys, AfterValidator(_notify)]]
     ansible: AnsibleKeys
     llama_orch: LlamaOrchKeys
+    groups: dict[Annotated[str, PlainValidator(values.host_group)], GroupKeys]
     hosts: dict[Annotated[str, PlainValidator(values.host_name)], HostKeys]
 
 
@@ -340,6 +347,7 @@ _TABLES: dict[tuple[str, ...], type] = {
     ("ansible",): AnsibleKeys,
     ("llama_orch",): LlamaOrchKeys,
     ("services",): ServicesKeys,
+    ("groups", "*"): GroupKeys,
     ("hosts", "*"): HostKeys,
 }
 
