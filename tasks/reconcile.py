@@ -2,7 +2,7 @@
 
 from hivekeys.errors import UserError
 from tasks.options.changes import ChangeOptions
-from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.output import NotifyOptions, OutputOptions
 from tasks.options.turning import EarlierRunOptions, ForwardOptions
 from tasks.options.verb import verb
 
@@ -13,7 +13,7 @@ def reconcile(
     forward: ForwardOptions,
     change: ChangeOptions,
     output: OutputOptions,
-    finish: FinishOption,
+    notify: NotifyOptions,
 ) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
     from hivekeys.journal.past import newest_served, past_run
@@ -30,6 +30,6 @@ def reconcile(
         hint = "`fab rollback` goes back with the hosts that it did not reach" if may_go_back else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     hosts, excluded = split_excluded(fleet, fleet.hosts, forward.without, scope.state_dir)
-    request = request_for(past, scope, output, finish, excluded, forward)
+    request = request_for(past, scope, output, notify, excluded, forward)
     later = gone_back_after(past, scope.state_dir)
     take_up(fleet, hosts, request, "reconcile", forward.retire_anyway, later, dry_run=change.dry_run)

@@ -10,7 +10,7 @@ from hivekeys.errors import ExitCode, UserError
 from tasks.options.changes import ChangeOptions, ReasonOption
 from tasks.options.declared import argument, option
 from tasks.options.fleet import HostsOptions, host_names
-from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.output import NotifyOptions, OutputOptions
 from tasks.options.pace import PaceOptions
 from tasks.options.turning import TurnOptions
 from tasks.options.verb import leave, verb
@@ -40,7 +40,7 @@ def restore(
     pace: PaceOptions,
     change: ChangeOptions,
     output: OutputOptions,
-    finish: FinishOption,
+    notify: NotifyOptions,
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
     from hivekeys.journal import state_folder
@@ -69,7 +69,8 @@ def restore(
     request = Request(
         reason=f"restore of the backup of {made}" + (f": {own.reason}" if own.reason else ""),
         output=output,
-        on_finish=finish.command,
+        on_finish=notify.command,
+        log=notify.log,
         state_dir=scope.state_dir,
         excluded=excluded,
         meters=own.meters(hosts),

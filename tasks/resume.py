@@ -2,7 +2,7 @@
 
 from hivekeys.errors import UserError
 from tasks.options.changes import ChangeOptions
-from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.output import NotifyOptions, OutputOptions
 from tasks.options.turning import EarlierRunOptions, ForwardOptions
 from tasks.options.verb import verb
 
@@ -13,7 +13,7 @@ def resume(
     forward: ForwardOptions,
     change: ChangeOptions,
     output: OutputOptions,
-    finish: FinishOption,
+    notify: NotifyOptions,
 ) -> None:
     """Go on with a run that was cut off: looks at every host first, makes no second token."""
     from tasks.work.earlier_run import hosts_of, meant_run, refuse_superseded, request_for, take_up
@@ -28,5 +28,5 @@ def resume(
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
     hosts, excluded = split_excluded(fleet, hosts_of(fleet, past), forward.without, scope.state_dir)
-    request = request_for(past, scope, output, finish, excluded, forward)
+    request = request_for(past, scope, output, notify, excluded, forward)
     take_up(fleet, hosts, request, "resume", forward.retire_anyway, dry_run=change.dry_run)

@@ -9,7 +9,7 @@ from hivekeys.errors import UserError
 from tasks.options.changes import ChangeOptions
 from tasks.options.declared import option
 from tasks.options.fleet import FleetOptions
-from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.output import NotifyOptions, OutputOptions
 from tasks.options.pace import amount, batch_of
 from tasks.options.turning import ForceOptions, WithoutOption
 from tasks.options.verb import leave, verb
@@ -45,7 +45,7 @@ class RevokeOptions(WithoutOption, ForceOptions):
 
 @verb
 def revoke(
-    scope: FleetOptions, own: RevokeOptions, change: ChangeOptions, output: OutputOptions, finish: FinishOption
+    scope: FleetOptions, own: RevokeOptions, change: ChangeOptions, output: OutputOptions, notify: NotifyOptions
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
     from hivekeys.journal.run import REVOKE
@@ -71,7 +71,8 @@ def revoke(
     request = Request(
         reason=own.reason,
         output=output,
-        on_finish=finish.command,
+        on_finish=notify.command,
+        log=notify.log,
         task=REVOKE,
         state_dir=scope.state_dir,
         fence=own.fence,

@@ -2,13 +2,13 @@
 
 from hivekeys.errors import UserError
 from tasks.options.changes import ChangeOptions
-from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.output import NotifyOptions, OutputOptions
 from tasks.options.turning import EarlierRunOptions
 from tasks.options.verb import verb
 
 
 @verb
-def rollback(scope: EarlierRunOptions, change: ChangeOptions, output: OutputOptions, finish: FinishOption) -> None:
+def rollback(scope: EarlierRunOptions, change: ChangeOptions, output: OutputOptions, notify: NotifyOptions) -> None:
     """Take a run back to the tokens from before it, while the hosts still have them."""
     from tasks.work import earlier_run
     from tasks.work.excluding import split_excluded
@@ -35,6 +35,6 @@ def rollback(scope: EarlierRunOptions, change: ChangeOptions, output: OutputOpti
             hint=on if past.is_open else f"`fab status --run {past.id}` shows how it ended",
         )
     hosts, excluded = split_excluded(fleet, earlier_run.hosts_of(fleet, past), "", scope.state_dir)
-    request = earlier_run.request_for(past, scope, output, finish, excluded)
+    request = earlier_run.request_for(past, scope, output, notify, excluded)
     later = earlier_run.gone_back_after(past, scope.state_dir)
     earlier_run.take_up(fleet, hosts, request, "roll_back", later=later, dry_run=change.dry_run)

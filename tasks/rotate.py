@@ -11,7 +11,7 @@ from hivekeys.errors import ExitCode, UserError
 from tasks.options.changes import ChangeOptions
 from tasks.options.declared import option
 from tasks.options.fleet import HostsOptions, host_names
-from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.output import NotifyOptions, OutputOptions
 from tasks.options.pace import PaceOptions, age
 from tasks.options.turning import TurnOptions
 from tasks.options.verb import leave, verb
@@ -40,7 +40,7 @@ def rotate(
     pace: PaceOptions,
     change: ChangeOptions,
     output: OutputOptions,
-    finish: FinishOption,
+    notify: NotifyOptions,
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
     from hivekeys.rotation.drive import Drive
@@ -62,7 +62,8 @@ def rotate(
     request = Request(
         reason=own.reason,
         output=output,
-        on_finish=finish.command,
+        on_finish=notify.command,
+        log=notify.log,
         state_dir=scope.state_dir,
         excluded=excluded,
         meters=own.meters(hosts),
@@ -106,7 +107,7 @@ def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "R
 
     output = request.output
     quiet = OutputOptions(quiet=output.quiet or output.events)  # a look before the run is no part of what it tells
-    silent = replace(request, reason="", output=quiet, on_finish=(), records=False)
+    silent = replace(request, reason="", output=quiet, on_finish=(), log="", records=False)
     with runner_of(fleet, hosts, silent) as (runner, show):
         well = Drive(runner).look()
         runner.end(ExitCode.DONE)

@@ -35,8 +35,10 @@ TO_PEOPLE = OutputOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinishOption:
-    """What is started when a run is over. Raises UserError for what could never be started."""
+class NotifyOptions:
+    """Who else is told of a run. Raises UserError for a command that cannot be started, and for a log that is none."""
+
+    log: str = option("write the run into this machine's log as well: journald (with fields), syslog")
 
     on_finish: str = option(
         "a command to start when the run is over, however it ended: the summary is on its stdin, "
@@ -44,7 +46,11 @@ class FinishOption:
     )
 
     def __post_init__(self) -> None:
+        from tasks.notifications.log import refuse_missing
+
         _ = self.command
+        if self.log:
+            refuse_missing(self.log)
 
     @property
     def command(self) -> tuple[str, ...]:

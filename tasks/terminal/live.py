@@ -84,7 +84,7 @@ class Show:
         self._stopping = False
         self.asking = False  # the operator is being asked something
         self.summary: tuple[str, ExitCode] | None = None  # of a run that is over
-        self.listener: Callable[[Event, Run], None] | None = None  # each event, with the run that has it
+        self.listeners: list[Callable[[Event, Run], None]] = []  # of each event, and of the run that has it
 
     def __enter__(self) -> Self:
         self._is_watching = True
@@ -133,8 +133,8 @@ class Show:
         with self._mutex:
             for event in events:
                 self._progress = after_event(self._progress, event)
-                if self.listener:
-                    self.listener(event, self._progress.run)
+                for listener in self.listeners:
+                    listener(event, self._progress.run)
                 if self._stream:
                     self._stream.write(stream.line_of(event, self._progress.run.id, self._fleet))
                 if self._screen is None:

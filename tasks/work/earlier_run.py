@@ -17,7 +17,7 @@ from hivekeys.rotation.moves import REVOCATION, ROTATION
 from hivekeys.rotation.preview import Foreseen, foreseen
 from hivekeys.text.names import fold_names
 from hivekeys.token import refuse_revoked
-from tasks.options.output import FinishOption, OutputOptions
+from tasks.options.output import NotifyOptions, OutputOptions
 from tasks.options.turning import EarlierRunOptions, ForwardOptions, RetireOption
 from tasks.options.verb import leave
 from tasks.work import foreseeing
@@ -98,7 +98,7 @@ def request_for(
     past: Run,
     scope: EarlierRunOptions,
     output: OutputOptions,
-    finish: FinishOption,
+    notify: NotifyOptions,
     excluded: tuple[str, ...],
     forward: ForwardOptions | None = None,
 ) -> Request:
@@ -106,7 +106,8 @@ def request_for(
     return Request(
         reason=past.reason,
         output=output,
-        on_finish=finish.command,
+        on_finish=notify.command,
+        log=notify.log,
         past=past,
         state_dir=scope.state_dir,
         ends_survivors=forward is not None and forward.end_survivors,

@@ -20,7 +20,7 @@ UNTOUCHED = "a dry run: nothing was changed"
 
 def look(request: Request) -> Request:
     """The same, but only looked at: nothing is recorded, and no command is told that a run is over."""
-    return replace(request, on_finish=(), records=False, fence=False, take_over=False)
+    return replace(request, on_finish=(), log="", records=False, fence=False, take_over=False)
 
 
 def plan(fleet: Fleet, hosts: tuple[Host, ...], request: Request, check: Callable[[Crew], None] | None = None) -> None:

@@ -14,6 +14,7 @@ class Request:
     reason: str = ""
     output: OutputOptions = TO_PEOPLE
     on_finish: tuple[str, ...] = ()  # the command to start when the run is over
+    log: str = ""  # of the bastion, that the run is written into: tasks.notifications.log
     task: str = "rotate"  # hivekeys.journal.run
     past: Run | None = None
     state_dir: str = ""

@@ -15,6 +15,7 @@ from hivekeys.protocol.hints import for_fleet
 from hivekeys.protocol.program import modules_of, program_of
 from hivekeys.rotation.crew import Crew
 from tasks.notifications import command
+from tasks.notifications.log import Log
 from tasks.notifications.notification import at_end, not_begun
 from tasks.notifications.notifier import PATIENCE, Notifier
 from tasks.terminal.live import Show
@@ -33,6 +34,9 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
         way = Direction.LOOK if not request.records else Direction.BACK if request.goes_back else Direction.FORWARD
         show = Show(request.output, request.past, way, fleet)
         stack.enter_context(_notified(fleet, run, request, show))
+        if request.log:
+            log = stack.enter_context(contextlib.closing(Log(request.log, show.warn)))
+            show.listeners.append(log.on_event)
         record: Record = show.record
         if request.records:
             record = stack.enter_context(recorded(fleet, run, request, show, request.past is not None))
@@ -67,7 +71,7 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
 def _notified(fleet: Fleet, run: str, request: Request, show: Show) -> Iterator[None]:
     """Tells whom the inventory names, and starts the operator's command at the end: also when it never began."""
     notifier = Notifier(fleet.notify if request.records else (), show.warn)
-    show.listener = notifier.on_event
+    show.listeners.append(notifier.on_event)
     text, code = "hivekeys ended without a result\n", ExitCode.BUG
     try:
         yield
