@@ -179,6 +179,7 @@ class Front:
     `listen` is where clients reach it: an address in numbers, or 0.0.0.0 or [::] for all, and a port. `public`: paths
     that need no token, beside those of `health`. `start`: the command with which the service listens on loopback;
     "": its unit does so by itself. `firewall`: it can only listen on all addresses, and nftables keeps others from it.
+    `own_token`: the service asks for a token, one of its own, which nginx presents. False: it asks for none.
     `certificate` and `key`: files on the host, of a front that speaks TLS.
     """
 
@@ -191,6 +192,7 @@ class Front:
     public: tuple[str, ...] = ()
     start: str = ""
     firewall: bool = False
+    own_token: bool = True
 
 
 FRONTS = "/etc/hivekeys-front"  # a folder for each front: its configuration, and the tokens that it accepts
@@ -199,8 +201,8 @@ FRONTS = "/etc/hivekeys-front"  # a folder for each front: its configuration, an
 def fronting(front: Front, drain: Drain | None = None) -> Service:
     """The service that clients of a fleet reach: the front, with what it needs to be turned like any other.
 
-    Its token file is root's, in a folder of its own, and holds the fleet's token; that of the service behind it holds
-    a token that is made on the host and stays there.
+    Its token file is root's, in a folder of its own, and holds the fleet's token; that of the service behind it, if it
+    asks for one, holds a token that is made on the host and stays there.
     """
     stem, (address, _, port) = front.behind.unit.removesuffix(".service"), front.listen.rpartition(":")
     return Service(
@@ -213,7 +215,7 @@ def fronting(front: Front, drain: Drain | None = None) -> Service:
         group="root",
         stream=front.behind.stream,
         places=front.behind.places,
-        tokenless=front.behind.tokenless,
+        tokenless=(*front.behind.tokenless, *(() if front.own_token else (front.behind.port,))),
         address={"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(address, address.strip("[]")),  # noqa: S104
         scheme="https" if front.certificate else "http",
         ca=front.ca,

@@ -41,10 +41,8 @@ class InstallOptions(FromOption):
     def refuse_mixed(self) -> None:
         """Raises UserError for what excludes each other."""
         beside = [*self.changes, *(["restricted"] if self.restricted else []), *(["readmit"] if self.readmit else [])]
-        if self.front and (beside or self.from_):
-            raise UserError(
-                f"--{(*beside, 'from')[0]}: --front brings nginx alone", hint="first the one, then the other"
-            )
+        if self.front and beside:
+            raise UserError(f"--{beside[0]}: --front brings nginx alone", hint="first the one, then the other")
         if (self.restricted or self.print_sudoers) and self.changes:
             raise UserError(
                 f"--{self.changes[0]}: --restricted touches no service", hint="first the one, then the other"
@@ -74,6 +72,7 @@ def install(
     from hivekeys.journal.past import tombstones
     from hivekeys.token import generate
     from hivekeys.upkeep import front, install
+    from hivekeys.upkeep.first_token import TokenSource
     from tasks.work import restricting
     from tasks.work.grounds import grounds_of
     from tasks.work.request import Request
@@ -96,14 +95,14 @@ def install(
         leave(code)
         return
     if own.front:
-        with upkeep_of(fleet, front.with_front(hosts), Phase.INSTALL, request, VERBS) as work:
-            code = show_changes(work, front.front(work), output.json)
-        leave(code)
-        return
-    front.refuse_front(hosts, "install")
+        hosts = front.with_front(hosts)
+    else:
+        front.refuse_front(hosts, "install")
     grounds = grounds_of(fleet, own.from_, change.yes or change.dry_run, scope.state_dir)
     back = readmitted(fleet.name, hosts, own.readmit, scope.limit, scope.state_dir)
-    with upkeep_of(fleet, hosts, Phase.INSTALL, request, VERBS, beside_open=False, readmitted=back) as work:
+    with upkeep_of(fleet, hosts, Phase.INSTALL, request, VERBS, beside_open=own.front, readmitted=back) as work:
         gone = tombstones(state_folder.folder_for(fleet.name, scope.state_dir))
-        code = show_changes(work, install.install(work, own.changes, generate, gone, grounds), output.json)
+        source = TokenSource(generate, gone, grounds)
+        results = front.front(work, source) if own.front else install.install(work, own.changes, source)
+        code = show_changes(work, results, output.json)
     leave(code)

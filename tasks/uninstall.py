@@ -36,7 +36,7 @@ def uninstall(
     from hivekeys.journal.events import Phase
     from hivekeys.upkeep import front, install
     from tasks.work.request import Request
-    from tasks.work.upkeep import VERBS, confirm_uninstall, show_changes, upkeep_of
+    from tasks.work.upkeep import VERBS, confirm_open, confirm_uninstall, show_changes, upkeep_of
 
     fleet, hosts = login.apply_to(*scope.load_hosts())
     if own.front and own.restricted:
@@ -47,9 +47,12 @@ def uninstall(
         confirm_uninstall(fleet.name, [host.name for host in hosts])
     request = Request(reason=reason.reason, state_dir=scope.state_dir, records=not change.dry_run)
     hosts = front.with_front(hosts) if own.front else hosts
+    bare = front.bare_behind(hosts) if own.front else []
+    if bare and not change.dry_run and not change.yes:
+        confirm_open(fleet.name, bare)
     with upkeep_of(fleet, hosts, Phase.UNINSTALL, request, VERBS, beside_open=own.restricted) as work:
         if own.front:
-            results = front.front(work, remove=True)
+            results = front.take_away(work)
         else:
             results = install.unrestrict(work) if own.restricted else install.uninstall(work)
         code = show_changes(work, results, output.json)

@@ -12,9 +12,17 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 
+class Tokenless(Agent):
+    """The view of a service that asks for no token: whatever lies at the path of one is not looked at."""
+
+    def slots(self) -> "dict[str, Any]":
+        return {"directory": {"fault": "it asks for no token"}, "active": None, "staged": None, "previous": None}
+
+
 def agent_behind(agent: "Agent") -> "Agent":
     """The same session, for the service behind the front."""
-    inner = Agent(agent.root, agent.system, agent.secrets_type)
+    kind = Agent if Nginx(agent).has_own else Tokenless
+    inner = kind(agent.root, agent.system, agent.secrets_type)
     inner.fleet, inner.run, inner.service = agent.fleet, agent.run, agent.service["front"]["behind"]
     inner.state, inner.deadline, inner.own_calls = agent.state, agent.deadline, agent.own_calls
     inner.secrets = agent.secrets_type(agent.root, inner.service, agent.secrets.key)

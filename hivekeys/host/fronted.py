@@ -67,6 +67,22 @@ def again_behind(inner: "Agent") -> None:
     inner.unit.forget(settings=True)
 
 
+def is_behind(inner: "Agent", nginx: Nginx) -> bool:
+    """True for a service that runs as its unit and its token file are now: no earlier set-up was cut off."""
+    unit = inner.unit.look()
+    port = 0 if inner.service["address"].startswith(UNIX) else inner.service["port"]
+    listens = port in [place[1] for place in inner.system.places([unit["pid"]] if unit["pid"] else [])]
+    return listens and not (nginx.has_own and is_stale(inner, unit))
+
+
+def is_stale(inner: "Agent", unit: "dict[str, Any]") -> bool:
+    """True for a process behind a front that has not read what is in its token file."""
+    active = inner.slots()["active"] or {"fingerprint": None}
+    loaded = inner.unit.loaded(unit, active)
+    held = loaded["fingerprint"] or active["fingerprint"]
+    return loaded["evidence"] == "older" or bool(held != active["fingerprint"])
+
+
 def healthy(agent: "Agent", want: str, refuse: "list[str]", seconds: float) -> "tuple[Proof, dict[str, Any]]":
     """A proof that is begun, and the unit as it is with a service that answers."""
     proof = Proof(agent, want, refuse)

@@ -50,6 +50,11 @@ class Nginx:
         self.table = "".join(char if char.isalnum() else "_" for char in self.name)
         self.log_folder = "/var/log/" + self.name
 
+    @property
+    def has_own(self) -> bool:
+        """True for a service that asks for a token, which is its own; False for one that lets in whoever reaches it."""
+        return bool(self.front.get("own_token", True))
+
     # -- texts
 
     def words(self) -> "dict[str, Any]":
@@ -122,7 +127,12 @@ class Nginx:
         return '"~^Bearer %s\\z"' % escaped(token) in text
 
     def own(self, token: str) -> str:
-        """What the service behind is told instead of the client's token. nginx has no way to quote a dollar sign."""
+        """What the service behind is told instead of the client's token; "": nothing, its request has no such header.
+
+        nginx has no way to quote a dollar sign.
+        """
+        if not token:
+            return '%smap $hivekeys_slot $hivekeys_own { default ""; }\n' % FRONT_HEADER
         if not token.isalnum():
             raise Refusal("slot-changed", "the service's own token is none that was made for the front")
         return '%smap $hivekeys_slot $hivekeys_own { default "Bearer %s"; none ""; }\n' % (FRONT_HEADER, token)

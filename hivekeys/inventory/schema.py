@@ -55,6 +55,7 @@ class FrontKeys(TypedDict, total=False):
     public: Annotated[tuple[str, ...], PlainValidator(values.public_paths)]
     start: Annotated[str, PlainValidator(values.command)]
     firewall: Annotated[bool, PlainValidator(values.flag)]
+    own_token: Annotated[bool, PlainValidator(values.flag)]
 
 
 class HookKeys(TypedDict, total=False):

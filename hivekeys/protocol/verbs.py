@@ -364,12 +364,14 @@ class Uninstall(Answered[Changes], module="uninstall"):
 class Front(Answered[Changes], module="front"):
     """nginx is set up before the service, or taken away. Without `apply`: what would be done.
 
-    `host`: its name, for the environment of the operator's commands, where the service has a drain.
+    `host`: its name, for the environment of the operator's commands, where the service has a drain. `want`: the fleet's
+    token, where the service asks for none, so that the front could take over none.
     """
 
     apply: bool = False
     options: tuple[str, ...] = ()
     host: str = ""
+    want: Fingerprint | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,7 @@ def _fields(step: Step, policy: Policy, tokens: Tokens) -> dict[str, Any]:
             return {**asked, "health_seconds": _health(step, policy), "stable_seconds": stable}
         case Front():
             told = {"apply": step.apply, "options": list(step.options), "host": step.host}
+            told |= {"want": _plain(step.want)} if step.want else {}
             return {**told, "health_seconds": policy.health_deadline}
         case Audit():
             return asdict(step.query)
@@ -165,6 +166,7 @@ def _front_told(front: ServiceFront) -> dict[str, Any]:
         "public": list(front.public),
         "start": front.start,
         "firewall": front.firewall,
+        **({} if front.own_token else {"own_token": False}),
         "behind": service_told(front.behind),
     }
 

@@ -23,9 +23,9 @@ from hivekeys.rotation import waves
 from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.service import Accepts
 from hivekeys.text.names import fold_names
-from hivekeys.token import Fingerprint, Token, refuse_revoked
+from hivekeys.token import Fingerprint
 from hivekeys.upkeep.changes import UpkeepResult
-from hivekeys.upkeep.current_token import Grounds, holders_of, read_from, refuse_unborne, wanted, witnesses
+from hivekeys.upkeep.first_token import TokenSource, token_for
 from hivekeys.upkeep.inheritance import Inheritance, inheritance
 from hivekeys.upkeep.upkeep import Ask, Replies, Upkeep
 from hivekeys.verify.survey import Watch
@@ -37,23 +37,16 @@ RELOADED = ("unit", "token", "environment", "account")  # parts that the service
 def install(
     upkeep: Upkeep,
     options: Sequence[str],
-    make: Callable[[], Token],
-    revoked: Mapping[Fingerprint, str],
-    grounds: Grounds,
+    source: TokenSource,
 ) -> list[UpkeepResult]:
-    """Sets the chosen hosts up and proves them. `revoked`: tokens that leaked, and the run that revoked each.
+    """Sets the chosen hosts up and proves them.
 
     Raises UserError where it is not known which token they shall get, where too few hosts prove it, or where it leaked.
     """
     shown = upkeep.look(upkeep.fleet.hosts)
     upkeep.refuse_doubles(shown)
     refuse_running(upkeep, shown)
-    want = _the_token(upkeep, shown, grounds)
-    if want:
-        refuse_revoked(want, revoked, f"fleet {upkeep.fleet.name}")
-    token = None if not upkeep.apply else make() if want is None else _read_fleets_token(upkeep, shown, want, grounds)
-    if token:
-        want = upkeep.know(token)
+    want, token = token_for(upkeep, shown, source)
 
     step = Install(want=want, apply=upkeep.apply, options=tuple(options))
     if not upkeep.apply or want is None:
@@ -63,8 +56,8 @@ def install(
 
     def set_up(title: str, hosts: Sequence[Host]) -> list[UpkeepResult]:
         careful = replace(step, options=(*step.options, KEEPS))
-        given = {host: replace(careful, stones=inherited.stones) for host in hosts if host in joins}
-        return upkeep.do(title, hosts, lambda host: (given.get(host, careful),), partial(_prove, want, step))
+        joining = {host: replace(careful, stones=inherited.stones) for host in hosts if host in joins}
+        return upkeep.do(title, hosts, lambda host: (joining.get(host, careful),), partial(_prove, want, step))
 
     after = partial(_after, want)
     found = upkeep.look(upkeep.hosts, replace(step, apply=False))
@@ -219,57 +212,3 @@ def refuse_running(upkeep: Upkeep, shown: Replies) -> None:
             hint="wait for it, or finish it with `fab resume` or `fab rollback` where it was begun",
             code=ExitCode.LOCKED,
         )
-
-
-def _refuse_unheld(queen: Host, shown: Replies) -> None:
-    """Refuses a queen that works with a token that is in no file: the fleet has one, and a new one would differ."""
-    reply = shown.get(queen)
-    seen = reply.seen if isinstance(reply, Reply) else None
-    if seen and seen.unit.state == "active" and seen.unit.env_token and not seen.active:
-        raise UserError(
-            f"{queen.name}: the service has its token from its environment, and {queen.service.token} is not there",
-            hint='an EnvironmentFile of root\'s that sets it is named as it is: `token = "FILE"` and '
-            '`format = "environment"` in [services]; else put the token that works into the file first',
-        )
-
-
-def _the_token(upkeep: Upkeep, shown: Replies, grounds: Grounds) -> Fingerprint | None:
-    """The fleet's token, not yet proven; None for a fleet that has none, which only hosts that answer can say."""
-    held = {host: reply.seen.token for host, reply in shown.items() if isinstance(reply, Reply) and reply.seen}
-    tokens = set(held.values()) - {None}
-    want = wanted(upkeep.fleet, shown, grounds)
-    others = [host for host in upkeep.hosts if held.get(host) not in (None, want)]
-    if len(tokens) > 1 and (want is None or others):
-        raise UserError(
-            f"the hosts of fleet {upkeep.fleet.name} have {len(tokens)} different tokens",
-            hint="bring them to one first: `fab reconcile`, or `fab rotate`; or leave one out with --exclude",
-        )
-    silent = [host.name for host, reply in shown.items() if isinstance(reply, Cause) and host not in upkeep.hosts]
-    if want is None:
-        _refuse_unheld(upkeep.fleet.queen, shown)
-    if want is None and silent:
-        raise UserError(
-            f"no host that answers has a token, and {', '.join(silent)} cannot be asked: is this a new fleet?",
-            hint="it must be known whether there is a token before one is made; `fab plan` says what is wrong",
-            code=ExitCode.INCOMPLETE,
-        )
-    return want
-
-
-def _read_fleets_token(upkeep: Upkeep, shown: Replies, want: Fingerprint, grounds: Grounds) -> Token:
-    """The fleet's token from a host that proves it; in a fleet that is being set up, from the queen."""
-    holders, queen = holders_of(want, shown), grounds.source or upkeep.fleet.queen
-    proven_by = witnesses(upkeep, holders, want, grounds)
-    cut_off = not proven_by and queen in holders and all(host in upkeep.hosts for host in holders)
-    if cut_off and (grounds.source or grounds.known in (None, want)):  # no service runs on the token yet
-        proven_by = [queen]
-    if proven_by:
-        refuse_unborne(upkeep, want, proven_by, grounds)
-    found = read_from(upkeep, proven_by, want)
-    if found is None:
-        raise UserError(
-            f"no host of fleet {upkeep.fleet.name} proves its token: a host that joins would get one that may not work",
-            hint="`fab verify` says what is wrong; repair it, or `fab rotate`",
-            code=ExitCode.INCOMPLETE,
-        )
-    return found

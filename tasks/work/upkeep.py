@@ -80,11 +80,21 @@ def readmitted(fleet: str, hosts: Sequence[Host], readmit: bool, limit: str, sta
 
 
 def confirm_uninstall(fleet: str, hosts: list[str]) -> None:
+    """Asks whether services are to be stopped."""
+    _confirm(f"Stop the services of {fold_names(hosts)} in fleet {fleet} and remove their tokens?")
+
+
+def confirm_open(fleet: str, hosts: list[str]) -> None:
+    """Asks whether services that ask for no token are to be without their fronts."""
+    names = fold_names(hosts)
+    _confirm(f"The services of {names} in fleet {fleet} ask for no token. Let everybody in who reaches them?")
+
+
+def _confirm(question: str) -> None:
     """Asks on the terminal; without a terminal the answer is no."""
     if not sys.stdin.isatty():
         raise UserError("there is no terminal to ask for confirmation on", hint="look at --dry-run, then add --yes")
-    question = f"Stop the services of {fold_names(hosts)} in fleet {fleet} and remove their tokens? [y/N] "
-    if not Show().agrees(question):
+    if not Show().agrees(f"{question} [y/N] "):
         raise UserError("not confirmed: nothing was changed")
 
 

@@ -137,9 +137,19 @@ class Systemd(System):
 
 
 class FrontedHost:
-    """A host whose service listens on `port`, where clients reach it; the front may be set up before it."""
+    """A host whose service listens on `port`, where clients reach it; the front may be set up before it.
 
-    def __init__(self, root: Path, start: bool = True, listens: str = "127.0.0.1", certificate: str = "") -> None:
+    `is_open`: the service asks for no token, and has none.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        start: bool = True,
+        listens: str = "127.0.0.1",
+        certificate: str = "",
+        is_open: bool = False,
+    ) -> None:
         self.root, self.token = root, generate()
         self.port, self.inner = free_port(), free_port()
         for folder in ("etc/systemd/system", "etc/llama/secrets", "var/lib", "var/log", "run"):
@@ -148,10 +158,11 @@ class FrontedHost:
             if above.stat().st_mode & 0o011 != 0o011 and above != Path("/"):
                 above.chmod(above.stat().st_mode | 0o011)
         file = root / "etc/llama/secrets/api-token"
-        file.write_text(self.token.reveal() + "\n")
-        file.chmod(0o600)
+        if not is_open:
+            file.write_text(self.token.reveal() + "\n")
+            file.chmod(0o600)
         file.parent.chmod(0o700)
-        program = f"{sys.executable} -IS {UPSTREAM} --addr"
+        program = f"{sys.executable} -IS {UPSTREAM} {'--open ' if is_open else ''}--addr"
         unit = f"[Service]\nExecStart={program} 127.0.0.1:{self.port}\nEnvironment=LLORCH_API_TOKEN_FILE={file}\n"
         (root / "etc/systemd/system/rbee-hive.service").write_text(unit)
         self.behind = Service(
@@ -170,6 +181,7 @@ class FrontedHost:
             key=certificate.replace(".crt", ".key"),
             verify=False,
             start=f"{program} {listens}:{self.inner}" if start else "",
+            own_token=not is_open,
         )
         self.service = fronting(front)
         self.system = Systemd(root)
@@ -196,7 +208,8 @@ class FrontedHost:
         return self.agent.carry_out(verb, fields)
 
     def set_up(self) -> None:
-        result = self.do("front", apply=True)
+        self.greet(self.token)
+        result = self.do("front", apply=True, want=self.token.fingerprint(KEY).keyed)
         assert result["ok"], result
 
     def admit(self, *tokens: Token, at_once: bool = False) -> dict[str, Any]:

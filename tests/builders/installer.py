@@ -12,6 +12,7 @@ from hivekeys.protocol.verbs import Greeting
 from hivekeys.token import Fingerprint, Token, generate
 from hivekeys.upkeep.changes import UpkeepResult
 from hivekeys.upkeep.current_token import Grounds
+from hivekeys.upkeep.first_token import TokenSource
 from hivekeys.upkeep.install import install
 from hivekeys.upkeep.upkeep import Upkeep
 from tests.inprocess import KEY, InProcessFleet, OwnClock
@@ -41,7 +42,7 @@ class Installer:
             fleet.inventory, chosen, fleet.dialer(), greeting, self.events.extend, Phase.INSTALL, apply, "", OwnClock()
         )
         try:
-            self.kept: list[UpkeepResult] = install(work, (), generate, revoked, grounds)
+            self.kept: list[UpkeepResult] = install(work, (), TokenSource(generate, revoked, grounds))
         finally:
             work.close()
 

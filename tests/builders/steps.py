@@ -50,7 +50,7 @@ def every_step(want: Fingerprint = PRINT) -> tuple[Step, ...]:
         verbs.Fix(apply=True, options=("strays",), want=want),
         verbs.Install(apply=True, options=("harden",), want=want, stones=(stone,)),
         verbs.Uninstall(apply=True, options=("last",)),
-        verbs.Front(apply=True, options=("remove",)),
+        verbs.Front(apply=True, host="hive1", want=want),
         verbs.Watch(apply=True, options=("remove",)),
         verbs.Restrict(apply=True, restriction=restriction),
     )

@@ -1,6 +1,9 @@
-"""A service behind a front, as a program: it asks for the token in its file, and streams words for as long as asked."""
+"""A service behind a front, as a program: it asks for the token in its file, and streams words for as long as asked.
 
-# It is started as `python -IS upstream.py --addr IP:PORT`, with LLORCH_API_TOKEN_FILE; standard library only.
+With `--open` it asks for none, and answers every path with what it was told of a token.
+"""
+
+# It is started as `python -IS upstream.py [--open] --addr IP:PORT`, with LLORCH_API_TOKEN_FILE; standard library only.
 import os
 import sys
 import time
@@ -14,12 +17,15 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     token = ""
+    is_open = False
 
     def do_GET(self) -> None:
         path, _, words = self.path.partition("?")
         if path == "/v1/health":
             self.answer(200, b'{"status":"ok"}')
-        elif self.headers.get("Authorization") != f"Bearer {self.token}":
+        elif self.is_open and path != "/v1/stream":
+            self.answer(200, str(self.headers.get("Authorization")).encode())
+        elif not self.is_open and self.headers.get("Authorization") != f"Bearer {self.token}":
             self.answer(401, b"{}")
         elif path == "/v1/stream":
             self.stream(int(words))
@@ -61,7 +67,8 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     address, _, port = sys.argv[-1].rpartition(":")
-    Handler.token = Path(os.environ["LLORCH_API_TOKEN_FILE"]).read_text().strip()
+    Handler.is_open = "--open" in sys.argv
+    Handler.token = "" if Handler.is_open else Path(os.environ["LLORCH_API_TOKEN_FILE"]).read_text().strip()
     Server((address, int(port)), Handler).serve_forever()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.lab import Lab, down, up
+from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import PROTECTED, SECRETS
 
 from .asking import ACTIVE, ask, eventually, status
@@ -225,6 +226,43 @@ def test_what_a_killed_agent_left_of_a_drain_is_named_and_ended_by_the_next_set_
         assert lab.sh("hive1", "ls /var/lib/hivekeys/cordoned 2>/dev/null || true") == ""
     finally:
         assert typed("uninstall", lab, state, "--front", "--limit", "hive1").code == 0
+
+
+def test_services_that_ask_for_no_token_have_one_by_their_fronts(lab: Lab, state: Path) -> None:
+    """There is no token yet. The fleet is turned and revoked; a service that others reach is named; and all go."""
+    text = lab.inventory.read_text()
+    lab.inventory.write_text(text.replace("front = {", "front = { own_token = false,"))
+    for name in UNITS:
+        inject(lab, name, "accepts-any-token")
+    own = {name: lab.read(name, ACTIVE) for name in UNITS}
+    try:
+        assert typed("install", lab, state, "--front", "--dry-run").code == 6
+        answer = typed("install", lab, state, "--front")
+        assert (answer.code, [host["proven"] for host in answer.hosts.values()]) == (0, [True] * 3), answer.out
+        first = token_of(lab, "queen")
+        for name in UNITS:
+            host = lab.host(name)
+            assert [ask(host, token)[0] for token in (first, None, own[name].strip())] == [200, 401, 401]
+            assert ask(host, None, port=INNER[name])[0] == 0, "from elsewhere the service itself can't be reached"
+        assert wrong_with(lab, state) == {}
+        assert all(not host["changes"] for host in typed("install", lab, state, "--front").hosts.values())
+
+        assert typed("rotate", lab, state, "--yes").code == 0
+        second = token_of(lab, "hive1")
+        revoked = typed("revoke", lab, state, "--reason", "it leaked", "--yes")
+        assert revoked.code == 0, revoked.out + revoked.err
+        third = token_of(lab, "hive2")
+        for name in UNITS:
+            assert [status(lab.host(name), token) for token in (third, second, first)] == [200, 401, 401]
+        lab.sh("queen", "nft delete table inet hivekeys_front_queen_rbee")
+        reached = f"port {INNER['queen']}, which asks for no token, can be reached from the bastion"
+        assert wrong_with(lab, state) == {"queen": reached}
+        assert {name: lab.read(name, ACTIVE) for name in UNITS} == own, "what lies there is not the front's"
+    finally:
+        gone = typed("uninstall", lab, state, "--front", "--yes")
+        for name in UNITS:
+            mend(lab, name)
+    assert gone.code == 0, gone.out
 
 
 def test_where_there_is_no_nginx_nothing_is_touched_and_the_command_is_named(lab: Lab, state: Path) -> None:

@@ -20,6 +20,7 @@ from hivekeys.host.fronted import (
     forget_slots,
     give_back,
     healthy,
+    is_behind,
     note_front,
     put_active,
     put_file_back,
@@ -43,7 +44,7 @@ from hivekeys.host.restarting import restarted
 from hivekeys.host.root_files import read_file, write_file
 from hivekeys.host.setup import Setup, done, make_directory, missing_from, remove_directory
 from hivekeys.host.state import POLL_SECONDS
-from hivekeys.host.system import UNIX, Refusal
+from hivekeys.host.system import Refusal
 
 TYPE_CHECKING = False  # type checkers take it for True
 if TYPE_CHECKING:
@@ -55,10 +56,19 @@ BEHIND_FRONT = "60-hivekeys-front.conf"  # the drop-in of the service behind: ho
 
 @verb("moves", "changes")
 def front(
-    agent: "Agent", *, apply: bool, options: "Iterable[str]" = (), host: str = "", health_seconds: float = 60.0
+    agent: "Agent",
+    *,
+    apply: bool,
+    options: "Iterable[str]" = (),
+    host: str = "",
+    want: str = "",
+    health_seconds: float = 60.0,
 ) -> "tuple[bool, dict[str, Any]]":
-    """Sets the front up and proves it; with the option "remove" it is taken away, and the service is as before."""
-    work = Fronting(agent, apply, health_seconds, host)
+    """Sets the front up and proves it; with the option "remove" it is taken away, and the service is as before.
+
+    `want`: the fleet's token, for the front of a service that asks for none.
+    """
+    work = Fronting(agent, apply, health_seconds, host, want)
     try:
         if "remove" in options:
             work.take_away()
@@ -73,11 +83,11 @@ def front(
 class Fronting:
     """The work on one host. `inner` is the agent's view of the service behind."""
 
-    def __init__(self, agent: "Agent", apply: bool, health_seconds: float, host: str = "") -> None:
+    def __init__(self, agent: "Agent", apply: bool, health_seconds: float, host: str = "", want: str = "") -> None:
         self.agent, self.inner = agent, agent_behind(agent)
         self.setup = Setup(agent, apply)
         self.nginx = Nginx(agent)
-        self.health_seconds = health_seconds
+        self.health_seconds, self.want = health_seconds, want
         self.undo = Undo(agent, self.inner)
         self.drop_in = "%s/%s.d/%s" % (UNITS, self.inner.service["unit"], BEHIND_FRONT)
         self.unit_path = "%s/%s" % (UNITS, agent.service["unit"])
@@ -121,12 +131,18 @@ class Fronting:
             raise Refusal("slot-changed", "a run has not ended here: there is more than one token")
 
     def token(self) -> str:
-        """The fleet's token: the front's, or the one that it takes over from the service."""
-        held = self.agent.slots()["active"] or self.inner.slots()["active"] or {"fault": "is not there"}
-        if not held.get("fingerprint"):
-            raise Refusal("token-missing", "%s %s" % (self.inner.service["token"], held["fault"]))
-        token = self.agent.known[held["fingerprint"]["keyed"]]
-        self.agent.secrets.refuse_revoked(token)
+        """The fleet's token: the front's, or the one that it takes over from the service, or is brought."""
+        agent, inner = self.agent, self.inner
+        taken = agent.slots()["active"]
+        held = taken or inner.slots()["active"] or {"fault": "is not there"}
+        if held.get("fingerprint"):
+            token = agent.known[held["fingerprint"]["keyed"]]
+        elif taken is None and not self.nginx.has_own and (self.want in agent.known or not self.setup.apply):
+            token = agent.known.get(self.want, "")  # a mere look need not know it
+        else:
+            path = (agent if taken or not self.nginx.has_own else inner).service["token"]
+            raise Refusal("token-missing", "%s %s" % (path, held["fault"]))
+        agent.secrets.refuse_revoked(token)
         return token
 
     def files(self, token: str) -> None:
@@ -136,6 +152,8 @@ class Fronting:
             self.directory(path, 0o700 if path in (nginx.folder, nginx.log_folder) else 0o755)
         self.is_new |= self.file(self.in_folder(CONFIGURATION), nginx.configuration(), 0o600, "asks for the token")
         self.is_new |= self.file(self.unit_path, nginx.unit_text(), 0o644, "nginx before " + nginx.behind)
+        if not nginx.has_own:
+            self.is_new |= self.file(self.in_folder(OWN), nginx.own(""), 0o600, "the service asks for no token")
         if not missing_from(agent.root, LOGROTATE):
             self.file("%s/%s" % (LOGROTATE, nginx.name), nginx.rotated(), 0o644, "turns the logs over")
         if agent.slots()["active"] is None:
@@ -155,7 +173,7 @@ class Fronting:
         for name in missing:
             self.undo.note(functools.partial(nginx.unlink, self.in_folder(name)))
             nginx.write(self.in_folder(name), nginx.accepted([]) if name == ACCEPTED else nginx.own("none"))
-        nginx.refuse_broken(shown=len(missing) == 2)
+        nginx.refuse_broken(shown=ACCEPTED in missing and (OWN in missing or not nginx.has_own))
         if not nginx.lets_in(nginx.read(self.in_folder(ACCEPTED)) or "", token):  # or an earlier set-up was cut off
             self.is_new = True
             nginx.write(self.in_folder(ACCEPTED), nginx.accepted([token]))
@@ -186,6 +204,8 @@ class Fronting:
     def own_token(self) -> None:
         """The service's own token, which nginx presents; a new one takes effect in `turn`."""
         inner, nginx, path = self.inner, self.nginx, self.in_folder(OWN)
+        if not nginx.has_own:
+            return
         active = inner.slots()["active"]
         held = inner.known[active["fingerprint"]["keyed"]] if active and active["fingerprint"] else ""
         before = nginx.read(path)
@@ -226,7 +246,7 @@ class Fronting:
         """The service is started again behind the front, the front before it; and both hold."""
         agent, inner = self.agent, self.inner
         self.had_front = is_active = agent.unit.look()["state"] == "active"
-        self.is_moved = self.is_moved or not self.is_behind()
+        self.is_moved = self.is_moved or not is_behind(inner, self.nginx)
         if self.is_new or self.is_moved or not is_active:
             done(agent, ["systemctl", "daemon-reload"])
             self.nginx.refuse_broken(shown=False)
@@ -244,20 +264,8 @@ class Fronting:
         refuse_reachable(inner, self.nginx)
         self.draining.over()
         self.prove(token)
-        forget_previous(inner)
-
-    def is_behind(self) -> bool:
-        """True for a service that runs as its unit and its token file are now: no earlier set-up was cut off."""
-        inner, unit = self.inner, self.inner.unit.look()
-        active = inner.slots()["active"] or {"fingerprint": None}
-        loaded = inner.unit.loaded(unit, active)
-        is_stale = (
-            loaded["evidence"] == "older" or (loaded["fingerprint"] or active["fingerprint"]) != active["fingerprint"]
-        )
-        port = 0 if inner.service["address"].startswith(UNIX) else inner.service["port"]
-        return not is_stale and port in [
-            place[1] for place in inner.system.places([unit["pid"]] if unit["pid"] else [])
-        ]
+        if self.nginx.has_own:
+            forget_previous(inner)
 
     def start_front(self, is_active: bool) -> None:
         """A fresh nginx; undone, the one of before runs again, or none."""
@@ -303,12 +311,15 @@ class Fronting:
         return Refusal(refusal.trouble, "%s; %s%s" % (refusal.detail, said, works))
 
     def as_before(self, token: str) -> None:
-        """Raises unless the service, without its front, takes the fleet's token where it listens now."""
+        """Raises unless the service, without its front, takes the fleet's token where it listens now, if it asks."""
         inner, behind = self.inner, self.inner.service
         address, port = self.place_now()
         inner.service = dict(behind, address=address, port=port)
         try:
-            Proof(inner, inner.secrets.fingerprint(token)["keyed"], ()).of_service(self.health_seconds, 0.0)
+            if self.nginx.has_own:
+                Proof(inner, inner.secrets.fingerprint(token)["keyed"], ()).of_service(self.health_seconds, 0.0)
+            else:
+                healthy(inner, "", [], self.health_seconds)
         finally:
             inner.service = behind
 
@@ -353,7 +364,12 @@ class Fronting:
         token = self.token()
         if self.setup.apply:
             self.draining.begin(agent.unit.look()["state"] == "active")
-        note("token", inner.service["token"], "one of its own", "the fleet's token", lambda: give_back(inner, token))
+        after = "clients reach it itself"
+        if self.nginx.has_own:
+            path = inner.service["token"]
+            note("token", path, "one of its own", "the fleet's token", lambda: give_back(inner, token))
+        else:
+            after += ", without a token"
         if read_file(agent.root, self.drop_in) is not None:
             note("unit", self.drop_in, "there", "removed", lambda: remove_file(agent, self.drop_in))
 
@@ -363,7 +379,7 @@ class Fronting:
             self.as_before(token)
             self.draining.over()
 
-        note("service", inner.service["unit"], "behind the front", "clients reach it itself", again)
+        note("service", inner.service["unit"], "behind the front", after, again)
 
     def remove_folder(self) -> None:
         """What we put there and nothing else: a folder with other files in it stays."""

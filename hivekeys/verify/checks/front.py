@@ -20,12 +20,13 @@ def _behind(observation: Observation, _: Baseline) -> Answer:
     front, found = observation.host.service.front, observation.behind
     if front is None:
         return PASSED if observation.seen else (Verdict.UNTOLD, observation.complaint)
+    port = f"port {front.behind.port}{'' if front.own_token else ', which asks for no token,'}"
     if observation.is_reached:
-        return Verdict.FAIL, f"port {front.behind.port} can be reached from the bastion"
+        return Verdict.FAIL, f"{port} can be reached from the bastion"
     if found is None:
         return Verdict.UNTOLD, observation.complaint or UNTOLD
     if found.state != "active":
         return Verdict.FAIL, f"{found.unit} is {found.state or 'unknown'}"
     if found.reached_at:
-        return Verdict.FAIL, f"port {front.behind.port} is open at {', '.join(found.reached_at)}"
+        return Verdict.FAIL, f"{port} is open at {', '.join(found.reached_at)}"
     return PASSED if found.enabled.startswith("enabled") else (Verdict.WARN, f"{found.unit} does not start at boot")

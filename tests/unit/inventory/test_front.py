@@ -70,6 +70,18 @@ def test_its_host_is_told_of_it_and_others_are_told_what_they_always_were(tmp_pa
     assert {"front", "apply"} & set(service_told(fleet.queen.service)) == set()
 
 
+def test_a_service_that_asks_for_no_token_is_said_so_and_its_port_counts_as_one_that_takes_none(tmp_path: Path) -> None:
+    asks = fleet_of(HOSTS + FRONT, tmp_path)
+    fleet = fleet_of(HOSTS + FRONT + "own_token = false\n", tmp_path)
+    service = fleet.hives[0].service
+    assert service.front
+    assert not service.front.own_token
+    assert (asks.hives[0].service.tokenless, service.tokenless) == ((), (18081,))
+    told = [service_told(each.hives[0].service)["front"] for each in (asks, fleet)]
+    assert [each.get("own_token") for each in told] == [None, False], "older hosts know no such word"
+    assert fleet_of(toml(fleet), tmp_path).hosts == fleet.hosts
+
+
 def test_written_anew_it_is_the_same_fleet_and_as_json_it_is_whole(tmp_path: Path) -> None:
     more = '[hosts.hive9]\nrole = "hive"\nservice = { front = { listen = "10.0.0.9:8081", public = ["/metrics"] } }\n'
     fleet = fleet_of(HOSTS + FRONT + more, tmp_path)
@@ -80,7 +92,7 @@ def test_written_anew_it_is_the_same_fleet_and_as_json_it_is_whole(tmp_path: Pat
 
 def test_what_the_example_says_of_it_can_be_put_in_force(tmp_path: Path) -> None:
     text = (PROJECT / "inventory/example.toml").read_text()
-    text = re.sub(r"^#(\[services\.hive\.front\]|[a-z]+ = )", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^#(\[services\.hive\.front\]|[a-z_]+ = )", r"\1", text, flags=re.MULTILINE)
     hive = text.index("[services.hive]")
     text = text[:hive] + text[hive:].replace('accepts = "one"', 'accepts = "front"', 1).replace(
         "port = 8081", "port = 18081", 1
@@ -88,6 +100,7 @@ def test_what_the_example_says_of_it_can_be_put_in_force(tmp_path: Path) -> None
     front = fleet_of(text, tmp_path).hives[0].service.front
     assert front
     assert (front.listen, front.public, front.certificate) == ("0.0.0.0:8081", ("/metrics",), "/etc/ssl/hive.crt")
+    assert not front.own_token
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hivekeys.protocol.verbs import Greeting
 from hivekeys.report.incident import checklist
 from hivekeys.token import Token, generate
 from hivekeys.upkeep.current_token import Grounds
+from hivekeys.upkeep.first_token import TokenSource
 from hivekeys.upkeep.install import install, uninstall
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from hivekeys.verify.survey import Watch, survey
@@ -197,7 +198,7 @@ def upkeep(fleet: InProcessFleet, names: Sequence[str], phase: Phase) -> Upkeep:
 
 
 WORKS: dict[Phase, tuple[tuple[str, ...], Callable[[Upkeep], object]]] = {
-    Phase.INSTALL: (("hive3",), lambda work: install(work, (), generate, {}, Grounds())),
+    Phase.INSTALL: (("hive3",), lambda work: install(work, (), TokenSource(generate, {}, Grounds()))),
     Phase.UNINSTALL: (("hive3",), uninstall),
     Phase.FIX: (("hive2", "hive3"), lambda work: fix(work, False, lambda _: True)),
 }

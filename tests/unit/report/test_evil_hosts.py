@@ -59,6 +59,7 @@ from hivekeys.token import Fingerprint, generate
 from hivekeys.upkeep import changes
 from hivekeys.upkeep.changes import UpkeepResult
 from hivekeys.upkeep.current_token import Grounds, current
+from hivekeys.upkeep.first_token import TokenSource
 from hivekeys.upkeep.install import install, uninstall
 from hivekeys.upkeep.upkeep import Upkeep, fix
 from hivekeys.verify import checklist
@@ -287,7 +288,7 @@ def upkept(verb: str, work: Upkeep) -> list[UpkeepResult]:
         case "fix":
             return fix(work, True, lambda _: True)
         case "install":
-            return install(work, (), generate, {}, Grounds())
+            return install(work, (), TokenSource(generate, {}, Grounds()))
         case "uninstall":
             return uninstall(work)
         case "watch":
