@@ -116,7 +116,7 @@ class Session:
         if not isinstance(answer, Cause) and not _fits(answer, steps):
             answer = Cause(Trouble.RUBBISH, "the agent answered what it was not asked")
         if not isinstance(answer, Cause):
-            answer = self._measured(answer, began)
+            answer = self._measured(answer, began, limit + self._grace)
         if isinstance(answer, Cause):
             self.close()
         elif any(result.verb is Verb.HELLO for result in answer.results):
@@ -125,10 +125,13 @@ class Session:
             self._seen = self._seen or (answer.host_record.changed if answer.host_record else None)
         return answer
 
-    def _measured(self, reply: Reply, began: float) -> Reply | Cause:
-        """The reply, unless the host says that it measured what it cannot have; `began`: when it was asked."""
+    def _measured(self, reply: Reply, began: float, waited: float) -> Reply | Cause:
+        """The reply, unless the host says that it measured what it cannot have.
+
+        `began`: when it was asked; `waited`: how many seconds at most.
+        """
         now, took = time.monotonic(), self._line.took if self._line else 0.0
-        if why := beyond_measure(reply, took, now - self._metered, now - self._dialed):
+        if why := beyond_measure(reply, took, now - self._metered, now - self._dialed, waited):
             return Cause(Trouble.RUBBISH, f"the agent's answer is beyond all measure: {why}")
         if reply.to(Meter):
             self._metered = began

@@ -218,11 +218,11 @@ def test_the_gap_is_all_the_time_in_which_two_services_do_not_take_the_same_toke
     assert between(host, QUEEN, (token, OLD), 100.0, 1) == gap
 
 
-def test_a_gap_of_a_host_that_names_absurd_seconds_lies_within_its_phase(fleet: InProcessFleet) -> None:
+def test_a_gap_of_a_host_that_names_more_seconds_than_passed_lies_within_its_phase(fleet: InProcessFleet) -> None:
     def lies(_request: dict[str, object], answer: dict[str, object]) -> dict[str, object]:
         results = answer["results"]
         assert isinstance(results, list)
-        return {**answer, "results": [{**result, "seconds": 1e6} for result in results]}
+        return {**answer, "results": [{**result, "seconds": 4.0} for result in results]}
 
     fleet.hosts["hive1"].lies = lies
     operator = sitting(fleet)
