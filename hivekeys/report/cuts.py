@@ -1,7 +1,8 @@
 """Shows what a revocation cut: requests that fronts had let in with a token that leaked. Pure."""
 
 from hivekeys.journal.run import Run
-from hivekeys.text.names import fold_names
+
+MOST_NAMED = 5  # hosts, those with most first
 
 
 def streams_cut(run: Run) -> int:
@@ -10,13 +11,18 @@ def streams_cut(run: Run) -> int:
 
 
 def cut_words(run: Run) -> str:
-    """The same as a sentence; "" where there was none to cut."""
-    count, names = streams_cut(run), [name for name, host in run.hosts.items() if host.cut]
-    if not count:
+    """The same as a sentence, with the part of each host, which is its own word; "" where there was none to cut."""
+    count = streams_cut(run)
+    hosts = sorted((host for host in run.hosts.values() if host.cut), key=lambda host: -host.cut)
+    if not hosts:
         return ""
     token = "the leaked token" if len(run.revoked) < 2 else "a leaked token"
-    were = "stream that was" if count == 1 else "streams that were"
-    return f"{count:,} {were} let in with {token} {'was' if count == 1 else 'were'} cut, on {fold_names(names)}"
+    were, are = ("stream that was", "was") if count == 1 else ("streams that were", "were")
+    parts = [f"{host.cut:,} on {host.name}" for host in hosts[:MOST_NAMED]]
+    rest = hosts[MOST_NAMED:]
+    parts += [f"{sum(host.cut for host in rest):,} on {len(rest)} more"] if rest else []
+    where = f": {', '.join(parts)}" if len(hosts) > 1 else f" on {hosts[0].name}"
+    return f"{count:,} {were} let in with {token} {are} cut{where}"
 
 
 def cut_lines(run: Run) -> list[str]:

@@ -47,7 +47,7 @@ def test_a_revocation_says_how_many_streams_it_cut_and_where(tmp_path: Path) -> 
 
     assert ann.revoke() is ExitCode.DONE
 
-    said = "5 streams that were let in with the leaked token were cut, on hive1, hive2"
+    said = "5 streams that were let in with the leaked token were cut: 3 on hive2, 2 on hive1"
     assert said in report.summary_lines(ann.run, ExitCode.DONE, fleet.inventory)
     document = report.document(ann.run, fleet.inventory)
     assert document["streams_cut"] == 5
@@ -73,5 +73,5 @@ def test_a_count_that_no_nginx_can_mean_is_no_answer_and_in_no_sum(tmp_path: Pat
 
 def test_one_stream_is_one_and_none_is_not_worth_a_line() -> None:
     run = Run("run-1", hosts={"queen": HostRun("queen"), "hive1": HostRun("hive1", cut=1)})
-    assert report.cut_lines(run) == ["1 stream that was let in with the leaked token was cut, on hive1"]
+    assert report.cut_lines(run) == ["1 stream that was let in with the leaked token was cut on hive1"]
     assert report.cut_lines(Run("run-1", hosts={"queen": HostRun("queen")})) == []
