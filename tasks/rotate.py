@@ -43,6 +43,7 @@ def rotate(
     notify: NotifyOptions,
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
+    from hivekeys.report.verdict import past_verdict
     from hivekeys.rotation.drive import Drive
     from tasks.work import foreseeing
     from tasks.work.earlier_run import finish_overlap, overlapping_run, refuse_overlapping
@@ -72,8 +73,12 @@ def rotate(
     if own.finish or (overlapping and oldest and time.time() >= overlapping.overlap_until):
         finish_overlap(fleet, overlapping, own, request, dry_run=change.dry_run)
         return
-    if overlapping and not oldest:
-        refuse_overlapping(fleet, overlapping)
+    if overlapping and overlapping.is_overlapping:
+        if not oldest:
+            refuse_overlapping(fleet, overlapping)
+        why = f"run {overlapping.id}: {past_verdict(overlapping).words}"
+        _say_not_due(fleet.name, time.time() - overlapping.started, why, output)
+        return
     refuse_without_terminal(pace, change, from_stdin=own.token_file == "-")  # noqa: S105  a dash, not a secret
     token = _token(own.token_file)
     if own.token_file:
@@ -100,7 +105,6 @@ def rotate(
 def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "Request") -> bool:
     """True if a rotation is due: a token that old, hosts that disagree or have problems, or what a run left behind."""
     from hivekeys import report
-    from hivekeys.report import stream
     from hivekeys.rotation.drive import Drive
     from hivekeys.text.durations import ago
     from tasks.work.run import runner_of
@@ -108,7 +112,7 @@ def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "R
     output = request.output
     quiet = OutputOptions(quiet=output.quiet or output.events)  # a look before the run is no part of what it tells
     silent = replace(request, reason="", output=quiet, on_finish=(), log="", records=False)
-    with runner_of(fleet, hosts, silent) as (runner, show):
+    with runner_of(fleet, hosts, silent) as (runner, _):
         well = Drive(runner).look()
         runner.end(ExitCode.DONE)
         oldest = report.settled_age(runner.run)
@@ -116,13 +120,21 @@ def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "R
             raise KeyboardInterrupt
     if not well or oldest is None or oldest >= limit:
         return True
-    if output.events:
-        sys.stdout.write(json.dumps(stream.not_due_line(fleet.name, oldest, time.time())) + "\n")
-    elif output.json:
-        sys.stdout.write(json.dumps({"fleet": fleet.name, "due": False, "age_seconds": round(oldest)}) + "\n")
-    else:
-        show.line(f"not due: the token of fleet {fleet.name} is {ago(oldest)} old; nothing was changed")
+    _say_not_due(fleet.name, oldest, f"the token of fleet {fleet.name} is {ago(oldest)} old", output)
     return False
+
+
+def _say_not_due(fleet: str, seconds: float, why: str, output: OutputOptions) -> None:
+    """What a rotation by the clock says that has nothing to do. `seconds`: how old the fleet's token is."""
+    from hivekeys.report import stream
+    from tasks.terminal.live import Show
+
+    if output.events:
+        sys.stdout.write(json.dumps(stream.not_due_line(fleet, seconds, time.time())) + "\n")
+    elif output.json:
+        sys.stdout.write(json.dumps({"fleet": fleet, "due": False, "age_seconds": round(seconds)}) + "\n")
+    else:
+        Show(output).line(f"not due: {why}; nothing was changed")
 
 
 def _refuse_held(fleet: str, state_dir: str) -> None:

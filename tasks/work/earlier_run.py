@@ -147,9 +147,10 @@ def take_up(
 
 
 def overlapping_run(fleet: str, state_dir: str) -> Run | None:
-    """The newest run, if it waits for clients to change to its token; None for any other."""
+    """The newest run, if it gave clients time and its old token is still accepted; None for any other."""
     newest = next(past_runs(fleet, state_dir), None)
-    return newest if newest and newest.is_overlapping else None
+    waits = newest and (newest.is_overlapping or (newest.is_held and newest.overlap_until > 0))
+    return newest if waits else None
 
 
 def refuse_overlapping(fleet: Fleet, run: Run) -> None:
