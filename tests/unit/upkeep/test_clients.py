@@ -6,10 +6,13 @@ import pytest
 
 from hivekeys.errors import UserError
 from hivekeys.host.state import STATE
-from hivekeys.journal.events import State
+from hivekeys.journal.events import Event, Phase, State
 from hivekeys.journal.fold import fold
+from hivekeys.protocol.verbs import Greeting
+from hivekeys.upkeep.install import uninstall
+from hivekeys.upkeep.upkeep import Upkeep
 from tests.builders.installer import Installer
-from tests.inprocess import InProcessFleet
+from tests.inprocess import KEY, InProcessFleet, OwnClock
 
 CLIENTS = {"ci": {"unit": "runner.service"}, "gateway": {}}
 
@@ -34,6 +37,38 @@ def test_a_client_that_joins_gets_the_fleets_token_and_its_unit_no_drop_in(fleet
     assert not list(host.root.glob("etc/systemd/system/*.d/*"))
     assert not list(host.root.glob("var/log/*"))
     assert (host.root / STATE / "fleet").read_text().strip() == "inprocess"
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_client_that_leaves_has_no_token_any_more_and_its_program_runs_on(fleet: InProcessFleet, name: str) -> None:
+    """What others put there stays; a service would be stopped, since without a token it might let everybody in."""
+    host = fleet.hosts[name]
+    host.reimage()
+    Installer(fleet, hosts=[name])
+    stays = host.active.parent / "of-its-own"
+    stays.write_text("x")
+    events: list[Event] = []
+    for told in ([("fleet", ""), ("token", "")], []):  # the second time there is nothing left
+        work = Upkeep(
+            fleet.inventory,
+            [host.host],
+            fleet.dialer(),
+            Greeting(fleet.inventory.name, KEY, "upkeep-1", "ann@bastion"),
+            events.extend,
+            Phase.UNINSTALL,
+            apply=True,
+            clock=OwnClock(),
+        )
+        try:
+            (result,) = uninstall(work)
+        finally:
+            work.close()
+        assert result.cause is None
+        assert [(change.part, change.refused) for change in result.changes if change.part != "directory"] == told
+    assert not host.active.exists()
+    assert stays.exists()
+    assert not (host.root / STATE / "fleet").exists()
+    assert host.unit_state == "active"
 
 
 def test_a_second_time_no_client_is_touched(fleet: InProcessFleet) -> None:
