@@ -100,6 +100,7 @@ class RunStarted:
     inventory: str = ""  # SHA-256 of the file that the fleet was read from
     fence: bool = False  # services that cannot be turned are stopped
     excluded: tuple[str, ...] = ()  # excluded from the fleet: never contacted, in no wave, no debt
+    clients: tuple[str, ...] = ()  # hosts that only present the token, whether or not they are in a wave
     passes: bool = False  # all services accept two tokens: accept, use and drop instead of one turn
 
 
@@ -223,6 +224,7 @@ class Resumed:
     when: Moment
     excluded: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()  # hosts of the run that the inventory has no longer
+    clients: tuple[str, ...] = ()
     fence: bool = False  # from now on services that cannot be turned are stopped
 
 

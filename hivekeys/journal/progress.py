@@ -201,7 +201,7 @@ def _course(run: Run) -> Iterator[tuple[Phase, str, int]]:
     for phase in PASSES:
         planned = [wave for wave in _waves(run) if phase is Phase.USE or wave[0] is not Phase.CLIENTS]
         yield from ((phase, f"{phase.value}, {title}", hosts) for _, title, hosts in planned)
-        settled = total - (len(run.clients) if phase is Phase.ACCEPT else 0)
+        settled = sum(hosts for turn, _, hosts in _waves(run) if phase is not Phase.ACCEPT or turn is not Phase.CLIENTS)
         yield (Phase.SETTLE, "settle", settled) if phase is Phase.USE else (phase, f"{phase.value}, settled", settled)
     yield Phase.RETIRE, Phase.RETIRE.value, total
 

@@ -44,6 +44,7 @@ class Run:
     left_out: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()  # from the fleet, by an operator
     gone: tuple[str, ...] = ()  # from the inventory, when it was last taken up
+    presenting: frozenset[str] = frozenset()  # clients, also those that are in no wave
     superseded_by: str = ""  # the revocation that took this run's place
     phase: Phase | None = None
     begun: tuple[PhaseStarted, ...] = ()  # the phases of this sitting, since hosts were tried again the last time
@@ -224,7 +225,7 @@ class Run:
     @property
     def clients(self) -> frozenset[str]:
         """The hosts that only present the token: they accept none, and refuse none."""
-        return frozenset(name for phase, names in self.waves if phase is Phase.CLIENTS for name in names)
+        return self.presenting.union(*(names for phase, names in self.waves if phase is Phase.CLIENTS))
 
     @property
     def services(self) -> tuple[HostRun, ...]:

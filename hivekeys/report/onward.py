@@ -124,7 +124,7 @@ def _harder(run: Run, reconcile: str) -> str:
         return ""
     open_ = [(host.name, host.cause) for host in run.counted if host.state is State.FAILED]
     outlived = tuple(name for name, cause in open_ if _is_outlived(cause))
-    trusting = tuple(name for name, cause in open_ if not _is_outlived(cause))
+    trusting = tuple(name for name, cause in open_ if not _is_outlived(cause) and name not in run.clients)
     lines = f"end the old processes on {_few(outlived)}: {reconcile} --end-survivors   " if outlived else ""
     if trusting and not run.fence:
         lines += f"{_few(trusting)} may still accept the token that leaked: stop the service: {reconcile} --fence   "

@@ -140,8 +140,13 @@ def _revoked(run: Run) -> Verdict:
         return Verdict("NOT OVER: see the hosts above", "bad")
     if unseen:
         return Verdict(f"NOT OVER: {unseen} of {len(run.counted)} hosts were not seen to refuse the old token", "bad")
+    accepting = [name for name in run.excluded if name not in run.clients]
+    if accepting:
+        names = fold_names(accepting)
+        words = f"NOT OVER: every other host refuses the old token; excluded, and may still accept it: {names}"
+        return Verdict(words, "bad")
     if run.excluded:
-        words = f"NOT OVER: every other host refuses the old token; excluded, and may still accept it: {_cut_out(run)}"
+        words = f"incomplete: every host that accepts tokens refuses the old token; excluded clients: {_cut_out(run)}"
         return Verdict(words, "bad")
     who = "every host that accepts tokens" if run.clients else "every host"
     return Verdict(f"revoked: {who}{_but_those_gone(run, ' refuses the old token, and was tried twice')}", "good")

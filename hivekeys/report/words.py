@@ -122,6 +122,7 @@ def failures(run: Run) -> list[tuple[Cause, list[str]]]:
 
 
 STILL = "as far as is known it still accepts the old token"
+PRESENTS = "a client: it accepts no token, and as far as is known presents the old one"
 
 
 def left_behind(run: Run, fleet: Fleet) -> Iterator[tuple[list[str], str, str]]:
@@ -131,8 +132,8 @@ def left_behind(run: Run, fleet: Fleet) -> Iterator[tuple[list[str], str, str]]:
         [host.name for host in here if host.state is state]
         for state in (State.OWES, State.FENCED, State.CORDONED, State.EXCLUDED)
     )
-    reconcile, back = typed("reconcile", fleet), typed("install", fleet, "--limit", limit_of(cut), "--readmit")
-    groups = (
+    reconcile = typed("reconcile", fleet)
+    groups = [
         (owing, "still on the old token", f"repair the cause, then `{reconcile}`"),
         (fenced, "the service is stopped: it accepts no token", f"repair the cause, then `{reconcile}` starts it"),
         (
@@ -140,13 +141,16 @@ def left_behind(run: Run, fleet: Fleet) -> Iterator[tuple[list[str], str, str]]:
             "drained, and not given work again",
             f"repair `after` of its drain, then `{typed('rollback', fleet) if run.rolled_back else reconcile}`",
         ),
-        (cut, f"excluded by the operator; {STILL}", f"rebuild it, then `{back}`; or remove it from the inventory"),
-        (
-            list(run.gone),
-            f"gone from the inventory; {STILL}",
-            "if the machine still runs: stop its service, or cut its network",
-        ),
-    )
+    ]
+    for is_client, words in ((False, STILL), (True, PRESENTS)):
+        out = [name for name in cut if (name in run.clients) is is_client]
+        gone = [name for name in run.gone if (name in run.clients) is is_client]
+        back = typed("install", fleet, "--limit", limit_of(out), "--readmit")
+        stop = "stop its program" if is_client else "stop its service, or cut its network"
+        groups += [
+            (out, f"excluded by the operator; {words}", f"rebuild it, then `{back}`; or remove it from the inventory"),
+            (gone, f"gone from the inventory; {words}", f"if the machine still runs: {stop}"),
+        ]
     return (group for group in groups if group[0])
 
 
@@ -271,7 +275,10 @@ def _owed(run: Run, since: str) -> str:
         return f"{of_all} could not be tried with the old token: fab revoke --token-file"
     if run.is_revocation:
         leaked = ", ".join(f"token:{fingerprint}" for fingerprint in run.revoked)
-        return f"{hosts} may still accept the token that leaked ({leaked}), for {since}: fab reconcile"
+        accepting = fold_names(name for name in run.debts if name not in run.clients)
+        if not accepting:
+            return f"{hosts} may still present the token that leaked ({leaked}), which is refused: fab reconcile"
+        return f"{accepting} may still accept the token that leaked ({leaked}), for {since}: fab reconcile"
     if run.rolled_back:
         return ""
     if all(run.hosts[name].state is State.CORDONED for name in run.debts):

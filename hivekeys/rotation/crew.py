@@ -101,15 +101,15 @@ class Crew:
         self, names: tuple[str, ...], excluded: frozenset[str], reason: str, task: str, past: Run | None, fence: bool
     ) -> None:
         """Writes down that the run begins, or is taken up again."""
-        others = [host.name for host in self.fleet.hosts if host.name not in self._by_name]
+        every = {host.name: host.service.is_client for host in self.fleet.hosts}
+        clients = tuple(name for name in every if every[name])
         now, who = self.recorder.now(), self._greeting.who
         order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)
-        left_out = tuple(name for name in others if name not in excluded)
-        cut_out = tuple(name for name in others if name in excluded)
+        left_out = tuple(name for name in every if name not in self._by_name and name not in excluded)
+        cut_out = tuple(name for name in every if name not in self._by_name and name in excluded)
         if past:
-            known = {host.name for host in self.fleet.hosts}
-            gone = tuple(name for name in past.hosts if name not in known)
-            self.recorder.record(Resumed(who, names, order, left_out, now, excluded=cut_out, gone=gone, fence=fence))
+            gone = tuple(name for name in past.hosts if name not in every)
+            self.recorder.record(Resumed(who, names, order, left_out, now, cut_out, gone, clients, fence))
             return
         self.recorder.record(
             RunStarted(
@@ -122,6 +122,7 @@ class Crew:
                 waves=order,
                 left_out=left_out,
                 excluded=cut_out,
+                clients=clients,
                 fence=fence,
                 version=__version__,
                 inventory=self.fleet.digest,

@@ -16,7 +16,7 @@ from hivekeys.protocol.verbs import Verb
 from hivekeys.report.incident import checklist
 from hivekeys.report.page import page
 from hivekeys.report.verdict import verdict
-from hivekeys.report.words import exposure_lines
+from hivekeys.report.words import exposure_lines, summary_lines
 from hivekeys.service import Accepts, Apply, Drain, Hook
 from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.builders.restricted import GuardedDialer
@@ -278,6 +278,24 @@ def test_a_client_that_cannot_be_turned_is_not_fenced_and_keeps_the_revocation_o
 
 def writes_a_strangers_token(host: SimulatedHost) -> None:
     host.active.write_text("d" * 64 + "\n")
+
+
+def test_a_client_that_a_revocation_leaves_out_presents_the_old_token_and_accepts_none(tmp_path: Path) -> None:
+    """Left out for once, or excluded from the fleet: the services all refuse what it has."""
+    lines = {}
+    for way in ("left out", "excluded"):
+        fleet = fleet_of(tmp_path / way)
+        hosts = [host for host in fleet.inventory.hosts if host.name != "ci"]
+        without = ["ci"] if way == "excluded" else []
+        ann = Operator(fleet, task=REVOKE, hosts=hosts, without=without)
+        assert ann.revoke() is ExitCode.INCOMPLETE
+        assert exposure_of(ann.run).open == ()
+        lines[way] = "\n".join(summary_lines(ann.run, ExitCode.INCOMPLETE, fleet.inventory))
+        assert "still accept" not in lines[way], way
+    assert "ci: still on the old token" in lines["left out"]
+    assert "ci: excluded by the operator; a client: it accepts no token" in lines["excluded"]
+    excluded = verdict(ann.run, ExitCode.INCOMPLETE).words
+    assert excluded == "incomplete: every host that accepts tokens refuses the old token; excluded clients: ci"
 
 
 def test_a_process_that_is_older_than_its_file_is_no_proof(tmp_path: Path) -> None:
