@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDERS = ("hivekeys", "tasks", "tests")
+FOLDERS = ("hivekeys", "tests")
 
 
 class Imports:

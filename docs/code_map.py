@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MAP = HERE / "map.md"
 ROOT = HERE.parent
-PARTS = ("tasks", "hivekeys", "docs", "bench", "tests/builders")
+PARTS = ("hivekeys", "docs", "bench", "tests/builders")
 HEAD = """\
 # Map of the code
 

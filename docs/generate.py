@@ -37,6 +37,8 @@ Made from the code by `python -m docs.generate`; do not edit. What to do when so
 """
 ENVIRONMENT = {
     "HIVEKEYS_FLEET": "the fleet when `--fleet` is left out",
+    "HIVEKEYS_INVENTORY": "a folder of inventories. `--fleet NAME` is NAME.toml in ./inventory (beside the fabfile, "
+    "if there is one), in this folder, in `~/.config/hivekeys` or in /etc/hivekeys: the first that is there",
     "HIVEKEYS_STATE_DIR": "the folder of journals, locks and fingerprint keys (default: `hivekeys` in the user's state "
     "directory, `~/.local/state/hivekeys`)",
     "HIVEKEYS_SUDO_PASSWORD_FILE": 'the file with the password for hosts of `become = "sudo-password"`; goes before '

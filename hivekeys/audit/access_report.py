@@ -20,6 +20,7 @@ from hivekeys.protocol.audited import Access, Accessed, Reader
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.verbs import Accesses
+from hivekeys.text.commands import as_typed
 from hivekeys.text.names import fold_names
 from hivekeys.text.table import plain_table
 
@@ -115,7 +116,7 @@ def lines(hosts: Sequence[HostAccesses], fleet: Fleet) -> list[str]:
     ]
     bare = [one.host for one in hosts if one.accesses and not one.accesses.watched]
     if bare:
-        watch = f"`fab watch --fleet {fleet.typed}`"
+        watch = as_typed(f"`fab watch --fleet {fleet.typed}`")
         said.append(f"no rule watches the token file, so nothing is noted: {fold_names(bare)} ({watch})")
     readers = [reader for one in hosts if one.accesses for reader in one.accesses.readers]
     others = sum(reader.count for reader in readers if reader.kind == "other")

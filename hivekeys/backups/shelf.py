@@ -11,6 +11,7 @@ from rich.text import Text
 from hivekeys.backups.backup import Backup
 from hivekeys.backups.signature import signer_id
 from hivekeys.text.clean import one_line, printable
+from hivekeys.text.commands import as_typed
 from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint
 
@@ -43,7 +44,8 @@ class BackupResult:
     def lines(self) -> list[str]:
         """For people."""
         if self.file is None or self.file.backup is None:
-            return [f"warning: no backup was taken: {self.why}", "    next: repair the cause, then `fab backup`"]
+            after = as_typed("    next: repair the cause, then `fab backup`")
+            return [f"warning: no backup was taken: {self.why}", after]
         head = self.file.backup.header
         of_run = f" of run {head.run}" if head.run else ""
         went = f"; older ones removed: {len(self.removed)}" if self.removed else ""

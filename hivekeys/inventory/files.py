@@ -1,21 +1,19 @@
-"""Finds and reads the file of a fleet; the only part of the inventory that touches the disk."""
+"""Reads the file of a fleet: checks whose it is, bounds its size, and says where its TOML is wrong."""
 
 import hashlib
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hivekeys.errors import UserError
 from hivekeys.files import refuse_strangers
 from hivekeys.inventory.mistakes import Mistake, printable, told_once
+from hivekeys.inventory.places import EXAMPLE
 
 LARGEST_FILE = 4 * 1024 * 1024
-EXAMPLE = "example"
 TOML = ".toml"
-VARIABLE = "HIVEKEYS_FLEET"
 MOST_PARTS = 16  # of a key; ours have four at most. What a part costs grows with the parts before it: 30,000 take 7 s
 
 # Where a dot is none of a key: comments and strings. What is not closed goes on to the end of its line, or of the text.
@@ -30,41 +28,6 @@ _NO_KEY = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _TOO_DEEP = re.compile(rf"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{MOST_PARTS}}}", re.ASCII)
-
-
-def find(name: str | None, folder: Path, environ: Mapping[str, str]) -> Path:
-    """The file of the fleet that --fleet names, else HIVEKEYS_FLEET, else of the only fleet that there is.
-
-    The example is never meant by default. A name with a slash in it is the path of a file (or of a folder of
-    Ansible's); any other is a file's name without `.toml`.
-    """
-    fleets = sorted(file.stem for file in folder.glob("*.toml") if not file.name.startswith("."))
-    there = f"fleets in {printable(str(folder))}: {', '.join(map(printable, fleets)) or 'none'}"
-    wanted = name or environ.get(VARIABLE)
-    if wanted:
-        asked = printable(f"--fleet {wanted}" if name else f"{VARIABLE}={wanted}")
-        if "/" in wanted:
-            return _path(wanted, asked)
-        if wanted not in fleets:
-            raise UserError(f"{asked}: there is no such fleet", hint=f"{there}; a path has a slash in it: ./FILE")
-        return folder / f"{wanted}.toml"
-    own = [fleet for fleet in fleets if fleet != EXAMPLE]
-    if len(own) == 1:
-        return folder / f"{own[0]}.toml"
-    if own:
-        raise UserError("which fleet?", hint=f"name it with --fleet or {VARIABLE}; {there}")
-    raise UserError("there is no fleet yet", hint=f"write NAME.toml ({EXAMPLE}.toml explains every key); {there}")
-
-
-def _path(wanted: str, asked: str) -> Path:
-    path = Path(wanted).expanduser()
-    try:
-        is_there = path.exists()
-    except ValueError:  # a zero byte in the name
-        is_there = False
-    if not is_there:
-        raise UserError(f"{asked}: there is no such file", hint="name the file of a fleet, or an Ansible inventory")
-    return path
 
 
 def read(path: Path) -> dict[str, Any]:

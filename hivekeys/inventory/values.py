@@ -17,6 +17,7 @@ from typing import TypeVar
 from hivekeys.errors import UserError
 from hivekeys.fleet import Amount
 from hivekeys.inventory.ranges import expand
+from hivekeys.text.commands import as_typed
 
 Word = TypeVar("Word", bound=Enum)
 
@@ -318,7 +319,7 @@ def check_id(value: object, known: Collection[str]) -> str:
     if isinstance(value, str) and value in known:
         return value
     near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
-    raise ValueError("the name of a check of `fab verify`" + (f"; did you mean {near[0]}?" if near else ""))
+    raise ValueError(as_typed("the name of a check of `fab verify`") + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def reason(value: object) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.protocol.causes import HINTS, Cause, Trouble
+from hivekeys.text.commands import as_typed
 from hivekeys.text.names import fold_names
 
 # What a hint may name, as the reference page and an unknown host show it.
@@ -61,8 +62,11 @@ def document(cause: Cause | None, fleet: Fleet, name: str) -> dict[str, str] | N
 
 
 def for_fleet(text: str, typed: str) -> str:
-    """The text with the fleet in every command that has none; `typed`: as a shell takes it, "" for the only one."""
-    return _BARE.sub(lambda found: f"{found[0]} --fleet {typed}", text) if typed else text
+    """The text with the fleet in every command that has none; `typed`: as a shell takes it, "" for the only one.
+
+    And with the commands as this operator types them.
+    """
+    return as_typed(_BARE.sub(lambda found: f"{found[0]} --fleet {typed}", text) if typed else text)
 
 
 def limit_of(names: tuple[str, ...] | list[str]) -> str:
@@ -93,4 +97,4 @@ def _as_root(there: str, become: Become) -> str:
 
 
 def _filled(trouble: Trouble, values: Mapping[str, str]) -> str:
-    return _BLANK.sub(lambda blank: values[blank[1]], HINTS[trouble])
+    return _BLANK.sub(lambda blank: values[blank[1]], as_typed(HINTS[trouble]))

@@ -13,6 +13,7 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.verbs import Verb
 from hivekeys.report.cuts import cut_words
 from hivekeys.report.inputs import Review
+from hivekeys.text.commands import as_typed
 from hivekeys.text.names import fold_names
 
 
@@ -38,7 +39,7 @@ def checklist(run: Run, events: Iterable[Event], review: Review | None = None) -
         Item(
             "Review audit logs for unauthorized access",
             review is not None and review.whole,
-            review.figures if review else "who used it before it was replaced: fab audit --token previous",
+            review.figures if review else as_typed("who used it before it was replaced: fab audit --token previous"),
         ),
         Item("Document incident", False, "for people; this report is a beginning"),
         Item("Update security procedures", False, "for people"),

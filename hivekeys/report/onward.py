@@ -10,10 +10,11 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.hints import hint, limit_of
 from hivekeys.text.clean import cut
+from hivekeys.text.commands import program
 
 ANYWAY = "or now, which cuts those clients off: the same with --retire-anyway"
 LONGEST = 60  # characters of a reason that is typed again
-_COMMAND = re.compile("`((?:ssh|fab) [^`]+)`")
+_COMMAND = re.compile("`((?:ssh|fab|hivekeys) [^`]+)`")
 
 
 def next_step(run: Run, fleet: Fleet) -> str:
@@ -29,7 +30,7 @@ def next_step(run: Run, fleet: Fleet) -> str:
 
 def typed(verb: str, fleet: Fleet, *options: str) -> str:
     """A command for this fleet, as it is typed."""
-    return " ".join(["fab", verb, "--fleet", fleet.typed, *options])
+    return " ".join([program(), verb, "--fleet", fleet.typed, *options])
 
 
 def unasked(run: Run) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from hivekeys.report.past import OUT, because_lines, by_cause, out_lines
 from hivekeys.report.places import place_lines
 from hivekeys.report.uses import census_lines
 from hivekeys.report.verdict import came_to, counts, past_verdict, verdict
+from hivekeys.text.commands import as_typed
 from hivekeys.text.durations import ago, seconds_of
 from hivekeys.text.names import fold_names
 
@@ -248,6 +249,10 @@ def disagreement(run: Run, newest: Run | None, fleet: Fleet) -> str:
 
 def standing(run: Run, since: str) -> str:
     """The state of an earlier run and what to type, in one line; `since` is how long ago it began."""
+    return as_typed(_standing(run, since))
+
+
+def _standing(run: Run, since: str) -> str:
     if run.at_work or run.is_settled:
         return f"begun {since} ago; {past_verdict(run).words}"
     if run.is_open:

@@ -22,6 +22,7 @@ from hivekeys.protocol.seen import ANSWERED, NO_UNIT, Place, Seen
 from hivekeys.report import Sheet, use_lines
 from hivekeys.report.documents import uses_document
 from hivekeys.text.clean import cut
+from hivekeys.text.commands import as_typed
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import DAY, Record, token_age
@@ -216,7 +217,7 @@ def lines(status: FleetStatus) -> list[str]:
     said = [hints.line(one.cause, status.fleet, one.host.name) for one in status.hosts if one.cause]
     said += [
         f"{one.host.name} holds a token that leaked (run {one.revoked_by} revoked it): "
-        f"fab {status.brings} --fleet {status.fleet.typed}"
+        + as_typed(f"fab {status.brings} --fleet {status.fleet.typed}")
         for one in status.hosts
         if one.revoked_by
     ]

@@ -14,6 +14,7 @@ from rich.text import Text
 from hivekeys import __version__
 from hivekeys.fleet import Waiver
 from hivekeys.protocol.hints import limit_of
+from hivekeys.text.commands import as_typed
 from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import WAIVED, Finding, Report, Verdict
 
@@ -70,9 +71,9 @@ def next_line(found: Sequence[Finding], typed: str) -> str:
     where = f"--fleet {typed} --limit {limit_of(list(dict.fromkeys(one.host for one in failed)))}"
     asked = [name for name in ids if name != SHARED]  # the findings do not name the other fleet
     dead = " --dead-token" if DEAD in asked else ""
-    again = f"fab verify {where} --checks {','.join(asked)}{dead}" if asked else "the same again"
+    again = as_typed(f"fab verify {where} --checks {','.join(asked)}{dead}") if asked else "the same again"
     strays = " --strays" if "strays" in ids else ""
-    mend = f"what hivekeys can repair: fab fix {where}{strays}   " if MENDABLE & {*ids} else ""
+    mend = as_typed(f"what hivekeys can repair: fab fix {where}{strays}   ") if MENDABLE & {*ids} else ""
     return f"{mend}when it is repaired: {again}"
 
 

@@ -53,19 +53,28 @@ class Answer:
 
 
 class Fab:
-    """`fab` in a copy of the project's tasks, with one fleet on paper (TEST-NET addresses) and a state of its own."""
+    """`fab` beside a copy of the fabfile, with one fleet on paper (TEST-NET addresses) and a state of its own.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        shutil.copy(PROJECT / "fabfile.py", folder)
-        shutil.copytree(PROJECT / "tasks", folder / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    Or an installed `hivekeys`, in a folder without a fabfile.
+    """
+
+    def __init__(self, folder: Path, installed: Path | None = None) -> None:
+        self.folder, self.program = folder, installed or FAB
+        if installed is None:
+            shutil.copy(PROJECT / "fabfile.py", folder)
         (folder / "inventory").mkdir()
         (folder / "inventory" / "paper.toml").write_text(INVENTORY)
-        self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "HIVEKEYS_STATE_DIR": str(folder / "state")}
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            # The code beside the tests, or the installed one, whatever the environment has.
+            "PYTHONPATH": str(installed.parents[1] if installed else PROJECT),
+            "HOME": str(folder),
+            "HIVEKEYS_STATE_DIR": str(folder / "state"),
+        }
 
     def __call__(self, *words: str, given: str = "", **environ: str) -> Answer:
         done = subprocess.run(
-            [FAB, *words],
+            [self.program, *words],
             cwd=self.folder,
             env={**self.environ, **environ},
             input=given,
@@ -79,7 +88,7 @@ class Fab:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     def on_terminal(self, *words: str) -> Terminal:
-        return Terminal([str(FAB), *words], self.folder, self.environ)
+        return Terminal([str(self.program), *words], self.folder, self.environ)
 
 
 def state_of(fab: Fab) -> Path:

@@ -22,7 +22,7 @@ from tests.builders.terminal import Terminal
 
 from .asking import ADMIN, HIVES, RULES
 
-CLONED = ("Makefile", "fabfile.py", "docs", "tasks", "hivekeys")
+CLONED = ("Makefile", "fabfile.py", "docs", "hivekeys")
 PASSWORD = "correct horse battery staple"
 ANSWERS = {"[y/N]": "y", "Passphrase to seal the token with: ": PASSWORD, "The same again: ": PASSWORD}
 QUICK = '\n[rollout]\nstable_seconds = 0.3\nbatch = "100%"\nrevocation_recheck = 0.2\n'

@@ -54,8 +54,7 @@ def put_hivekeys(lab: Lab) -> None:
     """Tasks, engine and libraries, as they are here."""
     root = Path(f"/proc/{cgroup.first_process(lab.name, BASTION)}/root")
     there, packages = root / HOME[1:], root / HOME[1:] / ".venv/lib/python3.11/site-packages"
-    for folder in ("tasks", "hivekeys"):
-        shutil.copytree(PROJECT / folder, there / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT / "hivekeys", there / "hivekeys", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "fabfile.py", there)
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     for distribution in needed(project["dependencies"], {}).values():

@@ -16,12 +16,12 @@ import pytest
 
 import fabfile
 from hivekeys.protocol.causes import HINTS, Trouble
-from tasks.options.declared import HELP
+from hivekeys.tasks.options.declared import HELP
 from tests.builders.project import PROJECT
 from tests.conftest import LONG, WAITING
 
-ENGINE = sorted((PROJECT / "hivekeys").rglob("*.py"))
-TASKS = sorted((PROJECT / "tasks").rglob("*.py"))
+TASKS = sorted((PROJECT / "hivekeys" / "tasks").rglob("*.py"))
+ENGINE = sorted({*(PROJECT / "hivekeys").rglob("*.py")} - {*TASKS})
 HOST = PROJECT / "hivekeys" / "host"
 TESTS = sorted((PROJECT / "tests").rglob("*.py"))
 
@@ -137,7 +137,7 @@ def test_imports_point_down_only(path: Path) -> None:
     else:
         allowed = set()
     assert {room(name) for name in names} - {""} <= allowed
-    assert not [name for name in imports(path) if name.split(".")[0] in ("tasks", "fabfile", "tests")]
+    assert not [name for name in imports(path) if name.split(".")[0] in ("fabfile", "tests")]
     relative = [
         node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.level
     ]
@@ -174,7 +174,7 @@ def test_age_is_in_one_module() -> None:
 
 
 def test_invoke_is_the_tasks_alone() -> None:
-    assert all(name.startswith("tasks") for name in naming("invoke"))
+    assert all(name.startswith("hivekeys.tasks.") for name in naming("invoke"))
 
 
 def test_nobody_but_tests_imports_the_agent() -> None:
@@ -312,7 +312,7 @@ EXPLAINED = {name: set(fabfile.namespace[name].help) for name in TASK_NAMES}  # 
 
 @pytest.mark.parametrize("name", TASK_NAMES)
 def test_every_verb_is_found_by_the_name_of_its_file(name: str) -> None:
-    assert fabfile.namespace[name].body.__module__ == f"tasks.{name.partition('.')[0]}"
+    assert fabfile.namespace[name].body.__module__ == f"hivekeys.tasks.{name.partition('.')[0]}"
 
 
 def test_every_option_is_declared_with_its_help_in_one_place() -> None:
@@ -355,7 +355,7 @@ def test_what_is_imported_as_a_verb_begins_imports_at_its_top(path: Path) -> Non
 
 def test_the_list_of_tasks_does_not_wait_for_what_only_a_run_needs() -> None:
     """`fab --list` has half a second; fab itself brings paramiko."""
-    heavy = ("rich", "pydantic", "sqlite3", "platformdirs", "tasks.work", "tasks.terminal.live")
+    heavy = ("rich", "pydantic", "sqlite3", "platformdirs", "hivekeys.tasks.work", "hivekeys.tasks.terminal.live")
     script = f"import sys, fabfile; print(*sorted({set(heavy)} & sys.modules.keys()))"
     argv = [sys.executable, "-c", script]
     done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30)

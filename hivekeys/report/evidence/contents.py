@@ -21,6 +21,7 @@ from hivekeys.report.evidence.seal import folder_of
 from hivekeys.report.page import Page
 from hivekeys.report.verdict import came_to
 from hivekeys.report.writing import html, markdown
+from hivekeys.text.commands import as_typed
 
 README = """\
 Evidence of run {run} on fleet {fleet}, made by hivekeys.
@@ -54,7 +55,7 @@ def members(
     """The members by name; `attached` are further documents, such as the audit extract."""
     facts = _facts(run, rows, events[-1].when.at, fleet, attached)
     return {
-        "README.txt": README.format(run=run.id, fleet=run.fleet, folder=folder_of(run.id)).encode(),
+        "README.txt": as_typed(README).format(run=run.id, fleet=run.fleet, folder=folder_of(run.id)).encode(),
         "evidence.json": _json(facts),
         EVENTS: b"".join(_line(row) for row in rows),
         "report.json": _json({**document(run, fleet), "debts": list(run.debts), "open": run.is_open}),

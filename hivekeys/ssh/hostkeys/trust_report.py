@@ -14,6 +14,7 @@ from hivekeys.fleet import Fleet
 from hivekeys.protocol import hints
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.trust import SETTLED, TRUSTED, ServerKeys, Standing
+from hivekeys.text.commands import as_typed
 from hivekeys.text.names import fold_names
 
 _STYLES = {Standing.NEW: "cyan", Standing.MORE: "cyan", Standing.CHANGED: "bold red", Standing.REVOKED: "bold red"}
@@ -62,9 +63,8 @@ def lines(shown: Sequence[ServerKeys], fleet: Fleet) -> list[str]:
         names = fold_names(by[Standing.CHANGED])
         said.append(
             f"CHANGED: {names}: other keys than known_hosts has. Re-installed? Or does somebody intercept the "
-            f"connection? Compare them "
-            f"on the console first; then: "
-            f"fab trust --fleet {fleet.typed} --replace {','.join(by[Standing.CHANGED])}"
+            "connection? Compare them on the console first; then: "
+            + as_typed(f"fab trust --fleet {fleet.typed} --replace {','.join(by[Standing.CHANGED])}")
         )
     if by[Standing.REVOKED]:
         said.append(f"REVOKED: {fold_names(by[Standing.REVOKED])}: a key that is marked @revoked is never written")

@@ -4,6 +4,7 @@ from hivekeys.fleet import Host
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.seen import Seen
 from hivekeys.service import Format, rights
+from hivekeys.text.commands import as_typed
 from hivekeys.verify.findings import (
     NOT_ENTERED,
     PASSED,
@@ -101,7 +102,8 @@ def _slots(host: Host, seen: Seen, baseline: Baseline) -> Answer:
     listed = len(seen.listed) + (seen.accepted.more if seen.accepted else 0)
     further = [f"{listed - 1} more in {host.service.accepted}"] if listed > 1 else []
     if overlaps and listed == 2 and seen.staged is None:
-        return Verdict.WARN, f"two tokens are accepted: run {overlaps} waits for clients, until fab rotate --finish"
+        until = as_typed("until fab rotate --finish")
+        return Verdict.WARN, f"two tokens are accepted: run {overlaps} waits for clients, {until}"
     return unless([*(name for name, slot in left.items() if slot is not None), *further])
 
 

@@ -5,6 +5,7 @@ from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.inspected import Inspected
 from hivekeys.protocol.listeners import still_trusted
 from hivekeys.protocol.seen import Seen
+from hivekeys.text.commands import as_typed
 from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import (
     DAY,
@@ -102,7 +103,7 @@ def _debts(observation: Observation, baseline: Baseline) -> Answer:
     )  # it may have got it without this bastion
     if paid or observation.host.name not in record.owing:
         return PASSED if observation.seen else (Verdict.UNTOLD, observation.complaint)
-    return Verdict.FAIL, f"it owes token:{record.want} of run {record.run}: fab {record.verb}"
+    return Verdict.FAIL, as_typed(f"it owes token:{record.want} of run {record.run}: fab {record.verb}")
 
 
 @check("dead-token", "No place takes a revoked token (only with --dead-token)", "Emergency Revocation", Severity.HIGH)

@@ -15,8 +15,8 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.audited import Call, Time
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.seen import Slot
+from hivekeys.tasks.options.times import count, fp6, moment
 from hivekeys.token import Fingerprint
-from tasks.options.times import count, fp6, moment
 from tests.builders.census import NEW, OLD, READ, TOKENS, census, group
 from tests.builders.observations import HIVE, NOW, QUEEN, SEEN, TOKEN
 from tests.builders.replies import reply_of

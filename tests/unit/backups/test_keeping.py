@@ -11,7 +11,7 @@ from hivekeys.backups import backup
 from hivekeys.backups import folder as backup_folder
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Backups, Fleet, Policy
-from tasks.work.after_run import backup_after_run
+from hivekeys.tasks.work.after_run import backup_after_run
 from tests.builders.operator import Operator
 from tests.inprocess import KEY, InProcessFleet
 

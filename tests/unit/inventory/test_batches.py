@@ -8,7 +8,7 @@ from hivekeys.errors import UserError
 from hivekeys.fleet import Amount, Batch, GroupByGroup, OfEach, Ramp
 from hivekeys.inventory.batches import EXPECTED, batch, typed
 from hivekeys.inventory.written import toml
-from tasks.options.pace import PaceOptions
+from hivekeys.tasks.options.pace import PaceOptions
 from tests.builders.loading import load
 
 ONE, QUARTER = Amount(1, least=1), Amount(25, percent=True, least=1)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.inventory import find, load
+from hivekeys.inventory import called, find, load, places
 from hivekeys.inventory.files import LARGEST_FILE, tables
 
 
@@ -28,47 +28,99 @@ def not_found(*arguments: Any) -> UserError:
 
 
 def test_the_named_fleet_goes_before_the_one_of_the_environment(fleets: Path) -> None:
-    assert find("lab", fleets, {"HIVEKEYS_FLEET": "production"}) == fleets / "lab.toml"
-    assert find(None, fleets, {"HIVEKEYS_FLEET": "production"}) == fleets / "production.toml"
+    assert find("lab", [fleets], {"HIVEKEYS_FLEET": "production"}) == fleets / "lab.toml"
+    assert find(None, [fleets], {"HIVEKEYS_FLEET": "production"}) == fleets / "production.toml"
 
 
 def test_the_only_fleet_besides_the_example_is_meant_when_none_is_named(fleets: Path) -> None:
     (fleets / "lab.toml").unlink()
-    assert find(None, fleets, {}) == fleets / "production.toml"
+    assert find(None, [fleets], {}) == fleets / "production.toml"
 
 
 def test_of_several_fleets_none_is_guessed(fleets: Path) -> None:
-    assert "example, lab, production" in not_found(None, fleets, {}).hint
+    assert "example, lab, production" in not_found(None, [fleets], {}).hint
 
 
 def test_the_example_is_never_meant_by_default(fleets: Path) -> None:
     for name in ("lab", "production"):
         (fleets / f"{name}.toml").unlink()
-    assert not_found(None, fleets, {}).message == "there is no fleet yet"
+    assert not_found(None, [fleets], {}).message == "there is no fleet yet"
 
 
 def test_a_folder_that_is_not_there_has_no_fleets(tmp_path: Path) -> None:
-    assert "none" in not_found("lab", tmp_path / "nowhere", {}).hint
+    assert "none" in not_found("lab", [tmp_path / "nowhere"], {}).hint
 
 
 @pytest.mark.parametrize("name", ["prodution", "production.toml", "hosts.ini", ".", "..", "a\x00b"])
 def test_a_name_that_is_no_fleet_is_refused_with_those_there_are(fleets: Path, name: str) -> None:
-    error = not_found(name, fleets, {})
+    error = not_found(name, [fleets], {})
     assert "there is no such fleet" in error.message and "lab, production" in error.hint
 
 
 def test_a_name_with_a_slash_is_the_path_of_a_file(fleets: Path) -> None:
     path = str(fleets / "lab.toml")
-    assert find(path, fleets / "elsewhere", {}) == find(None, fleets, {"HIVEKEYS_FLEET": path}) == Path(path)
+    assert find(path, [fleets / "elsewhere"], {}) == find(None, [fleets], {"HIVEKEYS_FLEET": path}) == Path(path)
 
 
 @pytest.mark.parametrize("path", ["../production", "/nowhere/hosts.ini", "./a\x00b"])
 def test_a_path_that_leads_nowhere_is_refused(fleets: Path, path: str) -> None:
-    assert "there is no such file" in not_found(path, fleets, {}).message
+    assert "there is no such file" in not_found(path, [fleets], {}).message
 
 
 def test_a_wrong_name_in_the_environment_is_blamed_on_the_environment(fleets: Path) -> None:
-    assert not_found(None, fleets, {"HIVEKEYS_FLEET": "prod"}).message.startswith("HIVEKEYS_FLEET=prod")
+    assert not_found(None, [fleets], {"HIVEKEYS_FLEET": "prod"}).message.startswith("HIVEKEYS_FLEET=prod")
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, ...]:
+    """Every folder that inventories are looked for in, but the machine's own."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    for folder in ("project/inventory", "named", "home/hivekeys"):
+        (tmp_path / folder).mkdir(parents=True)
+    return places(tmp_path / "project", {"HIVEKEYS_INVENTORY": str(tmp_path / "named")})
+
+
+def test_inventories_are_looked_for_in_four_folders_in_this_order(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    own = [tmp_path / folder for folder in ("project/inventory", "named", "home/hivekeys")]
+    assert folders == (*own, Path("/etc/hivekeys"))
+    for folder in reversed(own):
+        (folder / "f.toml").touch()
+        assert find("f", folders, {}) == find(None, folders, {}) == folder / "f.toml"
+        assert called(folder / "f.toml", folders) == "f"
+    assert called(own[-1] / "f.toml", folders) == "", "an earlier one hides it: it is typed by its path"
+
+
+def test_without_the_variable_there_are_three(tmp_path: Path) -> None:
+    assert len(places(tmp_path, {})) == 3
+
+
+def test_whoever_finds_no_fleet_says_where_it_looked(folders: tuple[Path, ...]) -> None:
+    (folders[2] / "lab.toml").touch()
+    for error in (not_found("prod", folders, {}), not_found(None, folders[:2], {})):
+        assert f"in {folders[0]}: none; in {folders[1]}: none" in error.hint
+    assert f"in {folders[2]}: lab; in {folders[3]}: " in not_found("prod", folders, {}).hint
+
+
+def test_fleets_in_two_folders_are_two_fleets(folders: tuple[Path, ...]) -> None:
+    for folder, name in zip(folders, ("lab", "production"), strict=False):
+        (folder / f"{name}.toml").touch()
+    assert not_found(None, folders, {}).message == "which fleet?"
+
+
+def test_a_variable_that_names_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"HIVEKEYS_INVENTORY={tmp_path}/nowhere: there is no such folder"):
+        places(tmp_path, {"HIVEKEYS_INVENTORY": str(tmp_path / "nowhere")})
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_file_that_others_can_change_is_refused_in_each_of_them_and_not_passed_by(
+    folders: tuple[Path, ...], place: int
+) -> None:
+    for folder in folders[place:3]:
+        (folder / "f.toml").touch()
+    folders[place].chmod(0o777)
+    with pytest.raises(UserError, match="others can change it: every account can write to"):
+        load(find("f", folders, {}))
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ from hivekeys.report.writing import html, markdown
 from hivekeys.ssh.line import Line
 from hivekeys.status import status as statuses
 from hivekeys.status.metrics import metrics
+from hivekeys.tasks.evidence import evidence
 from hivekeys.text.clean import LONGEST
 from hivekeys.token import Fingerprint, generate
 from hivekeys.upkeep import changes
@@ -68,7 +69,6 @@ from hivekeys.verify.findings import Baseline, Record, Report, examine
 from hivekeys.verify.junit import junit
 from hivekeys.verify.sarif import sarif
 from hivekeys.verify.survey import Watch, survey
-from tasks.evidence import evidence
 from tests.builders.operator import Operator
 from tests.builders.seen import seen
 from tests.inprocess import KEY, InProcessFleet, OwnClock

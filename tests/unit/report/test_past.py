@@ -17,7 +17,7 @@ from hivekeys.report.stream import result_line
 from hivekeys.report.view import view
 from hivekeys.report.words import calls
 from hivekeys.report.writing import html, markdown
-from tasks.terminal.live import Show
+from hivekeys.tasks.terminal.live import Show
 from tests.builders.operator import Operator, breaks
 from tests.builders.printed import printed, row
 from tests.inprocess import InProcessFleet, SharedClock

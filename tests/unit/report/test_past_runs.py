@@ -27,12 +27,12 @@ from hivekeys.report.page import page
 from hivekeys.report.verdict import came_to, ended
 from hivekeys.status.metrics import metrics
 from hivekeys.status.status import status_of
+from hivekeys.tasks.options.output import OutputOptions
+from hivekeys.tasks.terminal.live import Show
+from hivekeys.tasks.work.standing import standing_lines
+from hivekeys.tasks.work.turning import confirm
 from hivekeys.token import generate
 from hivekeys.verify.findings import Record, recorded
-from tasks.options.output import OutputOptions
-from tasks.terminal.live import Show
-from tasks.work.standing import standing_lines
-from tasks.work.turning import confirm
 from tests.builders.fab import Fab, refusing, state_of
 from tests.builders.operator import Operator
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of

@@ -15,9 +15,9 @@ from hivekeys.journal.fold import fold
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.verbs import Greeting, Uninstall
+from hivekeys.tasks.work.restricting import refuse_shared
 from hivekeys.token import generate
 from hivekeys.upkeep.upkeep import Upkeep, fix
-from tasks.work.restricting import refuse_shared
 from tests.builders.operator import Operator, breaks, serving, slots_used
 from tests.inprocess import KEY, InProcessFleet, Session, SimulatedHost, hello
 

@@ -21,9 +21,9 @@ from hivekeys.journal.state_folder import folder_for
 from hivekeys.journal.store import Journal
 from hivekeys.rotation.question import before_run, before_wave
 from hivekeys.rotation.waves import Wave, plan
-from tasks.terminal.asking import paces
-from tasks.terminal.live import Show
-from tasks.work.turning import confirm
+from hivekeys.tasks.terminal.asking import paces
+from hivekeys.tasks.terminal.live import Show
+from hivekeys.tasks.work.turning import confirm
 from tests.builders.operator import Operator, breaks
 from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
@@ -246,7 +246,7 @@ AT_A_QUESTION = """
 from hivekeys.fleet import SERVICES, Host, Role
 from hivekeys.journal.events import Phase
 from hivekeys.rotation.waves import Wave
-from tasks.terminal.live import Show
+from hivekeys.tasks.terminal.live import Show
 from tests.builders.running import midway
 
 with Show() as show:

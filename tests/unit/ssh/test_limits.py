@@ -76,7 +76,7 @@ def test_this_process_knows_its_own_limits() -> None:
 ABORTS = """
 import ctypes, os, resource, signal
 from invoke import Context
-from tasks.options.verb import verb
+from hivekeys.tasks.options.verb import verb
 
 @verb
 def body():

@@ -8,7 +8,7 @@ import signal
 import pytest
 from rich.console import Console
 
-from tasks.terminal.asking import agrees, answer
+from hivekeys.tasks.terminal.asking import agrees, answer
 
 
 class Impatient(io.StringIO):

@@ -5,7 +5,7 @@ from fabric.main import make_program
 
 import fabfile
 from hivekeys.errors import UserError
-from tasks.terminal.commandline import UNHONOURED, refuse_mistakes
+from hivekeys.tasks.terminal.commandline import UNHONOURED, refuse_mistakes
 from tests.builders.fab import Fab
 
 MISTYPED = [

@@ -14,9 +14,9 @@ from hivekeys.journal.events import State
 from hivekeys.journal.fold import fold
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.report import next_step
+from hivekeys.tasks.work.earlier_run import take_up as _take_up
+from hivekeys.tasks.work.request import Request
 from hivekeys.token import generate
-from tasks.work.earlier_run import take_up as _take_up
-from tasks.work.request import Request
 from tests.builders.commands import bare_commands_in, commands_in, mistake_in
 from tests.builders.operator import Operator, breaks, serving
 from tests.inprocess import InProcessFleet

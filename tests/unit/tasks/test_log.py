@@ -14,8 +14,8 @@ from hivekeys.journal.events import Outcome, Phase, State, Status
 from hivekeys.journal.fold import advance
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
-from tasks.notifications import log
-from tasks.notifications.log import JOURNALD, SYSLOG, Log, entry_of
+from hivekeys.tasks.notifications import log
+from hivekeys.tasks.notifications.log import JOURNALD, SYSLOG, Log, entry_of
 from tests.builders.operator import Operator, breaks
 from tests.builders.running import at
 from tests.inprocess import InProcessFleet

@@ -7,7 +7,7 @@ import pytest
 from hivekeys.errors import UserError
 from hivekeys.fleet import Host
 from hivekeys.service import Accepts, Apply
-from tasks.options.turning import MeterOptions
+from hivekeys.tasks.options.turning import MeterOptions
 from tests.inprocess import InProcessFleet
 
 TWO = {"accepts": Accepts.LINES, "apply": Apply.RELOAD}

@@ -17,9 +17,9 @@ from hivekeys.fleet import Notify, Occasion, Policy
 from hivekeys.journal.fold import advance
 from hivekeys.journal.run import Run
 from hivekeys.rotation.drive import Drive
-from tasks.notifications import command, notification, notifier
-from tasks.notifications.notification import Notification, at_end, not_begun, of_event, trial
-from tasks.notifications.notifier import Notifier, sender_of, try_each
+from hivekeys.tasks.notifications import command, notification, notifier
+from hivekeys.tasks.notifications.notification import Notification, at_end, not_begun, of_event, trial
+from hivekeys.tasks.notifications.notifier import Notifier, sender_of, try_each
 from tests.builders.operator import Operator, breaks
 from tests.builders.project import PROJECT
 from tests.builders.webhook import Webhook, webhook

@@ -19,8 +19,8 @@ from rich.console import Console
 from bench.simulated import Hosts
 from hivekeys.journal.fold import fold
 from hivekeys.journal.store import Journal
-from tasks.terminal import asking
-from tasks.terminal.output import STAND_INS, Outlet
+from hivekeys.tasks.terminal import asking
+from hivekeys.tasks.terminal.output import STAND_INS, Outlet
 from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 

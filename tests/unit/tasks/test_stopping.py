@@ -12,8 +12,8 @@ from typing import Self
 
 import pytest
 
-from tasks.terminal.live import Show
-from tasks.terminal.stopping import NUMBERS, endable, stoppable
+from hivekeys.tasks.terminal.live import Show
+from hivekeys.tasks.terminal.stopping import NUMBERS, endable, stoppable
 from tests.builders.fab import FAB, HERE, KEY, Fab
 from tests.builders.operator import Operator
 from tests.inprocess import InProcessFleet

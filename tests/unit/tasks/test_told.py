@@ -26,11 +26,11 @@ from hivekeys.journal.fold import fold
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.report.stream import line_of, not_due_line, result_line
-from tasks.options.output import OutputOptions
-from tasks.terminal import stream
-from tasks.terminal.live import Show
-from tasks.terminal.screen import Screen, fitted, rows_of
-from tasks.terminal.stream import Stream
+from hivekeys.tasks.options.output import OutputOptions
+from hivekeys.tasks.terminal import stream
+from hivekeys.tasks.terminal.live import Show
+from hivekeys.tasks.terminal.screen import Screen, fitted, rows_of
+from hivekeys.tasks.terminal.stream import Stream
 from tests.builders.operator import Operator, breaks
 from tests.builders.project import PROJECT
 from tests.builders.running import at, fails, midway, names

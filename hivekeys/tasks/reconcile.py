@@ -1,0 +1,41 @@
+"""`fab reconcile`: brings hosts that owe a token to it."""
+
+from hivekeys.errors import UserError
+from hivekeys.tasks.options.changes import ChangeOptions
+from hivekeys.tasks.options.output import NotifyOptions, OutputOptions
+from hivekeys.tasks.options.turning import EarlierRunOptions, ForwardOptions
+from hivekeys.tasks.options.verb import verb
+
+
+@verb
+def reconcile(
+    scope: EarlierRunOptions,
+    forward: ForwardOptions,
+    change: ChangeOptions,
+    output: OutputOptions,
+    notify: NotifyOptions,
+) -> None:
+    """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
+    from hivekeys.journal.past import newest_served, past_run
+    from hivekeys.tasks.work.earlier_run import (
+        gone_back_after,
+        refuse_superseded,
+        refuse_while_cut_off,
+        request_for,
+        take_up,
+    )
+    from hivekeys.tasks.work.excluding import split_excluded
+
+    fleet = scope.load()
+    newest = past_run(fleet.name, scope.run, scope.state_dir)
+    refuse_superseded(newest, scope.state_dir)
+    refuse_while_cut_off(fleet.name, scope.state_dir)
+    past = newest if scope.run else newest_served(fleet.name, scope.state_dir)
+    if past is None or past.want is None or past.rolled_back or not past.went_on:
+        may_go_back = newest.behind != newest.barred
+        hint = "`fab rollback` goes back with the hosts that it did not reach" if may_go_back else "`fab rotate`"
+        raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
+    hosts, excluded = split_excluded(fleet, fleet.hosts, forward.without, scope.state_dir)
+    request = request_for(past, scope, output, notify, excluded, forward)
+    later = gone_back_after(past, scope.state_dir)
+    take_up(fleet, hosts, request, "reconcile", forward.retire_anyway, later, dry_run=change.dry_run)

@@ -1,0 +1,185 @@
+"""`fab rotate`: turns a fleet to a new token."""
+
+import functools
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hivekeys.errors import ExitCode, UserError
+from hivekeys.tasks.options.changes import ChangeOptions
+from hivekeys.tasks.options.declared import option
+from hivekeys.tasks.options.fleet import HostsOptions, host_names
+from hivekeys.tasks.options.output import NotifyOptions, OutputOptions
+from hivekeys.tasks.options.pace import PaceOptions, age
+from hivekeys.tasks.options.turning import TurnOptions
+from hivekeys.tasks.options.verb import leave, verb
+
+if TYPE_CHECKING:
+    from hivekeys.fleet import Fleet, Host
+    from hivekeys.rotation.crew import Crew
+    from hivekeys.tasks.work.request import Request
+    from hivekeys.token import Token
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotateOptions(TurnOptions):
+    """Which token comes, and whether it is time for one."""
+
+    token_file: str = option("take the token from this file (- is stdin): one line of 64 or more characters")
+    if_older_than: str = option("do nothing, with exit code 0, while all hosts have one younger token (90d, 12h)")
+    finish: bool = option("end an overlap: all hosts drop the old token, unless a client still uses it", default=False)
+    reason: str = option("why, for the record and for an operator who meets the lock")
+
+
+@verb
+def rotate(
+    scope: HostsOptions,
+    own: RotateOptions,
+    pace: PaceOptions,
+    change: ChangeOptions,
+    output: OutputOptions,
+    notify: NotifyOptions,
+) -> None:
+    """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
+    from hivekeys.report.verdict import past_verdict
+    from hivekeys.rotation.drive import Drive
+    from hivekeys.tasks.work import foreseeing
+    from hivekeys.tasks.work.earlier_run import finish_overlap, overlapping_run, refuse_overlapping
+    from hivekeys.tasks.work.excluding import split_excluded
+    from hivekeys.tasks.work.request import Request
+    from hivekeys.tasks.work.run import runner_of
+    from hivekeys.tasks.work.standing import owing_lines
+    from hivekeys.tasks.work.turning import plan_of, refuse_without_queen, refuse_without_terminal, turn
+
+    fleet, hosts = scope.load_hosts()
+    fleet = pace.apply_to(fleet)
+    hosts, excluded = split_excluded(fleet, hosts, own.without, scope.state_dir)
+    missing = host_names(fleet, own.allow_missing)
+    refuse_without_queen(fleet, hosts, excluded, missing)
+    oldest = age("--if-older-than", own.if_older_than)
+    plan = plan_of(own, pace, missing, fleet)
+    request = Request(
+        reason=own.reason,
+        output=output,
+        on_finish=notify.command,
+        log=notify.log,
+        state_dir=scope.state_dir,
+        excluded=excluded,
+        meters=own.meters(hosts),
+    )
+    overlapping = overlapping_run(fleet.name, scope.state_dir)
+    if own.finish or (overlapping and oldest and time.time() >= overlapping.overlap_until):
+        finish_overlap(fleet, overlapping, own, request, dry_run=change.dry_run)
+        return
+    if overlapping and overlapping.is_overlapping:
+        if not oldest:
+            refuse_overlapping(fleet, overlapping)
+        why = f"run {overlapping.id}: {past_verdict(overlapping).words}"
+        _say_not_due(fleet.name, time.time() - overlapping.started, why, output)
+        return
+    refuse_without_terminal(pace, change, from_stdin=own.token_file == "-")  # noqa: S105  a dash, not a secret
+    token = _token(own.token_file)
+    if own.token_file:
+        _refuse_revoked(fleet, token, own.token_file, scope.state_dir)
+    if oldest:
+        _refuse_held(fleet.name, scope.state_dir)
+    if oldest and not _is_due(fleet, hosts, oldest, request):
+        return
+    check = functools.partial(_refuse_known, token=token)
+    if change.dry_run:
+        foreseeing.plan(fleet, hosts, request, check)
+        return
+    with runner_of(fleet, hosts, request) as (runner, show):
+        go_on = show.go_on if pace.pause_for_confirmation else None
+        drive = Drive(runner, plan, lambda: token, given=bool(own.token_file), go_on=go_on)
+        question = "" if change.yes else "to a new token"
+        code = turn(runner, show, drive, check, question, scope.state_dir)
+        if code is not ExitCode.DONE and not (output.json or output.events):
+            for line in owing_lines(fleet, scope.state_dir, runner.run.id):
+                show.line(line)
+    leave(code)
+
+
+def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "Request") -> bool:
+    """True if a rotation is due: a token that old, hosts that disagree or have problems, or what a run left behind."""
+    from hivekeys import report
+    from hivekeys.rotation.drive import Drive
+    from hivekeys.tasks.work.run import runner_of
+    from hivekeys.text.durations import ago
+
+    output = request.output
+    quiet = OutputOptions(quiet=output.quiet or output.events)  # a look before the run is no part of what it tells
+    silent = replace(request, reason="", output=quiet, on_finish=(), log="", records=False)
+    with runner_of(fleet, hosts, silent) as (runner, _):
+        well = Drive(runner).look()
+        runner.end(ExitCode.DONE)
+        oldest = report.settled_age(runner.run)
+        if runner.interrupted.is_set():
+            raise KeyboardInterrupt
+    if not well or oldest is None or oldest >= limit:
+        return True
+    _say_not_due(fleet.name, oldest, f"the token of fleet {fleet.name} is {ago(oldest)} old", output)
+    return False
+
+
+def _say_not_due(fleet: str, seconds: float, why: str, output: OutputOptions) -> None:
+    """What a rotation by the clock says that has nothing to do. `seconds`: how old the fleet's token is."""
+    from hivekeys.report import stream
+    from hivekeys.tasks.terminal.live import Show
+
+    if output.events:
+        sys.stdout.write(json.dumps(stream.not_due_line(fleet, seconds, time.time())) + "\n")
+    elif output.json:
+        sys.stdout.write(json.dumps({"fleet": fleet, "due": False, "age_seconds": round(seconds)}) + "\n")
+    else:
+        Show(output).line(f"not due: {why}; nothing was changed")
+
+
+def _refuse_held(fleet: str, state_dir: str) -> None:
+    """Refuses to rotate by the clock while an old token is still used: each night would bury another such token."""
+    from hivekeys.journal.past import newest_served
+
+    newest = newest_served(fleet, state_dir)
+    if newest and newest.is_held:
+        raise UserError(
+            f"run {newest.id} keeps the token from before it, because it was still used: nothing was changed",
+            hint=f"fab audit --fleet {fleet} --token previous; then fab reconcile --fleet {fleet}",
+            code=ExitCode.INCOMPLETE,
+        )
+
+
+def _token(source: str) -> "Token":
+    """A new token, or the one in a file that only its owner can read."""
+    from hivekeys import token
+    from hivekeys.tasks.work import secrets_given
+
+    if not source:
+        return token.generate()
+    if source == "-":
+        return token.parse(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
+    hint = "leave --token-file out and let hivekeys make a token"
+    return token.parse(secrets_given.read(source, token.MAX_LENGTH + 3, hint), source)
+
+
+def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str) -> None:
+    """Refuses a token that leaked."""
+    from hivekeys.journal import state_folder
+    from hivekeys.journal.past import tombstones
+    from hivekeys.token import refuse_revoked
+
+    folder = state_folder.folder_for(fleet.name, state_dir)
+    refuse_revoked(token.fingerprint(state_folder.fingerprint_key(folder)), tombstones(folder), source)
+
+
+def _refuse_known(runner: "Crew", token: "Token") -> None:
+    """Refuses a token that a host already serves."""
+    want = runner.fingerprint(token)
+    serving = [host.name for host in runner.run.hosts.values() if host.was == want]
+    if serving:
+        runner.end(ExitCode.USAGE)
+        raise UserError(
+            f"the token given is the one that {', '.join(serving[:5])} already has (token:{want})",
+            hint="leave --token-file out and let hivekeys make a token",
+        )
