@@ -168,8 +168,11 @@ def destination(option: str, name: str) -> Path:
     return path
 
 
-def write_whole(path: Path, content: str | bytes, mode: int | None = None) -> None:
-    """The content of the file, which is what it was until then. `mode`: whatever the umask says. Raises UserError."""
+def write_whole(path: Path, content: str | bytes, mode: int | None = None, *, over: bool = True) -> None:
+    """The content of the file, which is what it was until then. Raises UserError.
+
+    `mode`: whatever the umask says. Unless it may be written `over`, a file that is there stays as it is.
+    """
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -180,7 +183,11 @@ def write_whole(path: Path, content: str | bytes, mode: int | None = None) -> No
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(fd)
-            scratch.replace(path)
+            if over:
+                scratch.replace(path)
+            else:
+                path.hardlink_to(scratch)
+                scratch.unlink()
         except OSError:
             scratch.unlink(missing_ok=True)
             raise

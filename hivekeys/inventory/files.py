@@ -10,7 +10,7 @@ from typing import Any
 from hivekeys.errors import UserError
 from hivekeys.files import refuse_strangers
 from hivekeys.inventory.mistakes import Mistake, printable, told_once
-from hivekeys.inventory.places import EXAMPLE
+from hivekeys.inventory.places import EVERY_KEY
 
 LARGEST_FILE = 4 * 1024 * 1024
 TOML = ".toml"
@@ -67,7 +67,7 @@ def digest(path: Path) -> str:
 
 def refusal(path: Path, *mistakes: Mistake | str, hint: str = "") -> UserError:
     """Every mistake of a file, a line each, the file's name in front as compilers do."""
-    hint = hint or f"{EXAMPLE}.toml in the folder inventory explains every key"
+    hint = hint or EVERY_KEY
     told = told_once(each if isinstance(each, Mistake) else Mistake((), each) for each in mistakes)
     lines = dict.fromkeys(f"{printable(mistake.file or str(path))}: {mistake}" for mistake in told)
     return UserError("\n".join(lines), hint=hint)

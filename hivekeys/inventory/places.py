@@ -14,6 +14,9 @@ EXAMPLE = "example"
 FLEET = "HIVEKEYS_FLEET"
 FOLDER = "HIVEKEYS_INVENTORY"
 EVERYBODY = Path("/etc/hivekeys")
+# In a wheel it stands beside this file, in a checkout at the project's top.
+_EXAMPLES = (Path(__file__).with_name("example.toml"), Path(__file__).parents[2] / "inventory" / "example.toml")
+EVERY_KEY = f"{next((file for file in _EXAMPLES if file.exists()), _EXAMPLES[-1])} explains every key"
 
 
 def places(project: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -55,7 +58,7 @@ def find(name: str | None, folders: Sequence[Path], environ: Mapping[str, str]) 
         return fleets[own[0]]
     if own:
         raise UserError("which fleet?", hint=f"name it with --fleet or {FLEET}; {looked}")
-    raise UserError("there is no fleet yet", hint=f"write NAME.toml ({EXAMPLE}.toml explains every key); {looked}")
+    raise UserError("there is no fleet yet", hint=f"`fab init NAME` writes one; {EVERY_KEY}; {looked}")
 
 
 def called(path: Path, folders: Sequence[Path]) -> str:

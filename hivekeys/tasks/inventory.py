@@ -71,6 +71,7 @@ class ConvertOptions:
 @verb
 def convert(scope: FleetOption, own: ConvertOptions) -> None:
     """Write a fleet's file in hivekeys' own form, TOML, whatever form it has; contacts no host."""
+    from hivekeys.files import write_whole
     from hivekeys.inventory.written import toml
 
     path = _target(own.output, own.force) if own.output else None
@@ -80,7 +81,7 @@ def convert(scope: FleetOption, own: ConvertOptions) -> None:
     if path is None:
         sys.stdout.write(text)
     else:
-        _write(path, text, own.force)
+        write_whole(path, text, over=own.force)
         check = as_typed("fab inventory.check")
         sys.stderr.write(f"{path} written: {len(fleet.hosts)} hosts; next: {check} --fleet {path}\n")
 
@@ -111,20 +112,3 @@ def _target(output: str, force: bool) -> Path:
     if path.exists() and not force:
         raise UserError(f"--output {output}: is there already", hint="--force replaces it")
     return path
-
-
-def _write(path: Path, text: str, force: bool) -> None:
-    """The file, whole or not at all; one that has appeared meanwhile is not replaced without --force."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        if force:
-            scratch.replace(path)
-        else:
-            path.hardlink_to(scratch)
-    except OSError as error:
-        raise UserError(
-            f"--output {path}: {error.strerror}", hint="the folder must exist and be yours to write"
-        ) from None
-    finally:
-        scratch.unlink(missing_ok=True)

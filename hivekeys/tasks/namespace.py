@@ -8,6 +8,7 @@ from hivekeys.tasks.backup import backup
 from hivekeys.tasks.evidence import evidence
 from hivekeys.tasks.fix import fix
 from hivekeys.tasks.history import history
+from hivekeys.tasks.init import init
 from hivekeys.tasks.install import install
 from hivekeys.tasks.plan import plan
 from hivekeys.tasks.reconcile import reconcile
@@ -24,6 +25,7 @@ from hivekeys.tasks.verify import verify
 from hivekeys.tasks.watch import watch
 
 namespace = Collection(
+    init,
     trust,
     plan,
     rotate,
