@@ -15,7 +15,7 @@ PIP := .venv/bin/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 OFFLINE := $(if $(DIR),--no-index --find-links $(abspath $(DIR)))
 
-.PHONY: install install-offline install-ansible wheels develop lock system demo test unit soak mutants bench bench-size lint docs clean
+.PHONY: install install-offline install-ansible wheels develop lock system demo test unit soak mutants bench bench-size lint docs dist clean
 
 # Compiled here, since who runs `fab` may not be allowed to write beside it, and would compile at every start.
 install: .venv/.installed  ## what hivekeys itself needs, in .venv
@@ -124,7 +124,14 @@ lint: develop
 	.venv/bin/ruff format --check $(CHECKED)
 	.venv/bin/mypy
 	.venv/bin/vermin --quiet --violations --target=3.6- --no-tips hivekeys/host/*.py hivekeys/host/verbs/*.py
-	.venv/bin/shellcheck .ci/run bench/turn.sh bench/tools/*.sh
+	.venv/bin/shellcheck .ci/run bin/* bench/turn.sh bench/tools/*.sh
+
+dist: .venv/.dist  ## wheel, sdist, bill of materials and Debian package in dist/; WHEELS=FOLDER: from what `make wheels` fetched
+	bin/dist
+
+.venv/.dist: requirements/dist.lock .venv/.developed
+	$(LOCKED) requirements/dist.lock
+	@touch $@
 
 docs: .venv/.docs  ## the pages as HTML (docs/_build/html) and as a man page (docs/_build/man); a warning is an error
 	.venv/bin/sphinx-build -q -W --keep-going -b html -d docs/_build/read docs docs/_build/html
@@ -138,4 +145,4 @@ docs: .venv/.docs  ## the pages as HTML (docs/_build/html) and as a man page (do
 clean: install  ## removes rehearsal fleets, their images, and what was built here
 	-$(SUDO) $(FAB) lab.down --images
 	-$(SUDO) $(FAB) lab.down --name lab-demo
-	rm -rf bench/.envs bench-results lab-demo.html .venv docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf bench/.envs bench-results lab-demo.html dist .venv docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
