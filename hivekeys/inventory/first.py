@@ -15,8 +15,8 @@ HEAD = "# Only what differs from the defaults stands here; example.toml explains
 
 
 @dataclass(frozen=True)
-class Told:
-    """What an operator says of a fleet: its hosts' addresses, or the groups of an Ansible inventory that has them."""
+class Outline:
+    """What is known of a fleet: its hosts' addresses, or the groups of an Ansible inventory that has them."""
 
     name: str
     queen: str = ""
@@ -26,15 +26,15 @@ class Told:
     ansible: str = ""  # the inventory's path
 
 
-def text_of(told: Told) -> str:
+def text_of(outline: Outline) -> str:
     """The file's text. Raises UserError for a range that is none."""
-    login = {"user": told.user, "jump": told.jump}
-    sections = [f"{HEAD}fleet = {_quoted(told.name)}\n", *_table("ssh", login)]
-    if told.ansible:
-        groups = {"queen": told.queen, "hives": ",".join(told.hives)}
-        sections += _table("ansible", {"inventory": told.ansible, **groups})
+    login = {"user": outline.user, "jump": outline.jump}
+    sections = [f"{HEAD}fleet = {_quoted(outline.name)}\n", *_table("ssh", login)]
+    if outline.ansible:
+        groups = {"queen": outline.queen, "hives": ",".join(outline.hives)}
+        sections += _table("ansible", {"inventory": outline.ansible, **groups})
     else:
-        sections += [*_table("hosts.queen", {"role": "queen", "address": told.queen}), *_hives(told.hives)]
+        sections += [*_table("hosts.queen", {"role": "queen", "address": outline.queen}), *_hives(outline.hives)]
     return "\n".join(sections)
 
 

@@ -16,7 +16,7 @@ from hivekeys.text.commands import as_typed
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
-    from hivekeys.inventory.first import Told
+    from hivekeys.inventory.first import Outline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def init(own: InitOptions, output: JsonOption) -> None:
     path = _place(own.name)
     if not own.print and path.exists():
         raise UserError(f"{path}: is there already", hint="edit it; or take another name")
-    text = text_of(_told(own))
+    text = text_of(_outline(own))
     fleet = _read(text, path)
     if own.print:
         sys.stdout.write(text)
@@ -66,15 +66,15 @@ def _place(name: str) -> Path:
     return (here if here.is_dir() else others[0]) / f"{name}.toml"
 
 
-def _told(own: InitOptions) -> "Told":
-    from hivekeys.inventory.first import Told
+def _outline(own: InitOptions) -> "Outline":
+    from hivekeys.inventory.first import Outline
 
     hives = tuple(piece.strip() for piece in own.hives.split(",") if piece.strip())
     if not own.ansible and not (own.queen and hives):
         hint = "--queen 10.0.0.10 --hives '10.0.1.[11:50]'; or --ansible FILE"
         raise UserError("where are the hosts? --queen and --hives, or --ansible, are missing", hint=hint)
     ansible = str(Path(own.ansible).expanduser().absolute()) if own.ansible else ""
-    return Told(own.name, own.queen, hives, own.user, own.jump, ansible)
+    return Outline(own.name, own.queen, hives, own.user, own.jump, ansible)
 
 
 def _read(text: str, path: Path) -> "Fleet":

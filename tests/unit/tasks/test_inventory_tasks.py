@@ -99,7 +99,7 @@ def test_check_refuses_a_mistake_with_exit_2(fab: Fab) -> None:
 def test_nobody_is_contacted_and_nothing_is_run(fab: Fab, task: str, form: str) -> None:
     log = fab.folder / "log"
     (fab.folder / "sitecustomize.py").write_text(WATCH.format(log=str(log)))
-    assert fab(f"inventory.{task}", "--fleet", f"forms/{form}", PYTHONPATH=str(fab.folder)).code == 0
+    assert fab(f"inventory.{task}", "--fleet", f"forms/{form}", PYTHONPATH=f"{fab.folder}:{PROJECT}").code == 0
     assert not log.exists(), log.read_text()
 
 
@@ -108,7 +108,7 @@ def test_of_an_ansible_inventory_only_ansible_inventory_is_run(fab: Fab, task: s
     """And with that the watch is seen to work."""
     log = fab.folder / "log"
     (fab.folder / "sitecustomize.py").write_text(WATCH.format(log=str(log)))
-    assert fab(f"inventory.{task}", "--fleet", f"forms/{form}", PYTHONPATH=str(fab.folder)).code == 0
+    assert fab(f"inventory.{task}", "--fleet", f"forms/{form}", PYTHONPATH=f"{fab.folder}:{PROJECT}").code == 0
     lines = [line for line in log.read_text().splitlines() if not line.startswith("os.fork")]
     assert lines == [f"subprocess.Popen ({str(Path(sys.executable).with_name('ansible-inventory'))!r},)"]
 
