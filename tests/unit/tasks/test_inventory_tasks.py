@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.fab import INVENTORY, Fab
-from tests.builders.project import TESTS
+from tests.builders.project import PROJECT, TESTS
 
 FORMS = TESTS / "unit" / "inventory" / "inventories"
 # Python imports this first; from then on whatever would leave the process, or start another, is written down.
