@@ -7,7 +7,7 @@ types and has already refused whatever could not be right. Times are in seconds,
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import date
+from datetime import date, datetime
 from enum import Enum
 
 from hivekeys.service import Service
@@ -266,6 +266,37 @@ class Notify:
 
 
 @dataclass(frozen=True)
+class Weekly:
+    """Hours of weekdays (0 is Monday), in minutes from midnight; an `end` beyond a day's is on the next day."""
+
+    days: tuple[int, ...]
+    begin: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Dated:
+    """From one local time to another, which is no part of it."""
+
+    begin: datetime
+    end: datetime
+    text: str
+
+
+Span = Weekly | Dated
+
+
+@dataclass(frozen=True)
+class Windows:
+    """When the fleet may be turned: in a span of `allowed` (none: at any time), and in none that is `frozen`."""
+
+    zone: str
+    allowed: tuple[Span, ...] = ()
+    frozen: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
 class Fleet:
     """All hosts of one environment: the queen first, then hives, then clients, each in the order of the file."""
 
@@ -278,6 +309,7 @@ class Fleet:
     waivers: tuple[Waiver, ...] = ()
     backup: Backups = field(default_factory=Backups)
     notify: tuple[Notify, ...] = ()
+    windows: Windows | None = None
     source: str = ""
     digest: str = field(default="", compare=False)  # SHA-256 of the file; of all this if its hosts come from others
     called: str = ""

@@ -21,6 +21,7 @@ from hivekeys.fleet import (
     Timeouts,
     TokenAge,
     Waiver,
+    Windows,
 )
 from hivekeys.inventory.batches import problem
 from hivekeys.inventory.files import TOML, digest, read, refusal
@@ -173,6 +174,7 @@ def _fleet(document: Document, path: Path) -> Fleet:
         token_age=replace(TokenAge(), **document.get("token_age", {})),
         waivers=tuple(_waiver(**keys) for keys in document.get("waivers", ())),
         backup=_backup(**document.get("backup", {}), folder=folder),
+        windows=Windows(**document["windows"]) if "windows" in document else None,
         notify=tuple(_notify(name, keys, folder) for name, keys in document.get("notify", {}).items()),
         source=str(path),
     )

@@ -24,8 +24,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Batch, Become, Occasion, Order, Role, SudoLog
-from hivekeys.inventory import notifying, values
+from hivekeys.fleet import Amount, Batch, Become, Occasion, Order, Role, Span, SudoLog
+from hivekeys.inventory import notifying, values, windows
 from hivekeys.inventory.batches import batch
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
 from hivekeys.service import Accepts, Apply, Drain, Format, Hook, Idle, OnDeadline
@@ -221,6 +221,14 @@ class TokenAgeKeys(TypedDict, total=False):
     fail: Annotated[float, PlainValidator(values.days)]
 
 
+class WindowsKeys(TypedDict, total=False):
+    """`[windows]`: when the fleet may be turned."""
+
+    zone: Required[Annotated[str, PlainValidator(windows.zone)]]
+    allowed: Annotated[tuple[Span, ...], PlainValidator(windows.spans)]
+    frozen: Annotated[tuple[Span, ...], PlainValidator(windows.spans)]
+
+
 class BackupKeys(TypedDict, total=False):
     """`[backup]`."""
 
@@ -281,6 +289,7 @@ class Document(TypedDict, total=False):
     services: ServicesKeys
     waivers: list[WaiverKeys]
     backup: BackupKeys
+    windows: WindowsKeys
     notify: dict[Annotated[str, PlainValidator(values.fleet_name)], Annotated[NotifyKeys, AfterValidator(_notify)]]
     ansible: AnsibleKeys
     llama_orch: LlamaOrchKeys
@@ -293,6 +302,7 @@ _REQUIRED = {
     "fleet": 'the name of the fleet, such as fleet = "production"',
     "inventory": 'the path of an Ansible inventory, such as inventory = "hosts.yml"',
     "hives": 'the path of a hives.conf, such as hives = "~/.config/rbee/hives.conf"',
+    "zone": 'the time zone of the spans, such as zone = "Europe/Berlin"',
     "role": '"queen", "hive" or "client"',
     "check": "the name of a check, such as credential",
     "reason": "why the check need not pass",
@@ -344,6 +354,7 @@ _TABLES: dict[tuple[str, ...], type] = {
     ("token_age",): TokenAgeKeys,
     ("backup",): BackupKeys,
     ("notify", "*"): NotifyKeys,
+    ("windows",): WindowsKeys,
     ("waivers", "*"): WaiverKeys,
     ("ansible",): AnsibleKeys,
     ("llama_orch",): LlamaOrchKeys,

@@ -18,6 +18,7 @@ from hivekeys.fleet import (
     Amount,
     Backups,
     Become,
+    Dated,
     Fleet,
     GroupByGroup,
     Host,
@@ -29,6 +30,7 @@ from hivekeys.fleet import (
     Timeouts,
     TokenAge,
     Waiver,
+    Weekly,
 )
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.schema import LOGIN
@@ -65,6 +67,8 @@ def _sections(fleet: Fleet) -> Iterator[list[str]]:
         name, address = _range([host.name for host in hosts]), _range([host.address for host in hosts])
         addressed = {"address": address} if address != name and not hosts[0].beside else {}
         yield [f"[hosts.{_bare(name)}]", *_lines({"role": hosts[0].role, **addressed, **own})]
+    if fleet.windows:
+        yield from _section("windows", _flat(fleet.windows), {"allowed": (), "frozen": ()})
     for notify in fleet.notify:
         usual = _flat(Notify(""))
         said = {key: value for key, value in _flat(notify).items() if key != "name" and value != usual[key]}
@@ -206,6 +210,7 @@ def _quoted(key: str, value: Any) -> str:
     value = _drain(value) if isinstance(value, Drain) else value
     value = value.steps if isinstance(value, Ramp) else value
     value = str(value) if isinstance(value, OfEach | GroupByGroup) else value
+    value = value.text if isinstance(value, Weekly | Dated) else value
     match value:
         case Enum():
             return json.dumps(value.value)

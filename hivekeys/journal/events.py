@@ -102,6 +102,7 @@ class RunStarted:
     excluded: tuple[str, ...] = ()  # excluded from the fleet: never contacted, in no wave, no debt
     clients: tuple[str, ...] = ()  # hosts that only present the token, whether or not they are in a wave
     passes: bool = False  # all services accept two tokens: accept, use and drop instead of one turn
+    window: str = ""  # whether it was an allowed time, and until when; "" for a fleet without windows
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ class Resumed:
     gone: tuple[str, ...] = ()  # hosts of the run that the inventory has no longer
     clients: tuple[str, ...] = ()
     fence: bool = False  # from now on services that cannot be turned are stopped
+    window: str = ""  # as of `RunStarted`
 
 
 @dataclass(frozen=True)

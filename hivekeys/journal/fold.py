@@ -80,7 +80,7 @@ def _begun(event: RunStarted) -> Run:
     hosts |= {name: HostRun(name, state=State.EXCLUDED) for name in event.excluded}
     run = replace(run, version=event.version, inventory=event.inventory, fence=event.fence, excluded=event.excluded)
     run = replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts, passes=event.passes)
-    return replace(run, presenting=frozenset(event.clients))
+    return replace(run, presenting=frozenset(event.clients), window=event.window)
 
 
 def _with_tokens(run: Run, event: Claimed | TokenChosen | TokensRevoked) -> Run:
@@ -138,6 +138,7 @@ def _taken_up(run: Run, event: Resumed) -> Run:
         run = replace(run, code=None, heading=heading, stopped="")
     fence = run.fence or event.fence
     run = replace(run, excluded=event.excluded, gone=event.gone, paused=None, at_work="", fence=fence, lost=False)
+    run = replace(run, window=event.window)
     order = replace(run, begun=(), waves=event.waves, left_out=event.left_out, census=None, sittings=run.sittings + 1)
     order = replace(order, presenting=run.clients | frozenset(event.clients))
     return replace(order, hosts=hosts, times=run.times.resumed(event.when, run.started))

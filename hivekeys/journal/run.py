@@ -64,6 +64,7 @@ class Run:
     version: str = ""  # of the hivekeys that began it
     inventory: str = ""  # SHA-256 of the inventory that it began with
     fence: bool = False  # the services of hosts that cannot be turned are stopped
+    window: str = ""  # whether it was last begun, or taken up, in an allowed time; "": the fleet has no windows
     passes: bool = False  # its services accept two tokens: accept, use and drop instead of one turn
     fell_back: str = ""  # why it went on with one token at a time
     hosts: dict[str, HostRun] = field(default_factory=dict)

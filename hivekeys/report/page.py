@@ -312,6 +312,7 @@ def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
         Fact("run", one_line(run.id)),
         Fact("epoch", str(run.epoch or "–")),
         Fact("order", one_line(waves + more)[:300]),
+        *([Fact("window", one_line(run.window))] if run.window else []),
         Fact("left out", fold_names(run.left_out) or "none"),
         Fact("excluded from the fleet", fold_names(run.excluded) or "none"),
         Fact("hivekeys", one_line(f"{run.version or 'not recorded'}; this page: {__version__}")),

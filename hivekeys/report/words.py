@@ -114,7 +114,8 @@ def wave_lines(run: Run, batch: Batch | None = None) -> list[str]:
         for number, (phase, names) in enumerate(run.waves, 1)
     ]
     by = [f"waves: {batch}"] if batch and not isinstance(batch, Amount) else []
-    return [*(said if run.passes else []), *lines, *by]
+    window = [f"window: {run.window}"] if run.window else []
+    return [*(said if run.passes else []), *lines, *by, *window]
 
 
 def failures(run: Run) -> list[tuple[Cause, list[str]]]:

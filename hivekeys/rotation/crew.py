@@ -38,7 +38,7 @@ from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.verbs import Greeting
 from hivekeys.report.verdict import exit_code
-from hivekeys.rotation import waves
+from hivekeys.rotation import waves, windows
 from hivekeys.rotation.host import HostController
 from hivekeys.rotation.stragglers import Straggler, slower_half
 from hivekeys.ssh.line import Dialer
@@ -104,12 +104,13 @@ class Crew:
         every = {host.name: host.service.is_client for host in self.fleet.hosts}
         clients = tuple(name for name in every if every[name])
         now, who = self.recorder.now(), self._greeting.who
+        window = windows.words(self.fleet.windows, now.at)
         order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)
         left_out = tuple(name for name in every if name not in self._by_name and name not in excluded)
         cut_out = tuple(name for name in every if name not in self._by_name and name in excluded)
         if past:
             gone = tuple(name for name in past.hosts if name not in every)
-            self.recorder.record(Resumed(who, names, order, left_out, now, cut_out, gone, clients, fence))
+            self.recorder.record(Resumed(who, names, order, left_out, now, cut_out, gone, clients, fence, window))
             return
         self.recorder.record(
             RunStarted(
@@ -124,6 +125,7 @@ class Crew:
                 excluded=cut_out,
                 clients=clients,
                 fence=fence,
+                window=window,
                 version=__version__,
                 inventory=self.fleet.digest,
                 passes=task == ROTATE and takes_two([controller.host for controller in self.controllers]),

@@ -25,6 +25,7 @@ def reconcile(
         take_up,
     )
     from hivekeys.tasks.work.excluding import split_excluded
+    from hivekeys.tasks.work.window import await_window
 
     fleet = scope.load()
     newest = past_run(fleet.name, scope.run, scope.state_dir)
@@ -35,6 +36,8 @@ def reconcile(
         may_go_back = newest.behind != newest.barred
         hint = "`fab rollback` goes back with the hosts that it did not reach" if may_go_back else "`fab rotate`"
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
+    if not past.is_revocation and not change.dry_run:
+        await_window(fleet, forward, output)
     hosts, excluded = split_excluded(fleet, fleet.hosts, forward.without, scope.state_dir)
     request = request_for(past, scope, output, notify, excluded, forward)
     later = gone_back_after(past, scope.state_dir)

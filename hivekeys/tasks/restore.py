@@ -51,6 +51,7 @@ def restore(
     from hivekeys.tasks.work.request import Request
     from hivekeys.tasks.work.run import runner_of
     from hivekeys.tasks.work.turning import plan_of, refuse_without_queen, refuse_without_terminal, turn
+    from hivekeys.tasks.work.window import await_window
 
     fleet, hosts = scope.load_hosts()
     fleet = pace.apply_to(fleet)
@@ -63,6 +64,8 @@ def restore(
     gone = tombstones(folder)
     sealed = _sealed(fleet, own.file, gone, folder)
     _refuse_unvouched(sealed, own.file, own.from_elsewhere, change.yes, folder)
+    if not change.dry_run:
+        await_window(fleet, own, output)
     key = state_folder.fingerprint_key(folder)
     token = _opened(sealed, own.file, own.identity, gone, key)
     want, made = token.fingerprint(key), f"{sealed.header.made:%Y-%m-%d %H:%M:%S} UTC"

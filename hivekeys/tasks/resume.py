@@ -16,8 +16,9 @@ def resume(
     notify: NotifyOptions,
 ) -> None:
     """Go on with a run that was cut off: looks at every host first, makes no second token."""
-    from hivekeys.tasks.work.earlier_run import hosts_of, meant_run, refuse_superseded, request_for, take_up
+    from hivekeys.tasks.work.earlier_run import hosts_of, is_bound, meant_run, refuse_superseded, request_for, take_up
     from hivekeys.tasks.work.excluding import split_excluded
+    from hivekeys.tasks.work.window import await_window
 
     fleet = scope.load()
     past = meant_run(fleet.name, scope.run, scope.state_dir)
@@ -27,6 +28,8 @@ def resume(
             f"run {past.id} is over: there is nothing to continue",
             hint=f"`fab status --run {past.id}` shows how it ended",
         )
+    if is_bound(past) and not change.dry_run:
+        await_window(fleet, forward, output)
     hosts, excluded = split_excluded(fleet, hosts_of(fleet, past), forward.without, scope.state_dir)
     request = request_for(past, scope, output, notify, excluded, forward)
     take_up(fleet, hosts, request, "resume", forward.retire_anyway, dry_run=change.dry_run)

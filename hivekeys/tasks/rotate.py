@@ -80,11 +80,11 @@ def rotate(
         _say_not_due(fleet.name, time.time() - overlapping.started, why, output)
         return
     refuse_without_terminal(pace, change, from_stdin=own.token_file == "-")  # noqa: S105  a dash, not a secret
+    if not (change.dry_run or _may_begin(fleet, hosts, own, oldest, request)):
+        return
     token = _token(own.token_file)
     if own.token_file:
         _refuse_revoked(fleet, token, own.token_file, scope.state_dir)
-    if oldest:
-        _refuse_held(fleet.name, scope.state_dir)
     if oldest and not _is_due(fleet, hosts, oldest, request):
         return
     check = functools.partial(_refuse_known, token=token)
@@ -102,6 +102,18 @@ def rotate(
     leave(code)
 
 
+def _may_begin(
+    fleet: "Fleet", hosts: "tuple[Host, ...]", own: RotateOptions, oldest: float, request: "Request"
+) -> bool:
+    """True at an allowed time. At any other this refuses or waits, unless nothing is due."""
+    from hivekeys.tasks.work.window import await_window, is_closed
+
+    if is_closed(fleet) and oldest and not _is_due(fleet, hosts, oldest, request):
+        return False
+    await_window(fleet, own, request.output)
+    return True
+
+
 def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "Request") -> bool:
     """True if a rotation is due: a token that old, hosts that disagree or have problems, or what a run left behind."""
     from hivekeys import report
@@ -109,6 +121,7 @@ def _is_due(fleet: "Fleet", hosts: "tuple[Host, ...]", limit: float, request: "R
     from hivekeys.tasks.work.run import runner_of
     from hivekeys.text.durations import ago
 
+    _refuse_held(fleet.name, request.state_dir)
     output = request.output
     quiet = OutputOptions(quiet=output.quiet or output.events)  # a look before the run is no part of what it tells
     silent = replace(request, reason="", output=quiet, on_finish=(), log="", records=False)

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.tasks.options.declared import option
@@ -68,6 +68,7 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
     from hivekeys.files import destination
     from hivekeys.journal import state_folder
     from hivekeys.protocol.hints import for_fleet
+    from hivekeys.rotation import windows
     from hivekeys.status import status as now
     from hivekeys.tasks.terminal.live import Show
     from hivekeys.tasks.work.standing import standing_lines
@@ -84,7 +85,8 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
         _write_metrics(path, shown, state_dir)
     if as_json:
         holder = state_folder.at_work(state_folder.folder_for(fleet.name, state_dir))
-        works = {"at_work": {"run": holder.run or None, "by": holder.words} if holder else None}
+        works: dict[str, Any] = {"at_work": {"run": holder.run or None, "by": holder.words} if holder else None}
+        works["window"] = windows.words(fleet.windows, time.time()) or None
         sys.stdout.write(json.dumps({**now.document(shown), **works}, indent=2) + "\n")
         leave(code)
         return

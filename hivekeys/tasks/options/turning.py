@@ -33,6 +33,16 @@ class RetireOption:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WindowOption:
+    """Allowed times."""
+
+    wait_for_window: bool = option(
+        "outside of the inventory's [windows] wait for the next allowed time, 7 days at most, instead of being refused",
+        default=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ForceOptions:
     """What may be stopped so that no host lets in a token that leaked."""
 
@@ -66,14 +76,14 @@ class MeterOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TurnOptions(WithoutOption, RetireOption, MeterOptions):
+class TurnOptions(WithoutOption, RetireOption, WindowOption, MeterOptions):
     """Which hosts a rotation may leave behind, and which tokens; and what it may refuse meanwhile."""
 
     allow_missing: str = option("hosts that may be out of reach: they count as debts, and do not stop the others")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForwardOptions(WithoutOption, RetireOption, ForceOptions):
+class ForwardOptions(WithoutOption, RetireOption, WindowOption, ForceOptions):
     """The same for a run that is taken up, whether it rotates or revokes."""
 
 

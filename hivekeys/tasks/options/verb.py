@@ -1,5 +1,6 @@
 """`@verb`: makes a task of a function whose parameters are groups of options; errors become a message and a code."""
 
+import contextlib
 import functools
 import inspect
 import os
@@ -36,7 +37,7 @@ def verb(body: Callable[..., None]) -> "Task[Any]":
         try:
             refuse_dry(context)
             with endable():
-                body(**{name: filled(group, given) for name, group in groups.items()})
+                _done(functools.partial(body, **{name: filled(group, given) for name, group in groups.items()}))
         except UserError as error:
             fail(error, given.get("fleet", ""))
         except KeyboardInterrupt:
@@ -54,6 +55,17 @@ def verb(body: Callable[..., None]) -> "Task[Any]":
         auto_shortflags=False,
     )(polite)
     return made
+
+
+class BeginAgain(Exception):  # noqa: N818  no error: the verb has waited, and what it knows is old
+    """A verb is to begin from its beginning, with nothing that it read before."""
+
+
+def _done(body: Callable[[], None]) -> None:
+    """Does what a verb does, as often as it has to begin again."""
+    while True:
+        with contextlib.suppress(BeginAgain):
+            return body()
 
 
 def _prepare_process() -> None:

@@ -16,12 +16,13 @@ from hivekeys.rotation.drive import Drive, paced
 from hivekeys.rotation.moves import REVOCATION, ROTATION
 from hivekeys.rotation.preview import Foreseen, foreseen
 from hivekeys.tasks.options.output import NotifyOptions, OutputOptions
-from hivekeys.tasks.options.turning import EarlierRunOptions, ForwardOptions, RetireOption
+from hivekeys.tasks.options.turning import EarlierRunOptions, ForwardOptions, TurnOptions
 from hivekeys.tasks.options.verb import leave
 from hivekeys.tasks.work import foreseeing
 from hivekeys.tasks.work.after_run import backup_after_run
 from hivekeys.tasks.work.request import Request
 from hivekeys.tasks.work.run import runner_of
+from hivekeys.tasks.work.window import await_window
 from hivekeys.text.names import fold_names
 from hivekeys.token import refuse_revoked
 
@@ -146,6 +147,16 @@ def take_up(
     leave(code)
 
 
+def is_bound(past: Run) -> bool:
+    """True for a run that `resume` takes forward, at allowed times alone; what goes back, or leaked, can't wait."""
+    return not past.is_revocation and not is_stopped(past)
+
+
+def is_stopped(past: Run) -> bool:
+    """True for a run that `resume` takes back."""
+    return bool(past.stopped) and not past.reconciling
+
+
 def overlapping_run(fleet: str, state_dir: str) -> Run | None:
     """The newest run, if it gave clients time and its old token is still accepted; None for any other."""
     newest = next(past_runs(fleet, state_dir), None)
@@ -161,19 +172,21 @@ def refuse_overlapping(fleet: Fleet, run: Run) -> None:
     )
 
 
-def finish_overlap(fleet: Fleet, run: Run | None, options: RetireOption, request: Request, *, dry_run: bool) -> None:
+def finish_overlap(fleet: Fleet, run: Run | None, options: TurnOptions, request: Request, *, dry_run: bool) -> None:
     """Ends the overlap of a run: every host of it drops the old token, unless a client was seen to use it."""
     if run is None:
         raise UserError(
             f"fleet {fleet.name} has no run that overlaps: there is nothing to finish", hint="`fab status` shows it"
         )
+    if not dry_run:
+        await_window(fleet, options, request.output)
     request = replace(request, past=run, reason=run.reason)
     take_up(fleet, hosts_of(fleet, run), request, "finish", options.retire_anyway, dry_run=dry_run)
 
 
 def foresee_rest(fleet: Fleet, hosts: tuple[Host, ...], request: Request, past: Run, verb: str) -> None:
     """Where every host would go: back, or on with the run's token, or with a new one where that was lost."""
-    is_back = verb == "roll_back" or (verb == "resume" and bool(past.stopped) and not past.reconciling)
+    is_back = verb == "roll_back" or (verb == "resume" and is_stopped(past))
     goes_back = is_back and not past.is_revocation and not past.retiring
     title = f"run {past.id}: what {verb.replace('_', '')} would do"
 

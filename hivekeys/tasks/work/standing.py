@@ -12,6 +12,7 @@ from hivekeys.journal.debts import overtaken, owes
 from hivekeys.journal.past import past_run, past_runs
 from hivekeys.journal.run import Run
 from hivekeys.protocol.hints import for_fleet
+from hivekeys.rotation.windows import words
 from hivekeys.tasks.terminal.live import Show
 from hivekeys.text.durations import ago
 
@@ -22,9 +23,11 @@ def standing_lines(fleet: Fleet, state_dir: str, newer: str = "") -> list[str]:
     `newer`: a run of another bastion that the hosts have seen after all of these.
     """
     runs = overtaken(past_runs(fleet.name, state_dir), newer)
+    window = [f"window: {words(fleet.windows, time.time())}"] if fleet.windows else []
     if not runs:
-        return ["this bastion knows of no earlier runs and no debts of hosts: there is nothing to reconcile"]
-    lines = [line for _, line in _lines(fleet, runs)]
+        nothing = "this bastion knows of no earlier runs and no debts of hosts: there is nothing to reconcile"
+        return [nothing, *window]
+    lines = [*(line for _, line in _lines(fleet, runs)), *window]
     holder = state_folder.at_work(state_folder.folder_for(fleet.name, state_dir))
     if holder and not any(run.at_work for run in runs[:1]):
         lines.insert(0, f"at work on the fleet now: {holder.words}")

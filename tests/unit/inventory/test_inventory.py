@@ -62,7 +62,9 @@ def test_the_example_is_a_fleet() -> None:
 def test_the_example_shows_every_key() -> None:
     document = read(EXAMPLE)
     shown: set[tuple[str, ...]] = {
-        (section, key) for section in ("ssh", "timeouts", "rollout", "token_age", "backup") for key in document[section]
+        (section, key)
+        for section in ("ssh", "timeouts", "rollout", "token_age", "backup", "windows")
+        for key in document[section]
     }
     shown |= {("hosts", key) for host in document["hosts"].values() for key in host}
     shown |= {(role, key) for role in ("queen", "hive") for key in document["services"][role]}
@@ -82,6 +84,7 @@ def test_the_example_shows_every_key() -> None:
         | keys_of(schema.WaiverKeys, "waivers")
         | keys_of(schema.BackupKeys, "backup")
         | keys_of(schema.NotifyKeys, "notify")
+        | keys_of(schema.WindowsKeys, "windows")
         | keys_of(schema.HostKeys, "hosts")
         | keys_of(schema.ServiceKeys, "queen")
         | keys_of(schema.ServiceKeys, "hive")

@@ -190,6 +190,7 @@ def test_every_part_of_a_fleet_is_known_to_the_writer() -> None:
         "waivers",
         "backup",
         "notify",
+        "windows",
         "source",
         "digest",
         "called",
