@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Host
+from hivekeys.fleet import Batch, Host
 from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, State
 from hivekeys.journal.history import History
 from hivekeys.journal.run import REVOKE, ROTATE, Run
@@ -39,7 +39,7 @@ class Operator:
         census: bool = False,
         retire_anyway: bool = False,
         clock: OwnClock | None = None,
-        batch: Amount | None = None,
+        batch: Batch | None = None,
         fence: bool = False,
         history: History = NOTHING_KNOWN,
         take_over: bool = False,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Order, Policy
+from hivekeys.fleet import Amount, OfEach, Order, Policy
 from hivekeys.journal.events import TURNS, Event, Intent, Outcome, Phase, PhaseStarted, Retried, State
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Trouble
@@ -167,6 +167,20 @@ def test_a_hive_that_is_left_behind_while_it_turns_keeps_its_place_in_the_waves(
     assert slow.went_on == [True], "the other waves waited for it"
     assert max(map(len, fleet.out_together)) == 2
     assert [out for out in fleet.out_together if "queen" in out] == [{"queen"}]
+
+
+def test_only_the_rack_of_a_hive_that_is_left_behind_waits_for_it(tmp_path: Path) -> None:
+    """One of each rack was asked for: hives of the other rack turn meanwhile, and none of its own."""
+    fleet = InProcessFleet(tmp_path, hives=4, policy=POLICY)
+    racks = {"hive1": ("rack1",), "hive2": ("rack1",), "hive3": ("rack2",), "hive4": ("rack2",)}
+    hosts = tuple(replace(host, groups=racks.get(host.name, ())) for host in fleet.inventory.hosts)
+    fleet.inventory = replace(fleet.inventory, hosts=hosts)
+    slow = Waits(fleet, "hive1", "prove")
+    ann = responder(fleet, batch=OfEach(Amount(1), "rack"), on_event=slow.until(ended(Phase.WAVE, "hive3", "hive4")))
+    assert ann.revoke(attempts=2, patience=0.6) is DONE
+    assert slow.went_on == [True], "the other rack waited for it"
+    assert not [out for out in fleet.out_together if {"hive1", "hive2"} <= out or {"hive3", "hive4"} <= out]
+    assert {"hive1", "hive4"} in fleet.out_together
 
 
 @pytest.mark.parametrize(("first", "then"), [(Order.HIVES_FIRST, "queen"), (Order.QUEEN_FIRST, "hive1")])
