@@ -34,7 +34,7 @@ def zone(value: object) -> str:
             return ZoneInfo(value).key
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder of zones
         pass
-    raise ValueError('the name of a time zone that this bastion knows, such as "Europe/Berlin" or "UTC"')
+    raise ValueError('the name of a time zone that this bastion knows (the package tzdata), such as "Europe/Berlin"')
 
 
 def spans(value: object) -> tuple[Span, ...]:
