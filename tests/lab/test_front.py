@@ -13,11 +13,13 @@ import pytest
 from hivekeys.lab import Lab, down, up
 from hivekeys.lab.faults import inject, mend
 from hivekeys.lab.files import PROTECTED, SECRETS
+from hivekeys.token import generate
 
 from .asking import ACTIVE, ask, eventually, status
 from .clients import Clients, moving
 from .desk import FRONTS as TABLES
 from .rotating import INVENTORY, Answer, end_fab, fab, start_fab, write_policy
+from .searching import Secret, Watch
 
 pytestmark = pytest.mark.lab
 UNITS = {"queen": "queen-rbee", "hive1": "rbee-hive", "hive2": "rbee-hive"}
@@ -179,6 +181,45 @@ def test_a_fleet_gets_its_fronts_is_turned_and_revoked_through_them_and_loses_th
             name, f"ls -d /etc/hivekeys-front /etc/systemd/system/hivekeys-front-{unit}.service 2>/dev/null || true"
         )
         assert (there, lab.sh(name, "nft list tables")) == ("", "")
+
+
+def places(lab: Lab, folder: Path, token: str) -> set[str]:
+    """The files of the first hive that hold this token, however old they are; "journal" for its journal."""
+    folder.mkdir()
+    return Secret(folder, token, since=lab.key).on_host(lab, "hive1")
+
+
+def test_the_tokens_of_a_front_and_of_the_service_behind_it_are_in_their_own_files_alone(
+    lab: Lab, state: Path, tmp_path: Path
+) -> None:
+    """The front comes to one hive, drains it, is turned, revoked, and goes: no process and no log shows any of them."""
+    text = lab.inventory.read_text().replace(TABLES, "")
+    start = f"/usr/local/bin/rbee-hive daemon --addr 127.0.0.1:{INNER['hive1']}"
+    front = f'port = {INNER["hive1"]}, front = {{ listen = "0.0.0.0:8081", start = "{start}" }}'
+    drain = 'drain = { before = "front", until = { get = "/metrics", none = "x [1-9]" } }'
+    lab.inventory.write_text(
+        text.replace("[hosts.hive1]\n", f'[hosts.hive1]\nservice = {{ accepts = "front", {front}, {drain} }}\n')
+    )
+    secret, first = Secret(tmp_path, generate().reveal()), token_of(lab, "hive1", SECRETS)
+    with Watch(first, secret.token) as watch:
+        assert typed("install", lab, state, "--front", "--limit", "hive1").code == 0
+        own = token_of(lab, "hive1", SECRETS)
+        words = ("--yes", "--retire-anyway", "--meter", "--token-file", str(secret.file))
+        assert typed("rotate", lab, state, *words).code == 0
+    assert watch.leaks == set()
+    names = ("accepted.conf", "api-token", "api-tokens")
+    assert places(lab, tmp_path / "new", secret.token) == {f"{FRONTS['hive1']}/{name}" for name in names}
+    assert places(lab, tmp_path / "old", first) == set()
+    with Watch(secret.token, own) as watch:
+        assert typed("revoke", lab, state, "--reason", "it leaked", "--yes").code == 0
+        assert places(lab, tmp_path / "revoked", secret.token) == set()
+        credential = "/run/credentials/rbee-hive.service/api-token"
+        assert places(lab, tmp_path / "own", own) == {f"{FRONTS['hive1']}/own.conf", f"{SECRETS}/api-token", credential}
+        assert typed("verify", lab, state).code in (0, 6)
+        assert typed("uninstall", lab, state, "--front", "--limit", "hive1").code == 0
+    assert watch.leaks == set()
+    assert places(lab, tmp_path / "gone", own) == set()
+    assert secret.below(state) == set()
 
 
 def test_a_front_keeps_new_requests_off_until_the_work_behind_it_has_ended(lab: Lab, state: Path) -> None:

@@ -184,6 +184,35 @@ def test_every_verb_that_the_mode_allows_works_and_then_every_check_holds(
     assert len({one["check"] for one in findings}) > 30
 
 
+def test_a_front_is_turned_and_revoked_in_restricted_mode(tight: Lab, state: Path) -> None:
+    """It comes and goes by an administrator's login; the host is restricted anew to what is there then."""
+    admin = ("--fleet", tight.name, "--front", "--login", "admin", "--limit", "hive1")
+    before = tight.inventory.read_text()
+    front = 'front = { listen = "0.0.0.0:8081", start = "/usr/local/bin/rbee-hive daemon --addr 127.0.0.1:18081" }'
+    entry = f'[hosts.hive1]\nservice = {{ accepts = "front", port = 18081, {front} }}\n'
+    tight.inventory.write_text(before.replace("[hosts.hive1]\n", entry))
+    try:
+        assert fab("install", *admin, state=state).code == 0
+        refused = fab("rotate", "--fleet", tight.name, "--yes", state=state)
+        assert (refused.code, "hive1: request-refused" in refused.out + refused.err) == (3, True), refused.err
+        assert install(tight, state).code == 0
+        old = truth_of(tight, "queen").token
+        assert fab("rotate", "--fleet", tight.name, "--yes", state=state).code == 0
+        new = truth_of(tight, "queen").token
+        assert [status(tight.hosts["hive1"], token) for token in (new, old)] == [200, 401]
+        assert fab("revoke", "--fleet", tight.name, "--yes", "--reason", "leaked", state=state).code == 0
+        newest = truth_of(tight, "queen").token
+        assert [status(tight.hosts["hive1"], token) for token in (newest, new)] == [200, 401]
+        answer = fab("verify", "--fleet", tight.name, "--checks", "front,behind,mode,proof", state=state)
+        assert answer.code == 0, answer.out
+    finally:
+        gone = fab("uninstall", *admin, state=state)
+        tight.inventory.write_text(before)
+        again = install(tight, state)
+    assert (gone.code, again.code) == (0, 0), gone.err + again.err
+    assert status(tight.hosts["hive1"], newest) == 200
+
+
 def test_verify_says_which_mode_each_host_is_in(tight: Lab, state: Path) -> None:
     answer = fab("verify", "--fleet", tight.name, "--checks", "mode", state=state)
     assert "mode: restricted on queen, hive1, hive2\n" in answer.out
