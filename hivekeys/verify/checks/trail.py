@@ -46,7 +46,7 @@ def _watch(host: Host, inspected: Inspected) -> Answer:
 
 
 @of_inspected("audit-chain", "No audit record was changed or taken out", "Audit Trail", Severity.MEDIUM)
-def _chain(_: Host, inspected: Inspected) -> Answer:
+def _chain(host: Host, inspected: Inspected) -> Answer:
     found = inspected.chain
     if found is None:
         return Verdict.UNTOLD, UNTOLD
@@ -54,4 +54,5 @@ def _chain(_: Host, inspected: Inspected) -> Answer:
         return Verdict.FAIL, found.broken
     if found.cut:
         return Verdict.UNTOLD, f"whole for {found.records} records of {found.files} files, then {found.cut}"
-    return PASSED if found.records else (Verdict.UNTOLD, "there are no records")
+    why = "nginx's log has no chain of hashes" if host.service.front else "there are no records"
+    return PASSED if found.records else (Verdict.UNTOLD, why)

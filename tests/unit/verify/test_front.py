@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from hivekeys.fleet import HIVE_SERVICE
-from hivekeys.protocol.inspected import Behind
+from hivekeys.protocol.inspected import Behind, Chain
 from hivekeys.service import Front, Service, fronting
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Observation, Verdict
 from hivekeys.verify.survey import is_reached
-from tests.builders.observations import GOOD, HIVE, NORM
+from tests.builders.observations import GOOD, HIVE, INSPECTED, NORM
 
 SERVICE = fronting(Front(listen="0.0.0.0:8081", behind=replace(HIVE_SERVICE, port=18081)))
 BEHIND = Behind("rbee-hive.service", "active", "enabled", (), (), "", ())
@@ -49,6 +49,20 @@ def test_that_the_bastion_reaches_the_service_fails_whatever_the_host_says() -> 
     said = "port 18081 can be reached from the bastion"
     assert judged("behind", replace(FRONTED, is_reached=True)) == (Verdict.FAIL, said)
     assert judged("behind", replace(FRONTED, is_reached=True, behind=None)) == (Verdict.FAIL, said)
+
+
+def test_of_a_service_that_asks_for_no_token_it_says_so() -> None:
+    front = SERVICE.front
+    assert front
+    bare = replace(HIVE, service=fronting(replace(front, own_token=False)))
+    found = judged("behind", replace(FRONTED, host=bare, is_reached=True))
+    assert found == (Verdict.FAIL, "port 18081, which asks for no token, can be reached from the bastion")
+
+
+def test_a_front_has_no_chain_of_records() -> None:
+    inspected = replace(INSPECTED, chain=Chain(0, 0))
+    found = judged("audit-chain", replace(FRONTED, inspected=inspected))
+    assert found == (Verdict.UNTOLD, "nginx's log has no chain of hashes")
 
 
 def test_what_was_not_seen_is_not_passed() -> None:
