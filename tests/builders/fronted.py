@@ -25,7 +25,7 @@ import hivekeys.host.verbs.notify
 import hivekeys.host.writing  # noqa: F401  the verbs that it is told
 from hivekeys.fleet import HIVE_SERVICE
 from hivekeys.host.agent import Agent
-from hivekeys.host.nginx import children_of
+from hivekeys.host.nginx import KEEPALIVE_SECONDS, children_of
 from hivekeys.host.system import System
 from hivekeys.protocol.wire import service_told
 from hivekeys.service import Front, Service, fronting
@@ -273,7 +273,11 @@ def until(is_so: Callable[[], bool], seconds: float = SECONDS) -> None:
 
 
 class Clients:
-    """Clients that call again and again on kept-alive connections, each with the token that is `token` just then."""
+    """Clients that call again and again on kept-alive connections, each with the token that is `token` just then.
+
+    `broken`: the calls without an answer, and how long their connections had rested. One that rested for longer than
+    the front keeps it, as on a machine that is busy, is not among them.
+    """
 
     def __init__(self, port: int, token: Token, number: int = 4) -> None:
         self.port, self.token = port, token
@@ -296,7 +300,9 @@ class Clients:
 
     def _call(self) -> None:
         line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        answered = time.monotonic()
         while not self._over.is_set():
+            rested = time.monotonic() - answered
             try:
                 line.request("GET", LIST, headers={"Authorization": f"Bearer {self.token.reveal()}"})
                 answer = line.getresponse()
@@ -306,7 +312,8 @@ class Clients:
             except (OSError, http.client.HTTPException) as error:
                 line.close()
                 with self._guard:
-                    self.broken.append(repr(error))
+                    self.broken += [f"{error!r} after {rested:.3f} s"] if rested < KEEPALIVE_SECONDS else []
+            answered = time.monotonic()
         line.close()
 
 
