@@ -83,7 +83,7 @@ demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), nginx 
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
 test: PACKAGES += zsh fish nginx-light  # completion is tried in real shells, a front with the real nginx
-test: develop system  ## every test, five at a time, since most wait for hosts; needs root for the rehearsal fleet
+test: develop .venv/.dist system  ## every test, five at a time, since most wait for hosts; needs root for the rehearsal fleet
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint docs compiled
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=5 --dist=loadfile --no-loadscope-reorder
 
