@@ -215,7 +215,7 @@ def summary_lines(run: Run, code: ExitCode, fleet: Fleet, backup: Iterable[str] 
     if run.fell_back:
         lines.append(f"one token at a time: {run.fell_back}")
     if run.stopped:
-        lines.append(f"stopped: {run.stopped}")
+        lines.append(as_typed(f"stopped: {run.stopped}"))
     if run.is_revocation:
         lines += exposure_lines(run)
     lines += [
