@@ -290,6 +290,10 @@ def test_services_that_ask_for_no_token_have_one_by_their_fronts(lab: Lab, state
 
         assert typed("rotate", lab, state, "--yes").code == 0
         second = token_of(lab, "hive1")
+        assert typed("uninstall", lab, state, "--front", "--yes", "--limit", "hive2").code == 0
+        assert status(lab.host("hive2"), None) == 200, "it is open without its front"
+        assert typed("install", lab, state, "--front", "--limit", "hive2").code == 0
+        assert token_of(lab, "hive2") == second, "the fleet's, which the others prove"
         revoked = typed("revoke", lab, state, "--reason", "it leaked", "--yes")
         assert revoked.code == 0, revoked.out + revoked.err
         third = token_of(lab, "hive2")
