@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hivekeys.errors import UserError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hivekeys.ssh.line import Dialer
     from hivekeys.token import Fingerprint
     from hivekeys.verify.findings import Check, Other, Record, Report
+    from hivekeys.verify.sarif import Written
 
 FORMATS = ("table", "json", "junit", "sarif", "markdown")
 DEAD = "dead-token"  # the one check that sends old tokens to services
@@ -58,7 +60,7 @@ def verify(scope: HostsOptions, own: VerifyOptions, output: JsonOption) -> None:
     report = _report(fleet, hosts, checks, other, scope.state_dir, dead)
     if hosts == fleet.hosts and not (own.checks or own.skip or own.severity):
         _keep(report, scope.state_dir)
-    text = _written(report, fleet.typed, shape, own.verbose, sys.stdout.isatty() and not path)
+    text = _written(report, fleet, shape, own.verbose, sys.stdout.isatty() and not path)
     if path:
         write_whole(path, text)
     else:
@@ -167,7 +169,7 @@ def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
     return replace(record, verb=f"{record.verb} --fleet {fleet.typed}")
 
 
-def _written(report: "Report", typed: str, shape: str, verbose: bool, on_terminal: bool) -> str:
+def _written(report: "Report", fleet: "Fleet", shape: str, verbose: bool, on_terminal: bool) -> str:
     from hivekeys.verify import checklist, junit, sarif
 
     match shape:
@@ -176,11 +178,26 @@ def _written(report: "Report", typed: str, shape: str, verbose: bool, on_termina
         case "junit":
             return junit.junit(report)
         case "sarif":
-            return json.dumps(sarif.sarif(report), indent=2) + "\n"
+            return json.dumps(sarif.sarif(report, _place(fleet)), indent=2) + "\n"
         case "markdown":
             return checklist.markdown(report)
         case _:
-            return _table(report, typed, verbose, on_terminal)
+            return _table(report, fleet.typed, verbose, on_terminal)
+
+
+def _place(fleet: "Fleet") -> "Written":
+    """Where the hosts are written; below this folder, which in CI is the repository, as a path from here."""
+    from urllib.parse import quote
+
+    from hivekeys.inventory.files import read_text
+    from hivekeys.inventory.lines import lines_of
+    from hivekeys.verify.sarif import Written
+
+    path = Path(fleet.source).resolve()
+    here = Path.cwd().resolve()
+    uri = quote(str(path.relative_to(here))) if path.is_relative_to(here) else path.as_uri()
+    lines = lines_of(read_text(path), [host.name for host in fleet.hosts]) if path.suffix == ".toml" else {}
+    return Written(uri, lines)
 
 
 def _checks(own: VerifyOptions) -> "list[Check]":

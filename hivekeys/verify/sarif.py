@@ -1,10 +1,13 @@
 """Findings as SARIF 2.1.0: a rule for each check, a result for what did not pass. Pure.
 
-Hosts are logical locations, waivers are suppressions, "can't tell" is SARIF's own kind for it: `open`. The text is
-OASIS' "Static Analysis Results Interchange Format (SARIF) Version 2.1.0"; its sections are named below.
+Hosts are logical locations, and lines of the inventory, where code scanning shows them; waivers are suppressions;
+"can't tell" is SARIF's own kind for it: `open`. The text is OASIS' "Static Analysis Results Interchange Format (SARIF)
+Version 2.1.0"; its sections are named below.
 """
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,12 +20,20 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 LEVELS = {Severity.HIGH: "error", Severity.MEDIUM: "warning", Severity.LOW: "note"}
 
 
-def sarif(report: Report) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Written:
+    """Where the hosts are written: the inventory's file as a URI, relative where it can be, and each host's line."""
+
+    uri: str
+    lines: Mapping[str, int]
+
+
+def sarif(report: Report, written: Written | None = None) -> dict[str, Any]:
     """The whole log: one run of one tool."""
     rules = list({finding.check.id: finding.check for finding in report.findings}.values())
     places = {check.id: place for place, check in enumerate(rules)}
     results = [
-        _result(report.fleet, finding, places[finding.check.id])
+        _result(report.fleet, finding, places[finding.check.id], written)
         for finding in report.findings
         if finding.verdict is not Verdict.PASS
     ]
@@ -46,7 +57,7 @@ def _rule(check: Check) -> dict[str, Any]:
     }
 
 
-def _result(fleet: str, finding: Finding, rule: int) -> dict[str, Any]:
+def _result(fleet: str, finding: Finding, rule: int, written: Written | None) -> dict[str, Any]:
     """§3.27: only a failure has a level of its own; what could not be told is `open`."""
     undecided = finding.verdict is Verdict.UNTOLD
     level = "none" if undecided else "warning" if finding.verdict is Verdict.WARN else LEVELS[finding.check.severity]
@@ -58,10 +69,19 @@ def _result(fleet: str, finding: Finding, rule: int) -> dict[str, Any]:
         "kind": "open" if undecided else "fail",
         "level": level,
         "message": _message(f"{finding.host}: {finding.check.title}: {finding.word}: {finding.text}"),
-        "locations": [{"logicalLocations": [{"name": finding.host, "fullyQualifiedName": place, "kind": "resource"}]}],
+        "locations": [_location(finding.host, place, written)],
         "partialFingerprints": {"host-and-check/v1": identity},
         "suppressions": [_suppression(finding.waiver)] if finding.waiver else [],
     }
+
+
+def _location(host: str, place: str, written: Written | None) -> dict[str, Any]:
+    """§3.28: the host itself, and its line in the inventory."""
+    logical = {"logicalLocations": [{"name": host, "fullyQualifiedName": place, "kind": "resource"}]}
+    if written is None:
+        return logical
+    region = {"startLine": written.lines.get(host, 1)}
+    return {"physicalLocation": {"artifactLocation": {"uri": written.uri}, "region": region}, **logical}
 
 
 def _suppression(waiver: Waiver) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from hivekeys.verify import checklist
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Finding, Observation, Report, Verdict, examine
 from hivekeys.verify.junit import junit
-from hivekeys.verify.sarif import sarif
+from hivekeys.verify.sarif import Written, sarif
 from hivekeys.verify.waivers import over, waive
 from tests.builders.commands import bare_commands_in, mistake_in
 from tests.builders.observations import GOOD, HIVE, INSPECTED, NORM, NOW, QUEEN, UNMET
@@ -182,6 +182,17 @@ def test_junit_is_what_its_schema_says(shown: Report, junit_schema: xmlschema.XM
 @pytest.mark.parametrize("shown", [EVERYTHING, report(GOOD), Report("lab", ())], ids=["bad", "good", "nothing"])
 def test_sarif_is_what_its_schema_says(shown: Report, sarif_schema: Any) -> None:
     jsonschema.Draft4Validator(sarif_schema, format_checker=jsonschema.FormatChecker()).validate(sarif(shown))
+
+
+def test_sarif_points_at_the_line_of_the_inventory_so_that_code_scanning_shows_it(sarif_schema: Any) -> None:
+    log = sarif(EVERYTHING, Written("inventory/lab.toml", {"queen": 3, "hive1": 12}))
+    jsonschema.Draft4Validator(sarif_schema, format_checker=jsonschema.FormatChecker()).validate(log)
+    places = {
+        one["locations"][0]["logicalLocations"][0]["name"]: one["locations"][0]["physicalLocation"]
+        for one in log["runs"][0]["results"]
+    }
+    assert places["hive1"] == {"artifactLocation": {"uri": "inventory/lab.toml"}, "region": {"startLine": 12}}
+    assert places["hive2"]["region"] == {"startLine": 1}, "one whose line is not known"
 
 
 def test_the_schemas_refuse_what_is_wrong(junit_schema: xmlschema.XMLSchema, sarif_schema: Any) -> None:
