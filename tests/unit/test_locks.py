@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -82,3 +84,18 @@ def test_make_fetches_nothing_that_has_no_hash() -> None:
     assert [line for line in calls if not re.search(r"\$\(LOCKED\)|--require-hashes|--no-index", line)] == []
     locks = set(re.findall(r"requirements/(\w+)\.lock", MAKEFILE)) | {"docs", "dist", "mutants"}
     assert locks == {path.stem for path in LOCKS}
+
+
+def test_an_older_python_is_refused_with_the_words_that_name_another(tmp_path: Path) -> None:
+    """As on RHEL 9, whose `python3` is 3.9 and has 3.11 beside it."""
+    older = tmp_path / "python3"
+    older.write_text('#!/bin/sh\n[ "$1" = --version ] && exec echo "Python 3.9.18"\nexit 1\n')
+    older.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "requirements/runtime.lock", "requirements/build.lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / name)
+    words = ["make", "install", f"PYTHON={older}"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "needs Python 3.11 or newer, and this is Python 3.9.18; name another: make install PYTHON=" in done.stdout
+    assert not (tmp_path / ".venv").exists()

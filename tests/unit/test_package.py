@@ -1,7 +1,6 @@
 """What the wheel brings: the command `hivekeys`, which has the verbs of `fab` where no checkout is."""
 
 import json
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -52,9 +51,8 @@ def as_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_wheel_holds_one_package_with_every_file_of_it(built: Path) -> None:
     names = {name for name in zipfile.ZipFile(built).namelist() if ".dist-info/" not in name}
-    ours = subprocess.run(
-        ["git", "ls-files", "hivekeys"], cwd=PROJECT, check=True, capture_output=True, text=True, timeout=60
-    ).stdout.split()
+    ours = {str(path.relative_to(PROJECT)) for path in (PROJECT / "hivekeys").rglob("*") if path.is_file()}
+    ours = {name for name in ours if "__pycache__" not in name}
     assert names == {*ours, "hivekeys/inventory/example.toml"}
     assert "hivekeys/py.typed" in names
 
