@@ -22,13 +22,13 @@ pytestmark = [
 ]
 BASTION = "hive5"
 OPERATOR = "ann"
-MINUTES = 600
+PATIENCE = 600  # seconds
 
 
 def make(*words: str, cwd: Path, offline: bool = False) -> None:
     """A target of the Makefile; `offline` in a network namespace of its own, which has not even a loopback."""
     alone = ["unshare", "--net"] if offline else []
-    done = subprocess.run([*alone, *words], cwd=cwd, capture_output=True, text=True, timeout=MINUTES, check=False)
+    done = subprocess.run([*alone, *words], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -96,7 +96,7 @@ def bastion(lab: Lab, dist: Path) -> Iterator[Lab]:
     (package,) = dist.glob("*.deb")
     shutil.copy(package, root / "root" / "hivekeys.deb")
     try:
-        lab.sh(BASTION, "dpkg --install /root/hivekeys.deb", timeout=MINUTES)
+        lab.sh(BASTION, "dpkg --install /root/hivekeys.deb", timeout=PATIENCE)
         lab.sh(BASTION, f"useradd --create-home {OPERATOR}; install -d -m 700 -o {OPERATOR} /home/{OPERATOR}/.ssh")
         inventory = re.sub("(?m)^(key|known_hosts) = .*\n", "", (lab.folder / "inventory.toml").read_text())
         lab.write(BASTION, "/etc/hivekeys/lab.toml", f'{inventory}\n[rollout]\nstable_seconds = 0.3\nbatch = "100%"\n')
@@ -112,7 +112,7 @@ def bastion(lab: Lab, dist: Path) -> Iterator[Lab]:
 
 def typed(lab: Lab, line: str) -> tuple[int, str, str]:
     """A line as the operator types it in her home folder: exit code, standard output, standard error."""
-    done = lab.run(BASTION, ["runuser", "--login", OPERATOR, "--command", line], timeout=MINUTES)
+    done = lab.run(BASTION, ["runuser", "--login", OPERATOR, "--command", line], timeout=PATIENCE)
     return done.returncode, done.stdout, done.stderr
 
 
