@@ -24,7 +24,7 @@ from tests.builders.project import PROJECT
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 
 FAB = Path(sys.executable).with_name("fab")
-ONLY_LOOK = {"plan", "verify", "audit", "report", "evidence", "status", "inventory.check", "inventory.convert"}
+ONLY_LOOK = {"init", "plan", "verify", "audit", "report", "evidence", "status", "inventory.check", "inventory.convert"}
 TO = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 
 

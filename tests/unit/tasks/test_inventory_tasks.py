@@ -35,8 +35,8 @@ def test_check_shows_every_host_as_it_would_be_reached(fab: Fab) -> None:
     assert answer.code == 0 and answer.err == ""
     rows = [line.split() for line in answer.out.splitlines()]
     key, jump = "/home/ops/.ssh/fleet", "ops@bastion.example:2222"
-    assert ["queen", "queen", "10.0.0.10", "–", "deploy", key, "none", "sudo", "queen-rbee:9080"] in rows
-    assert ["hive-c", "hive", "hive-c", "2222", "root", key, jump, "none", "rbee-hive@gpu:9081"] in rows
+    assert ["queen", "queen", "10.0.0.10", "–", "deploy", key, "none", "sudo", "queen-rbee:9080", "queen"] in rows
+    assert ["hive-c", "hive", "hive-c", "2222", "root", key, jump, "none", "rbee-hive@gpu:9081", "hives", "lab"] in rows
     assert "6 hosts, 5 of them hives; –: as OpenSSH's configuration says" in answer.out
     assert "forms/hosts.ini is right; no host was contacted" in answer.out
 
