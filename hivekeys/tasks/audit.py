@@ -79,12 +79,12 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
     from dataclasses import replace
 
     from hivekeys.audit.census import census_of, known_tokens, replaced_at
+    from hivekeys.bastion.connection import dialer_of, greeting_of
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import newest_served
     from hivekeys.protocol.causes import Cause
     from hivekeys.protocol.program import program_of
     from hivekeys.protocol.verbs import Audit
-    from hivekeys.tasks.work.connection import dialer_of, greeting_of
     from hivekeys.verify.survey import Watch
 
     run = newest_served(fleet.name, state_dir)
@@ -111,12 +111,12 @@ def _census(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", token: st
 def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_dir: str, as_json: bool) -> "ExitCode":
     """Asks auditd's record on every host, and shows it."""
     from hivekeys.audit import access_report
+    from hivekeys.bastion.connection import dialer_of, greeting_of
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import past_runs
     from hivekeys.protocol.program import program_of
     from hivekeys.protocol.verbs import Accesses
     from hivekeys.tasks.terminal.live import Show
-    from hivekeys.tasks.work.connection import dialer_of, greeting_of
     from hivekeys.verify.survey import Watch
 
     folder = state_folder.folder_for(fleet.name, state_dir)

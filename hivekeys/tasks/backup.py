@@ -161,6 +161,6 @@ def _show_list(fleet: "Fleet", state_dir: str, as_json: bool) -> None:
 
 def _new_passphrase() -> "Recipients":
     from hivekeys.age import passphrase
-    from hivekeys.tasks.work.secrets_given import typed_passphrase
+    from hivekeys.bastion.secrets_given import typed_passphrase
 
     return passphrase(typed_passphrase("Passphrase to seal the token with: "), typed_passphrase("The same again: "))

@@ -2,6 +2,7 @@
 
 from hivekeys.errors import UserError
 from hivekeys.tasks.options.changes import ChangeOptions
+from hivekeys.tasks.options.fleet import host_names
 from hivekeys.tasks.options.output import NotifyOptions, OutputOptions
 from hivekeys.tasks.options.turning import EarlierRunOptions, ForwardOptions
 from hivekeys.tasks.options.verb import verb
@@ -16,15 +17,10 @@ def reconcile(
     notify: NotifyOptions,
 ) -> None:
     """Bring the hosts that owe the newest token to it, from a host that serves it; the others are only proven."""
+    from hivekeys.bastion.earlier import gone_back_after, refuse_superseded, refuse_while_cut_off
+    from hivekeys.bastion.excluding import split_excluded
     from hivekeys.journal.past import newest_served, past_run
-    from hivekeys.tasks.work.earlier_run import (
-        gone_back_after,
-        refuse_superseded,
-        refuse_while_cut_off,
-        request_for,
-        take_up,
-    )
-    from hivekeys.tasks.work.excluding import split_excluded
+    from hivekeys.tasks.work.earlier_run import request_for, take_up
     from hivekeys.tasks.work.window import await_window
 
     fleet = scope.load()
@@ -38,7 +34,7 @@ def reconcile(
         raise UserError("no run has brought a new token to this fleet: no host owes anything", hint=hint)
     if not past.is_revocation and not change.dry_run:
         await_window(fleet, forward, output)
-    hosts, excluded = split_excluded(fleet, fleet.hosts, forward.without, scope.state_dir)
+    hosts, excluded = split_excluded(fleet, fleet.hosts, host_names(fleet, forward.without), scope.state_dir)
     request = request_for(past, scope, output, notify, excluded, forward)
     later = gone_back_after(past, scope.state_dir)
     take_up(fleet, hosts, request, "reconcile", forward.retire_anyway, later, dry_run=change.dry_run)

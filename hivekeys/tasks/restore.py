@@ -43,19 +43,20 @@ def restore(
     notify: NotifyOptions,
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
+    from hivekeys.bastion.excluding import split_excluded
+    from hivekeys.bastion.turning import refuse_without_queen
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import tombstones
     from hivekeys.rotation.drive import Drive
     from hivekeys.tasks.work import foreseeing
-    from hivekeys.tasks.work.excluding import split_excluded
     from hivekeys.tasks.work.request import Request
     from hivekeys.tasks.work.run import runner_of
-    from hivekeys.tasks.work.turning import plan_of, refuse_without_queen, refuse_without_terminal, turn
+    from hivekeys.tasks.work.turning import plan_of, refuse_without_terminal, turn
     from hivekeys.tasks.work.window import await_window
 
     fleet, hosts = scope.load_hosts()
     fleet = pace.apply_to(fleet)
-    hosts, excluded = split_excluded(fleet, hosts, own.without, scope.state_dir)
+    hosts, excluded = split_excluded(fleet, hosts, host_names(fleet, own.without), scope.state_dir)
     refuse_without_terminal(pace, change)
     missing = host_names(fleet, own.allow_missing)
     refuse_without_queen(fleet, hosts, excluded, missing)
@@ -133,7 +134,7 @@ def _opened(sealed: "Backup", file: str, identity: str, gone: "dict[Fingerprint,
     """The token of a backup, in memory, when it is what the header says and was not revoked."""
     from hivekeys import age
     from hivekeys.backups import backup
-    from hivekeys.tasks.work.secrets_given import typed_passphrase
+    from hivekeys.bastion.secrets_given import typed_passphrase
     from hivekeys.token import refuse_revoked
 
     if backup.PASSPHRASE in sealed.kinds:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hivekeys.errors import UserError
 from hivekeys.tasks.options.changes import ChangeOptions
 from hivekeys.tasks.options.declared import option
-from hivekeys.tasks.options.fleet import FleetOptions
+from hivekeys.tasks.options.fleet import FleetOptions, host_names
 from hivekeys.tasks.options.output import NotifyOptions, OutputOptions
 from hivekeys.tasks.options.pace import amount, batch_of
 from hivekeys.tasks.options.turning import ForceOptions, WithoutOption
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hivekeys.rotation.crew import Crew
     from hivekeys.rotation.preview import Foreseen
     from hivekeys.tasks.work.request import Request
-    from hivekeys.token import Fingerprint, Token
+    from hivekeys.token import Fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +48,22 @@ def revoke(
     scope: FleetOptions, own: RevokeOptions, change: ChangeOptions, output: OutputOptions, notify: NotifyOptions
 ) -> None:
     """A token leaked: bring a new one to every host that answers, now, and prove that the old one is refused."""
+    from hivekeys.bastion import secrets_given
+    from hivekeys.bastion.after_run import backup_after_run
+    from hivekeys.bastion.earlier import tokens_to_revoke
+    from hivekeys.bastion.excluding import split_excluded
     from hivekeys.journal.run import REVOKE
     from hivekeys.rotation.drive import Drive, paced
     from hivekeys.rotation.moves import REVOCATION
-    from hivekeys.tasks.work import secrets_given
-    from hivekeys.tasks.work.after_run import backup_after_run
-    from hivekeys.tasks.work.excluding import split_excluded
+    from hivekeys.tasks.terminal.live import Show
     from hivekeys.tasks.work.request import Request
     from hivekeys.tasks.work.run import runner_of
 
     fleet = scope.load()
     fleet = paced(fleet, batch_of(fleet, own.batch) if own.batch else None)
-    hosts, excluded = split_excluded(fleet, fleet.hosts, own.without, scope.state_dir, in_emergency=True)
+    hosts, excluded = split_excluded(
+        fleet, fleet.hosts, host_names(fleet, own.without), scope.state_dir, in_emergency=Show.warn
+    )
     attempts = REVOCATION.attempts
     if own.attempts:
         attempts = amount("--attempts", own.attempts, 1, percent=False, of="attempts").value
@@ -80,7 +84,7 @@ def revoke(
         excluded=excluded,
     )
 
-    tokens_of = functools.partial(_tokens_to_revoke, leaked=leaked, all_known=own.all_known, state_dir=scope.state_dir)
+    tokens_of = functools.partial(tokens_to_revoke, leaked=leaked, state_dir=scope.state_dir, all_known=own.all_known)
     if change.dry_run:
         _foresee(fleet, hosts, request, tokens_of)
         return
@@ -89,18 +93,6 @@ def revoke(
         code = Drive(runner, replace(plan, ends_survivors=own.end_survivors)).go()
         show.result(runner.run, fleet, code, backup_after_run(fleet, runner, code, scope.state_dir))
     leave(code)
-
-
-def _tokens_to_revoke(runner: "Crew", *, leaked: "Token | None", all_known: bool, state_dir: str) -> "set[Fingerprint]":
-    """The tokens to revoke beside those that hosts show: what this bastion knows of, and the one that was given."""
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.past import superseded_tokens
-    from hivekeys.rotation.drive import RECENT
-
-    known = runner.history.tokens
-    given = [runner.vouch(leaked)] if leaked else []
-    superseded = superseded_tokens(state_folder.folder_for(runner.fleet.name, state_dir))
-    return {*(known if all_known else known[:RECENT]), *given, *superseded}
 
 
 def _foresee(

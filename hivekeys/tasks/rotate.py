@@ -18,7 +18,6 @@ from hivekeys.tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.rotation.crew import Crew
     from hivekeys.tasks.work.request import Request
     from hivekeys.token import Token
 
@@ -43,19 +42,21 @@ def rotate(
     notify: NotifyOptions,
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
+    from hivekeys.bastion.earlier import overlapping_run, refuse_leaked, refuse_overlapping
+    from hivekeys.bastion.excluding import split_excluded
+    from hivekeys.bastion.turning import refuse_known, refuse_without_queen
     from hivekeys.report.verdict import past_verdict
     from hivekeys.rotation.drive import Drive
     from hivekeys.tasks.work import foreseeing
-    from hivekeys.tasks.work.earlier_run import finish_overlap, overlapping_run, refuse_overlapping
-    from hivekeys.tasks.work.excluding import split_excluded
+    from hivekeys.tasks.work.earlier_run import finish_overlap
     from hivekeys.tasks.work.request import Request
     from hivekeys.tasks.work.run import runner_of
     from hivekeys.tasks.work.standing import owing_lines
-    from hivekeys.tasks.work.turning import plan_of, refuse_without_queen, refuse_without_terminal, turn
+    from hivekeys.tasks.work.turning import plan_of, refuse_without_terminal, turn
 
     fleet, hosts = scope.load_hosts()
     fleet = pace.apply_to(fleet)
-    hosts, excluded = split_excluded(fleet, hosts, own.without, scope.state_dir)
+    hosts, excluded = split_excluded(fleet, hosts, host_names(fleet, own.without), scope.state_dir)
     missing = host_names(fleet, own.allow_missing)
     refuse_without_queen(fleet, hosts, excluded, missing)
     oldest = age("--if-older-than", own.if_older_than)
@@ -84,10 +85,10 @@ def rotate(
         return
     token = _token(own.token_file)
     if own.token_file:
-        _refuse_revoked(fleet, token, own.token_file, scope.state_dir)
+        refuse_leaked(fleet, token, scope.state_dir, own.token_file)
     if oldest and not _is_due(fleet, hosts, oldest, request):
         return
-    check = functools.partial(_refuse_known, token=token)
+    check = functools.partial(refuse_known, token=token)
     if change.dry_run:
         foreseeing.plan(fleet, hosts, request, check)
         return
@@ -166,7 +167,7 @@ def _refuse_held(fleet: str, state_dir: str) -> None:
 def _token(source: str) -> "Token":
     """A new token, or the one in a file that only its owner can read."""
     from hivekeys import token
-    from hivekeys.tasks.work import secrets_given
+    from hivekeys.bastion import secrets_given
 
     if not source:
         return token.generate()
@@ -174,25 +175,3 @@ def _token(source: str) -> "Token":
         return token.parse(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
     hint = "leave --token-file out and let hivekeys make a token"
     return token.parse(secrets_given.read(source, token.MAX_LENGTH + 3, hint), source)
-
-
-def _refuse_revoked(fleet: "Fleet", token: "Token", source: str, state_dir: str) -> None:
-    """Refuses a token that leaked."""
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.past import tombstones
-    from hivekeys.token import refuse_revoked
-
-    folder = state_folder.folder_for(fleet.name, state_dir)
-    refuse_revoked(token.fingerprint(state_folder.fingerprint_key(folder)), tombstones(folder), source)
-
-
-def _refuse_known(runner: "Crew", token: "Token") -> None:
-    """Refuses a token that a host already serves."""
-    want = runner.fingerprint(token)
-    serving = [host.name for host in runner.run.hosts.values() if host.was == want]
-    if serving:
-        runner.end(ExitCode.USAGE)
-        raise UserError(
-            f"the token given is the one that {', '.join(serving[:5])} already has (token:{want})",
-            hint="leave --token-file out and let hivekeys make a token",
-        )

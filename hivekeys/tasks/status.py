@@ -1,6 +1,5 @@
 """`fab status`: how the hosts are now; once, repeatedly (--watch), or for Prometheus (--metrics)."""
 
-import contextlib
 import json
 import sys
 import time
@@ -14,16 +13,10 @@ from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from hivekeys.fleet import Fleet, Host
-    from hivekeys.journal.events import CensusTaken
-    from hivekeys.journal.run import Run
-    from hivekeys.protocol.causes import Cause
-    from hivekeys.protocol.messages import Reply
     from hivekeys.status.status import FleetStatus
-    from hivekeys.verify.survey import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +58,7 @@ def _refuse_mixed(options: "dict[str, str | bool]") -> None:
 
 
 def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_dir: str, as_json: bool) -> None:
+    from hivekeys.bastion.looking import looking
     from hivekeys.files import destination
     from hivekeys.journal import state_folder
     from hivekeys.protocol.hints import for_fleet
@@ -74,7 +68,7 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
     from hivekeys.tasks.work.standing import standing_lines
 
     path = destination("--metrics", metrics) if metrics else None
-    with _looking(fleet, hosts, state_dir, asks_for_uses=True) as look:
+    with looking(fleet, hosts, state_dir, asks_for_uses=True) as look:
         try:
             shown, damaged = look(), False
         except DamagedError as error:  # the hosts can be looked at; what they owe, only the journal knows
@@ -98,10 +92,11 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
 
 
 def _keep_watching(fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str) -> None:
+    from hivekeys.bastion.looking import looking
     from hivekeys.tasks.terminal.picture import refuse_without_terminal, watch
 
     refuse_without_terminal()
-    with _looking(fleet, hosts, state_dir) as look:
+    with looking(fleet, hosts, state_dir) as look:
         watch(look)
 
 
@@ -122,56 +117,3 @@ def _write_metrics(path: "Path", shown: "FleetStatus", state_dir: str) -> None:
 def _newer(shown: "FleetStatus") -> str:
     """A run of another bastion that the hosts have seen after all of this one's, and whose; "" where there is none."""
     return f"{shown.newer.run} of {shown.newer.who or 'another bastion'}" if shown.newer else ""
-
-
-@contextlib.contextmanager
-def _looking(
-    fleet: "Fleet", hosts: "tuple[Host, ...]", state_dir: str, *, asks_for_uses: bool = False
-) -> "Iterator[Callable[..., FleetStatus]]":
-    """How to look at hosts, once or again and again, over lines that stay open; unless it is told otherwise, with what
-    the journal knows of them. `asks_for_uses`: also who uses the old token, while two are accepted.
-    """
-    from hivekeys.fleet import takes_two
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.past import past_runs
-    from hivekeys.protocol.program import modules_of, program_of
-    from hivekeys.status.status import status_of
-    from hivekeys.tasks.work.connection import dialer_of, greeting_of
-    from hivekeys.verify.findings import recorded
-    from hivekeys.verify.survey import Watch
-
-    folder = state_folder.folder_for(fleet.name, state_dir)
-    greeting = greeting_of(fleet.name, folder)
-    audit = ("audit",) if asks_for_uses and takes_two(fleet.hosts) else ()
-    dialer = dialer_of(fleet, hosts, program_of(*modules_of(fleet.hosts), *audit), folder)
-    watch = Watch(fleet, hosts, dialer, greeting)
-
-    def look(knows: bool = True) -> "FleetStatus":
-        answers = watch.look()
-        runs = list(past_runs(fleet.name, state_dir, every=True)) if knows else None
-        record = recorded(run for run in runs or () if run.brings_token)
-        newest = next((run for run in runs or () if run.brings_token), None)
-        uses = _uses(watch, answers, newest) if audit and newest and newest.is_overlapping else None
-        return status_of(fleet, answers, record, runs, time.time(), uses)
-
-    try:
-        yield look
-    finally:
-        watch.close()
-        dialer.close()
-
-
-def _uses(watch: "Watch", looks: "dict[Host, Reply | Cause]", run: "Run") -> "CensusTaken":
-    """Who has used the old token in the last hour, by the records of the hosts that could be looked at."""
-    from hivekeys.audit.census import census_taken, query_of_uses, replaced_at
-    from hivekeys.journal.clock import Moment
-    from hivekeys.protocol.causes import Cause
-    from hivekeys.protocol.verbs import Audit
-
-    looks = {host: look for host, look in looks.items() if not host.service.is_client}  # who is called has records
-    tokens = sorted({host.was.fp6 for host in run.hosts.values() if host.was and host.was != run.want})
-    there = {host: look for host, look in looks.items() if not isinstance(look, Cause) and not look.cause}
-    asked = {host: (Audit(query_of_uses(tokens, replaced_at(host, look, run))),) for host, look in there.items()}
-    answers = watch.ask(asked)
-    now = Moment(time.time(), time.monotonic())
-    return census_taken({host.name: answers.get(host, look) for host, look in looks.items()}, tokens, now)

@@ -1,11 +1,8 @@
 """`fab verify`: the security checklist on every host at once. Changes nothing anywhere."""
 
 import json
-import secrets
 import sys
-import time
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +13,8 @@ from hivekeys.tasks.options.output import FileOption, JsonOption
 from hivekeys.tasks.options.verb import leave, verb
 
 if TYPE_CHECKING:
-    from hivekeys.fleet import Fleet, Host
-    from hivekeys.ssh.line import Dialer
-    from hivekeys.token import Fingerprint
-    from hivekeys.verify.findings import Check, Other, Record, Report
+    from hivekeys.fleet import Fleet
+    from hivekeys.verify.findings import Check, Report
     from hivekeys.verify.sarif import Written
 
 FORMATS = ("table", "json", "junit", "sarif", "markdown")
@@ -45,11 +40,12 @@ class VerifyOptions(FileOption):
 @verb
 def verify(scope: HostsOptions, own: VerifyOptions, output: JsonOption) -> None:
     """Check everything that the guide's security checklist asks for, on every host; changes nothing."""
+    from hivekeys.bastion.verifying import dead_tokens, examined
     from hivekeys.files import destination, write_whole
 
     fleet, hosts = scope.load_hosts()
     checks = _checks(own)
-    dead = _dead_tokens(fleet, scope.state_dir) if own.dead_token else ()
+    dead = dead_tokens(fleet, scope.state_dir) if own.dead_token else ()
     shape = "json" if output.json else own.format
     if shape not in FORMATS:
         raise UserError(f"--format {shape}: expected {', '.join(FORMATS)}")
@@ -57,7 +53,7 @@ def verify(scope: HostsOptions, own: VerifyOptions, output: JsonOption) -> None:
     if other and (other.name == fleet.name or other.source == fleet.source):
         raise UserError(f"--against {own.against}: that is fleet {fleet.name} itself", hint="name another inventory")
     path = destination("--output", own.output) if own.output else None
-    report = _report(fleet, hosts, checks, other, scope.state_dir, dead)
+    report = examined(fleet, hosts, checks, other, scope.state_dir, dead)
     if hosts == fleet.hosts and not (own.checks or own.skip or own.severity):
         _keep(report, scope.state_dir)
     text = _written(report, fleet, shape, own.verbose, sys.stdout.isatty() and not path)
@@ -78,95 +74,6 @@ def _keep(report: "Report", state_dir: str) -> None:
         store_tally(state_folder.folder_for(report.fleet, state_dir), tally(report))
     except UserError as error:
         sys.stderr.write(f"hivekeys: not stored for --metrics: {error.message}\n")
-
-
-def _report(
-    fleet: "Fleet",
-    hosts: "tuple[Host, ...]",
-    checks: "list[Check]",
-    other: "Fleet | None",
-    state_dir: str,
-    dead: "tuple[Fingerprint, ...]",
-) -> "Report":
-    from hivekeys.journal import state_folder
-    from hivekeys.protocol.doubles import doubles
-    from hivekeys.protocol.program import modules_of, program_of
-    from hivekeys.tasks.work.connection import dialer_of, greeting_of
-    from hivekeys.verify.findings import Baseline, Report, examine
-    from hivekeys.verify.survey import survey
-    from hivekeys.verify.waivers import over, waive
-
-    now = time.time()
-    record = _record(fleet, state_dir)
-    folder = state_folder.folder_for(fleet.name, state_dir)
-    greeting = greeting_of(fleet.name, folder)
-    comparison = secrets.token_bytes(32) if other else b""  # nothing can be compared with it afterwards
-    asked = hosts if fleet.queen in hosts else (fleet.queen, *hosts)  # hers is the token that all are held against
-    fronts = ["look_behind"] if any(host.service.front for host in fleet.hosts) else []
-    modules = ["inspect", *fronts, *(["sweep"] if dead else []), *modules_of(fleet.hosts)]
-    dialer = dialer_of(fleet, asked, program_of(*modules), folder)
-    to_others = None
-    if other:  # whose password is asked for now
-        to_others = dialer_of(other, other.hosts, program_of(), state_folder.folder_for(other.name, state_dir))
-    try:
-        observations = survey(fleet, asked, dialer, greeting, comparison, dead=dead)
-    finally:
-        dialer.close()
-    machines = {observation.host.name: observation.machine for observation in observations}
-    queen = next(observation for observation in observations if observation.host == fleet.queen)
-    baseline = Baseline(
-        queen.seen.token if queen.seen else None,
-        fleet.token_age,
-        now,
-        record,
-        _others(other, to_others, comparison) if other and to_others else None,
-        doubles(fleet.hosts, machines),
-    )
-    findings = examine([observation for observation in observations if observation.host in hosts], baseline, checks)
-    today = datetime.fromtimestamp(now, UTC).date()
-    shown = waive(findings, fleet.waivers, today)
-    return Report(fleet.name, shown, over(fleet.waivers, today), now, time.time() - now)
-
-
-def _dead_tokens(fleet: "Fleet", state_dir: str) -> "tuple[Fingerprint, ...]":
-    """The tokens that were revoked, as this bastion's journal knows."""
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.past import tombstones
-
-    dead = tuple(tombstones(state_folder.folder_for(fleet.name, state_dir)))
-    if not dead:
-        raise UserError(
-            f"--dead-token: this bastion knows of no token of fleet {fleet.name} that was revoked",
-            hint="ask from the bastion that revoked it",
-        )
-    return dead
-
-
-def _others(fleet: "Fleet", dialer: "Dialer", comparison: bytes) -> "Other":
-    """The other fleet's answer. Its hosts are greeted under its own name: they know whose they are."""
-    from hivekeys.journal import state_folder
-    from hivekeys.protocol.verbs import Greeting
-    from hivekeys.tasks.work.connection import new_run
-    from hivekeys.verify.survey import others
-
-    greeting = Greeting(fleet.name, comparison, new_run(fleet.name), state_folder.operator())
-    try:
-        return others(fleet, dialer, greeting)
-    finally:
-        dialer.close()
-
-
-def _record(fleet: "Fleet", state_dir: str) -> "Record | None":
-    """What this bastion's journal knows; None where it has none. Makes no journal."""
-    from hivekeys.journal import state_folder
-    from hivekeys.journal.past import past_runs
-    from hivekeys.journal.store import Journal
-    from hivekeys.verify.findings import recorded
-
-    if not Journal.is_in(state_folder.folder_for(fleet.name, state_dir)):
-        return None
-    record = recorded(past_runs(fleet.name, state_dir))
-    return replace(record, verb=f"{record.verb} --fleet {fleet.typed}")
 
 
 def _written(report: "Report", fleet: "Fleet", shape: str, verbose: bool, on_terminal: bool) -> str:

@@ -11,11 +11,11 @@ import urllib.request
 from http.client import HTTPException, HTTPMessage
 from typing import IO
 
+from hivekeys.bastion import secrets_given
 from hivekeys.errors import UserError
 from hivekeys.fleet import Notify
 from hivekeys.inventory.notifying import https
 from hivekeys.tasks.notifications.notification import Notification
-from hivekeys.tasks.work import secrets_given
 from hivekeys.text.clean import one_line
 
 HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e][\x20-\x7e]*)")  # RFC 9110, 5.1 and 5.5

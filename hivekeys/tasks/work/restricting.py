@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from hivekeys.bastion.connection import dialer_of, greeting_of
 from hivekeys.errors import UserError
 from hivekeys.files import refuse_strangers
 from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.journal import state_folder
 from hivekeys.protocol.program import installed_program, program_of
 from hivekeys.protocol.restriction import Restriction, login_line, sudoers
-from hivekeys.tasks.work.connection import dialer_of, greeting_of
 from hivekeys.upkeep import install
 from hivekeys.upkeep.changes import UpkeepResult
 from hivekeys.verify.survey import Watch

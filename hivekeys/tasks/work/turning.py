@@ -4,8 +4,9 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+from hivekeys.bastion.after_run import backup_after_run
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Fleet, Host
+from hivekeys.fleet import Fleet
 from hivekeys.journal.estimate import RunTimes
 from hivekeys.journal.past import newest_served
 from hivekeys.rotation.crew import Crew
@@ -17,7 +18,6 @@ from hivekeys.tasks.options.pace import PaceOptions
 from hivekeys.tasks.options.turning import TurnOptions
 from hivekeys.tasks.terminal.asking import paces
 from hivekeys.tasks.terminal.live import Show
-from hivekeys.tasks.work.after_run import backup_after_run
 
 
 def refuse_without_terminal(pace: PaceOptions, change: ChangeOptions, *, from_stdin: bool = False) -> None:
@@ -25,16 +25,6 @@ def refuse_without_terminal(pace: PaceOptions, change: ChangeOptions, *, from_st
     asks = (pace.pause_for_confirmation or not change.yes) and not change.dry_run
     if asks and (from_stdin or not sys.stdin.isatty()):
         raise UserError("there is no terminal to ask for confirmation on", hint="look at `fab plan`, then add --yes")
-
-
-def refuse_without_queen(fleet: Fleet, hosts: tuple[Host, ...], out: tuple[str, ...], missing: tuple[str, ...]) -> None:
-    """Hives that have a token which their queen has not are cut off from it: only where she is `out` for good."""
-    if fleet.queen not in hosts and fleet.queen.name not in out:
-        raise UserError("the queen is left out: its hives could not talk to it any more", hint="add it to --limit")
-    if fleet.queen.name in missing:
-        raise UserError(
-            "--allow-missing: the queen turns first, or no host does", hint="leave it out: --allow-missing is for hives"
-        )
 
 
 def plan_of(options: TurnOptions, pace: PaceOptions, missing: Collection[str], fleet: Fleet) -> Plan:

@@ -5,6 +5,9 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
+from hivekeys.bastion.connection import dialer_of, greeting_of, new_run
+from hivekeys.bastion.excluding import cut_out_now
+from hivekeys.bastion.recording import recorded
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal import state_folder
@@ -14,9 +17,6 @@ from hivekeys.journal.recorder import Record
 from hivekeys.protocol.hints import limit_of
 from hivekeys.protocol.program import modules_of, program_of
 from hivekeys.tasks.terminal.live import Show
-from hivekeys.tasks.work.connection import dialer_of, greeting_of, new_run
-from hivekeys.tasks.work.excluding import cut_out_now
-from hivekeys.tasks.work.recording import recorded
 from hivekeys.tasks.work.request import Request
 from hivekeys.text.names import fold_names
 from hivekeys.upkeep import changes

@@ -9,9 +9,9 @@ import pytest
 from hivekeys import age
 from hivekeys.backups import backup
 from hivekeys.backups import folder as backup_folder
+from hivekeys.bastion.after_run import backup_after_run
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Backups, Fleet, Policy
-from hivekeys.tasks.work.after_run import backup_after_run
 from tests.builders.operator import Operator
 from tests.inprocess import KEY, InProcessFleet
 

@@ -98,7 +98,7 @@ def test_every_block_says_what_it_is_and_only_those_marked_sh_hold_commands(page
     assert not re.search(r"```|^~~~", FENCED.sub("", page.read_text()), re.MULTILINE), "a block in another form"
     programs = {BEFORE.sub("", command).split()[0] for one in PAGES for command in commands(one)} | {"fab", "sudo"}
     for language, block in FENCED.findall(page.read_text()):
-        assert language in ("sh", "text", "toml", "promql", "{toctree}"), f"{language}: {block}"
+        assert language in ("sh", "text", "toml", "python", "promql", "{toctree}"), f"{language}: {block}"
         if language != "sh":
             assert not {line.split()[0] for line in block.splitlines() if line.strip()} & programs, block
 

@@ -1,7 +1,7 @@
-"""Excluded hosts: those named with --without, and those that earlier runs excluded."""
+"""Excluded hosts: those that are named now, and those that earlier runs excluded."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from hivekeys.errors import DamagedError, UserError
@@ -10,8 +10,6 @@ from hivekeys.journal import state_folder
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.hints import limit_of
 from hivekeys.ssh.excluded import TELLING, CutOut, cut_out
-from hivekeys.tasks.options.fleet import host_names
-from hivekeys.tasks.terminal.live import Show
 
 
 def cut_out_now(folder: Path) -> dict[str, CutOut]:
@@ -23,13 +21,18 @@ def cut_out_now(folder: Path) -> dict[str, CutOut]:
 
 
 def split_excluded(
-    fleet: Fleet, hosts: tuple[Host, ...], without: str, state_dir: str, *, in_emergency: bool = False
+    fleet: Fleet,
+    hosts: tuple[Host, ...],
+    without: Collection[str],
+    state_dir: str,
+    in_emergency: Callable[[str], None] | None = None,
 ) -> tuple[tuple[Host, ...], tuple[str, ...]]:
-    """The hosts that are left, and the names of those of the inventory that are cut out, from now on or already.
+    """The hosts that are left, and the names of those of the inventory that are cut out, from now on (those `without`)
+    or already.
 
-    `in_emergency`: a journal that is damaged is no reason to stop.
+    `in_emergency`: a journal that is damaged is no reason to stop, and is warned of here.
     """
-    cut = {*host_names(fleet, without), *_known(fleet, state_dir, in_emergency)}
+    cut = {*without, *_known(fleet, state_dir, in_emergency)}
     there = tuple(host for host in hosts if host.name not in cut)
     if hosts and not there:
         back = f"`fab install --limit {limit_of([host.name for host in hosts])} --readmit`"
@@ -40,12 +43,12 @@ def split_excluded(
     return there, tuple(host.name for host in fleet.hosts if host.name in cut)
 
 
-def _known(fleet: Fleet, state_dir: str, in_emergency: bool) -> Collection[str]:
+def _known(fleet: Fleet, state_dir: str, warn: Callable[[str], None] | None) -> Collection[str]:
     folder = state_folder.folder_for(fleet.name, state_dir)
     try:
         return cut_out_now(folder)
     except UserError as error:
-        if in_emergency and isinstance(error, DamagedError):
-            Show.warn(f"{error.message}. Which hosts earlier runs excluded is not known: name them with --without")
+        if warn and isinstance(error, DamagedError):
+            warn(f"{error.message}. Which hosts earlier runs excluded is not known: name them with --without")
             return ()
         raise

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from hivekeys.bastion import secrets_given
+from hivekeys.bastion.excluding import cut_out_now
 from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.journal import state_folder
 from hivekeys.journal.past import tombstones
@@ -16,8 +18,6 @@ from hivekeys.ssh import limits, password
 from hivekeys.ssh.dialer import SshDialer, Sudo
 from hivekeys.ssh.excluded import Guarded
 from hivekeys.ssh.line import Dialer
-from hivekeys.tasks.work import secrets_given
-from hivekeys.tasks.work.excluding import cut_out_now
 
 PASSWORD_FILE = "HIVEKEYS_SUDO_PASSWORD_FILE"  # noqa: S105  a variable's name
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hivekeys.bastion.request import Listener, Request
 from hivekeys.errors import DamagedError, UserError
 from hivekeys.fleet import Fleet
 from hivekeys.journal import salvage, state_folder
@@ -13,13 +14,11 @@ from hivekeys.journal.fold import fold
 from hivekeys.journal.recorder import Record
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.journal.store import Journal
-from hivekeys.tasks.terminal.live import Show
-from hivekeys.tasks.work.request import Request
 from hivekeys.token import key_name
 
 
 @contextlib.contextmanager
-def recorded(fleet: Fleet, run: str, request: Request, show: Show, beside_open: bool) -> Iterator[Record]:
+def recorded(fleet: Fleet, run: str, request: Request, listener: Listener, beside_open: bool) -> Iterator[Record]:
     """What takes a run's events: under the fleet's lock, and each in the journal before anything is done.
 
     Unless it may go on `beside_open`, it is refused while a run that was cut off waits to be taken up. A revocation
@@ -28,19 +27,21 @@ def recorded(fleet: Fleet, run: str, request: Request, show: Show, beside_open: 
     folder = state_folder.folder_for(fleet.name, request.state_dir)
     with contextlib.ExitStack() as stack:
         stack.enter_context(state_folder.hold_lock(folder, fleet.name, run, request.reason))
-        journal, superseded = _journal(folder, fleet, request, show, beside_open)
+        journal, superseded = _journal(folder, fleet, request, listener, beside_open)
         stack.enter_context(contextlib.closing(journal))
 
         def record(events: Sequence[Event]) -> None:
             journal.append(run, *events)
             while superseded:
                 journal.append(superseded.pop().id, Superseded(run, events[0].when))
-            show.record(events)
+            listener.record(events)
 
         yield record
 
 
-def _journal(folder: Path, fleet: Fleet, request: Request, show: Show, beside_open: bool) -> tuple[Journal, list[Run]]:
+def _journal(
+    folder: Path, fleet: Fleet, request: Request, listener: Listener, beside_open: bool
+) -> tuple[Journal, list[Run]]:
     """The journal, whole and written with the fleet's key; for a revocation a new one where the old is neither.
 
     With it the runs that are superseded by this one.
@@ -51,7 +52,7 @@ def _journal(folder: Path, fleet: Fleet, request: Request, show: Show, beside_op
         if request.task != REVOKE:
             raise
         aside = salvage.set_aside(folder, time.time())
-        show.warn(f"{damage.message}. This revocation goes on with a new journal; the old one is kept as {aside}")
+        listener.warn(f"{damage.message}. This revocation goes on with a new journal; the old one is kept as {aside}")
         return _whole_journal(folder, fleet, request, beside_open)
 
 

@@ -1,0 +1,58 @@
+"""A run that is ready to begin, or to be taken up again: with lock, journal and lines to its hosts."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from hivekeys.bastion.connection import dialer_of, greeting_of
+from hivekeys.bastion.recording import recorded
+from hivekeys.bastion.request import Listener, Request
+from hivekeys.fleet import Fleet, Host
+from hivekeys.journal import state_folder
+from hivekeys.journal.past import history_of
+from hivekeys.journal.recorder import Record
+from hivekeys.journal.run import REVOKE
+from hivekeys.protocol.program import modules_of, program_of
+from hivekeys.rotation.crew import Crew
+
+
+@contextlib.contextmanager
+def crew_of(
+    fleet: Fleet,
+    hosts: tuple[Host, ...],
+    run: str,
+    request: Request,
+    listener: Listener,
+    shown: contextlib.AbstractContextManager[object] | None = None,
+) -> Iterator[Crew]:
+    """The crew of the run with this id. `shown`: what is entered when nothing is asked of the operator any more."""
+    folder = state_folder.folder_for(fleet.name, request.state_dir)
+    with contextlib.ExitStack() as stack:
+        record: Record = listener.record
+        if request.records:
+            record = stack.enter_context(recorded(fleet, run, request, listener, request.past is not None))
+        history = history_of(folder)
+        greeting = greeting_of(fleet.name, folder, run)  # under the lock: the last run may have revoked tokens
+        # Who writes also asks for the services' records, before old tokens go.
+        revokes = request.past.is_revocation if request.past else request.task == REVOKE
+        needed = {"audit": request.records, "sweep": revokes, "meter": request.meters}
+        modules = [verb for verb, is_needed in needed.items() if is_needed]
+        dialer = dialer_of(fleet, hosts, program_of(*modules, *modules_of(fleet.hosts)), folder)
+        if shown:
+            stack.enter_context(shown)
+        crew = Crew(
+            fleet,
+            hosts,
+            dialer,
+            replace(greeting, take_over=request.take_over),
+            record,
+            reason=request.reason,
+            task=request.task,
+            past=request.past,
+            fence=request.fence,
+            history=history,
+            excluded=request.excluded,
+            meters=request.meters,
+        )
+        stack.callback(crew.close)
+        yield crew
