@@ -1,30 +1,14 @@
-# Completion for bash: tasks and options as fab itself tells them, and the fleets behind --fleet.
+# Completion for bash: tasks, options and what may stand behind them, as fab itself tells them.
 #
 #     source /opt/hivekeys/docs/completion/fab.bash     # in ~/.bashrc
 
-# The names of inventory/NAME.toml beside the fabfile that fab would find from here.
-_hivekeys_fleets() {
-    local folder=$PWD file
-    while [[ -n $folder && ! -f $folder/fabfile.py ]]; do folder=${folder%/*}; done
-    for file in "$folder"/inventory/*.toml; do
-        file=${file##*/}
-        [[ $file == '*.toml' ]] || printf '%s\n' "${file%.toml}"
-    done
-}
-
 _hivekeys() {
-    local fab=${1/#\~\//$HOME/} word=$2 before=$3 found
-    [[ $before == = ]] && before=${COMP_WORDS[COMP_CWORD - 2]}
+    local program=${1/#\~\//$HOME/} word=$2 found
     COMPREPLY=()
     # Not `compgen -W`: it would carry out a $(…) in a file's name.
     while read -r found; do
         [[ $found == "$word"* ]] && COMPREPLY+=("$(printf '%q' "$found")")
-    done < <(
-        case $before in
-            --fleet | --against) _hivekeys_fleets ;;
-            *) "$fab" --complete -- "${COMP_WORDS[@]}" 2>/dev/null ;;
-        esac
-    )
+    done < <("$program" --complete -- "${COMP_WORDS[@]}" 2>/dev/null)
 }
 
-complete -F _hivekeys -o default fab
+complete -F _hivekeys -o default fab hivekeys

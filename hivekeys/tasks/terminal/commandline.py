@@ -14,7 +14,7 @@ from invoke.parser import Parser
 
 from hivekeys.errors import UserError
 from hivekeys.tasks.options.verb import DRY_RUN, fail
-from hivekeys.tasks.terminal import output
+from hivekeys.tasks.terminal import completion, output
 
 if TYPE_CHECKING:
     from invoke.collection import Collection
@@ -59,6 +59,9 @@ def refuse_mistakes(program: "Program", namespace: "Collection") -> None:
     """Raises UserError for what no verb can do as it was typed. Sets nothing: Fabric parses the same words again."""
     given = program.core[0].args
     if given["complete"].value:
+        if (words := completion.offered(program.core.remainder)) is not None:
+            sys.stdout.write("".join(f"{word}\n" for word in words))
+            sys.exit(0)
         return
     contexts = _contexts(namespace)
     verbs = {str(context.name): context for context in contexts}

@@ -25,6 +25,12 @@ TYPED = [
     ("fab plan --st", "fab plan --state-dir"),
     ("fab plan --fleet pa", "fab plan --fleet paper"),
     ("fab verify --against pa", "fab verify --against paper"),
+    ("fab plan --limit que", "fab plan --limit queen"),
+    ("fab rotate --fleet paper --exclude hive1,hive2,que", "fab rotate --fleet paper --exclude hive1,hive2,queen"),
+    ("fab plan --limit @", "fab plan --limit @failed"),
+    ("fab verify --format sa", "fab verify --format sarif"),
+    ("fab verify --skip dead", "fab verify --skip dead-token"),
+    ("fab status --run la", "fab status --run last"),
     ("fab plan --fleet ./inv", "fab plan --fleet ./inventory"),
     ("fab rotate --token-file fabf", "fab rotate --token-file fabfile.py"),
 ]
@@ -86,3 +92,21 @@ def test_a_fleet_s_name_is_not_carried_out(fab: Fab) -> None:
         terminal.type("fab plan --fleet zz\t\n")
         terminal.until("would run: plan --fleet zz$(touch pwned)`touch pwned`")
     assert not (fab.folder / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("fab plan --limit ", ["queen", "hive1", "hive2", "hive3", "@failed"]),
+        ("fab plan --limit=hive1,q", ["hive1,queen"]),
+        ("fab plan --limit = hive3", ["hive3"]),
+        ("fab plan --fleet nowhere --limit ", []),
+        ("fab plan --fleet 'open --limit ", []),
+        ("fab report --format h", ["html"]),
+    ],
+)
+def test_behind_an_option_stands_what_it_may_take_and_nothing_where_that_cannot_be_read(
+    fab: Fab, typed: str, words: list[str]
+) -> None:
+    answer = fab("--complete", "--", *typed.split(" "))
+    assert (answer.code, answer.out.splitlines(), answer.err) == (0, words, "")
