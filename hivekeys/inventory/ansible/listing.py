@@ -13,6 +13,7 @@ from hivekeys.text.clean import lines_of, printable
 META, ALL = "_meta", "all"
 OWN_GROUPS = (ALL, "ungrouped")
 TOO_DEEP = "found values nested too deeply, expected an inventory"
+DEEPEST = 100  # lists and tables in each other; Python's own limit is another in each version
 MOST_HOSTS = 100_000
 _UNSAFE = "__ansible_unsafe"  # around a text that must not be templated
 _SECTIONS = ("hosts", "children", "vars")
@@ -129,14 +130,16 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _cleaned(value: Any) -> Any:
+def _cleaned(value: Any, deep: int = 0) -> Any:
     """The same with each line of a text printable, and what Ansible puts around some texts taken away."""
+    if deep > DEEPEST:
+        raise ValueError(TOO_DEEP)
     if isinstance(value, str):
         return lines_of(value.replace("\t", " "))
     if isinstance(value, list):
-        return [_cleaned(each) for each in value]
+        return [_cleaned(each, deep + 1) for each in value]
     if isinstance(value, dict):
         if value.keys() == {_UNSAFE}:
-            return _cleaned(value[_UNSAFE])
-        return {printable(name): _cleaned(each) for name, each in value.items()}
+            return _cleaned(value[_UNSAFE], deep + 1)
+        return {printable(name): _cleaned(each, deep + 1) for name, each in value.items()}
     return value
