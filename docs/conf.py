@@ -8,7 +8,7 @@ author = "the hivekeys authors"
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
-exclude_patterns = ["_build", "completion", "systemd"]
+exclude_patterns = ["_build", "ci", "completion", "systemd"]
 nitpicky = True
 highlight_language = "none"  # blocks are mostly what a terminal shows
 

@@ -14,7 +14,8 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     connect = sqlite3.connect
 
     def connected(*args: Any, **options: Any) -> sqlite3.Connection:
-        opened.append(base := connect(*args, **options))
+        base: sqlite3.Connection = connect(*args, **options)
+        opened.append(base)
         return base
 
     monkeypatch.setattr(sqlite3, "connect", connected)
