@@ -10,7 +10,7 @@ from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.progress import Direction
 from hivekeys.protocol.hints import for_fleet
 from hivekeys.rotation.crew import Crew
-from hivekeys.tasks.notifications import command
+from hivekeys.tasks.notifications import command, spans
 from hivekeys.tasks.notifications.log import Log
 from hivekeys.tasks.notifications.notification import at_end, not_begun
 from hivekeys.tasks.notifications.notifier import PATIENCE, Notifier
@@ -30,6 +30,9 @@ def runner_of(fleet: Fleet, hosts: tuple[Host, ...], request: Request) -> Iterat
         if request.log:
             log = stack.enter_context(contextlib.closing(Log(request.log, show.warn)))
             show.listeners.append(log.on_event)
+        if request.records and spans.is_asked() and (traced := spans.spans(show.warn)):
+            stack.callback(traced.close)
+            show.listeners.append(traced.on_event)
         runner = stack.enter_context(crew_of(fleet, hosts, run, request, show, shown=show))
         stack.enter_context(stoppable(runner, show))
         yield runner, show
