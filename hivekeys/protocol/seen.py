@@ -105,7 +105,8 @@ class LoadedToken:
 class Accepted:
     """The file of the tokens that a service accepts: the one to present, the second one, and how many it has beyond.
 
-    `is_read`: the running process began after it was written, or takes a change without a restart.
+    `is_read`: the running process began after it was written, or takes a change without a restart. `revoked`: those of
+    the two that leaked, as the host and this bastion know.
     """
 
     first: Fingerprint | None = None
@@ -116,6 +117,7 @@ class Accepted:
     owner: str = ""
     group: str = ""
     is_read: bool = True
+    revoked: tuple[Fingerprint, ...] = ()
 
 
 @dataclass(frozen=True)

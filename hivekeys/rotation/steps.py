@@ -77,7 +77,7 @@ def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[S
     if goal.stance is Stance.STAGED:
         there = goal.want in (seen.token, _held(seen.staged))
         tombstones = (Revoke(goal.revoke),) if goal.revoke else ()
-        return (*tombstones, *(() if there else (Stage(goal.want),)))
+        return (*tombstones, *(() if there else (*_displaced(goal, seen), Stage(goal.want))))
     if goal.other and goal.stance in (Stance.ACCEPTING, Stance.USING):
         return _both(goal, goal.other, seen, service)
     moves = _moves(goal, seen, service)
@@ -93,6 +93,19 @@ def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[S
     if seen.staged is not None and not _swaps(moves):
         left_over.append(Discard())
     return (*moves, *((prove,) if moves else ()), *left_over)
+
+
+def _displaced(goal: Goal, seen: Seen) -> tuple[Step, ...]:
+    """A staged token of a run that was cut off leaves the list before another takes its slot.
+
+    In no slot, nobody would know whose it is. Of one that leaked the tombstone says it, and no list may be written that
+    has such a token.
+    """
+    gone, shown = _held(seen.staged), seen.accepted
+    if goal.revoke or shown is None or gone not in seen.listed or gone in (seen.token, _held(seen.previous)):
+        return ()
+    left = tuple(token for token in seen.listed if token != gone)
+    return (Accept(left),) if left and not shown.revoked else ()
 
 
 def with_drain(
@@ -203,13 +216,16 @@ def _of_file(seen: Seen, service: Service) -> Cause | None:
 
 
 def _of_list(seen: Seen, service: Service) -> Cause | None:
-    """What is wrong with the file of accepted tokens: it would be written anew, and a stranger's token with it lost."""
+    """What is wrong with the file of accepted tokens: it would be written anew, and a stranger's token with it lost.
+
+    One that leaked may be lost.
+    """
     if seen.accepted is None:
         return None
     if seen.accepted.fault:
         return Cause(Trouble.TOKEN_UNSAFE, f"{service.accepted} {seen.accepted.fault}")
-    slots = {_held(slot) for slot in (seen.active, seen.staged, seen.previous)}
-    strange = [f"token:{token}" for token in seen.listed if token not in slots]
+    ours = {_held(slot) for slot in (seen.active, seen.staged, seen.previous)} | {*seen.accepted.revoked}
+    strange = [f"token:{token}" for token in seen.listed if token not in ours]
     strange += [f"{seen.accepted.more} more"] if seen.accepted.more else []
     if not strange:
         return None

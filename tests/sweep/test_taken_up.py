@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount
 from hivekeys.journal.events import Event, PhaseStarted, State
 from hivekeys.protocol.causes import Trouble
+from hivekeys.service import Accepts, Apply
 from hivekeys.token import generate
 from tests.builders.operator import breaks
 from tests.inprocess import SimulatedHost
@@ -399,3 +401,24 @@ def agree(fleet: WatchedFleet, names: list[str]) -> bool:
     """True when all of them serve one token, proven, with nothing of another one left over."""
     tokens = {fleet.hosts[name].active_token() or "" for name in names}
     return len(tokens) == 1 and not not_alone(fleet, tokens.pop(), names)
+
+
+def test_a_list_keeps_no_token_of_two_runs_that_were_cut_off_and_the_other_bastion_turns_the_fleet(
+    tmp_path: Path,
+) -> None:
+    """The first run's token was accepted and staged; the second's took its slot. Found by random sequences."""
+    service = {"accepts": Accepts.LINES, "apply": Apply.RELOAD}
+    for number, (verb, second) in enumerate(product(("revoke", "stage"), ("queen", "hive1"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        fleet = WatchedFleet(folder, service=service)
+        fleet.keeps_clients = False
+        for host in fleet.hosts.values():
+            host.outlives_sigterm = True
+        ann, bob = Bastion(fleet, who="ann@one"), Bastion(fleet, who="bob@two")
+        watch(ann, bob)
+        cut_off(ann, ann.rotate, "after", "hive2: accept")
+        cut_off(ann, lambda: ann.revoke("run-2"), "after", f"{second}: {verb}")
+        fleet.advance(1000)
+        assert bob.rotate("run-3") is ExitCode.DONE, (verb, second, bob.past())
+        assert not not_alone(fleet, *fleet.made["run-3"])
