@@ -1,6 +1,7 @@
 """A line to a simulated host: the real agent at its other end, and JSON both ways."""
 
 import json
+import threading
 from typing import Any
 
 from hivekeys.host import agent
@@ -53,6 +54,7 @@ class InProcessLine:
         self.host = host
         self.agent = HostAgent(host, self)
         self.silenced = False  # the reply to the request in hand will not arrive
+        self._ending = threading.Lock()  # two hosts' threads may end it at once
         self.dead: Cause | None = None
         self.took = 0.0  # by the host's own clock, which tests move
 
@@ -97,9 +99,10 @@ class InProcessLine:
 
     def drop(self) -> Cause:
         """The line ends and the agent sees it: it leaves, and its lock with it."""
-        self.agent.deadline.gone.set()
-        self.agent.leave()
-        self.agent.state.release()
+        with self._ending:
+            self.agent.deadline.gone.set()
+            self.agent.leave()
+            self.agent.state.release()
         return self._end(Cause(Trouble.LINE_BROKEN, "the connection ended"))
 
     def leave(self, why: str = f"nothing was heard from the host for {QUIET:g} s") -> Cause:
