@@ -105,8 +105,8 @@ class LoadedToken:
 class Accepted:
     """The file of the tokens that a service accepts: the one to present, the second one, and how many it has beyond.
 
-    `is_read`: the running process began after it was written, or takes a change without a restart. `revoked`: those of
-    the two that leaked, as the host and this bastion know.
+    `is_read`: the running process began after it was written, or takes a change without a restart. `revoked`: of
+    each of the two, whether it leaked, as the host and this bastion know.
     """
 
     first: Fingerprint | None = None
@@ -117,7 +117,7 @@ class Accepted:
     owner: str = ""
     group: str = ""
     is_read: bool = True
-    revoked: tuple[Fingerprint, ...] = ()
+    revoked: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,12 @@ class Seen:
         """The first two tokens that the service's list has, the one to present first; () where there is no list."""
         tokens = (self.accepted.first, self.accepted.second) if self.accepted else ()
         return tuple(token for token in tokens if token)
+
+    @property
+    def revoked(self) -> tuple[Fingerprint, ...]:
+        """Those of them that leaked."""
+        leaked = self.accepted.revoked if self.accepted else ()
+        return tuple(token for token, is_revoked in zip(self.listed, leaked, strict=False) if is_revoked)
 
     @property
     def token(self) -> Fingerprint | None:

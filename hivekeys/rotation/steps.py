@@ -101,11 +101,11 @@ def _displaced(goal: Goal, seen: Seen) -> tuple[Step, ...]:
     In no slot, nobody would know whose it is. Of one that leaked the tombstone says it, and no list may be written that
     has such a token.
     """
-    gone, shown = _held(seen.staged), seen.accepted
-    if goal.revoke or shown is None or gone not in seen.listed or gone in (seen.token, _held(seen.previous)):
+    gone = _held(seen.staged)
+    if goal.revoke or gone is None or gone not in seen.listed or gone in (seen.token, _held(seen.previous)):
         return ()
     left = tuple(token for token in seen.listed if token != gone)
-    return (Accept(left),) if left and not shown.revoked else ()
+    return (Accept(left),) if left and not seen.revoked else ()
 
 
 def with_drain(
@@ -224,7 +224,7 @@ def _of_list(seen: Seen, service: Service) -> Cause | None:
         return None
     if seen.accepted.fault:
         return Cause(Trouble.TOKEN_UNSAFE, f"{service.accepted} {seen.accepted.fault}")
-    ours = {_held(slot) for slot in (seen.active, seen.staged, seen.previous)} | {*seen.accepted.revoked}
+    ours = {_held(slot) for slot in (seen.active, seen.staged, seen.previous)} | {*seen.revoked}
     strange = [f"token:{token}" for token in seen.listed if token not in ours]
     strange += [f"{seen.accepted.more} more"] if seen.accepted.more else []
     if not strange:

@@ -119,7 +119,7 @@ def look_at_accepted(agent: "Agent", seen: "dict[str, Any]") -> None:
         "first": prints[0] if prints else None,
         "second": prints[1] if len(prints) > 1 else None,
         "more": len(prints[2:]),
-        "revoked": [agent.secrets.fingerprint(text) for text in shown["texts"][:2] if agent.secrets.revoked_by(text)],
+        "revoked": [bool(text and agent.secrets.revoked_by(text)) for text in [""] * is_pair + shown["texts"][:2]],
         "is_read": waits or started + 0.02 >= shown.get("changed", 0.0),
         **{part: shown[part] for part in ("fault", "mode", "owner", "group") if part in shown},
     }
