@@ -39,7 +39,7 @@ def with_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_of_twenty_thousand_requests_through_whole_rotations_none_is_refused_and_no_answer_breaks(two: Lab) -> None:
     processes = started(two)
     with clients_of(two, pause=0.0) as clients:
-        while clients.requests < REQUESTS:
+        while clients.requests < REQUESTS or len(clients.streams) < 3 * len(two.hosts):
             old = served(two)
             move = before(Phase.DROP, lambda: clients.move(two.read("queen", ACTIVE).strip()))
             turned = rotate(fleet_of(two), move)
