@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -403,22 +402,20 @@ def agree(fleet: WatchedFleet, names: list[str]) -> bool:
     return len(tokens) == 1 and not not_alone(fleet, tokens.pop(), names)
 
 
+@pytest.mark.parametrize("second", ["queen", "hive1"])
+@pytest.mark.parametrize("verb", ["revoke", "stage"])
 def test_a_list_keeps_no_token_of_two_runs_that_were_cut_off_and_the_other_bastion_turns_the_fleet(
-    tmp_path: Path,
+    tmp_path: Path, verb: str, second: str
 ) -> None:
     """The first run's token was accepted and staged; the second's took its slot. Found by random sequences."""
-    service = {"accepts": Accepts.LINES, "apply": Apply.RELOAD}
-    for number, (verb, second) in enumerate(product(("revoke", "stage"), ("queen", "hive1"))):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        fleet = WatchedFleet(folder, service=service)
-        fleet.keeps_clients = False
-        for host in fleet.hosts.values():
-            host.outlives_sigterm = True
-        ann, bob = Bastion(fleet, who="ann@one"), Bastion(fleet, who="bob@two")
-        watch(ann, bob)
-        cut_off(ann, ann.rotate, "after", "hive2: accept")
-        cut_off(ann, lambda: ann.revoke("run-2"), "after", f"{second}: {verb}")
-        fleet.advance(1000)
-        assert bob.rotate("run-3") is ExitCode.DONE, (verb, second, bob.past())
-        assert not not_alone(fleet, *fleet.made["run-3"])
+    fleet = WatchedFleet(tmp_path, service={"accepts": Accepts.LINES, "apply": Apply.RELOAD})
+    fleet.keeps_clients = False
+    for host in fleet.hosts.values():
+        host.outlives_sigterm = True
+    ann, bob = Bastion(fleet, who="ann@one"), Bastion(fleet, who="bob@two")
+    watch(ann, bob)
+    cut_off(ann, ann.rotate, "after", "hive2: accept")
+    cut_off(ann, lambda: ann.revoke("run-2"), "after", f"{second}: {verb}")
+    fleet.advance(1000)
+    assert bob.rotate("run-3") is ExitCode.DONE, bob.past()
+    assert not not_alone(fleet, *fleet.made["run-3"])
