@@ -64,10 +64,8 @@ __all__ = [
 
 def load(fleet: str | Path = "") -> Fleet:
     """The fleet of this name or file, as `--fleet` finds it; contacts no host. Raises UserError with every mistake."""
-    folders = inventory.places(Path.cwd(), os.environ)
     name = str(fleet.absolute()) if isinstance(fleet, Path) else fleet
-    path = inventory.find(name or None, folders, os.environ)
-    return replace(inventory.load(path, lambda: CHECKS), called=inventory.called(path, folders) or str(path))
+    return inventory.load_named(name, inventory.places(Path.cwd(), os.environ), os.environ, lambda: CHECKS)
 
 
 def status(fleet: Fleet, *, limit: str = "", exclude: str = "", state_dir: str = "") -> FleetStatus:

@@ -1,7 +1,8 @@
 """Builds the fleet from a checked file: applies defaults and expands ranges."""
 
 import hashlib
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -29,6 +30,7 @@ from hivekeys.inventory.gathered import Gathered
 from hivekeys.inventory.grouped import Inherited, inherit, mistakes_grouped
 from hivekeys.inventory.listening import mistakes_listening
 from hivekeys.inventory.mistakes import Mistake, at, value_text
+from hivekeys.inventory.places import called, find
 from hivekeys.inventory.presenting import mistakes_presenting
 from hivekeys.inventory.ranges import expand
 from hivekeys.inventory.rules import members, mistakes_between, too_many
@@ -50,6 +52,12 @@ class LoadedInventory:
     fleet: Fleet
     files: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
+
+
+def load_named(name: str, folders: Sequence[Path], environ: Mapping[str, str], check_ids: CheckIds) -> Fleet:
+    """The fleet that `find` means, called as an operator types it after --fleet."""
+    path = find(name or None, folders, environ)
+    return replace(load(path, check_ids), called=called(path, folders) or shlex.quote(str(path)))
 
 
 def load(path: Path, check_ids: CheckIds = tuple) -> Fleet:

@@ -1,7 +1,6 @@
 """Options that say which fleet, which hosts of it, which state folder, and which login."""
 
 import os
-import shlex
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -102,10 +101,7 @@ def load_fleet(name: str) -> "Fleet":
     """The fleet of this name or file, or, for "", the one that the environment or the inventory folder says."""
     from hivekeys import inventory
 
-    folders = inventory_folders()
-    path = inventory.find(name or None, folders, os.environ)
-    called = inventory.called(path, folders) or shlex.quote(str(path))
-    return replace(inventory.load(path, check_ids), called=called)
+    return inventory.load_named(name, inventory_folders(), os.environ, check_ids)
 
 
 def inventory_folders() -> tuple[Path, ...]:
