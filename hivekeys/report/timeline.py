@@ -30,6 +30,7 @@ from hivekeys.journal.events import (
 from hivekeys.journal.fold import fold
 from hivekeys.journal.run import Run
 from hivekeys.journal.sittings import Times
+from hivekeys.report.words import stop_line
 from hivekeys.text.names import fold_names
 
 
@@ -180,7 +181,7 @@ def _turn(event: Event) -> Iterator[str]:
         case OverlapBegan() | FellBack():
             yield _passes(event)
         case Stopped():
-            yield f"stopped in phase {event.phase.value}: {event.why}"
+            yield stop_line(event)
         case Paused():
             yield "interrupted"
         case OperatorAnswered():

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Amount, Batch, Fleet, Host
-from hivekeys.journal.events import State
+from hivekeys.journal.events import Outcome, State, Stopped
 from hivekeys.journal.exposure import exposure_of
 from hivekeys.journal.gap import Gap
 from hivekeys.journal.hostrun import HostRun
@@ -192,6 +192,16 @@ def exposure_in_short(run: Run) -> list[str]:
         f"refused on {len(found.closed)} of {len(run.services)} hosts after: median {found.median:.1f} s, "
         f"last {found.longest:.1f} s"
     ]
+
+
+def failure_line(event: Outcome) -> str:
+    """A host that did not come through a phase, and why."""
+    return f"{event.host}: {event.status.value}: {event.cause}"
+
+
+def stop_line(event: Stopped) -> str:
+    """Where a run went no further, and why."""
+    return f"stopped in phase {event.phase.value}: {event.why}"
 
 
 def summary(run: Run, code: ExitCode) -> str:

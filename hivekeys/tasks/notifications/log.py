@@ -27,7 +27,7 @@ from hivekeys.journal.events import (
     TokensRevoked,
 )
 from hivekeys.journal.run import Run
-from hivekeys.report.words import summary
+from hivekeys.report.words import failure_line, stop_line, summary
 from hivekeys.text.clean import one_line
 from hivekeys.text.names import fold_names
 
@@ -80,7 +80,7 @@ def _of_the_run(event: Event, run: Run) -> tuple[str, int, dict[str, str]] | Non
         case FellBack():
             return f"one token at a time: {event.why}", WARNING, {}
         case Stopped():
-            return f"stopped in phase {event.phase.value}: {event.why}", ERR, {"PHASE": event.phase.value}
+            return stop_line(event), ERR, {"PHASE": event.phase.value}
         case OperatorAsked():
             return "waits for the operator's answer", INFO, {}
         case OverlapBegan():
@@ -98,7 +98,7 @@ def _outcome(event: Outcome) -> tuple[str, int, dict[str, str]]:
     if event.status is Status.OK:
         return f"{event.host}: {event.phase.value}: {event.state.value}", INFO, fields
     trouble = {"TROUBLE": event.cause.trouble.value} if event.cause else {}
-    return f"{event.host}: {event.status.value}: {event.cause}", ERR, fields | trouble
+    return failure_line(event), ERR, fields | trouble
 
 
 class Log:

@@ -11,6 +11,7 @@ from hivekeys.fleet import Occasion
 from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, Status, Stopped
 from hivekeys.journal.run import Run
 from hivekeys.report.verdict import verdict
+from hivekeys.report.words import failure_line, stop_line
 
 FORM = 1  # of the facts; what is added keeps it
 
@@ -36,9 +37,9 @@ def of_event(event: Event, run: Run, told: Collection[Occasion]) -> tuple[Occasi
         return None
     match event:
         case Outcome() if event.status is not Status.OK:
-            return Occasion.FAILURE, _failed(run, f"{event.host}: {event.status.value}: {event.cause}")
+            return Occasion.FAILURE, _failed(run, failure_line(event))
         case Stopped():
-            return Occasion.FAILURE, _failed(run, f"stopped in phase {event.phase.value}: {event.why}")
+            return Occasion.FAILURE, _failed(run, stop_line(event))
     return None
 
 
@@ -69,7 +70,7 @@ def _began(run: Run) -> Notification:
 
 def _failed(run: Run, what: str) -> Notification:
     title = f"{run.task} of fleet {run.fleet}: {what}"
-    return Notification(title, f"run {run.id} of {run.who} goes on, or back\n", _facts(run, Occasion.FAILURE))
+    return Notification(title, f"run {run.id} of {run.who}, which is not over\n", _facts(run, Occasion.FAILURE))
 
 
 def _facts(run: Run, occasion: Occasion) -> dict[str, str | int]:

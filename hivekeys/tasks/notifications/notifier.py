@@ -12,7 +12,7 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Notify, Occasion
 from hivekeys.journal.events import Event
 from hivekeys.journal.run import Run
-from hivekeys.tasks.notifications import command, mail, notification, webhook
+from hivekeys.tasks.notifications import command, notification
 from hivekeys.tasks.notifications.notification import Notification
 
 PATIENCE = 30.0  # seconds that a notification may take, and those at the end together
@@ -20,7 +20,7 @@ Deliver = Callable[[Notification], str]  # what went wrong, "" if nothing did
 
 
 class Notifier:
-    """Listens to a run's events, and tells of it. Its methods are the run's own thread's."""
+    """Listens to a run's events, and tells of it. They reach it one by one."""
 
     def __init__(self, notifies: Sequence[Notify], warn: Callable[[str], None]) -> None:
         self._warn = warn
@@ -59,7 +59,11 @@ def sender_of(notify: Notify) -> Deliver:
     if notify.run:
         return lambda told: command.start(notify.run, f"{told.title}\n{told.text}", _environment(told), PATIENCE)
     if notify.mail:
+        from hivekeys.tasks.notifications import mail
+
         return lambda told: mail.send(notify.mail, told, PATIENCE)
+    from hivekeys.tasks.notifications import webhook
+
     request = webhook.request_of(notify)
     return lambda told: webhook.post(request, told, PATIENCE)
 

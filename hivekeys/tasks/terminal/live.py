@@ -40,6 +40,7 @@ from hivekeys.protocol.hints import for_fleet
 from hivekeys.report import stream
 from hivekeys.report.past import BECAUSE, earlier
 from hivekeys.report.view import view
+from hivekeys.report.words import failure_line, stop_line
 from hivekeys.rotation import preview
 from hivekeys.rotation.preview import Foreseen
 from hivekeys.rotation.question import before_wave, drains
@@ -156,7 +157,7 @@ class Show:
             case FellBack():
                 self._print(Text(f"one token at a time: {event.why}", "yellow"))
             case Stopped():
-                self._print(Text(f"stopped in phase {event.phase.value}: {event.why}", "red"))
+                self._print(Text(stop_line(event), "red"))
                 for cause, ill in earlier(self._progress.run):
                     self._print(Text(f"  {fold_names(ill)}: {cause} ({BECAUSE})", "red"))
 
@@ -167,7 +168,7 @@ class Show:
         if event.status is not Status.OK:
             if said not in self._printed:
                 self._printed.add(said)
-                self._print(Text(f"  {event.host}: {event.status.value}: {event.cause}", "red"))
+                self._print(Text(f"  {failure_line(event)}", "red"))
         elif not self._output.quiet and (event.host in self._due or event.state is not before):
             seconds = sum(step.seconds for step in event.steps)
             self._print(Text(f"  {event.host}: {event.state.value}, {seconds:.1f} s"))
