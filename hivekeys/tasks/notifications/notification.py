@@ -12,6 +12,7 @@ from hivekeys.journal.events import Event, Outcome, Phase, PhaseStarted, Status,
 from hivekeys.journal.run import Run
 from hivekeys.report.verdict import verdict
 from hivekeys.report.words import failure_line, stop_line
+from hivekeys.text.clean import one_line
 
 FORM = 1  # of the facts; what is added keeps it
 
@@ -23,6 +24,9 @@ class Notification:
     title: str
     text: str
     facts: dict[str, str | int]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", one_line(self.title))  # no header of a mail has two lines
 
 
 def of_event(event: Event, run: Run, told: Collection[Occasion]) -> tuple[Occasion, Notification] | None:

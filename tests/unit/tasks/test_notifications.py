@@ -253,6 +253,18 @@ def test_people_are_told_by_mail_as_sendmail_takes_it(tmp_path: Path, monkeypatc
     assert body.decode() == "rotate of fleet blue: hivé 3\n\na line\nanother\n"
 
 
+def test_a_title_has_one_line_or_it_would_be_no_header_of_a_mail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "mail"
+    script(tmp_path, f"cat >{out}", "sendmail")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told = Notification("hive3: failed: x\nBcc: eve@example.com\x1b[2J", "", {})
+    assert sender_of(Notify("ops", mail=("root",)))(told) == ""
+    mail = message_from_string(out.read_text())
+    assert (mail["Subject"], mail["Bcc"]) == ("hivekeys: hive3: failed: x Bcc: eve@example.com [2J", None)
+
+
 def test_where_there_is_no_sendmail_that_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("tasks.notifications.mail.PLACES", str(tmp_path))
