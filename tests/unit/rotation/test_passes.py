@@ -207,6 +207,25 @@ def test_a_list_with_a_strangers_token_is_left_alone(tmp_path: Path) -> None:
     assert ann.troubles == {"hive1": Trouble.TOKEN_UNSAFE}
 
 
+def test_a_host_that_calls_a_strangers_token_leaked_speaks_for_its_own_list_alone(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path)
+    stranger = Token("s" * 64)
+    for name in ("hive1", "hive2"):
+        path = fleet.hosts[name].root / fleet.inventory.hives[0].service.accepted.lstrip("/")
+        path.write_text(f"{fleet.token.reveal()}\n{stranger.reveal()}\n")
+
+    def lies(_: dict[str, object], answer: dict[str, Any]) -> dict[str, Any]:
+        for result in answer["results"]:
+            if accepted := result["facts"].get("accepted"):
+                accepted["revoked"] = [True, True]
+        return answer
+
+    fleet.hosts["hive1"].lies = lies
+    ann = Operator(fleet)
+    assert not ann.look()
+    assert ann.troubles == {"hive2": Trouble.TOKEN_UNSAFE}
+
+
 # -- cut off, and taken up again
 
 
