@@ -1,6 +1,7 @@
 """The configuration of Sphinx for `make docs`. The pages are Markdown that can be read without it as well."""
 
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 project = "hivekeys"
 version = release = version_of("hivekeys")
@@ -8,7 +9,7 @@ author = "the hivekeys authors"
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
-exclude_patterns = ["_build", "ci", "completion", "systemd"]
+exclude_patterns = ["_build", "ansible", "ci", "completion", "systemd"]
 nitpicky = True
 highlight_language = "none"  # blocks are mostly what a terminal shows
 
@@ -17,3 +18,4 @@ html_theme = "furo"
 html_title = "hivekeys"
 html_copy_source = False
 html_show_sphinx = False
+html_search_scorer = str(Path(__file__).with_name("search.js"))  # headings of the runbook first
