@@ -76,6 +76,15 @@ def dist(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_same_commit_gives_the_same_bytes_for_whoever_builds_it(dist: Path, wheels: Path, tmp_path: Path) -> None:
+    """In another folder, at another time, in another zone and language, and with a umask that lets nobody read."""
+    elsewhere = ["TZ=Asia/Tokyo", "LC_ALL=C", f"TMPDIR={tmp_path}", f"WHEELS={wheels}", f"DIST={tmp_path / 'again'}"]
+    make("env", *elsewhere, "bash", "-c", "umask 077; exec bin/dist", cwd=PROJECT, offline=True)
+    made, again = (Path(folder / "SHA256SUMS").read_text() for folder in (dist, tmp_path / "again"))
+    assert made == again
+    assert {line.split()[1].rpartition(".")[2] for line in made.splitlines()} == {"deb", "gz", "json", "whl"}
+
+
 def test_the_bill_of_materials_names_what_the_lock_has(dist: Path) -> None:
     (bill,) = dist.glob("hivekeys-*.cdx.json")
     document = json.loads(bill.read_text())
