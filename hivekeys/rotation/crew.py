@@ -43,6 +43,7 @@ from hivekeys.rotation.host import HostController
 from hivekeys.rotation.stragglers import Straggler, slower_half
 from hivekeys.ssh.line import Dialer
 from hivekeys.ssh.session import Session
+from hivekeys.ssh.turns import in_turn
 from hivekeys.token import Fingerprint, Token, is_random
 
 Work = Callable[[HostController], Outcome]
@@ -246,9 +247,9 @@ class Crew:
         self.recorder.record(PhaseStarted(phase, names, self.recorder.now(), title or phase.value))
 
         def begin(controller: HostController) -> Outcome | None:
-            return None if self.interrupted.is_set() else work(controller)
+            return None if self._closed or self.interrupted.is_set() else work(controller)
 
-        futures = {controller: self._pool.submit(begin, controller) for controller in controllers}
+        futures = in_turn(self._pool, begin, controllers, lambda controller, turn: controller.session.connect(turn))
         waiting = set(futures.values())
         if patience is not None:
             waiting = slower_half(waiting, (len(futures) + ahead) // 2, patience)

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hivekeys.journal.events import TURNS, Outcome, Phase
+from hivekeys.ssh.turns import Turn
 
 T = TypeVar("T")
 
 
-def slower_half(waiting: set[Future[T]], half: int, patience: float) -> set[Future[T]]:
-    """The hosts still at work, once at most `half` are and each has a thread: to wait for a thread is not slowness.
+def slower_half(waiting: set[Turn[T]], half: int, patience: float) -> set[Turn[T]]:
+    """The hosts still at work, once at most `half` are and none is queued: to wait for a thread is not slowness.
 
-    If none of that half answers for `patience` seconds, they are returned earlier.
+    To let us wait for a connection is. If none of that half answers for `patience` seconds, they are returned earlier.
     """
-    while len(waiting) > half or not all(future.running() for future in waiting):
-        done, waiting = wait(waiting, patience if len(waiting) <= half else None, FIRST_COMPLETED)
+    while len(waiting) > half or any(turn.is_queued for turn in waiting):
+        done = wait(waiting, patience if len(waiting) <= half else None, FIRST_COMPLETED).done
         if not done:
             break
+        waiting = {turn for turn in waiting if turn not in done}
     return waiting
 
 

@@ -5,7 +5,7 @@ from hivekeys.protocol.causes import Cause
 from hivekeys.ssh.bootstrap import COMMANDS, opening, with_python
 from hivekeys.ssh.channel import open_line
 from hivekeys.ssh.heartbeat import Heartbeat
-from hivekeys.ssh.line import QUIET, Line
+from hivekeys.ssh.line import QUIET, Applicant, Line
 from hivekeys.ssh.routes import Routes
 from hivekeys.ssh.sudo import Sudo
 
@@ -31,6 +31,10 @@ class SshDialer:
         self._routes = Routes(fleet)
         self._heartbeat = Heartbeat()
 
+    def connect(self, host: Host, applicant: Applicant) -> None:
+        """Begins to connect to a host that no jump host and no ProxyCommand stands before."""
+        self._routes.connect(host, applicant)
+
     def dial(self, host: Host) -> Line | Cause:
         """Connect, verify, log in and start the agent. Bounded by the fleet's time-outs, hop by hop."""
         route = self._routes.route(host)
@@ -48,6 +52,6 @@ class SshDialer:
         return line if isinstance(line, Cause) else self._heartbeat.add(line)
 
     def close(self) -> None:
-        """Ends the heartbeat and the connections to jump hosts; lines behind them break."""
+        """Ends the heartbeat, connections that nobody took, and those to jump hosts; lines behind them break."""
         self._heartbeat.stop()
         self._routes.close()

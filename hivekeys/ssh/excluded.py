@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hivekeys.fleet import Host
 from hivekeys.journal.events import Event, Readmitted, Resumed, RunStarted
 from hivekeys.protocol.causes import Cause, Trouble
-from hivekeys.ssh.line import Dialer, Line
+from hivekeys.ssh.line import Applicant, Dialer, Line
 
 TELLING = (RunStarted, Resumed, Readmitted)  # the events that say which hosts are excluded
 
@@ -42,6 +42,13 @@ class Guarded:
     def __init__(self, dialer: Dialer, cut: Mapping[str, CutOut]) -> None:
         self._dialer = dialer
         self._cut = cut
+
+    def connect(self, host: Host, applicant: Applicant) -> None:
+        """Begins to connect to a host; never to one that is excluded."""
+        if host.name in self._cut:
+            applicant.ready()
+        else:
+            self._dialer.connect(host, applicant)
 
     def dial(self, host: Host) -> Line | Cause:
         """A line, or why there is none."""

@@ -44,8 +44,25 @@ class Line(Protocol):
         """Let the agent see the end of its input. Never raises, may be repeated."""
 
 
+class Applicant(Protocol):
+    """Who waits for a host's turn without a thread. Called from any thread; returns at once and raises nothing."""
+
+    def connecting(self) -> None:
+        """From now on it is the host that lets us wait."""
+
+    def ready(self) -> None:
+        """`dial` has no SYN to wait for any more. Called once."""
+
+
 class Dialer(Protocol):
     """Opens lines, and lets every agent hear from us each HEARTBEAT for as long as its line is open. Many threads."""
+
+    def connect(self, host: Host, applicant: Applicant) -> None:
+        """Begins to connect to a host that will be dialled soon, and returns at once. Needs not be called before.
+
+        Hosts that are reached directly are connected to at once, however many they are. The others, behind a jump host
+        or a ProxyCommand, are ready as they are: `dial` does it all.
+        """
 
     def dial(self, host: Host) -> Line | Cause:
         """A line whose agent is ready, or why there is none: a host's failure is never an exception."""

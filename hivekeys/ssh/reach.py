@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.addresses import Address, numeric, resolved, unanswered
 from hivekeys.ssh.settings import Settings
 
 KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_PROBES = 15, 5, 3  # seconds, seconds, probes
 UNANSWERED_MS = 30_000  # milliseconds that sent bytes may stay unacknowledged
-
-_Address = tuple[socket.AddressFamily, Any]  # the second part's shape depends on the family
 
 
 @dataclass
@@ -47,51 +46,57 @@ def reach(settings: Settings, timeout: float) -> Wire | Cause:
     return addresses if isinstance(addresses, Cause) else _connect(settings, addresses, timeout)
 
 
-def _resolve(settings: Settings, timeout: float) -> list[_Address] | Cause:
+def _resolve(settings: Settings, timeout: float) -> list[Address] | Cause:
     """The addresses of a host. The resolver knows no deadline, so it gets a thread that may be left."""
-    answers: queue.SimpleQueue[list[_Address] | Cause] = queue.SimpleQueue()
-
-    def ask(flags: int = 0) -> None:
-        try:
-            found = socket.getaddrinfo(
-                settings.hostname, settings.port, settings.family, socket.SOCK_STREAM, flags=flags
-            )
-            answers.put([(family, address) for family, _, _, _, address in found])
-        except (OSError, UnicodeError) as error:  # UnicodeError: a label that IDNA does not allow
-            words = getattr(error, "strerror", None) or str(error)
-            answers.put(Cause(Trouble.NAME_UNKNOWN, f"{settings.hostname}: {words}"))
-
-    ask(socket.AI_NUMERICHOST)
-    numeric = answers.get()
-    if not isinstance(numeric, Cause):
-        return numeric
-    threading.Thread(target=ask, name=f"resolve {settings.hostname}", daemon=True).start()
+    named = numeric(settings)
+    if not isinstance(named, Cause):
+        return named
+    answers: queue.SimpleQueue[list[Address] | Cause] = queue.SimpleQueue()
+    ask = threading.Thread(
+        target=lambda: answers.put(resolved(settings)), name=f"resolve {settings.hostname}", daemon=True
+    )
+    ask.start()
     try:
         return answers.get(timeout=timeout)
     except queue.Empty:
-        return Cause(Trouble.NAME_UNKNOWN, f"{settings.hostname}: no answer from the resolver within {timeout:g} s")
+        return unanswered(settings, timeout)
 
 
-def _connect(settings: Settings, addresses: list[_Address], timeout: float) -> Wire | Cause:
+def _connect(settings: Settings, addresses: list[Address], timeout: float) -> Wire | Cause:
     """The first address that answers; they share the time-out, so that a dead one does not use it up."""
     until = time.monotonic() + timeout
     refusals = []
     for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
         plug = socket.socket(family, socket.SOCK_STREAM)
-        plug.settimeout(max(0.1, (until - time.monotonic()) / left))
+        plug.settimeout(share(until - time.monotonic(), left))
         try:
             plug.connect(address)
-            _tune(plug)
+            tune(plug)
         except OSError as error:
             plug.close()
-            words = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
-            refusals.append(f"{address[0]} port {settings.port}: {words}")
+            refusals.append(refusal(address, error))
         else:
             return Wire(plug)
+    return refused(refusals)
+
+
+def share(seconds: float, addresses: int) -> float:
+    """How long to wait for one address, when so many are to be tried in that time."""
+    return max(0.1, seconds / addresses)
+
+
+def refusal(address: Any, error: OSError) -> str:
+    """Why there is no connection to an address."""
+    words = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+    return f"{address[0]} port {address[1]}: {words}"
+
+
+def refused(refusals: list[str]) -> Cause:
+    """Why there is no connection to a host, by all of its addresses."""
     return Cause(Trouble.NO_CONNECTION, "; ".join(refusals))
 
 
-def _tune(plug: socket.socket) -> None:
+def tune(plug: socket.socket) -> None:
     """Send small packets at once (Nagle costs 40 ms a request); let the kernel notice a dead peer."""
     plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

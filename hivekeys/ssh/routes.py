@@ -7,11 +7,13 @@ from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.hints import general
+from hivekeys.ssh.connector import Connector
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_hosts import KnownHosts
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 from hivekeys.ssh.jumps import Jumps, Route
 from hivekeys.ssh.keyring import Keyring
+from hivekeys.ssh.line import Applicant
 from hivekeys.ssh.login import Login, log_in
 from hivekeys.ssh.openssh import OpenSsh, Target
 from hivekeys.ssh.reach import Wire, reach
@@ -27,6 +29,15 @@ class Routes:
         self._known_hosts = KnownHosts(fleet.timeouts.connect)
         self._keyring = Keyring()
         self._jumps = Jumps(self.log_in)
+        self._connector = Connector(self._direct, fleet.timeouts.connect)
+
+    def connect(self, host: Host, applicant: Applicant) -> None:
+        """Begins to connect to a host, if it is reached directly: the next wire to it is there then."""
+        self._connector.connect(host, applicant)
+
+    def _direct(self, host: Host) -> Settings | None:
+        route = self.route(host)
+        return route[0] if not isinstance(route, Cause) and len(route) == 1 and not route[0].proxy_command else None
 
     def route(self, host: Host) -> Route | Cause:
         """Every hop to the host, which comes last. Contacts no host."""
@@ -48,7 +59,7 @@ class Routes:
         """A wire to the last hop of `route`, for the host named `who`. Log in within the block."""
         *before, settings = route
         if not before:
-            yield reach(settings, self.timeouts.connect)
+            yield self._connector.take(who, settings) or reach(settings, self.timeouts.connect)
             return
         with self._jumps.wire(tuple(before), who, settings, self.timeouts.channel) as wire:
             yield wire
@@ -70,5 +81,6 @@ class Routes:
         self._jumps = Jumps(self.log_in)
 
     def close(self) -> None:
-        """End the connections to jump hosts; lines behind them break."""
+        """End connections that nobody took, and those to jump hosts; lines behind them break."""
+        self._connector.close()
         self._jumps.close()

@@ -14,7 +14,7 @@ from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.seen import Place
 from hivekeys.protocol.verbs import Greeting, Hello, Meter, Recall, Step, Verb
 from hivekeys.protocol.wire import PROTOCOL, Tokens, decode, drain_seconds, encode, seconds_for
-from hivekeys.ssh.line import Dialer, Line
+from hivekeys.ssh.line import Applicant, Dialer, Line
 from hivekeys.token import Fingerprint
 
 # Seconds that an answer may take on top of the agent's own deadline: as much again, within these bounds.
@@ -57,6 +57,13 @@ class Session:
     def knows(self, fingerprint: Fingerprint) -> bool:
         """True when the token itself is in this run's memory, and can be written."""
         return fingerprint in self._tokens
+
+    def connect(self, applicant: Applicant) -> None:
+        """Has the applicant know when `open` has no SYN to wait for: at once, where there is a line."""
+        if self._line is None:
+            self._dialer.connect(self.host, applicant)
+        else:
+            applicant.ready()
 
     def open(self, within: float | None = None) -> Cause | None:
         """Makes sure that there is a line; the cause when there can be none, or not `within` so many seconds."""

@@ -34,7 +34,7 @@ from hivekeys.protocol.seen import Seen
 from hivekeys.protocol.verbs import Fix, Greeting, Observe, Recall, Step
 from hivekeys.protocol.wire import Tokens
 from hivekeys.ssh.ask_all import ask_all
-from hivekeys.ssh.line import Dialer
+from hivekeys.ssh.line import Applicant, Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
 from hivekeys.upkeep.changes import UpkeepResult
@@ -96,7 +96,7 @@ class Upkeep:
             session = self._sessions[host]
             return session.open() or session.ask((*steps, LOOK))
 
-        return dict(zip(hosts, ask_all(one, hosts, self.fleet.policy.width), strict=True))
+        return dict(zip(hosts, ask_all(one, hosts, self.fleet.policy.width, self._connect), strict=True))
 
     def know(self, token: Token) -> Fingerprint:
         """Sends a token to the chosen hosts' agents with the next greeting; that does not write it."""
@@ -145,7 +145,9 @@ class Upkeep:
         names = tuple(host.name for host in hosts)
         self._recorder.record(PhaseStarted(self.phase, names, self._recorder.now(), title))
         width = self.fleet.policy.width
-        return ask_all(lambda host: self._on_host(host, steps_of(host), then), hosts, width, self._call_off)
+        return ask_all(
+            lambda host: self._on_host(host, steps_of(host), then), hosts, width, self._connect, self._call_off
+        )
 
     def readmit(self, hosts: Sequence[str]) -> None:
         """Records, before anything is done, that these excluded hosts come back into the fleet."""
@@ -165,6 +167,9 @@ class Upkeep:
         """Ends every agent; safe to repeat."""
         for session in self._sessions.values():
             session.close()
+
+    def _connect(self, host: Host, applicant: Applicant) -> None:
+        self._sessions[host].connect(applicant)
 
     def _call_off(self) -> None:
         """No host waits for the end of work any more."""

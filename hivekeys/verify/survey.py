@@ -14,7 +14,7 @@ from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.seen import HostRecord
 from hivekeys.protocol.verbs import Greeting, Inspect, LookBehind, Observe, Prove, Step, Sweep, Verb
 from hivekeys.ssh.ask_all import ask_all
-from hivekeys.ssh.line import Dialer
+from hivekeys.ssh.line import Applicant, Dialer
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Observation, Other
@@ -70,7 +70,7 @@ def survey(
             is_reached(host),
         )
 
-    return ask_all(ask, hosts, fleet.policy.width)
+    return ask_all(ask, hosts, fleet.policy.width, dialer.connect)
 
 
 def others(fleet: Fleet, dialer: Dialer, greeting: Greeting) -> Other:
@@ -83,7 +83,8 @@ def others(fleet: Fleet, dialer: Dialer, greeting: Greeting) -> Other:
         with _session(fleet, host, dialer, greeting) as session:
             return session.open() or _held(session, greeting)
 
-    answers = dict(zip((host.name for host in fleet.hosts), ask_all(ask, fleet.hosts, fleet.policy.width), strict=True))
+    said = ask_all(ask, fleet.hosts, fleet.policy.width, dialer.connect)
+    answers = dict(zip((host.name for host in fleet.hosts), said, strict=True))
     holders: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for name, answer in answers.items():
         for token in answer if isinstance(answer, frozenset) else ():
@@ -147,7 +148,10 @@ class Watch:
             self._host_records[host] = reply.host_record or self._host_records.get(host)
             return replace(reply, answers={**reply.answers, Verb.HELLO: self._host_records[host]})
 
-        return dict(zip(steps, ask_all(one, list(steps), self._fleet.policy.width), strict=True))
+        def connect(host: Host, applicant: Applicant) -> None:
+            self._sessions[host].connect(applicant)
+
+        return dict(zip(steps, ask_all(one, list(steps), self._fleet.policy.width, connect), strict=True))
 
     def close(self) -> None:
         """Ends every agent; safe to repeat."""

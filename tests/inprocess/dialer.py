@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from hivekeys.fleet import Host
 from hivekeys.protocol.causes import Cause
+from hivekeys.ssh.line import Applicant
 
 from .faults import ON_DIAL
 from .line import InProcessLine
@@ -19,6 +20,10 @@ class InProcessDialer:
 
     def __init__(self, fleet: "InProcessFleet") -> None:
         self.fleet = fleet
+
+    def connect(self, host: Host, applicant: Applicant) -> None:
+        """Nothing is connected ahead."""
+        applicant.ready()
 
     def dial(self, host: Host) -> InProcessLine | Cause:
         simulated = self.fleet.hosts[self.fleet.leads.get(host.name, host.name)]

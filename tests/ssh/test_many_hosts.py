@@ -26,7 +26,7 @@ from hivekeys.token import Token, generate
 from .bastion import paramiko_threads, wait_until
 
 HOSTS, LOST = 80, 8  # a twentieth dead, a twentieth silent
-WIDTH = 16
+WIDTH = 6  # fewer than are lost: the dead ones have no place among them while their time goes on
 WHOLE = Timeouts(connect=120, banner=120, auth=120, channel=120)  # nothing here ends by its time
 ON_THE_SIDE = 8  # threads that are no host's and no worker: the sign of life, deadlines, pytest's own
 

@@ -51,7 +51,7 @@ from hivekeys.report.page import page
 from hivekeys.report.stream import line_of, result_line
 from hivekeys.report.view import view
 from hivekeys.report.writing import html, markdown
-from hivekeys.ssh.line import Line
+from hivekeys.ssh.line import Applicant, Line
 from hivekeys.status import status as statuses
 from hivekeys.status.metrics import metrics
 from hivekeys.tasks.evidence import evidence
@@ -161,6 +161,9 @@ class EvilDialer:
     def __init__(self, fleet: InProcessFleet, fill: Fill, *, fails: bool = False, changes: int = 1) -> None:
         self._honest = fleet.dialer()
         self._evil = EvilLine(fill, fails, changes)
+
+    def connect(self, host: Host, applicant: Applicant) -> None:
+        self._honest.connect(host, applicant)
 
     def dial(self, host: Host) -> Line | Cause:
         return self._evil if host.name == "hive1" else self._honest.dial(host)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Amount, Policy
+from hivekeys.fleet import Amount, Host, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Phase, Readmitted, Resumed, RunStarted, State, TokensRevoked
 from hivekeys.journal.exposure import exposure_of
@@ -20,10 +20,12 @@ from hivekeys.journal.history import gone_back
 from hivekeys.journal.run import REVOKE, ROTATE, Run
 from hivekeys.journal.store import KINDS
 from hivekeys.protocol.causes import Cause, Trouble
+from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.excluded import CutOut, Guarded, cut_out
+from hivekeys.ssh.line import Applicant
 from hivekeys.token import generate
 from tests.builders.operator import Operator, serving, slots_used
-from tests.inprocess import InProcessFleet
+from tests.inprocess import InProcessDialer, InProcessFleet
 
 DONE, OPEN = ExitCode.DONE, ExitCode.INCOMPLETE
 POLICY = Policy(revocation_recheck=0.0, canary=1, batch=Amount(1))
@@ -264,6 +266,22 @@ def test_a_guarded_dialer_dials_nobody_that_was_cut_out(fleet: InProcessFleet) -
     assert answers["hive1"] == Cause(Trouble.EXCLUDED, "by run run-1 of ann@bastion")
     assert fleet.dialled == ["queen", "hive2", "hive3"]
     dialer.close()
+
+
+def test_nor_does_it_connect_to_such_a_host_before_its_turn(tmp_path: Path) -> None:
+    """It gets no SYN; its turn comes all the same, and is refused."""
+    connected: list[str] = []
+
+    class Connects(InProcessDialer):
+        def connect(self, host: Host, applicant: Applicant) -> None:
+            connected.append(host.name)
+            super().connect(host, applicant)
+
+    fleet = InProcessFleet(tmp_path)
+    dialer = Guarded(Connects(fleet), {"hive1": CutOut("run-1", "ann@bastion")})
+    asked = ask_all(dialer.dial, fleet.inventory.hosts, 1, dialer.connect)
+    assert connected == ["queen", "hive2", "hive3"]
+    assert [isinstance(answer, Cause) for answer in asked] == [False, True, False, False]
 
 
 def test_a_journal_of_an_older_release_knows_nobody_who_is_cut_out() -> None:

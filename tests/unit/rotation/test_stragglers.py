@@ -1,20 +1,26 @@
 """Which slow hosts are left behind: half of them have all the time, the others a little more than these."""
 
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from hivekeys.journal.events import Phase
 from hivekeys.rotation.stragglers import Straggler, slower_half
+from hivekeys.ssh.turns import Turn
+
+NO_POOL = ThreadPoolExecutor(1)
 
 
-def hosts(*, at_work: int, through: int = 0, without_a_thread: int = 0) -> set[Future[None]]:
-    futures = [Future[None]() for _ in range(at_work + through + without_a_thread)]
-    for future in futures[: at_work + through]:
-        future.set_running_or_notify_cancel()
-    for future in futures[:through]:
-        future.set_result(None)
-    return set(futures)
+def hosts(*, at_work: int = 0, through: int = 0, without_a_thread: int = 0, connecting: int = 0) -> set[Turn[None]]:
+    """None has a real thread: nothing here is done on a host."""
+    turns = [Turn(NO_POOL, lambda: None) for _ in range(at_work + through + without_a_thread + connecting)]
+    for turn in turns[: at_work + through + connecting]:
+        turn.connecting()
+    for turn in turns[: at_work + through]:
+        turn.set_running_or_notify_cancel()
+    for turn in turns[:through]:
+        turn.set_result(None)
+    return set(turns)
 
 
 def test_whoever_is_not_through_with_the_faster_half_is_slow() -> None:
@@ -30,6 +36,12 @@ def test_a_host_that_waits_for_a_thread_is_not_slow_and_whoever_has_it_has_some_
     """Here nobody comes through: the ones that have the threads are not waited for any longer."""
     waiting = hosts(at_work=1, without_a_thread=1)
     assert slower_half(waiting, half=2, patience=0.0) == waiting
+
+
+def test_a_host_that_answers_no_syn_is_slow_though_it_has_no_thread() -> None:
+    """It needs none for that; nobody waits for it as for a host that waits for us."""
+    waiting = hosts(connecting=2)
+    assert slower_half(waiting, half=2, patience=60.0) == waiting
 
 
 def test_hosts_that_are_through_are_not_waited_for_though_others_wait_for_a_thread() -> None:

@@ -36,5 +36,5 @@ def test_who_is_at_work_as_it_ends_is_told_so() -> None:
         return told.wait(30)
 
     with pytest.raises(KeyboardInterrupt):
-        ask_all(ask, [0, 1], 2, told.set)
+        ask_all(ask, [0, 1], 2, call_off=told.set)
     assert told.is_set()
