@@ -24,6 +24,7 @@ from pathlib import Path
 
 from hivekeys import inventory, token
 from hivekeys.bastion import earlier
+from hivekeys.bastion.approval import approved_plan, goal_of, is_awaited, refusal, scope_of
 from hivekeys.bastion.excluding import split_excluded
 from hivekeys.bastion.looking import looking
 from hivekeys.bastion.request import Request
@@ -111,12 +112,14 @@ def rotate(
     given: Token | None = None,
     meter: bool | None = None,
     no_refusal: bool = False,
+    approved: str | Path = "",
     state_dir: str = "",
 ) -> Iterator[Turn]:
     """Turns the fleet to a new token (or the one `given`), in order, with proof; all goes back if it cannot be done.
 
     `without`: hosts to exclude from the fleet; `allow_missing`: hosts that may be out of reach. `meter`: whether
-    services are called meanwhile as their clients do (None: where all accept two tokens).
+    services are called meanwhile as their clients do (None: where all accept two tokens). `approved`: the file of a
+    signed plan, without which a fleet whose inventory has `[approval]` is not turned.
     """
     hosts, excluded = split_excluded(fleet, inventory.select(fleet, limit, exclude), without, state_dir)
     missing = tuple(allow_missing)
@@ -124,12 +127,19 @@ def rotate(
     overlapping = earlier.overlapping_run(fleet.name, state_dir)
     if overlapping:
         earlier.refuse_overlapping(fleet, overlapping)
+    if is_awaited(fleet, str(approved)):
+        raise refusal(fleet)
     refuse_closed(fleet)
     if given:
         earlier.refuse_leaked(fleet, given, state_dir)
     brought = given or token.generate()
+    plan = None
+    if approved:
+        plan = approved_plan(scope_of(fleet, hosts, excluded, state_dir, missing=missing), str(approved), state_dir)
+        plan.refuse_other_goal(goal_of(fleet, given, state_dir))
     meters = no_refusal or (takes_two(hosts) if meter is None else meter)
-    request = Request(reason=reason, state_dir=state_dir, excluded=excluded, meters=meters)
+    why = reason or (plan.proposed.reason if plan else "")
+    request = Request(reason=why, state_dir=state_dir, excluded=excluded, meters=meters, approved=plan)
     how = replace(
         ROTATION,
         may_be_missing=frozenset(missing),

@@ -197,6 +197,29 @@ def write_whole(path: Path, content: str | bytes, mode: int | None = None, *, ov
         ) from None
 
 
+def read_plain(path: Path, most: int) -> bytes:
+    """The content of a plain file, which is opened once and is no link, at most so many bytes.
+
+    Raises FileNotFoundError where there is none, and UserError for whatever else is there.
+    """
+    name = printable(str(path))
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise UserError(f"{name}: this is no file")
+            content = file.read(most + 1)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        is_link = getattr(error, "errno", None) == errno.ELOOP
+        why = "this is a link, not the file itself" if is_link else getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{name}: {why}") from None
+    if len(content) > most:
+        raise UserError(f"{name}: found more than {most >> 10} KiB, expected less")
+    return content
+
+
 def read_in(option: str, name: str, most: int) -> bytes:
     """The content of a file that an option names, at most so many bytes."""
     path = Path(name).expanduser()

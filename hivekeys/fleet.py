@@ -4,6 +4,8 @@ Frozen values only: no I/O, no parsing. The defaults stand here, once; `inventor
 types and has already refused whatever could not be right. Times are in seconds, modes are numbers (0o600).
 """
 
+import base64
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import KW_ONLY, dataclass, field
@@ -297,6 +299,29 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class Approver:
+    """A person who may approve, and a public key of theirs: its kind and its body, as `ssh-keygen` writes them."""
+
+    name: str
+    key: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The key's name, as `ssh-keygen -l` shows it."""
+        body = base64.b64decode(self.key.partition(" ")[2])
+        return "SHA256:" + base64.b64encode(hashlib.sha256(body).digest()).decode().rstrip("=")
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who may approve that the fleet is turned, how many of them must, and for how many seconds a plan is valid."""
+
+    keys: tuple[Approver, ...]
+    needed: int = 1
+    valid: float = 7 * 86_400.0
+
+
+@dataclass(frozen=True)
 class Fleet:
     """All hosts of one environment: the queen first, then hives, then clients, each in the order of the file."""
 
@@ -310,6 +335,7 @@ class Fleet:
     backup: Backups = field(default_factory=Backups)
     notify: tuple[Notify, ...] = ()
     windows: Windows | None = None
+    approval: Approval | None = None
     source: str = ""
     digest: str = field(default="", compare=False)  # SHA-256 of the file; of all this if its hosts come from others
     called: str = ""

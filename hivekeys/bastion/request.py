@@ -6,6 +6,7 @@ from typing import Protocol
 
 from hivekeys.journal.events import Event
 from hivekeys.journal.run import ROTATE, Run
+from hivekeys.rotation.proposal import ApprovedPlan
 from hivekeys.text.clean import printable
 
 
@@ -23,6 +24,7 @@ class Request:
     ends_survivors: bool = False  # processes that outlive a restart are to be ended
     meters: bool = False  # services are called as clients do, and what is refused is counted
     excluded: tuple[str, ...] = ()  # cut out of the fleet
+    approved: ApprovedPlan | None = None  # by the persons that `[approval]` of the inventory asks for
 
     def __post_init__(self) -> None:
         """A reason may come from a ticket or a pipeline: one line of it is recorded and shown."""

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from hivekeys.bastion.approval import refuse_unless_approved
 from hivekeys.bastion.connection import dialer_of, greeting_of
 from hivekeys.bastion.recording import recorded
 from hivekeys.bastion.request import Listener, Request
@@ -31,6 +32,7 @@ def crew_of(
         record: Record = listener.record
         if request.records:
             record = stack.enter_context(recorded(fleet, run, request, listener, request.past is not None))
+            refuse_unless_approved(fleet, request, folder)  # under the lock: no other run begins with the same plan
         history = history_of(folder)
         greeting = greeting_of(fleet.name, folder, run)  # under the lock: the last run may have revoked tokens
         # Who writes also asks for the services' records, before old tokens go.
@@ -53,6 +55,9 @@ def crew_of(
             history=history,
             excluded=request.excluded,
             meters=request.meters,
+            plan=request.approved.proposed.id if request.approved else "",
         )
         stack.callback(crew.close)
+        if request.approved and request.records:
+            crew.recorder.record(request.approved.event(crew.recorder.now()))
         yield crew

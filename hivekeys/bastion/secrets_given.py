@@ -32,6 +32,16 @@ def read(source: str, limit: int, hint: str) -> bytes:
     return data
 
 
+def new_token(source: str) -> Token:
+    """A new token; or, where there is a source, the one in that file, which only its owner can read, or on stdin."""
+    if not source:
+        return token.generate()
+    if source == "-":
+        return token.parse(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
+    hint = "leave --token-file out and let hivekeys make a token"
+    return token.parse(read(source, token.MAX_LENGTH + 3, hint), source)
+
+
 def leaked_token(source: str) -> Token:
     """A token that leaked, from a file or from standard input: who can read it knows it already."""
     if source == "-":

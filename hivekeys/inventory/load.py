@@ -10,6 +10,7 @@ from typing import Any
 
 from hivekeys.fleet import (
     SERVICES,
+    Approval,
     Backups,
     Become,
     Fleet,
@@ -183,6 +184,7 @@ def _fleet(document: Document, path: Path) -> Fleet:
         waivers=tuple(_waiver(**keys) for keys in document.get("waivers", ())),
         backup=_backup(**document.get("backup", {}), folder=folder),
         windows=Windows(**document["windows"]) if "windows" in document else None,
+        approval=Approval(**document["approval"]) if "approval" in document else None,
         notify=tuple(_notify(name, keys, folder) for name, keys in document.get("notify", {}).items()),
         source=str(path),
     )

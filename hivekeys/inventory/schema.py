@@ -24,8 +24,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Batch, Become, Occasion, Order, Role, Span, SudoLog
-from hivekeys.inventory import notifying, values, windows
+from hivekeys.fleet import Amount, Approver, Batch, Become, Occasion, Order, Role, Span, SudoLog
+from hivekeys.inventory import approving, notifying, values, windows
 from hivekeys.inventory.batches import batch
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
 from hivekeys.service import Accepts, Apply, Drain, Format, Hook, Idle, OnDeadline
@@ -229,6 +229,19 @@ class WindowsKeys(TypedDict, total=False):
     frozen: Annotated[tuple[Span, ...], PlainValidator(windows.spans)]
 
 
+class ApprovalKeys(TypedDict, total=False):
+    """`[approval]`: who may approve that the fleet is turned."""
+
+    keys: Required[Annotated[tuple[Approver, ...], PlainValidator(approving.keys)]]
+    needed: Annotated[int, PlainValidator(values.whole(1, 10))]
+    valid: Annotated[float, PlainValidator(approving.valid)]
+
+
+def _approval(keys: ApprovalKeys) -> ApprovalKeys:
+    approving.enough(keys["keys"], keys.get("needed", 1))
+    return keys
+
+
 class BackupKeys(TypedDict, total=False):
     """`[backup]`."""
 
@@ -290,6 +303,7 @@ class Document(TypedDict, total=False):
     waivers: list[WaiverKeys]
     backup: BackupKeys
     windows: WindowsKeys
+    approval: Annotated[ApprovalKeys, AfterValidator(_approval)]
     notify: dict[Annotated[str, PlainValidator(values.fleet_name)], Annotated[NotifyKeys, AfterValidator(_notify)]]
     ansible: AnsibleKeys
     llama_orch: LlamaOrchKeys
@@ -303,6 +317,7 @@ _REQUIRED = {
     "inventory": 'the path of an Ansible inventory, such as inventory = "hosts.yml"',
     "hives": 'the path of a hives.conf, such as hives = "~/.config/rbee/hives.conf"',
     "zone": 'the time zone of the spans, such as zone = "Europe/Berlin"',
+    "keys": 'SSH public keys, such as keys = ["ssh-ed25519 AAAA… alice@example"]',
     "role": '"queen", "hive" or "client"',
     "check": "the name of a check, such as credential",
     "reason": "why the check need not pass",
@@ -341,7 +356,7 @@ def _found_value(key: str, value: object) -> str:
         return f"a text of {len(value)} characters"
     if key == "webhook":  # Slack's is a secret
         return "something else"
-    if key == "to" and re.search("SECRET-KEY|PRIVATE KEY", str(value), re.IGNORECASE):
+    if key in ("to", "keys") and re.search("SECRET-KEY|PRIVATE KEY", str(value), re.IGNORECASE):
         return "a secret key"
     return value_text(value)
 
@@ -355,6 +370,7 @@ _TABLES: dict[tuple[str, ...], type] = {
     ("backup",): BackupKeys,
     ("notify", "*"): NotifyKeys,
     ("windows",): WindowsKeys,
+    ("approval",): ApprovalKeys,
     ("waivers", "*"): WaiverKeys,
     ("ansible",): AnsibleKeys,
     ("llama_orch",): LlamaOrchKeys,

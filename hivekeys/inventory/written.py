@@ -16,6 +16,7 @@ from typing import Any
 from hivekeys.fleet import (
     SERVICES,
     Amount,
+    Approver,
     Backups,
     Become,
     Dated,
@@ -37,11 +38,13 @@ from hivekeys.inventory.schema import LOGIN
 from hivekeys.service import Accepts, Drain, Front, Hook, Idle, Service
 
 _MODES = ("mode", "directory_mode")
+_SPANS = ("overlap", "valid")  # with a unit
 _NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>[0-9]{1,9})(?P<after>[^0-9]*)", re.DOTALL)
 
 NOTHING = Service("", 0, (), ())  # in the place of the service behind a front, whose keys stand beside
 
 Table = dict[str, Any]
+DAY = 86_400.0  # seconds
 
 
 def toml(fleet: Fleet) -> str:
@@ -69,6 +72,8 @@ def _sections(fleet: Fleet) -> Iterator[list[str]]:
         yield [f"[hosts.{_bare(name)}]", *_lines({"role": hosts[0].role, **addressed, **own})]
     if fleet.windows:
         yield from _section("windows", _flat(fleet.windows), {"allowed": (), "frozen": ()})
+    if fleet.approval:
+        yield from _section("approval", _flat(fleet.approval), {"needed": 1, "valid": 7 * DAY})
     for notify in fleet.notify:
         usual = _flat(Notify(""))
         said = {key: value for key, value in _flat(notify).items() if key != "name" and value != usual[key]}
@@ -211,6 +216,9 @@ def _quoted(key: str, value: Any) -> str:
     value = value.steps if isinstance(value, Ramp) else value
     value = str(value) if isinstance(value, OfEach | GroupByGroup) else value
     value = value.text if isinstance(value, Weekly | Dated) else value
+    value = f"{value.key} {value.name}" if isinstance(value, Approver) else value
+    if key in _SPANS and value:
+        value = f"{value / 60:.0f}min" if value % 3600 else f"{value / 3600:.0f}h"
     match value:
         case Enum():
             return json.dumps(value.value)

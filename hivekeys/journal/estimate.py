@@ -12,6 +12,7 @@ from hivekeys.fleet import Policy
 from hivekeys.journal.events import (
     PASSES,
     TURNS,
+    Approved,
     Event,
     OperatorAnswered,
     OperatorAsked,
@@ -41,6 +42,7 @@ class RunTimes:
 
 def run_times(events: Sequence[Event], task: str) -> RunTimes | None:
     """The pace of a run of this kind that came through in one sitting; None for any other."""
+    events = [event for event in events if not isinstance(event, Approved)]  # it may be approved long afterwards
     begun, ended = events[:1], events[-1:]
     if not all(isinstance(event, RunStarted) and event.task == task for event in begun):
         return None

@@ -103,6 +103,38 @@ class RunStarted:
     clients: tuple[str, ...] = ()  # hosts that only present the token, whether or not they are in a wave
     passes: bool = False  # all services accept two tokens: accept, use and drop instead of one turn
     window: str = ""  # whether it was an allowed time, and until when; "" for a fleet without windows
+    plan: str = ""  # the approved plan that it carries out
+    approvers: int = 0  # so many persons must approve it, before or, for a revocation, afterwards
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A person's SSH signature, the lines of its file, and the public key that it was checked with."""
+
+    person: str
+    key: str
+    fingerprint: str  # of the key, as `ssh-keygen -l` shows it
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Approved:
+    """Persons have approved the run: what they signed, line by line, and their signatures, which anybody can check.
+
+    They signed the plan that it carries out; or, of a revocation, the statement of what was done.
+    """
+
+    plan: str  # its id
+    digest: str  # SHA-256 of what was signed
+    lines: tuple[str, ...]
+    signatures: tuple[Signed, ...]
+    when: Moment
+    afterwards: bool = False
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """Who signed, each once."""
+        return tuple(dict.fromkeys(signed.person for signed in self.signatures))
 
 
 @dataclass(frozen=True)
@@ -317,6 +349,6 @@ class MeterRead:
 _Begun = RunStarted | Claimed | Resumed | PhaseStarted | TokenChosen | TokensRevoked | Retried
 _Asked = OperatorAsked | OperatorAnswered
 _Over = OverlapBegan | FellBack | Stopped | Paused | Superseded | RunEnded
-Event = _Begun | Readmitted | Waiting | Intent | Outcome | MeterRead | CensusTaken | _Asked | _Over
+Event = _Begun | Approved | Readmitted | Waiting | Intent | Outcome | MeterRead | CensusTaken | _Asked | _Over
 # Kinds as older journals have them → today's.
 FORMER = {"Again": "Retried", "Condemned": "TokensRevoked"}

@@ -7,6 +7,7 @@ from functools import reduce
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     RETURN,
+    Approved,
     CensusTaken,
     Claimed,
     Event,
@@ -44,6 +45,8 @@ def fold(events: Iterable[Event]) -> Run:
 
 def advance(run: Run, event: Event) -> Run:
     """The run after one more event."""
+    if isinstance(event, Approved):  # which may be long after its end
+        return replace(run, approvals=(*run.approvals, event))
     match event:
         case RunStarted():
             run = _begun(event)
@@ -61,10 +64,8 @@ def advance(run: Run, event: Event) -> Run:
             return _at(run, event.when, hosts)
         case OperatorAsked() | OperatorAnswered():
             run = replace(run, times=run.times.at_question(event))
-        case OverlapBegan() | FellBack() | CensusTaken() | Stopped() | Superseded() | Paused():
+        case OverlapBegan() | FellBack() | CensusTaken() | Stopped() | Superseded() | Paused() | RunEnded():
             run = _with_news(run, event)
-        case RunEnded():
-            run = replace(run, code=event.code, hosts=_final(run))
     return _at(run, event.when, run.hosts)
 
 
@@ -80,6 +81,7 @@ def _begun(event: RunStarted) -> Run:
     hosts |= {name: HostRun(name, state=State.EXCLUDED) for name in event.excluded}
     run = replace(run, version=event.version, inventory=event.inventory, fence=event.fence, excluded=event.excluded)
     run = replace(run, waves=event.waves, left_out=event.left_out, hosts=hosts, passes=event.passes)
+    run = replace(run, plan=event.plan, approvers=event.approvers)
     return replace(run, presenting=frozenset(event.clients), window=event.window)
 
 
@@ -93,7 +95,11 @@ def _with_tokens(run: Run, event: Claimed | TokenChosen | TokensRevoked) -> Run:
     return replace(run, revoked=(*run.revoked, *event.fingerprints), unshared=(*run.unshared, *event.unshared))
 
 
-def _with_news(run: Run, event: OverlapBegan | FellBack | CensusTaken | Stopped | Superseded | Paused) -> Run:
+def _with_news(
+    run: Run, event: OverlapBegan | FellBack | CensusTaken | Stopped | Superseded | Paused | RunEnded
+) -> Run:
+    if isinstance(event, RunEnded):
+        return replace(run, code=event.code, hosts=_final(run))
     if isinstance(event, OverlapBegan):
         return replace(run, overlap_until=event.until)
     if isinstance(event, FellBack):

@@ -6,6 +6,7 @@ from functools import reduce
 
 from hivekeys.errors import ExitCode
 from hivekeys.journal.events import (
+    Approved,
     CensusTaken,
     Phase,
     PhaseStarted,
@@ -65,6 +66,9 @@ class Run:
     inventory: str = ""  # SHA-256 of the inventory that it began with
     fence: bool = False  # the services of hosts that cannot be turned are stopped
     window: str = ""  # whether it was last begun, or taken up, in an allowed time; "": the fleet has no windows
+    plan: str = ""  # the approved plan that it carries out
+    approvers: int = 0  # so many persons must approve it
+    approvals: tuple[Approved, ...] = ()  # by whom it was approved
     passes: bool = False  # its services accept two tokens: accept, use and drop instead of one turn
     fell_back: str = ""  # why it went on with one token at a time
     hosts: dict[str, HostRun] = field(default_factory=dict)
@@ -73,6 +77,16 @@ class Run:
     def brings_token(self) -> bool:
         """True for a rotation and a revocation, False for upkeep."""
         return self.task in (ROTATE, REVOKE)
+
+    @property
+    def approved_by(self) -> tuple[str, ...]:
+        """The persons who have approved it, before or afterwards."""
+        return tuple(dict.fromkeys(person for approved in self.approvals for person in approved.persons))
+
+    @property
+    def lacks_approval(self) -> bool:
+        """True when it has changed something, and is still to be approved."""
+        return self.approvers > 0 and not self.approvals and self.left_a_trace
 
     @property
     def resumed(self) -> bool:

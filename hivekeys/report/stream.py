@@ -11,6 +11,7 @@ from typing import Any
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.journal.events import (
+    Approved,
     CensusTaken,
     Claimed,
     Event,
@@ -108,7 +109,7 @@ def _facts(event: Event, fleet: Fleet) -> tuple[str, dict[str, Any]]:
 
 
 def _of_the_run(
-    event: Claimed | TokenChosen | TokensRevoked | Retried | Readmitted | CensusTaken | _Asked | _End,
+    event: Claimed | TokenChosen | TokensRevoked | Retried | Readmitted | Approved | CensusTaken | _Asked | _End,
 ) -> tuple[str, dict[str, Any]]:
     match event:
         case Claimed():
@@ -121,8 +122,8 @@ def _of_the_run(
             return _question(event)
         case Retried():
             return "again", {"attempt": event.attempt, "hosts": list(event.hosts)}
-        case Readmitted():
-            return "hosts-readmitted", {"hosts": list(event.hosts)}
+        case Readmitted() | Approved():
+            return _permission(event)
         case CensusTaken():
             return "census-taken", {
                 "uses": [_use(use) for use in event.uses],
@@ -130,6 +131,13 @@ def _of_the_run(
             }
         case _:
             return _of_the_end(event)
+
+
+def _permission(event: Readmitted | Approved) -> tuple[str, dict[str, Any]]:
+    if isinstance(event, Readmitted):
+        return "hosts-readmitted", {"hosts": list(event.hosts)}
+    keys = [{"person": signed.person, "key": signed.fingerprint} for signed in event.signatures]
+    return "approved", {"plan": event.plan, "sha256": event.digest, "signatures": keys}
 
 
 def _question(event: _Asked) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from hivekeys.journal.downtime import moments
 from hivekeys.journal.events import (
+    Approved,
     Event,
     FellBack,
     Intent,
@@ -99,7 +100,8 @@ def timeline(events: Sequence[Event]) -> Timeline:
     """The timeline of a run, finished or not."""
     drawing = _Drawing()
     for event in events:
-        drawing.add(event)
+        if not (isinstance(event, Approved) and event.afterwards):
+            drawing.add(event)
     return drawing.done(fold(events))
 
 
@@ -170,10 +172,8 @@ class _Drawing:
 def _turn(event: Event) -> Iterator[str]:
     """What turned the run, in words."""
     match event:
-        case RunStarted():
-            yield f"begun by {event.who}"
-        case Resumed():
-            yield f"resumed by {event.who}"
+        case RunStarted() | Resumed() | Approved():
+            yield _by(event)
         case Retried():
             yield f"attempt {event.attempt}: {fold_names(event.hosts)}"
         case Waiting():
@@ -188,6 +188,13 @@ def _turn(event: Event) -> Iterator[str]:
             yield f"the operator was asked, and said {'yes' if event.yes else 'no'}"
         case RunEnded():
             yield f"ended, exit code {int(event.code)}"
+
+
+def _by(event: RunStarted | Resumed | Approved) -> str:
+    """Who begins, goes on, or has approved it."""
+    if isinstance(event, Approved):
+        return f"approved by {', '.join(event.persons)}"
+    return f"{'begun' if isinstance(event, RunStarted) else 'resumed'} by {event.who}"
 
 
 def _passes(event: OverlapBegan | FellBack) -> str:

@@ -12,9 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TypeVar
 
-from hivekeys import __version__
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet, Host, Role, takes_two
+from hivekeys.fleet import Fleet, Host, Role
 from hivekeys.journal.clock import Clock
 from hivekeys.journal.events import (
     Claimed,
@@ -24,9 +23,7 @@ from hivekeys.journal.events import (
     Paused,
     Phase,
     PhaseStarted,
-    Resumed,
     RunEnded,
-    RunStarted,
     TokenChosen,
 )
 from hivekeys.journal.fold import advance
@@ -38,7 +35,8 @@ from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.doubles import doubles
 from hivekeys.protocol.verbs import Greeting
 from hivekeys.report.verdict import exit_code
-from hivekeys.rotation import waves, windows
+from hivekeys.rotation import waves
+from hivekeys.rotation.beginning import Purpose, beginning
 from hivekeys.rotation.host import HostController
 from hivekeys.rotation.stragglers import Straggler, slower_half
 from hivekeys.ssh.line import Dialer
@@ -56,7 +54,7 @@ class Crew:
 
     `fence`: stop the service of a host that cannot be turned; a run that began with it keeps it.
     `history`: what the journal says of the runs before it. `excluded`: hosts that are cut out of the fleet, none of
-    `hosts`.
+    `hosts`. `plan`: the approved plan that it carries out.
     """
 
     def __init__(
@@ -75,6 +73,7 @@ class Crew:
         history: History = NOTHING_KNOWN,
         excluded: Collection[str] = (),
         meters: bool = False,
+        plan: str = "",
     ) -> None:
         self.fleet = fleet
         self.history = history
@@ -93,46 +92,12 @@ class Crew:
         self.waves = waves.plan(hosts, fleet.policy)
         for controller in self.controllers:
             controller.meters = meters and not controller.host.service.is_client
-        self._begin(tuple(host.name for host in hosts), frozenset(excluded), reason, task, past, fence)
+        purpose = Purpose(reason=reason, task=task, past=past, fence=fence, excluded=frozenset(excluded), plan=plan)
+        begun = beginning(fleet, hosts, self.waves, purpose, greeting.run, greeting.who, self.recorder.now())
+        self.recorder.record(begun)
         self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
         for controller in self.controllers:
             controller.session.introduce(self._greeting, {})
-
-    def _begin(
-        self, names: tuple[str, ...], excluded: frozenset[str], reason: str, task: str, past: Run | None, fence: bool
-    ) -> None:
-        """Writes down that the run begins, or is taken up again."""
-        every = {host.name: host.service.is_client for host in self.fleet.hosts}
-        clients = tuple(name for name in every if every[name])
-        now, who = self.recorder.now(), self._greeting.who
-        window = windows.words(self.fleet.windows, now.at)
-        order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in self.waves)
-        left_out = tuple(name for name in every if name not in self._by_name and name not in excluded)
-        cut_out = tuple(name for name in every if name not in self._by_name and name in excluded)
-        if past:
-            gone = tuple(name for name in past.hosts if name not in every)
-            self.recorder.record(Resumed(who, names, order, left_out, now, cut_out, gone, clients, fence, window))
-            return
-        self.recorder.record(
-            RunStarted(
-                run=self._greeting.run,
-                task=task,
-                fleet=self.fleet.name,
-                who=who,
-                reason=reason,
-                hosts=names,
-                waves=order,
-                left_out=left_out,
-                excluded=cut_out,
-                clients=clients,
-                fence=fence,
-                window=window,
-                version=__version__,
-                inventory=self.fleet.digest,
-                passes=task == ROTATE and takes_two([controller.host for controller in self.controllers]),
-                when=now,
-            )
-        )
 
     @property
     def run(self) -> Run:

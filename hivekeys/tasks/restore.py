@@ -43,12 +43,15 @@ def restore(
     notify: NotifyOptions,
 ) -> None:
     """Turn the fleet back to the token of a backup: a rotation like any other, with its proofs and its way back."""
+    from hivekeys.bastion.approval import is_awaited, refusal
     from hivekeys.bastion.excluding import split_excluded
     from hivekeys.bastion.turning import refuse_without_queen
     from hivekeys.journal import state_folder
     from hivekeys.journal.past import tombstones
     from hivekeys.rotation.drive import Drive
+    from hivekeys.rotation.proposal import backup_of
     from hivekeys.tasks.work import foreseeing
+    from hivekeys.tasks.work.approving import approved_for, carrying_out
     from hivekeys.tasks.work.request import Request
     from hivekeys.tasks.work.run import runner_of
     from hivekeys.tasks.work.turning import plan_of, refuse_without_terminal, turn
@@ -63,9 +66,12 @@ def restore(
     plan = plan_of(own, pace, missing, fleet)
     folder = state_folder.folder_for(fleet.name, scope.state_dir)
     gone = tombstones(folder)
-    sealed = _sealed(fleet, own.file, gone, folder)
+    sealed, data = sealed_backup(fleet, own.file, gone, folder)
     _refuse_unvouched(sealed, own.file, own.from_elsewhere, change.yes, folder)
+    approved = approved_for(fleet, hosts, excluded, own, scope.state_dir)
     if not change.dry_run:
+        if is_awaited(fleet, own.approved):
+            raise refusal(fleet, "restore")
         await_window(fleet, own, output)
     key = state_folder.fingerprint_key(folder)
     token = _opened(sealed, own.file, own.identity, gone, key)
@@ -79,6 +85,7 @@ def restore(
         excluded=excluded,
         meters=own.meters(hosts),
     )
+    request = carrying_out(request, approved, backup_of(data, sealed.header.fingerprint.fp6))
     check = functools.partial(_refuse_served, want=want, file=own.file)
     if change.dry_run:
         foreseeing.plan(fleet, hosts, request, check)
@@ -92,8 +99,8 @@ def restore(
     leave(code)
 
 
-def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: Path) -> "Backup":
-    """The backup, unopened, when its header lets it be restored here."""
+def sealed_backup(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: Path) -> "tuple[Backup, bytes]":
+    """The backup, unopened, when its header lets it be restored here; and the bytes of its file."""
     from hivekeys.backups import backup
     from hivekeys.backups import folder as backup_folder
 
@@ -101,9 +108,10 @@ def _sealed(fleet: "Fleet", file: str, gone: "dict[Fingerprint, str]", folder: P
     in_folder = backup_folder.folder_in(folder) / file
     if "/" not in file and not path.exists() and in_folder.exists():
         path = in_folder
-    sealed = backup.parse(backup_folder.read(path, file), file)
+    data = backup_folder.read(path, file)
+    sealed = backup.parse(data, file)
     backup.refuse_early(sealed, fleet.name, gone, file)
-    return sealed
+    return sealed, data
 
 
 def _refuse_unvouched(sealed: "Backup", file: str, from_elsewhere: bool, yes: bool, folder: Path) -> None:

@@ -19,7 +19,6 @@ from hivekeys.tasks.options.verb import leave, verb
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.tasks.work.request import Request
-    from hivekeys.token import Token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +41,14 @@ def rotate(
     notify: NotifyOptions,
 ) -> None:
     """Turn the fleet to a new token, in order, and prove it on every host; all goes back if it cannot be done."""
+    from hivekeys.bastion import secrets_given
     from hivekeys.bastion.earlier import overlapping_run, refuse_leaked, refuse_overlapping
     from hivekeys.bastion.excluding import split_excluded
     from hivekeys.bastion.turning import refuse_known, refuse_without_queen
     from hivekeys.report.verdict import past_verdict
     from hivekeys.rotation.drive import Drive
     from hivekeys.tasks.work import foreseeing
+    from hivekeys.tasks.work.approving import approved_for, carrying_out, goal_of
     from hivekeys.tasks.work.earlier_run import finish_overlap
     from hivekeys.tasks.work.request import Request
     from hivekeys.tasks.work.run import runner_of
@@ -81,11 +82,13 @@ def rotate(
         _say_not_due(fleet.name, time.time() - overlapping.started, why, output)
         return
     refuse_without_terminal(pace, change, from_stdin=own.token_file == "-")  # noqa: S105  a dash, not a secret
+    approved = approved_for(fleet, hosts, excluded, own, scope.state_dir)
     if not (change.dry_run or _may_begin(fleet, hosts, own, oldest, request)):
         return
-    token = _token(own.token_file)
+    token = secrets_given.new_token(own.token_file)
     if own.token_file:
         refuse_leaked(fleet, token, scope.state_dir, own.token_file)
+    request = carrying_out(request, approved, goal_of(fleet, token, own.token_file, scope.state_dir))
     if oldest and not _is_due(fleet, hosts, oldest, request):
         return
     check = functools.partial(refuse_known, token=token)
@@ -106,11 +109,17 @@ def rotate(
 def _may_begin(
     fleet: "Fleet", hosts: "tuple[Host, ...]", own: RotateOptions, oldest: float, request: "Request"
 ) -> bool:
-    """True at an allowed time. At any other this refuses or waits, unless nothing is due."""
+    """True at an allowed time, for who has an approval if one is asked for. Else this refuses or waits, unless nothing
+    is due.
+    """
+    from hivekeys.bastion.approval import is_awaited, refusal
     from hivekeys.tasks.work.window import await_window, is_closed
 
-    if is_closed(fleet) and oldest and not _is_due(fleet, hosts, oldest, request):
+    lacks = is_awaited(fleet, own.approved)
+    if (lacks or is_closed(fleet)) and oldest and not _is_due(fleet, hosts, oldest, request):
         return False
+    if lacks:
+        raise refusal(fleet)
     await_window(fleet, own, request.output)
     return True
 
@@ -162,16 +171,3 @@ def _refuse_held(fleet: str, state_dir: str) -> None:
             hint=f"fab audit --fleet {fleet} --token previous; then fab reconcile --fleet {fleet}",
             code=ExitCode.INCOMPLETE,
         )
-
-
-def _token(source: str) -> "Token":
-    """A new token, or the one in a file that only its owner can read."""
-    from hivekeys import token
-    from hivekeys.bastion import secrets_given
-
-    if not source:
-        return token.generate()
-    if source == "-":
-        return token.parse(sys.stdin.buffer.read(token.MAX_LENGTH + 3), "standard input")
-    hint = "leave --token-file out and let hivekeys make a token"
-    return token.parse(secrets_given.read(source, token.MAX_LENGTH + 3, hint), source)

@@ -195,6 +195,15 @@ class Desk:
         yield
 
     @contextmanager
+    def of_two_persons(self) -> Iterator[None]:
+        """The fleet is turned by two persons, the second of whom has the key at hand; afterwards by anybody again."""
+        kind, body, _ = (Path(self.env["HOME"]) / ".ssh" / "id_ed25519.pub").read_text().split()
+        rule = f'\n[approval]\nkeys = ["{kind} {body} bob@example"]\n'
+        self.inventory.write_text(self.inventory.read_text() + rule)
+        yield
+        self.edited()
+
+    @contextmanager
     def stranger(self) -> Iterator[None]:
         """One host's keys are in no known_hosts; all hosts' fingerprints are in a file."""
         known = self.lab.known_hosts

@@ -19,6 +19,7 @@ NEEDS: dict[str, Callable[[Desk], AbstractContextManager[None]]] = {
     r"fab reconcile": Desk.owing,
     r"fab restore": Desk.turned,
     r"fab trust": Desk.stranger,
+    r"--propose plan.json": Desk.of_two_persons,
     r"fab install --restricted.*--dry-run": Desk.administrated,
     r"fab install .*--front": Desk.fronted,
     r"cat >": Desk.asking_for_a_password,

@@ -15,8 +15,13 @@ import pytest
 from bench.simulated import Hosts
 from hivekeys import api
 from hivekeys.api import ExitCode, Fleet, UserError
-from hivekeys.journal.events import Outcome, Phase, PhaseStarted, RunEnded, RunStarted, State
+from hivekeys.bastion.approval import approved_plan, proposed_plan, scope_of
+from hivekeys.bastion.request import Request as RunRequest
+from hivekeys.bastion.turning import turn
+from hivekeys.journal.events import Approved, Outcome, Phase, PhaseStarted, RunEnded, RunStarted, State
+from hivekeys.rotation.proposal import NEW_TOKEN
 from hivekeys.token import generate
+from tests.builders.persons import Person, person
 from tests.builders.project import PROJECT
 
 
@@ -173,3 +178,70 @@ def test_what_the_page_says_works_as_it_stands(
 def test_the_page_names_every_call_and_no_other() -> None:
     calls = {name for name in api.__all__ if name.islower()}
     assert set(re.findall(r"`(\w+)\(fleet", PAGE)) == calls
+
+
+# -- a fleet that two persons turn
+
+
+@pytest.fixture
+def bob(tmp_path: Path) -> Person:
+    return person(tmp_path)
+
+
+@pytest.fixture
+def guarded(folder: Path, state: str, bob: Person) -> Fleet:
+    file = folder / "guarded.toml"
+    file.write_text(f'{(folder / "fleet.toml").read_text()}[approval]\nkeys = ["{bob.public}"]\n')
+    return api.load(file)
+
+
+def test_a_program_turns_no_fleet_alone_that_two_persons_turn(guarded: Fleet) -> None:
+    with pytest.raises(UserError, match="is turned only with an approved plan") as refused, api.rotate(guarded):
+        pytest.fail("it has begun")
+    assert "--propose FILE" in refused.value.hint
+
+
+def test_nor_does_whoever_begins_a_run_in_another_way(guarded: Fleet) -> None:
+    """The last door: a rotation is begun nowhere but here."""
+    with (
+        pytest.raises(UserError, match="is turned only with an approved plan"),
+        turn(guarded, guarded.hosts, RunRequest(), lambda crew: crew.end),
+    ):
+        pytest.fail("it has begun")
+
+
+def test_an_approved_plan_is_carried_out_once_and_taken_up_again_without_another(
+    guarded: Fleet, bob: Person, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_bytes(proposed_plan(scope_of(guarded, guarded.hosts, (), ""), NEW_TOKEN, "quarterly"))
+    bob.sign(plan)
+    with pytest.raises(UserError, match="approved is a new token, not a given token"):
+        api.rotate(guarded, approved=plan, given=generate()).__enter__()
+    with api.rotate(guarded, approved=plan) as run:
+        for event in run:
+            if isinstance(event, PhaseStarted) and event.phase is Phase.CANARY:
+                run.stop()
+    assert run.code is ExitCode.INTERRUPTED and run.run.reason == "quarterly"
+    with api.resume(guarded) as again:
+        assert again.finish() is ExitCode.DONE
+    assert again.run.approved_by == ("bob@example",)
+    assert [type(event) for event in again.run.approvals] == [Approved]
+    with pytest.raises(UserError, match=f"was carried out by run {run.run.id}: an approval is for one run"):
+        api.rotate(guarded, approved=plan).__enter__()
+
+
+def test_of_two_who_begin_with_one_plan_at_once_one_is_refused(guarded: Fleet, bob: Person, tmp_path: Path) -> None:
+    """Both have read the plan while it was unused. Who gets the lock second is asked again."""
+    plan = tmp_path / "plan.json"
+    scope = scope_of(guarded, guarded.hosts, (), "")
+    plan.write_bytes(proposed_plan(scope, NEW_TOKEN, ""))
+    bob.sign(plan)
+    read_before = approved_plan(scope, str(plan), "")
+    with api.rotate(guarded, approved=plan) as run:
+        assert run.finish() is ExitCode.DONE
+    with (
+        pytest.raises(UserError, match="was carried out by run"),
+        turn(guarded, guarded.hosts, RunRequest(approved=read_before), lambda crew: crew.end),
+    ):
+        pytest.fail("it has begun")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hivekeys.errors import UserError
 from hivekeys.journal.events import (
+    Approved,
     Event,
     FellBack,
     OperatorAsked,
@@ -77,6 +78,8 @@ def _line(event: Event, run: Run) -> tuple[str, int, dict[str, str]] | None:
 
 def _of_the_run(event: Event, run: Run) -> tuple[str, int, dict[str, str]] | None:
     match event:
+        case Approved():
+            return f"plan {event.plan}, approved by {', '.join(event.persons)}", INFO, {"PLAN": event.plan}
         case FellBack():
             return f"one token at a time: {event.why}", WARNING, {}
         case Stopped():

@@ -76,10 +76,25 @@ class MeterOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TurnOptions(WithoutOption, RetireOption, WindowOption, MeterOptions):
-    """Which hosts a rotation may leave behind, and which tokens; and what it may refuse meanwhile."""
+class MissingOption:
+    """Hosts that do not answer."""
 
     allow_missing: str = option("hosts that may be out of reach: they count as debts, and do not stop the others")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovedOption:
+    """A plan that was approved."""
+
+    approved: str = option(
+        "the plan to carry out, which `plan --propose` wrote; its signatures lie beside it, in FILE.sig. Where the "
+        "inventory has [approval], the fleet is turned with such a plan alone"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnOptions(MissingOption, ApprovedOption, WithoutOption, RetireOption, WindowOption, MeterOptions):
+    """Which hosts a rotation may leave behind, and which tokens; and what it may refuse meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)

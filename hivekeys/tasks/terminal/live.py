@@ -25,6 +25,7 @@ from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import (
     ENDING,
     PREPARING,
+    Approved,
     Event,
     FellBack,
     Outcome,
@@ -154,6 +155,8 @@ class Show:
                 self._print(Text(words, "yellow"))
             case Outcome():
                 self._say_outcome(event)
+            case Approved() if not self._output.quiet:
+                self._print(Text(f"plan {event.plan}, approved by {', '.join(event.persons)}"))
             case FellBack():
                 self._print(Text(f"one token at a time: {event.why}", "yellow"))
             case Stopped():

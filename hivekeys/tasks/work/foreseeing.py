@@ -12,6 +12,7 @@ from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive
 from hivekeys.rotation.preview import Foreseen
 from hivekeys.tasks.options.verb import leave
+from hivekeys.tasks.terminal.output import cry
 from hivekeys.tasks.work.request import Request
 from hivekeys.tasks.work.run import runner_of
 
@@ -23,14 +24,28 @@ def look(request: Request) -> Request:
     return replace(request, on_finish=(), log="", records=False, fence=False, take_over=False)
 
 
-def plan(fleet: Fleet, hosts: tuple[Host, ...], request: Request, check: Callable[[Crew], None] | None = None) -> None:
-    """What a rotation would do, as `fab plan` shows it; `check` may refuse it by what the hosts show."""
+def plan(
+    fleet: Fleet,
+    hosts: tuple[Host, ...],
+    request: Request,
+    check: Callable[[Crew], None] | None = None,
+    lines: Sequence[str] = (),
+) -> None:
+    """What a rotation would do, as `fab plan` shows it; `check` may refuse it by what the hosts show.
+
+    `lines` come last; on standard error where a program reads the rest.
+    """
     with runner_of(fleet, hosts, look(request)) as (runner, show):
         code = ExitCode.DONE if Drive(runner).look() else ExitCode.INCOMPLETE
         if check:
             check(runner)
         runner.end(code)
         show.planned(runner.run, fleet, code, newest_served(fleet.name, request.state_dir))
+    for line in lines:
+        if request.output.json or request.output.events:
+            cry(f"{line}\n")
+        else:
+            show.line(line)
     leave(code)
 
 

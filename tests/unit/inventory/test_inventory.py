@@ -63,7 +63,7 @@ def test_the_example_shows_every_key() -> None:
     document = read(EXAMPLE)
     shown: set[tuple[str, ...]] = {
         (section, key)
-        for section in ("ssh", "timeouts", "rollout", "token_age", "backup", "windows")
+        for section in ("ssh", "timeouts", "rollout", "token_age", "backup", "windows", "approval")
         for key in document[section]
     }
     shown |= {("hosts", key) for host in document["hosts"].values() for key in host}
@@ -85,6 +85,7 @@ def test_the_example_shows_every_key() -> None:
         | keys_of(schema.BackupKeys, "backup")
         | keys_of(schema.NotifyKeys, "notify")
         | keys_of(schema.WindowsKeys, "windows")
+        | keys_of(schema.ApprovalKeys, "approval")
         | keys_of(schema.HostKeys, "hosts")
         | keys_of(schema.ServiceKeys, "queen")
         | keys_of(schema.ServiceKeys, "hive")

@@ -191,6 +191,7 @@ def test_every_part_of_a_fleet_is_known_to_the_writer() -> None:
         "backup",
         "notify",
         "windows",
+        "approval",
         "source",
         "digest",
         "called",

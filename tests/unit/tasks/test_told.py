@@ -21,7 +21,17 @@ from rich.text import Text
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Policy
-from hivekeys.journal.events import Event, OperatorAnswered, OperatorAsked, Phase, Resumed, RunStarted, Waiting
+from hivekeys.journal.events import (
+    Approved,
+    Event,
+    OperatorAnswered,
+    OperatorAsked,
+    Phase,
+    Resumed,
+    RunStarted,
+    Signed,
+    Waiting,
+)
 from hivekeys.journal.fold import fold
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.causes import Cause, Trouble
@@ -84,11 +94,21 @@ def test_every_line_of_every_kind_of_run_fits_the_schema(fleet: InProcessFleet) 
     assert line["age_seconds"] == 86400
     VALID.validate(line_of(midway_event(), "blue-1", BLUE))
     missed = set(SCHEMA["$defs"]) - seen - {"host", "run", "time", "fp6", "phase", "state", "cause", "use"}
-    rare = {"not-due", "run-interrupted", "census-taken", "host-waits", "operator-asked", "operator-answered"}
+    rare = {
+        "not-due",
+        "run-interrupted",
+        "census-taken",
+        "host-waits",
+        "operator-asked",
+        "operator-answered",
+        "approved",
+    }
     assert missed == {*rare, "fell-back", "overlap-began"}
     VALID.validate(line_of(OperatorAsked(at(1)), "blue-1", BLUE))
     VALID.validate(line_of(OperatorAnswered(True, at(2)), "blue-1", BLUE))
     VALID.validate(line_of(waiting(), "blue-1", BLUE))
+    signed = Signed("bob@example", "ssh-ed25519 AAAA", "SHA256:abc", ())
+    VALID.validate(line_of(Approved("0123456789abcdef", "00" * 32, (), (signed,), at(3)), "blue-1", BLUE))
 
 
 def waiting() -> Waiting:

@@ -1,0 +1,64 @@
+"""What `fab plan --propose`, `rotate --approved` and their like do for `[approval]`: a plan is written, or taken."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hivekeys.bastion import approval
+from hivekeys.errors import UserError
+from hivekeys.files import write_whole
+from hivekeys.fleet import Fleet, Host
+from hivekeys.rotation.proposal import NAMESPACE, ApprovedPlan, Goal, Scope
+from hivekeys.tasks.options.fleet import host_names
+from hivekeys.tasks.options.turning import TurnOptions
+from hivekeys.tasks.work.request import Request
+from hivekeys.text.clean import printable
+from hivekeys.text.commands import program
+from hivekeys.token import Token
+
+
+def approved_for(
+    fleet: Fleet, hosts: Sequence[Host], excluded: Sequence[str], options: TurnOptions, state_dir: str
+) -> ApprovedPlan | None:
+    """The approved plan of just this run, None where the operator names none. Raises UserError for one of another."""
+    if approval.is_awaited(fleet, options.approved) or not options.approved:
+        return None
+    missing = host_names(fleet, options.allow_missing)
+    anyway = options.retire_anyway
+    scope = approval.scope_of(fleet, hosts, excluded, state_dir, missing=missing, retire_anyway=anyway)
+    return approval.approved_plan(scope, options.approved, state_dir)
+
+
+def carrying_out(request: Request, approved: ApprovedPlan | None, goal: Goal) -> Request:
+    """The same, as a run that carries out an approved plan. Raises UserError for another token than the plan's."""
+    if approved is None:
+        return request
+    approved.refuse_other_goal(goal)
+    return replace(request, approved=approved, reason=request.reason or approved.proposed.reason)
+
+
+def goal_of(fleet: Fleet, token: Token, source: str, state_dir: str) -> Goal:
+    """The token that a rotation brings; `source`: where it was given."""
+    return approval.goal_of(fleet, token if source else None, state_dir)
+
+
+def propose(scope: Scope, goal: Goal, reason: str, path: Path, carry_out: Sequence[str]) -> list[str]:
+    """Writes the plan to a file; what is to be done with it, line by line. `carry_out`: the command that it is for."""
+    refuse_signed(path)
+    write_whole(path, approval.proposed_plan(scope, goal, reason), mode=0o644)
+    fleet = scope.fleet
+    rule = approval.rule_of(fleet)
+    who = f"{rule.needed} persons sign it" if rule.needed > 1 else "another person signs it"
+    return [
+        f"{printable(str(path))}: a plan for one run, to be read and signed",
+        f"{who}: {approval.how_to_sign(path, rule, NAMESPACE)}",
+        f"then, with {printable(path.name)}{approval.SUFFIX} beside it: {program()} {shlex.join(carry_out)}",
+    ]
+
+
+def refuse_signed(path: Path) -> None:
+    """Raises UserError where a signature lies beside the file: it would be of another content."""
+    beside = path.with_name(path.name + approval.SUFFIX)
+    if beside.is_symlink() or beside.exists():
+        raise UserError(f"{printable(str(beside))}: there is a signature already", hint="name another file")

@@ -1,0 +1,83 @@
+"""A fleet that two persons turn, as it is typed: nobody turns it alone, and a plan that was signed is for one run."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hivekeys.journal.events import Approved, RunStarted
+from hivekeys.journal.store import Journal
+from tests.builders.fab import Answer, Fab, refusing, state_of
+from tests.builders.persons import Person, person
+
+
+@pytest.fixture(scope="module")
+def bob(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    return person(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def fab(tmp_path: Path, bob: Person) -> Iterator[Fab]:
+    """A fleet whose plans bob approves, and whose hosts refuse every connection."""
+    with refusing(tmp_path) as fab:
+        file = fab.folder / "inventory" / "paper.toml"
+        file.write_text(f'{file.read_text()}[approval]\nkeys = ["{bob.public}"]\n')
+        yield fab
+
+
+def refused(answer: Answer, *says: str) -> None:
+    assert answer.code == 2, answer.err
+    assert answer.out == "" and answer.err.count("hivekeys: ") == 1 and "\n  hint: " in answer.err
+    assert all(words in answer.err for words in says), answer.err
+
+
+def test_nobody_turns_the_fleet_alone_and_no_host_is_contacted(fab: Fab) -> None:
+    refused(fab("rotate", "--yes"), "only with an approved plan", "fab plan --fleet paper --propose FILE")
+    assert not Journal.is_in(state_of(fab))
+
+
+def test_a_rotation_by_the_clock_that_is_due_is_refused_as_well(fab: Fab) -> None:
+    """Hosts that do not answer are a reason to rotate; nothing but a look comes before the refusal."""
+    refused(fab("rotate", "--yes", "--if-older-than", "90d"), "only with an approved plan")
+
+
+def test_a_dry_run_and_a_revocation_need_nobody(fab: Fab) -> None:
+    assert fab("rotate", "--dry-run").code == 4, "the hosts do not answer"
+    answer = fab("revoke", "--yes", "--reason", "leaked")
+    assert answer.code == 4 and "approved plan" not in answer.err
+
+
+def test_a_fleet_that_asks_for_no_approval_takes_no_plan(fab: Fab) -> None:
+    file = fab.folder / "inventory" / "paper.toml"
+    file.write_text(file.read_text().partition("[approval]")[0])
+    refused(fab("rotate", "--yes", "--approved", "plan.json"), "--approved plan.json: fleet paper asks for no approval")
+    refused(fab("plan", "--propose", "plan.json"), "fleet paper asks for no approval")
+
+
+def test_what_is_proposed_needs_a_file_to_go_to(fab: Fab) -> None:
+    refused(fab("plan", "--allow-missing", "hive1"), "--allow-missing says what is proposed", "--propose FILE")
+
+
+def test_a_plan_is_typed_as_it_says_and_a_run_that_changed_nothing_has_not_used_it_up(fab: Fab, bob: Person) -> None:
+    some = ("--exclude", "hive2", "--allow-missing", "hive1", "--retire-anyway")
+    proposed = fab("plan", "--propose", "plan.json", "--reason", "quarterly", *some)
+    assert proposed.code == 4, "hosts that do not answer are no reason not to propose"
+    *_, sign, then = proposed.out.splitlines()
+    assert sign == "another person signs it: ssh-keygen -Y sign -f ~/.ssh/id_ed25519 -n hivekeys-plan@v1 plan.json"
+    command = then.removeprefix("then, with plan.json.sig beside it: fab ")
+    assert command == f"rotate --fleet paper {' '.join(some)} --approved plan.json"
+
+    plan = fab.folder / "plan.json"
+    bob.sign(plan)
+    before = plan.read_bytes()
+    refused(fab("plan", "--propose", "plan.json"), "plan.json.sig: there is a signature already")
+    assert plan.read_bytes() == before
+    assert [fab(*command.split(), "--yes").code for _ in range(2)] == [3, 3]
+    with contextlib.closing(Journal(state_of(fab))) as journal:
+        begun, approved, *_ = journal.events(journal.runs()[0])
+    assert isinstance(begun, RunStarted) and isinstance(approved, Approved)
+    assert (begun.plan, begun.reason) == (json.loads(before)["id"], "quarterly")
+    assert (approved.plan, approved.persons) == (begun.plan, ("bob@example",))
+    assert "\n".join((*approved.lines, "")).encode() == before
