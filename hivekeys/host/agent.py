@@ -139,6 +139,7 @@ class Agent:
                 raise Refusal("deadline", "no time was left to begin %s" % verb)
             try:
                 if "touches" in does:
+                    self.unit.proven = ()
                     self.touch(verb)
                 result["changed"], result["facts"] = act(self, **fields)
             except OSError as error:

@@ -73,12 +73,14 @@ class Proof:
 
     def holds(self, unit: "dict[str, Any]", health_seconds: float, stable_seconds: float) -> "dict[str, Any]":
         """The same of one that is healthy: the four calls, the stability window, the process's age."""
-        agent = self.agent
+        agent, since = self.agent, self.system.monotonic()
         self.judge_in_time(unit, self.began + agent.deadline.left(health_seconds))
         if "old" in self.facts["calls"]:
             self.facts["refused_after"] = self.system.monotonic() - self.began
-        if stable_seconds:
-            agent.unit.hold(unit, stable_seconds)
+        if "apply" in self.service:
+            since = self.system.monotonic()  # until now it may not have read its file
+        since = agent.unit.proven_since(unit, (self.want, *self.refuse), since)
+        if stable_seconds and agent.unit.hold(unit, since + stable_seconds):
             if not agent.unit.lives(unit):  # it died: that is why there is no answer
                 agent.unit.same_process(unit, stable_seconds)
             self.judge(unit)  # again: a refusal may come out of a cache at first

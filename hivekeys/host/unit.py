@@ -41,6 +41,7 @@ class Unit:
         self.agent = agent
         self.last, self.looked_at = {}, NEVER  # type: dict[str, Any], float
         self.file_at = NEVER
+        self.proven = ()  # type: tuple[Any, ...]  # a process, the tokens it was proven with, since when; until a change
         self.outlived = ""  # the invocation that was to end with our restart
         self.restart_facts = {"bar": None, "stop_seconds": None}  # type: dict[str, Any]
         self.origin_facts = {}  # type: dict[str, Any]  # where the unit has its token from
@@ -189,11 +190,20 @@ class Unit:
         """True while the unit's process is the one that was seen."""
         return bool(unit["pid"]) and unit["born"] is not None and self.agent.system.born(unit["pid"]) == unit["born"]
 
-    def hold(self, unit: "dict[str, Any]", seconds: float) -> None:
-        """Waits `seconds`, or until the process ends."""
-        end = self.agent.system.monotonic() + self.agent.deadline.left(seconds)
+    def proven_since(self, unit: "dict[str, Any]", tokens: "tuple[str, ...]", since: float) -> float:
+        """Since when this process has been up with these tokens, by the first proof; `since`: by the one in hand."""
+        process = unit["pid"], unit["born"], tokens
+        if self.proven[:3] != process:
+            self.proven = (*process, since)
+        return self.proven[3]  # type: ignore[no-any-return]
+
+    def hold(self, unit: "dict[str, Any]", end: float) -> bool:
+        """Waits until then, or until the process ends; False where nothing was left to wait for."""
+        left = self.agent.deadline.left(max(end - self.agent.system.monotonic(), 0.0))
+        end = self.agent.system.monotonic() + left
         while self.lives(unit) and self.agent.system.monotonic() < end:
             self.agent.deadline.pause(min(POLL_SECONDS * 4, max(end - self.agent.system.monotonic(), 0.001)))
+        return left > 0
 
     def same_process(self, unit: "dict[str, Any]", seconds: float) -> "dict[str, Any]":
         """The unit as it is now; refuses when its process is not the one that was seen."""

@@ -64,8 +64,8 @@ def likely(paces: Sequence[RunTimes], waves: int) -> float:
 
 
 def at_least(policy: Policy, waves: int, *, revokes: bool = False) -> float:
-    """What a run waits for in any case: a service must stay up in each wave, after a revocation all in the end."""
-    return policy.stable_seconds + policy.revocation_recheck if revokes else policy.stable_seconds * waves
+    """What a run waits for in any case: services must stay up, in each wave; in a revocation while caches expire."""
+    return max(policy.stable_seconds, policy.revocation_recheck) if revokes else policy.stable_seconds * waves
 
 
 def _begins(event: Event, *phases: Phase) -> bool:

@@ -97,7 +97,7 @@ def _takes(fleet: Fleet, order: Sequence[Wave], paces: Sequence[RunTimes], run: 
         return f"takes: about {ago(likely(paces, len(order)))}, by the last {runs} that finished from this bastion"
     least = at_least(policy, len(order), revokes=run.is_revocation)
     waits = f"stable_seconds = {policy.stable_seconds:g}"
-    waits += f", revocation_recheck = {policy.revocation_recheck:g}" if run.is_revocation else " in each wave"
+    waits += f" beside revocation_recheck = {policy.revocation_recheck:g}" if run.is_revocation else " in each wave"
     more = f"each service has health_deadline = {policy.health_deadline:g} s to come up"
     unknown = "no run from this bastion has finished yet, so there is no better estimate"
     return f"takes: at least {ago(least)} ({waits}), {more}; {unknown}"

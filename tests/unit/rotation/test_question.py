@@ -180,7 +180,7 @@ def test_without_a_run_of_the_past_it_is_said_what_is_waited_for(fleet: InProces
     said = said_before(looked(fleet))["takes"]
     assert said.startswith("at least 12 s (stable_seconds = 3 in each wave), ")
     assert "health_deadline = 60 s" in said and "no run from this bastion has finished yet" in said
-    assert at_least(Policy(), 3, revokes=True) == 13.0
+    assert at_least(Policy(), 3, revokes=True) == 10.0
 
 
 # -- between two waves

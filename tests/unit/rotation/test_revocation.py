@@ -97,6 +97,21 @@ def test_a_service_that_takes_the_old_token_again_out_of_a_cache_is_open(fleet: 
     assert held(fleet, "hive2", fleet.token), "there must be somebody to ask with, until it refuses"
 
 
+def test_while_it_waits_for_caches_services_are_seen_to_stay_up_and_are_not_waited_for_again(
+    fleet: InProcessFleet,
+) -> None:
+    clocks: list[set[float]] = []
+
+    def waits(event: object) -> None:
+        if isinstance(event, PhaseStarted) and event.phase in (Phase.SETTLE, Phase.RETIRE):
+            fleet.advance(10.0)
+            clocks.append({host.clock for host in fleet.hosts.values()})
+
+    assert responder(fleet, on_event=waits).revoke() is DONE
+    settling, retiring = clocks
+    assert retiring == {clock + 10.0 for clock in settling}
+
+
 def test_hosts_that_had_different_tokens_refuse_all_of_them(fleet: InProcessFleet) -> None:
     """hive3 owes an earlier rotation: its older token is no safer than the one that leaked."""
     older = generate()
