@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from hivekeys.bastion.connection import dialer_of, greeting_of, new_run
 from hivekeys.bastion.excluding import cut_out_now
@@ -17,6 +18,7 @@ from hivekeys.journal.recorder import Record
 from hivekeys.protocol.hints import limit_of
 from hivekeys.protocol.program import modules_of, program_of
 from hivekeys.tasks.terminal.live import Show
+from hivekeys.tasks.work.notifying import notified
 from hivekeys.tasks.work.request import Request
 from hivekeys.text.names import fold_names
 from hivekeys.upkeep import changes
@@ -45,6 +47,8 @@ def upkeep_of(
     run = new_run(fleet.name)
     with contextlib.ExitStack() as stack:
         show = Show(request.output)
+        if not only_asks:
+            stack.enter_context(notified(fleet, run, replace(request, task=phase.value), show))
         record: Record = show.record
         if request.records:
             record = stack.enter_context(recorded(fleet, run, request, show, beside_open))

@@ -338,25 +338,45 @@ def test_a_trial_notification_says_of_each_whether_it_arrived(hook: Webhook, tmp
     assert hook.told == ["*a trial notification for fleet blue: nothing was changed*"]
 
 
-def test_a_rotation_tells_of_itself_and_one_who_cannot_be_told_changes_nothing(hook: Webhook, tmp_path: Path) -> None:
-    """As an operator types it, over simulated hosts behind real SSH."""
-    with Hosts(tmp_path, "--hosts=2"):
-        with (tmp_path / "fleet.toml").open("a") as file:
+def typed(folder: Path, hook: Webhook, *words: str) -> "subprocess.CompletedProcess[str]":
+    """`fab` as an operator types it, over simulated hosts behind real SSH, of which two are told."""
+    with Hosts(folder, "--hosts=2"):
+        with (folder / "fleet.toml").open("a") as file:
             file.write(f'[notify.chat]\non = ["start", "end"]\nwebhook = "{hook.address}"\n')
             file.write('[notify.lost]\nwebhook_file = "none"\n')
-        done = subprocess.run(
-            [Path(sys.executable).with_name("fab"), "rotate", "--fleet", tmp_path / "fleet.toml", "--yes"],
+        return subprocess.run(
+            [Path(sys.executable).with_name("fab"), *words, "--fleet", folder / "fleet.toml"],
             cwd=PROJECT,
-            env={**os.environ, "HIVEKEYS_STATE_DIR": str(tmp_path / "state")},
+            env={**os.environ, "HIVEKEYS_STATE_DIR": str(folder / "state")},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
+
+
+def test_a_rotation_tells_of_itself_and_one_who_cannot_be_told_changes_nothing(hook: Webhook, tmp_path: Path) -> None:
+    done = typed(tmp_path, hook, "rotate", "--yes")
     assert done.returncode == 0, done.stderr
     assert f"warning: notify.lost: {tmp_path}/none: No such file or directory: nobody is told by it" in done.stderr
     began, ended = hook.told
     assert began.startswith("*rotate of fleet simulated began: ")
     assert ended.startswith("*rotate of fleet simulated: done, and proven, on every host (exit code 0)*\n")
     assert len({said["hivekeys"]["run"] for _, said in hook.posted}) == 1
+
+
+def test_work_that_is_no_rotation_is_told_as_well(hook: Webhook, tmp_path: Path) -> None:
+    """These hosts know no such work: they are named."""
+    done = typed(tmp_path, hook, "fix", "--apply")
+    assert done.returncode == 4, done.stderr
+    began, ended = hook.told
+    assert began.startswith("*fix of fleet simulated began: 2 hosts*")
+    assert ended.startswith("*fix of fleet simulated: ended with exit code 4: 2 unknown (exit code 4)*\n")
+    assert "queen, hive1: line-broken: the connection broke" in ended
+
+
+def test_what_only_looks_is_told_to_nobody(hook: Webhook, tmp_path: Path) -> None:
+    done = typed(tmp_path, hook, "fix")
+    assert "hosts: " in done.stdout and "notify" not in done.stderr
+    assert hook.told == []
