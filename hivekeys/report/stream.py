@@ -166,6 +166,7 @@ def _plan(event: RunStarted | Resumed) -> dict[str, Any]:
         "hosts": list(event.hosts),
         "left_out": list(event.left_out),
         "excluded": list(event.excluded),
+        "window": one_line(event.window) or None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in event.waves],
     }
 

@@ -11,6 +11,7 @@ import struct
 import termios
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet, Policy
 from hivekeys.journal.events import (
     Approved,
-    Event,
     OperatorAnswered,
     OperatorAsked,
     Phase,
@@ -126,7 +126,7 @@ def test_the_schema_knows_every_trouble() -> None:
     assert SCHEMA["$defs"]["cause"]["properties"]["trouble"]["enum"] == [trouble.value for trouble in Trouble]
 
 
-def midway_event() -> Event:
+def midway_event() -> RunStarted:
     return next(event for event in midway(5, 2) if isinstance(event, RunStarted))
 
 
@@ -160,6 +160,16 @@ def test_what_a_host_says_stays_inside_its_line() -> None:
 def test_every_kind_of_event_has_a_line(fleet: InProcessFleet) -> None:
     resumed = Resumed("ann", ("queen",), ((Phase.QUEEN, ("queen",)),), (), at(0))
     assert line_of(resumed, "blue-1", BLUE)["type"] == "run-resumed"
+
+
+def test_the_first_line_says_whether_it_was_an_allowed_time() -> None:
+    """As `--json` does; a fleet without [windows] has none."""
+    begun = replace(midway_event(), window="open until Mon 16:00")
+    for event in (begun, Resumed("ann", ("queen",), (), (), at(0), window="open until Mon 16:00")):
+        line = line_of(event, "blue-1", BLUE)
+        VALID.validate(line)
+        assert line["window"] == "open until Mon 16:00"
+    assert line_of(midway_event(), "blue-1", BLUE)["window"] is None
 
 
 # -- the stream and its reader
