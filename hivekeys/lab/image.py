@@ -19,7 +19,10 @@ from hivekeys.lab.programs import KEYRING, call, environment
 CACHE = Path("/var/cache/hivekeys-lab")
 # A release moves from the first to the second when its support ends.
 MIRRORS = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
-PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,curl,iproute2,procps,nginx-light,nftables"
+# A host may be made a bastion, where nothing can be fetched: so python3-venv.
+PACKAGES = (
+    "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,python3-venv,curl,iproute2,procps,nginx-light,nftables"
+)
 MORE = {"trixie": ",sudo-rs"}  # beside the sudo that is used; other releases have none
 JOIN = 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"'
 LLAMA_ORCH = 990

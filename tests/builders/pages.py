@@ -1,6 +1,6 @@
 """What README and docs tell to type: the lines of every block marked `sh`, by the heading that they stand under.
 
-Each is typed by tests/lab/test_pages.py where it stands first, but for the few of NOT_TYPED.
+Each is typed by tests/lab/test_pages.py where it stands first, but for the few of NOT_TYPED and ELSEWHERE.
 """
 
 import re
@@ -16,6 +16,11 @@ NOT_TYPED = {
     "make demo": "the guide's first step: the same verbs, and those are typed",
     "make install": "make test begins with it",
     "apt-get install prometheus-node-exporter": "another project's package, from the network",
+}
+# Typed by a test of their own, with what they need.
+ELSEWHERE = {
+    f"ansible-playbook -i bastions.yml docs/ansible/{play}": "tests/lab/test_ansible.py"
+    for play in ("bastion.yml --check", "bastion.yml", "check.yml")
 }
 
 

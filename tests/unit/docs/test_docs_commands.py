@@ -13,7 +13,7 @@ import pytest
 
 from hivekeys import inventory
 from tests.builders.commands import mistake
-from tests.builders.pages import FENCED, NOT_TYPED, PAGES, lines, sections
+from tests.builders.pages import ELSEWHERE, FENCED, NOT_TYPED, PAGES, lines, sections
 from tests.builders.project import PROJECT
 
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -98,7 +98,7 @@ def test_every_block_says_what_it_is_and_only_those_marked_sh_hold_commands(page
     assert not re.search(r"```|^~~~", FENCED.sub("", page.read_text()), re.MULTILINE), "a block in another form"
     programs = {BEFORE.sub("", command).split()[0] for one in PAGES for command in commands(one)} | {"fab", "sudo"}
     for language, block in FENCED.findall(page.read_text()):
-        assert language in ("sh", "text", "toml", "python", "promql", "{toctree}"), f"{language}: {block}"
+        assert language in ("sh", "text", "toml", "yaml", "python", "promql", "{toctree}"), f"{language}: {block}"
         if language != "sh":
             assert not {line.split()[0] for line in block.splitlines() if line.strip()} & programs, block
 
@@ -116,6 +116,14 @@ def test_the_few_commands_that_nobody_types_are_in_the_pages_and_say_why() -> No
     there = {command for section in sections() for command in section.commands}
     assert len(NOT_TYPED) <= 4 and all(NOT_TYPED.values())
     assert set(NOT_TYPED) <= there
+
+
+def test_what_another_test_types_is_in_the_pages_and_named_there() -> None:
+    there = {command for section in sections() for command in section.commands}
+    assert set(ELSEWHERE) <= there
+    for command, path in ELSEWHERE.items():
+        play = re.search(r"[\w-]+\.yml(?= --check$|$)", command)
+        assert play and play[0] in (PROJECT / path).read_text(), command
 
 
 def test_a_command_that_stands_twice_is_typed_once() -> None:
