@@ -58,7 +58,7 @@ lock:  ## the locks anew from pyproject.toml, by uv: make lock UPGRADE=cryptogra
 	$(COMPILE) --extra ansible -c requirements/runtime.lock -c requirements/build.lock -o requirements/ansible.lock >/dev/null
 	$(COMPILE) requirements/build.in --extra test -c requirements/runtime.lock -c requirements/build.lock \
 		-o requirements/test.lock >/dev/null
-	for use in docs dist mutants; do \
+	for use in docs dist mutants stores; do \
 		$(COMPILE) --extra $$use -c requirements/test.lock -o requirements/$$use.lock >/dev/null || exit; done
 
 .PHONY: venv-package
@@ -83,9 +83,14 @@ demo: install system  ## boots a rehearsal fleet as v0.1.0 is run (shim), nginx 
 	$(SUDO) $(FAB) lab.down --name lab-demo; exit $$code
 
 test: PACKAGES += zsh fish nginx-light  # completion is tried in real shells, a front with the real nginx
-test: develop .venv/.dist system  ## every test, five at a time, since most wait for hosts; needs root for the rehearsal fleet
+test: PACKAGES += pass gnupg  # and a token taken from a store of secrets
+test: develop .venv/.dist .venv/.stores system  ## every test, five at a time, since most wait for hosts; needs root for the rehearsal fleet
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint docs compiled
 	$(SUDO) env CI=$(CI) .venv/bin/python -m pytest --numprocesses=5 --dist=loadfile --no-loadscope-reorder
+
+.venv/.stores: requirements/stores.lock .venv/.developed
+	$(LOCKED) requirements/stores.lock
+	@touch $@
 
 unit: PACKAGES := openssh-client sudo openssl age zsh fish nginx-light
 unit: develop system  ## the tests that need no host; some are for root alone

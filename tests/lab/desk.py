@@ -20,7 +20,8 @@ from hivekeys.lab.model import LABS
 from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 
-from .asking import ADMIN, HIVES, RULES
+from . import stores
+from .asking import ACTIVE, ADMIN, HIVES, RULES
 
 CLONED = ("Makefile", "fabfile.py", "docs", "hivekeys")
 PASSWORD = "correct horse battery staple"
@@ -279,6 +280,19 @@ class Desk:
         """A hive has its previous token as a backup."""
         self.lab.sh("hive1", "cd /etc/llama-orch/secrets; cp -p api-token api-token.backup")
         yield
+
+    @contextmanager
+    def stores(self) -> Iterator[None]:
+        """pass, sops and OpenBao are set up; afterwards pass has the fleet's token, and nothing goes on of them."""
+        if "BAO_ADDR" in self.env:  # for the command before
+            yield
+            return
+        was = dict(self.env)
+        with stores.at_work(self.env, self.clone / "key.txt"):
+            yield
+            stored = stores.call(self.env, "pass", "show", "llama/token")
+            assert stored.strip() == self.lab.read("queen", ACTIVE).strip()
+        self.env = was
 
     @contextmanager
     def node_exporter(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ NEEDS: dict[str, Callable[[Desk], AbstractContextManager[None]]] = {
     r"plan --fleet staging": Desk.staging,
     r"mv api-token.backup": Desk.changed_by_hand,
     r"chgrp hivekeys": Desk.node_exporter,
+    r"\b(pass|sops|bao) ": Desk.stores,
 }
 # What the shell is answered, if not 0.
 CODES = {
