@@ -1,4 +1,4 @@
-"""Writes docs/reference.md and docs/map.md from the code: `python -m docs.generate`.
+"""Writes docs/reference.md, docs/map.md, docs/json.md and docs/schemas/ from the code: `python -m docs.generate`.
 
 A test fails while one of them is stale. Words for people belong in the other pages; these only list.
 """
@@ -13,6 +13,7 @@ from invoke.tasks import Task
 
 import fabfile
 from docs.code_map import MAP, code_map
+from docs.forms import write_forms
 from hivekeys.errors import ExitCode
 from hivekeys.host import dropin
 from hivekeys.host.state import STATE
@@ -213,3 +214,4 @@ def _plain_first(name: str) -> tuple[bool, str]:
 if __name__ == "__main__":
     REFERENCE.write_text(reference())
     MAP.write_text(code_map())
+    write_forms()

@@ -1,8 +1,10 @@
 """Errors for an operator: what is wrong, a hint, and an exit code. Pure."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 from hivekeys.text.clean import lines_of
+from hivekeys.text.documents.refusal import Mistake
 
 
 class ExitCode(IntEnum):
@@ -25,11 +27,15 @@ class UserError(Exception):
     characters are replaced here, whether a file's name, an option or another program's words brought them in.
     """
 
-    def __init__(self, message: str, *, hint: str = "", code: ExitCode = ExitCode.USAGE) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", code: ExitCode = ExitCode.USAGE, mistakes: Sequence[Mistake] = ()
+    ) -> None:
+        """`mistakes`: of an inventory, which the message lists as well."""
         super().__init__(lines_of(message))
         self.message = lines_of(message)
         self.hint = lines_of(hint)
         self.code = code
+        self.mistakes = tuple(mistakes)
 
 
 REPAIR = (

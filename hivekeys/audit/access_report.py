@@ -4,13 +4,11 @@ Names of programs came from hosts: they go into `rich.text.Text`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
 from hivekeys.audit.census_report import ROWS, iso, stamp
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
@@ -21,6 +19,8 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.messages import Reply
 from hivekeys.protocol.verbs import Accesses
 from hivekeys.text.commands import as_typed
+from hivekeys.text.documents import audit as documents
+from hivekeys.text.documents.head import head
 from hivekeys.text.names import fold_names
 from hivekeys.text.table import plain_table
 
@@ -118,34 +118,74 @@ def lines(hosts: Sequence[HostAccesses], fleet: Fleet) -> list[str]:
     if bare:
         watch = as_typed(f"`fab watch --fleet {fleet.typed}`")
         said.append(f"no rule watches the token file, so nothing is noted: {fold_names(bare)} ({watch})")
+    return [*said, _sum(hosts)]
+
+
+def _sum(hosts: Sequence[HostAccesses]) -> str:
+    """The last line: how many there were."""
     readers = [reader for one in hosts if one.accesses for reader in one.accesses.readers]
     others = sum(reader.count for reader in readers if reader.kind == "other")
     total = sum(reader.count for reader in readers)
-    return [*said, f"{total} accesses noted, {others} of them by other programs; times are each host's own, in UTC"]
+    return f"{total} accesses noted, {others} of them by other programs; times are each host's own, in UTC"
 
 
-def document(hosts: Sequence[HostAccesses], fleet: Fleet, runs: Sequence[Run], code: ExitCode) -> dict[str, Any]:
+def _next(hosts: Sequence[HostAccesses], fleet: Fleet) -> str:
+    """What the first host needs that could not be asked, or the command that has hosts watched."""
+    ill = next((one for one in hosts if one.cause), None)
+    if ill and ill.cause:
+        return hints.hint(ill.cause, fleet, ill.host)
+    is_bare = any(one.accesses and not one.accesses.watched for one in hosts)
+    return as_typed(f"fab watch --fleet {fleet.typed}") if is_bare else ""
+
+
+def document(hosts: Sequence[HostAccesses], fleet: Fleet, runs: Sequence[Run], code: ExitCode) -> documents.Accesses:
     """Everything, for a program."""
     return {
+        "form": "accesses",
+        **head(_sum(hosts), _next(hosts, fleet)),
         "fleet": fleet.name,
-        "hivekeys": __version__,
         "exit_code": int(code),
         "hosts": [_host(one, fleet, runs) for one in hosts],
     }
 
 
-def _host(one: HostAccesses, fleet: Fleet, runs: Sequence[Run]) -> dict[str, Any]:
-    said: dict[str, Any] = {"host": one.host, "cause": hints.document(one.cause, fleet, one.host)}
+def _host(one: HostAccesses, fleet: Fleet, runs: Sequence[Run]) -> documents.HostAccesses:
+    cause = hints.document(one.cause, fleet, one.host)
     if one.accesses is None:
-        return said
-    readers = [{**asdict(r), "first": iso(r.first), "last": iso(r.last)} for r in one.accesses.readers]
-    newest = [
-        {
-            **asdict(a),
-            "at": iso(a.at),
-            "run": run_at(runs, one.host, a.at - one.off) or None if a.kind == "hivekeys" else None,
-        }
-        for a in one.accesses.newest
-    ]
-    facts = {"watched": one.accesses.watched, "folded": one.accesses.folded, "cut": one.accesses.cut or None}
-    return {**said, **facts, "clock_off": round(one.off, 3), "readers": readers, "newest": newest}
+        return {"host": one.host, "cause": cause}
+    return {
+        "host": one.host,
+        "cause": cause,
+        "watched": one.accesses.watched,
+        "folded": one.accesses.folded,
+        "cut": one.accesses.cut or None,
+        "clock_off": round(one.off, 3),
+        "readers": [_reader(reader) for reader in one.accesses.readers],
+        "newest": [_access(access, one, runs) for access in one.accesses.newest],
+    }
+
+
+def _reader(reader: Reader) -> documents.Reader:
+    return {
+        "kind": reader.kind,
+        "account": reader.account,
+        "login": reader.login,
+        "program": reader.program,
+        "ok": reader.ok,
+        "count": reader.count,
+        "first": iso(reader.first),
+        "last": iso(reader.last),
+    }
+
+
+def _access(access: Access, host: HostAccesses, runs: Sequence[Run]) -> documents.Access:
+    return {
+        "kind": access.kind,
+        "account": access.account,
+        "login": access.login,
+        "program": access.program,
+        "ok": access.ok,
+        "at": iso(access.at),
+        "pid": access.pid,
+        "run": run_at(runs, host.host, access.at - host.off) or None if access.kind == "hivekeys" else None,
+    }

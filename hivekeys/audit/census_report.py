@@ -5,16 +5,17 @@ Paths, addresses and file names came from hosts: they go into `rich.text.Text`.
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import cast
 
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
 from hivekeys.audit.census import Census, HostCensus, Row, Tokens
 from hivekeys.fleet import Fleet
 from hivekeys.protocol import hints
 from hivekeys.protocol.audited import who
+from hivekeys.text.documents import audit as documents
+from hivekeys.text.documents.head import head
 from hivekeys.text.names import fold_names
 from hivekeys.text.table import plain_table
 
@@ -99,14 +100,18 @@ def lines(census: Census, fleet: Fleet) -> list[str]:
     off = [one.host for one in census.hosts if one.audited and not one.audited.on]
     if off:
         said.append(f"no audit trail is written (LLORCH_AUDIT_MODE is not local): {fold_names(off)}")
+    own = sum(one.audited.own for one in census.hosts if one.audited)
+    if own:
+        said.append(f"{own} more calls are hivekeys' own proofs, by the hosts' own notes")
+    return [*said, _sum(census)]
+
+
+def _sum(census: Census) -> str:
+    """The last line: how much was read."""
     read = [one.audited for one in census.hosts if one.audited]
     counts = f"{sum(one.matched for one in read)} calls in {sum(one.lines for one in read)} records"
     size = sum(one.size for one in read) / MIB
-    own = sum(one.own for one in read)
-    if own:
-        said.append(f"{own} more calls are hivekeys' own proofs, by the hosts' own notes")
-    said.append(f"{counts} of {len(read)} hosts ({size:.1f} MiB read); times are each host's own, in UTC")
-    return said
+    return f"{counts} of {len(read)} hosts ({size:.1f} MiB read); times are each host's own, in UTC"
 
 
 def forgotten_lines(census: Census) -> list[str]:
@@ -154,41 +159,65 @@ def _troubles(one: HostCensus, fleet: Fleet) -> list[str]:
     return [f"{one.host}: {words}" for words in said]
 
 
-def document(census: Census, fleet: Fleet) -> dict[str, Any]:
+def document(census: Census, fleet: Fleet) -> documents.Audit:
     """Everything, for a program. Times are ISO 8601, by each host's clock."""
+    ill = next((one for one in census.hosts if one.cause), None)
     return {
+        "form": "audit",
+        **head(_sum(census), hints.hint(ill.cause, fleet, ill.host) if ill and ill.cause else ""),
         "fleet": census.fleet,
-        "hivekeys": __version__,
         "exit_code": int(census.code),
         "tokens": {"current": sorted(census.tokens.current), "previous": sorted(census.tokens.previous)},
         "forgotten": [_row(row, census.tokens) for row in census.forgotten],
         "rows": [_row(row, census.tokens) for row in census.rows],
         "newest": [
-            {"host": host, **asdict(call), "token": call.token or None, "at": iso(call.at)}
+            {
+                "host": host,
+                "service": call.service,
+                "ok": call.ok,
+                "token": call.token or None,
+                "path": call.path,
+                "address": call.address,
+                "at": iso(call.at),
+                "place": call.place,
+            }
             for host, call in census.newest
         ],
         "hosts": [_host(one, fleet) for one in census.hosts],
     }
 
 
-def _row(row: Row, tokens: Tokens) -> dict[str, Any]:
-    named = {"token": row.token or None, "is": tokens.word(row.token) or None}
-    return {**asdict(row), **named, "local": row.is_local, "first": iso(row.first), "last": iso(row.last)}
+def _row(row: Row, tokens: Tokens) -> documents.NamedRow:
+    return {
+        "host": row.host,
+        "service": row.service,
+        "token": row.token or None,
+        "path": row.path,
+        "address": row.address,
+        "ok": row.ok,
+        "failed": row.failed,
+        "ok_after": row.ok_after,
+        "failed_after": row.failed_after,
+        "first": iso(row.first),
+        "last": iso(row.last),
+        "is": tokens.word(row.token) or None,
+        "local": row.is_local,
+    }
 
 
-def _host(one: HostCensus, fleet: Fleet) -> dict[str, Any]:
-    said: dict[str, Any] = {
+def _host(one: HostCensus, fleet: Fleet) -> documents.HostTrail:
+    made: documents.HostTrail = {
         "host": one.host,
         "cause": hints.document(one.cause, fleet, one.host),
         "clock_off": None if one.off is None else round(one.off, 3),
     }
     if one.audited is None:
-        return said
-    facts = asdict(one.audited)
-    for name in ("groups", "newest", "clock"):
-        del facts[name]
+        return made
+    facts = {name: value for name, value in asdict(one.audited).items() if name not in ("groups", "newest", "clock")}
     replaced = one.audited.replaced
-    return {**said, **facts, "replaced": None if replaced is None else iso(replaced)}
+    facts["replaced"] = None if replaced is None else iso(replaced)
+    made.update(cast("documents.HostTrail", facts))
+    return made
 
 
 def iso(at: float) -> str | None:

@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from hivekeys.backups.backup import Backup
 from hivekeys.backups.signature import signer_id
+from hivekeys.errors import ExitCode
 from hivekeys.text.clean import one_line, printable
-from hivekeys.text.commands import as_typed
+from hivekeys.text.commands import as_typed, program
+from hivekeys.text.documents import backups as documents
+from hivekeys.text.documents.head import head
 from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint
 
@@ -46,23 +48,34 @@ class BackupResult:
         if self.file is None or self.file.backup is None:
             after = as_typed("    next: repair the cause, then `fab backup`")
             return [f"warning: no backup was taken: {self.why}", after]
-        head = self.file.backup.header
-        of_run = f" of run {head.run}" if head.run else ""
+        header = self.file.backup.header
+        of_run = f" of run {header.run}" if header.run else ""
         went = f"; older ones removed: {len(self.removed)}" if self.removed else ""
         opened_by = ", ".join(self.file.backup.kinds)
-        lines = [f"backup: {self.file.path}", f"    token:{head.fingerprint}{of_run}, opened by {opened_by}{went}"]
+        lines = [f"backup: {self.file.path}", f"    token:{header.fingerprint}{of_run}, opened by {opened_by}{went}"]
         return [*lines, f"warning: an older backup stays: {self.why}"] if self.why else lines
 
-    def document(self) -> dict[str, Any]:
+    def facts(self) -> documents.BackupResult:
         """For programs."""
-        if self.file is None:
-            return {"taken": False, "why": self.why}
+        made = _facts(self.file.path, self.file.backup) if self.file and self.file.backup else None
         return {
-            "taken": True,
-            **_facts(self.file),
+            "taken": made is not None,
+            "file": made and made["file"],
+            "fleet": made and made["fleet"],
+            "token": made and made["token"],
+            "run": made and made["run"],
+            "made": made and made["made"],
+            "opened_by": made and made["opened_by"],
+            "signed_by": made and made["signed_by"],
             "removed": [one.path for one in self.removed],
             "why": self.why or None,
         }
+
+    def document(self, code: ExitCode, fleet: str) -> documents.Backup:
+        """The same as a document of its own; `fleet`: as it is typed."""
+        again = f"repair the cause, then: {program()} backup --fleet {fleet}" if self.file is None else ""
+        said = head(self.lines()[0].removeprefix("warning: "), again)
+        return {"form": "backup", **said, "exit_code": int(code), **self.facts()}
 
 
 def expired(kept: Sequence[BackupFile], keep: int, served: Fingerprint, key: str) -> list[BackupFile]:
@@ -110,30 +123,43 @@ def table(kept: Sequence[BackupFile], fleet: str, revoked: Mapping[Fingerprint, 
     return shown
 
 
-def document(kept: Sequence[BackupFile], fleet: str, revoked: Mapping[Fingerprint, str]) -> list[dict[str, Any]]:
+def document(
+    kept: Sequence[BackupFile], fleet: str, revoked: Mapping[Fingerprint, str], folder: str
+) -> documents.Backups:
     """The same for a program. Holds no keyed fingerprint."""
-    return [_entry(one, fleet, revoked) for one in kept]
+    usable = sum(one.backup is not None and _state(one.backup, fleet, revoked) == "usable" for one in kept)
+    return {
+        "form": "backups",
+        **head(f"{len(kept)} backup{'' if len(kept) == 1 else 's'} of fleet {fleet}, {usable} usable", ""),
+        "fleet": fleet,
+        "exit_code": int(ExitCode.DONE),
+        "folder": folder,
+        "backups": [_entry(one, fleet, revoked) for one in kept],
+    }
 
 
-def _entry(one: BackupFile, fleet: str, revoked: Mapping[Fingerprint, str]) -> dict[str, Any]:
+def _entry(
+    one: BackupFile, fleet: str, revoked: Mapping[Fingerprint, str]
+) -> documents.ListedBackup | documents.NoBackup:
     if one.backup is None:
         return {"file": one.path, "fault": one.fault}
-    usable = _state(one.backup, fleet, revoked) == "usable"
-    return {**_facts(one), "revoked_by": revoked.get(one.backup.header.fingerprint), "usable": usable}
-
-
-def _facts(one: BackupFile) -> dict[str, Any]:
-    if one.backup is None:
-        return {"file": one.path}
-    head = one.backup.header
     return {
-        "file": one.path,
-        "fleet": head.fleet,
-        "token": str(head.fingerprint),
-        "run": head.run or None,
-        "made": head.made.isoformat(timespec="seconds"),
-        "opened_by": list(one.backup.kinds),
-        "signed_by": signer_id(head) or None,
+        **_facts(one.path, one.backup),
+        "revoked_by": revoked.get(one.backup.header.fingerprint),
+        "usable": _state(one.backup, fleet, revoked) == "usable",
+    }
+
+
+def _facts(path: str, backup: Backup) -> documents.BackupFacts:
+    header = backup.header
+    return {
+        "file": path,
+        "fleet": header.fleet,
+        "token": str(header.fingerprint),
+        "run": header.run or None,
+        "made": header.made.isoformat(timespec="seconds"),
+        "opened_by": list(backup.kinds),
+        "signed_by": signer_id(header) or None,
     }
 
 

@@ -5,7 +5,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hivekeys import report
 from hivekeys.backups.shelf import BackupResult
@@ -18,6 +17,7 @@ from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.events import Event
 from hivekeys.journal.run import Run
 from hivekeys.rotation.crew import Crew
+from hivekeys.text.documents.run import Run as RunDocument
 from hivekeys.token import Token
 
 
@@ -79,8 +79,8 @@ class Turn:
         """As Ctrl-C does: hosts in flight finish, no further one begins; the run can be resumed. From any thread."""
         self._crew.interrupt()
 
-    def document(self) -> dict[str, Any]:
-        """What `--json` prints of the run (docs/reference.md)."""
+    def document(self) -> RunDocument:
+        """What `--json` prints of the run: docs/json.md, form `run`."""
         return report.document(self.run, self.fleet, self.code)
 
     def summary(self) -> list[str]:

@@ -4,12 +4,13 @@ import hashlib
 import re
 import stat
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hivekeys.errors import UserError
 from hivekeys.files import refuse_strangers
-from hivekeys.inventory.mistakes import Mistake, printable, told_once
+from hivekeys.inventory.mistakes import Mistake, document, printable, told_once
 from hivekeys.inventory.places import EVERY_KEY
 
 LARGEST_FILE = 4 * 1024 * 1024
@@ -67,10 +68,10 @@ def digest(path: Path) -> str:
 
 def refusal(path: Path, *mistakes: Mistake | str, hint: str = "") -> UserError:
     """Every mistake of a file, a line each, the file's name in front as compilers do."""
-    hint = hint or EVERY_KEY
     told = told_once(each if isinstance(each, Mistake) else Mistake((), each) for each in mistakes)
-    lines = dict.fromkeys(f"{printable(mistake.file or str(path))}: {mistake}" for mistake in told)
-    return UserError("\n".join(lines), hint=hint)
+    named = dict.fromkeys(replace(mistake, file=printable(mistake.file or str(path))) for mistake in told)
+    lines = [f"{mistake.file}: {mistake}" for mistake in named]
+    return UserError("\n".join(lines), hint=hint or EVERY_KEY, mistakes=[document(mistake) for mistake in named])
 
 
 def _bytes(path: Path) -> bytes:

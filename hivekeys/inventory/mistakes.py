@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from hivekeys.text.clean import lines_of
+from hivekeys.text.documents import refusal
 from hivekeys.text.names import fold_names
 
 LONGEST_SHOWN = 60
@@ -38,6 +40,16 @@ class Mistake:
     def __str__(self) -> str:
         parts = (f"line {self.line}" if self.line else "", key_path(self.key), self.text)
         return ": ".join(part for part in parts if part)
+
+
+def document(mistake: Mistake) -> refusal.Mistake:
+    """The same for programs."""
+    return {
+        "file": mistake.file,
+        "line": mistake.line or None,
+        "key": key_path(mistake.key) or None,
+        "message": lines_of(mistake.text),
+    }
 
 
 def at(place: Place, says: str) -> Mistake:

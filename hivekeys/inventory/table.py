@@ -1,15 +1,17 @@
 """Shows a fleet as its inventory describes it: table and JSON for `fab inventory.check`. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
+from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
+from hivekeys.text.documents import inventory as documents
+from hivekeys.text.documents.head import head
 from hivekeys.text.table import plain_table
 
 LEFT_OPEN = "–"  # OpenSSH's configuration says it
@@ -36,19 +38,32 @@ def lines(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> list[
     said += [f"hosts from {file}" for file in files if file != fleet.source]
     if untouched:
         said.append(f"not read: {', '.join(untouched)}")
-    said.append(f"{fleet.source} is right; no host was contacted")
-    return said
+    return [*said, _verdict(fleet)]
 
 
-def document(fleet: Fleet, files: Sequence[str], untouched: Sequence[str]) -> dict[str, Any]:
-    """The same for programs. Modes are octal, as in the inventory."""
+def _verdict(fleet: Fleet) -> str:
+    return f"{fleet.source} is right; no host was contacted"
+
+
+def document(
+    fleet: Fleet, files: Sequence[str], untouched: Sequence[str], tried: Mapping[str, str] | None = None
+) -> documents.Inventory:
+    """The same for programs. Modes are octal, as in the inventory. `tried`: what went wrong with each notification."""
+    failed = [name for name, wrong in (tried or {}).items() if wrong]
+    words = f"{fleet.source} is right; not told: {', '.join(failed)}" if failed else _verdict(fleet)
+    notify: dict[str, documents.Tried] = {
+        name: {"told": not wrong, "wrong": wrong or None} for name, wrong in (tried or {}).items()
+    }
     return {
-        "hivekeys": __version__,
+        "form": "inventory",
+        **head(words, ""),
         "fleet": fleet.name,
+        "exit_code": int(ExitCode.FINDINGS if failed else ExitCode.DONE),
         "source": fleet.source,
         "files": list(files),
         "not_read": list(untouched),
         "hosts": [_host(host) for host in fleet.hosts],
+        "notify": None if tried is None else notify,
     }
 
 
@@ -61,9 +76,7 @@ def _cells(host: Host) -> tuple[str, ...]:
     return (host.name, host.role.value, host.address, port, *login, host.become.value, service)
 
 
-def _host(host: Host) -> dict[str, Any]:
-    service = _plain(asdict(host.service))
-    modes = {key: f"{service[key]:04o}" for key in ("mode", "directory_mode")}
+def _host(host: Host) -> documents.InventoryHost:
     return {
         "name": host.name,
         "role": host.role.value,
@@ -75,7 +88,7 @@ def _host(host: Host) -> dict[str, Any]:
         "become": host.become.value,
         "beside": host.beside or None,
         "groups": list(host.groups),
-        "service": {**service, **modes},
+        "service": cast("documents.Service", _plain(asdict(host.service))),
     }
 
 
@@ -84,4 +97,5 @@ def _plain(table: dict[str, Any]) -> dict[str, Any]:
     shown = {
         key: value.value if isinstance(value, Enum) else value for key, value in table.items() if value is not None
     }
+    shown |= {key: f"{shown[key]:04o}" for key in ("mode", "directory_mode") if key in shown}
     return {key: _plain(value) if isinstance(value, dict) else value for key, value in shown.items()}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from hivekeys.fleet import Become, Fleet, Host
 from hivekeys.protocol.causes import HINTS, Cause, Trouble
 from hivekeys.text.commands import as_typed
+from hivekeys.text.documents import head as documents
 from hivekeys.text.names import fold_names
 
 # What a hint may name, as the reference page and an unknown host show it.
@@ -54,7 +55,7 @@ def line(cause: Cause, fleet: Fleet, *names: str) -> str:
     return f"{fold_names(names)}: {cause}\n  hint: {hint(cause, fleet, *names)}"
 
 
-def document(cause: Cause | None, fleet: Fleet, name: str) -> dict[str, str] | None:
+def document(cause: Cause | None, fleet: Fleet, name: str) -> documents.Cause | None:
     """Why a host failed, for a program."""
     if cause is None:
         return None

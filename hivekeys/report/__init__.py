@@ -1,10 +1,10 @@
 """A run as people and programs read it: text, tables, JSON, pages. Only fp6 is ever shown. Pure."""
 
 from hivekeys.report.cuts import cut_lines
-from hivekeys.report.documents import digest, document
+from hivekeys.report.documents import document, history_document
 from hivekeys.report.drains import drain_lines
 from hivekeys.report.meter import meter_lines
-from hivekeys.report.onward import next_step
+from hivekeys.report.onward import next_of, next_step
 from hivekeys.report.places import place_lines, unchecked_lines
 from hivekeys.report.tables import Sheet, history_table, legend, plan_table, result_table, states_table
 from hivekeys.report.uses import census_lines, use_lines
@@ -26,15 +26,16 @@ __all__ = [
     "age",
     "census_lines",
     "cut_lines",
-    "digest",
     "disagreement",
     "document",
     "drain_lines",
     "exposure_lines",
     "failure_lines",
+    "history_document",
     "history_table",
     "legend",
     "meter_lines",
+    "next_of",
     "next_step",
     "past_summary",
     "place_lines",

@@ -1,10 +1,8 @@
 """A run as one JSON document. Holds no token and no keyed fingerprint. Pure."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.events import CensusTaken
@@ -16,84 +14,112 @@ from hivekeys.protocol import hints
 from hivekeys.report.cuts import streams_cut
 from hivekeys.report.drains import drain_of
 from hivekeys.report.meter import meter_of
-from hivekeys.report.onward import next_step
+from hivekeys.report.onward import next_of, next_step, typed
 from hivekeys.report.places import places_of, survivors_of
 from hivekeys.report.verdict import came_to, past_verdict, verdict
 from hivekeys.report.words import members
 from hivekeys.text.clean import one_line
+from hivekeys.text.documents import run as documents
+from hivekeys.text.documents.head import head
 
 
-def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> dict[str, Any]:
+def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> documents.Run:
     """The run as one JSON document; `code`: the exit code of its command, None for an earlier run.
 
     Holds no token and no keyed fingerprint.
     """
     return {
-        "hivekeys": __version__,
-        "run": run.id,
-        "task": run.task,
+        "form": "run",
+        **head(_words(run, code), next_step(run, fleet)),
+        **_came_to(run, code, "milliseconds"),
         "fleet": run.fleet,
-        "who": run.who,
-        "reason": run.reason,
-        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="milliseconds"),
-        "seconds": round(run.seconds, 3),
-        **_came_to(run, code),
         "window": run.window or None,
         "stopped": run.stopped or None,
-        **({"fell_back": run.fell_back} if run.fell_back else {}),
+        "fell_back": run.fell_back or None,
         "reasons": list(run.reasons),
-        "next": next_step(run, fleet) or None,
         "revoked": [str(fingerprint) for fingerprint in run.revoked],
         "exposure": _exposure(run) if run.is_revocation else None,
         "census": _census(run),
         "meter": meter_of(run),
         "streams_cut": streams_cut(run),
-        "excluded": list(run.excluded),
         "gone": list(run.gone),
-        "superseded_by": run.superseded_by or None,
         "waves": [{"phase": phase.value, "hosts": list(names)} for phase, names in run.waves],
         "hosts": [_host(run, part, host, fleet) for part, host in members(run, fleet)],
+        "debts": list(run.debts),
+        "open": run.is_open,
+        "backup": None,
+        "dry_run": False,
+        "would": None,
     }
 
 
-def _came_to(run: Run, code: ExitCode | None = None) -> dict[str, Any]:
-    """The verdict, and the token that the fleet now has: for a run that was rolled back the earlier one."""
-    said = past_verdict(run) if code is None else verdict(run, code)
+def _words(run: Run, code: ExitCode | None) -> str:
+    return (past_verdict(run) if code is None else verdict(run, code)).words
+
+
+def _came_to(run: Run, code: ExitCode | None, precision: str) -> documents.CameTo:
+    """What it came to, and the token that the fleet now has: for a run that was rolled back the earlier one."""
     code = came_to(run) if code is None else code
     return {
+        "run": run.id,
+        "task": run.task,
+        "who": run.who,
+        "reason": run.reason,
+        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec=precision),
+        "seconds": round(run.seconds, 3),
         "token": str(run.left_with) if run.left_with else None,
         "new_token": str(run.want) if run.want else None,
-        "verdict": said.words,
         "at_work": run.at_work or None,
         "exit_code": None if code is None else int(code),
+        "excluded": list(run.excluded),
+        "superseded_by": run.superseded_by or None,
     }
 
 
-def _census(run: Run) -> dict[str, Any] | None:
+def _census(run: Run) -> documents.Census | None:
     """Who used an old token after it was replaced; None when the hosts were not asked."""
     if run.census is None:
         return None
     return {"held": run.is_held, "anyway": run.census.anyway, **uses_document(run.census)}
 
 
-def uses_document(census: CensusTaken) -> dict[str, Any]:
+def uses_document(census: CensusTaken) -> documents.Uses:
     """Who used an old token, and which hosts' records say nothing of it."""
-    silent = [{"host": name, "why": why} for name, why in census.unread]
-    return {"uses": [asdict(use) for use in census.uses], "unread": silent}
-
-
-def _exposure(run: Run) -> dict[str, Any]:
-    found = exposure_of(run)
-    figures = {"median": found.median, "p95": found.p95, "longest": found.longest}
     return {
-        **{name: None if seconds is None else round(seconds, 3) for name, seconds in figures.items()},
+        "uses": [
+            {
+                "host": use.host,
+                "service": use.service,
+                "token": use.token,
+                "path": use.path,
+                "address": use.address,
+                "ok": use.ok,
+                "count": use.count,
+                "last": use.last,
+            }
+            for use in census.uses
+        ],
+        "unread": [{"host": name, "why": why} for name, why in census.unread],
+    }
+
+
+def _exposure(run: Run) -> documents.Exposure:
+    found = exposure_of(run)
+    return {
+        "median": _rounded(found.median),
+        "p95": _rounded(found.p95),
+        "longest": _rounded(found.longest),
         "closed": {name: round(seconds, 3) for name, seconds in found.closed.items()},
         "fenced": list(found.fenced),
         "open": list(found.open),
     }
 
 
-def _host(run: Run, part: HostRun, host: Host | None, fleet: Fleet) -> dict[str, Any]:
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _host(run: Run, part: HostRun, host: Host | None, fleet: Fleet) -> documents.Host:
     gap = run.gap(part)
     seen = part.seen
     active = seen.active if seen else None
@@ -125,26 +151,42 @@ def _host(run: Run, part: HostRun, host: Host | None, fleet: Fleet) -> dict[str,
     }
 
 
-def _gap(gap: Gap | None) -> dict[str, Any] | None:
+def _gap(gap: Gap | None) -> documents.Gap | None:
     """The gap for clients, and how it is known; None where there is none. `known` is false where it can't be told."""
     if gap is None:
         return None
-    spans = [{"begin": round(begin, 3), "end": round(end, 3)} for begin, end in gap.spans]
-    return {"known": gap.seconds is not None, "by_wall_clock": gap.by_wall, "over": gap.over, "spans": spans}
+    return {
+        "known": gap.seconds is not None,
+        "by_wall_clock": gap.by_wall,
+        "over": gap.over,
+        "spans": [{"begin": round(begin, 3), "end": round(end, 3)} for begin, end in gap.spans],
+    }
 
 
-def digest(run: Run) -> dict[str, Any]:
+def history_document(
+    runs: Sequence[Run], fleet: Fleet, faults: Sequence[str], code: ExitCode, set_aside: str = ""
+) -> documents.History:
+    """A list of runs, newest first; `faults`: of the journal; `set_aside`: where it was put because of these."""
+    count = f"{len(runs)} run{'' if len(runs) == 1 else 's'} over fleet {fleet.name} from this bastion"
+    newest = f"; the newest: {past_verdict(runs[0]).words}" if runs else ""
+    words = f"the journal is damaged or not whole; {count}" if faults else f"{count}{newest}"
+    mend = "" if set_aside or not faults else typed("history", fleet, "--set-aside")
+    return {
+        "form": "history",
+        **head(words, mend or next_of(runs, fleet)),
+        "fleet": fleet.name,
+        "exit_code": int(code),
+        "runs": [digest(run) for run in runs],
+        "faults": list(faults),
+        "set_aside": set_aside or None,
+    }
+
+
+def digest(run: Run) -> documents.PastRun:
     """A run in a few words, for a list of runs."""
     return {
-        "run": run.id,
-        "task": run.task,
-        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds"),
-        "who": run.who,
-        "reason": run.reason,
-        **_came_to(run),
+        **_came_to(run, None, "seconds"),
+        "verdict": _words(run, None),
         "hosts": len(run.hosts),
         "debts": list(run.debts),
-        "excluded": list(run.excluded),
-        "superseded_by": run.superseded_by or None,
-        "seconds": round(run.seconds, 3),
     }

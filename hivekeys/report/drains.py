@@ -1,10 +1,9 @@
 """Shows how services were freed of work before their restarts. Pure."""
 
-from typing import Any
-
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.text.clean import cut
+from hivekeys.text.documents import run as documents
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
 
@@ -28,7 +27,7 @@ def drain_lines(run: Run) -> list[str]:
     return lines
 
 
-def drain_of(host: HostRun) -> dict[str, Any] | None:
+def drain_of(host: HostRun) -> documents.Drain | None:
     """For a program: how its service was freed of work; None where it has no drain, or did not come to it."""
     drained = host.drained
     if drained is None and not host.cordoned:

@@ -1,10 +1,8 @@
 """Shows what the meters counted: how many requests of clients were refused during a run. Pure."""
 
-from dataclasses import asdict
-from typing import Any
-
 from hivekeys.journal.run import Run
 from hivekeys.protocol.metered import Metered
+from hivekeys.text.documents import run as documents
 from hivekeys.text.names import fold_names
 
 MOST = 8  # hosts that are worth a line of text
@@ -29,7 +27,7 @@ def meter_lines(run: Run) -> list[str]:
     return [*lines, f"{counted.refused:,} of {counted.requests:,} requests refused, {counted.broken:,} broken{pause}"]
 
 
-def meter_of(run: Run) -> dict[str, Any] | None:
+def meter_of(run: Run) -> documents.Meter | None:
     """For a program: all counts together, and by host; None for a run that was not metered."""
     counted = run.metered
     if counted is None:
@@ -38,8 +36,13 @@ def meter_of(run: Run) -> dict[str, Any] | None:
     return {**_document(counted), "hosts": hosts}
 
 
-def _document(counted: Metered) -> dict[str, Any]:
-    return {name: value for name, value in asdict(counted).items() if name != "why"}
+def _document(counted: Metered) -> documents.Counted:
+    return {
+        "requests": counted.requests,
+        "refused": counted.refused,
+        "broken": counted.broken,
+        "pause": counted.pause,
+    }
 
 
 def _lost(counted: Metered) -> str:

@@ -2,9 +2,11 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
+from hivekeys.journal.debts import owes
 from hivekeys.journal.events import State
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
@@ -26,6 +28,12 @@ def next_step(run: Run, fleet: Fleet) -> str:
         back = f"   go back: {typed('rollback', fleet)}" if may_go_back else ""
         return f"go on: {typed('resume', fleet)}{back}"
     return _not_begun(run, fleet) or _left_open(run, fleet) or _cut_out(run, fleet)
+
+
+def next_of(runs: Sequence[Run], fleet: Fleet) -> str:
+    """The command for the newest of these runs, or for the next one that still owes; "" where none does."""
+    going_on = (next_step(run, fleet) for run in [*runs[:1], *(run for run in runs[1:] if owes(run))])
+    return next(filter(None, going_on), "")
 
 
 def typed(verb: str, fleet: Fleet, *options: str) -> str:

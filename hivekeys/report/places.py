@@ -1,12 +1,11 @@
 """Shows where old tokens were tried besides the services' own ports. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
 
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.listeners import Listener, Survivor
+from hivekeys.text.documents import run as documents
 from hivekeys.text.names import fold_names
 
 MOST = 8  # of a kind that are worth a line of text
@@ -39,16 +38,38 @@ def unchecked_lines(run: Run) -> list[str]:
     return [f"the service's certificate was not checked (verify = false) on {fold_names(names)}"] if names else []
 
 
-def places_of(host: HostRun) -> list[dict[str, Any]] | None:
+def places_of(host: HostRun) -> list[documents.Place] | None:
     """For a program: every place of a host and its answer; None where none was asked."""
     proof = host.proof
-    return None if proof is None or proof.places is None else [asdict(place) for place in proof.places]
+    return None if proof is None or proof.places is None else [_place(place) for place in proof.places]
 
 
-def survivors_of(host: HostRun) -> list[dict[str, Any]] | None:
+def survivors_of(host: HostRun) -> list[documents.Survivor] | None:
     """For a program: the processes that outlived the service's restart; None where it was not looked for them."""
     proof = host.proof
-    return None if proof is None or proof.survivors is None else [asdict(one) for one in proof.survivors]
+    return None if proof is None or proof.survivors is None else [_survivor(one) for one in proof.survivors]
+
+
+def _place(place: Listener) -> documents.Place:
+    return {
+        "address": place.address,
+        "port": place.port,
+        "pid": place.pid,
+        "comm": place.comm,
+        "answer": place.answer,
+        "path": place.path,
+        "why": place.why,
+    }
+
+
+def _survivor(survivor: Survivor) -> documents.Survivor:
+    return {
+        "pid": survivor.pid,
+        "comm": survivor.comm,
+        "age": survivor.age,
+        "ports": list(survivor.ports),
+        "takes": survivor.takes,
+    }
 
 
 def _places(host: HostRun) -> tuple[Listener, ...]:

@@ -39,8 +39,10 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
 from hivekeys.protocol.audited import Use
 from hivekeys.report.onward import next_step
+from hivekeys.report.verdict import verdict
 from hivekeys.report.words import CALLS
 from hivekeys.text.clean import one_line
+from hivekeys.text.commands import first_command
 from hivekeys.token import Fingerprint
 
 VERSION = 1
@@ -67,7 +69,9 @@ def result_line(run: Run, code: ExitCode, at: float, fleet: Fleet) -> dict[str, 
             for name, host in run.hosts.items()
             if host.cause or (run.rolled_back and host.failed)
         },
+        "verdict": verdict(run, code).words,
         "next": next_step(run, fleet) or None,
+        "command": first_command(next_step(run, fleet)) or None,
     }
     return _line("result", at, run.id, facts)
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +12,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.steps import Goal, Stance, steps_to
 from hivekeys.service import Apply, Service
+from hivekeys.text.documents import run as documents
 from hivekeys.text.table import plain_table
 from hivekeys.token import Fingerprint
 
@@ -71,18 +71,15 @@ def table(hosts: Sequence[Foreseen], title: str) -> Table:
     return made
 
 
-def document(hosts: Sequence[Foreseen]) -> dict[str, Any]:
+def document(hosts: Sequence[Foreseen]) -> list[documents.Foreseen]:
     """The same for programs: tokens by their six digits, `then` null for one that is yet to be made."""
-    return {
-        "dry_run": True,
-        "would": [
-            {
-                "host": host.host,
-                "now": host.now.fp6 if host.now else None,
-                "then": host.then.fp6 if host.then else None,
-                "steps": [verb.value for verb in host.steps],
-                "why": host.why or None,
-            }
-            for host in hosts
-        ],
-    }
+    return [
+        {
+            "host": host.host,
+            "now": host.now.fp6 if host.now else None,
+            "then": host.then.fp6 if host.then else None,
+            "steps": [verb.value for verb in host.steps],
+            "why": host.why or None,
+        }
+        for host in hosts
+    ]

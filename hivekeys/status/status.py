@@ -4,12 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.events import CensusTaken
@@ -23,6 +21,8 @@ from hivekeys.report import Sheet, use_lines
 from hivekeys.report.documents import uses_document
 from hivekeys.text.clean import cut
 from hivekeys.text.commands import as_typed
+from hivekeys.text.documents import status as documents
+from hivekeys.text.documents.head import head
 from hivekeys.text.durations import ago
 from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import DAY, Record, token_age
@@ -228,15 +228,7 @@ def lines(status: FleetStatus) -> list[str]:
     ]
     said += _strange_lines(status)
     said += _use_lines(status)
-    if status.agrees:
-        said.append(f"all {len(status.hosts)} hosts hold token:{next(iter(status.tokens))}")
-    else:
-        held = [f"token:{token} on {fold_names(names)}" for token, names in status.tokens.items()]
-        without = [one.host.name for one in status.hosts if one.seen and not one.seen.token]
-        held += [f"no token on {fold_names(without)}"] if without else []
-        unseen = [one.host.name for one in status.hosts if not one.seen]
-        held += [f"not seen: {fold_names(unseen)}"] if unseen else []
-        said.append(f"not all hosts are seen to hold one token: {'; '.join(held)}")
+    said.append(_agreement(status))
     if status.due is not None:
         left = status.due - status.now
         day = _day(status.due)
@@ -246,6 +238,18 @@ def lines(status: FleetStatus) -> list[str]:
             else f"rotation overdue for {ago(-left)}, since {day}"
         )
     return said
+
+
+def _agreement(status: FleetStatus) -> str:
+    """What the fleet holds, in a sentence."""
+    if status.agrees:
+        return f"all {len(status.hosts)} hosts hold token:{next(iter(status.tokens))}"
+    held = [f"token:{token} on {fold_names(names)}" for token, names in status.tokens.items()]
+    without = [one.host.name for one in status.hosts if one.seen and not one.seen.token]
+    held += [f"no token on {fold_names(without)}"] if without else []
+    unseen = [one.host.name for one in status.hosts if not one.seen]
+    held += [f"not seen: {fold_names(unseen)}"] if unseen else []
+    return f"not all hosts are seen to hold one token: {'; '.join(held)}"
 
 
 def _strange_lines(status: FleetStatus) -> Iterator[str]:
@@ -273,22 +277,40 @@ def _use_lines(status: FleetStatus) -> list[str]:
     return use_lines(status.uses) + ([f"{silent} {fold_names(read)}"] if read and not status.uses.uses else [])
 
 
-def document(status: FleetStatus) -> dict[str, Any]:
-    """Everything, for a program. Times are seconds."""
+def _next(status: FleetStatus) -> str:
+    """What to type next where a host is not fine: what brings it the newest token, or what it needs."""
+    if any(one.revoked_by or one.owes_for is not None for one in status.hosts):
+        return as_typed(f"fab {status.brings} --fleet {status.fleet.typed}")
+    return next((hints.hint(one.cause, status.fleet, one.host.name) for one in status.hosts if one.cause), "")
+
+
+def document(
+    status: FleetStatus,
+    next_line: str = "",
+    at_work: documents.AtWork | None = None,
+    window: str = "",
+    code: ExitCode | None = None,
+) -> documents.Status:
+    """Everything, for a program. Times are seconds. `next_line`: what the journal's runs need first; `code`: of the
+    command, where that knows more.
+    """
     return {
-        "hivekeys": __version__,
+        "form": "status",
+        **head(_agreement(status), next_line or _next(status)),
         "fleet": status.fleet.name,
-        "exit_code": int(status.code),
+        "exit_code": int(status.code if code is None else code),
         "agrees": status.agrees,
         "newer_run": {"run": status.newer.run, "who": status.newer.who or None} if status.newer else None,
         "tokens": {token: list(names) for token, names in status.tokens.items()},
         "rotation_due": None if status.due is None else datetime.fromtimestamp(status.due, UTC).isoformat(),
         "hosts": [_host(one, status.fleet) for one in status.hosts],
         "old_token": None if status.uses is None else uses_document(status.uses),
+        "at_work": at_work,
+        "window": window or None,
     }
 
 
-def _host(one: HostStatus, fleet: Fleet) -> dict[str, Any]:
+def _host(one: HostStatus, fleet: Fleet) -> documents.HostStatus:
     return {
         "host": one.host.name,
         "reachable": one.seen is not None,

@@ -1,7 +1,5 @@
 """`fab audit`: who used which token, by the services' own records. Changes nothing anywhere."""
 
-import json
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from hivekeys.tasks.options.fleet import HostsOptions
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.times import count, fp6, moment
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import print_document
 
 if TYPE_CHECKING:
     from hivekeys.audit.census import Census, Tokens
@@ -57,7 +56,7 @@ def audit(scope: HostsOptions, own: AuditOptions, output: JsonOption) -> None:
     if output.json:
         from hivekeys.audit import census_report
 
-        sys.stdout.write(json.dumps(census_report.document(census, fleet), indent=2) + "\n")
+        print_document(census_report.document(census, fleet))
     else:
         _show(census, fleet, query.records)
     leave(census.code)
@@ -133,7 +132,7 @@ def _accesses(fleet: "Fleet", hosts: "tuple[Host, ...]", query: "Query", state_d
     code = access_report.exit_code(accesses)
     if as_json:
         document = access_report.document(accesses, fleet, runs, code)
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_document(document)
         return code
     show = Show()
     show.table(access_report.table(accesses))

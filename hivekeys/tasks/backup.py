@@ -1,7 +1,5 @@
 """`fab backup`: the fleet's token into an encrypted file."""
 
-import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.fleet import FleetOptions
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import print_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +72,7 @@ def backup(scope: FleetOptions, own: BackupOptions, output: JsonOption) -> None:
         token = current(work, title, gone, grounds)
         taken = _put(fleet, token, order, scope.state_dir)
         code = work.end(ExitCode.INCOMPLETE if taken.why else ExitCode.DONE)
-    _show(taken, output.json)
+    _show(taken, fleet, code, output.json)
     leave(code)
 
 
@@ -115,11 +114,11 @@ def _put(fleet: "Fleet", token: "Token", order: "Order", state_dir: str) -> "Bac
     return backup_folder.put(token, key, fleet.name, run, time.time(), order=order, state=folder, signer=signer)
 
 
-def _show(taken: "BackupResult", as_json: bool) -> None:
+def _show(taken: "BackupResult", fleet: "Fleet", code: ExitCode, as_json: bool) -> None:
     from hivekeys.tasks.terminal.live import Show
 
     if as_json:
-        sys.stdout.write(json.dumps(taken.document(), indent=2) + "\n")
+        print_document(taken.document(code, fleet.typed))
         return
     show = Show()
     for line in taken.lines():
@@ -129,15 +128,27 @@ def _show(taken: "BackupResult", as_json: bool) -> None:
 def _show_foreseen(want: "Fingerprint", holders: "Sequence[Host]", order: "Order", as_json: bool) -> None:
     from hivekeys.tasks.terminal.live import Show
     from hivekeys.tasks.work import foreseeing
+    from hivekeys.text.documents.backups import ForeseenBackup
+    from hivekeys.text.documents.head import head
     from hivekeys.text.names import fold_names
 
     where = order.output or "the fleet's folder of backups"
-    if as_json:
-        document = {"dry_run": True, "token": want.fp6, "from": [host.name for host in holders], "to": str(order.whom)}
-        sys.stdout.write(json.dumps({**document, "output": order.output or None}, indent=2) + "\n")
-        return
     names = fold_names(host.name for host in holders)
-    Show().line(f"would seal token:{want}, proven by {names}, for {order.whom}, into {where}")
+    would = f"would seal token:{want}, proven by {names}, for {order.whom}, into {where}"
+    if as_json:
+        document: ForeseenBackup = {
+            "form": "backup-foreseen",
+            **head(would, ""),
+            "exit_code": int(ExitCode.DONE),
+            "dry_run": True,
+            "token": want.fp6,
+            "from": [host.name for host in holders],
+            "to": str(order.whom),
+            "output": order.output or None,
+        }
+        print_document(document)
+        return
+    Show().line(would)
     Show().line(foreseeing.UNTOUCHED)
 
 
@@ -152,7 +163,7 @@ def _show_list(fleet: "Fleet", state_dir: str, as_json: bool) -> None:
     folder = backup_folder.folder_in(base)
     there, gone = backup_folder.list_backups(folder), tombstones(base)
     if as_json:
-        sys.stdout.write(json.dumps(shelf.document(there, fleet.name, gone), indent=2) + "\n")
+        print_document(shelf.document(there, fleet.name, gone, str(folder)))
         return
     show = Show()
     show.table(shelf.table(there, fleet.name, gone))

@@ -1,6 +1,5 @@
 """`fab evidence`: a run to hand to another team, signed. Contacts no host."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,20 @@ from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.recorded import RecordedOptions
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import print_document
 from hivekeys.text.commands import as_typed
+from hivekeys.text.documents.head import head
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
     from hivekeys.tasks.work.recorded import Recorded
+    from hivekeys.text.documents.evidence import Evidence, EvidenceCheck, PublicKey
 
 LARGEST = 256 << 20  # bytes of an archive; a run over a thousand hosts has some twenty million
 
 
 LARGEST_KEY = 1 << 20
+INVALID = "NOT VALID: do not rely on it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ def evidence(scope: RecordedOptions, own: EvidenceOptions, output: JsonOption) -
     fleet = scope.load()
     path = destination("--output", own.output) if own.output else None
     if own.public_key:
-        _public_key(fleet, scope.state_dir, path)
+        _public_key(fleet, scope.state_dir, path, output.json)
     elif path:
         _write_archive(fleet, read_record(fleet, own.run, scope), path, scope.state_dir, output.json)
 
@@ -66,30 +69,47 @@ def _write_archive(fleet: "Fleet", record: "Recorded", path: Path, state_dir: st
     key = state_folder.signing_key(state_folder.folder_for(fleet.name, state_dir))
     parts = members(record.run, record.rows, record.events, fleet, page_of(record, fleet), record.attached)
     write_whole(path, sealed(record.run.id, parts, key))
-    document = {
-        "run": record.run.id,
-        "events": len(record.rows),
-        "members": list(parts),
-        "key": key_id(key.public_key()),
-        "output": str(path),
-    }
+    signer = key_id(key.public_key())
+    words = f"{path}: run {record.run.id}, {len(record.rows)} events, signed with {signer}"
     if as_json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        document: Evidence = {
+            "form": "evidence",
+            **head(words, as_typed(f"fab evidence --public-key --fleet {fleet.typed}")),
+            "exit_code": int(ExitCode.DONE),
+            "run": record.run.id,
+            "events": len(record.rows),
+            "members": list(parts),
+            "key": signer,
+            "output": str(path),
+        }
+        print_document(document)
     else:
-        sys.stdout.write(f"{path}: run {record.run.id}, {len(record.rows)} events, signed with {document['key']}\n")
+        sys.stdout.write(f"{words}\n")
         needed = "the person who checks it needs the public half of the key: fab evidence --public-key\n"
         sys.stdout.write(as_typed(needed))
 
 
-def _public_key(fleet: "Fleet", state_dir: str, path: Path | None) -> None:
+def _public_key(fleet: "Fleet", state_dir: str, path: Path | None, as_json: bool) -> None:
     from hivekeys.files import write_whole
     from hivekeys.journal import state_folder
-    from hivekeys.report.evidence import public_pem
+    from hivekeys.report.evidence import key_id, public_pem
 
-    pem = public_pem(state_folder.signing_key(state_folder.folder_for(fleet.name, state_dir)).public_key())
+    key = state_folder.signing_key(state_folder.folder_for(fleet.name, state_dir)).public_key()
+    pem = public_pem(key)
     if path:
         write_whole(path, pem)
-    else:
+    if as_json:
+        document: PublicKey = {
+            "form": "public-key",
+            **head(f"evidence of fleet {fleet.name} is signed with {key_id(key)}", ""),
+            "fleet": fleet.name,
+            "exit_code": int(ExitCode.DONE),
+            "key": key_id(key),
+            "pem": pem.decode(),
+            "output": str(path) if path else None,
+        }
+        print_document(document)
+    elif not path:
         sys.stdout.write(pem.decode())
 
 
@@ -105,13 +125,23 @@ def _check(name: str, key: str, as_json: bool) -> None:
     signer = public_key(read_in("--key", key, LARGEST_KEY), key)
     verdict = check(read_in("--check", name, LARGEST), signer)
     name = printable(name)  # the sender of the archive may have named it
+    code = ExitCode.FINDINGS if verdict.faults else ExitCode.DONE
+    counts = f"{verdict.members} members, {verdict.events} events"
+    words = f"{name}: valid: evidence of run {verdict.run}, {counts}, signed with {verdict.key}"
     if as_json:
-        document = {"valid": not verdict.faults, "faults": list(verdict.faults), "run": verdict.run or None}
-        sys.stdout.write(json.dumps({**document, "key": verdict.key or None}, indent=2) + "\n")
+        document: EvidenceCheck = {
+            "form": "evidence-check",
+            **head(INVALID if verdict.faults else words, ""),
+            "exit_code": int(code),
+            "valid": not verdict.faults,
+            "faults": list(verdict.faults),
+            "run": verdict.run or None,
+            "key": verdict.key or None,
+        }
+        print_document(document)
     elif verdict.faults:
         sys.stdout.write("".join(f"{name}: {fault}\n" for fault in verdict.faults))
-        sys.stdout.write("NOT VALID: do not rely on it\n")
+        sys.stdout.write(f"{INVALID}\n")
     else:
-        counts = f"{verdict.members} members, {verdict.events} events"
-        sys.stdout.write(f"{name}: valid: evidence of run {verdict.run}, {counts}, signed with {verdict.key}\n")
-    leave(ExitCode.FINDINGS if verdict.faults else ExitCode.DONE)
+        sys.stdout.write(f"{words}\n")
+    leave(code)

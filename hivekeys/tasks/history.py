@@ -1,18 +1,18 @@
 """`fab history`: lists the runs of this bastion."""
 
 import contextlib
-import json
 import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hivekeys.errors import DamagedError, UserError
+from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.tasks.options.changes import ChangeOptions
 from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.fleet import FleetOptions
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.verb import verb
+from hivekeys.tasks.terminal.document import print_document
 from hivekeys.text.commands import as_typed
 
 if TYPE_CHECKING:
@@ -36,17 +36,20 @@ def history(scope: FleetOptions, own: HistoryOptions, change: ChangeOptions, out
 
     fleet = scope.load()
     runs, faults = _all_that_is_left(fleet.name, scope.state_dir)
-    if output.json:
-        sys.stdout.write(json.dumps([report.digest(run) for run in runs], indent=2) + "\n")
-    else:
+    if not output.json:
         show = Show()
         show.table(report.history_table(runs, show.width))
+    aside = ""
     if own.set_aside and faults and change.dry_run:
         sys.stderr.write("".join(f"hivekeys: {fault}\n" for fault in faults))
         sys.stderr.write("would be put aside; a dry run: nothing was changed\n")
     elif own.set_aside:
-        _set_aside(fleet.name, scope.state_dir)
-    elif faults:
+        aside = _set_aside(fleet.name, scope.state_dir)
+    is_damaged = bool(faults) and not own.set_aside
+    if output.json:
+        code = ExitCode.USAGE if is_damaged else ExitCode.DONE
+        print_document(report.history_document(runs, fleet, faults, code, aside))
+    if is_damaged:
         raise DamagedError("\n".join(faults))
 
 
@@ -74,8 +77,8 @@ def _all_that_is_left(fleet: str, state_dir: str) -> "tuple[list[Run], list[str]
     return list(in_context(runs, folder)), faults
 
 
-def _set_aside(fleet: str, state_dir: str) -> None:
-    """Whether the journal is damaged is asked again under the lock: no run is at work then."""
+def _set_aside(fleet: str, state_dir: str) -> str:
+    """Where it is now. Whether the journal is damaged is asked again under the lock: no run is at work then."""
     from hivekeys.journal import salvage, state_folder
 
     folder = state_folder.folder_for(fleet, state_dir)
@@ -87,3 +90,4 @@ def _set_aside(fleet: str, state_dir: str) -> None:
     sys.stderr.write("".join(f"hivekeys: {fault}\n" for fault in faults))
     after = as_typed(f"what the hosts are now: fab status --fleet {fleet}")
     sys.stderr.write(f"put aside as {aside}; {after}\n")
+    return str(aside)

@@ -1,22 +1,24 @@
 """`fab init`: writes a first inventory. Contacts no host."""
 
-import json
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hivekeys.errors import UserError
+from hivekeys.errors import ExitCode, UserError
 from hivekeys.tasks.options.declared import argument, option
 from hivekeys.tasks.options.fleet import check_ids, inventory_folders
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.verb import verb
+from hivekeys.tasks.terminal.document import print_document
 from hivekeys.text.commands import as_typed
+from hivekeys.text.documents.head import head
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
     from hivekeys.inventory.first import Outline
+    from hivekeys.text.documents.inventory import Init
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +49,30 @@ def init(own: InitOptions, output: JsonOption) -> None:
     text = text_of(_outline(own))
     fleet = _read(text, path)
     if own.print:
-        sys.stdout.write(text)
+        if output.json:
+            print_document(_document(path, fleet, f"{path}: {len(fleet.hosts)} hosts; not written", "", text))
+        else:
+            sys.stdout.write(text)
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_whole(path, text, over=False)
-    if output.json:
-        document = {"file": str(path), "fleet": fleet.name, "hosts": [host.name for host in fleet.hosts]}
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    written = f"{path} written: {len(fleet.hosts)} hosts"
     then = as_typed(f"fab trust --fleet {fleet.name}   then: fab plan --fleet {fleet.name}")
-    sys.stderr.write(f"{path} written: {len(fleet.hosts)} hosts; next: {then}\n")
+    if output.json:
+        print_document(_document(path, fleet, written, then))
+    sys.stderr.write(f"{written}; next: {then}\n")
+
+
+def _document(path: Path, fleet: "Fleet", words: str, then: str, text: str = "") -> "Init":
+    return {
+        "form": "init",
+        **head(words, then),
+        "fleet": fleet.name,
+        "exit_code": int(ExitCode.DONE),
+        "file": str(path),
+        "hosts": [host.name for host in fleet.hosts],
+        "text": text or None,
+    }
 
 
 def _place(name: str) -> Path:
@@ -88,4 +105,7 @@ def _read(text: str, path: Path) -> "Fleet":
             return inventory.load(scratch, check_ids)
         except UserError as error:
             said = error.message.replace(f"{scratch}: ", f"{path.name}: ")
-            raise UserError(f"{said}\nnothing was written", hint=error.hint, code=error.code) from None
+            for mistake in error.mistakes:
+                mistake["file"] = mistake["file"].replace(str(scratch), path.name)
+            said = f"{said}\nnothing was written"
+            raise UserError(said, hint=error.hint, code=error.code, mistakes=error.mistakes) from None

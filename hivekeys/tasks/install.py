@@ -3,12 +3,15 @@
 import sys
 from dataclasses import dataclass
 
-from hivekeys.errors import UserError
+from hivekeys.errors import ExitCode, UserError
 from hivekeys.tasks.options.changes import ChangeOptions, FromOption, ReasonOption
 from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.fleet import HostsOptions, LoginOptions
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import print_document
+from hivekeys.text.documents.head import head
+from hivekeys.text.documents.upkeep import Sudoers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ def install(
     inventory = scope.load_hosts()
     own.refuse_mixed()
     if own.print_sudoers:
-        sys.stdout.write(restricting.sudoers_of(inventory[1]))
+        _print_sudoers(restricting.sudoers_of(inventory[1]), output.json)
         return
     fleet, hosts = login.apply_to(*inventory)
     request = Request(reason=reason.reason, state_dir=scope.state_dir, records=not change.dry_run)
@@ -106,3 +109,12 @@ def install(
         results = front.front(work, source) if own.front else install.install(work, own.changes, source)
         code = show_changes(work, results, output.json)
     leave(code)
+
+
+def _print_sudoers(text: str, as_json: bool) -> None:
+    if not as_json:
+        sys.stdout.write(text)
+        return
+    words = "the rule for sudo that restricted mode needs; no host was contacted"
+    document: Sudoers = {"form": "sudoers", **head(words, ""), "exit_code": int(ExitCode.DONE), "text": text}
+    print_document(document)

@@ -1,6 +1,5 @@
 """`fab inventory.check` and `fab inventory.convert`: shows a fleet's file, or converts it to our own format."""
 
-import json
 import os
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.fleet import FleetOption, check_ids, inventory_folders
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import print_document
 from hivekeys.text.commands import as_typed
 
 if TYPE_CHECKING:
@@ -36,19 +36,17 @@ def check(scope: FleetOption, own: CheckOptions, output: JsonOption) -> None:
     from hivekeys.tasks.terminal.live import Show
 
     loaded = _looked(scope.fleet)
-    told = _tried(loaded.fleet) if own.try_notify else {}
+    told = _tried(loaded.fleet) if own.try_notify else None
     if output.json:
-        document = table.document(loaded.fleet, loaded.files, loaded.untouched)
-        tried = {"notify": {name: {"told": not wrong, "wrong": wrong or None} for name, wrong in told.items()}}
-        sys.stdout.write(json.dumps(document | (tried if own.try_notify else {}), indent=2) + "\n")
+        print_document(table.document(loaded.fleet, loaded.files, loaded.untouched, told))
     else:
         show = Show()
         show.table(table.table(loaded.fleet))
         for line in table.lines(loaded.fleet, loaded.files, loaded.untouched):
             show.line(line)
-        for name, wrong in told.items():
+        for name, wrong in (told or {}).items():
             show.line(f"notify.{name}: {wrong or 'told'}")
-    leave(ExitCode.FINDINGS if any(told.values()) else ExitCode.DONE)
+    leave(ExitCode.FINDINGS if any((told or {}).values()) else ExitCode.DONE)
 
 
 def _tried(fleet: "Fleet") -> dict[str, str]:

@@ -14,7 +14,7 @@ import hivekeys
 from hivekeys.errors import UserError
 from hivekeys.tasks.namespace import namespace
 from hivekeys.tasks.options.verb import fail
-from hivekeys.tasks.terminal import commandline, output
+from hivekeys.tasks.terminal import commandline, document, output
 from hivekeys.text.commands import INSTALLED, as_typed
 
 # Options of Invoke's own; its others say how commands run, and no verb honours them.
@@ -45,6 +45,7 @@ class Hivekeys(Program):
         try:
             commandline.refuse_mistakes(self, namespace)
         except UserError as error:
+            document.promise_typed(self.core.unparsed)
             fail(error)
 
     def print_columns(self, tuples: Any) -> None:

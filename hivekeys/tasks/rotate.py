@@ -15,6 +15,7 @@ from hivekeys.tasks.options.output import NotifyOptions, OutputOptions
 from hivekeys.tasks.options.pace import PaceOptions, age
 from hivekeys.tasks.options.turning import TurnOptions
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import print_document
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
@@ -151,13 +152,24 @@ def _say_not_due(fleet: str, seconds: float, why: str, output: OutputOptions) ->
     """What a rotation by the clock says that has nothing to do. `seconds`: how old the fleet's token is."""
     from hivekeys.report import stream
     from hivekeys.tasks.terminal.live import Show
+    from hivekeys.text.documents.head import head
+    from hivekeys.text.documents.run import NotDue
 
+    words = f"not due: {why}; nothing was changed"
     if output.events:
         sys.stdout.write(json.dumps(stream.not_due_line(fleet, seconds, time.time())) + "\n")
     elif output.json:
-        sys.stdout.write(json.dumps({"fleet": fleet, "due": False, "age_seconds": round(seconds)}) + "\n")
+        document: NotDue = {
+            "form": "not-due",
+            **head(words, ""),
+            "fleet": fleet,
+            "exit_code": int(ExitCode.DONE),
+            "due": False,
+            "age_seconds": round(seconds),
+        }
+        print_document(document)
     else:
-        Show(output).line(f"not due: {why}; nothing was changed")
+        Show(output).line(words)
 
 
 def _refuse_held(fleet: str, state_dir: str) -> None:

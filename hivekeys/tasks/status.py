@@ -1,16 +1,15 @@
 """`fab status`: how the hosts are now; once, repeatedly (--watch), or for Prometheus (--metrics)."""
 
-import json
-import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hivekeys.errors import DamagedError, ExitCode, UserError
 from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.fleet import HostsOptions
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import print_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +64,8 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
     from hivekeys.rotation import windows
     from hivekeys.status import status as now
     from hivekeys.tasks.terminal.live import Show
-    from hivekeys.tasks.work.standing import standing_lines
+    from hivekeys.tasks.work.standing import next_line, standing_lines
+    from hivekeys.text.documents.status import AtWork
 
     path = destination("--metrics", metrics) if metrics else None
     with looking(fleet, hosts, state_dir, asks_for_uses=True) as look:
@@ -79,9 +79,9 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
         _write_metrics(path, shown, state_dir)
     if as_json:
         holder = state_folder.at_work(state_folder.folder_for(fleet.name, state_dir))
-        works: dict[str, Any] = {"at_work": {"run": holder.run or None, "by": holder.words} if holder else None}
-        works["window"] = windows.words(fleet.windows, time.time()) or None
-        sys.stdout.write(json.dumps({**now.document(shown), **works}, indent=2) + "\n")
+        works: AtWork | None = {"run": holder.run or None, "by": holder.words} if holder else None
+        first = "" if damaged else next_line(fleet, state_dir, _newer(shown))
+        print_document(now.document(shown, first, works, windows.words(fleet.windows, time.time()), code))
         leave(code)
         return
     show = Show()

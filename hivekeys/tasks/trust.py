@@ -1,7 +1,6 @@
 """`fab trust`: adds host keys to known_hosts after they were compared."""
 
 import contextlib
-import json
 import sys
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.fleet import SomeHosts
 from hivekeys.tasks.options.output import JsonOption
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import print_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,8 +78,7 @@ def trust(scope: SomeHosts, own: TrustOptions, output: JsonOption) -> None:
         answers = trusting.server_keys
     code = trust_report.code(answers)
     if output.json:
-        document = trust_report.document(fleet.name, answers, written, code)
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_document(trust_report.document(fleet, answers, written, code))
     else:
         screen.print(trust_report.summary(answers, written), markup=False, soft_wrap=True)
     leave(code)

@@ -81,7 +81,7 @@ def _written(report: "Report", fleet: "Fleet", shape: str, verbose: bool, on_ter
 
     match shape:
         case "json":
-            return json.dumps(checklist.document(report), indent=2) + "\n"
+            return json.dumps(checklist.document(report, fleet.typed), indent=2) + "\n"
         case "junit":
             return junit.junit(report)
         case "sarif":

@@ -6,13 +6,11 @@ Paths and reasons came from hosts: they go into `rich.text.Text`, one line each.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.protocol import hints
@@ -20,6 +18,8 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.change import Change
 from hivekeys.protocol.seen import Proof, Seen
 from hivekeys.text.clean import one_line
+from hivekeys.text.documents.head import head
+from hivekeys.text.documents.upkeep import Upkeep
 from hivekeys.text.names import fold_names
 
 
@@ -75,18 +75,37 @@ def lines(kept: Sequence[UpkeepResult], fleet: Fleet, apply: bool) -> list[str]:
     fine = [host.host for host in kept if not host.cause and not host.changes]
     if fine:
         said.append(f"nothing to do: {fold_names(fine)}")
+    return [*said, _sum(kept, apply)]
+
+
+def _sum(kept: Sequence[UpkeepResult], apply: bool) -> str:
+    """The last line."""
     every = [change for host in kept for change in host.changes]
     left = sum(bool(change.refused) for change in every)
     waiting = sum(host.cause is not None and host.cause.trouble is Trouble.NOT_BEGUN for host in kept)
     failed = sum(bool(host.cause) for host in kept) - waiting
     counts = f"{len(every) - left} {'changed' if apply else 'to do'}, {left} stay as they are, {failed} hosts failed"
-    return [*said, f"{len(kept)} hosts: {counts}" + (f", {waiting} not begun" if waiting else "")]
+    return f"{len(kept)} hosts: {counts}" + (f", {waiting} not begun" if waiting else "")
 
 
-def document(kept: Sequence[UpkeepResult], fleet: Fleet, task: str, apply: bool, code: ExitCode) -> dict[str, Any]:
+def remaining_line(task: str) -> str:
+    """What to type after a look that found something to do."""
+    return f"to do it: type the same {'with --apply' if task == 'fix' else 'without --dry-run'}"
+
+
+def _next(kept: Sequence[UpkeepResult], fleet: Fleet, task: str, apply: bool, code: ExitCode) -> str:
+    """What to type next: what the first host needs that failed, or the same again."""
+    ill = next((host for host in kept if host.cause and host.cause.trouble is not Trouble.NOT_BEGUN), None)
+    if ill and ill.cause:
+        return hints.hint(ill.cause, fleet, ill.host)
+    return remaining_line(task) if code is ExitCode.FINDINGS and not apply else ""
+
+
+def document(kept: Sequence[UpkeepResult], fleet: Fleet, task: str, apply: bool, code: ExitCode) -> Upkeep:
     """Everything, for a program."""
     return {
-        "hivekeys": __version__,
+        "form": "upkeep",
+        **head(_sum(kept, apply), _next(kept, fleet, task, apply, code)),
         "fleet": fleet.name,
         "task": task,
         "applied": apply,

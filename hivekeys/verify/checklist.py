@@ -5,16 +5,16 @@ Details came from hosts: they go into `rich.text.Text`, and in Markdown nothing 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
 from hivekeys.fleet import Waiver
 from hivekeys.protocol.hints import limit_of
 from hivekeys.text.commands import as_typed
+from hivekeys.text.documents import verify as documents
+from hivekeys.text.documents.head import head
 from hivekeys.text.names import fold_names
 from hivekeys.verify.findings import WAIVED, Finding, Report, Verdict
 
@@ -101,10 +101,11 @@ def expired_line(waiver: Waiver) -> str:
     return f"the waiver of {waiver.check} on {of} expired on {waiver.until}: {waiver.reason}"
 
 
-def document(report: Report) -> dict[str, Any]:
-    """Everything, for a program."""
+def document(report: Report, typed: str) -> documents.Checklist:
+    """Everything, for a program; `typed`: the words after --fleet."""
     return {
-        "hivekeys": __version__,
+        "form": "verify",
+        **head(summary(report.findings), next_line(report.findings, typed)),
         "fleet": report.fleet,
         "exit_code": int(report.code),
         "counts": counts(report.findings),
@@ -113,7 +114,7 @@ def document(report: Report) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding) -> documents.Finding:
     return {
         "check": finding.check.id,
         "title": finding.check.title,
@@ -126,7 +127,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _waiver(waiver: Waiver) -> dict[str, Any]:
+def _waiver(waiver: Waiver) -> documents.Waiver:
     hosts = list(waiver.hosts) or None
     return {"check": waiver.check, "hosts": hosts, "reason": waiver.reason, "until": waiver.until.isoformat()}
 

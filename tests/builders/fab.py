@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.builders.documents import printed
 from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 
@@ -85,6 +86,7 @@ class Fab:
             start_new_session=True,  # no terminal to ask on, whatever the tester has
         )
         assert "Traceback" not in done.stderr, done.stderr
+        printed(words, done.returncode, done.stdout)
         return Answer(done.returncode, done.stdout, done.stderr)
 
     def on_terminal(self, *words: str) -> Terminal:

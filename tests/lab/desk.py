@@ -17,6 +17,7 @@ from pathlib import Path
 from hivekeys import lab as labs
 from hivekeys.lab import Lab
 from hivekeys.lab.model import LABS
+from tests.builders.documents import printed
 from tests.builders.project import PROJECT
 from tests.builders.terminal import Terminal
 
@@ -136,7 +137,7 @@ class Desk:
 
     def run_id(self) -> str:
         """A run that turned the fleet."""
-        runs = json.loads(self.fab(0, "history", "--json"))
+        runs = json.loads(self.fab(0, "history", "--json"))["runs"]
         return next(str(run["run"]) for run in runs if run["exit_code"] == 0)
 
     # -- the fleet
@@ -162,6 +163,7 @@ class Desk:
         argv = ["fab", task, "--fleet", "production", *words]
         done = subprocess.run(argv, cwd=self.clone, env=self.env, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
+        printed((task, *words), code, done.stdout)
         return done.stdout
 
     def on_all_hosts(self, script: str) -> None:

@@ -34,6 +34,7 @@ from hivekeys.rotation.drive import Drive, paced
 from hivekeys.rotation.moves import REVOCATION
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token
+from tests.builders.documents import printed
 from tests.builders.project import PROJECT
 
 from .asking import eventually, put_token, restart, status
@@ -197,6 +198,7 @@ def end_fab(process: subprocess.Popen[str], stdin: str = "") -> Answer:
     """Its answer, when it is through."""
     with process:
         out, err = process.communicate(stdin, timeout=120)
+    printed([str(word) for word in process.args][1:], process.returncode, out)  # type: ignore[union-attr]  # a list
     return Answer(process.returncode, out, err)
 
 

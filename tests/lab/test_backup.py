@@ -45,7 +45,7 @@ def rotated(lab: Lab, state: Path) -> str:
 
 def json_list(lab: Lab, state: Path) -> list[dict[str, Any]]:
     answer = fab("backup", "--list", "--fleet", lab.name, "--json", state=state)
-    found: list[dict[str, Any]] = answer.document  # type: ignore[assignment]  # a list, for once
+    found: list[dict[str, Any]] = answer.document["backups"]
     return found
 
 

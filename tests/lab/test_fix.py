@@ -1,6 +1,5 @@
 """`fab fix` on real hosts: what verify found is mended, what an attacker could have arranged is not."""
 
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -223,5 +222,5 @@ def test_a_host_that_is_away_does_not_keep_the_other_from_being_mended(lab: Lab,
 def test_what_was_mended_is_in_the_journal(lab: Lab, state: Path) -> None:
     lab.sh("queen", f"chmod 644 {ACTIVE}")
     fix(lab, state, "--apply", "--reason", "audit 2026")
-    runs = json.loads(fab("history", "--fleet", lab.name, "--json", state=state).out)
+    runs = fab("history", "--fleet", lab.name, "--json", state=state).document["runs"]
     assert [(run["task"], run["reason"], run["exit_code"]) for run in runs] == [("fix", "audit 2026", 0)]

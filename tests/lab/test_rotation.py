@@ -145,7 +145,7 @@ def test_a_timer_rotates_only_what_is_old_enough(lab: Lab, tmp_path: Path) -> No
     assert young.code == 0
     assert "not due" in young.out + young.err
     assert truth(lab) == was
-    assert fab("history", "--fleet", lab.name, "--json", state=tmp_path).out.strip() == "[]"
+    assert fab("history", "--fleet", lab.name, "--json", state=tmp_path).document["runs"] == []
 
     lab.sh("hive3", "touch -d '91 days ago' /etc/llama-orch/secrets/api-token")
     assert fab(*words, state=tmp_path).code == 0

@@ -215,6 +215,8 @@ RIDDLES = """
 PROMISED = {  # as the journal, the wire, a document or the kernel has them
     "Outcome.met",
     "Audited.found",
+    "HostTrail.found",
+    "Tried.told",
     "Finding.found",
     "Tally.found",
     "Verb.RECALL",

@@ -2,19 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from hivekeys import __version__
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Fleet
 from hivekeys.protocol import hints
 from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.trust import SETTLED, TRUSTED, ServerKeys, Standing
 from hivekeys.text.commands import as_typed
+from hivekeys.text.documents.head import head
+from hivekeys.text.documents.trust import Trust
 from hivekeys.text.names import fold_names
 
 _STYLES = {Standing.NEW: "cyan", Standing.MORE: "cyan", Standing.CHANGED: "bold red", Standing.REVOKED: "bold red"}
@@ -63,8 +63,7 @@ def lines(shown: Sequence[ServerKeys], fleet: Fleet) -> list[str]:
         names = fold_names(by[Standing.CHANGED])
         said.append(
             f"CHANGED: {names}: other keys than known_hosts has. Re-installed? Or does somebody intercept the "
-            "connection? Compare them on the console first; then: "
-            + as_typed(f"fab trust --fleet {fleet.typed} --replace {','.join(by[Standing.CHANGED])}")
+            f"connection? Compare them on the console first; then: {_replace(fleet, by[Standing.CHANGED])}"
         )
     if by[Standing.REVOKED]:
         said.append(f"REVOKED: {fold_names(by[Standing.REVOKED])}: a key that is marked @revoked is never written")
@@ -84,11 +83,23 @@ def summary(shown: Sequence[ServerKeys], written: Sequence[str]) -> str:
     return f"{len(shown)} hosts: {len(shown) - len(left)} trusted ({len(written)} written now), {len(left)} not{why}"
 
 
-def document(fleet: str, shown: Sequence[ServerKeys], written: Sequence[str], code: ExitCode) -> dict[str, Any]:
+def _replace(fleet: Fleet, names: Sequence[str]) -> str:
+    return as_typed(f"fab trust --fleet {fleet.typed} --replace {','.join(names)}")
+
+
+def _next(fleet: Fleet, shown: Sequence[ServerKeys]) -> str:
+    """What to type next: for changed keys, or for the first host that showed none."""
+    if changed := [each.name for each in shown if each.standing is Standing.CHANGED]:
+        return f"compare the keys on the console first; then: {_replace(fleet, changed)}"
+    return next((hints.hint(each.cause, fleet, each.name) for each in shown if each.cause), "")
+
+
+def document(fleet: Fleet, shown: Sequence[ServerKeys], written: Sequence[str], code: ExitCode) -> Trust:
     """Everything, for a program."""
     return {
-        "hivekeys": __version__,
-        "fleet": fleet,
+        "form": "trust",
+        **head(summary(shown, written).partition("\n")[0], _next(fleet, shown)),
+        "fleet": fleet.name,
         "exit_code": int(code),
         "hosts": [
             {
@@ -101,7 +112,7 @@ def document(fleet: str, shown: Sequence[ServerKeys], written: Sequence[str], co
                     for key in each.presented
                 ],
                 "known_keys": [{"type": key.kind, "fingerprint": key.fingerprint} for key in each.known.keys],
-                "cause": each.cause and {"trouble": each.cause.trouble.value, "detail": each.cause.detail},
+                "cause": {"trouble": each.cause.trouble.value, "detail": each.cause.detail} if each.cause else None,
             }
             for each in shown
         ],

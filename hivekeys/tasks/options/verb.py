@@ -16,6 +16,7 @@ from invoke.tasks import Task, task
 
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.tasks.options.declared import HELP, filled, options_of, signature_of, takes_several
+from hivekeys.tasks.terminal import document
 from hivekeys.tasks.terminal.stopping import endable
 
 DRY_RUN = "every verb that changes something has --dry-run: it shows the plan and changes nothing"
@@ -34,6 +35,7 @@ def verb(body: Callable[..., None]) -> "Task[Any]":
     def polite(*args: Any, **given: Any) -> None:
         context = signature.bind(*args, **given).arguments["context"]
         _prepare_process()
+        document.promise(given)
         try:
             refuse_dry(context)
             with endable():
@@ -41,6 +43,7 @@ def verb(body: Callable[..., None]) -> "Task[Any]":
         except UserError as error:
             fail(error, given.get("fleet", ""))
         except KeyboardInterrupt:
+            document.refuse(UserError("interrupted", code=ExitCode.INTERRUPTED), "")
             raise Exit("interrupted", ExitCode.INTERRUPTED) from None
         except Exit:
             raise
@@ -85,11 +88,15 @@ def refuse_dry(context: Any) -> None:
 
 
 def fail(error: UserError, fleet: str = "") -> None:
-    """Says what is wrong, then the hint for the fleet that was named, and leaves with the error's code."""
+    """Says what is wrong, then the hint for the fleet that was named, and leaves with the error's code.
+
+    Programs that were promised a document get one.
+    """
     from hivekeys.protocol.hints import for_fleet
 
-    hint = f"\n  hint: {for_fleet(error.hint, shlex.quote(fleet) if fleet else '')}" if error.hint else ""
-    raise Exit(f"hivekeys: {error.message}{hint}", int(error.code)) from None
+    hint = for_fleet(error.hint, shlex.quote(fleet) if fleet else "")
+    document.refuse(error, hint)
+    raise Exit(f"hivekeys: {error.message}" + (f"\n  hint: {hint}" if hint else ""), int(error.code)) from None
 
 
 def bug(error: Exception, fleet: str = "") -> None:

@@ -14,7 +14,7 @@ from invoke.parser import Parser
 
 from hivekeys.errors import UserError
 from hivekeys.tasks.options.verb import DRY_RUN, fail
-from hivekeys.tasks.terminal import completion, output
+from hivekeys.tasks.terminal import completion, document, output
 
 if TYPE_CHECKING:
     from invoke.collection import Collection
@@ -52,6 +52,7 @@ def begin(namespace: "Collection") -> None:
         try:
             refuse_mistakes(program, namespace)
         except UserError as error:
+            document.promise_typed(program.core.unparsed)
             fail(error)
 
 

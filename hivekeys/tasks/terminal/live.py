@@ -4,14 +4,13 @@ On a terminal the progress is one picture that is drawn over; elsewhere it is pl
 (`--json`, `--events`) is on stdout.
 """
 
-import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.table import Table
@@ -47,7 +46,7 @@ from hivekeys.rotation.preview import Foreseen
 from hivekeys.rotation.question import before_wave, drains
 from hivekeys.rotation.waves import Wave
 from hivekeys.tasks.options.output import TO_PEOPLE, OutputOptions
-from hivekeys.tasks.terminal import asking
+from hivekeys.tasks.terminal import asking, document
 from hivekeys.tasks.terminal.output import cry
 from hivekeys.tasks.terminal.screen import SHOW_CURSOR, Screen, fitted
 from hivekeys.tasks.terminal.stopping import AT_ONCE, STOPPING
@@ -192,10 +191,7 @@ class Show:
     def plan(self, run: Run, fleet: Fleet, newest: Run | None) -> None:
         """What a rotation would do; `newest`: the run whose token the fleet went on with, by the journal."""
         self._end_screen()
-        if self._output.json:
-            self._print_json(run, fleet, None)
-            return
-        out = self._talk if self._output.events else self._out
+        out = self._talk if self._output.events or self._output.json else self._out
         out.print(report.plan_table(run, fleet, out.width))
         for line in report.wave_lines(run, fleet.policy.batch):
             _print_line(out, Text(line))
@@ -212,11 +208,14 @@ class Show:
 
     def planned(self, run: Run, fleet: Fleet, code: ExitCode, newest: Run | None) -> None:
         """The same, when that was all."""
-        if self._stream:
-            self._stream.write(stream.result_line(run, code, time.time(), fleet))
+        if self._output.json:
+            self._end_screen()
+            document.print_document(report.document(run, fleet))
+        elif self._stream:
+            self._end_lines(run, fleet, code)
         else:
             self.plan(run, fleet, newest)
-            hosts = [host for host in fleet.hosts if host.name in run.hosts and not self._output.json]
+            hosts = [host for host in fleet.hosts if host.name in run.hosts]
             for line in drains(hosts, run):
                 _print_line(self._out, Text(line))
 
@@ -226,9 +225,11 @@ class Show:
         """What a run would do to each host, and on the whole, when that was all."""
         self._end_screen()
         if self._output.json:
-            self._print_json(run, fleet, code, preview.document(hosts))
+            made = report.document(run, fleet, code)
+            made["dry_run"], made["would"] = True, preview.document(hosts)
+            document.print_document(made)
         elif self._stream:
-            self._stream.write(stream.result_line(run, code, time.time(), fleet))
+            self._end_lines(run, fleet, code)
         else:
             self._out.print(preview.table(hosts, title))
             for line in (*report.failure_lines(run, fleet), *lines):
@@ -241,9 +242,12 @@ class Show:
         lines = report.summary_lines(run, code, fleet, taken)
         self.summary = ("\n".join(lines) + "\n", code)
         if self._output.json:
-            self._print_json(run, fleet, code, {"backup": backup.document()} if backup else {})
+            made = report.document(run, fleet, code)
+            if backup:
+                made["backup"] = backup.facts()
+            document.print_document(made)
         elif self._stream:
-            self._stream.write(stream.result_line(run, code, time.time(), fleet))
+            self._end_lines(run, fleet, code)
         else:
             self._print_result(run, fleet)
             for line in lines:
@@ -273,7 +277,7 @@ class Show:
         """Characters that a table may have."""
         return self._out.width
 
-    def event(self, line: dict[str, Any]) -> None:
+    def event(self, line: Mapping[str, object]) -> None:
         """A line for programs that is no event of a run."""
         if self._stream:
             self._stream.write(line)
@@ -311,9 +315,11 @@ class Show:
         """Asked between two waves."""
         return self.agrees(f"{before_wave(self._progress.run, wave)} Go on? [y/N] ")
 
-    @staticmethod
-    def _print_json(run: Run, fleet: Fleet, code: ExitCode | None, more: dict[str, Any] | None = None) -> None:
-        sys.stdout.write(json.dumps({**report.document(run, fleet, code), **(more or {})}, indent=2) + "\n")
+    def _end_lines(self, run: Run, fleet: Fleet, code: ExitCode) -> None:
+        """The last line for a program."""
+        if self._stream:
+            self._stream.write(stream.result_line(run, code, time.time(), fleet))
+            document.fulfil()
 
 
 def _print_line(out: Console, line: Text) -> None:

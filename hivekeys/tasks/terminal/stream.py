@@ -7,8 +7,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 PATIENCE = 10.0  # seconds that the end of a run waits for a reader
 
@@ -23,7 +22,7 @@ class Stream:
         self._thread = threading.Thread(target=self._keep_writing, name="events", daemon=True)
         self._thread.start()
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: Mapping[str, object]) -> None:
         """One more line; returns at once."""
         self._lines.put(json.dumps(line, ensure_ascii=True).encode() + b"\n")
 

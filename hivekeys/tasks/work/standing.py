@@ -1,7 +1,5 @@
 """Where the runs of this bastion stand, and what they still owe, by its journal; for `fab status` and `fab rotate`."""
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 
@@ -13,6 +11,7 @@ from hivekeys.journal.past import past_run, past_runs
 from hivekeys.journal.run import Run
 from hivekeys.protocol.hints import for_fleet
 from hivekeys.rotation.windows import words
+from hivekeys.tasks.terminal.document import print_document
 from hivekeys.tasks.terminal.live import Show
 from hivekeys.text.durations import ago
 
@@ -32,6 +31,11 @@ def standing_lines(fleet: Fleet, state_dir: str, newer: str = "") -> list[str]:
     if holder and not any(run.at_work for run in runs[:1]):
         lines.insert(0, f"at work on the fleet now: {holder.words}")
     return lines
+
+
+def next_line(fleet: Fleet, state_dir: str, newer: str = "") -> str:
+    """What the newest run needs, or the first that still owes; "" where none does."""
+    return report.next_of(overtaken(past_runs(fleet.name, state_dir), newer), fleet)
 
 
 def owing_lines(fleet: Fleet, state_dir: str, after: str) -> list[str]:
@@ -57,8 +61,7 @@ def show_run(fleet: Fleet, name: str, state_dir: str, as_json: bool) -> None:
     """How a run of the past went, by the journal alone; `name`: its id, or last."""
     past = past_run(fleet.name, "" if name == "last" else name, state_dir)
     if as_json:
-        document = {**report.document(past, fleet), "debts": list(past.debts), "open": past.is_open}
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_document(report.document(past, fleet))
         return
     show = Show()
     show.result_table(past, report.result_table(past, fleet, show.width))

@@ -1,7 +1,6 @@
 """What `fab fix`, `install`, `uninstall` and `watch` share: work on hosts beside a run, and how it is shown."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from hivekeys.journal.past import past_runs
 from hivekeys.journal.recorder import Record
 from hivekeys.protocol.hints import limit_of
 from hivekeys.protocol.program import modules_of, program_of
+from hivekeys.tasks.terminal.document import print_document
 from hivekeys.tasks.terminal.live import Show
 from hivekeys.tasks.work.notifying import notified
 from hivekeys.tasks.work.request import Request
@@ -108,7 +108,7 @@ def show_changes(work: Upkeep, kept: Sequence[UpkeepResult], as_json: bool) -> E
     kept = [changes.for_fleet(host, work.fleet) for host in kept]
     if as_json:
         document = changes.document(kept, work.fleet, work.phase.value, work.apply, code)
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        print_document(document)
     else:
         show = Show()
         if any(host.changes for host in kept):
@@ -116,7 +116,7 @@ def show_changes(work: Upkeep, kept: Sequence[UpkeepResult], as_json: bool) -> E
         for line in changes.lines(kept, work.fleet, work.apply):
             show.line(line)
         if code is ExitCode.FINDINGS and not work.apply:
-            show.line(f"to do it: type the same {'with --apply' if work.phase is Phase.FIX else 'without --dry-run'}")
+            show.line(changes.remaining_line(work.phase.value))
     return code
 
 

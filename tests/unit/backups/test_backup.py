@@ -21,6 +21,7 @@ from hivekeys.backups.signature import Maker, maker, name_of, sign, signer_id
 from hivekeys.errors import ExitCode, UserError
 from hivekeys.report.evidence import key_id, public_pem
 from hivekeys.token import Fingerprint, Token, generate, key_name
+from tests.builders.documents import valid
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 AT = datetime(2026, 11, 24, 23, 30, 18, tzinfo=UTC)
@@ -299,9 +300,10 @@ def test_the_list_marks_what_was_revoked(tmp_path: Path) -> None:
     with console.capture() as said:
         console.print(shelf.table(there, "paper", gone))
     assert [line.count("revoked by paper-9") for line in said.get().splitlines() if ".backup" in line] == [0, 1]
-    entries = [(one["revoked_by"], one["usable"], one["opened_by"]) for one in shelf.document(there, "paper", gone)]
+    document = valid(shelf.document(there, "paper", gone, "backups"))
+    entries = [(one["revoked_by"], one["usable"], one["opened_by"]) for one in document["backups"]]
     assert entries == [(None, True, ["age"]), ("paper-9", False, ["age"])]
-    assert TOKEN.fingerprint(KEY).keyed not in str(shelf.document(there, "paper", gone))
+    assert TOKEN.fingerprint(KEY).keyed not in str(document)
 
 
 def test_the_command_in_the_header_needs_nothing_but_a_shell_and_age(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hivekeys.backups import folder as backup_folder
 from hivekeys.bastion.after_run import backup_after_run
 from hivekeys.errors import ExitCode
 from hivekeys.fleet import Backups, Fleet, Policy
+from tests.builders.documents import valid
 from tests.builders.operator import Operator
 from tests.inprocess import KEY, InProcessFleet
 
@@ -82,4 +83,5 @@ def test_whatever_goes_wrong_is_told_and_no_more(fleet: InProcessFleet, state: P
         taken = backup_after_run(told(fleet, to), operator.runner, code, str(state.parent))
         assert taken is not None and taken.file is None and said in taken.why
         assert taken.lines()[0].startswith("warning: no backup was taken: ")
-        assert taken.document()["taken"] is False
+        assert taken.facts()["taken"] is False
+        assert "fab backup" in valid(taken.document(ExitCode.INCOMPLETE, "paper"))["command"]

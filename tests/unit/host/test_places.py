@@ -21,6 +21,7 @@ from hivekeys.report.incident import checklist
 from hivekeys.report.page import page
 from hivekeys.report.writing import html, markdown
 from hivekeys.token import Token, generate
+from tests.builders.documents import valid
 from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessFleet, SimulatedHost
 from tests.inprocess.processes import Other
@@ -387,7 +388,7 @@ def test_the_report_says_where_the_old_token_was_asked(fleet: InProcessFleet, hi
     hive.runs(port=9100, in_unit=False, comm="metrics")
     ann = responder(fleet)
     ann.revoke()
-    told = document(ann.runner.run, fleet.inventory)
+    told = valid(document(ann.runner.run, fleet.inventory))
     (row,) = [host for host in told["hosts"] if host["host"] == "hive1"]
     assert [(place["port"], place["answer"]) for place in row["places"]] == [(8081, "refuses"), (9100, "open")]
     assert row["survivors"] == []

@@ -33,6 +33,7 @@ from hivekeys.tasks.work.standing import standing_lines
 from hivekeys.tasks.work.turning import confirm
 from hivekeys.token import generate
 from hivekeys.verify.findings import Record, recorded
+from tests.builders.documents import valid
 from tests.builders.fab import Fab, refusing, state_of
 from tests.builders.operator import Operator
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of
@@ -80,8 +81,8 @@ def numbers(run: Run) -> str:
 def test_a_run_that_was_taken_back_is_told_so_with_the_old_token_wherever_it_is_told() -> None:
     teller = back_again()
     run = fold(teller.events)
-    document = report.document(run, PAPER)
-    digest = report.digest(run)
+    document = valid(report.document(run, PAPER))
+    (digest,) = valid(report.history_document([run], PAPER, [], ExitCode.DONE))["runs"]
     told = page(run, teller.events, PAPER)
     for facts in (document, digest):
         assert (facts["token"], facts["new_token"], facts["exit_code"]) == (str(OLD), str(NEW), 3)
@@ -119,7 +120,8 @@ def test_a_run_that_is_interrupted_ends_with_130_in_its_document_and_in_every_la
     run = interrupted(fleet).runner.run
     Show(OutputOptions(json=True)).result(run, fleet.inventory, ExitCode.INTERRUPTED)
     assert json.loads(capsys.readouterr().out)["exit_code"] == 130
-    assert report.document(run, fleet.inventory)["exit_code"] == report.digest(run)["exit_code"] == 130
+    assert report.document(run, fleet.inventory)["exit_code"] == 130
+    assert report.history_document([run], fleet.inventory, [], ExitCode.DONE)["runs"][0]["exit_code"] == 130
     assert ended(run) == "cut off"
     assert labels(numbers(run), "rotation_open") == [({}, 1.0)]
     assert labels(numbers(run), "rotation_last_exit_code") == [], "it is open"
@@ -205,7 +207,8 @@ def status_lines(folder: Path) -> str:
 
 def listed(folder: Path) -> dict[str, dict[str, Any]]:
     """What `fab history --json` says, by the runs' names."""
-    return {run.id: report.digest(run) for run in past_runs("paper", str(folder.parent), every=True)}
+    runs = list(past_runs("paper", str(folder.parent), every=True))
+    return {run["run"]: run for run in valid(report.history_document(runs, PAPER, [], ExitCode.DONE))["runs"]}
 
 
 @pytest.mark.parametrize("tell", [waiting_for_an_answer, in_the_middle])
@@ -217,7 +220,7 @@ def test_a_run_that_works_or_waits_at_a_question_is_at_work_and_not_cut_off(
     who = f"{operator()}, pid {os.getpid()}, since "
     with hold_lock(folder, "paper", "paper-1", "the yearly one"):
         (run,) = past_runs("paper", str(folder.parent))
-        said, facts = status_lines(folder), report.document(run, teller.fleet)
+        said, facts = status_lines(folder), valid(report.document(run, teller.fleet))
         assert "at work" in fab("history").out
     phase = run.phase.value if run.phase else ""
     assert f"; at work in phase {phase}: {who}" in said

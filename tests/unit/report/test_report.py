@@ -19,6 +19,7 @@ from hivekeys.protocol.hints import hint
 from hivekeys.protocol.seen import LoadedToken, Proof, Slot
 from hivekeys.text.durations import ago
 from hivekeys.token import Token
+from tests.builders.documents import valid
 from tests.builders.printed import printed, row
 from tests.builders.seen import seen
 
@@ -123,13 +124,13 @@ def test_the_last_line_is_what_to_type(run: Run, words: str) -> None:
 
 
 def test_programs_are_told_what_to_type_too() -> None:
-    assert report.document(RUN, FLEET)["next"] == report.next_step(RUN, FLEET)
+    assert valid(report.document(RUN, FLEET))["next"] == report.next_step(RUN, FLEET)
 
 
 def test_what_to_type_names_the_fleet_as_the_operator_did() -> None:
     """Its own name would not find a file that lies elsewhere."""
     elsewhere = replace(FLEET, called="./hosts.ini")
-    assert report.document(RUN, elsewhere)["next"].endswith(": fab reconcile --fleet ./hosts.ini")
+    assert valid(report.document(RUN, elsewhere))["next"].endswith(": fab reconcile --fleet ./hosts.ini")
 
 
 def test_failures_are_grouped_by_cause_the_most_hosts_first_each_with_the_next_step() -> None:
@@ -185,7 +186,7 @@ def test_what_a_host_says_reaches_no_table_as_markup() -> None:
     assert "\x1b" not in shown
     (line,) = [line for line in report.failure_lines(run, FLEET) if line.startswith("queen")]
     assert line == "queen: rubbish: [bold]x[/bold] [2J [link=http://evil]y[/link]"
-    document = report.document(run, FLEET)["hosts"][0]
+    document = valid(report.document(run, FLEET))["hosts"][0]
     assert all(text.isprintable() for text in (document["path"], document["loaded_by"], document["cause"]["detail"]))
 
 

@@ -24,6 +24,7 @@ from hivekeys.ssh.ask_all import ask_all
 from hivekeys.ssh.excluded import CutOut, Guarded, cut_out
 from hivekeys.ssh.line import Applicant
 from hivekeys.token import generate
+from tests.builders.documents import valid
 from tests.builders.operator import Operator, serving, slots_used
 from tests.inprocess import InProcessDialer, InProcessFleet
 
@@ -80,10 +81,10 @@ def test_every_report_of_the_run_names_it(fleet: InProcessFleet) -> None:
     ann = Operator(fleet, task=REVOKE, without=["hive2"])
     ann.revoke()
     run = ann.runner.run
-    document = report.document(run, fleet.inventory)
+    document = valid(report.document(run, fleet.inventory))
     assert document["excluded"] == ["hive2"]
     assert [host["state"] for host in document["hosts"] if host["host"] == "hive2"] == ["excluded"]
-    assert report.digest(run)["excluded"] == ["hive2"]
+    assert report.history_document([run], fleet.inventory, [], ExitCode.DONE)["runs"][0]["excluded"] == ["hive2"]
     assert "hive2" in report.standing(run, "1 h")
 
 

@@ -16,6 +16,7 @@ from hivekeys.journal.fold import fold
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.metered import Metered
 from hivekeys.service import Accepts, Apply
+from tests.builders.documents import valid
 from tests.builders.operator import Operator, serving
 from tests.inprocess import InProcessFleet, Session
 
@@ -51,7 +52,7 @@ def test_a_rotation_of_services_with_one_token_says_what_it_refused(fleet: InPro
     hives = [operator.run.hosts[name].metered for name in ("hive1", "hive2")]
     assert all(hive is not None and hive.refused > 0 for hive in hives)
     assert f"{counted.refused:,} of {counted.requests:,} requests refused" in report.meter_lines(operator.run)[-1]
-    assert report.document(operator.run, fleet.inventory)["meter"]["refused"] == counted.refused
+    assert valid(report.document(operator.run, fleet.inventory))["meter"]["refused"] == counted.refused
 
 
 def test_one_that_may_refuse_no_request_goes_back_at_the_first(fleet: InProcessFleet) -> None:

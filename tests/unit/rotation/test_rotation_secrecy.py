@@ -22,6 +22,7 @@ from hivekeys.protocol.verbs import Step
 from hivekeys.ssh.line import Line
 from hivekeys.token import Token, generate
 from tests.builders.answers import answers
+from tests.builders.documents import valid
 from tests.builders.operator import Operator, breaks
 from tests.inprocess import InProcessDialer, InProcessFleet, InProcessLine
 
@@ -46,8 +47,8 @@ def everything_shown(operator: Operator) -> str:
             *map(str, operator.events),
             repr(run),
             repr(vars(operator.runner)),
-            json.dumps(report.document(run, fleet)),
-            json.dumps(report.digest(run)),
+            json.dumps(valid(report.document(run, fleet))),
+            json.dumps(valid(report.history_document([run], fleet, [], ExitCode.DONE))),
             *report.failure_lines(run, fleet),
             printed(report.plan_table(run, fleet), report.result_table(run, fleet), report.history_table([run])),
         ]

@@ -11,6 +11,7 @@ from hivekeys.ssh.hostkeys.key import HostKey
 from hivekeys.ssh.hostkeys.known_keys import KnownKeys
 from hivekeys.ssh.hostkeys.trust import ServerKeys, Standing, Trusted, parse_list, writable
 from hivekeys.ssh.hostkeys.trust_report import code, document, lines, table
+from tests.builders.documents import valid
 from tests.builders.printed import printed
 
 ED, OLD = HostKey("ssh-ed25519", b"ed"), HostKey("ssh-ed25519", b"old")
@@ -138,7 +139,8 @@ def test_the_screen_folds_hosts_shows_old_and_new_and_is_loud_about_changes() ->
 
 
 def test_a_program_reads_the_same() -> None:
-    made = document("f", [shown(ED, known=(OLD,))], [], code([shown(ED, known=(OLD,))]))
+    made = valid(document(Fleet("f", ()), [shown(ED, known=(OLD,))], [], code([shown(ED, known=(OLD,))])))
+    assert made["command"] == "fab trust --fleet f --replace h"
     (host,) = made["hosts"]
     assert (host["standing"], host["written"]) == ("changed", False)
     assert host["keys"] == [{"type": "ssh-ed25519", "fingerprint": ED.fingerprint, "known": False}]

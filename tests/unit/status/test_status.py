@@ -17,6 +17,7 @@ from hivekeys.protocol.seen import NO_UNIT, HostRecord, LoadedToken, Place, Seen
 from hivekeys.status.status import FleetStatus, document, lines, status_of, table
 from hivekeys.token import Fingerprint
 from hivekeys.verify.findings import Record
+from tests.builders.documents import valid
 from tests.builders.observations import DAY, HIVE, NOW, QUEEN, SEEN, TOKEN
 from tests.builders.replies import reply_of
 
@@ -113,7 +114,7 @@ def test_while_two_tokens_are_accepted_it_says_who_uses_the_old_one() -> None:
     found = overlapping(use)
     (line,) = (line for line in lines(found) if "10.0.0.9" in line)
     assert "hive1: 10.0.0.9 called /v1/x of rbee-hive with token:1a2b3c, was accepted 7 times" in line
-    assert document(found)["old_token"]["uses"][0]["address"] == "10.0.0.9"
+    assert valid(document(found))["old_token"]["uses"][0]["address"] == "10.0.0.9"
     assert not [line for line in lines(found) if line.startswith("nobody")]
 
 
@@ -170,7 +171,7 @@ def test_a_host_that_no_run_has_changed_yet_bears_no_witness() -> None:
 
 def test_a_host_that_is_away_keeps_its_row_its_cause_and_what_it_owes() -> None:
     shown = status(AWAY, Record({TOKEN.keyed: NOW - 3 * DAY}, "paper-1", TOKEN, ("hive1",)))
-    hive = document(shown)["hosts"][1]
+    hive = valid(document(shown))["hosts"][1]
     assert (hive["reachable"], hive["cause"]["trouble"], hive["owes_for"]) == (False, "no-connection", 3 * DAY)
     assert lines(shown)[0].startswith("hive1: no-connection: no answer in time\n  hint: ")
     assert "not seen: hive1" in lines(shown)[1]

@@ -69,7 +69,7 @@ def test_the_last_run_is_the_later_one_whatever_the_clock_said(after_a_wrong_clo
     last = after_a_wrong_clock("status", "--run", "last", "--json")
     assert last.code == 0, last
     assert json.loads(last.out)["run"] == "paper-2"
-    listed = json.loads(after_a_wrong_clock("history", "--json").out)
+    listed = json.loads(after_a_wrong_clock("history", "--json").out)["runs"]
     assert [run["run"] for run in listed] == ["paper-2", "paper-1"]
     assert "run paper-2: cut off in phase stage" in after_a_wrong_clock("status").out
 
@@ -213,7 +213,9 @@ def test_history_says_what_is_missing_and_lists_what_is_left(fab: Fab, damage: C
     answer = fab("history", "--json")
     assert answer.code == 2
     assert DAMAGES[damage] in answer.err
-    runs = [run["run"] for run in json.loads(answer.out)]
+    document = json.loads(answer.out)
+    assert any(DAMAGES[damage] in fault for fault in document["faults"])
+    runs = [run["run"] for run in document["runs"]]
     whole = {"cut_tail": ["paper-1"], "cut_to_nothing": [], "no_database": [], "changed_event": ["paper-2"]}
     assert runs == whole.get(damage.__name__, ["paper-2", "paper-1"]), "a run whose chain is whole is listed"
 

@@ -140,7 +140,7 @@ def test_a_verb_that_is_told_to_end_waits_for_hosts_in_flight_and_leaves_with_13
         silent.hang_up()
         assert silent.end() == (130, "interrupted\n")
     if verb != "verify":
-        (run,) = json.loads(fab("history", "--json").out)
+        (run,) = json.loads(fab("history", "--json").out)["runs"]
         assert (run["task"], run["exit_code"]) == (verb, 130)
 
 

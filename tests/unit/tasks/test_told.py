@@ -41,6 +41,7 @@ from hivekeys.tasks.terminal import stream
 from hivekeys.tasks.terminal.live import Show
 from hivekeys.tasks.terminal.screen import Screen, fitted, rows_of
 from hivekeys.tasks.terminal.stream import Stream
+from hivekeys.text.documents import refusal
 from tests.builders.operator import Operator, breaks
 from tests.builders.project import PROJECT
 from tests.builders.running import at, fails, midway, names
@@ -93,7 +94,7 @@ def test_every_line_of_every_kind_of_run_fits_the_schema(fleet: InProcessFleet) 
     VALID.validate(line)
     assert line["age_seconds"] == 86400
     VALID.validate(line_of(midway_event(), "blue-1", BLUE))
-    missed = set(SCHEMA["$defs"]) - seen - {"host", "run", "time", "fp6", "phase", "state", "cause", "use"}
+    missed = set(SCHEMA["$defs"]) - seen - {"host", "run", "time", "fp6", "phase", "state", "cause", "use", "mistake"}
     rare = {
         "not-due",
         "run-interrupted",
@@ -103,10 +104,11 @@ def test_every_line_of_every_kind_of_run_fits_the_schema(fleet: InProcessFleet) 
         "operator-answered",
         "approved",
     }
-    assert missed == {*rare, "fell-back", "overlap-began"}
+    assert missed == {*rare, "fell-back", "overlap-began", "refusal"}
     VALID.validate(line_of(OperatorAsked(at(1)), "blue-1", BLUE))
     VALID.validate(line_of(OperatorAnswered(True, at(2)), "blue-1", BLUE))
     VALID.validate(line_of(waiting(), "blue-1", BLUE))
+    VALID.validate(refusal.line(refusal.document("another run is at work", "`fab status` shows it", 5, ()), 1.0))
     signed = Signed("bob@example", "ssh-ed25519 AAAA", "SHA256:abc", ())
     VALID.validate(line_of(Approved("0123456789abcdef", "00" * 32, (), (signed,), at(3)), "blue-1", BLUE))
 

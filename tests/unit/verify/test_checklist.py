@@ -22,6 +22,7 @@ from hivekeys.verify.junit import junit
 from hivekeys.verify.sarif import Written, sarif
 from hivekeys.verify.waivers import over, waive
 from tests.builders.commands import bare_commands_in, mistake_in
+from tests.builders.documents import valid
 from tests.builders.observations import GOOD, HIVE, INSPECTED, NORM, NOW, QUEEN, UNMET
 
 TODAY = date(2027, 1, 15)
@@ -97,7 +98,7 @@ def test_the_worst_comes_first_and_hosts_that_say_the_same_share_a_row() -> None
 
 
 def test_the_document_has_every_finding_and_markdown_shows_no_markup_of_a_hosts() -> None:
-    document = json.loads(json.dumps(checklist.document(EVERYTHING)))
+    document = valid(checklist.document(EVERYTHING, "paper"))
     assert len(document["findings"]) == 3 * len(CHECKS)
     assert document["exit_code"] == 6
     page = checklist.markdown(EVERYTHING)
@@ -154,7 +155,7 @@ def test_an_expired_waiver_is_told_everywhere() -> None:
     expired = report(BAD, waivers=(replace(CLOCK_OFF, until=date(2026, 12, 31)),))
     said = "the waiver of clock on hive1 expired on 2026-12-31: the NTP server moves"
     assert [checklist.expired_line(waiver) for waiver in expired.expired] == [said]
-    assert checklist.document(expired)["expired_waivers"][0]["until"] == "2026-12-31"
+    assert checklist.document(expired, "paper")["expired_waivers"][0]["until"] == "2026-12-31"
     assert said in checklist.markdown(expired)
     assert said in junit(expired)
     assert said in json.dumps(sarif(expired))
