@@ -135,11 +135,10 @@ def test_without_them_stdout_stays_empty(fab: Fab) -> None:
 
 def test_a_bug_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
     document.promise({"json": True})
-    try:
-        {}["x"]
-    except KeyError as error:
-        with pytest.raises(Exit):
-            bug(error)
+    with pytest.raises(ZeroDivisionError) as raised:
+        _ = 1 / 0
+    with pytest.raises(Exit):
+        bug(raised.value)
     assert refusal(capsys.readouterr().out)["exit_code"] == 1
 
 
