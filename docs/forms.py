@@ -18,6 +18,7 @@ from hivekeys.journal.events import Phase, State
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.verbs import Verb
 from hivekeys.text.documents import (
+    approvals,
     audit,
     backups,
     evidence,
@@ -34,12 +35,14 @@ from hivekeys.text.documents import (
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "json.md"
 SCHEMAS = HERE / "schemas"
-MODULES = (audit, backups, evidence, head, inventory, refusal, run, status, trust, upkeep, verify)
+MODULES = (approvals, audit, backups, evidence, head, inventory, refusal, run, status, trust, upkeep, verify)
 FORMS: tuple[type, ...] = (
     refusal.Refusal,
     run.Run,
     run.NotDue,
     run.History,
+    approvals.Stated,
+    approvals.ApprovedAfterwards,
     status.Status,
     verify.Checklist,
     audit.Audit,
@@ -58,6 +61,7 @@ FORMS: tuple[type, ...] = (
 )
 # What each verb may print instead of a refusal.
 FORMS_OF = {
+    "approve": ("approved",),
     "audit": ("audit", "accesses"),
     "backup": ("backup", "backup-foreseen", "backups"),
     "evidence": ("evidence", "evidence-check", "public-key"),
@@ -66,7 +70,7 @@ FORMS_OF = {
     "init": ("init",),
     "install": ("upkeep", "sudoers"),
     "inventory.check": ("inventory",),
-    "plan": ("run",),
+    "plan": ("run", "stated"),
     "reconcile": ("run",),
     "report": ("run",),
     "restore": ("run",),

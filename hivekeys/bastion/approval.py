@@ -108,7 +108,7 @@ def approved_plan(scope: Scope, file: str, state_dir: str) -> ApprovedPlan:
     approval = rule_of(scope.fleet)
     path = Path(file).expanduser()
     source = printable(str(path))
-    data = _read(path, LARGEST, f"`{typed('plan', scope.fleet, '--propose', 'FILE')}` writes one")
+    data = read_signable(path, f"`{typed('plan', scope.fleet, '--propose', 'FILE')}` writes one")
     document, proposed = opened(data, source)
     signed = signed_by(data, path, approval, proposed.by, NAMESPACE)
     goal = refuse_other(document, scope, approval, proposed, source)
@@ -179,6 +179,11 @@ def _run_of(plan: str, folder: Path) -> str:
 def _is_account(person: str, proposer: str) -> bool:
     """True for the person whose account proposed, as far as names say: alice@example, and alice on this bastion."""
     return person.partition("@")[0].lower() == proposer.partition("@")[0].lower()
+
+
+def read_signable(path: Path, hint: str) -> bytes:
+    """The content of a file that persons sign. `hint`: what is to be done where there is none."""
+    return _read(path, LARGEST, hint)
 
 
 def _read(path: Path, most: int, hint: str) -> bytes:

@@ -130,6 +130,7 @@ class Approved:
     signatures: tuple[Signed, ...]
     when: Moment
     afterwards: bool = False
+    namespace: str = "hivekeys-plan@v1"  # what it was signed for
 
     @property
     def persons(self) -> tuple[str, ...]:

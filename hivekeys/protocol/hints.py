@@ -24,7 +24,7 @@ BLANKS = {
 }
 # Verbs of fab that want --fleet; a text that was made without knowing the fleet names them bare.
 VERBS = (
-    *("audit", "backup", "fix", "history", "install", "plan", "reconcile", "report", "restore", "resume"),
+    *("approve", "audit", "backup", "fix", "history", "install", "plan", "reconcile", "report", "restore", "resume"),
     *("revoke", "rollback", "rotate", "status", "trust", "uninstall", "verify", "watch"),
 )
 _BARE = re.compile(rf"\bfab ({'|'.join(VERBS)})\b(?! --fleet)")

@@ -11,6 +11,7 @@ from hivekeys.journal.gap import Gap
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
+from hivekeys.report.approvals import approval_document
 from hivekeys.report.cuts import streams_cut
 from hivekeys.report.drains import drain_of
 from hivekeys.report.meter import meter_of
@@ -34,6 +35,7 @@ def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> documents.
         **_came_to(run, code, "milliseconds"),
         "fleet": run.fleet,
         "window": run.window or None,
+        "approval": approval_document(run),
         "stopped": run.stopped or None,
         "fell_back": run.fell_back or None,
         "reasons": list(run.reasons),
@@ -189,4 +191,5 @@ def digest(run: Run) -> documents.PastRun:
         "verdict": _words(run, None),
         "hosts": len(run.hosts),
         "debts": list(run.debts),
+        "approval": approval_document(run),
     }

@@ -17,6 +17,7 @@ from hivekeys.journal.exposure import Exposure, exposure_of
 from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.hints import for_fleet, hint
+from hivekeys.report.approvals import approval_words
 from hivekeys.report.curve import Curve, curve, figures
 from hivekeys.report.cuts import cut_lines
 from hivekeys.report.drains import drain_lines
@@ -313,6 +314,7 @@ def _facts(run: Run, line: Timeline, fleet: Fleet) -> tuple[Fact, ...]:
         Fact("epoch", str(run.epoch or "–")),
         Fact("order", one_line(waves + more)[:300]),
         *([Fact("window", one_line(run.window))] if run.window else []),
+        *([Fact("approval", one_line(words))] if (words := approval_words(run)) else []),
         Fact("left out", fold_names(run.left_out) or "none"),
         Fact("excluded from the fleet", fold_names(run.excluded) or "none"),
         Fact("hivekeys", one_line(f"{run.version or 'not recorded'}; this page: {__version__}")),

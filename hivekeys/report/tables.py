@@ -154,7 +154,7 @@ def history_table(runs: Iterable[Run], width: int = WIDTH) -> Table:
             str(len(run.hosts)),
             str(len(run.debts)),
             f"{run.seconds:.1f} s",
-            ended(run),
+            ", ".join(filter(None, (ended(run), "not approved yet" if run.lacks_approval else ""))),
         )
         for run in runs
     ]

@@ -11,6 +11,7 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.hints import hint, limit_of
+from hivekeys.report.approvals import approval_lines
 from hivekeys.report.cuts import cut_lines
 from hivekeys.report.drains import drain_lines
 from hivekeys.report.meter import meter_lines
@@ -236,6 +237,7 @@ def summary_lines(run: Run, code: ExitCode, fleet: Fleet, backup: Iterable[str] 
         *census_lines(run),
         summary(run, code),
         *meter_lines(run),
+        *approval_lines(run, fleet),
         *backup,
     ]
     step = next_step(run, fleet)

@@ -65,7 +65,7 @@ class ApprovedPlan:
     def event(self, now: Moment) -> Approved:
         """What the journal has of it."""
         digest = hashlib.sha256(self.data).hexdigest()
-        return Approved(self.proposed.id, digest, lines_of(self.data), self.signatures, now)
+        return Approved(self.proposed.id, digest, lines_of(self.data), self.signatures, now, namespace=NAMESPACE)
 
     def refuse_other_goal(self, goal: Goal) -> None:
         """Raises UserError for another token than the approved one."""

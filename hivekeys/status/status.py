@@ -290,9 +290,10 @@ def document(
     at_work: documents.AtWork | None = None,
     window: str = "",
     code: ExitCode | None = None,
+    unapproved: Iterable[str] = (),
 ) -> documents.Status:
     """Everything, for a program. Times are seconds. `next_line`: what the journal's runs need first; `code`: of the
-    command, where that knows more.
+    command, where that knows more; `unapproved`: the runs that are still to be approved.
     """
     return {
         "form": "status",
@@ -307,6 +308,7 @@ def document(
         "old_token": None if status.uses is None else uses_document(status.uses),
         "at_work": at_work,
         "window": window or None,
+        "unapproved": list(unapproved),
     }
 
 

@@ -3,6 +3,7 @@
 from invoke.collection import Collection
 
 from hivekeys.tasks import inventory, lab
+from hivekeys.tasks.approve import approve
 from hivekeys.tasks.audit import audit
 from hivekeys.tasks.backup import backup
 from hivekeys.tasks.evidence import evidence
@@ -30,6 +31,7 @@ namespace = Collection(
     plan,
     rotate,
     revoke,
+    approve,
     resume,
     rollback,
     reconcile,

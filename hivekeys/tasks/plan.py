@@ -1,19 +1,22 @@
 """`fab plan`: what a rotation would do, read-only; and a plan of it that others can approve."""
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hivekeys.errors import UserError
+from hivekeys.errors import ExitCode, UserError
 from hivekeys.tasks.options.changes import ReasonOption
 from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.fleet import HostsOptions, host_names
 from hivekeys.tasks.options.output import OutputOptions
 from hivekeys.tasks.options.turning import MissingOption, RetireOption
 from hivekeys.tasks.options.verb import verb
+from hivekeys.tasks.terminal.document import print_document
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet, Host
     from hivekeys.rotation.proposal import Goal
+    from hivekeys.text.documents.approvals import Stated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +26,14 @@ class ProposeOptions(MissingOption, RetireOption, ReasonOption):
     propose: str = option("write the plan to this file, to be signed by who may approve it ([approval])")
     token_file: str = option("propose the token in this file (- is stdin), for `rotate --token-file`")
     backup: str = option("propose the token of this backup, for `restore`")
+    run: str = option("state what this run has done (an id, or last), to be approved afterwards; contacts no host")
 
     @property
     def aimless(self) -> str:
         """An option that says what is proposed, where nothing is; "" for none."""
         if self.propose:
             return ""
-        names = ("token_file", "backup", "allow_missing", "retire_anyway", "reason")
+        names = ("token_file", "backup", "run", "allow_missing", "retire_anyway", "reason")
         return next((f"--{name.replace('_', '-')}" for name in names if getattr(self, name)), "")
 
 
@@ -43,6 +47,9 @@ def plan(scope: HostsOptions, own: ProposeOptions, output: OutputOptions) -> Non
     if own.aimless:
         raise UserError(f"{own.aimless} says what is proposed", hint="add --propose FILE")
     fleet, hosts = scope.load_hosts()
+    if own.run:
+        _state(scope, own, fleet, output.json)
+        return
     hosts, excluded = split_excluded(fleet, hosts, (), scope.state_dir)
     lines = _propose(scope, own, fleet, hosts, excluded) if own.propose else []
     foreseeing.plan(fleet, hosts, Request(output=output, state_dir=scope.state_dir, excluded=excluded), lines=lines)
@@ -96,3 +103,30 @@ def _goal(own: ProposeOptions, fleet: "Fleet", state_dir: str) -> "tuple[Goal, s
     token = secrets_given.new_token(own.token_file)
     refuse_leaked(fleet, token, state_dir, own.token_file)
     return goal_of(fleet, token, state_dir), "rotate", []
+
+
+def _state(scope: HostsOptions, own: ProposeOptions, fleet: "Fleet", as_json: bool) -> None:
+    """Writes what a run has done to its file, and says how that is approved."""
+    from hivekeys.bastion.afterwards import stated_run
+    from hivekeys.files import destination
+    from hivekeys.tasks.work.approving import state
+    from hivekeys.text.documents.head import head
+
+    if scope.limit or scope.exclude or own.token_file or own.backup:
+        raise UserError("--run states what a whole run has done", hint="leave the other options out")
+    path = destination("--propose", own.propose)
+    folder = ["--state-dir", scope.state_dir] if scope.state_dir else []
+    stated = stated_run(fleet, "" if own.run == "last" else own.run, scope.state_dir)
+    words, *next_lines = state(fleet, stated.data, path, folder)
+    if not as_json:
+        sys.stdout.write("".join(f"{line}\n" for line in (words, *next_lines)))
+        return
+    document: Stated = {
+        "form": "stated",
+        **head(words, "   ".join(next_lines)),
+        "fleet": fleet.name,
+        "exit_code": int(ExitCode.DONE),
+        "run": stated.run,
+        "output": str(path),
+    }
+    print_document(document)

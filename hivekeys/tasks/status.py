@@ -60,6 +60,7 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
     from hivekeys.bastion.looking import looking
     from hivekeys.files import destination
     from hivekeys.journal import state_folder
+    from hivekeys.journal.past import past_runs
     from hivekeys.protocol.hints import for_fleet
     from hivekeys.rotation import windows
     from hivekeys.status import status as now
@@ -81,7 +82,10 @@ def _show_hosts(fleet: "Fleet", hosts: "tuple[Host, ...]", metrics: str, state_d
         holder = state_folder.at_work(state_folder.folder_for(fleet.name, state_dir))
         works: AtWork | None = {"run": holder.run or None, "by": holder.words} if holder else None
         first = "" if damaged else next_line(fleet, state_dir, _newer(shown))
-        print_document(now.document(shown, first, works, windows.words(fleet.windows, time.time()), code))
+        past = () if damaged else past_runs(fleet.name, state_dir)
+        lacking = [run.id for run in past if run.lacks_approval]
+        window = windows.words(fleet.windows, time.time())
+        print_document(now.document(shown, first, works, window, code, lacking))
         leave(code)
         return
     show = Show()

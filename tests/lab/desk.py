@@ -200,11 +200,34 @@ class Desk:
     @contextmanager
     def of_two_persons(self) -> Iterator[None]:
         """The fleet is turned by two persons, the second of whom has the key at hand; afterwards by anybody again."""
+        if "[approval]" in self.inventory.read_text():  # for a command before
+            yield
+            return
         kind, body, _ = (Path(self.env["HOME"]) / ".ssh" / "id_ed25519.pub").read_text().split()
         rule = f'\n[approval]\nkeys = ["{kind} {body} bob@example"]\n'
         self.inventory.write_text(self.inventory.read_text() + rule)
         yield
         self.edited()
+
+    @contextmanager
+    def revoked(self) -> Iterator[None]:
+        """Such a fleet's token leaked, and nobody has approved yet what was done."""
+        with self.of_two_persons():
+            self.fab(0, "revoke", "--yes", "--reason", "it was in a ticket")
+            yield
+
+    @contextmanager
+    def approved(self) -> Iterator[None]:
+        """Such a fleet was turned with an approved plan. The same plan turns it no second time."""
+        with self.of_two_persons():
+            plan = self.clone / "carried-out.json"
+            self.fab(0, "plan", "--propose", str(plan))
+            call(
+                "ssh-keygen", "-Y", "sign", "-f", f"{self.env['HOME']}/.ssh/id_ed25519", "-n", "hivekeys-plan@v1", plan
+            )
+            self.fab(0, "rotate", "--yes", "--approved", str(plan))
+            self.fab(2, "rotate", "--yes", "--approved", str(plan))
+            yield
 
     @contextmanager
     def stranger(self) -> Iterator[None]:

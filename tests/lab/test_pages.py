@@ -20,6 +20,8 @@ NEEDS: dict[str, Callable[[Desk], AbstractContextManager[None]]] = {
     r"fab restore": Desk.turned,
     r"fab trust": Desk.stranger,
     r"--propose plan.json": Desk.of_two_persons,
+    r"--propose statement.json": Desk.revoked,
+    r"--output approved.tar": Desk.approved,
     r"fab install --restricted.*--dry-run": Desk.administrated,
     r"fab install .*--front": Desk.fronted,
     r"cat >": Desk.asking_for_a_password,

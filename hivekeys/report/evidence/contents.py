@@ -13,8 +13,9 @@ from typing import Any
 from hivekeys import __version__
 from hivekeys.fleet import Fleet
 from hivekeys.journal.chain import Row
-from hivekeys.journal.events import Event
+from hivekeys.journal.events import Approved, Event
 from hivekeys.journal.run import Run
+from hivekeys.report.approvals import approval_document, how_to_check, signed_files
 from hivekeys.report.documents import document
 from hivekeys.report.evidence.check import EVENTS
 from hivekeys.report.evidence.seal import folder_of
@@ -34,6 +35,7 @@ report.json     every host with its state and its proofs, for a program
 report.md       the same for people, as Markdown
 report.html     the same with a timeline: open it in a browser; it needs nothing else
 
+{approval}\
 To check it with the public key of the one who signed it (evidence.pub here; get it on another way than this file):
 
     fab evidence --check FILE --key evidence.pub
@@ -53,14 +55,17 @@ def members(
     run: Run, rows: Sequence[Row], events: Sequence[Event], fleet: Fleet, page: Page, attached: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """The members by name; `attached` are further documents, such as the audit extract."""
-    facts = _facts(run, rows, events[-1].when.at, fleet, attached)
+    ended = next(event.when.at for event in reversed(events) if not isinstance(event, Approved))
+    facts = _facts(run, rows, ended, fleet, attached)
+    readme = as_typed(README).format(run=run.id, fleet=run.fleet, folder=folder_of(run.id), approval=how_to_check(run))
     return {
-        "README.txt": as_typed(README).format(run=run.id, fleet=run.fleet, folder=folder_of(run.id)).encode(),
+        "README.txt": readme.encode(),
         "evidence.json": _json(facts),
         EVENTS: b"".join(_line(row) for row in rows),
         "report.json": _json({**document(run, fleet), "debts": list(run.debts), "open": run.is_open}),
         "report.md": markdown(page).encode(),
         "report.html": html(page).encode(),
+        **signed_files(run),
         **attached,
     }
 
@@ -90,6 +95,7 @@ def _facts(run: Run, rows: Sequence[Row], ended: float, fleet: Fleet, attached: 
         },
         "events": len(rows),
         "last_hash": rows[-1].hash if rows else None,
+        "approval": approval_document(run),
         "attached": list(attached),
     }
 

@@ -10,6 +10,7 @@ from hivekeys.errors import UserError
 from hivekeys.files import write_whole
 from hivekeys.fleet import Fleet, Host
 from hivekeys.rotation.proposal import NAMESPACE, ApprovedPlan, Goal, Scope
+from hivekeys.rotation.statement import NAMESPACE as OF_STATEMENTS
 from hivekeys.tasks.options.fleet import host_names
 from hivekeys.tasks.options.turning import TurnOptions
 from hivekeys.tasks.work.request import Request
@@ -45,20 +46,30 @@ def goal_of(fleet: Fleet, token: Token, source: str, state_dir: str) -> Goal:
 
 def propose(scope: Scope, goal: Goal, reason: str, path: Path, carry_out: Sequence[str]) -> list[str]:
     """Writes the plan to a file; what is to be done with it, line by line. `carry_out`: the command that it is for."""
-    refuse_signed(path)
-    write_whole(path, approval.proposed_plan(scope, goal, reason), mode=0o644)
-    fleet = scope.fleet
+    write_whole(_unsigned(path), approval.proposed_plan(scope, goal, reason), mode=0o644)
+    return _next_lines(scope.fleet, path, "a plan for one run", NAMESPACE, carry_out)
+
+
+def state(fleet: Fleet, stated: bytes, path: Path, options: Sequence[str]) -> list[str]:
+    """Writes the statement of a run to a file; what is to be done with it, line by line."""
+    write_whole(_unsigned(path), stated, mode=0o644)
+    words = ["approve", "--fleet", fleet.typed, *options, str(path)]
+    return _next_lines(fleet, path, "what was done", OF_STATEMENTS, words)
+
+
+def _next_lines(fleet: Fleet, path: Path, content: str, namespace: str, then: Sequence[str]) -> list[str]:
     rule = approval.rule_of(fleet)
     who = f"{rule.needed} persons sign it" if rule.needed > 1 else "another person signs it"
     return [
-        f"{printable(str(path))}: a plan for one run, to be read and signed",
-        f"{who}: {approval.how_to_sign(path, rule, NAMESPACE)}",
-        f"then, with {printable(path.name)}{approval.SUFFIX} beside it: {program()} {shlex.join(carry_out)}",
+        f"{printable(str(path))}: {content}, to be read and signed",
+        f"{who}: {approval.how_to_sign(path, rule, namespace)}",
+        f"then, with {printable(path.name)}{approval.SUFFIX} beside it: {program()} {shlex.join(then)}",
     ]
 
 
-def refuse_signed(path: Path) -> None:
-    """Raises UserError where a signature lies beside the file: it would be of another content."""
+def _unsigned(path: Path) -> Path:
+    """The same. Raises UserError where a signature lies beside the file: it would be of another content."""
     beside = path.with_name(path.name + approval.SUFFIX)
     if beside.is_symlink() or beside.exists():
         raise UserError(f"{printable(str(beside))}: there is a signature already", hint="name another file")
+    return path

@@ -2,6 +2,7 @@
 
 from typing import Literal, TypedDict
 
+from hivekeys.text.documents.approvals import Approval
 from hivekeys.text.documents.backups import BackupResult
 from hivekeys.text.documents.head import (
     Cause,
@@ -286,6 +287,8 @@ class Run(Head, CameTo):
     """the fleet's name"""
     window: str | None
     """what the inventory's windows said as it began"""
+    approval: Approval | None
+    """who has approved it; null where nobody had to"""
     stopped: str | None
     """where it went no further, and why"""
     fell_back: str | None
@@ -343,6 +346,8 @@ class PastRun(CameTo):
     """how many it has"""
     debts: list[str]
     """hosts that still owe its token"""
+    approval: Approval | None
+    """who has approved it; null where nobody had to"""
 
 
 class History(Head):

@@ -81,3 +81,5 @@ class Status(Head):
     """who is at work on the fleet, from this bastion"""
     window: str | None
     """what the inventory's windows say now"""
+    unapproved: list[str]
+    """the runs that others are still to approve, newest first"""

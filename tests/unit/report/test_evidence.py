@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hivekeys.errors import UserError
+from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Fleet
 from hivekeys.journal.chain import Row
+from hivekeys.journal.events import Approved, RunEnded, Signed
 from hivekeys.journal.fold import fold
 from hivekeys.journal.store import Journal
 from hivekeys.report.evidence import Verdict, check, key_id, members, public_key, public_pem, sealed
@@ -21,6 +22,7 @@ from hivekeys.report.evidence.archive import BLOCK, END, BrokenError, pack, unpa
 from hivekeys.report.evidence.check import EVENTS
 from hivekeys.report.evidence.seal import SIGNATURE, SUMS
 from hivekeys.report.page import page
+from tests.builders.persons import person
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
@@ -293,3 +295,28 @@ def test_tools_that_everybody_has_come_to_the_same_verdict(archive: bytes, tmp_p
     (tmp_path / f"evidence-{RUN}" / "report.md").write_text("# Done\n")
     again = ["sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS"]
     assert subprocess.run(again, cwd=tmp_path / f"evidence-{RUN}", capture_output=True, check=False).returncode == 1
+
+
+def test_an_archive_of_an_approved_run_has_the_plan_and_its_signature_as_they_were_signed(tmp_path: Path) -> None:
+    """And its own README says how they are checked: that line is typed here."""
+    bob, plan = person(tmp_path), b'{\n  "form": "hivekeys-plan"\n}\n'
+    signature = bob.signature(plan, "hivekeys-plan@v1").decode().splitlines()
+    signed = Signed("bob@example", bob.approver.key, bob.approver.fingerprint, tuple(signature))
+    teller = Teller(fleet_of(1))
+    teller.begin()
+    teller.tell(Approved("0123456789abcdef", "5e" * 32, tuple(plan.decode().splitlines()), (signed,), teller.now()))
+    teller.tell(RunEnded(ExitCode.USAGE, teller.now()))
+    parts = parts_of(teller, tmp_path)
+    assert check(sealed(RUN, parts, KEY), PUB).faults == ()
+    for name in ("plan.json", "plan.1.sig", "allowed_signers"):
+        (tmp_path / name).write_bytes(parts[name])
+    assert parts["plan.json"] == plan
+    (how,) = (line.strip() for line in parts["README.txt"].decode().splitlines() if "ssh-keygen -Y verify" in line)
+    argv = ["sh", "-c", how.replace("PERSON", "bob@example")]
+    assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False, timeout=30).returncode == 0
+
+
+def test_an_archive_of_a_run_that_nobody_had_to_approve_says_nothing_of_it(parts: dict[str, bytes]) -> None:
+    assert not {"plan.json", "statement.json", "allowed_signers"} & parts.keys()
+    assert b"ssh-keygen" not in parts["README.txt"]
+    assert json.loads(parts["evidence.json"])["approval"] is None

@@ -3,14 +3,17 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hivekeys.journal.events import Approved, RunStarted
+from hivekeys.journal.state_folder import fingerprint_key
 from hivekeys.journal.store import Journal
 from tests.builders.fab import Answer, Fab, refusing, state_of
 from tests.builders.persons import Person, person
+from tests.builders.recorded import Teller, fleet_of
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +84,28 @@ def test_a_plan_is_typed_as_it_says_and_a_run_that_changed_nothing_has_not_used_
     assert (begun.plan, begun.reason) == (json.loads(before)["id"], "quarterly")
     assert (approved.plan, approved.persons) == (begun.plan, ("bob@example",))
     assert "\n".join((*approved.lines, "")).encode() == before
+
+
+def test_a_revocation_is_approved_afterwards_and_is_named_until_then(fab: Fab, bob: Person) -> None:
+    with contextlib.closing(Journal(state_of(fab))) as journal:
+        begun, *rest = Teller(fleet_of(3), "paper-1", "revoke").whole()
+        assert isinstance(begun, RunStarted)
+        fingerprint_key(state_of(fab))
+        journal.append("paper-1", replace(begun, approvers=1), *rest)
+    words = "plan --fleet paper --propose statement.json --run paper-1"
+    assert f"not approved yet: fab {words}" in fab("status", "--run", "last").out
+    assert "0 done, not approved yet" in fab("history").out
+
+    answer = fab(*words.split())
+    *_, sign, then = answer.out.splitlines()
+    assert answer.code == 0 and sign.endswith("-n hivekeys-statement@v1 statement.json")
+    bob.sign(fab.folder / "statement.json", "hivekeys-statement@v1")
+    command = then.removeprefix("then, with statement.json.sig beside it: fab ").split()
+    assert command == ["approve", "--fleet", "paper", "statement.json"]
+    assert fab(*command, "--dry-run").out == "run paper-1: would be noted as approved by bob@example\n"
+    noted = json.loads(fab(*command, "--json").out)
+    assert (noted["run"], noted["approved_by"], noted["dry_run"]) == ("paper-1", ["bob@example"], False)
+    refused(fab(*command), "run paper-1 is not to be approved: approved afterwards by bob@example")
+    (run,) = json.loads(fab("history", "--json").out)["runs"]
+    assert (run["approval"]["lacking"], [one["person"] for one in run["approval"]["by"]]) == (False, ["bob@example"])
+    assert "approved afterwards by bob@example" in fab("status", "--run", "last").out
