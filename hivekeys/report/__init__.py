@@ -1,7 +1,7 @@
 """A run as people and programs read it: text, tables, JSON, pages. Only fp6 is ever shown. Pure."""
 
 from hivekeys.report.cuts import cut_lines
-from hivekeys.report.documents import document, history_document
+from hivekeys.report.documents import document, history_document, looked_document
 from hivekeys.report.drains import drain_lines
 from hivekeys.report.meter import meter_lines
 from hivekeys.report.onward import next_of, next_step
@@ -34,6 +34,7 @@ __all__ = [
     "history_document",
     "history_table",
     "legend",
+    "looked_document",
     "meter_lines",
     "next_of",
     "next_step",

@@ -15,9 +15,9 @@ from hivekeys.report.approvals import approval_document
 from hivekeys.report.cuts import streams_cut
 from hivekeys.report.drains import drain_of
 from hivekeys.report.meter import meter_of
-from hivekeys.report.onward import next_of, next_step, typed
+from hivekeys.report.onward import looked_next, next_of, next_step, typed
 from hivekeys.report.places import places_of, survivors_of
-from hivekeys.report.verdict import came_to, past_verdict, verdict
+from hivekeys.report.verdict import came_to, looked_verdict, past_verdict, verdict
 from hivekeys.report.words import members
 from hivekeys.text.clean import one_line
 from hivekeys.text.documents import run as documents
@@ -52,6 +52,20 @@ def document(run: Run, fleet: Fleet, code: ExitCode | None = None) -> documents.
         "backup": None,
         "dry_run": False,
         "would": None,
+    }
+
+
+def looked_document(
+    run: Run, fleet: Fleet, code: ExitCode, would: list[documents.Foreseen] | None = None, next_line: str = ""
+) -> documents.Run:
+    """A run that only looked; `would`: what another would do to each host. `next_line`: "" for what the first
+    host with a problem needs.
+    """
+    return {
+        **document(run, fleet, code),
+        **head(looked_verdict(run, code).words, next_line or looked_next(run, fleet)),
+        "dry_run": True,
+        "would": would,
     }
 
 

@@ -30,6 +30,11 @@ def next_step(run: Run, fleet: Fleet) -> str:
     return _not_begun(run, fleet) or _left_open(run, fleet) or _cut_out(run, fleet)
 
 
+def looked_next(run: Run, fleet: Fleet) -> str:
+    """What the first host needs that a look found ill; "" where none is."""
+    return next((hint(host.cause, fleet, host.name) for host in run.hosts.values() if host.cause), "")
+
+
 def next_of(runs: Sequence[Run], fleet: Fleet) -> str:
     """The command for the newest of these runs, or for the next one that still owes; "" where none does."""
     going_on = (next_step(run, fleet) for run in [*runs[:1], *(run for run in runs[1:] if owes(run))])

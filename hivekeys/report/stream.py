@@ -38,8 +38,8 @@ from hivekeys.journal.events import (
 from hivekeys.journal.run import Run
 from hivekeys.protocol import hints
 from hivekeys.protocol.audited import Use
-from hivekeys.report.onward import next_step
-from hivekeys.report.verdict import verdict
+from hivekeys.report.onward import looked_next, next_step
+from hivekeys.report.verdict import looked_verdict, verdict
 from hivekeys.report.words import CALLS
 from hivekeys.text.clean import one_line
 from hivekeys.text.commands import first_command
@@ -54,6 +54,13 @@ def line_of(event: Event, run: str, fleet: Fleet) -> dict[str, Any]:
     """One event of a run over `fleet`, as it happened."""
     kind, facts = _facts(event, fleet)
     return _line(kind, event.when.at, run, facts)
+
+
+def looked_line(run: Run, code: ExitCode, at: float, fleet: Fleet, next_line: str = "") -> dict[str, Any]:
+    """The last line of a run that only looked."""
+    then = next_line or looked_next(run, fleet)
+    said = {"verdict": looked_verdict(run, code).words, "next": then or None, "command": first_command(then) or None}
+    return {**result_line(run, code, at, fleet), **said}
 
 
 def result_line(run: Run, code: ExitCode, at: float, fleet: Fleet) -> dict[str, Any]:

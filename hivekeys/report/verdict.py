@@ -74,6 +74,17 @@ def verdict(run: Run, code: ExitCode) -> Verdict:
     return INCOMPLETE
 
 
+def looked_verdict(run: Run, code: ExitCode) -> Verdict:
+    """The verdict of a look at the hosts, which changed nothing: whether a run can begin with them."""
+    if code is ExitCode.INTERRUPTED:
+        return Verdict("interrupted: nothing was changed", "fair")
+    asked = [host for host in run.counted if host.name not in run.left_out]
+    ill = [host for host in asked if host.cause]
+    if ill or code is not ExitCode.DONE:
+        return Verdict(f"not ready: {len(ill)} of {len(asked)} hosts; nothing was changed", "bad")
+    return Verdict(f"ready: {len(asked)} hosts; nothing was changed", "good")
+
+
 def came_to(run: Run) -> ExitCode | None:
     """The exit code of an earlier run; None for a run that was cut off and recorded no end.
 

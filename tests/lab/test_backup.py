@@ -64,7 +64,7 @@ def test_a_restore_is_a_rotation_back_to_the_token_of_the_backup(lab: Lab, tmp_p
     assert answer.document["reason"].endswith(": the release needs it")
     assert serves(lab, old, refused=new)
     again = restored(lab, state, file.name, "--identity", str(key))
-    assert (again.code, again.out) == (2, "")
+    assert (again.code, again.document["form"]) == (2, "refusal")
     assert "the fleet has its token already" in again.err
 
 
@@ -77,7 +77,7 @@ def test_a_backup_of_a_token_that_leaked_is_refused_here_and_by_the_hosts(lab: L
     assert revoked.code == 0, revoked.err
     before = truth(lab)
     here = restored(lab, state, file.name)
-    assert (here.code, here.out) == (2, "")
+    assert (here.code, here.document["form"]) == (2, "refusal")
     assert f"was revoked by run {revoked.document['run']}: nothing may write it again" in here.err
     there = restored(lab, tmp_path / "elsewhere", file, "--identity", str(key), "--from-elsewhere")
     assert there.code == 3, there.err

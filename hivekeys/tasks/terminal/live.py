@@ -206,13 +206,13 @@ class Show:
         for line in report.failure_lines(run, fleet):
             _print_line(out, Text(line))
 
-    def planned(self, run: Run, fleet: Fleet, code: ExitCode, newest: Run | None) -> None:
-        """The same, when that was all."""
+    def planned(self, run: Run, fleet: Fleet, code: ExitCode, newest: Run | None, next_line: str = "") -> None:
+        """The same, when that was all. `next_line`: what programs are told to type next."""
         if self._output.json:
             self._end_screen()
-            document.print_document(report.document(run, fleet))
+            document.print_document(report.looked_document(run, fleet, code, next_line=next_line))
         elif self._stream:
-            self._end_lines(run, fleet, code)
+            self._end_lines(stream.looked_line(run, code, time.time(), fleet, next_line))
         else:
             self.plan(run, fleet, newest)
             hosts = [host for host in fleet.hosts if host.name in run.hosts]
@@ -225,11 +225,9 @@ class Show:
         """What a run would do to each host, and on the whole, when that was all."""
         self._end_screen()
         if self._output.json:
-            made = report.document(run, fleet, code)
-            made["dry_run"], made["would"] = True, preview.document(hosts)
-            document.print_document(made)
+            document.print_document(report.looked_document(run, fleet, code, preview.document(hosts)))
         elif self._stream:
-            self._end_lines(run, fleet, code)
+            self._end_lines(stream.looked_line(run, code, time.time(), fleet))
         else:
             self._out.print(preview.table(hosts, title))
             for line in (*report.failure_lines(run, fleet), *lines):
@@ -247,7 +245,7 @@ class Show:
                 made["backup"] = backup.facts()
             document.print_document(made)
         elif self._stream:
-            self._end_lines(run, fleet, code)
+            self._end_lines(stream.result_line(run, code, time.time(), fleet))
         else:
             self._print_result(run, fleet)
             for line in lines:
@@ -315,10 +313,10 @@ class Show:
         """Asked between two waves."""
         return self.agrees(f"{before_wave(self._progress.run, wave)} Go on? [y/N] ")
 
-    def _end_lines(self, run: Run, fleet: Fleet, code: ExitCode) -> None:
+    def _end_lines(self, last: Mapping[str, object]) -> None:
         """The last line for a program."""
         if self._stream:
-            self._stream.write(stream.result_line(run, code, time.time(), fleet))
+            self._stream.write(last)
             document.fulfil()
 
 

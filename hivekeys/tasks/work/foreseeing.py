@@ -40,7 +40,8 @@ def plan(
         if check:
             check(runner)
         runner.end(code)
-        show.planned(runner.run, fleet, code, newest_served(fleet.name, request.state_dir))
+        then = lines[-1] if lines else ""
+        show.planned(runner.run, fleet, code, newest_served(fleet.name, request.state_dir), then)
     for line in lines:
         if request.output.json or request.output.events:
             cry(f"{line}\n")

@@ -99,7 +99,7 @@ def test_a_run_that_was_taken_back_is_told_so_with_the_old_token_wherever_it_is_
 def test_the_command_that_took_it_back_did_what_it_was_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     """`fab rollback --json` ends with 0, and its document says so; the run itself was taken back."""
     Show(OutputOptions(json=True)).result(fold(back_again().events), PAPER, ExitCode.DONE)
-    document = json.loads(capsys.readouterr().out)
+    document = valid(json.loads(capsys.readouterr().out))
     assert (document["exit_code"], document["token"]) == (0, str(OLD))
     assert document["verdict"] == "taken back on every host that it had touched (5)"
 
@@ -119,7 +119,7 @@ def test_a_run_that_is_interrupted_ends_with_130_in_its_document_and_in_every_la
     fleet = InProcessFleet(tmp_path)
     run = interrupted(fleet).runner.run
     Show(OutputOptions(json=True)).result(run, fleet.inventory, ExitCode.INTERRUPTED)
-    assert json.loads(capsys.readouterr().out)["exit_code"] == 130
+    assert valid(json.loads(capsys.readouterr().out))["exit_code"] == 130
     assert report.document(run, fleet.inventory)["exit_code"] == 130
     assert report.history_document([run], fleet.inventory, [], ExitCode.DONE)["runs"][0]["exit_code"] == 130
     assert ended(run) == "cut off"

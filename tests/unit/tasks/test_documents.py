@@ -5,17 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.context import Context
 from invoke.exceptions import Exit
 
 from docs.forms import FORMS, FORMS_OF, name_of, schema_of, texts
 from docs.generate import options, tasks
-from hivekeys.errors import UserError
+from hivekeys import report
+from hivekeys.errors import ExitCode, UserError
 from hivekeys.journal.state_folder import hold_lock
-from hivekeys.tasks.options.verb import bug
+from hivekeys.rotation.drive import Drive
+from hivekeys.tasks.options.output import JsonOption
+from hivekeys.tasks.options.verb import verb
 from hivekeys.tasks.terminal import document
 from hivekeys.text.commands import first_command
 from tests.builders.documents import promised, valid
-from tests.builders.fab import INVENTORY, Fab, state_of
+from tests.builders.fab import INVENTORY, Fab, refusing, state_of
+from tests.builders.operator import Operator
+from tests.inprocess import InProcessFleet
 
 
 @pytest.fixture
@@ -55,6 +61,27 @@ def test_every_form_begins_alike() -> None:
     for form in FORMS:
         required = schema_of(form)["required"]
         assert {"form", "version", "hivekeys", "verdict", "exit_code", "next", "command"} <= set(required)
+
+
+# -- looks
+
+
+def test_a_plan_says_whether_a_run_can_begin_and_what_the_first_host_needs(tmp_path: Path) -> None:
+    with refusing(tmp_path) as away:
+        answer = away("plan", "--json", "--fleet", "paper")
+    document = valid(json.loads(answer.out))
+    assert (answer.code, document["exit_code"], document["dry_run"]) == (4, 4, True)
+    assert document["verdict"] == "not ready: 3 of 3 hosts; nothing was changed"
+    assert document["next"] == document["hosts"][0]["cause"]["hint"]
+
+
+def test_a_look_at_hosts_that_are_fine_calls_no_run_incomplete(tmp_path: Path) -> None:
+    fleet = InProcessFleet(tmp_path)
+    operator = Operator(fleet)
+    assert Drive(operator.runner).look()
+    code = operator.runner.end(ExitCode.DONE)
+    document = valid(report.looked_document(operator.runner.run, fleet.inventory, code))
+    assert (document["verdict"], document["next"]) == ("ready: 4 hosts; nothing was changed", None)
 
 
 # -- refusals
@@ -133,13 +160,19 @@ def test_without_them_stdout_stays_empty(fab: Fab) -> None:
     assert fab("rotate").out == ""
 
 
+@verb
+def buggy(output: JsonOption) -> None:
+    """Fails of what nobody has foreseen."""
+    raise KeyError(output.json)
+
+
 def test_a_bug_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
-    document.promise({"json": True})
-    with pytest.raises(ZeroDivisionError) as raised:
-        _ = 1 / 0
     with pytest.raises(Exit):
-        bug(raised.value)
-    assert refusal(capsys.readouterr().out)["exit_code"] == 1
+        buggy(Context(), json=True)
+    document = refusal(capsys.readouterr().out)
+    assert document["exit_code"] == 1
+    assert document["message"].startswith("a bug in hivekeys: KeyError at test_documents.py:")
+    assert document["command"] == "fab plan"
 
 
 def test_nothing_follows_a_document(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +190,7 @@ def test_nothing_follows_a_document(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("go on: fab resume --fleet blue   go back: fab rollback --fleet blue", "fab resume --fleet blue"),
         ("`fab status` shows every host", "fab status"),
+        ("fab status", "fab status"),
         ("`fab init NAME` writes one", ""),
         ("name it: fab restore FILE --fleet blue; or `fab plan --fleet blue`", "fab plan --fleet blue"),
         ('fab revoke --reason "what happened"', ""),

@@ -20,6 +20,7 @@ from hivekeys.journal.fold import fold
 from hivekeys.journal.store import Journal
 from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.preview import foreseen
+from tests.builders.documents import valid
 from tests.builders.project import PROJECT
 from tests.builders.recorded import NEW, OLD, Teller, fleet_of
 
@@ -120,7 +121,7 @@ def test_a_dry_backup_names_token_and_witnesses_and_reads_nothing(turned: Bastio
     assert turned.do("backup", to=[TO], dry_run=True) == 0
     assert "proven by queen, hive[1:3], for 1 recipient" in said()
     assert turned.do("backup", to=[TO], dry_run=True, json=True) == 0
-    assert json.loads(said())["from"] == ["queen", "hive1", "hive2", "hive3"]
+    assert valid(json.loads(said()))["from"] == ["queen", "hive1", "hive2", "hive3"]
     assert turned.all_there_is() == before
 
 

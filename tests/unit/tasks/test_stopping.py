@@ -14,6 +14,7 @@ import pytest
 
 from hivekeys.tasks.terminal.live import Show
 from hivekeys.tasks.terminal.stopping import NUMBERS, endable, stoppable
+from tests.builders.documents import valid
 from tests.builders.fab import FAB, HERE, KEY, Fab
 from tests.builders.operator import Operator
 from tests.inprocess import InProcessFleet
@@ -86,9 +87,10 @@ class Silent:
             env=fab.environ,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             text=True,
         )
+        self.out = ""  # what it printed, once it has ended
 
     def __enter__(self) -> Self:
         self._line, _ = self._door.accept()  # it waits for the host now
@@ -112,7 +114,7 @@ class Silent:
         assert any(words in line for line in self._process.stderr), "it ended and had not said it"
 
     def end(self) -> tuple[int, str]:
-        _, said = self._process.communicate(timeout=60)
+        self.out, said = self._process.communicate(timeout=60)
         return self._process.returncode, said
 
 
@@ -142,6 +144,17 @@ def test_a_verb_that_is_told_to_end_waits_for_hosts_in_flight_and_leaves_with_13
     if verb != "verify":
         (run,) = json.loads(fab("history", "--json").out)["runs"]
         assert (run["task"], run["exit_code"]) == (verb, 130)
+
+
+@pytest.mark.parametrize("verb", ["fix", "status"])
+def test_a_program_is_told_in_a_document_that_it_was_interrupted(fab: Fab, verb: str) -> None:
+    with Silent(fab, *AT_WORK[verb], "--json") as silent:
+        silent.signal(signal.SIGTERM)
+        silent.says("")
+        silent.hang_up()
+        assert silent.end()[0] == 130
+    document = valid(json.loads(silent.out))
+    assert (document["form"], document["exit_code"], document["message"]) == ("refusal", 130, "interrupted")
 
 
 @pytest.mark.parametrize("verb", AT_WORK)
