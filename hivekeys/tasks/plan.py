@@ -77,9 +77,9 @@ def _propose(
     }
     options = [word for name, value in given.items() if value for word in (name, value)]
     anyway = ["--retire-anyway"] if own.retire_anyway else []
-    words = [verb, "--fleet", fleet.typed, *options, *anyway, "--approved", str(path), *last]
+    words = [*options, *anyway, "--approved", str(path), *last]
     planned = scope_of(fleet, hosts, excluded, scope.state_dir, missing=missing, retire_anyway=own.retire_anyway)
-    return propose(planned, goal, own.reason, path, words)
+    return propose(planned, goal, own.reason, path, verb, words).lines
 
 
 def _goal(own: ProposeOptions, fleet: "Fleet", state_dir: str) -> "tuple[Goal, str, list[str]]":
@@ -117,13 +117,13 @@ def _state(scope: HostsOptions, own: ProposeOptions, fleet: "Fleet", as_json: bo
     path = destination("--propose", own.propose)
     folder = ["--state-dir", scope.state_dir] if scope.state_dir else []
     stated = stated_run(fleet, "" if own.run == "last" else own.run, scope.state_dir)
-    words, *next_lines = state(fleet, stated.data, path, folder)
+    written = state(fleet, stated.data, path, folder)
     if not as_json:
-        sys.stdout.write("".join(f"{line}\n" for line in (words, *next_lines)))
+        sys.stdout.write("".join(f"{line}\n" for line in written.lines))
         return
     document: Stated = {
         "form": "stated",
-        **head(words, "   ".join(next_lines)),
+        **head(written.words, written.next),
         "fleet": fleet.name,
         "exit_code": int(ExitCode.DONE),
         "run": stated.run,

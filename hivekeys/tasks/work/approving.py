@@ -2,20 +2,20 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hivekeys.bastion import approval
 from hivekeys.errors import UserError
 from hivekeys.files import write_whole
 from hivekeys.fleet import Fleet, Host
+from hivekeys.report.onward import typed
 from hivekeys.rotation.proposal import NAMESPACE, ApprovedPlan, Goal, Scope
 from hivekeys.rotation.statement import NAMESPACE as OF_STATEMENTS
 from hivekeys.tasks.options.fleet import host_names
 from hivekeys.tasks.options.turning import TurnOptions
 from hivekeys.tasks.work.request import Request
 from hivekeys.text.clean import printable
-from hivekeys.text.commands import program
 from hivekeys.token import Token
 
 
@@ -44,27 +44,43 @@ def goal_of(fleet: Fleet, token: Token, source: str, state_dir: str) -> Goal:
     return approval.goal_of(fleet, token if source else None, state_dir)
 
 
-def propose(scope: Scope, goal: Goal, reason: str, path: Path, carry_out: Sequence[str]) -> list[str]:
-    """Writes the plan to a file; what is to be done with it, line by line. `carry_out`: the command that it is for."""
+@dataclass(frozen=True)
+class Signable:
+    """A file that was written to be signed, and what is to be typed next, each command behind what it is for."""
+
+    words: str
+    steps: tuple[tuple[str, str], ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """For people."""
+        return [self.words, *(f"{what}: {command}" for what, command in self.steps)]
+
+    @property
+    def next(self) -> str:
+        """The same steps for a program, which looks for commands in quotes."""
+        return "   ".join(f"{what}: `{command}`" for what, command in self.steps)
+
+
+def propose(scope: Scope, goal: Goal, reason: str, path: Path, verb: str, words: Sequence[str]) -> Signable:
+    """Writes the plan to a file. `verb` with `words` carries it out."""
     write_whole(_unsigned(path), approval.proposed_plan(scope, goal, reason), mode=0o644)
-    return _next_lines(scope.fleet, path, "a plan for one run", NAMESPACE, carry_out)
+    return _signable(scope.fleet, path, "a plan for one run", NAMESPACE, typed(verb, scope.fleet, shlex.join(words)))
 
 
-def state(fleet: Fleet, stated: bytes, path: Path, options: Sequence[str]) -> list[str]:
-    """Writes the statement of a run to a file; what is to be done with it, line by line."""
+def state(fleet: Fleet, stated: bytes, path: Path, options: Sequence[str]) -> Signable:
+    """Writes the statement of a run to a file."""
     write_whole(_unsigned(path), stated, mode=0o644)
-    words = ["approve", "--fleet", fleet.typed, *options, str(path)]
-    return _next_lines(fleet, path, "what was done", OF_STATEMENTS, words)
+    approve = typed("approve", fleet, shlex.join([*options, str(path)]))
+    return _signable(fleet, path, "what was done", OF_STATEMENTS, approve)
 
 
-def _next_lines(fleet: Fleet, path: Path, content: str, namespace: str, then: Sequence[str]) -> list[str]:
+def _signable(fleet: Fleet, path: Path, content: str, namespace: str, then: str) -> Signable:
     rule = approval.rule_of(fleet)
     who = f"{rule.needed} persons sign it" if rule.needed > 1 else "another person signs it"
-    return [
-        f"{printable(str(path))}: {content}, to be read and signed",
-        f"{who}: {approval.how_to_sign(path, rule, namespace)}",
-        f"then, with {printable(path.name)}{approval.SUFFIX} beside it: {program()} {shlex.join(then)}",
-    ]
+    sign = approval.how_to_sign(path, rule, namespace)
+    beside = f"then, with {printable(path.name)}{approval.SUFFIX} beside it"
+    return Signable(f"{printable(str(path))}: {content}, to be read and signed", ((who, sign), (beside, then)))
 
 
 def _unsigned(path: Path) -> Path:

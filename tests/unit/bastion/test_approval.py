@@ -15,6 +15,10 @@ import pytest
 from hivekeys import token
 from hivekeys.bastion.approval import approved_plan, goal_of, proposed_plan, scope_of
 from hivekeys.errors import ExitCode, UserError
+from hivekeys.journal.clock import Moment
+from hivekeys.journal.events import Approved
+from hivekeys.journal.state_folder import folder_for
+from hivekeys.journal.store import Journal
 from hivekeys.rotation.proposal import NEW_TOKEN, ApprovedPlan, Goal, backup_of
 from tests.builders.fab import NEARBY
 from tests.builders.loading import load
@@ -40,11 +44,11 @@ class Desk:
     def signature(self) -> Path:
         return self.folder / "plan.json.sig"
 
-    def propose(self, goal: Goal = NEW_TOKEN) -> None:
+    def propose(self, goal: Goal = NEW_TOKEN, reason: str = "quarterly") -> None:
         """A plan that bob has not signed yet."""
         fleet = load(self.inventory)
         scope = scope_of(fleet, fleet.hosts, (), str(self.folder / "state"))
-        self.plan.write_bytes(proposed_plan(scope, goal, "quarterly"))
+        self.plan.write_bytes(proposed_plan(scope, goal, reason))
 
     def rotate(self, without: str = "", state: str = "state", **given: Any) -> ApprovedPlan:
         """The plan as a rotation takes it, of all hosts but one that is named."""
@@ -97,6 +101,21 @@ def test_a_plan_that_bob_has_signed_is_taken_with_what_he_signed(signed: Desk) -
     assert plan.data == signed.plan.read_bytes()
     assert [one.person for one in plan.signatures] == ["bob@example"]
     assert "\n".join((*plan.signatures[0].lines, "")) == signed.signature.read_text()
+
+
+def test_the_journal_gives_back_what_was_signed_to_the_byte(desk: Desk) -> None:
+    """Whatever a reason is written in, and however many hosts there are: of texts the journal has it cuts long ones."""
+    desk.rewrite("hive[1:2]", "hive[1:2000]")
+    desk.rewrite("127.0.0.[2:3]", "hive[1:2000].example")
+    desk.propose(reason='"Größe"\t→ 鍵 \\ \u202e ' + "x" * 9_000)
+    desk.bob.sign(desk.plan)
+    event = desk.rotate().event(Moment(1.0, 2.0))
+    with contextlib.closing(Journal(folder_for("paper", str(desk.folder / "state")))) as journal:
+        journal.append("paper-1", event)
+        (read,) = journal.events("paper-1")
+    assert isinstance(read, Approved)
+    assert "\n".join((*read.lines, "")).encode() == desk.plan.read_bytes()
+    assert "\n".join((*read.signatures[0].lines, "")) == desk.signature.read_text()
 
 
 def test_another_host_fewer_is_another_plan(signed: Desk) -> None:

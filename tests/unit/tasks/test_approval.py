@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyrage
 import pytest
 
+from hivekeys.age import Recipients
+from hivekeys.backups import folder as backups
 from hivekeys.journal.events import Approved, RunStarted
-from hivekeys.journal.state_folder import fingerprint_key
+from hivekeys.journal.state_folder import fingerprint_key, signing_key
 from hivekeys.journal.store import Journal
+from hivekeys.token import generate
 from tests.builders.fab import Answer, Fab, refusing, state_of
 from tests.builders.persons import Person, person
 from tests.builders.recorded import Teller, fleet_of
@@ -86,6 +90,26 @@ def test_a_plan_is_typed_as_it_says_and_a_run_that_changed_nothing_has_not_used_
     assert "\n".join((*approved.lines, "")).encode() == before
 
 
+def test_a_backup_is_restored_with_an_approved_plan_of_just_that_file(fab: Fab, bob: Person) -> None:
+    """A restore brings a token that one person chose: it would be a way round a rotation's approval."""
+    secret, state = pyrage.x25519.Identity.generate(), state_of(fab)
+    (fab.folder / "key").write_text(f"{secret}\n")
+    key, signer = fingerprint_key(state), signing_key(state)
+    for name in ("one", "two"):
+        order = backups.Order(Recipients((secret.to_public(),)), str(fab.folder / name))
+        backups.put(generate(), key, "paper", "", 0.0, order=order, state=state, signer=signer)
+    restore = ("--fleet", "paper", "--identity", "key", "--yes")
+    refused(fab("restore", "one", *restore), "only with an approved plan", "fab restore --fleet paper --approved FILE")
+
+    proposed = fab("plan", "--propose", "plan.json", "--backup", "one")
+    assert proposed.out.splitlines()[-1].endswith("fab restore --fleet paper --approved plan.json one")
+    bob.sign(fab.folder / "plan.json")
+    approved = (*restore, "--approved", "plan.json")
+    refused(fab("restore", "two", *approved), "approved is the token of a backup", "not the token of a backup")
+    refused(fab("rotate", "--yes", "--approved", "plan.json"), "approved is the token of a backup", "not a new token")
+    assert fab("restore", "one", *approved).code == 3, "the hosts do not answer"
+
+
 def test_a_revocation_is_approved_afterwards_and_is_named_until_then(fab: Fab, bob: Person) -> None:
     with contextlib.closing(Journal(state_of(fab))) as journal:
         begun, *rest = Teller(fleet_of(3), "paper-1", "revoke").whole()
@@ -96,6 +120,8 @@ def test_a_revocation_is_approved_afterwards_and_is_named_until_then(fab: Fab, b
     assert f"not approved yet: fab {words}" in fab("status", "--run", "last").out
     assert "0 done, not approved yet" in fab("history").out
 
+    stated = json.loads(fab(*words.split(), "--json").out)
+    assert (stated["form"], stated["run"], stated["output"]) == ("stated", "paper-1", "statement.json")
     answer = fab(*words.split())
     *_, sign, then = answer.out.splitlines()
     assert answer.code == 0 and sign.endswith("-n hivekeys-statement@v1 statement.json")
