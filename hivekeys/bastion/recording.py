@@ -11,14 +11,14 @@ from hivekeys.fleet import Fleet
 from hivekeys.journal import salvage, state_folder
 from hivekeys.journal.events import Event, Superseded
 from hivekeys.journal.fold import fold
-from hivekeys.journal.recorder import Record
+from hivekeys.journal.recorder import Broadcast
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.journal.store import Journal
 from hivekeys.token import key_name
 
 
 @contextlib.contextmanager
-def recorded(fleet: Fleet, run: str, request: Request, listener: Listener, beside_open: bool) -> Iterator[Record]:
+def recorded(fleet: Fleet, run: str, request: Request, listener: Listener, beside_open: bool) -> Iterator[Broadcast]:
     """What takes a run's events: under the fleet's lock, and each in the journal before anything is done.
 
     Unless it may go on `beside_open`, it is refused while a run that was cut off waits to be taken up. A revocation
@@ -34,9 +34,8 @@ def recorded(fleet: Fleet, run: str, request: Request, listener: Listener, besid
             journal.append(run, *events)
             while superseded:
                 journal.append(superseded.pop().id, Superseded(run, events[0].when))
-            listener.record(events)
 
-        yield record
+        yield Broadcast(record, listener.listen)
 
 
 def _journal(

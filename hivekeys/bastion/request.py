@@ -1,6 +1,5 @@
 """What is asked of a run, beyond the fleet, and who listens to it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,8 +33,8 @@ class Request:
 class Listener(Protocol):
     """Who listens to a run. Called from the threads that drive the hosts, each event after it is in the journal."""
 
-    def record(self, events: Sequence[Event]) -> None:
-        """Events of the run, in their order."""
+    def listen(self, event: Event, run: Run) -> None:
+        """An event of the run, in their order, and the run that has it."""
 
     def warn(self, words: str) -> None:
         """Something that is wrong beside the run."""

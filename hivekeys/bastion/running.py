@@ -11,7 +11,7 @@ from hivekeys.bastion.request import Listener, Request
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal import state_folder
 from hivekeys.journal.past import history_of
-from hivekeys.journal.recorder import Record
+from hivekeys.journal.recorder import Broadcast
 from hivekeys.journal.run import REVOKE
 from hivekeys.protocol.program import modules_of, program_of
 from hivekeys.rotation.crew import Crew
@@ -29,7 +29,7 @@ def crew_of(
     """The crew of the run with this id. `shown`: what is entered when nothing is asked of the operator any more."""
     folder = state_folder.folder_for(fleet.name, request.state_dir)
     with contextlib.ExitStack() as stack:
-        record: Record = listener.record
+        record = Broadcast(lambda _: None, listener.listen)  # a look alone is not written down
         if request.records:
             record = stack.enter_context(recorded(fleet, run, request, listener, request.past is not None))
             refuse_unless_approved(fleet, request, folder)  # under the lock: no other run begins with the same plan

@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from hivekeys import report
@@ -28,9 +28,8 @@ class _Events:
     due: "queue.SimpleQueue[Event | None]" = field(default_factory=queue.SimpleQueue)
     warnings: list[str] = field(default_factory=list)
 
-    def record(self, events: Sequence[Event]) -> None:
-        for event in events:
-            self.due.put(event)
+    def listen(self, event: Event, _: Run) -> None:
+        self.due.put(event)
 
     def warn(self, words: str) -> None:
         self.warnings.append(words)

@@ -1,6 +1,6 @@
 """Makes a run of its events, one by one: nothing else does. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
 
@@ -34,6 +34,7 @@ from hivekeys.journal.events import (
 from hivekeys.journal.gap import cut_off
 from hivekeys.journal.hostrun import HostRun, after, forgiven, unsettled
 from hivekeys.journal.milestones import MILESTONES, Heading
+from hivekeys.journal.persistent import PersistentMap
 from hivekeys.journal.run import Run
 from hivekeys.journal.sittings import Times
 
@@ -60,7 +61,7 @@ def advance(run: Run, event: Event) -> Run:
         case PhaseStarted():
             run = _in_phase(run, event)
         case Intent() | Outcome() | MeterRead():  # nearly all events: copy no more than needed
-            hosts = {**run.hosts, event.host: _after(run, event)}
+            hosts = PersistentMap.of(run.hosts).having(event.host, _after(run, event))
             return _at(run, event.when, hosts)
         case OperatorAsked() | OperatorAnswered():
             run = replace(run, times=run.times.at_question(event))
@@ -69,7 +70,7 @@ def advance(run: Run, event: Event) -> Run:
     return _at(run, event.when, run.hosts)
 
 
-def _at(run: Run, when: Moment, hosts: dict[str, HostRun]) -> Run:
+def _at(run: Run, when: Moment, hosts: Mapping[str, HostRun]) -> Run:
     """The run with its hosts as they were at that moment."""
     times = run.times.after(when)
     return replace(run, hosts=hosts, times=times, seconds=times.seconds)
@@ -158,7 +159,7 @@ def _after(run: Run, event: Intent | Outcome | MeterRead) -> HostRun:
     return after(host, event, now, run.sittings, run.want)
 
 
-def _final(run: Run) -> dict[str, HostRun]:
+def _final(run: Run) -> Mapping[str, HostRun]:
     """The hosts as a run leaves them: where the fleet went on, a host that was left behind owes the new token."""
     if run.overtaken_by:
         return run.hosts

@@ -1,6 +1,6 @@
 """The progress of a run for its live view: phases, hosts at work, failures, expected end.
 
-`heard` is the only way from events to what is drawn. Pure.
+`after_event` is the only way from events to what is drawn. Pure.
 """
 
 import math
@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
+from typing import Any
 
 from hivekeys.journal.events import (
     ENDING,
@@ -29,7 +31,7 @@ from hivekeys.journal.events import (
     Status,
     Waiting,
 )
-from hivekeys.journal.fold import advance
+from hivekeys.journal.persistent import PersistentMap
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause
 
@@ -44,16 +46,18 @@ class Direction(Enum):
 
 @dataclass(frozen=True)
 class PhaseProgress:
-    """A phase that has begun, at `begun` on the bastion's monotonic clock; `failed` are the hosts that failed.
+    """A phase that has begun, at `begun` on the bastion's monotonic clock; so many hosts have `failed` in it.
 
-    `thought`: seconds since then that an operator took to answer. They count for no phase.
+    `number`: which of all phases it is. `thought`: seconds since then that an operator took to answer. They count for
+    no phase.
     """
 
     phase: Phase
     title: str
     hosts: tuple[str, ...]
     begun: float
-    failed: frozenset[str] = frozenset()
+    number: int = 0
+    failed: int = 0
     thought: float = 0.0
 
     def took(self, until: float) -> float:
@@ -70,21 +74,56 @@ class InFlight:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """`width`: how many hosts may be at work at once. `through` are the hosts that have answered in the last phase.
+class HostProgress:
+    """One host: what it is at work on, and what it failed of since it came through last.
 
-    `stragglers` are those that have not answered in an earlier one: the others went on without them.
+    And the numbers of the last phases that it was asked, has answered and has failed in.
     """
+
+    at_work: InFlight | None = None
+    trouble: Cause | None = None
+    asked: int = 0
+    answered: int = 0
+    failed: int = 0
+    straggles: bool = False
+
+
+IDLE = HostProgress()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`width`: how many hosts may be at work at once; `begun`: how many phases have begun, in all attempts."""
 
     run: Run = field(default_factory=Run)
     direction: Direction = Direction.FORWARD
     width: int = 32
     phases: tuple[PhaseProgress, ...] = ()
-    through: frozenset[str] = frozenset()
-    stragglers: frozenset[str] = frozenset()
-    in_flight: dict[str, InFlight] = field(default_factory=dict)
-    troubles: dict[str, Cause] = field(default_factory=dict)  # of hosts that have not come through since
+    begun: int = 0
+    hosts: PersistentMap[HostProgress] = field(default_factory=PersistentMap)
     is_over: bool = False
+
+    @cached_property  # a picture asks more than once
+    def in_flight(self) -> dict[str, InFlight]:
+        """What hosts at work are at work on; the longest at it come first."""
+        flights = {} if self.is_over else {name: host.at_work for name, host in self.hosts.items() if host.at_work}
+        return dict(sorted(flights.items(), key=lambda item: item[1].since))
+
+    @cached_property
+    def troubles(self) -> dict[str, Cause]:
+        """Why hosts failed that have not come through since."""
+        return {name: host.trouble for name, host in self.hosts.items() if host.trouble}
+
+    @cached_property
+    def through(self) -> frozenset[str]:
+        """The hosts that have answered in the last phase."""
+        last = self.begun or None
+        return frozenset(name for name, host in self.hosts.items() if host.asked == host.answered == last)
+
+    @cached_property
+    def stragglers(self) -> frozenset[str]:
+        """Those that have not answered in an earlier one: the others went on without them."""
+        return frozenset(name for name, host in self.hosts.items() if host.straggles)
 
     @property
     def brings_token(self) -> bool:
@@ -96,10 +135,11 @@ class Progress:
         """The phase that the run is in."""
         return self.phases[-1] if self.phases else None
 
-    @property
+    @cached_property
     def left(self) -> tuple[str, ...]:
         """The hosts of this phase that have not answered."""
-        return tuple(name for name in self.phase.hosts if name not in self.through) if self.phase else ()
+        through = self.through
+        return tuple(name for name in self.phase.hosts if name not in through) if self.phase else ()
 
     @property
     def remaining(self) -> tuple[tuple[Phase, str, int], ...]:
@@ -122,29 +162,33 @@ class Progress:
         return (*first, (Phase.ROLLBACK, "rollback", sum(host.touched for host in hosts)))
 
 
-def after_event(progress: Progress, event: Event) -> Progress:
-    """The progress after one more event."""
-    before = progress.run.times.thought
-    progress = _having_thought(replace(progress, run=advance(progress.run, event)), before)
+def after_event(progress: Progress, event: Event, run: Run) -> Progress:
+    """The progress after one more event; `run`: the run that has it."""
+    progress = _having_thought(replace(progress, run=run), progress.run.times.thought)
     match event:
         case RunStarted() | Resumed():
-            return replace(progress, phases=(), stragglers=frozenset(), troubles={}, in_flight={}, is_over=False)
+            return replace(progress, phases=(), hosts=PersistentMap(dict.fromkeys(run.hosts, IDLE)), is_over=False)
         case Retried():
             return replace(progress, phases=())
         case PhaseStarted():
             return _in_phase(progress, event)
         case Intent():
             steps = " ".join(verb.value for verb in event.verbs).replace("_", " ")
-            return replace(progress, in_flight={**progress.in_flight, event.host: InFlight(steps, event.when.clock)})
+            return _having(progress, event.host, at_work=InFlight(steps, event.when.clock))
         case Waiting():
             flight = InFlight(f"waits at most {event.seconds:.0f} s for {holder_of(event)}", event.when.clock)
-            return replace(progress, in_flight={**progress.in_flight, event.host: flight})
+            return _having(progress, event.host, at_work=flight)
         case Outcome():
             return _answered(progress, event)
         case Paused() | RunEnded():
-            return replace(progress, in_flight={}, is_over=True)
+            return replace(progress, is_over=True)
         case _:
             return progress
+
+
+def _having(progress: Progress, name: str, **changes: Any) -> Progress:
+    host = replace(progress.hosts.get(name, IDLE), **changes)
+    return replace(progress, hosts=progress.hosts.having(name, host))
 
 
 def _having_thought(progress: Progress, before: float) -> Progress:
@@ -164,30 +208,33 @@ def holder_of(event: Waiting) -> str:
 
 def _in_phase(progress: Progress, event: PhaseStarted) -> Progress:
     """A phase that continues with other hosts counts as one: the first host is claimed alone."""
-    current = progress.phase
+    current, number, straggling = progress.phase, progress.begun, set[str]()
     if current and (current.phase, current.title) == (event.phase, event.title):
         more = replace(current, hosts=tuple(dict.fromkeys((*current.hosts, *event.hosts))))
-        return replace(progress, phases=(*progress.phases[:-1], more))
-    begun = PhaseProgress(event.phase, event.title or event.phase.value, event.hosts, event.when.clock)
-    stragglers = progress.stragglers.union(progress.left).difference(event.hosts)
-    return replace(progress, phases=(*progress.phases, begun), through=frozenset(), stragglers=stragglers)
+        phases = (*progress.phases[:-1], more)
+    else:
+        number += 1
+        begun = PhaseProgress(event.phase, event.title or event.phase.value, event.hosts, event.when.clock, number)
+        phases = (*progress.phases, begun)
+        straggling = set(progress.left) - set(event.hosts)
+    hosts = progress.hosts
+    for name in straggling:
+        hosts = hosts.having(name, replace(hosts[name], straggles=True))
+    for name in event.hosts:
+        hosts = hosts.having(name, replace(hosts.get(name, IDLE), asked=number, straggles=False))
+    return replace(progress, phases=phases, begun=number, hosts=hosts)
 
 
 def _answered(progress: Progress, outcome: Outcome) -> Progress:
-    name, current, phases, through = outcome.host, progress.phase, progress.phases, progress.through
-    if current and current.phase is outcome.phase and name in current.hosts:
-        through |= {name}
-        if outcome.status is not Status.OK:
-            phases = (*phases[:-1], replace(current, failed=current.failed | {name}))
-    troubles = {other: cause for other, cause in progress.troubles.items() if other != name}
-    cause = outcome.cause or (None if outcome.state in TURNED else progress.troubles.get(name))
-    if cause:
-        troubles[name] = cause
-    in_flight = {other: flight for other, flight in progress.in_flight.items() if other != name}
-    stragglers = progress.stragglers - {name}
-    return replace(
-        progress, phases=phases, through=through, stragglers=stragglers, troubles=troubles, in_flight=in_flight
-    )
+    host, current, phases = progress.hosts.get(outcome.host, IDLE), progress.phase, progress.phases
+    if current and current.phase is outcome.phase and host.asked == current.number:
+        has_failed = outcome.status is not Status.OK
+        if has_failed and host.failed != current.number:
+            phases = (*phases[:-1], replace(current, failed=current.failed + 1))
+        host = replace(host, answered=current.number, failed=current.number if has_failed else host.failed)
+    trouble = outcome.cause or (None if outcome.state in TURNED else host.trouble)
+    host = replace(host, trouble=trouble, at_work=None, straggles=False)
+    return replace(progress, phases=phases, hosts=progress.hosts.having(outcome.host, host))
 
 
 def _course(run: Run) -> Iterator[tuple[Phase, str, int]]:

@@ -1,4 +1,4 @@
-"""Records each event in the journal, then applies it to the run in memory.
+"""Records each event in the journal, applies it to the run in memory, then tells who listens.
 
 Events of hosts that are at work at once are recorded at once: an event that comes while the disk is busy waits, and is
 written with all others that wait. A disk takes a few hundred events a second one by one; a thousand hosts have more.
@@ -7,6 +7,7 @@ written with all others that wait. A disk takes a few hundred events a second on
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hivekeys.journal.clock import Clock, Moment
 from hivekeys.journal.events import Event
@@ -15,6 +16,19 @@ from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.run import Run
 
 Record = Callable[[Sequence[Event]], None]  # all of them are on the disk when it returns, in this order
+Listen = Callable[[Event, Run], None]  # an event that is on the disk, and the run that has it
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """Takes a run's events: they are written down, then the run has them, and then whoever listens gets each."""
+
+    write: Record
+    listen: Listen
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        """Writes events down."""
+        self.write(events)
 
 
 class Recorder:
@@ -24,6 +38,7 @@ class Recorder:
         self.clock = clock
         self.run = past or Run()
         self._record = record
+        self._listen = record.listen if isinstance(record, Broadcast) else None
         self._mutex = threading.Lock()  # of the next two
         self._waiting: list[Event] = []
         self._numbered = 0
@@ -48,11 +63,13 @@ class Recorder:
             events, self._waiting = self._waiting, []
         try:
             self._record(events)
+            for event in events:
+                self.run = advance(self.run, event)
+                if self._listen:
+                    self._listen(event, self.run)
         except BaseException as error:
             self._broken = error
             raise
-        for event in events:
-            self.run = advance(self.run, event)
         self._written += len(events)
 
     def host(self, name: str) -> HostRun:

@@ -1,6 +1,7 @@
 """A run as its events tell it: `fold` builds it, and nothing else does. Pure."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -15,6 +16,7 @@ from hivekeys.journal.events import (
 from hivekeys.journal.gap import Gap, between
 from hivekeys.journal.hostrun import HostRun, is_barred, is_superseded
 from hivekeys.journal.milestones import Heading, Milestone
+from hivekeys.journal.persistent import PersistentMap
 from hivekeys.journal.sittings import BEGUN, Times
 from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.metered import Metered
@@ -71,7 +73,7 @@ class Run:
     approvals: tuple[Approved, ...] = ()  # by whom it was approved
     passes: bool = False  # its services accept two tokens: accept, use and drop instead of one turn
     fell_back: str = ""  # why it went on with one token at a time
-    hosts: dict[str, HostRun] = field(default_factory=dict)
+    hosts: Mapping[str, HostRun] = field(default_factory=PersistentMap)
 
     @property
     def brings_token(self) -> bool:

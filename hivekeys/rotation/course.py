@@ -55,7 +55,8 @@ class _Course:
         self.standing = [host for host in self.hosts if host.cause is None and host.name not in here.back]
         self.queen = here.fleet.queen.name
         self.clients = frozenset(host.name for host in here.fleet.clients)
-        taking_part = [host for host in here.fleet.hosts if host.name in here.names]
+        self.names = frozenset(here.names)
+        taking_part = [host for host in here.fleet.hosts if host.name in self.names]
         self.passes = run.passes and not plan.revokes and takes_two(taking_part)
 
     def next(self) -> Move:
@@ -215,9 +216,10 @@ class _Course:
         """
         if retired := self._retired():
             return End(retired)
-        fleet, gone = self.here.fleet, {event.title for event in self.run.begun if event.phase in RETURN}
-        touched = [host for host in fleet.hosts if host.name in self.here.names and self.run.hosts[host.name].touched]
-        new = [host for host in self.standing if self.passes and host.now == self.run.want != host.was]
+        run, fleet = self.run, self.here.fleet
+        gone = {event.title for event in run.begun if event.phase in RETURN}
+        touched = [host for host in fleet.hosts if host.name in self.names and run.hosts[host.name].touched]
+        new = [host for host in self.standing if self.passes and host.now == run.want != host.was]
         uses_new = {host.name for host in new if host.was}
         planned = waves.way_back(waves.plan(touched, fleet.policy, canary=False))
         for phase, wave in product(RETURN, planned):

@@ -119,15 +119,16 @@ def beside(wave: Wave, ready: Sequence[Host], turning: Sequence[Host], hives: Se
 
 def among(planned: Sequence[Wave], standing: Collection[Host]) -> tuple[Wave, ...]:
     """The planned waves of these hosts only; where a canary is missing, the next hive takes its place."""
-    there = frozenset(standing)
+    there = {host.name for host in standing}  # a whole host takes long to hash
     canaries = next((len(wave.hosts) for wave in planned if wave.phase is Phase.CANARY), 0)
-    hives = [host for wave in planned if wave.phase in HIVES for host in wave.hosts if host in there]
+    hives = [host for wave in planned if wave.phase in HIVES for host in wave.hosts if host.name in there]
     first = tuple(hives[:canaries])
+    others = there - {host.name for host in first}
 
     def hosts_of(wave: Wave) -> tuple[Host, ...]:
         if wave.phase is Phase.CANARY:
             return first
-        return tuple(host for host in wave.hosts if host in there and host not in first)
+        return tuple(host for host in wave.hosts if host.name in others)
 
     kept = (replace(wave, hosts=hosts_of(wave)) for wave in planned)
     return tuple(wave for wave in kept if wave.hosts)

@@ -5,10 +5,12 @@ from functools import reduce
 
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Intent, Outcome, Phase, PhaseStarted, RunStarted, State, Status, TokenChosen
+from hivekeys.journal.fold import advance
 from hivekeys.journal.progress import Direction, Progress, after_event
 from hivekeys.journal.run import ROTATE
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.verbs import Verb
+from hivekeys.tasks.terminal.live import Show
 from hivekeys.token import Token
 
 NOON = 1_790_000_000.0
@@ -77,4 +79,15 @@ def midway(hives: int, batch: int) -> Iterator[Event]:
 
 def followed(events: Iterable[Event], way: Direction = Direction.FORWARD) -> Progress:
     """The progress after all of them."""
-    return reduce(after_event, events, Progress(direction=way))
+    return reduce(then, events, Progress(direction=way))
+
+
+def then(progress: Progress, event: Event) -> Progress:
+    """The progress after one more, with the run that has it."""
+    return after_event(progress, event, advance(progress.run, event))
+
+
+def show_all(show: Show, events: Iterable[Event]) -> None:
+    """Has a run be shown as a recorder does, from what was shown so far."""
+    for event in events:
+        show.listen(event, advance(show.run, event))

@@ -130,17 +130,16 @@ class Show:
 
     # -- events
 
-    def record(self, events: Sequence[Event]) -> None:
-        """Takes events of the run."""
+    def listen(self, event: Event, run: Run) -> None:
+        """Takes an event of the run, and the run that has it."""
         with self._mutex:
-            for event in events:
-                self._progress = after_event(self._progress, event)
-                for listener in self.listeners:
-                    listener(event, self._progress.run)
-                if self._stream:
-                    self._stream.write(stream.line_of(event, self._progress.run.id, self._fleet))
-                if self._screen is None:
-                    self._say(event)
+            self._progress = after_event(self._progress, event, run)
+            for listener in self.listeners:
+                listener(event, run)
+            if self._stream:
+                self._stream.write(stream.line_of(event, run.id, self._fleet))
+            if self._screen is None:
+                self._say(event)
 
     def _say(self, event: Event) -> None:
         """The event in a line that stays, if it is worth one."""

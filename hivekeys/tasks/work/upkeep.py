@@ -13,7 +13,7 @@ from hivekeys.fleet import Fleet, Host
 from hivekeys.journal import state_folder
 from hivekeys.journal.events import Phase
 from hivekeys.journal.past import past_runs
-from hivekeys.journal.recorder import Record
+from hivekeys.journal.recorder import Broadcast
 from hivekeys.protocol.hints import limit_of
 from hivekeys.protocol.program import modules_of, program_of
 from hivekeys.tasks.terminal.document import print_document
@@ -49,7 +49,7 @@ def upkeep_of(
         show = Show(request.output)
         if not only_asks:
             stack.enter_context(notified(fleet, run, replace(request, task=phase.value), show))
-        record: Record = show.record
+        record = Broadcast(lambda _: None, show.listen)
         if request.records:
             record = stack.enter_context(recorded(fleet, run, request, show, beside_open))
         folder = state_folder.folder_for(fleet.name, request.state_dir)

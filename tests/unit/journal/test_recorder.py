@@ -9,7 +9,8 @@ import pytest
 
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Claimed, Event
-from hivekeys.journal.recorder import Recorder
+from hivekeys.journal.recorder import Broadcast, Recorder
+from hivekeys.journal.run import Run
 
 PATIENCE = 60.0  # seconds; only a test that fails waits for so long
 
@@ -90,4 +91,44 @@ def test_all_who_wait_for_a_write_that_fails_are_told_so_and_so_is_whoever_comes
     with pytest.raises(OSError, match="No space left"):
         recorder.record(claim(8))
     assert disk.events == [claim(1)]
+    assert recorder.run.epoch == 1
+
+
+def test_who_listens_gets_each_event_that_is_on_the_disk_with_the_run_that_has_it() -> None:
+    """Written first, then part of the run, then told: so what is seen of a run is true even if it ends there."""
+    seen: list[tuple[str, int, int]] = []
+
+    def write(events: Sequence[Event]) -> None:
+        seen.extend(("written", event.epoch, recorder.run.epoch) for event in events if isinstance(event, Claimed))
+
+    def listen(event: Event, run: Run) -> None:
+        assert isinstance(event, Claimed)
+        assert run is recorder.run
+        seen.append(("listened", event.epoch, run.epoch))
+
+    recorder = Recorder(Broadcast(write, listen))
+    recorder.record(claim(7))
+    recorder.record(claim(8))
+    assert seen == [("written", 7, 0), ("listened", 7, 7), ("written", 8, 7), ("listened", 8, 8)]
+
+
+def test_of_events_that_share_a_write_each_comes_with_the_run_as_it_was_then() -> None:
+    disk, runs = Disk(), list[Run]()
+    recorder = Recorder(Broadcast(disk.record, lambda _, run: runs.append(run)))
+    with ThreadPoolExecutor(4) as threads:
+        written = [threads.submit(recorder.record, claim(1))]
+        assert disk.busy.wait(PATIENCE)
+        written += [threads.submit(recorder.record, claim(number)) for number in range(2, 5)]
+        everybody_waits(recorder, 3)
+        disk.may_go_on.set()
+        wait(written, PATIENCE)
+    assert [run.epoch for run in runs] == [event.epoch for event in disk.events if isinstance(event, Claimed)]
+
+
+def test_nothing_happens_any_more_once_somebody_who_listens_fails() -> None:
+    """A bug of ours: a run that nobody sees goes on no further. The event did happen."""
+    recorder = Recorder(Broadcast(lambda _: None, lambda _, __: pytest.fail("a bug")))
+    for number in (1, 2):
+        with pytest.raises(pytest.fail.Exception, match="a bug"):
+            recorder.record(claim(number))
     assert recorder.run.epoch == 1

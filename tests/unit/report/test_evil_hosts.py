@@ -30,7 +30,7 @@ from hivekeys.host.verbs.fix import Work
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Outcome, Phase, State, Status
 from hivekeys.journal.fold import fold
-from hivekeys.journal.progress import Progress, after_event
+from hivekeys.journal.progress import Progress
 from hivekeys.journal.run import REVOKE, ROTATE
 from hivekeys.journal.store import Journal
 from hivekeys.protocol import verbs
@@ -71,6 +71,7 @@ from hivekeys.verify.sarif import sarif
 from hivekeys.verify.survey import Watch, survey
 from tests.builders.documents import valid
 from tests.builders.operator import Operator
+from tests.builders.running import then
 from tests.builders.seen import seen
 from tests.inprocess import KEY, InProcessFleet, OwnClock
 from tests.inprocess import Session as LineOf
@@ -232,7 +233,7 @@ def formats_of_a_run(operator: Operator, code: ExitCode) -> dict[str, str]:
     told = page(run, operator.events, fleet, None, None)
     progress, pictures = Progress(), []
     for event in operator.events:
-        progress = after_event(progress, event)
+        progress = then(progress, event)
         if progress.phase:
             pictures += view(progress, Moment(1_700_000_100.0, 100.0), 100, 30)
     return {

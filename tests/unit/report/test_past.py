@@ -11,7 +11,7 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Phase, PhaseStarted
 from hivekeys.journal.fold import fold
-from hivekeys.journal.progress import Direction, Progress, after_event
+from hivekeys.journal.progress import Direction, Progress
 from hivekeys.report.page import page
 from hivekeys.report.stream import result_line
 from hivekeys.report.view import view
@@ -20,6 +20,7 @@ from hivekeys.report.writing import html, markdown
 from hivekeys.tasks.terminal.live import Show
 from tests.builders.operator import Operator, breaks
 from tests.builders.printed import printed, row
+from tests.builders.running import show_all, then
 from tests.inprocess import InProcessFleet, SharedClock
 
 TWO_MAY_FAIL = Policy(canary=0, batch=Amount(1), max_failures=Amount(2))
@@ -75,7 +76,7 @@ def test_the_live_view_of_the_way_back_says_it_from_its_first_phase_on(fleet: In
     first = next(place for place, event in enumerate(events) if type(event).__name__ == "Resumed")
     progress = Progress(fold(events[:first]), Direction.BACK)
     for event in events[first:]:
-        progress = after_event(progress, event)
+        progress = then(progress, event)
         lines = [line.plain for line in view(progress, Moment(0.0, 0.0), 120, 30)]
         assert any(line.startswith(f"hive3: start-failed: {LAST_WORDS}") for line in lines), event
 
@@ -87,7 +88,7 @@ def test_piped_lines_of_the_way_back_say_it(fleet: InProcessFleet, capsys: pytes
     show = Show(past=past, way=Direction.BACK)
     second = Operator(fleet, past=past)
     second.roll_back()
-    show.record(second.events)
+    show_all(show, second.events)
     said = capsys.readouterr().err
     assert f"hive3: start-failed: {LAST_WORDS} (the run was taken back because of this)" in said
     assert "hive2: rolled back, " in said

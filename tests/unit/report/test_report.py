@@ -93,7 +93,7 @@ def test_the_plan_shows_turns_and_who_is_left_out() -> None:
 def test_a_file_that_cannot_be_read_has_no_age() -> None:
     unreadable = replace(WELL, seen=replace(LOOK, active=Slot(fault="is a link")))
     assert report.age(unreadable) == "–"
-    document = report.document(replace(RUN, hosts=RUN.hosts | {"queen": unreadable}), FLEET)
+    document = report.document(replace(RUN, hosts={**RUN.hosts, "queen": unreadable}), FLEET)
     assert document["hosts"][0]["age_seconds"] is None
 
 
@@ -180,7 +180,7 @@ def test_what_a_host_says_reaches_no_table_as_markup() -> None:
     nasty = "[bold]x[/bold]\x1b[2J\n[link=http://evil]y[/link]"
     look = replace(LOOK, loaded=LoadedToken(NEW, nasty), unit=replace(LOOK.unit, credential=nasty))
     host = replace(WELL, seen=look, proof=replace(PROOF, path=nasty), cause=Cause(Trouble.RUBBISH, nasty))
-    run = replace(RUN, who=nasty, hosts=RUN.hosts | {"queen": host})
+    run = replace(RUN, who=nasty, hosts={**RUN.hosts, "queen": host})
     shown = "".join(printed(table, 300) for table in (report.result_table(run, FLEET), report.plan_table(run, FLEET)))
     shown += "".join(report.failure_lines(run, FLEET))
     assert "\x1b" not in shown
@@ -194,7 +194,7 @@ LONG = replace(
     RUN,
     id="production-eu-west-5f0e12ab",
     who="maintenance-bot@bastion-2.example.com",
-    hosts=RUN.hosts | {"gpu-rack-07-node-12": replace(ILL, name="gpu-rack-07-node-12")},
+    hosts={**RUN.hosts, "gpu-rack-07-node-12": replace(ILL, name="gpu-rack-07-node-12")},
     waves=(*RUN.waves, (Phase.WAVE, ("gpu-rack-07-node-12",))),
 )
 WIDER = replace(FLEET, hosts=(*HOSTS, replace(HOSTS[2], name="gpu-rack-07-node-12")))

@@ -8,7 +8,7 @@ from hivekeys.fleet import Amount, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import CensusTaken, Phase, PhaseStarted, State, Status
 from hivekeys.journal.hostrun import HostRun
-from hivekeys.journal.milestones import Milestone
+from hivekeys.journal.milestones import Heading, Milestone
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.protocol.audited import Use
 from hivekeys.protocol.causes import Cause, Trouble
@@ -280,3 +280,41 @@ def test_a_run_that_was_cut_off_on_its_way_back_has_its_hosts_locks_before_it_go
     claims = replace(looked, begun=(*looked.begun, PhaseStarted(Phase.CLAIM, NAMES[:1], NOW)), phase=Phase.CLAIM)
     claimed = but(claims, NAMES[0], reached=Phase.CLAIM)
     assert move(claimed, here=fresh) == Do(Phase.CLAIM, NAMES[1:])
+
+
+# -- cost
+
+
+class Name(str):
+    """A host's name that counts how often it is compared with another."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "more"),
+    [
+        (Phase.LOOK, State.UNCHANGED, {}),
+        (Phase.STAGE, State.UNCHANGED, {}),
+        (Phase.WAVE, State.FAILED, {"stopped": "too many have failed", "heading": Heading.BACK}),
+        (Phase.SETTLE, State.PROVEN, {}),
+    ],
+)
+def test_a_move_over_many_hosts_compares_none_with_every_other(
+    phase: Phase, state: State, more: dict[str, object]
+) -> None:
+    """With each other they were compared a hundred million times where a fleet has ten thousand."""
+    hosts = tuple(replace(host, name=Name(host.name)) for host in fleet_of(299).hosts)
+    fleet, names = replace(FLEET, hosts=hosts), tuple(host.name for host in hosts)
+    there = {name: HostRun(name, was=OLD, now=OLD, reached=phase, state=state, touched=True) for name in names}
+    run = replace(run_in(phase, phase), hosts=there, begun=(PhaseStarted(phase, names, NOW),), **more)  # type: ignore[arg-type]
+    here = replace(HERE, fleet=fleet, waves=planned(hosts, fleet.policy), names=names)
+    Name.compared = 0
+    assert isinstance(next_move(run, ROTATION, here), Do | Stop | Census | Act)
+    assert Name.compared < 20 * len(hosts)

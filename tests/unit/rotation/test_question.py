@@ -26,6 +26,7 @@ from hivekeys.tasks.terminal.live import Show
 from hivekeys.tasks.work.turning import confirm
 from tests.builders.operator import Operator, breaks
 from tests.builders.project import PROJECT
+from tests.builders.running import show_all
 from tests.builders.terminal import Terminal
 from tests.inprocess import InProcessFleet, SharedClock
 
@@ -223,7 +224,7 @@ def test_a_no_between_two_waves_stops_there(fleet: InProcessFleet) -> None:
 
 def test_the_screen_asks_so(fleet: InProcessFleet, keyboard: int, capsys: pytest.CaptureFixture[str]) -> None:
     show = Show()
-    ann = Operator(fleet, on_event=lambda event: show.record([event]))
+    ann = Operator(fleet, on_event=lambda event: show_all(show, [event]))
     ann.go_on = show.go_on
     os.write(keyboard, b"y\ny\nn\n")
     assert ann.rotate() is ExitCode.INTERRUPTED
@@ -247,10 +248,10 @@ from hivekeys.fleet import SERVICES, Host, Role
 from hivekeys.journal.events import Phase
 from hivekeys.rotation.waves import Wave
 from hivekeys.tasks.terminal.live import Show
-from tests.builders.running import midway
+from tests.builders.running import midway, show_all
 
 with Show() as show:
-    show.record(list(midway(5, 2)))
+    show_all(show, midway(5, 2))
     hives = tuple(Host(name, Role.HIVE, name, service=SERVICES[Role.HIVE]) for name in ("hive4", "hive5"))
     raise SystemExit(0 if show.go_on(Wave(Phase.WAVE, "wave 2 of 2", hives)) else 7)
 """

@@ -44,7 +44,7 @@ from hivekeys.tasks.terminal.stream import Stream
 from hivekeys.text.documents import refusal
 from tests.builders.operator import Operator, breaks
 from tests.builders.project import PROJECT
-from tests.builders.running import at, fails, midway, names
+from tests.builders.running import at, fails, midway, names, show_all
 from tests.inprocess import InProcessFleet
 
 SCHEMA = json.loads((PROJECT / "docs" / "events.schema.json").read_text())
@@ -120,7 +120,7 @@ def waiting() -> Waiting:
 
 def test_whose_lock_is_waited_for_is_a_line_that_stays(capfd: pytest.CaptureFixture[str]) -> None:
     show = Show()
-    show.record([midway_event(), waiting()])
+    show_all(show, [midway_event(), waiting()])
     assert "waiting for the lock of run blue-1 of bob@bastion on queen, at most 32 s" in capfd.readouterr().err
 
 
@@ -234,7 +234,7 @@ def test_events_and_json_do_not_go_together() -> None:
 def test_quiet_leaves_only_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
     for how, lines in ((OutputOptions(quiet=True), 1), (OutputOptions(), 10)):
         show = Show(how)
-        show.record([*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "[red]no\x1b[0m[/]")])
+        show_all(show, [*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "[red]no\x1b[0m[/]")])
         err = capsys.readouterr().err.splitlines()
         assert len(err) == lines
         assert err[-1].endswith("hive3: failed: unhealthy: [red]no [0m[/]")
@@ -244,7 +244,7 @@ def test_piped_lines_have_a_zone_are_never_broken_and_tell_each_hosts_outcome(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     show = Show()
-    show.record([*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "no " * 60)])
+    show_all(show, [*midway(5, 2), fails("hive3", Phase.WAVE, 13, Trouble.UNHEALTHY, "no " * 60)])
     lines = capsys.readouterr().err.splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d[+-]\d{4} ", line) for line in lines), lines
     told = [line.split(" ", 1)[1] for line in lines]
