@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +201,26 @@ def test_the_check_passes_as_long_as_all_is_well_and_fails_where_something_is_fo
     found = operator.play("check.yml")
     assert found.code == 2 and found.counts("failed") == [1, 1], found.shown
     operator.lab.sh("queen", f"chmod 600 {SECRETS}/api-token")
+
+
+def test_another_wheel_gets_an_environment_of_its_own_and_the_older_one_stays(
+    operator: Operator, set_up: Played
+) -> None:
+    (given,) = operator.folder.glob("hivekeys-*.whl")
+    other = operator.folder / "newer" / given.name
+    other.parent.mkdir()
+    shutil.copy(given, other)
+    with zipfile.ZipFile(other, "a") as archive:
+        archive.comment = b"other bytes, and the same version"
+    leads = "readlink /opt/hivekeys/.venv"
+    before = operator.lab.sh("hive2", leads)
+    told = ("--limit", "hive2", "--extra-vars", f"hivekeys_wheel={other}")
+    trial = operator.play("bastion.yml", "--check", *told)
+    assert trial.counts("changed") == [1] and operator.lab.sh("hive2", leads) == before, trial.shown
+    assert (done := operator.play("bastion.yml", *told)).code == 0, done.shown
+    assert operator.lab.sh("hive2", leads) != before
+    for program in ("/opt/hivekeys/.venv", before.strip()):
+        assert operator.lab.sh("hive2", f"{program}/bin/hivekeys --version").startswith("hivekeys ")
 
 
 def test_a_wheel_that_is_not_there_is_refused_before_anything_is_touched(operator: Operator, set_up: Played) -> None:
