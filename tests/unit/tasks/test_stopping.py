@@ -93,7 +93,9 @@ class Silent:
         self.out = ""  # what it printed, once it has ended
 
     def __enter__(self) -> Self:
-        self._line, _ = self._door.accept()  # it waits for the host now
+        self._line, _ = self._door.accept()
+        self._line.settimeout(60)
+        assert self._line.recv(1) == b"S"  # it has begun to speak (SSH-2.0-…), and waits for the host now
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
