@@ -128,6 +128,15 @@ the command, or by `form` and `exit_code` of the document, which say the same:
 - No document holds a token. Tokens are named by the six hex digits that the services log.
 - A process that is killed, or stopped at once by a second Ctrl-C, prints no document: its exit code says so.
 
+A script that has jq gets the sentence, whatever happened, by `jq -r .verdict`, and what to type next by
+`jq -r '.command // empty'`.
+
+While another run is at work, `fab rotate --json` ends with 5 and prints:
+
+```text
+{example}
+```
+
 A key with a question mark may be missing; the others are always there, and null where there is nothing to say.
 
 """
@@ -251,7 +260,18 @@ def _meanings(name: str) -> Iterator[tuple[str, str]]:
 
 def page() -> str:
     """The whole page."""
-    return HEAD + "\n".join(line for lines in (_verbs(), *map(_section, FORMS)) for line in lines) + "\n"
+    return (
+        HEAD.replace("{example}", _example())
+        + "\n".join(line for lines in (_verbs(), *map(_section, FORMS)) for line in lines)
+        + "\n"
+    )
+
+
+def _example() -> str:
+    """A refusal, as it is printed."""
+    message = "another run works on fleet production: run production-5f0e12ab of ann@bastion, pid 4711, the yearly one"
+    hint = "`fab status --fleet production` shows how far it is"
+    return json.dumps({**refusal.document(message, hint, ExitCode.LOCKED, ()), "hivekeys": "1.2.3"}, indent=2)
 
 
 def _verbs() -> Iterator[str]:

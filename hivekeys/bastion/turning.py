@@ -80,7 +80,9 @@ class Turn:
 
     def document(self) -> RunDocument:
         """What `--json` prints of the run: docs/json.md, form `run`."""
-        return report.document(self.run, self.fleet, self.code)
+        made = report.document(self.run, self.fleet, self.code)
+        made["backup"] = self.backup.facts() if self.backup else None
+        return made
 
     def summary(self) -> list[str]:
         """The lines that a person reads below the table: what failed and why, and what to type next."""

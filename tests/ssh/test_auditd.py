@@ -21,6 +21,7 @@ from hivekeys.host.agent import Agent
 from hivekeys.host.verbs import inspect
 from hivekeys.verify.checks import CHECKS
 from hivekeys.verify.findings import Verdict, examine
+from tests.builders.documents import valid
 from tests.builders.observations import GOOD, INSPECTED, NORM
 from tests.builders.project import PROJECT
 
@@ -92,7 +93,7 @@ class Machine:
         kept = [path.read_bytes() for path in (LOG, *self.state.rglob("*")) if path.is_file()]
         written = b"".join([done.stdout.encode(), done.stderr.encode(), *kept])
         assert not [secret for secret in (TOKEN, TOKEN.encode().hex().upper()) if secret.encode() in written]
-        return done.returncode, json.loads(done.stdout)["hosts"][0]
+        return done.returncode, valid(json.loads(done.stdout))["hosts"][0]
 
     def changes(self, *words: str) -> tuple[int, list[str]]:
         code, host = self.fab("watch", *words)

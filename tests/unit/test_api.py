@@ -21,6 +21,7 @@ from hivekeys.bastion.turning import turn
 from hivekeys.journal.events import Approved, Outcome, Phase, PhaseStarted, RunEnded, RunStarted, State
 from hivekeys.rotation.proposal import NEW_TOKEN
 from hivekeys.token import generate
+from tests.builders.documents import valid
 from tests.builders.persons import Person, person
 from tests.builders.project import PROJECT
 
@@ -53,7 +54,7 @@ def test_a_rotation_tells_each_event_and_ends_as_one_that_is_typed(fleet: Fleet)
     assert isinstance(events[0], RunStarted) and isinstance(events[-1], RunEnded)
     assert {event.host for event in events if isinstance(event, Outcome)} == {host.name for host in fleet.hosts}
     assert (turn.code, states(turn)) == (ExitCode.DONE, {State.PROVEN})
-    assert turn.document()["exit_code"] == 0
+    assert valid(turn.document())["exit_code"] == 0
     assert "done, and proven, on every host" in turn.summary()[-1]
     newest = next(api.runs(fleet))
     assert (newest.id, newest.reason, newest.code) == (turn.run.id, "quarterly", ExitCode.DONE)
