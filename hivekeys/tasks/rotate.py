@@ -83,9 +83,9 @@ def rotate(
         _say_not_due(fleet.name, time.time() - overlapping.started, why, output)
         return
     refuse_without_terminal(pace, change, from_stdin=own.token_file == "-")  # noqa: S105  a dash, not a secret
-    approved = approved_for(fleet, hosts, excluded, own, scope.state_dir)
     if not (change.dry_run or _may_begin(fleet, hosts, own, oldest, request)):
         return
+    approved = approved_for(fleet, hosts, excluded, own, scope.state_dir)
     token = secrets_given.new_token(own.token_file)
     if own.token_file:
         refuse_leaked(fleet, token, scope.state_dir, own.token_file)
@@ -114,13 +114,15 @@ def _may_begin(
     is due.
     """
     from hivekeys.bastion.approval import is_awaited, refusal
+    from hivekeys.tasks.work.approving import approved_for
     from hivekeys.tasks.work.window import await_window, is_closed
 
-    lacks = is_awaited(fleet, own.approved)
-    if (lacks or is_closed(fleet)) and oldest and not _is_due(fleet, hosts, oldest, request):
+    is_bound = bool(fleet.approval) or is_closed(fleet)
+    if is_bound and oldest and not _is_due(fleet, hosts, oldest, request):
         return False
-    if lacks:
+    if is_awaited(fleet, own.approved):
         raise refusal(fleet)
+    approved_for(fleet, hosts, request.excluded, own, request.state_dir)  # nobody waits with a plan that is refused
     await_window(fleet, own, request.output)
     return True
 

@@ -22,6 +22,7 @@ from hivekeys.journal.events import Approved, Outcome, Phase, PhaseStarted, RunE
 from hivekeys.rotation.proposal import NEW_TOKEN
 from hivekeys.token import generate
 from tests.builders.documents import valid
+from tests.builders.fab import FAB
 from tests.builders.persons import Person, person
 from tests.builders.project import PROJECT
 
@@ -246,3 +247,15 @@ def test_of_two_who_begin_with_one_plan_at_once_one_is_refused(guarded: Fleet, b
         turn(guarded, guarded.hosts, RunRequest(approved=read_before), lambda crew: crew.end),
     ):
         pytest.fail("it has begun")
+
+
+def test_a_rotation_by_the_clock_that_is_not_due_asks_for_nobodys_approval(guarded: Fleet, folder: Path) -> None:
+    """A timer ends well each night, with a plan that was carried out as well, until a rotation is due."""
+    with api.rotate(replace(guarded, approval=None)) as run:
+        assert run.finish() is ExitCode.DONE
+    words = ["rotate", "--fleet", guarded.source, "--yes", "--if-older-than", "90d"]
+    for more in ([], ["--approved", str(folder / "gone.json")]):
+        done = subprocess.run(
+            [FAB, *words, *more], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, "not due" in done.stdout) == (0, True), done.stderr
