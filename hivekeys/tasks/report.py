@@ -10,6 +10,7 @@ from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.output import FileOption, JsonOption
 from hivekeys.tasks.options.recorded import RecordedOptions
 from hivekeys.tasks.options.verb import verb
+from hivekeys.tasks.terminal.document import fulfil
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
@@ -43,6 +44,7 @@ def report(scope: RecordedOptions, own: ReportOptions, output: JsonOption) -> No
         write_whole(path, text)
     else:
         sys.stdout.write(_of_encoding(text, sys.stdout.encoding) if shape == "html" else text)
+        fulfil()
 
 
 def _of_encoding(page: str, encoding: str) -> str:

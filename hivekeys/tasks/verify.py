@@ -11,6 +11,7 @@ from hivekeys.tasks.options.declared import option
 from hivekeys.tasks.options.fleet import HostsOptions, load_fleet
 from hivekeys.tasks.options.output import FileOption, JsonOption
 from hivekeys.tasks.options.verb import leave, verb
+from hivekeys.tasks.terminal.document import fulfil
 
 if TYPE_CHECKING:
     from hivekeys.fleet import Fleet
@@ -61,6 +62,7 @@ def verify(scope: HostsOptions, own: VerifyOptions, output: JsonOption) -> None:
         write_whole(path, text)
     else:
         sys.stdout.write(text)
+        fulfil()
     leave(report.code)
 
 
