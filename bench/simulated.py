@@ -2,8 +2,8 @@
 
 Each speaks SSH for real (asyncssh), on an address of its own (127.77.…), and has the real agent's logic behind it, in a
 directory of its own: real slots, locks and proofs. systemd, the service and the host's clock are simulated
-(tests/inprocess/), so a service that must stay up for 3 s costs no time here. What is not real is the host's own
-start of the agent: the program is received and left unread.
+(tests/inprocess/), so a service that must stay up for 3 s costs no time here, unless `--waits` is given. What is not
+real is the host's own start of the agent: the program is received and left unread.
 
     python -m bench.simulated FOLDER --hosts 1000 --dead 0.05 --slow 0.05 --rtt 0.02
 
@@ -22,6 +22,7 @@ import pwd
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -75,12 +76,12 @@ class Login(asyncssh.SSHServer):
 class Network:
     """All stations of a fleet, on one port. A dead host lets SYNs go by unanswered, a silent one takes them."""
 
-    def __init__(self, stations: list[Station], rtt: float, slow: float) -> None:
+    def __init__(self, stations: list[Station], rtt: float, slow: float, waits: bool = False) -> None:
         """`rtt`: seconds from a bastion to a host and back, for all that is sent once TCP stands.
 
-        `slow`: seconds that each answer of a slow host takes more.
+        `slow`: seconds that each answer of a slow host takes more. `waits`: what a host waits for takes its time.
         """
-        self._slow = slow
+        self._slow, self._waits = slow, waits
         self.stations = {station.address: station for station in stations}
         self.port = 0
         self._rtt = rtt
@@ -154,18 +155,31 @@ class Network:
         line = InProcessLine(station.host)
         station.host.lines.append(line)
         process.stdout.write(b"hivekeys:shell\nhivekeys:root\nhivekeys:python 3.11\n")
-        process.stdout.write(b"hivekeys:ready %.3f\n" % station.host.clock)
+        process.stdout.write(b"hivekeys:ready %.3f\n" % self._moved(station.host))
         try:
             async for request in process.stdin:
                 if request.strip() and not request.startswith(b"@"):  # a sign of life has no answer
                     station.report.requests += 1
                     await asyncio.sleep(self._slow if station.report.kind == "slow" else 0.0)
-                    process.stdout.write(json.dumps(line.reply(request.decode())).encode() + b"\n")
+                    process.stdout.write(json.dumps(await self._reply(line, request.decode())).encode() + b"\n")
         except (asyncssh.Error, ConnectionError):
             pass  # the bastion has left
         finally:
             line.drop()
         process.exit(0)
+
+    async def _reply(self, line: InProcessLine, request: str) -> dict[str, object]:
+        """What the agent says, after as long as it has waited."""
+        began = self._moved(line.host)
+        answer = line.reply(request)
+        await asyncio.sleep(line.host.clock - began if self._waits else 0.0)
+        return answer
+
+    def _moved(self, host: SimulatedHost) -> float:
+        """The host's clock, which goes with ours where waiting takes time."""
+        if self._waits:
+            host.clock = max(host.clock, 1000.0 + time.monotonic())
+        return host.clock
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
@@ -261,7 +275,7 @@ async def serve(asked: argparse.Namespace) -> None:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(each)], check=True)
     fleet = InProcessFleet(folder / "hosts", hives=asked.hosts - 1)
     placed = stations(fleet, {kind: getattr(asked, kind) for kind in KINDS})
-    network = Network(placed, asked.rtt, asked.slow_seconds)
+    network = Network(placed, asked.rtt, asked.slow_seconds, asked.waits)
     await network.open(host_key, key.with_suffix(".pub"))
     write_fleet(folder, network, host_key, key, asked.rollout)
     print("ready", flush=True)
@@ -282,6 +296,7 @@ def main() -> None:
         parser.add_argument(f"--{kind}", type=float, default=0.0, help=f"share of hosts that {meaning}")
     parser.add_argument("--slow-seconds", type=float, default=5.0, help="so many seconds longer (default: 5)")
     parser.add_argument("--rtt", type=float, default=0.0, help="round-trip time in seconds, once TCP stands")
+    parser.add_argument("--waits", action="store_true", help="what hosts wait for takes its time")
     parser.add_argument("--rollout", default="", help="keys of the inventory's [rollout], as TOML")
     asyncio.run(serve(parser.parse_args()))
 

@@ -64,6 +64,7 @@ def measured(folder: Path, own: Path, hosts: int, width: int, rtt: float, asked:
     shares = [f"--{kind}={getattr(asked, kind)}" for kind in KINDS]
     rollout = ROLLOUT.format(width=width, batch=asked.batch)
     told = [f"--hosts={hosts}", f"--rtt={rtt / 1000}", f"--slow-seconds={asked.slow_seconds}", f"--rollout={rollout}"]
+    told += ["--waits"] if asked.waits else []
     with Hosts(folder, *told, *shares) as simulated:
         command = [FAB, "rotate", "--fleet", str(folder / "fleet.toml"), "--state-dir", str(own / "state")]
         command = [*asked.under.split(), *command, "--yes", "--json"]
@@ -126,6 +127,7 @@ def _asked(words: Sequence[str] | None = None) -> argparse.Namespace:
     for kind, meaning in KINDS.items():
         parser.add_argument(f"--{kind}", type=float, default=0.0, help=f"share of hosts that {meaning}")
     parser.add_argument("--slow-seconds", type=float, default=5.0, help="seconds that a slow host's answers take more")
+    parser.add_argument("--waits", action="store_true", help="what hosts wait for takes its time: stable_seconds")
     parser.add_argument("--log", default=os.devnull, help="a file for what the bastion says")
     parser.add_argument("--under", default="", help="a command to run the bastion under, such as a profiler")
     return parser.parse_args(words)

@@ -174,7 +174,7 @@ class Policy:
     """How a rollout walks through the fleet.
 
     `canary` hives turn alone before the others (0: none), then `batch` at a time. `max_failures` counts over
-    the whole run, not per wave. `width` bounds the hosts in flight. A service has `health_deadline` to come
+    the whole run, not per wave. `width` bounds the hosts at work. A service has `health_deadline` to come
     up and must then stay up for `stable_seconds`. A revocation asks again after `revocation_recheck`
     seconds whether the old token is refused: a service may cache.
     """

@@ -75,11 +75,13 @@ def _begins(event: Event, *phases: Phase) -> bool:
 def _turns(events: Sequence[Event]) -> list[float]:
     """Of each wave the seconds until the last of its hosts had answered."""
     spans: list[float] = []
-    since: float | None = None
+    since, last = None, ""
     for event in events:
         if isinstance(event, PhaseStarted):
-            since = event.when.clock if event.phase in (*TURNS, *PASSES) else None
-            spans += [0.0] if since is not None else []
+            goes_on = since is not None and event.title == last  # its hosts were turned, and are watched now
+            since, last = since if goes_on else event.when.clock, event.title
+            since = since if event.phase in (*TURNS, *PASSES) else None
+            spans += [0.0] if since is not None and not goes_on else []
         elif isinstance(event, Outcome) and since is not None:
             spans[-1] = event.when.clock - since
     return spans

@@ -21,6 +21,7 @@ from hivekeys.protocol.causes import Trouble
 from hivekeys.protocol.doubles import doubles
 from hivekeys.rotation import waves
 from hivekeys.rotation.moves import Act, Census, Do, End, FallBack, Here, Move, Overlap, Plan, Rest, Stop
+from hivekeys.rotation.steps import Part
 from hivekeys.service import OnDeadline
 from hivekeys.text.names import fold_names
 from hivekeys.token import Fingerprint
@@ -122,13 +123,34 @@ class _Course:
         return Do(Phase.CLAIM, looked if claimed else looked[:1]) if looked and not turned_away else None
 
     def _turn(self) -> Move | None:
-        """The next wave; before each but the first the run rests."""
+        """The next wave, or the rest of the last; before each but the first the run rests."""
         begun, ready = self.run.were_in(*TURNS), frozenset(self._came_to(Phase.STAGE))
         taking_part = begun.union(host.name for host in self.standing)
         for wave in waves.among(self.here.waves, [host for host in self.here.fleet.hosts if host.name in taking_part]):
             if names := tuple(host.name for host in wave.hosts if host.name in ready):
-                return Do(wave.phase, names, wave.title) if self.here.rested or not begun else Rest(wave)
+                first = self.here.rested or not begun
+                return Do(wave.phase, names, wave.title, self._part(names)) if first else Rest(wave)
+            if watch := self._watch(wave.phase, wave.title):
+                return watch
         return None
+
+    def _part(self, names: tuple[str, ...]) -> Part:
+        """Of a wave that has more hosts than may be at work at once all are turned before any is watched.
+
+        To be watched is no work, and all can be at the same time.
+        """
+        policy = self.here.fleet.policy
+        return Part.TURN if policy.stable_seconds and len(names) > policy.width else Part.WHOLE
+
+    def _watch(self, phase: Phase, title: str) -> Do | None:
+        """The rest of a wave that was only turned; a drained service was watched before it was given work again."""
+        begun = [event for event in self.run.begun if (event.phase, event.title) == (phase, title)]
+        if len(begun) != 1 or self._part(begun[0].hosts) is Part.WHOLE:
+            return None
+        drained = {host.name for host in self.here.fleet.hosts if host.service.drain}
+        there = {host.name for host in self.standing} - drained
+        names = tuple(name for name in begun[0].hosts if name in there)
+        return Do(phase, names, title, Part.WATCH) if names else None
 
     # -- the same, where services accept two tokens
 
@@ -157,7 +179,10 @@ class _Course:
             title = f"{phase.value}, {wave.title}"
             if names := tuple(host.name for host in wave.hosts if host.name not in begun):
                 first = self.here.rested or not self.run.were_in(*PASSES)
-                return Do(phase, names, title) if first else Rest(replace(wave, phase=phase, title=title))
+                do = Do(phase, names, title, self._part(names))
+                return do if first else Rest(replace(wave, phase=phase, title=title))
+            if watch := self._watch(phase, title):
+                return watch
         names = tuple(host.name for host in self.standing if host.name not in waiting)
         is_use = phase is Phase.USE
         again = Do(Phase.SETTLE, names, "settle") if is_use else Do(phase, names, f"{phase.value}, settled")
@@ -306,17 +331,17 @@ class _Course:
         return Act.RETRY if behind and not self.here.rested and (self.standing or not claimed) else None
 
     def _finish(self) -> Move:
-        """Asks the turned hosts again, fences those that cannot be turned; when all hold, removes the old tokens."""
+        """Fences those that cannot be turned, asks the turned hosts again; when all hold, removes the old tokens."""
         run, plan, late = self.run, self.plan, bool(self.here.stragglers)
         if run.want is None:
             return Act.GATHER if late else End()
         turned = {host.name: host for host in self.standing if host.state in TURNED}
-        if unsettled := [name for name in self._came_to(*TURNS) if name in turned]:
-            return Do(Phase.SETTLE, tuple(unsettled))
         may_fence = [host for host in self.hosts if run.fence and host.name not in self.clients]  # these accept no call
         failed = [host for host in may_fence if host.state is State.FAILED]
         if given_up := [host.name for host in failed if host.tries >= plan.attempts and not host.fences]:
-            return Do(Phase.FENCE, tuple(given_up))
+            return Do(Phase.FENCE, tuple(given_up))  # before caches are waited for: these accept the leaked token
+        if unsettled := [name for name in self._came_to(*TURNS) if name in turned]:
+            return Do(Phase.SETTLE, tuple(unsettled))
         settled = [turned[name] for name in self._came_to(Phase.SETTLE) if name in turned]
         if proven := [host.name for host in settled if host.state is State.PROVEN]:
             return Do(Phase.RETIRE, tuple(proven))

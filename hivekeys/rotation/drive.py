@@ -31,7 +31,7 @@ from hivekeys.rotation.course import is_open, is_over, next_move
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.host import HostController
 from hivekeys.rotation.moves import ROTATION, Act, Census, Do, End, FallBack, Here, Move, Overlap, Plan, Rest, Stop
-from hivekeys.rotation.steps import Goal, Stance
+from hivekeys.rotation.steps import Goal, Part, Stance
 from hivekeys.rotation.waves import Wave
 from hivekeys.ssh.line import QUIET
 from hivekeys.token import Fingerprint, Token, generate
@@ -149,7 +149,7 @@ class Drive:
             self._take_place()
         if self._plan.revokes and not self._is_prepared(move):
             return
-        work = self._work(move.phase)
+        work = self._work(move.phase, move.part)
         controllers = self._crew.of(move.hosts)
         if self._plan.revokes:
             if move.phase in TURNS:
@@ -166,8 +166,8 @@ class Drive:
     def _has_queen(self, move: Do) -> bool:
         return self._crew.fleet.queen.name in move.hosts
 
-    def _work(self, phase: Phase) -> Callable[[HostController], Outcome]:
-        """What is done on each host in this phase."""
+    def _work(self, phase: Phase, part: Part) -> Callable[[HostController], Outcome]:
+        """What is done on each host in this phase, or a part of it."""
         match phase:
             case Phase.LOOK:
                 return self._look
@@ -182,7 +182,7 @@ class Drive:
             case Phase.ROLLBACK:
                 work = self._back
             case _:
-                work = partial(self._turn, phase)
+                work = partial(self._turn, phase, part)
         return lambda controller: controller.uncordon(phase, work(controller))
 
     # -- one host's part in a phase
@@ -204,19 +204,19 @@ class Drive:
         goal = Goal(Stance.STAGED, self._want, revoke=self.run.revoked)
         return controller.reach(Phase.STAGE, goal, controller.record.state)
 
-    def _turn(self, phase: Phase, controller: HostController) -> Outcome:
+    def _turn(self, phase: Phase, part: Part, controller: HostController) -> Outcome:
         """Swap, restart, prove; in a rotation a host that fails puts its own old token back at once."""
         settles = phase is Phase.SETTLE
         if phase in (*PASSES, Phase.REUSE) or (settles and self.run.were_in(*PASSES)):
-            return self._pass(phase, controller)
+            return self._pass(phase, part, controller)
         goal = self._revoked(controller, settles) if self._plan.revokes else self._serving(controller)
-        outcome = controller.reach(phase, goal, State.PROVEN)
+        outcome = controller.reach(phase, replace(goal, part=part), State.PROVEN)
         stays = settles or outcome.status is not Status.FAILED or is_superseded(outcome.cause)
         if stays or not self._plan.goes_back:
             return outcome
         return replace(self._back(controller, phase), cause=outcome.cause)
 
-    def _pass(self, phase: Phase, controller: HostController) -> Outcome:
+    def _pass(self, phase: Phase, part: Part, controller: HostController) -> Outcome:
         """Accept the new token too, use it, drop the old; a host that fails before goes back at once. Or reuse."""
         was, want = controller.record.was, self._want
         stance = Stance.ACCEPTING if phase is Phase.ACCEPT else Stance.USING
@@ -225,7 +225,7 @@ class Drive:
             goal = Goal(Stance.USING, was, other=want)
         elif phase is Phase.DROP or was is None or not self._may_stay(controller, was):
             goal, there = self._serving(controller), State.PROVEN
-        outcome = controller.reach(phase, goal, there)
+        outcome = controller.reach(phase, replace(goal, part=part), there)
         stays = phase in (Phase.DROP, Phase.SETTLE, Phase.REUSE) or outcome.status is not Status.FAILED
         if stays or is_superseded(outcome.cause) or not self._plan.goes_back:
             return outcome

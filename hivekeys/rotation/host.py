@@ -38,7 +38,7 @@ from hivekeys.protocol.verbs import (
 )
 from hivekeys.rotation import draining
 from hivekeys.rotation.clients import clients_token
-from hivekeys.rotation.steps import Goal, Stance, obstacle, steps_to, untidy, with_drain
+from hivekeys.rotation.steps import Goal, Part, Stance, obstacle, replaced, steps_to, untidy, with_drain
 from hivekeys.service import Apply
 from hivekeys.ssh.line import LEASE
 from hivekeys.ssh.session import Session
@@ -300,10 +300,11 @@ class HostController:
         # A revocation does not wait for a host to stay up before the next one turns: that is checked at the end.
         settles, leaked = phase is Phase.SETTLE, bool(goal.revoke)
         logs = settles and not self.host.service.is_client
+        stable = settles is leaked and (goal.part is not Part.TURN or self.host.service.drain is not None)
         return tuple(
-            replace(step, stable=settles is leaked, log=logs) if isinstance(step, Prove) else step
+            replace(step, stable=stable, log=logs) if isinstance(step, Prove) else step
             for step in steps
-            if not (settles and isinstance(step, Notify))  # what it read before is to be seen
+            if not ((settles or goal.part is Part.WATCH) and isinstance(step, Notify))  # what it read before is seen
         )
 
     def _judge(self, phase: Phase, goal: Goal, there: State, reply: Reply) -> Outcome:
@@ -311,6 +312,8 @@ class HostController:
         cause = reply.cause
         if cause is None and (reply.seen is None or self._moves_left(goal, reply.seen)):
             cause = Cause(Trouble.SLOT_CHANGED, "after all steps the host is not in the state that they lead to")
+        if cause is None and goal.part is Part.WATCH and reply.seen:
+            cause = replaced(self.record.seen, reply.seen)
         if cause is None and reply.seen and phase is Phase.SETTLE:
             cause = untidy(reply.seen, self.host.service)
         if cause is None and reply.proof and goal.sweep:

@@ -5,6 +5,7 @@ from enum import Enum
 
 from hivekeys.fleet import Fleet
 from hivekeys.journal.events import Phase
+from hivekeys.rotation.steps import Part
 from hivekeys.rotation.waves import Wave
 from hivekeys.token import Fingerprint
 
@@ -56,11 +57,12 @@ class Here:
 
 @dataclass(frozen=True)
 class Do:
-    """One phase on these hosts at once."""
+    """One phase on these hosts at once; of a wave perhaps only a part, and the other next."""
 
     phase: Phase
     hosts: tuple[str, ...]
     title: str = ""
+    part: Part = Part.WHOLE
 
 
 @dataclass(frozen=True)

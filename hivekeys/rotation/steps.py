@@ -47,6 +47,14 @@ class Stance(Enum):
     ALONE = "alone"
 
 
+class Part(Enum):
+    """What of a wave is done: services are turned and proven, watched whether they stay up, or the two in a row."""
+
+    WHOLE = "turn and watch"
+    TURN = "turn"
+    WATCH = "watch"
+
+
 @dataclass(frozen=True)
 class Goal:
     """Where a host should be: `want` in that stance, `refuse` no longer accepted, no copy of `keep` removed."""
@@ -59,6 +67,7 @@ class Goal:
     sweep: bool = False  # every other place on the host is tried as well
     ends_survivors: bool = False  # processes that outlived the restart are ended first
     other: Fingerprint | None = None  # accepted as well as `want`
+    part: Part = Part.WHOLE
 
 
 def steps_to(goal: Goal, seen: Seen, service: Service = HIVE_SERVICE) -> tuple[Step, ...]:
@@ -240,6 +249,13 @@ def _too_slow(unit: Unit, service: Service, request: float) -> Cause | None:
     stops = f"{service.unit} does not end at once when it is told to, and systemd waits for that"
     how_long = "for ever" if unit.stop_seconds >= FOR_EVER else f"{unit.stop_seconds:.0f} s"
     return Cause(Trouble.STOP_TOO_SLOW, f"{stops} {how_long} (TimeoutStopSec); [timeouts] request is {request:.0f} s")
+
+
+def replaced(before: Seen | None, now: Seen) -> Cause | None:
+    """Why a service has not stayed up that is well now: since it was proven another process has taken its place."""
+    if before is None or (before.unit.pid, before.unit.restarts) == (now.unit.pid, now.unit.restarts):
+        return None
+    return Cause(Trouble.UNSTABLE, "the process that was proven did not stay: another has taken its place")
 
 
 def untidy_list(seen: Seen, service: Service) -> bool:

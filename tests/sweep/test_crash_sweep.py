@@ -172,6 +172,16 @@ def test_it_holds_for_waves_of_two(memory: Path) -> None:
     assert Sweep(memory, nothing_special, rotate, go_on, new_everywhere, hives=4, policy=in_twos).run(every=5) > 60
 
 
+@pytest.mark.parametrize(("then", "holds"), [(go_on, new_everywhere), (take_back, old_or_done)], ids=["on", "back"])
+def test_it_holds_for_a_wave_with_more_hosts_than_may_be_at_work(
+    memory: Path, then: Step, holds: Callable[[Bastion], list[str]]
+) -> None:
+    """All of them are turned before any is watched; a host at a time, so that the points are the same each time."""
+    wide = replace(POLICY, canary=0, batch=Amount(2))
+    sweep = Sweep(memory, nothing_special, rotate, then, holds, policy=wide, width=1)
+    assert sweep.run(every=2) > 90
+
+
 def test_it_holds_with_the_journal_on_the_disk(memory: Path) -> None:
     sweep = Sweep(memory, nothing_special, rotate, go_on, new_everywhere, real_journal=True)
     assert sweep.run(every=7) > 25

@@ -6,6 +6,7 @@
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hivekeys import report
 from hivekeys.errors import ExitCode
+from hivekeys.fleet import Amount
 from hivekeys.journal.events import State
 from hivekeys.journal.hostrun import is_superseded
 from hivekeys.service import Accepts, Apply
 from tests.inprocess import SimulatedHost
 from tests.sweep.bastion import Bastion, Folder, watch
-from tests.sweep.promises import WatchedFleet, breaches, not_alone
+from tests.sweep.promises import POLICY, WatchedFleet, breaches, not_alone
 
 SEQUENCES = int(os.environ.get("HIVEKEYS_SEQUENCES", "200"))
 HOSTS = ("queen", "hive1", "hive2")
@@ -39,7 +41,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "lines": {"accepts": Accepts.LINES, "apply": Apply.RELOAD},
     "pair": {"accepts": Accepts.PAIR},
     "clients": {"accepts": Accepts.LINES, "apply": Apply.RELOAD},
+    "wide": {},
 }
+WIDE = replace(POLICY, canary=0, batch=Amount(2), width=1)  # a wave is turned, and then watched
 CLIENTS = {"ci": {"unit": "runner.service"}, "gateway": {}}
 VERBS = ("request", "stage", "accept", "swap", "restart", "prove", "revert", "retire", "observe")
 SERVICE = ("keeps-old-token", "accepts-any-token", "start-fails")
@@ -52,10 +56,11 @@ class Fleet(RuleBasedStateMachine):
     def whole(self, way: str = "one") -> None:
         shm = Path("/dev/shm")  # noqa: S108  nothing is left there
         self.folder = Path(tempfile.mkdtemp(prefix="hivekeys-model-", dir=shm if shm.is_dir() else None))
-        self.fleet = WatchedFleet(self.folder, service=WAYS[way], clients=CLIENTS if way == "clients" else {})
+        clients, policy = CLIENTS if way == "clients" else {}, WIDE if way == "wide" else POLICY
+        self.fleet = WatchedFleet(self.folder, policy=policy, service=WAYS[way], clients=clients)
         self.fleet.keeps_clients = False  # with these faults nobody can
         for host in self.fleet.hosts.values():
-            host.outlives_sigterm = way != "one"  # it has handlers for signals
+            host.outlives_sigterm = way not in ("one", "wide")  # it has handlers for signals
         self.operators = [Bastion(self.fleet, who="ann@one"), Bastion(self.fleet, who="bob@two")]
         watch(*self.operators)
         self.runs = 0

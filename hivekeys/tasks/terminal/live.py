@@ -145,9 +145,10 @@ class Show:
         """The event in a line that stays, if it is worth one."""
         match event:
             case PhaseStarted() if event.hosts and not self._output.quiet:
-                self._due = set() if event.phase in QUIET else set(event.hosts)
+                is_watched = self._is_watched(event)
+                self._due = set() if event.phase in QUIET or is_watched else set(event.hosts)
                 names = f"{len(event.hosts)} hosts" if len(event.hosts) > 1 else event.hosts[0]
-                self._print(Text(f"{event.title}: {names}"))
+                self._print(Text(f"{event.title}{', watched' if is_watched else ''}: {names}"))
             case Waiting():
                 words = f"waiting for the lock of {holder_of(event)} on {event.host}, at most {event.seconds:.0f} s"
                 self._print(Text(words, "yellow"))
@@ -161,6 +162,12 @@ class Show:
                 self._print(Text(stop_line(event), "red"))
                 for cause, ill in earlier(self._progress.run):
                     self._print(Text(f"  {fold_names(ill)}: {cause} ({BECAUSE})", "red"))
+
+    def _is_watched(self, event: PhaseStarted) -> bool:
+        """True for a wave of a rotation that begins a second time: its hosts have turned."""
+        run = self._progress.run
+        times = sum(begun.title == event.title for begun in run.begun)
+        return event.phase not in QUIET and not run.is_revocation and times > 1
 
     def _say_outcome(self, event: Outcome) -> None:
         """A host's state, whenever it is another one or may have become so; and what it failed of."""

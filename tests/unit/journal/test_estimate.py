@@ -66,6 +66,14 @@ def test_a_run_that_did_not_come_through_in_one_sitting_tells_no_time(events: Se
     assert run_times(events, ROTATE) is None
 
 
+def test_a_wave_that_was_turned_and_then_watched_is_one_wave() -> None:
+    """Turned from 15 s to 17 s, watched from 17 s to 21 s."""
+    before, after = list(told())[:-18], list(told())[-15:]
+    turned = list(passed(Phase.WAVE, ("hive2",), 15, 2, title="wave 1 of 1"))
+    watched = list(passed(Phase.WAVE, ("hive2",), 17, 4, title="wave 1 of 1"))
+    assert run_times([*before, *turned, *watched, *after], ROTATE) == run_times(list(told()), ROTATE)
+
+
 def test_the_middle_one_of_the_last_runs_tells() -> None:
     assert likely([RunTimes(1, 10, 0), RunTimes(1, 50, 0), RunTimes(2, 24, 1)], waves=2) == 25
 

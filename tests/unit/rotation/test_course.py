@@ -36,6 +36,7 @@ from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.protocol.verbs import Verb
 from hivekeys.rotation.course import is_open, next_move
 from hivekeys.rotation.moves import RECONCILE, REVOCATION, ROTATION, Act, Census, Do, End, Here, Move, Plan, Rest, Stop
+from hivekeys.rotation.steps import Part
 from hivekeys.rotation.waves import plan as planned
 from hivekeys.token import Fingerprint
 from tests.builders.recorded import NEW, OLD, fleet_of
@@ -194,12 +195,13 @@ def is_sound(paper: Paper) -> None:
         assert phases.index(Phase.STAGE) < min(turned), "nothing turns before all hold the token"
 
 
-def fleet(hives: int, order: Order = Order.QUEEN_FIRST, canary: int = 1, budget: int = 0) -> Fleet:
-    policy = Policy(order=order, canary=canary, batch=Amount(2), max_failures=Amount(budget))
+def fleet(hives: int, order: Order = Order.QUEEN_FIRST, canary: int = 1, budget: int = 0, width: int = 32) -> Fleet:
+    policy = Policy(order=order, canary=canary, batch=Amount(2), max_failures=Amount(budget), width=width)
     return replace(fleet_of(hives), policy=policy)
 
 
-FLEETS = st.builds(fleet, st.integers(0, 4), st.sampled_from(Order), st.integers(0, 2), st.integers(0, 2))
+WIDTHS = st.sampled_from([1, 32])
+FLEETS = st.builds(fleet, st.integers(0, 4), st.sampled_from(Order), st.integers(0, 2), st.integers(0, 2), WIDTHS)
 SPOTS = st.tuples(st.sampled_from(["queen", "hive1", "hive2", "hive3"]), st.sampled_from(Phase))
 FAILURES = st.dictionaries(SPOTS, st.integers(1, 3), max_size=3)
 
@@ -224,6 +226,29 @@ def test_a_rotation_goes_through_its_phases_in_order() -> None:
     ]
     assert [type(move) for move in paper.moves if not isinstance(move, Do | Act)] == [Rest, Rest, Rest, Census, End]
     assert paper.tokens() == {NEW}
+
+
+def test_a_wave_with_more_hosts_than_may_be_at_work_is_turned_as_a_whole_and_then_watched_as_a_whole() -> None:
+    paper = Paper(fleet(4, width=1), ROTATION).begin()
+    paper.goes_on()
+    waves = [move for move in paper.moves if isinstance(move, Do | Rest)][4:-2]
+    assert [(move.hosts, move.part) if isinstance(move, Do) else None for move in waves] == [
+        (("queen",), Part.WHOLE),
+        None,
+        (("hive1",), Part.WHOLE),
+        None,
+        (("hive2", "hive3"), Part.TURN),
+        (("hive2", "hive3"), Part.WATCH),
+        None,
+        (("hive4",), Part.WHOLE),
+    ]
+
+
+def test_what_fails_as_a_wave_turns_takes_the_fleet_back_before_anything_is_watched() -> None:
+    paper = Paper(fleet(4, width=1), ROTATION, {("hive3", Phase.WAVE): 1}).begin()
+    paper.goes_on()
+    assert not any(isinstance(move, Do) and move.part is Part.WATCH for move in paper.moves)
+    assert paper.tokens() == {OLD}
 
 
 def test_a_revocation_goes_the_same_way_and_asks_who_used_the_old_token_when_all_is_done() -> None:
@@ -268,6 +293,7 @@ def test_a_host_that_is_given_up_is_fenced_where_that_was_asked_for() -> None:
     paper.goes_on()
     assert paper.run.hosts["hive2"].state is State.FENCED
     assert paper.phases.count(Phase.FENCE) == 1
+    assert paper.phases.index(Phase.FENCE) < paper.phases.index(Phase.SETTLE), "before caches are waited for"
 
 
 # -- whatever fails
@@ -295,10 +321,12 @@ def test_a_revocation_ends_whatever_fails_and_tries_no_host_more_often_than_it_m
 
 @pytest.mark.parametrize("task", [ROTATE, REVOKE])
 @pytest.mark.parametrize("ill", [{}, {("hive2", Phase.WAVE): 1}, {("queen", Phase.QUEEN): 1}], ids=str)
-@pytest.mark.parametrize("hives", [1, 3])
-def test_cut_off_behind_any_event_it_is_finished_by_the_next_sitting(task: str, ill: Failures, hives: int) -> None:
+@pytest.mark.parametrize(("hives", "width"), [(1, 32), (3, 32), (3, 1)])
+def test_cut_off_behind_any_event_it_is_finished_by_the_next_sitting(
+    task: str, ill: Failures, hives: int, width: int
+) -> None:
     plan = REVOCATION if task == REVOKE else ROTATION
-    whole = Paper(fleet(hives), plan, ill).begin()
+    whole = Paper(fleet(hives, width=width), plan, ill).begin()
     whole.goes_on()
     for cut in range(1, len(whole.events) + 1):
         known = fold(whole.events[:cut])
@@ -311,9 +339,9 @@ def test_cut_off_behind_any_event_it_is_finished_by_the_next_sitting(task: str, 
         assert later.tokens() == ({OLD} if known.stopped and task == ROTATE else later.tokens())
 
 
-@pytest.mark.parametrize("hives", [1, 3])
-def test_cut_off_before_anything_is_retired_it_can_be_taken_back(hives: int) -> None:
-    whole = Paper(fleet(hives), ROTATION).begin()
+@pytest.mark.parametrize(("hives", "width"), [(1, 32), (3, 32), (3, 1)])
+def test_cut_off_before_anything_is_retired_it_can_be_taken_back(hives: int, width: int) -> None:
+    whole = Paper(fleet(hives, width=width), ROTATION).begin()
     whole.goes_on()
     for cut in range(1, len(whole.events) + 1):
         known = fold(whole.events[:cut])

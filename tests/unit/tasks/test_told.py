@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hivekeys.errors import ExitCode, UserError
-from hivekeys.fleet import Fleet, Policy
+from hivekeys.fleet import Amount, Fleet, Policy
 from hivekeys.journal.events import (
     Approved,
     OperatorAnswered,
@@ -122,6 +122,18 @@ def test_whose_lock_is_waited_for_is_a_line_that_stays(capfd: pytest.CaptureFixt
     show = Show()
     show_all(show, [midway_event(), waiting()])
     assert "waiting for the lock of run blue-1 of bob@bastion on queen, at most 32 s" in capfd.readouterr().err
+
+
+def test_of_a_wave_that_is_turned_and_then_watched_each_host_is_named_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    operator = Operator(InProcessFleet(tmp_path, policy=Policy(canary=0, batch=Amount(3), width=1)))
+    assert operator.rotate() is ExitCode.DONE
+    show_all(Show(), operator.events)
+    lines = capfd.readouterr().err.splitlines()
+    waves = [line.partition(" ")[2] for line in lines if "wave" in line]
+    assert waves == ["wave 1 of 1: 3 hosts", "wave 1 of 1, watched: 3 hosts"]
+    assert len([line for line in lines if "hive2" in line]) == 1
 
 
 def test_the_schema_knows_every_trouble() -> None:
