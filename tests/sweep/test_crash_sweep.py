@@ -511,7 +511,7 @@ def test_every_kind_of_event_and_every_verb_was_swept() -> None:
     """A new event or verb must be swept too. Needs the sweeps above: run the whole file.
 
     Paused is swept where runs are interrupted, MeterRead where a run is metered, OverlapBegan where it is taken up
-    (test_overlap.py). The others are of no phase: upkeep, the beginning of a new revocation,
+    (test_overlap.py). The others are of no phase: upkeep, the beginning of a new revocation or of an approved plan's run,
     and a question to the operator write them down.
     """
     kinds = {kind.__name__ for kind in get_args(Event)}
@@ -522,6 +522,7 @@ def test_every_kind_of_event_and_every_verb_was_swept() -> None:
         "OverlapBegan",
         "Readmitted",
         "Superseded",
+        "Approved",
         "OperatorAsked",
         "OperatorAnswered",
     } <= SWEPT
