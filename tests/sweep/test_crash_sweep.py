@@ -511,7 +511,7 @@ def test_every_kind_of_event_and_every_verb_was_swept() -> None:
     """A new event or verb must be swept too. Needs the sweeps above: run the whole file.
 
     Paused is swept where runs are interrupted, MeterRead where a run is metered, OverlapBegan where it is taken up
-    (test_overlap.py). The others are of no phase: upkeep, the beginning of a new revocation or of an approved plan's run,
+    (test_overlap.py). The others are of no phase: upkeep, the beginning of a new revocation, a plan that was approved,
     and a question to the operator write them down.
     """
     kinds = {kind.__name__ for kind in get_args(Event)}
