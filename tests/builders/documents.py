@@ -37,7 +37,8 @@ def commands_of(document: Mapping[str, Any]) -> Iterator[str]:
         yield document["command"]
     for text in filter(None, (document["next"], document.get("hint"))):
         yield from (command for command in commands_in(text) if command.split()[0] in PROGRAMS)
-        yield from bare_commands_in(text) if text == document["next"] else ()
+        if text == document["next"] and "`" not in text:  # a hint has its commands in backticks, among prose
+            yield from bare_commands_in(text)
 
 
 def said_against(command: str) -> str:
