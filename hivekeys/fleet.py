@@ -174,15 +174,16 @@ class Policy:
     """How a rollout walks through the fleet.
 
     `canary` hives turn alone before the others (0: none), then `batch` at a time. `max_failures` counts over
-    the whole run, not per wave. `width` bounds the hosts at work. A service has `health_deadline` to come
-    up and must then stay up for `stable_seconds`. A revocation asks again after `revocation_recheck`
-    seconds whether the old token is refused: a service may cache.
+    the whole run, not per wave. `width` bounds the hosts at work, and `processes` hold the lines of a run. A service
+    has `health_deadline` to come up and must then stay up for `stable_seconds`. A revocation asks again after
+    `revocation_recheck` seconds whether the old token is refused: a service may cache.
     """
 
     order: Order = Order.QUEEN_FIRST
     canary: int = 1
     batch: Batch = Amount(25, percent=True, least=1)
     width: int = 32
+    processes: int = 1
     max_failures: Amount = Amount(0)
     health_deadline: float = 60.0
     stable_seconds: float = 3.0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hivekeys.bastion.approval import refuse_unless_approved
-from hivekeys.bastion.connection import dialer_of, greeting_of
+from hivekeys.bastion.connection import greeting_of, shards_of
 from hivekeys.bastion.recording import recorded
 from hivekeys.bastion.request import Listener, Request
 from hivekeys.fleet import Fleet, Host
@@ -13,7 +13,7 @@ from hivekeys.journal import state_folder
 from hivekeys.journal.past import history_of
 from hivekeys.journal.recorder import Broadcast
 from hivekeys.journal.run import REVOKE
-from hivekeys.protocol.program import modules_of, program_of
+from hivekeys.protocol.program import modules_of
 from hivekeys.rotation.crew import Crew
 
 
@@ -39,13 +39,12 @@ def crew_of(
         revokes = request.past.is_revocation if request.past else request.task == REVOKE
         needed = {"audit": request.records, "sweep": revokes, "meter": request.meters}
         modules = [verb for verb, is_needed in needed.items() if is_needed]
-        dialer = dialer_of(fleet, hosts, program_of(*modules, *modules_of(fleet.hosts)), folder)
+        shards = shards_of(fleet, hosts, [*modules, *modules_of(fleet.hosts)], folder)
         if shown:
             stack.enter_context(shown)
         crew = Crew(
             fleet,
-            hosts,
-            dialer,
+            shards,
             replace(greeting, take_over=request.take_over),
             record,
             reason=request.reason,

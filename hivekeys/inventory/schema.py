@@ -207,6 +207,7 @@ class RolloutKeys(TypedDict, total=False):
     canary: Annotated[int, PlainValidator(values.whole(0, 10_000))]
     batch: Annotated[Batch, PlainValidator(batch)]
     width: Annotated[int, PlainValidator(values.whole(1, 1_000))]
+    processes: Annotated[int, PlainValidator(values.whole(1, 64))]
     max_failures: Annotated[Amount, PlainValidator(values.amount(least=0))]
     health_deadline: Seconds
     stable_seconds: Annotated[float, PlainValidator(values.seconds(least=0))]

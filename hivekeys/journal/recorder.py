@@ -37,8 +37,8 @@ class Recorder:
     def __init__(self, record: Record, clock: Clock = time, past: Run | None = None) -> None:
         self.clock = clock
         self.run = past or Run()
+        self.listeners: list[Listen] = [record.listen] if isinstance(record, Broadcast) else []
         self._record = record
-        self._listen = record.listen if isinstance(record, Broadcast) else None
         self._mutex = threading.Lock()  # of the next two
         self._waiting: list[Event] = []
         self._numbered = 0
@@ -46,11 +46,11 @@ class Recorder:
         self._written = 0
         self._broken: BaseException | None = None
 
-    def record(self, event: Event) -> None:
-        """Records an event, from any thread; returns when that is done."""
+    def record(self, *events: Event) -> None:
+        """Records events, from any thread; returns when that is done."""
         with self._mutex:
-            self._waiting.append(event)
-            self._numbered += 1
+            self._waiting.extend(events)
+            self._numbered += len(events)
             number = self._numbered
         with self._writing:
             if self._written < number:
@@ -64,13 +64,17 @@ class Recorder:
         try:
             self._record(events)
             for event in events:
-                self.run = advance(self.run, event)
-                if self._listen:
-                    self._listen(event, self.run)
+                self.apply(event)
         except BaseException as error:
             self._broken = error
             raise
         self._written += len(events)
+
+    def apply(self, event: Event) -> None:
+        """An event that is written down has happened."""
+        self.run = advance(self.run, event)
+        for listen in self.listeners:
+            listen(event, self.run)
 
     def host(self, name: str) -> HostRun:
         """One host's part in the run so far."""

@@ -80,7 +80,7 @@ class Journal:
 
     def append(self, run: str, *events: Event) -> None:
         """Adds events: all of them are on the disk when this returns, or none."""
-        told = [(type(event).__name__, _facts(event)) for event in events]
+        told = [(type(event).__name__, facts_of(event)) for event in events]
         hint = "nothing more is sent to any host; repair it, then `fab resume`"
         with self._mutex, self._explained(ExitCode.INCOMPLETE, hint):
             with self._whole():
@@ -119,10 +119,9 @@ class Journal:
     def event(self, run: str, row: Row) -> Event:
         """The event of a row."""
         try:
-            found: Event = KINDS[row.kind].validate_json(_cleaned(row.facts))
+            return event_of(row.kind, row.facts)
         except (KeyError, ValueError, RecursionError) as error:
             raise DamagedError(f"{self.path}: event {row.number} of run {run} cannot be read") from error
-        return found
 
     def tombstones(self) -> dict[Fingerprint, str]:
         """The tokens that leaked, and the run that revoked each: nothing may write them again."""
@@ -238,5 +237,12 @@ def _cleaned(facts: str) -> str:
     return json.dumps(cleaned(json.loads(facts), of_record))
 
 
-def _facts(event: Event) -> str:
+def event_of(kind: str, facts: str) -> Event:
+    """The event of this kind with these fields. Raises KeyError, ValueError, RecursionError for what is none."""
+    event: Event = KINDS[kind].validate_json(_cleaned(facts))
+    return event
+
+
+def facts_of(event: Event) -> str:
+    """An event's fields as the journal has them, beside its kind."""
     return json.dumps(KINDS[type(event).__name__].dump_python(event, mode="json"), sort_keys=True)

@@ -29,7 +29,8 @@ def beginning(
 ) -> RunStarted | Resumed:
     """The event with which the run `run` begins, or is taken up again, on these `hosts` of the fleet."""
     names = tuple(host.name for host in hosts)
-    others = [host.name for host in fleet.hosts if host.name not in names]
+    chosen = set(names)
+    others = [host.name for host in fleet.hosts if host.name not in chosen]
     clients = tuple(host.name for host in fleet.hosts if host.service.is_client)
     window = windows.words(fleet.windows, now.at)
     order = tuple((wave.phase, tuple(host.name for host in wave.hosts)) for wave in waves)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from hivekeys.errors import ExitCode
-from hivekeys.fleet import Fleet, Host, Role
+from hivekeys.fleet import Fleet, Role
 from hivekeys.journal.clock import Clock
 from hivekeys.journal.events import (
     Claimed,
@@ -37,14 +37,14 @@ from hivekeys.protocol.verbs import Greeting
 from hivekeys.report.verdict import exit_code
 from hivekeys.rotation import waves
 from hivekeys.rotation.beginning import Purpose, beginning
-from hivekeys.rotation.host import HostController
+from hivekeys.rotation.controller import Controller
+from hivekeys.rotation.course import is_over
+from hivekeys.rotation.shards.shard import Shard
 from hivekeys.rotation.stragglers import Straggler, slower_half
-from hivekeys.ssh.line import Dialer
-from hivekeys.ssh.session import Session
 from hivekeys.ssh.turns import in_turn
 from hivekeys.token import Fingerprint, Token, is_random
 
-Work = Callable[[HostController], Outcome]
+Work = Callable[[Controller], Outcome]
 T = TypeVar("T")
 NOTHING_KNOWN = History()
 
@@ -60,8 +60,7 @@ class Crew:
     def __init__(
         self,
         fleet: Fleet,
-        hosts: Sequence[Host],
-        dialer: Dialer,
+        shards: Sequence[Shard],
         greeting: Greeting,
         record: Record,
         clock: Clock = time,
@@ -80,24 +79,28 @@ class Crew:
         self.recorder = Recorder(record, clock, past)
         self.tokens: dict[Fingerprint, Token] = {}
         self.interrupted = threading.Event()
-        self._dialer = dialer
+        self._shards = shards
         self._greeting = greeting
         self._vouched: set[Fingerprint] = set()
         self._closed = False
-        self._stragglers: dict[HostController, Straggler] = {}
+        self._stragglers: dict[Controller, Straggler] = {}
         self._pool = ThreadPoolExecutor(fleet.policy.width, thread_name_prefix="host")
-        sessions = (Session(host, dialer, fleet.policy, greeting, fleet.timeouts.request) for host in hosts)
-        self.controllers = [HostController(session.host, session, self.recorder) for session in sessions]
-        self._by_name = {controller.host.name: controller for controller in self.controllers}
+        chosen = {host.name for shard in shards for host in shard.hosts}
+        hosts = [host for host in fleet.hosts if host.name in chosen]
         self.waves = waves.plan(hosts, fleet.policy)
-        for controller in self.controllers:
-            controller.meters = meters and not controller.host.service.is_client
         purpose = Purpose(reason=reason, task=task, past=past, fence=fence, excluded=frozenset(excluded), plan=plan)
         begun = beginning(fleet, hosts, self.waves, purpose, greeting.run, greeting.who, self.recorder.now())
         self.recorder.record(begun)
         self._greeting = replace(greeting, sitting=(self.run.sittings, secrets.token_hex(4)))
+        started = (shard.begin(self.recorder, self.is_over, meters=meters) for shard in shards)
+        self._by_name = {controller.host.name: controller for some in started for controller in some}
+        self.controllers = [self._by_name[host.name] for host in hosts]
         for controller in self.controllers:
-            controller.session.introduce(self._greeting, {})
+            controller.introduce(self._greeting, {})
+
+    def is_over(self) -> bool:
+        """True when nothing more may be begun."""
+        return is_over(self.run, self.interrupted.is_set())
 
     @property
     def run(self) -> Run:
@@ -156,9 +159,9 @@ class Crew:
         said = (other.keyed for host in self.run.hosts.values() for other in host.held)
         return is_random(text) and not any(text in keyed for keyed in said)
 
-    def is_known(self, controller: HostController, fingerprint: Fingerprint) -> bool:
+    def is_known(self, controller: Controller, fingerprint: Fingerprint) -> bool:
         """True when the host can be tried with this token: it was sent it, or has it in a slot."""
-        return controller.session.knows(fingerprint) or fingerprint in controller.held
+        return controller.knows(fingerprint) or fingerprint in controller.held
 
     def introduce(self) -> None:
         """The next request to every host begins with a new greeting: as a run that writes, with these tokens.
@@ -174,7 +177,7 @@ class Crew:
             if controller not in self._stragglers:
                 mine = common | controller.held | {controller.record.was}
                 told = {fingerprint: token for fingerprint, token in self.tokens.items() if fingerprint in mine}
-                controller.session.introduce(greeting, told)
+                controller.introduce(greeting, told)
 
     def go_past(self, gone_back: Collection[str]) -> None:
         """A new place in the order of runs, which the hosts would refuse as the older one otherwise.
@@ -196,7 +199,7 @@ class Crew:
     def phase(
         self,
         phase: Phase,
-        controllers: Sequence[HostController],
+        controllers: Sequence[Controller],
         work: Work,
         title: str = "",
         patience: float | None = None,
@@ -211,10 +214,10 @@ class Crew:
         names = tuple(controller.host.name for controller in controllers)
         self.recorder.record(PhaseStarted(phase, names, self.recorder.now(), title or phase.value))
 
-        def begin(controller: HostController) -> Outcome | None:
+        def begin(controller: Controller) -> Outcome | None:
             return None if self._closed or self.interrupted.is_set() else work(controller)
 
-        futures = in_turn(self._pool, begin, controllers, lambda controller, turn: controller.session.connect(turn))
+        futures = in_turn(self._pool, begin, controllers, lambda controller, turn: controller.connect(turn))
         waiting = set(futures.values())
         if patience is not None:
             waiting = slower_half(waiting, (len(futures) + ahead) // 2, patience)
@@ -225,14 +228,12 @@ class Crew:
         done = (future.result() for controller, future in futures.items() if controller not in self._stragglers)
         return [outcome for outcome in done if outcome]
 
-    def ask(
-        self, controllers: Sequence[HostController], work: Callable[[HostController], T]
-    ) -> list[tuple[HostController, T]]:
+    def ask(self, controllers: Sequence[Controller], work: Callable[[Controller], T]) -> list[tuple[Controller, T]]:
         """Asks all these hosts at once, outside of a phase; the answers by host."""
         return list(zip(controllers, self._pool.map(work, controllers), strict=True))
 
     @property
-    def stragglers(self) -> list[HostController]:
+    def stragglers(self) -> list[Controller]:
         """The hosts that were left behind and not gathered since, whether they have answered by now or not."""
         return [controller for controller in self.controllers if controller in self._stragglers]
 
@@ -249,11 +250,11 @@ class Crew:
         if back:
             self.introduce()  # these too, now that no thread talks to them
 
-    def of(self, names: Collection[str]) -> list[HostController]:
+    def of(self, names: Collection[str]) -> list[Controller]:
         """The controllers of these hosts."""
         return [self._by_name[name] for name in names]
 
-    def with_room(self, controllers: Sequence[HostController]) -> list[HostController]:
+    def with_room(self, controllers: Sequence[Controller]) -> list[Controller]:
         """Those of a wave that may turn now: a host that was left behind while it turned still takes a place.
 
         Waits until there is one.
@@ -267,7 +268,7 @@ class Crew:
                 return self.of([host.name for host in may_turn])
             wait([straggler.future for straggler in turning.values()], return_when=FIRST_COMPLETED)
 
-    def standing(self) -> list[HostController]:
+    def standing(self) -> list[Controller]:
         """The hosts that have not failed so far, and were not left behind."""
         return [
             controller
@@ -288,12 +289,12 @@ class Crew:
             if cause and not is_double(controller.record):
                 controller.fail(self.run.phase or Phase.LOOK, cause)
 
-    def apart(self, controllers: Sequence[HostController]) -> Iterator[list[HostController]]:
+    def apart(self, controllers: Sequence[Controller]) -> Iterator[list[Controller]]:
         """The hosts in rounds; no round has two names of one machine, which would take its lock from each other.
 
         As a round comes, the other names of its machines let go.
         """
-        found, rounds = self.doubles, defaultdict[int, list[HostController]](list)
+        found, rounds = self.doubles, defaultdict[int, list[Controller]](list)
         names: Counter[str] = Counter()
         for controller in controllers:
             key = controller.record.machine if controller.host.name in found else controller.host.name
@@ -301,13 +302,10 @@ class Crew:
             names[key] += 1
         for together in rounds.values():
             here = {controller.record.machine for controller in together if controller.host.name in found}
-            for controller in self.controllers:
-                if (
-                    controller.record.machine in here
-                    and controller not in together
-                    and controller not in self._stragglers
-                ):
-                    controller.session.close()
+            others = (other for other in self.controllers if other not in self._stragglers and other not in together)
+            for controller in others:
+                if controller.record.machine in here:
+                    controller.close()
             yield together
 
     def read_meters(self) -> None:
@@ -327,9 +325,8 @@ class Crew:
     def interrupt(self) -> None:
         """No new host begins; hosts in flight finish, but wait for no work to end. From any thread."""
         self.interrupted.set()
-        for controller in self.controllers:
-            if controller.host.service.drain:
-                controller.session.call_off()
+        for shard in self._shards:
+            shard.interrupt()
 
     def wait(self) -> ExitCode:
         """No host answers, so nothing is decided: the run stays open and keeps its direction."""
@@ -360,6 +357,6 @@ class Crew:
         if not self._closed:
             self._closed = True
             wait(straggler.future for straggler in self._stragglers.values())
-            list(self._pool.map(lambda controller: controller.session.close(), self.controllers))
             self._pool.shutdown()
-            self._dialer.close()
+            with ThreadPoolExecutor(len(self._shards)) as pool:
+                list(pool.map(lambda shard: shard.close(), self._shards))

@@ -27,9 +27,9 @@ from hivekeys.journal.hostrun import is_superseded
 from hivekeys.journal.run import Run
 from hivekeys.protocol.causes import Cause, Trouble
 from hivekeys.rotation import retirement
-from hivekeys.rotation.course import is_open, is_over, next_move
+from hivekeys.rotation.controller import Controller
+from hivekeys.rotation.course import is_open, next_move
 from hivekeys.rotation.crew import Crew
-from hivekeys.rotation.host import HostController
 from hivekeys.rotation.moves import ROTATION, Act, Census, Do, End, FallBack, Here, Move, Overlap, Plan, Rest, Stop
 from hivekeys.rotation.steps import Goal, Part, Stance
 from hivekeys.rotation.waves import Wave
@@ -166,7 +166,7 @@ class Drive:
     def _has_queen(self, move: Do) -> bool:
         return self._crew.fleet.queen.name in move.hosts
 
-    def _work(self, phase: Phase, part: Part) -> Callable[[HostController], Outcome]:
+    def _work(self, phase: Phase, part: Part) -> Callable[[Controller], Outcome]:
         """What is done on each host in this phase, or a part of it."""
         match phase:
             case Phase.LOOK:
@@ -176,7 +176,7 @@ class Drive:
             case Phase.STAGE:
                 return self._stage
             case Phase.FENCE:
-                return HostController.fence
+                return lambda controller: controller.fence()
             case Phase.RETIRE:
                 work = self._retire
             case Phase.ROLLBACK:
@@ -187,24 +187,24 @@ class Drive:
 
     # -- one host's part in a phase
 
-    def _look(self, controller: HostController) -> Outcome:
+    def _look(self, controller: Controller) -> Outcome:
         if self.run.resumed or self._plan.revokes:
             return controller.look_again(self.run.want)
         return controller.look()
 
-    def _claim(self, controller: HostController) -> Outcome:
+    def _claim(self, controller: Controller) -> Outcome:
         record = controller.record
         if not self.run.resumed and not self._plan.revokes:
             return controller.claim((record.was,))
         # Forward, whatever a host that was away or re-imaged holds now.
         there = record.was if self._plan.goes_back else record.now
-        return controller.claim((there, self.run.want), self._is_over)  # a bastion that died has its locks for a lease
+        return controller.claim((there, self.run.want), patient=True)  # a bastion that died has its locks for a lease
 
-    def _stage(self, controller: HostController) -> Outcome:
+    def _stage(self, controller: Controller) -> Outcome:
         goal = Goal(Stance.STAGED, self._want, revoke=self.run.revoked)
         return controller.reach(Phase.STAGE, goal, controller.record.state)
 
-    def _turn(self, phase: Phase, part: Part, controller: HostController) -> Outcome:
+    def _turn(self, phase: Phase, part: Part, controller: Controller) -> Outcome:
         """Swap, restart, prove; in a rotation a host that fails puts its own old token back at once."""
         settles = phase is Phase.SETTLE
         if phase in (*PASSES, Phase.REUSE) or (settles and self.run.were_in(*PASSES)):
@@ -216,7 +216,7 @@ class Drive:
             return outcome
         return replace(self._back(controller, phase), cause=outcome.cause)
 
-    def _pass(self, phase: Phase, part: Part, controller: HostController) -> Outcome:
+    def _pass(self, phase: Phase, part: Part, controller: Controller) -> Outcome:
         """Accept the new token too, use it, drop the old; a host that fails before goes back at once. Or reuse."""
         was, want = controller.record.was, self._want
         stance = Stance.ACCEPTING if phase is Phase.ACCEPT else Stance.USING
@@ -231,19 +231,19 @@ class Drive:
             return outcome
         return replace(self._back(controller, phase), cause=outcome.cause)
 
-    def _may_stay(self, controller: HostController, was: Fingerprint) -> bool:
+    def _may_stay(self, controller: Controller, was: Fingerprint) -> bool:
         """True for an earlier token that the host has and may go on accepting: one that leaked is dropped at once."""
         seen = controller.record.seen
         leaked = seen is not None and bool(seen.revoked_by(was))
         return was != self._want and not leaked and self._crew.is_known(controller, was)
 
-    def _serving(self, controller: HostController) -> Goal:
+    def _serving(self, controller: Controller) -> Goal:
         """The goal: serve the run's token and refuse the earlier one, where a copy of it is left to try."""
         was, refuses = controller.record.was, not controller.host.service.is_client
         asked = (was,) if was and refuses and was != self._want and self._crew.is_known(controller, was) else ()
         return Goal(Stance.SERVING, self._want, asked)
 
-    def _revoked(self, controller: HostController, settles: bool) -> Goal:
+    def _revoked(self, controller: Controller, settles: bool) -> Goal:
         """The goal: serve the run's token and refuse every leaked one; at the end every place on the host is tried."""
         revoked, ends = self.run.revoked, self._plan.ends_survivors
         if controller.host.service.is_client:  # it accepts none of them
@@ -251,10 +251,10 @@ class Drive:
         refuse = tuple(old for old in revoked if self._crew.is_known(controller, old))
         return Goal(Stance.SERVING, self._want, refuse, revoke=revoked, sweep=settles, ends_survivors=ends)
 
-    def _retire(self, controller: HostController) -> Outcome:
+    def _retire(self, controller: Controller) -> Outcome:
         return controller.reach(Phase.RETIRE, Goal(Stance.ALONE, self._want), State.PROVEN)
 
-    def _back(self, controller: HostController, phase: Phase = Phase.ROLLBACK) -> Outcome:
+    def _back(self, controller: Controller, phase: Phase = Phase.ROLLBACK) -> Outcome:
         """The goal of a rollback: the host's own old token, and no copy of the new one."""
         record, want = controller.record, self._want
         was = record.was
@@ -312,7 +312,7 @@ class Drive:
     # -- a revocation's own
 
     def _leaving_stragglers(
-        self, move: Do, controllers: Sequence[HostController], work: Callable[[HostController], Outcome]
+        self, move: Do, controllers: Sequence[Controller], work: Callable[[Controller], Outcome]
     ) -> None:
         """Does the phase and leaves the slow hosts behind. Names of one machine go one after the other."""
         patience = self._plan.patience
@@ -322,7 +322,7 @@ class Drive:
         again = self._passes > 1 and not self._waited
         ahead = sum(host.state in TURNED for host in hosts) if again and move.phase in (*PREPARING, *TURNS) else 0
         for together in self._crew.apart(controllers):
-            if not self._is_over():
+            if not self._crew.is_over():
                 self._crew.phase(move.phase, together, work, move.title, patience, ahead)
 
     def _is_prepared(self, move: Do) -> bool:
@@ -331,7 +331,7 @@ class Drive:
             return self._gather_tokens()
         if move.phase is Phase.SETTLE:
             self._wait_for_caches(move.hosts)
-        return not self._is_over()
+        return not self._crew.is_over()
 
     def _gather_tokens(self) -> bool:
         """The run's token, in memory; and the old ones: to ask with, and to lay tombstones with."""
@@ -381,9 +381,6 @@ class Drive:
             self._recorder.record(Retried(self._passes + 1, names, self._recorder.now()))
             self._behind.difference_update(names)
             self._rested = False
-
-    def _is_over(self) -> bool:
-        return is_over(self.run, self._crew.interrupted.is_set())
 
     # -- the end
 

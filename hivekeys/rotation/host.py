@@ -4,12 +4,11 @@
 connects and looks again: only when that fails too is the host `unknown`.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from hivekeys.fleet import Host
 from hivekeys.journal.events import TURNED, Intent, MeterRead, Outcome, Phase, State, Status, Waiting
-from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.recorder import Recorder
 from hivekeys.protocol.audited import Query
 from hivekeys.protocol.causes import Cause, Trouble
@@ -21,6 +20,7 @@ from hivekeys.protocol.verbs import (
     Busy,
     Drain,
     Fence,
+    Greeting,
     Meter,
     Notify,
     Observe,
@@ -36,11 +36,13 @@ from hivekeys.protocol.verbs import (
     Uncordon,
     Verb,
 )
+from hivekeys.protocol.wire import Tokens
 from hivekeys.rotation import draining
 from hivekeys.rotation.clients import clients_token
+from hivekeys.rotation.controller import Controller
 from hivekeys.rotation.steps import Goal, Part, Stance, obstacle, replaced, steps_to, untidy, with_drain
 from hivekeys.service import Apply
-from hivekeys.ssh.line import LEASE
+from hivekeys.ssh.line import LEASE, Applicant
 from hivekeys.ssh.session import Session
 from hivekeys.token import Fingerprint, Token
 
@@ -51,31 +53,39 @@ LOCK_PATIENCE = LEASE + 2.0  # seconds, in which a dead bastion's lock is gone f
 LOCK_PAUSE = 1.0  # seconds between two tries to get a lock that another run has
 
 
-class HostController:
-    """Brings one host to where a run wants it. Used by one thread at a time."""
+class HostController(Controller):
+    """Brings one host to where a run wants it, over a line of this process."""
 
-    def __init__(self, host: Host, session: Session, recorder: Recorder) -> None:
-        self.host = host
+    def __init__(
+        self,
+        host: Host,
+        session: Session,
+        recorder: Recorder,
+        is_over: Callable[[], bool] = lambda: False,
+        *,
+        meters: bool = False,
+    ) -> None:
+        """`is_over`: nothing more may be begun."""
+        super().__init__(host, recorder, meters)
         self.session = session
-        self._recorder = recorder
-        self.meters = False  # whether its service is called as clients do, and what is refused counted
+        self._is_over = is_over
         self._has_waited = False  # a run that still holds the host's lock then is alive
 
-    @property
-    def record(self) -> HostRun:
-        """The host as the run knows it so far."""
-        return self._recorder.host(self.host.name)
+    def introduce(self, greeting: Greeting, tokens: Tokens) -> None:
+        """Greets the host anew with the next request."""
+        self.session.introduce(greeting, tokens)
 
-    @property
-    def held(self) -> frozenset[Fingerprint]:
-        """The tokens in the host's slots, as it was last seen."""
-        return self.record.held
+    def knows(self, fingerprint: Fingerprint) -> bool:
+        """True for a token that the host may be sent."""
+        return self.session.knows(fingerprint)
 
-    @property
-    def loaded_token(self) -> tuple[Fingerprint, ...]:
-        """The token that its service runs on, where that can be told."""
-        seen = self.record.seen
-        return (seen.loaded.fingerprint,) if seen and seen.loaded.fingerprint else ()
+    def connect(self, applicant: Applicant) -> None:
+        """Has the applicant know when the host has no SYN to wait for."""
+        self.session.connect(applicant)
+
+    def close(self) -> None:
+        """Ends the agent."""
+        self.session.close()
 
     # -- before anything is changed
 
@@ -110,14 +120,13 @@ class HostController:
             state = State.ROLLED_BACK if self.record.state is State.ROLLED_BACK else State.UNCHANGED
         return self._outcome(Phase.LOOK, Status.OK, state, None, reply)
 
-    def claim(self, expected: Container[Fingerprint | None], gives_up: Callable[[], bool] = lambda: True) -> Outcome:
-        """The host's lock for this run, and proof that a file can be written where the token will be.
-
-        Another run's lock is waited for until `gives_up`, once, for as long as a bastion that died can have it.
-        """
+    def claim(self, expected: Collection[Fingerprint | None], patient: bool = False) -> Outcome:
+        """The host's lock for this run, and proof that a file can be written where the token will be."""
         self._recorder.record(Intent(self.host.name, Phase.CLAIM, (Verb.HELLO, Verb.PROBE_WRITE), self._recorder.now()))
         before = self.record.host_record
-        reply = self._wait_for_lock(self._locked(), gives_up)
+        reply = self._locked()
+        if patient:
+            reply = self._wait_for_lock(reply)
         if isinstance(reply, Cause):
             state = State.UNKNOWN if self.record.touched else State.UNREACHABLE
             return self._outcome(Phase.CLAIM, Status.UNREACHABLE, state, reply)
@@ -143,14 +152,14 @@ class HostController:
                 break
         return reply
 
-    def _wait_for_lock(self, reply: Reply | Cause, gives_up: Callable[[], bool]) -> Reply | Cause:
-        """The last answer: the lock is ours, or the run that holds it is alive."""
+    def _wait_for_lock(self, reply: Reply | Cause) -> Reply | Cause:
+        """The last answer: the lock is ours, or the run that holds it is alive, or nothing more may be begun."""
         clock, held = self._recorder.clock, _held_by_another(reply)
-        if held is None or self._has_waited or gives_up():
+        if held is None or self._has_waited or self._is_over():
             return reply
         self._recorder.record(Waiting(self.host.name, held, LOCK_PATIENCE, self._recorder.now()))
         end = clock.monotonic() + LOCK_PATIENCE
-        while _held_by_another(reply) and not self._has_waited and not gives_up():
+        while _held_by_another(reply) and not self._has_waited and not self._is_over():
             clock.sleep(LOCK_PAUSE)
             reply = self._locked()
             self._has_waited = clock.monotonic() >= end
@@ -170,7 +179,7 @@ class HostController:
 
     # -- changing it
 
-    def reach(self, phase: Phase, goal: Goal, there: State) -> Outcome:
+    def reach(self, phase: Phase, goal: Goal, there: State, anew: bool = False) -> Outcome:
         """Brings the host to the goal; `there` is its state when it has come there.
 
         A host that is lost is tried until its agent's lease is over: it changes nothing by itself after that. Lost
@@ -178,7 +187,7 @@ class HostController:
         """
         lost, until = None, None
         # What was seen before a failure is not new.
-        seen = self.record.seen if self.record.status is Status.OK else None
+        seen = self.record.seen if self.record.status is Status.OK and not anew else None
         for _ in range(ROUNDS):
             cause = self._open(until)
             if cause:
@@ -204,12 +213,6 @@ class HostController:
                 return self._judge(phase, goal, there, reply)
             lost, until = reply, self._lease_end()
         return self._given_up(phase, lost)
-
-    def _given_up(self, phase: Phase, lost: Cause | None) -> Outcome:
-        """The outcome of a host that cannot be reached: unknown if it was sent a change, else unreachable."""
-        if self.record.touched:
-            return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, lost)
-        return self._outcome(phase, Status.UNREACHABLE, State.UNREACHABLE, lost)
 
     def _send(self, phase: Phase, steps: tuple[Step, ...]) -> Reply | Cause:
         """The host's answer to these steps and one more look; the intent is recorded before.
@@ -250,15 +253,7 @@ class HostController:
         drain = Drain(*about, hurries=self._recorder.run.is_revocation)
         return with_drain(steps, seen, drain, Uncordon(*about), plan.by_front)
 
-    def uncordon(self, phase: Phase, outcome: Outcome) -> Outcome:
-        """The outcome of a phase, once a service that was drained has work again; where that fails it is `cordoned`.
-
-        Who cannot be reached is asked again by the next run: the host remembers that it was drained.
-        """
-        seen = self.record.seen
-        lost = outcome.status in (Status.UNREACHABLE, Status.UNKNOWN)
-        if self.host.service.drain is None or lost or outcome.state is State.CORDONED or not (seen and seen.cordoned):
-            return outcome
+    def _uncordon(self, phase: Phase, outcome: Outcome) -> Outcome:
         reply = self.session.open() or self._send(phase, (Uncordon(*self._about(phase)),))
         if isinstance(reply, Cause):
             return self._outcome(phase, Status.UNKNOWN, State.UNKNOWN, outcome.cause or reply)
@@ -356,35 +351,6 @@ class HostController:
             cause = found
             clock.sleep(REDIAL_PAUSE)
         return cause
-
-    def _outcome(
-        self, phase: Phase, status: Status, state: State, cause: Cause | None = None, reply: Reply | None = None
-    ) -> Outcome:
-        """Records the outcome of a phase. A failure has a cause: without one the course would retry it for ever."""
-        if status is not Status.OK and cause is None:
-            cause = Cause(Trouble.RUBBISH, "the agent did not report the state of the host")
-        told = Outcome(self.host.name, phase, status, state, self._recorder.now(), cause)
-        if reply:
-            told = replace(
-                told,
-                seen=reply.seen,
-                proof=reply.proof,
-                met=reply.host_record,
-                results=reply.results,
-                broke=reply.broke,
-                drained=reply.to(Drain) or reply.to(Busy),
-                cut=admitted.cut if (admitted := reply.to(Notify)) else 0,
-            )
-        self._recorder.record(told)
-        return told
-
-    def fail(self, phase: Phase, cause: Cause) -> Outcome:
-        """Records a failure of a host whose answer must not be believed."""
-        return self._outcome(phase, Status.FAILED, State.FAILED, cause)
-
-    def leave(self, phase: Phase, state: State) -> Outcome:
-        """Records an outcome for a host that needs nothing."""
-        return self._outcome(phase, Status.OK, state)
 
 
 def _is_stale(reply: Reply, steps: tuple[Step, ...]) -> bool:

@@ -11,8 +11,8 @@ from hivekeys.audit.census import census_taken, had_since, query_of_uses, turned
 from hivekeys.journal.events import CensusTaken
 from hivekeys.protocol.causes import Cause
 from hivekeys.protocol.messages import Reply
+from hivekeys.rotation.controller import Controller
 from hivekeys.rotation.crew import Crew
-from hivekeys.rotation.host import HostController
 from hivekeys.service import Apply
 from hivekeys.token import Fingerprint
 
@@ -25,14 +25,14 @@ def census(crew: Crew, old: Iterable[Fingerprint], anyway: bool = False) -> Cens
     for controller in controllers:
         since[controller.host.home] = max(since[controller.host.home], _turned(controller) or 0.0)
 
-    def ask(controller: HostController) -> Reply | Cause:
+    def ask(controller: Controller) -> Reply | Cause:
         return controller.audit(query_of_uses(tokens, since[controller.host.home] or None))
 
     answers = {controller.host.name: reply for controller, reply in crew.ask(controllers, ask)}
     return census_taken(answers, tokens, crew.recorder.now(), anyway)
 
 
-def _turned(controller: HostController) -> float | None:
+def _turned(controller: Controller) -> float | None:
     """When the host had the new token, by its own clock."""
     record = controller.record
     told = controller.host.service.apply is not Apply.RESTART

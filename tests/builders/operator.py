@@ -14,9 +14,11 @@ from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.crew import NOTHING_KNOWN, Crew
 from hivekeys.rotation.drive import Drive, paced
 from hivekeys.rotation.moves import REVOCATION, ROTATION, Plan
+from hivekeys.rotation.shards.shard import OwnShard
 from hivekeys.rotation.waves import Wave
 from hivekeys.ssh.line import Dialer
 from hivekeys.token import Fingerprint, Token, generate
+from tests.builders.workers import Workers
 from tests.inprocess import KEY, InProcessFleet, OwnClock, SimulatedHost
 
 
@@ -47,8 +49,9 @@ class Operator:
         stops_in: Phase | None = None,
         meters: bool = False,
         no_refusal: bool = False,
+        workers: int = 0,
     ) -> None:
-        """`stops_in`: Ctrl-C, as this phase begins."""
+        """`stops_in`: Ctrl-C, as this phase begins. `workers`: how many hold the lines; 0: this process does."""
         self.fleet = fleet
         self.token = token or generate()
         self.events: list[Event] = []
@@ -60,10 +63,10 @@ class Operator:
         inventory = paced(fleet.inventory, batch) if task == REVOKE else fleet.inventory
         chosen = [host for host in (inventory.hosts if hosts is None else hosts) if host.name not in without]
         lines = dialer or fleet.dialer()
+        self.workers = Workers(fleet, inventory, chosen, self.clock, workers) if workers else None
         self.runner = Crew(
             inventory,
-            chosen,
-            lines,
+            self.workers.shards if self.workers else [OwnShard(inventory, chosen, lines)],
             greeting,
             self._record,
             self.clock,

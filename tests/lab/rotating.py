@@ -32,6 +32,7 @@ from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
 from hivekeys.rotation.moves import REVOCATION
+from hivekeys.rotation.shards.shard import OwnShard
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token
 from tests.builders.documents import printed
@@ -128,7 +129,7 @@ def _begun(
 
     greeting = Greeting(fleet.name, secrets.token_bytes(32), f"{fleet.name}-{secrets.token_hex(4)}", who, write=False)
     program = program_of("sweep") if task == REVOKE else AGENT
-    runner = Crew(fleet, fleet.hosts, SshDialer(fleet, program), greeting, record, clock, task=task)
+    runner = Crew(fleet, [OwnShard(fleet, fleet.hosts, SshDialer(fleet, program))], greeting, record, clock, task=task)
     return runner, events
 
 

@@ -29,6 +29,7 @@ from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
 from hivekeys.rotation.moves import REVOCATION, ROTATION
+from hivekeys.rotation.shards.shard import OwnShard
 from hivekeys.ssh.dialer import SshDialer
 from tests.builders.project import PROJECT
 
@@ -204,7 +205,9 @@ def _turn_and_die(verb: str, fleet_name: str, home: str, last: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with state_folder.hold_lock(folder, fleet.name, run, ""):
-        runner = Crew(fleet, fleet.hosts, SshDialer(fleet, program_of("sweep")), greeting, record, task=verb)
+        runner = Crew(
+            fleet, [OwnShard(fleet, fleet.hosts, SshDialer(fleet, program_of("sweep")))], greeting, record, task=verb
+        )
         drive = Drive(runner, REVOCATION if verb == REVOKE else ROTATION)
         if verb == REVOKE or drive.look():
             drive.go()

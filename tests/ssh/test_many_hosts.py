@@ -20,6 +20,7 @@ from hivekeys.journal.run import Run
 from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive
+from hivekeys.rotation.shards.shard import OwnShard
 from hivekeys.ssh.dialer import SshDialer
 from hivekeys.token import Token, generate
 
@@ -73,7 +74,7 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
             fleet, timeouts=WHOLE, policy=replace(fleet.policy, width=WIDTH, max_failures=Amount(20, percent=True))
         )
         greeting = Greeting(fleet.name, b"\x5a" * 32, "run-1", "ann@bastion", write=False)
-        runner = Crew(fleet, fleet.hosts, SshDialer(fleet, b"left unread"), greeting, record)
+        runner = Crew(fleet, [OwnShard(fleet, fleet.hosts, SshDialer(fleet, b"left unread"))], greeting, record)
         drive = Drive(runner, make=lambda: done.token)
         try:
             assert drive.look()

@@ -26,6 +26,7 @@ from hivekeys.protocol.verbs import Greeting
 from hivekeys.rotation.crew import Crew
 from hivekeys.rotation.drive import Drive, paced
 from hivekeys.rotation.moves import REVOCATION, ROTATION
+from hivekeys.rotation.shards.shard import OwnShard
 from tests.inprocess import KEY, InProcessDialer, InProcessLine, SharedClock
 from tests.sweep.promises import WatchedFleet
 
@@ -205,8 +206,7 @@ class Bastion:
             cut_out = frozenset(self.cut_out)
             self._runner = runner = Crew(
                 inventory,
-                hosts,
-                lines,
+                [OwnShard(inventory, hosts, lines)],
                 greeting,
                 record,
                 clock,

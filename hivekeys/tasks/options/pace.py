@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from hivekeys.fleet import Amount, Batch, Fleet
 
 
+MOST_PROCESSES = 64  # as in the inventory's schema
+
+
 @dataclass(frozen=True, kw_only=True)
 class PaceOptions:
     """The pace of a rollout."""
@@ -24,6 +27,7 @@ class PaceOptions:
     max_failures: str = option("how many hosts may fail in the whole run before it goes back: a number or a percentage")
     pause: str = option("seconds to wait between two waves")
     pause_for_confirmation: bool = option("ask before each wave", default=False)
+    processes: str = option("how many processes hold the lines to the hosts; for a thousand hosts and more")
     overlap: str = option("how long clients may go on with the old token, where services accept two (24h, 7d)")
 
     def apply_to(self, fleet: "Fleet") -> "Fleet":
@@ -35,6 +39,11 @@ class PaceOptions:
             policy = replace(policy, batch=batch_of(fleet, self.batch))
         if self.max_failures:
             policy = replace(policy, max_failures=amount("--max-failures", self.max_failures, 0))
+        if self.processes:
+            count = amount("--processes", self.processes, 1, percent=False, of="processes").value
+            if count > MOST_PROCESSES:
+                raise UserError(f"--processes: found {count}, expected at most {MOST_PROCESSES}")
+            policy = replace(policy, processes=count)
         if self.overlap:
             policy = replace(policy, overlap=age("--overlap", self.overlap))
         return replace(fleet, policy=policy)

@@ -1,0 +1,1 @@
+"""Workers: hosts whose lines other processes hold."""
