@@ -169,6 +169,9 @@ def services_of(hosts: Iterable[Host]) -> dict[str, Service]:
     return {host.name: host.service for host in hosts}
 
 
+MOST_HOSTS = 100_000  # of a fleet
+
+
 @dataclass(frozen=True)
 class Policy:
     """How a rollout walks through the fleet.

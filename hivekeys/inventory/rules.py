@@ -7,12 +7,11 @@ mistakes are told together with all others; whatever they can't understand is `s
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hivekeys.fleet import Role, TokenAge
+from hivekeys.fleet import MOST_HOSTS, Role, TokenAge
 from hivekeys.inventory.mistakes import Mistake, key_path, some, value_text, wrong
 from hivekeys.inventory.ranges import expand
 
 Table = Mapping[str, Any]
-MOST_HOSTS = 100_000
 _ROLES = [role.value for role in Role]
 
 

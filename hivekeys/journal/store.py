@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import TypeAdapter
 
 from hivekeys.errors import DamagedError, ExitCode, UserError
+from hivekeys.fleet import MOST_HOSTS
 from hivekeys.journal import tables
 from hivekeys.journal.chain import Row, first_break, head_after, link
 from hivekeys.journal.events import FORMER, Event, TokensRevoked
@@ -234,7 +235,7 @@ def _cleaned(facts: str) -> str:
     """An event's facts with every text cleaned for showing: older versions recorded what a host said as it was."""
     if facts.isprintable() and "\\" not in facts and len(facts) <= LONGEST:
         return facts
-    return json.dumps(cleaned(json.loads(facts), of_record))
+    return json.dumps(cleaned(json.loads(facts), of_record, most=MOST_HOSTS))
 
 
 def event_of(kind: str, facts: str) -> Event:

@@ -48,19 +48,19 @@ def of_record(text: str, _field: str = "") -> str:
     return printable(cut(text, LONGEST))
 
 
-def cleaned(document: object, clean: Callable[[str, str], str], field: str = "") -> Any:
+def cleaned(document: object, clean: Callable[[str, str], str], field: str = "", most: int = MANY) -> Any:
     """A JSON document with each text in it as `clean(text, field)` gives it; a field is the last name on the way there.
 
-    Raises BeyondError, naming the field, for a list or an object of more than MANY entries.
+    Raises BeyondError, naming the field, for a list or an object of more than `most` entries.
     """
     if isinstance(document, str):
         return clean(document, field)
-    if isinstance(document, list | dict) and len(document) > MANY:
-        raise BeyondError(f"{field or 'it'} has {len(document)} entries, more than {MANY}")
+    if isinstance(document, list | dict) and len(document) > most:
+        raise BeyondError(f"{field or 'it'} has {len(document)} entries, more than {most}")
     if isinstance(document, list):
-        return [cleaned(part, clean, field) for part in document]
+        return [cleaned(part, clean, field, most) for part in document]
     if isinstance(document, dict):
-        return {clean(name, f"a name in {field}"): cleaned(part, clean, name) for name, part in document.items()}
+        return {clean(name, f"a name in {field}"): cleaned(part, clean, name, most) for name, part in document.items()}
     return document
 
 

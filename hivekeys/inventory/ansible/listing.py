@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hivekeys.fleet import MOST_HOSTS
 from hivekeys.inventory.mistakes import Mistake, kind
 from hivekeys.text.clean import lines_of, printable
 
@@ -14,7 +15,6 @@ META, ALL = "_meta", "all"
 OWN_GROUPS = (ALL, "ungrouped")
 TOO_DEEP = "found values nested too deeply, expected an inventory"
 DEEPEST = 100  # lists and tables in each other; Python's own limit is another in each version
-MOST_HOSTS = 100_000
 _UNSAFE = "__ansible_unsafe"  # around a text that must not be templated
 _SECTIONS = ("hosts", "children", "vars")
 

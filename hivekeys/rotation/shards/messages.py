@@ -235,7 +235,7 @@ class Failed:
     number: int
     message: str
     hint: str = ""
-    code: int = ExitCode.INCOMPLETE
+    code: ExitCode = ExitCode.INCOMPLETE
 
 
 @dataclass(frozen=True)

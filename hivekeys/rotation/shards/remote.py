@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from hivekeys import __version__
-from hivekeys.errors import ExitCode, UserError
+from hivekeys.errors import UserError
 from hivekeys.fleet import Fleet, Host
 from hivekeys.journal.events import Event, Intent, MeterRead, Outcome, Phase, Retried, State, Status, Waiting
 from hivekeys.journal.recorder import Recorder
@@ -156,8 +156,11 @@ class RemoteShard:
         return answer
 
     def outcome_of(self, host: Host) -> Outcome:
-        """The last outcome that was recorded for a host of this shard."""
-        return self._outcomes[host.name]
+        """The outcome of the order that was carried out last on a host. Raises LinkLostError where none was said."""
+        outcome = self._outcomes.pop(host.name, None)
+        if outcome is None:
+            raise LinkLostError("its worker did not say what became of it")
+        return outcome
 
     # -- the worker
 
@@ -165,7 +168,11 @@ class RemoteShard:
         if self._starts >= STARTS:
             return
         self._starts += 1
-        link = self._start()
+        try:
+            link = self._start()
+        except UserError as error:
+            self._why = LinkLostError(error.message)
+            return
         self._introduced.clear()
         run = self._recorder.run
         there = {name: part for name, part in run.hosts.items() if name in self._known}
@@ -182,7 +189,12 @@ class RemoteShard:
             self._beside.key.hex(),
             self._beside.password,
         )
-        link.send(begin)
+        try:
+            link.send(begin)
+        except LinkLostError as error:
+            link.close()
+            self._why = error
+            return
         self._link = link
         self._listener = threading.Thread(target=self._listen, args=(link,), name="shard", daemon=True)
         self._listener.start()
@@ -208,7 +220,7 @@ class RemoteShard:
                 if waits := self._waiting.pop(message.number, None):
                     waits.set_result(message)
             case Failed(number, words, hint, code):
-                error = UserError(words, hint=hint, code=ExitCode(code))
+                error = UserError(words, hint=hint, code=code)
                 if number == 0:
                     raise error
                 if waits := self._waiting.pop(number, None):
@@ -347,11 +359,11 @@ class RemoteController(Controller):
         for _ in range(TRIES):
             try:
                 self._shard.carry_out(self.host, act, self._introduction)
+                outcome = self._shard.outcome_of(self.host)
             except LinkLostError as error:
                 why = str(error)
                 act = replace(act, anew=True) if isinstance(act, messages.Reach) else act
             else:
-                outcome = self._shard.outcome_of(self.host)
                 self._has_line = outcome.status is Status.OK
                 return outcome
         self._has_line = False

@@ -171,6 +171,9 @@ class Worker:
             answer = Failed(order.number, error.message, error.hint, error.code)
         except Exception as error:
             answer = Failed(order.number, f"{order.host}: {_bug(error)}", REPORT, ExitCode.INCOMPLETE)
+        except BaseException:  # the worker is to end; who waits for the answer hears so
+            self._link.close()
+            raise
         self._send(answer)
 
     def _send(self, message: messages.Upward) -> None:

@@ -21,6 +21,7 @@ from hivekeys.errors import ExitCode, UserError
 from hivekeys.fleet import Amount, Fleet, Policy
 from hivekeys.journal.clock import Moment
 from hivekeys.journal.events import Event, Intent, Outcome, Phase, RunEnded, State, Status
+from hivekeys.journal.hostrun import HostRun
 from hivekeys.journal.recorder import Recorder
 from hivekeys.journal.run import REVOKE, Run
 from hivekeys.journal.store import facts_of
@@ -110,7 +111,7 @@ class Scripted:
     def __init__(self, fleet: Fleet) -> None:
         self.events: list[Event] = []
         self.shard = RemoteShard(fleet, fleet.hosts[1:2], self._start, Beside())
-        recorder = Recorder(self.events.extend, past=Run(id="run-1"))
+        recorder = Recorder(self.events.extend, past=Run(id="run-1", hosts={"hive1": HostRun("hive1")}))
         self.controllers = self.shard.begin(recorder, lambda: False, meters=False)
 
     def close(self) -> None:
@@ -187,7 +188,9 @@ def test_what_a_run_is_told_is_said_by_no_worker(scripted: Scripted) -> None:
 
 
 def test_an_answer_to_an_order_that_was_not_given_changes_nothing(scripted: Scripted) -> None:
-    scripted.says(Done(4711, token="x" * 64), Failed(0, "the known_hosts file is not there", "make one", 2))
+    scripted.says(
+        Done(4711, token="x" * 64), Failed(0, "the known_hosts file is not there", "make one", ExitCode.USAGE)
+    )
     with pytest.raises(UserError, match="the known_hosts file is not there") as refused:
         scripted.order()
     assert refused.value.code is ExitCode.USAGE
@@ -207,6 +210,23 @@ def test_a_token_that_is_not_the_one_asked_for_is_not_taken(scripted: Scripted) 
     worker.start()
     assert scripted.controllers[0].read_token(wanted.fingerprint(b"k"), b"k") is None
     worker.join()
+
+
+def test_an_order_that_is_done_without_an_outcome_leaves_the_host_unreachable(scripted: Scripted) -> None:
+    def answer() -> None:
+        for _ in range(2):
+            while not isinstance(order := scripted.link.receive(), Order):
+                pass
+            scripted.link.send(Done(order.number))
+
+    worker = threading.Thread(target=answer)
+    worker.start()
+    outcome = scripted.controllers[0].look()
+    worker.join()
+    assert (outcome.status, outcome.cause) == (
+        Status.UNREACHABLE,
+        Cause(Trouble.LINE_BROKEN, "its worker did not say what became of it"),
+    )
 
 
 # -- messages
