@@ -62,7 +62,7 @@ def _printed_document(words: Sequence[str], code: int, out: str) -> None:
     if "--help" in words or ("--output" in words and not out):  # in a file
         return
     document = valid(json.loads(out))
-    verb = words[0]
+    verb = next(word for word in words if not word.startswith("-"))
     if document["form"] == "refusal":
         assert code != 0
     else:
