@@ -170,6 +170,7 @@ def services_of(hosts: Iterable[Host]) -> dict[str, Service]:
 
 
 MOST_HOSTS = 100_000  # of a fleet
+MOST_PROCESSES = 64  # of a run
 
 
 @dataclass(frozen=True)

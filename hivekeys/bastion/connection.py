@@ -14,8 +14,6 @@ from hivekeys.journal import state_folder
 from hivekeys.journal.past import tombstones
 from hivekeys.protocol.program import installed_program, program_of
 from hivekeys.protocol.verbs import Greeting
-from hivekeys.rotation.shards.processes import started_ahead
-from hivekeys.rotation.shards.remote import Beside, RemoteShard
 from hivekeys.rotation.shards.shard import OwnShard, Shard
 from hivekeys.ssh import limits, password
 from hivekeys.ssh.dialer import SshDialer, Sudo
@@ -62,6 +60,9 @@ def shards_of(fleet: Fleet, hosts: tuple[Host, ...], modules: Sequence[str], fol
     count = min(fleet.policy.processes, len(hosts))
     if count == 1:
         return [OwnShard(fleet, hosts, dialer_of(fleet, hosts, program_of(*modules), folder))]
+    from hivekeys.rotation.shards.processes import started_ahead  # noqa: PLC0415  20 ms for workers, which few runs have
+    from hivekeys.rotation.shards.remote import Beside, RemoteShard  # noqa: PLC0415
+
     limits.check_threads(len(hosts), fleet.policy.width, limits.ceilings())
     given = sudo_password(fleet, hosts)
     key, secret = state_folder.fingerprint_key(folder), given.reveal() if given else None

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # pydantic refuses the standard one before Python 3.12
 
-from hivekeys.fleet import Amount, Approver, Batch, Become, Occasion, Order, Role, Span, SudoLog
+from hivekeys.fleet import MOST_PROCESSES, Amount, Approver, Batch, Become, Occasion, Order, Role, Span, SudoLog
 from hivekeys.inventory import approving, notifying, values, windows
 from hivekeys.inventory.batches import batch
 from hivekeys.inventory.mistakes import Mistake, kind, value_text, wrong
@@ -207,7 +207,7 @@ class RolloutKeys(TypedDict, total=False):
     canary: Annotated[int, PlainValidator(values.whole(0, 10_000))]
     batch: Annotated[Batch, PlainValidator(batch)]
     width: Annotated[int, PlainValidator(values.whole(1, 1_000))]
-    processes: Annotated[int, PlainValidator(values.whole(1, 64))]
+    processes: Annotated[int, PlainValidator(values.whole(1, MOST_PROCESSES))]
     max_failures: Annotated[Amount, PlainValidator(values.amount(least=0))]
     health_deadline: Seconds
     stable_seconds: Annotated[float, PlainValidator(values.seconds(least=0))]

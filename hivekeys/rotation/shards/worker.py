@@ -72,8 +72,8 @@ class WrittenFirst(Recorder):
 class _Connected:
     """Passes on that a host has no SYN to wait for: `hivekeys.ssh.line.Applicant`."""
 
-    def __init__(self, link: Link, number: int) -> None:
-        self._link = link
+    def __init__(self, send: Callable[[messages.Upward], None], number: int) -> None:
+        self._send = send
         self._number = number
 
     def connecting(self) -> None:
@@ -83,10 +83,6 @@ class _Connected:
     def ready(self) -> None:
         """It can be dialled."""
         self._send(Done(self._number))
-
-    def _send(self, message: messages.Upward) -> None:
-        with contextlib.suppress(LinkLostError):
-            self._link.send(message)
 
 
 class Worker:
@@ -141,7 +137,7 @@ class Worker:
         while not isinstance(message := self._link.receive(), messages.End):
             match message:
                 case Order(number, host, _, messages.Connect()):
-                    self._controllers[host].connect(_Connected(self._link, number))
+                    self._controllers[host].connect(_Connected(self._send, number))
                 case Order():
                     pool.submit(self._carry_out, message)
                 case Written():

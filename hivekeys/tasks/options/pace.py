@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from hivekeys.fleet import Amount, Batch, Fleet
 
 
-MOST_PROCESSES = 64  # as in the inventory's schema
-
-
 @dataclass(frozen=True, kw_only=True)
 class PaceOptions:
     """The pace of a rollout."""
@@ -40,6 +37,8 @@ class PaceOptions:
         if self.max_failures:
             policy = replace(policy, max_failures=amount("--max-failures", self.max_failures, 0))
         if self.processes:
+            from hivekeys.fleet import MOST_PROCESSES
+
             count = amount("--processes", self.processes, 1, percent=False, of="processes").value
             if count > MOST_PROCESSES:
                 raise UserError(f"--processes: found {count}, expected at most {MOST_PROCESSES}")
