@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -153,3 +154,19 @@ def test_a_host_that_cannot_be_turned_is_fenced(operates: Operates, fleet: InPro
     assert ann.revoke() is ExitCode.INCOMPLETE
     assert ann.states["hive2"] is State.FENCED
     assert not fleet.hosts["hive2"].accepts(fleet.token)
+
+
+def test_a_host_that_names_the_last_epoch_there_is_stops_no_other(operates: Operates, fleet: InProcessFleet) -> None:
+    def lies(_: dict[str, object], answer: dict[str, Any]) -> dict[str, Any]:
+        for result in answer["results"]:
+            if result["verb"] == "hello" and result["ok"]:
+                place = {"epoch": 10**9, "run": "x-1"}
+                result["facts"].update(**place, changed=place)
+        return answer
+
+    fleet.hosts["hive3"].lies = lies
+    ann = operates(task=REVOKE)
+    ann.revoke()
+    others = HOSTS - {"hive3"}
+    assert {name: ann.states[name] for name in others} == dict.fromkeys(others, State.PROVEN)
+    assert {word for name, word in serving(fleet, ann.token).items() if name in others} == {"new"}
